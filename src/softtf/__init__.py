@@ -1,0 +1,51 @@
+"""Continual learning with frozen pre-trained transformers.
+
+A frozen backbone learns one task after another and forgets nothing::
+
+    from softtf import ContinualClassifier, DualPrompt, SoftMask
+
+    model = ContinualClassifier(
+        "vit_base_patch16_224.augreg_in21k",
+        DualPrompt(e_layers="10-12", adapt=SoftMask(layers="10-12")),
+    )
+    for task in stream:
+        model.learn(task.train)              # one call is one task; labels may be strings
+    labels = model.predict(images)           # the task is inferred for each sample alone
+    model.save_pretrained("birds-and-cars")  # safetensors, one file a task; the backbone is named, not copied
+
+`vit_tiny_patch8_64` is a small backbone that comes with the package and needs no download.
+"""
+
+from softtf.adaptations import Compose, NoAdaptation, SoftMask
+from softtf.backbones import Backbone, BackboneSpec, load_backbone
+from softtf.classifier import ContinualClassifier
+from softtf.errors import TrainingError, UserError
+from softtf.evaluation import AccuracyMatrix
+from softtf.inference.policy import Policy, parse_policy
+from softtf.learners import DualPrompt, LinearHead
+from softtf.streams import Examples, Task, TaskStream, from_datasets, load_source, split_by_class
+from softtf.training import TrainConfig
+
+__all__ = [
+    "AccuracyMatrix",
+    "Backbone",
+    "BackboneSpec",
+    "Compose",
+    "ContinualClassifier",
+    "DualPrompt",
+    "Examples",
+    "LinearHead",
+    "NoAdaptation",
+    "Policy",
+    "SoftMask",
+    "Task",
+    "TaskStream",
+    "TrainConfig",
+    "TrainingError",
+    "UserError",
+    "from_datasets",
+    "load_backbone",
+    "load_source",
+    "parse_policy",
+    "split_by_class",
+]

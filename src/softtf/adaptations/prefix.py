@@ -1,0 +1,68 @@
+"""Prefix-tuning prompts (DualPrompt): learned keys and values put before a block's own in its attention."""
+
+import torch
+from torch import Tensor, nn
+
+from softtf.adaptations.base import Adaptation, Selection, stack_slots
+from softtf.errors import UserError
+
+
+def _new_prompt(length: int, dim: int, generator: torch.Generator) -> Tensor:
+    """Return keys and values [2, length, dim] ~ U(-1, 1)."""
+    return torch.rand(2, length, dim, generator=generator) * 2 - 1
+
+
+def _key(block: int) -> str:
+    return f"layer{block + 1:02d}_prefix"
+
+
+def check_length(length: int, what: str) -> None:
+    """Raise UserError unless a prompt's length is positive."""
+    if length < 1:
+        raise UserError(f"{what} must be at least 1, not {length}")
+
+
+class GeneralPrefix(Adaptation):
+    """The G-prompt: one prefix per block, shared by all tasks and trained through all of them."""
+
+    def __init__(self, blocks: tuple[int, ...], length: int, dim: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.shared_blocks = frozenset(blocks)
+        self.prompts = nn.ParameterDict(
+            {_key(b): nn.Parameter(_new_prompt(length, dim, generator)) for b in blocks}
+        )
+
+    def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return nothing: no parameter belongs to one task."""
+        return {}
+
+    def prefix(self, block: int, selection: Selection | None) -> Tensor | None:
+        """Return the shared prefix [1, 2, length, dim]."""
+        return self.prompts[_key(block)][None] if block in self.shared_blocks else None
+
+
+class ExpertPrefix(Adaptation):
+    """The E-prompt: one prefix per block and task; a new task's starts as a copy of the previous task's."""
+
+    def __init__(self, blocks: tuple[int, ...], length: int, dim: int) -> None:
+        super().__init__()
+        self.task_blocks = frozenset(blocks)
+        self.length, self.dim = length, dim
+
+    def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the previous task's prefixes, or U(-1, 1) for the first task."""
+        if self.num_tasks:
+            return {name: value.clone() for name, value in self.task_state_dict(self.num_tasks - 1).items()}
+        return {_key(b): _new_prompt(self.length, self.dim, generator) for b in sorted(self.task_blocks)}
+
+    def prefix(self, block: int, selection: Selection | None) -> Tensor | None:
+        """Return the selected task's prefix [1, 2, length, dim], or one per sample [batch, 2, length, dim]."""
+        if block not in self.task_blocks or selection is None:
+            return None
+        if selection.task is not None:
+            return self.slot(selection.task)[_key(block)][None]
+        prompts = stack_slots(self, _key(block))
+        if selection.prompts is not None:
+            return prompts[selection.prompts]
+        assert selection.mixture is not None
+        return torch.einsum("bt,tkpd->bkpd", selection.mixture.to(prompts.dtype), prompts)

@@ -1,0 +1,143 @@
+"""Soft masks (Soft-TransFormers, section 4): W_t = W * m_t, one real-valued mask per weight, layer and task."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, parse_layers
+from softtf.backbones.base import Backbone
+from softtf.errors import UserError, unknown
+
+TARGET_SETS = {  # the paper's names, Tables 1 and 8
+    "attn": ("qkv",),
+    "only attn": ("qkv",),
+    "w/ only attn": ("qkv",),
+    "w/o ff": ("qkv", "proj"),
+    "w/ ff": ("qkv", "proj", "fc1", "fc2"),
+    "all": ("qkv", "proj", "fc1", "fc2"),
+}
+INITS = ("ones", "uniform(a,b)", "normal(std)", "xavier", "kaiming")
+
+
+@dataclass(frozen=True)
+class SoftMask(AdaptationSpec, kind="soft-mask"):
+    """A soft mask per task on chosen linear layers.
+
+    layers: as the paper counts them, from 1: `10,11,12`, `10-12`, `all` or a tuple. targets: `qkv`, `proj`, `fc1`,
+    `fc2` (several with commas), or the paper's `attn`, `w/o FF`, `w/ FF`. init: `ones` (Table 4's
+    Uniform(1.0, 1.0)), `uniform(a,b)` (the published code draws uniform(0.99,1)), `normal` or `normal(std)`
+    (std 0.01), `xavier`, `kaiming`.
+    """
+
+    layers: Layers = (10, 11, 12)
+    targets: str = "w/o FF"
+    init: str = "ones"
+
+    def __post_init__(self) -> None:
+        parse_layers(self.layers, what="soft-mask layers")
+        parse_targets(self.targets)
+        initial_mask(self.init, torch.Size((2, 2)), torch.Generator())
+
+    def build(self, backbone: Backbone) -> list[Adaptation]:
+        """Return the masks for `backbone`, with no task yet."""
+        blocks = parse_layers(self.layers, backbone.depth, "soft-mask layers")
+        names = backbone_names(parse_targets(self.targets), backbone)
+        if not blocks:
+            raise UserError(f"soft-mask layers {self.layers!r} match no layer; leave the mask out instead")
+        return [SoftMasks(backbone, blocks, names, self.init)]
+
+
+class SoftMasks(Adaptation):
+    """Masks m_t of the shape of each target weight; the frozen weight is multiplied, never written to."""
+
+    def __init__(self, backbone: Backbone, blocks: tuple[int, ...], names: tuple[str, ...], init: str) -> None:
+        super().__init__()
+        self.task_blocks = frozenset(blocks)
+        self.init = init
+        self.shapes = {(b, n): backbone.linear(b, n).weight.shape for b in blocks for n in names}
+
+    def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return one mask per target weight."""
+        return {_key(b, n): initial_mask(self.init, shape, generator) for (b, n), shape in self.shapes.items()}
+
+    def edits_weight(self, block: int, name: str) -> bool:
+        """Say whether this weight is masked."""
+        return (block, name) in self.shapes
+
+    def weight(self, block: int, name: str, weight: Tensor, task: int) -> Tensor:
+        """Return W * m_t [out, in]."""
+        return weight * self.slot(task)[_key(block, name)]
+
+
+def _key(block: int, name: str) -> str:
+    return f"layer{block + 1:02d}_{name}"
+
+
+def parse_targets(targets: str) -> tuple[str, ...]:
+    """Turn `w/o FF`, `attn` or `qkv,proj` into canonical weight names.
+
+    Raises:
+        UserError: a name that is no weight of a block.
+    """
+    text = " ".join(targets.lower().split())
+    if text in TARGET_SETS:
+        return TARGET_SETS[text]
+    names = [part.strip() for part in text.replace("+", ",").split(",") if part.strip()]
+    for name in names:
+        if name not in ("qkv", "query", "key", "value", "proj", "fc1", "fc2"):
+            raise unknown("target", name, ["qkv", "query", "key", "value", "proj", "fc1", "fc2", *TARGET_SETS])
+    if not names:
+        raise UserError(f"targets {targets!r} name no weight; write for example qkv,proj or 'w/o FF'")
+    return tuple(dict.fromkeys(names))
+
+
+def backbone_names(names: tuple[str, ...], backbone: Backbone) -> tuple[str, ...]:
+    """Return the names as this backbone has them (`qkv` stands for query, key and value where they are apart).
+
+    Raises:
+        UserError: the backbone has no such weight.
+    """
+    split = ("query", "key", "value")
+    found: list[str] = []
+    for name in names:
+        parts = split if name == "qkv" and "qkv" not in backbone.weight_names else (name,)
+        for part in parts:
+            if part not in backbone.weight_names:
+                raise UserError(
+                    f"target {part!r} matches nothing in backbone {backbone.name!r};"
+                    f" its weights are {', '.join(backbone.weight_names)}"
+                )
+        found.extend(parts)
+    return tuple(found)
+
+
+def initial_mask(init: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """Return a mask's initial values [out, in] (Table 4).
+
+    Raises:
+        UserError: the name or its numbers are not understood.
+    """
+    name, _, rest = init.strip().lower().partition("(")
+    try:
+        numbers = [float(x) for x in rest.rstrip(")").split(",")] if rest else []
+    except ValueError:
+        raise UserError(f"mask init {init!r}: {rest!r} are no numbers; write {', '.join(INITS)}") from None
+    if not all(math.isfinite(x) for x in numbers):
+        raise UserError(f"mask init {init!r} has a number that is not finite")
+    mask = torch.empty(shape)
+    match name.strip(), numbers:
+        case "ones", []:
+            return mask.fill_(1.0)
+        case "uniform", [low, high] if low <= high:
+            return mask.uniform_(low, high, generator=generator) if low < high else mask.fill_(low)
+        case "normal", ([] | [_]):
+            return mask.normal_(0.0, abs(numbers[0]) if numbers else 0.01, generator=generator)
+        case "xavier", []:
+            return nn.init.xavier_uniform_(mask, generator=generator)
+        case "kaiming", []:
+            return nn.init.kaiming_uniform_(mask, a=math.sqrt(5), generator=generator)
+    if name.strip() in ("ones", "uniform", "normal", "xavier", "kaiming"):
+        raise UserError(f"mask init {init!r} has the wrong numbers; write {', '.join(INITS)} with a <= b")
+    raise unknown("mask init", init, INITS)

@@ -1,0 +1,34 @@
+"""Attention with optional prefix keys and values, on the kernel that is fastest for the device at hand."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """Turn [batch, tokens, dim] into [batch, heads, tokens, dim/heads]."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, prefix: Tensor | None, mask: Tensor | None) -> Tensor:
+    """Return softmax(q [p_K; k]^T / sqrt(d)) [p_V; v] as [batch, tokens, dim].
+
+    q, k, v: [batch, heads, tokens, d]. prefix: [batch or 1, 2, length, heads*d], keys then values (DualPrompt's
+    prefix-tuning, METHOD section 3). mask: [batch, tokens], True where a key is real.
+    """
+    batch, heads, _, d = q.shape
+    if prefix is not None:
+        p_k, p_v = (split_heads(p, heads).to(k.dtype).expand(batch, -1, -1, -1) for p in prefix.unbind(1))
+        k, v = torch.cat([p_k, k], 2), torch.cat([p_v, v], 2)
+        if mask is not None:
+            mask = F.pad(mask, (p_k.shape[2], 0), value=True)
+    attend = None if mask is None else mask[:, None, None, :]
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
+        # On a CPU the fused kernel's bfloat16 backward is far slower than three plain operations.
+        scores = (q * d**-0.5) @ k.transpose(-2, -1)
+        if attend is not None:
+            scores = scores.masked_fill(~attend, float("-inf"))
+        out = scores.softmax(-1) @ v
+    else:
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=attend)
+    return out.transpose(1, 2).flatten(2)

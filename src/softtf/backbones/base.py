@@ -1,0 +1,117 @@
+"""What every frozen backbone offers: embed -> blocks -> pool, and canonical names for the weights of a block."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from softtf.backbones.mixed_linear import MixedWeight, mixed_linear
+from softtf.streams import Preparation
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A batch of token sequences on its way through the blocks.
+
+    x: [batch, tokens, dim]; mask: [batch, tokens], True where a token is real, or None where all are.
+    """
+
+    x: Tensor
+    mask: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, rows: Tensor | slice) -> "Tokens":
+        return Tokens(self.x[rows], None if self.mask is None else self.mask[rows])
+
+
+@dataclass(frozen=True)
+class BlockEdit:
+    """What the adaptations change in one block.
+
+    weights: canonical weight name -> the weight that stands in for the frozen one. prefix: extra keys and
+    values [batch or 1, 2, length, dim] for the block's attention.
+    """
+
+    weights: Mapping[str, Tensor | MixedWeight] = field(default_factory=dict)
+    prefix: Tensor | None = None
+
+
+UNEDITED = BlockEdit()
+
+
+class Backbone(nn.Module, ABC):
+    """A frozen pre-trained transformer, run block by block.
+
+    `compute_dtype` is the type of the matrix products (the residual stream stays in the weights' own type);
+    copies of the frozen weights in that type are made once and kept.
+    """
+
+    name: str
+    dim: int
+    depth: int
+    weight_names: tuple[str, ...]
+    preparation: Preparation
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.compute_dtype: torch.dtype = torch.float32
+        self._cast: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor | None]] = {}
+
+    @abstractmethod
+    def embed(self, inputs: Tensor) -> Tokens:
+        """Turn prepared inputs into tokens."""
+
+    @abstractmethod
+    def block(self, index: int, tokens: Tokens, edit: BlockEdit = UNEDITED) -> Tokens:
+        """Run block `index` (from 0) with the adaptations' changes."""
+
+    @abstractmethod
+    def pool(self, tokens: Tokens) -> Tensor:
+        """Return features [batch, dim] of the last block's output: the [class] token after the final norm."""
+
+    @abstractmethod
+    def linear(self, block: int, name: str) -> nn.Linear:
+        """Return the frozen linear layer of canonical name `name` in block `block`."""
+
+    def run(self, tokens: Tokens, start: int, stop: int) -> Tokens:
+        """Run blocks start..stop-1 untouched."""
+        for index in range(start, stop):
+            tokens = self.block(index, tokens)
+        return tokens
+
+    def apply_linear(self, x: Tensor, block: int, name: str, edit: BlockEdit) -> Tensor:
+        """Apply a linear layer of a block with the weight that `edit` puts in its place, if any."""
+        weight, bias = self._frozen(self.linear(block, name))
+        edited = edit.weights.get(name)
+        if isinstance(edited, MixedWeight):
+            return mixed_linear(x, edited, bias)
+        return F.linear(x, weight if edited is None else edited.to(self.compute_dtype), bias)
+
+    def _frozen(self, layer: nn.Linear) -> tuple[Tensor, Tensor | None]:
+        """Return (weight, bias) in the compute type, cast once."""
+        if layer.weight.dtype == self.compute_dtype:
+            return layer.weight, layer.bias
+        key = (id(layer), self.compute_dtype)
+        if key not in self._cast:
+            bias = None if layer.bias is None else layer.bias.detach().to(self.compute_dtype)
+            self._cast[key] = (layer.weight.detach().to(self.compute_dtype), bias)
+        return self._cast[key]
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "Backbone":
+        self._cast.clear()  # copies made for another device or type are stale
+        return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
+
+    def weights_hash(self) -> str:
+        """Return the SHA-256 of every frozen weight: name, type, shape and bytes."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.state_dict().items()):
+            digest.update(f"{name}|{value.dtype}|{tuple(value.shape)}|".encode())
+            digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()

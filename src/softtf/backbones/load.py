@@ -1,0 +1,133 @@
+"""Find a backbone by name: the bundled ViT, any plain ViT of timm, or random weights where asked for by name."""
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+import timm
+import torch
+from timm.models.vision_transformer import VisionTransformer
+
+from softtf.backbones.base import Backbone
+from softtf.backbones.timm_vit import TimmViT, check_plain
+from softtf.errors import UserError, unknown
+from softtf.store import load_tensors
+
+BUNDLED = "vit_tiny_patch8_64"
+RANDOM = "random:"
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """Which frozen backbone to use.
+
+    name: `vit_tiny_patch8_64` (bundled, works offline), a timm name such as
+    `vit_base_patch16_224.augreg_in21k` (downloaded from the Hub), or `random:` and a timm name for random
+    weights. weights: a local safetensors file in timm's naming instead of a download. image_size: input
+    size in pixels if not the model's own. normalise: `backbone` (its own mean and deviation) or `unit`
+    (inputs in [0, 1] as they are, as in the paper).
+    """
+
+    name: str = BUNDLED
+    weights: Path | None = None
+    image_size: int | None = None
+    normalise: Literal["backbone", "unit"] = "backbone"
+
+    def __post_init__(self) -> None:
+        if self.image_size is not None and self.image_size < 1:
+            raise UserError(f"image_size must be a positive number of pixels, not {self.image_size}")
+
+
+def backbone_names() -> list[str]:
+    """Return the bundled backbone and the plain Vision Transformers that timm has weights for."""
+    return [BUNDLED, *(n for n in timm.list_models("vit_*", pretrained=True))]
+
+
+def load_backbone(spec: BackboneSpec, device: torch.device | str = "cpu") -> Backbone:
+    """Build a frozen backbone.
+
+    Raises:
+        UserError: unknown name, a file that is missing or does not fit, a Hub that cannot be reached, an image
+            size that the patch size does not divide, a model that is not a plain ViT.
+    """
+    if spec.name == BUNDLED:
+        vit = _create("vit_tiny_patch16_224", spec, {"patch_size": 8, "img_size": spec.image_size or 64})
+        path = spec.weights or Path(str(resources.files("softtf.backbones") / "bundled" / f"{BUNDLED}.safetensors"))
+        _load(vit, path, spec.name)
+        mean = std = (0.5, 0.5, 0.5)
+    else:
+        random = spec.name.startswith(RANDOM)
+        name = spec.name.removeprefix(RANDOM)
+        _check_name(name)
+        options = {"img_size": spec.image_size} if spec.image_size else {}
+        if random and spec.weights:
+            raise UserError(f"backbone {spec.name!r} asks for random weights and for {spec.weights}; choose one")
+        vit = _create(name, spec, options, pretrained=not random and spec.weights is None)
+        if spec.weights:
+            _load(vit, spec.weights, spec.name)
+        config = vit.pretrained_cfg
+        mean, std = tuple(config["mean"]), tuple(config["std"])
+    if spec.normalise == "unit":
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    return TimmViT(vit, spec.name, mean, std).to(device)
+
+
+def _check_name(name: str) -> None:
+    if not timm.is_model(name.partition(".")[0]):
+        raise unknown("backbone", name, [BUNDLED, *timm.list_models("vit_*"), *timm.list_pretrained("vit_*")])
+
+
+def _create(name: str, spec: BackboneSpec, options: dict[str, int], pretrained: bool = False) -> VisionTransformer:
+    """Create a timm model without classifier, random weights drawn from a fixed seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        try:
+            vit = timm.create_model(name, pretrained=False, num_classes=0, **options)
+        except (AssertionError, TypeError, ValueError) as error:
+            raise UserError(f"backbone {spec.name!r} cannot be built at image size {spec.image_size}: {error}") from None
+    check_plain(vit, spec.name)
+    patch, size = vit.patch_embed.patch_size[0], vit.patch_embed.img_size[0]
+    if size % patch:
+        raise UserError(
+            f"image_size {size} is not a multiple of {spec.name!r}'s patch size {patch};"
+            f" the nearest that are: {size // patch * patch} and {(size // patch + 1) * patch}"
+        )
+    return _pretrained(name, spec, options) if pretrained else vit
+
+
+def _pretrained(name: str, spec: BackboneSpec, options: dict[str, int]) -> VisionTransformer:
+    try:
+        return timm.create_model(name, pretrained=True, num_classes=0, **options)
+    except Exception as error:  # the Hub client raises many kinds; all mean the same to the user
+        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+        raise UserError(
+            f"the weights of backbone {spec.name!r} could not be had from the Hub ({reason}); give a local file"
+            f" with --backbone.weights FILE.safetensors, or ask for random ones with the name '{RANDOM}{name}'"
+        ) from None
+
+
+def _load(vit: VisionTransformer, path: Path, name: str) -> None:
+    """Load a local safetensors file of timm names; a classifier in it is left out.
+
+    Raises:
+        UserError: the file is missing or damaged, or its names or shapes are not this model's.
+    """
+    tensors = {k: v.float() for k, v in load_tensors(path).items() if not k.startswith(("head.", "head_dist."))}
+    expected = vit.state_dict()
+    missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
+    if missing or extra:
+        what = f"lacks {missing[0]!r}" if missing else f"has {extra[0]!r} too many"
+        raise UserError(f"{path} does not fit backbone {name!r}: it {what} ({len(missing) + len(extra)} names differ)")
+    for key, value in tensors.items():
+        if value.shape != expected[key].shape:
+            raise UserError(
+                f"{path} does not fit backbone {name!r}: {key} has shape {tuple(value.shape)},"
+                f" not {tuple(expected[key].shape)} (another image size?)"
+            )
+    vit.load_state_dict(tensors)
+
+
+def random_name(spec: BackboneSpec) -> bool:
+    """Say whether this backbone's weights are random."""
+    return spec.name.startswith(RANDOM)

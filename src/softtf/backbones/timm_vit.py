@@ -1,0 +1,93 @@
+"""Plain Vision Transformers of timm, run block by block on their own frozen weights."""
+
+import torch
+from timm.layers import Attention, Mlp
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from softtf.backbones.attention import attention, split_heads
+from softtf.backbones.base import UNEDITED, Backbone, BlockEdit, Tokens
+from softtf.errors import UserError
+from softtf.streams.images import ImagePreparation
+
+
+class TimmViT(Backbone):
+    """A timm `VisionTransformer` of ordinary blocks; inputs are images [batch, 3, size, size] in [0, 1].
+
+    Args:
+        vit: the model; its classifier is not used.
+        name: the name to print and to store.
+        mean: per-channel mean taken off the images; std: what they are divided by.
+
+    Raises:
+        UserError: the model is not built of plain attention blocks (Swin, parallel blocks, gated attention, ...).
+    """
+
+    weight_names = ("qkv", "proj", "fc1", "fc2")
+
+    def __init__(
+        self, vit: VisionTransformer, name: str, mean: tuple[float, ...], std: tuple[float, ...]
+    ) -> None:
+        super().__init__()
+        check_plain(vit, name)
+        self.vit = vit.eval().requires_grad_(False)
+        self.name = name
+        self.dim = vit.embed_dim
+        self.depth = len(vit.blocks)
+        self.image_size = int(vit.patch_embed.img_size[0])
+        self.preparation = ImagePreparation(self.image_size)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def embed(self, inputs: Tensor) -> Tokens:
+        """Normalise, cut into patches, add [class] token and positions: [batch, 1 + patches, dim]."""
+        images = (inputs.to(self.mean.dtype) - self.mean) / self.std
+        return Tokens(self.vit.norm_pre(self.vit._pos_embed(self.vit.patch_embed(images))))
+
+    def block(self, index: int, tokens: Tokens, edit: BlockEdit = UNEDITED) -> Tokens:
+        """Run block `index`: x + ls1(attention(norm1 x)), then x + ls2(mlp(norm2 x))."""
+        block = self.vit.blocks[index]
+        x = tokens.x
+        attn = block.attn
+        h = self._norm(block.norm1, x)
+        qkv = self.apply_linear(h, index, "qkv", edit)
+        q, k, v = (split_heads(part, attn.num_heads) for part in qkv.chunk(3, -1))
+        if not isinstance(attn.q_norm, nn.Identity):
+            q, k = self._norm(attn.q_norm, q), self._norm(attn.k_norm, k)
+        h = attention(q, k, v, edit.prefix, tokens.mask)
+        x = x + block.ls1(self.apply_linear(h, index, "proj", edit))
+        h = self.apply_linear(self._norm(block.norm2, x), index, "fc1", edit)
+        x = x + block.ls2(self.apply_linear(block.mlp.act(h), index, "fc2", edit))
+        return Tokens(x, tokens.mask)
+
+    def pool(self, tokens: Tokens) -> Tensor:
+        """Return the [class] feature (or timm's pooled one where the model has no such token): [batch, dim]."""
+        features: Tensor = self.vit.fc_norm(self.vit.pool(self.vit.norm(tokens.x)))
+        return features
+
+    def linear(self, block: int, name: str) -> nn.Linear:
+        """Return the frozen layer `qkv`, `proj`, `fc1` or `fc2` of a block."""
+        module = self.vit.blocks[block]
+        layer = getattr(module.attn if name in ("qkv", "proj") else module.mlp, name)
+        assert isinstance(layer, nn.Linear)
+        return layer
+
+    def _norm(self, norm: nn.LayerNorm, x: Tensor) -> Tensor:
+        x = F.layer_norm(x.to(norm.weight.dtype), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+        return x.to(self.compute_dtype)
+
+
+def check_plain(vit: nn.Module, name: str) -> None:
+    """Refuse what `TimmViT.block` would compute wrongly."""
+    if type(vit) is not VisionTransformer:
+        raise UserError(f"backbone {name!r} is a {type(vit).__name__}, not a plain Vision Transformer of timm")
+    for block in vit.blocks:
+        attn, mlp = getattr(block, "attn", None), getattr(block, "mlp", None)
+        plain = type(block) is Block and type(attn) is Attention and type(mlp) is Mlp
+        if not plain or attn.gate is not None or not all(
+            isinstance(m, nn.Identity) for m in (attn.norm, mlp.norm)
+        ):
+            raise UserError(f"backbone {name!r} has blocks of another form than a plain Vision Transformer's")
+    if vit.attn_pool is not None or vit.patch_embed.img_size is None:
+        raise UserError(f"backbone {name!r} pools by attention or has no fixed image size; choose another")

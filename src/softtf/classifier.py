@@ -1,0 +1,282 @@
+"""The Python API: a classifier that learns new classes task after task and keeps what it knew."""
+
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from softtf.backbones.base import Backbone
+from softtf.backbones.load import BackboneSpec, load_backbone
+from softtf.classes import ClassTable
+from softtf.errors import UserError
+from softtf.evaluation.evaluate import evaluate
+from softtf.feeding import abandon, begin_training, group_numbers, test_data, test_loader, unlabelled
+from softtf.inference.policy import Policy, parse_policy
+from softtf.inference.predict import Answers, predict
+from softtf.learners.base import Learner, LearnerSpec
+from softtf.machine import Precision, find_device, matmul_dtype
+from softtf.progress import TaskProgress
+from softtf.saving import Header, load_learner, save_task
+from softtf.store import encode_label
+from softtf.streams import examples_from
+from softtf.training import EpochReport, TaskTraining, TrainConfig
+
+Inputs = Any
+"""A sequence of images (paths, PIL images, arrays), an array [n, H, W(, C)], a Hub data set, or one image."""
+
+
+class ContinualClassifier:
+    """A frozen backbone and a learner; each `learn` call is one task, and nothing learned before changes.
+
+    Args:
+        backbone: a name (see `softtf list`), a `BackboneSpec`, or a loaded backbone.
+        learner: the method, such as `DualPrompt(e_layers="10-12", adapt=SoftMask(layers="10-12"))`.
+        train: epochs, rates and so on for every task.
+        seed: of every random number.
+        device: `auto`, `cpu`, `cuda`, ...
+        repeated_classes: `refuse` a class that an earlier task had, or `allow` tasks to share labels.
+        inference: which task inference answers, such as `prompt-id` or `gradient-id`; per sample unless it says
+            otherwise (`prompt-id:batch24`). None: the learner's first.
+        precision: of matrix products when predicting; float32 keeps answers independent of the batch.
+
+    Raises:
+        UserError: a name is unknown or a setting does not fit.
+    """
+
+    def __init__(
+        self,
+        backbone: str | BackboneSpec | Backbone,
+        learner: LearnerSpec,
+        train: TrainConfig | None = None,
+        *,
+        seed: int = 0,
+        device: str = "auto",
+        repeated_classes: Literal["refuse", "allow"] = "refuse",
+        inference: str | None = None,
+        precision: Precision = "float32",
+    ) -> None:
+        self.device = find_device(device)
+        spec = backbone if isinstance(backbone, BackboneSpec) else BackboneSpec(getattr(backbone, "name", backbone))
+        loaded = backbone.to(self.device) if isinstance(backbone, Backbone) else load_backbone(spec, self.device)
+        self.learner: Learner = learner.build(loaded, seed).to(self.device)
+        if repeated_classes not in ("refuse", "allow"):
+            raise UserError(f"repeated_classes must be 'refuse' or 'allow', not {repeated_classes!r}")
+        self.header = Header(spec, loaded.weights_hash(), learner, seed, repeated_classes == "allow")
+        self.classes = ClassTable(self.header.allow_repeated)
+        self._set_up(train, inference, precision)
+
+    def _set_up(self, train: TrainConfig | None, inference: str | None, precision: Precision) -> None:
+        self.train_config = train or TrainConfig()
+        self.dtype = matmul_dtype(precision, self.device)
+        self.inference = self._policy(inference)
+
+    def _policy(self, text: str | None) -> Policy:
+        supported = self.learner.task_inferences
+        if text is None:
+            return Policy(supported[0] if supported else "none")
+        policy = parse_policy(text)
+        if policy.inference not in (*(supported or ("none",)), "oracle"):
+            raise UserError(
+                f"{type(self.learner).__name__} cannot infer the task by {policy.inference!r};"
+                f" it supports {', '.join(supported) or 'none (its answer needs no task)'}"
+            )
+        return policy
+
+    @property
+    def num_tasks(self) -> int:
+        """How many tasks were learned."""
+        return len(self.classes.tasks)
+
+    @property
+    def labels(self) -> list[Hashable]:
+        """Every label known, in the order of learning: the columns of `predict_proba`."""
+        return self.classes.labels
+
+    @property
+    def frozen_backbone_unchanged(self) -> bool:
+        """Whether the backbone's weights still have the hash they had at the start."""
+        return self.learner.network.backbone.weights_hash() == self.header.backbone_sha256
+
+    def learn(
+        self,
+        train: Any,
+        name: str | None = None,
+        *,
+        config: TrainConfig | None = None,
+        progress: bool = True,
+    ) -> list[EpochReport]:
+        """Learn one task.
+
+        Args:
+            train: (inputs, labels), a list of pairs, `Examples`, or a Hub data set; labels of any hashable kind.
+            name: what to call the task.
+            config: other training settings for this task.
+            progress: show it live.
+
+        Returns:
+            one report per epoch.
+
+        Raises:
+            UserError: wrong or empty data, or a class that was learned before.
+            TrainingError: a loss was not finite. Earlier tasks are as they were, as they are after Ctrl-C.
+        """
+        name = name or f"task {self.num_tasks + 1}"
+        examples = examples_from(train, name)
+        training = begin_training(self.learner, self.classes, examples, name, config or self.train_config)
+        reports: list[EpochReport] = []
+        try:
+            with TaskProgress(training, name, shown=progress) as shown:
+                while not training.finished:
+                    reports.append(training.run_epoch(shown.step))
+                    shown.epoch(reports[-1])
+        except BaseException:
+            abandon(self.learner, self.classes)
+            raise
+        self.learner.end_task()
+        return reports
+
+    def predict(
+        self,
+        inputs: Inputs,
+        *,
+        groups: Sequence[Hashable] | None = None,
+        task: int | None = None,
+        inference: str | None = None,
+        batch_size: int = 64,
+    ) -> list[Hashable]:
+        """Return the label of each input; the task is inferred for each sample alone.
+
+        Args:
+            inputs: images.
+            groups: one hashable per input: samples known to belong to one task (one visit, one camera), whose
+                evidence is pooled.
+            task: the task, from 0, where it is known.
+            inference: another task inference than the classifier's own.
+            batch_size: samples run at once; answers do not depend on it.
+
+        Raises:
+            UserError: nothing was learned yet, an input cannot be read, or an option does not fit.
+        """
+        answers = self.answer(inputs, groups=groups, task=task, inference=inference, batch_size=batch_size)
+        labels = self.labels
+        return [labels[i] for i in self._by_label(answers).argmax(1).tolist()]
+
+    def predict_proba(self, inputs: Inputs, **options: Any) -> Tensor:
+        """Return probabilities [inputs, labels]; columns in the order of `labels`. Options as for `predict`."""
+        return self._by_label(self.answer(inputs, **options))
+
+    def predict_task(self, inputs: Inputs, **options: Any) -> list[int]:
+        """Return the task, from 0, that each input is inferred to belong to. Options as for `predict`."""
+        answers = self.answer(inputs, **options)
+        if self.learner.task_inferences or options.get("task") is not None:
+            return answers.tasks.tolist()
+        columns = torch.tensor([t for t, classes in enumerate(self.classes.tasks) for _ in classes])
+        return columns[answers.probabilities.argmax(1)].tolist()
+
+    def answer(
+        self,
+        inputs: Inputs,
+        *,
+        groups: Sequence[Hashable] | None = None,
+        task: int | None = None,
+        inference: str | None = None,
+        batch_size: int = 64,
+    ) -> Answers:
+        """Return probabilities per logit column and the tasks named; `predict` and its kin read from this."""
+        if not self.num_tasks:
+            raise UserError("nothing was learned yet; call learn(...) before predict or evaluate")
+        if task is not None and not 0 <= task < self.num_tasks:
+            raise UserError(f"there is no task {task}; tasks 0 to {self.num_tasks - 1} were learned")
+        policy = self._policy(inference) if inference else self.inference
+        if policy.inference == "oracle" and task is None:
+            raise UserError("the oracle needs the task; give task=...")
+        loader = test_loader(unlabelled(inputs), self.learner, batch_size)
+        numbers = None if groups is None else group_numbers(groups, len(loader.examples))
+        return predict(self.learner, loader, policy, groups=numbers, task=task, dtype=self.dtype)
+
+    def evaluate(
+        self, tests: Sequence[Any], policies: Sequence[str] | None = None, *, batch_size: int = 120
+    ) -> dict[str, dict[str, float]]:
+        """Score the tasks learned so far.
+
+        Args:
+            tests: one test set per task learned, in the order of learning, each as `learn` takes it.
+            policies: such as `prompt-id`, `gradient-id:batch24`, `oracle`; None for the classifier's own and oracle.
+            batch_size: samples run at once.
+
+        Returns:
+            policy title -> acc, task_identity and pooled accuracy, in percent.
+        """
+        if len(tests) != self.num_tasks:
+            raise UserError(f"{self.num_tasks} tasks were learned but {len(tests)} test sets given; give one per task")
+        examples = [examples_from(test, f"test set {i + 1}") for i, test in enumerate(tests)]
+        chosen = [self._policy(p) for p in policies] if policies else [self.inference, Policy("oracle")]
+        data = test_data(examples, self.classes, self.learner, batch_size)
+        scores = evaluate(
+            self.learner, data, self.classes.column_labels(), chosen, batch_size=batch_size, dtype=self.dtype
+        )
+        return {
+            policy.title(): {"acc": s.acc, "task_identity": s.task_identity, "pooled": s.pooled}
+            for policy, s in scores.items()
+        }
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Save to a folder that is new or empty: a header and one safetensors file per task.
+
+        Raises:
+            UserError: the folder holds something, or the disk is full (nothing half-written is left to load).
+        """
+        folder = Path(folder)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"{folder} exists and is not empty; choose another folder")
+        for label in self.labels:
+            encode_label(label)
+        self.header.write(folder)
+        for task in range(self.num_tasks):
+            save_task(folder, self.learner, self.classes, task)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        backbone: Backbone | BackboneSpec | None = None,
+        tasks: int | None = None,
+        train: TrainConfig | None = None,
+        device: str = "auto",
+        inference: str | None = None,
+        precision: Precision = "float32",
+    ) -> "ContinualClassifier":
+        """Load what `save_pretrained` or a run saved; nothing is unpickled.
+
+        Args:
+            folder: the learner's folder.
+            backbone: the backbone if it is not to be found by the name it was saved under.
+            tasks: load only the first so many tasks.
+            train: settings for further `learn` calls.
+            device: as for the constructor.
+            inference: as for the constructor.
+            precision: as for the constructor.
+
+        Raises:
+            UserError: the folder is not a whole, unchanged learner, or the backbone is another one.
+        """
+        found = find_device(device)
+
+        def backbone_of(saved: BackboneSpec) -> Backbone:
+            if isinstance(backbone, Backbone):
+                return backbone.to(found)
+            return load_backbone(backbone or saved, found)
+
+        self = cls.__new__(cls)
+        self.device = found
+        self.header, self.learner, self.classes = load_learner(Path(folder), backbone_of, tasks)
+        self._set_up(train, inference, precision)
+        return self
+
+    def _by_label(self, answers: Answers) -> Tensor:
+        """Add up the columns that stand for one label, [inputs, labels]."""
+        numbers = self.classes.column_labels()
+        return torch.zeros(len(answers.probabilities), len(self.labels)).index_add_(1, numbers, answers.probabilities)

@@ -1,0 +1,149 @@
+"""Tables of results for the terminal, Markdown, CSV and LaTeX; each names the policy of every row."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+
+from rich.table import Table
+from rich.text import Text
+
+from softtf.evaluation.accuracy_matrix import AccuracyMatrix
+
+HEADERS = (
+    "Method",
+    "Task inference (policy)",
+    "ACC %",
+    "Forget %",
+    "Task right %",
+    "Params/task",
+    "Train s",
+    "Test s",
+    "Note",
+)
+_LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method under one policy.
+
+    Attributes:
+        method: Its name.
+        policy: How the task was inferred and over which samples; "oracle..." is the ceiling.
+        acc: Average accuracy, percent.
+        forget: Forgetting, percent.
+        task_identity: Percent of samples whose task was named right; None if that was not recorded.
+        parameters_per_task: Trainable parameters that a task adds.
+        train_seconds: None if not measured.
+        test_seconds: None if not measured.
+        note: A remark.
+    """
+
+    method: str
+    policy: str
+    acc: float
+    forget: float
+    task_identity: float | None
+    parameters_per_task: int
+    train_seconds: float | None
+    test_seconds: float | None
+    note: str = ""
+
+    @property
+    def is_oracle(self) -> bool:
+        """Whether the task was given."""
+        return self.policy.startswith("oracle")
+
+
+def render(rows: Sequence[Row], title: str, caption: str) -> Table:
+    """Return the rows as a table for the terminal, oracle rows last and dim."""
+    headers, body = _cells(rows)
+    table = Table(title=Text(title), caption=Text(caption))
+    for i, header in enumerate(headers):
+        table.add_column(Text(header), justify="right" if 2 <= i <= 7 else "left")
+    for row, cells in zip(_ordered(rows), body, strict=True):
+        # Text, because "[...]" in a plain string would be markup.
+        table.add_row(*map(Text, cells), style="dim" if row.is_oracle else None)
+    return table
+
+
+def to_markdown(rows: Sequence[Row], title: str) -> str:
+    """Return the rows as a Markdown table under a heading."""
+    headers, body = _cells(rows)
+    rule = ["---:" if 2 <= i <= 7 else "---" for i in range(len(headers))]
+    lines = [[_markdown(cell) for cell in cells] for cells in (headers, *body)]
+    lines.insert(1, rule)
+    return f"## {title}\n\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """Return the rows as CSV headed by the field names: two decimals, exact parameters, None empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(field.name for field in fields(Row))
+    for row in _ordered(rows):
+        writer.writerow(f"{v:.2f}" if isinstance(v, float) else v for v in astuple(row))
+    return text.getvalue()
+
+
+def to_latex(rows: Sequence[Row]) -> str:
+    """Return the rows as a LaTeX tabular; it needs the package booktabs."""
+    headers, body = _cells(rows)
+    lines = [" & ".join(map(_latex, cells)) + r" \\" for cells in (headers, *body)]
+    columns = "".join("r" if 2 <= i <= 7 else "l" for i in range(len(headers)))
+    parts = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", lines[0], r"\midrule", *lines[1:]]
+    return "\n".join([*parts, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def render_matrix(matrix: AccuracyMatrix, title: str) -> Table:
+    """Return a[i, t] as a table for the terminal: a row per task tested, a column per task learned."""
+    table = Table(title=Text(title), caption="accuracy in percent")
+    table.add_column("tested")
+    for t in range(len(matrix.total)):
+        table.add_column(f"after {t}", justify="right")
+    for i, row in enumerate(matrix.a):
+        table.add_row(f"task {i}", *(f"{value:.2f}" if t >= i else "" for t, value in enumerate(row)))
+    return table
+
+
+def parameters(count: int) -> str:
+    """Return a count of parameters as 6.93M, or exactly (5,130) below ten thousand."""
+    return f"{count:,}" if count < 10_000 else f"{count / 1e6:,.2f}M"
+
+
+def _ordered(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: row.is_oracle)
+
+
+def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Return headers and cells as text, oracle rows last, without the notes where there are none."""
+    width = len(HEADERS) if any(row.note for row in rows) else len(HEADERS) - 1
+    body = []
+    for row in _ordered(rows):
+        given = row.is_oracle and "task given" not in row.policy
+        policy = f"{row.policy} (task given)" if given else row.policy
+        numbers = [_number(row.acc), _number(row.forget), _number(row.task_identity)]
+        numbers += [
+            parameters(row.parameters_per_task),
+            _number(row.train_seconds),
+            _number(row.test_seconds),
+        ]
+        body.append([row.method, policy, *numbers, row.note][:width])
+    return list(HEADERS[:width]), body
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _markdown(text: str) -> str:
+    return " ".join(text.replace("|", r"\|").split())
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(char, char) for char in text).replace("–", "--")

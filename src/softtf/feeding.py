@@ -1,0 +1,112 @@
+"""From users' data to a learner: loaders with the right preparation, labels as the numbers a learner works with."""
+
+import dataclasses
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from softtf.classes import ClassTable, own_columns
+from softtf.errors import UserError
+from softtf.evaluation.evaluate import TestData
+from softtf.learners.base import Learner
+from softtf.streams import Examples, Loader, Preparation
+from softtf.training import TaskTraining, TrainConfig
+
+
+def begin_training(
+    learner: Learner, classes: ClassTable, examples: Examples, name: str, config: TrainConfig
+) -> TaskTraining:
+    """Open a new task for `examples` in the learner and the class table, and return its training.
+
+    Raises:
+        UserError: a class was learned before, and that is not allowed.
+    """
+    own = examples.classes
+    classes.check(own)
+    loader = Loader(
+        examples,
+        own_columns(examples.labels, own),
+        _preparation(learner, augment=config.augment),
+        train=True,
+        batch_size=config.batch_size,
+        device=device_of(learner),
+    )
+    learner.begin_task(len(own))
+    classes.add(own, name)
+    return TaskTraining(learner, loader, config, learner.seed)
+
+
+def abandon(learner: Learner, classes: ClassTable) -> None:
+    """Undo `begin_training` and all training since."""
+    learner.abandon_task()
+    classes.drop()
+
+
+def test_data(tests: Sequence[Examples], classes: ClassTable, learner: Learner, batch_size: int) -> TestData:
+    """Put the test sets of tasks 1, 2, ... behind one another.
+
+    A label may be of a task not learned yet; it is numbered by its place in the stream all the same.
+
+    Raises:
+        UserError: a test label belongs to no task of the class table and to no later test set either.
+    """
+    whole = Examples.concatenate(list(tests))
+    numbers = {label: i for i, label in enumerate(classes.labels)}
+    for label in whole.labels:
+        numbers.setdefault(label, len(numbers))
+    labels = torch.tensor([numbers[label] for label in whole.labels])
+    tasks = torch.repeat_interleave(torch.arange(len(tests)), torch.tensor([len(t) for t in tests]))
+    return TestData(test_loader(whole, learner, batch_size), labels, tasks)
+
+
+def test_loader(examples: Examples, learner: Learner, batch_size: int) -> Loader:
+    """Return a loader of unaugmented inputs in their order."""
+    if batch_size < 1:
+        raise UserError(f"batch_size must be at least 1, not {batch_size}")
+    targets = torch.zeros(len(examples), dtype=torch.int64)
+    return Loader(examples, targets, _preparation(learner), False, batch_size, device_of(learner))
+
+
+def _preparation(learner: Learner, augment: bool = True) -> Preparation:
+    preparation = learner.network.backbone.preparation
+    return preparation if augment else dataclasses.replace(preparation, augment=False)  # type: ignore[type-var]
+
+
+def device_of(learner: Learner) -> torch.device:
+    """Return where the learner's backbone is."""
+    return next(learner.network.backbone.parameters()).device
+
+
+def unlabelled(inputs: Any) -> Examples:
+    """Wrap inputs that have no labels; one path or image counts as a list of one.
+
+    Raises:
+        UserError: there are none.
+    """
+    if isinstance(inputs, Examples):
+        return inputs
+    if isinstance(inputs, (str, Path)) or not hasattr(inputs, "__len__") or hasattr(inputs, "convert"):
+        inputs = [inputs]
+    if not len(inputs):
+        raise UserError("there are no inputs to predict")
+    return Examples(inputs, [0] * len(inputs), "inputs")  # the label is never read
+
+
+def group_numbers(groups: Sequence[Hashable], count: int) -> Tensor:
+    """Return group numbers from 0 in order of appearance, [count].
+
+    Raises:
+        UserError: not one group per input.
+    """
+    if len(groups) != count:
+        raise UserError(f"groups must name one group per input: {count} inputs but {len(groups)} groups")
+    numbers: dict[Hashable, int] = {}
+    return torch.tensor([numbers.setdefault(g, len(numbers)) for g in _plain(groups)])
+
+
+def _plain(values: Sequence[Any]) -> list[Hashable]:
+    """Return the values with array scalars as Python ones, so that equal ones are equal."""
+    return [v.item() if hasattr(v, "item") else v for v in values]

@@ -1,0 +1,14 @@
+"""Which task is it? Prompt ID, Gradient ID, and the policies that say whose evidence is pooled."""
+
+from softtf.inference.base import INFERENCES, TaskInference, inference_named
+from softtf.inference.entropy_gradient import GradientID, GradientIDKeyPrompts
+from softtf.inference.prompt_key import PromptID
+
+__all__ = [
+    "INFERENCES",
+    "GradientID",
+    "GradientIDKeyPrompts",
+    "PromptID",
+    "TaskInference",
+    "inference_named",
+]

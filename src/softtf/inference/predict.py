@@ -1,0 +1,80 @@
+"""Answers for inputs whose task is unknown (or given): probabilities over the classes seen, and the task named."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from softtf.inference.answers import Clock, choose_tasks, class_logits, gather_evidence
+from softtf.inference.policy import Policy
+from softtf.learners.base import Learner
+from softtf.streams import Loader
+
+
+@dataclass(frozen=True)
+class Answers:
+    """probabilities: [samples, classes seen], float32 on the CPU; tasks: [samples], the task whose network answered."""
+
+    probabilities: Tensor
+    tasks: Tensor
+
+
+@torch.no_grad()
+def predict(
+    learner: Learner,
+    loader: Loader,
+    policy: Policy,
+    *,
+    groups: Tensor | None = None,
+    task: int | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Answers:
+    """Answer for every input of a loader.
+
+    Args:
+        learner: with at least one task.
+        loader: in test mode; its batch size bounds the memory, not the answers.
+        policy: which task inference; its own pooling is over consecutive inputs.
+        groups: [samples], group numbers from 0: evidence is pooled within each, wherever its members stand.
+        task: answer with this task's network over its own classes; `policy` is then not used.
+        dtype: of the matrix products.
+    """
+    count = len(loader.examples)
+    device = next(learner.parameters()).device
+    if groups is None:
+        groups = torch.arange(count) // policy.group
+    columns = learner.task_columns(learner.num_tasks - 1).stop
+    probabilities = torch.empty(count, columns)
+    tasks = torch.empty(count, dtype=torch.int64)
+    own = None if task is None else learner.task_columns(task)
+    needed = [] if task is not None or policy.inference == "none" else [policy.inference]
+    clock = Clock(device)
+    with learner.computing_in(dtype):
+        for rows in whole_groups(groups, loader.batch_size):
+            evidence = gather_evidence(learner, loader.batches(rows.tolist()), needed, clock)
+            if task is not None:
+                chosen = torch.full((len(rows),), task, device=device)
+            else:
+                members = torch.unique(groups[rows], return_inverse=True)[1].to(device)
+                chosen = choose_tasks(policy, evidence, members, None)
+            logits = class_logits(learner, evidence.trunk, chosen[:, None], loader.batch_size, clock)[:, 0]
+            if own is not None:
+                outside = torch.ones(columns, dtype=torch.bool, device=device)
+                outside[own] = False
+                logits = logits.masked_fill(outside, float("-inf"))
+            probabilities[rows] = logits.float().softmax(-1).cpu()
+            tasks[rows] = chosen.cpu()
+    return Answers(probabilities, tasks)
+
+
+def whole_groups(groups: Tensor, batch_size: int) -> list[Tensor]:
+    """Return sample numbers in runs of whole groups, each near `batch_size` samples or a single larger group."""
+    order = torch.argsort(groups, stable=True)
+    sizes = torch.unique_consecutive(groups[order], return_counts=True)[1].tolist()
+    runs: list[int] = []
+    for size in sizes:
+        if runs and runs[-1] + size <= batch_size:
+            runs[-1] += size
+        else:
+            runs.append(size)
+    return list(order.split(runs))

@@ -1,0 +1,7 @@
+"""Methods that learn a stream of tasks, one file each."""
+
+from softtf.learners.base import Learner, LearnerSpec
+from softtf.learners.dual_prompt import DualPrompt
+from softtf.learners.linear_head import LinearHead
+
+__all__ = ["DualPrompt", "Learner", "LearnerSpec", "LinearHead"]

@@ -1,0 +1,164 @@
+"""What a learner is: it learns one task after another and answers for any task it has learned."""
+
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from softtf.adaptations.base import Adaptation
+from softtf.backbones.base import Backbone, Tokens
+from softtf.config import Spec
+from softtf.network import AdaptedNetwork
+from softtf.seeds import derive_seed
+from softtf.slots import TaskSlots
+
+
+class LearnerSpec(Spec, family="learner"):
+    """Base of all learner specs; a new one in a user's own file registers itself by its `kind`."""
+
+    @abstractmethod
+    def build(self, backbone: Backbone, seed: int) -> "Learner":
+        """Return a learner with no task yet.
+
+        Raises:
+            UserError: a setting does not fit the backbone.
+        """
+
+
+class Learner(nn.Module):
+    """One published method: a network of slots, a loss, and the hooks of the training loop.
+
+    A subclass gives `loss`; it may add slots of its own (`extra_slots`) and change any hook.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        adaptations: Sequence[Adaptation],
+        seed: int,
+        extra_slots: Mapping[str, TaskSlots] | None = None,
+    ) -> None:
+        super().__init__()
+        self.seed = seed
+        self.network = AdaptedNetwork(backbone, adaptations)
+        self.extra_slots = nn.ModuleDict(dict(extra_slots or {}))
+        self.shared_before: dict[str, Tensor] = {}
+        self.eval()
+
+    @property
+    def num_tasks(self) -> int:
+        """Number of tasks that have been begun."""
+        return self.network.heads.num_tasks
+
+    @property
+    def task_inferences(self) -> tuple[str, ...]:
+        """Names of the task inferences this learner supports; empty if its answer needs no task."""
+        return ()
+
+    @abstractmethod
+    def loss(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Return the terms of the current task's loss, each a scalar; their sum is minimised.
+
+        inputs: a prepared batch; targets: [batch], columns of the current task's own classes.
+        """
+
+    def begin_task(self, num_classes: int) -> None:
+        """Open a slot for the next task in every module; the values come from the learner's seed."""
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "task", self.num_tasks))
+        self.shared_before = {name: p.detach().clone() for name, p in self.shared_parameters()}
+        for slots in self.slot_modules().values():
+            slots.add_task(num_classes, generator)
+        self.to(next(self.network.backbone.parameters()).device)
+
+    def after_backward(self) -> None:  # noqa: B027 - a hook, empty unless a method needs it
+        """Change gradients between backward and the optimizer's step (PGP)."""
+
+    def end_task(self) -> None:
+        """Close the current task: nothing of it is trained again."""
+        for slots in self.slot_modules().values():
+            slots.freeze()
+
+    def abandon_task(self) -> None:
+        """Undo `begin_task` and all training since: the learner is as it was before this task."""
+        for slots in self.slot_modules().values():
+            slots.drop_task()
+        with torch.no_grad():
+            for name, parameter in self.shared_parameters():
+                parameter.copy_(self.shared_before[name])
+
+    def logits(self, trunk: Tokens, task: int) -> Tensor:
+        """Return logits [batch, classes seen] of task `task`'s network, columns in the order of learning."""
+        return self.network.heads(self.network.top(trunk, task=task), range(self.num_tasks))  # type: ignore[no-any-return]
+
+    def task_columns(self, task: int) -> slice:
+        """Return the columns of task `task`'s own classes."""
+        heads = self.network.heads
+        sizes = [len(heads.slot(t)["bias"]) for t in range(task + 1)]
+        return slice(sum(sizes[:-1]), sum(sizes))
+
+    def slot_modules(self) -> dict[str, TaskSlots]:
+        """Return every module with slots by a name that is stable across runs."""
+        names = [type(a).__name__ for a in self.network.adaptations]
+        counts, seen = Counter(names), Counter[str]()
+        modules: dict[str, TaskSlots] = {"head": self.network.heads}
+        for name, adaptation in zip(names, self.network.adaptations, strict=True):
+            assert isinstance(adaptation, TaskSlots)
+            seen[name] += 1
+            modules[f"{name}{seen[name]}" if counts[name] > 1 else name] = adaptation
+        for name, extra in self.extra_slots.items():
+            assert isinstance(extra, TaskSlots)
+            modules[name] = extra
+        return modules
+
+    def shared_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield (name, parameter) of what all tasks share."""
+        for module_name, module in self.slot_modules().items():
+            for name, parameter in module.shared_parameters():
+                yield f"{module_name}.{name}", parameter
+
+    def trained_parameters(self) -> dict[str, nn.Parameter]:
+        """Return what is trained in the current task, by name."""
+        task = self.num_tasks - 1
+        mine = {
+            f"{module_name}.task.{name}": parameter
+            for module_name, module in self.slot_modules().items()
+            for name, parameter in module.slot(task).items()
+        }
+        return {n: p for n, p in ({**dict(self.shared_parameters()), **mine}).items() if p.requires_grad}
+
+    def task_state_dict(self, task: int) -> dict[str, Tensor]:
+        """Return one task's parameters over all modules."""
+        return {
+            f"{module_name}.{name}": value
+            for module_name, module in self.slot_modules().items()
+            for name, value in module.task_state_dict(task).items()
+        }
+
+    def load_task(self, state: Mapping[str, Tensor]) -> None:
+        """Append a finished task from `task_state_dict`'s values."""
+        for module_name, module in self.slot_modules().items():
+            start = f"{module_name}."
+            module.load_task({k.removeprefix(start): v for k, v in state.items() if k.startswith(start)})
+
+    def shared_state_dict(self) -> dict[str, Tensor]:
+        """Return the values of what all tasks share."""
+        return {name: parameter.detach() for name, parameter in self.shared_parameters()}
+
+    def load_shared(self, state: Mapping[str, Tensor]) -> None:
+        """Set the values of what all tasks share."""
+        with torch.no_grad():
+            for name, parameter in self.shared_parameters():
+                parameter.copy_(state[name])
+
+    @contextmanager
+    def computing_in(self, dtype: torch.dtype) -> Iterator[None]:
+        """Run the backbone's matrix products in `dtype` meanwhile."""
+        backbone = self.network.backbone
+        before, backbone.compute_dtype = backbone.compute_dtype, dtype
+        try:
+            yield
+        finally:
+            backbone.compute_dtype = before

@@ -1,0 +1,106 @@
+"""DualPrompt, plain or with soft masks: the method of Soft-TransFormers' Algorithms 1 and 2.
+
+G-prompts shared by all tasks, an E-prompt and a key per task, and whatever `adapt` adds (soft masks).
+Loss: cross-entropy over the task's own classes + key_weight * (1 - cos(q(x), k_t)), equation 7.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, NoAdaptation, parse_layers
+from softtf.adaptations.prefix import ExpertPrefix, GeneralPrefix, check_length
+from softtf.adaptations.task_keys import TaskKeys
+from softtf.backbones.base import Backbone
+from softtf.errors import UserError
+from softtf.learners.base import Learner, LearnerSpec
+from softtf.seeds import derive_seed
+from softtf.shared_pass import SharedPass
+
+
+@dataclass(frozen=True)
+class DualPrompt(LearnerSpec, kind="dual-prompt"):
+    """DualPrompt (Wang et al., 2022) with any further adaptation.
+
+    Layers are counted from 1. g_layers: G-prompt, g_length tokens; e_layers: E-prompt, e_length tokens.
+    key_weight: weight of the matching loss. adapt: `SoftMask(...)` for Soft-TransFormers.
+    freeze_g_after_first: train the G-prompt in the first task only, so that later tasks' backward passes
+    end at the first layer of their own and nothing shared ever changes again.
+    """
+
+    g_layers: Layers = (1, 2)
+    g_length: int = 5
+    e_layers: Layers = (3, 4, 5)
+    e_length: int = 5
+    key_weight: float = 1.0
+    adapt: AdaptationSpec = NoAdaptation()
+    freeze_g_after_first: bool = False
+
+    def __post_init__(self) -> None:
+        check_length(self.g_length, "g_length")
+        check_length(self.e_length, "e_length")
+        parse_layers(self.g_layers, what="g_layers")
+        parse_layers(self.e_layers, what="e_layers")
+        if not (math.isfinite(self.key_weight) and self.key_weight >= 0):
+            raise UserError(f"key_weight must be a number from 0 up, not {self.key_weight}")
+
+    def build(self, backbone: Backbone, seed: int) -> Learner:
+        """Return the learner.
+
+        Raises:
+            UserError: a layer is not in the backbone.
+        """
+        generator = torch.Generator().manual_seed(derive_seed(seed, "shared"))
+        general = parse_layers(self.g_layers, backbone.depth, "g_layers")
+        expert = parse_layers(self.e_layers, backbone.depth, "e_layers")
+        adaptations = [
+            GeneralPrefix(general, self.g_length, backbone.dim, generator),
+            ExpertPrefix(expert, self.e_length, backbone.dim),
+            *self.adapt.build(backbone),
+        ]
+        return DualPromptLearner(backbone, adaptations, seed, self)
+
+
+class DualPromptLearner(Learner):
+    """Cross-entropy of the task's own network, and its key drawn towards its queries."""
+
+    def __init__(
+        self, backbone: Backbone, adaptations: list[Adaptation], seed: int, spec: DualPrompt
+    ) -> None:
+        self.spec = spec
+        super().__init__(backbone, adaptations, seed, {"task_keys": TaskKeys(backbone.dim)})
+
+    @property
+    def task_inferences(self) -> tuple[str, ...]:
+        """Prompt ID and Gradient ID in both forms; no choice to make where nothing in the top is per task."""
+        if not self.network.top_depends_on_task:
+            return ()
+        return ("prompt-id", "gradient-id", "gradient-id-key-prompts")
+
+    @property
+    def keys(self) -> TaskKeys:
+        """The tasks' keys."""
+        keys = self.extra_slots["task_keys"]
+        assert isinstance(keys, TaskKeys)
+        return keys
+
+    def begin_task(self, num_classes: int) -> None:
+        """Open the slots; freeze the G-prompt from the second task on if the spec says so."""
+        super().begin_task(num_classes)
+        if self.spec.freeze_g_after_first and self.num_tasks > 1:
+            for _, parameter in self.shared_parameters():
+                parameter.requires_grad_(False)
+
+    def loss(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Return cross-entropy and matching loss (equation 7)."""
+        task = self.num_tasks - 1
+        shared = SharedPass(self.network, inputs)
+        features = self.network.top(shared.trunk, task=task)
+        logits = self.network.heads(features, range(task, task + 1))
+        return {
+            "cross_entropy": F.cross_entropy(logits, targets),
+            "matching": self.spec.key_weight * self.keys.matching_loss(shared.query, task),
+        }

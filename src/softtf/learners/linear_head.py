@@ -1,0 +1,29 @@
+"""Linear head only: one linear classifier per task on frozen features. The floor every method must pass."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from softtf.backbones.base import Backbone
+from softtf.learners.base import Learner, LearnerSpec
+from softtf.shared_pass import SharedPass
+
+
+@dataclass(frozen=True)
+class LinearHead(LearnerSpec, kind="linear-head"):
+    """Train nothing but each task's classifier."""
+
+    def build(self, backbone: Backbone, seed: int) -> Learner:
+        """Return the learner."""
+        return LinearHeadLearner(backbone, (), seed)
+
+
+class LinearHeadLearner(Learner):
+    """Cross-entropy over the current task's classes on the frozen backbone's features."""
+
+    def loss(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Return the cross-entropy."""
+        task = self.num_tasks - 1
+        features = self.network.top(SharedPass(self.network, inputs).trunk, task=task)
+        return {"cross_entropy": F.cross_entropy(self.network.heads(features, range(task, task + 1)), targets)}

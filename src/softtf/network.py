@@ -1,0 +1,121 @@
+"""The adapted network, cut where the task begins to matter: stem and trunk once for all tasks, top per task.
+
+    inputs --embed, stem--> tokens --trunk--> tokens --top(task | mixture)--> features --heads--> logits
+
+The *stem* is every block below the first edit: it is also the bottom of the untouched backbone, so the
+query shares it. The *trunk* goes on to the first block that any per-task parameter touches; only shared
+parameters (a G-prompt) edit it. The *top* is the rest, for one task or for the mixture of all.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from softtf.adaptations.base import Adaptation, Selection
+from softtf.backbones.base import UNEDITED, Backbone, BlockEdit, Tokens
+from softtf.backbones.mixed_linear import MixedWeight
+from softtf.slots import Heads
+
+
+class AdaptedNetwork(nn.Module):
+    """A frozen backbone, its adaptations and one head per task."""
+
+    def __init__(self, backbone: Backbone, adaptations: Sequence[Adaptation]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.adaptations = nn.ModuleList(adaptations)
+        self.heads = Heads(backbone.dim)
+        depth = backbone.depth
+        per_task = [a.task_blocks for a in adaptations]
+        shared = [a.shared_blocks for a in adaptations]
+        self.first_task_block = min((b for blocks in per_task for b in blocks), default=depth)
+        self.first_edited_block = min((b for blocks in per_task + shared for b in blocks), default=depth)
+
+    @property
+    def _adaptations(self) -> list[Adaptation]:
+        return list(self.adaptations)  # type: ignore[arg-type]
+
+    @property
+    def top_depends_on_task(self) -> bool:
+        """Whether tasks differ in more than their heads."""
+        return self.first_task_block < self.backbone.depth
+
+    def stem(self, inputs: Tensor) -> Tokens:
+        """Embed inputs and run the blocks that nothing edits."""
+        with torch.no_grad():
+            return self.backbone.run(self.backbone.embed(inputs), 0, self.first_edited_block)
+
+    def query(self, stem: Tokens) -> Tensor:
+        """Finish the untouched backbone from the stem: q(x) [batch, dim]."""
+        with torch.no_grad():
+            tokens = self.backbone.run(stem, self.first_edited_block, self.backbone.depth)
+            return self.backbone.pool(tokens)
+
+    def trunk(self, stem: Tokens) -> Tokens:
+        """Run the blocks that only shared parameters edit."""
+        return self._run(stem, self.first_edited_block, self.first_task_block, None)
+
+    def top(
+        self,
+        trunk: Tokens,
+        task: int | None = None,
+        mixture: Tensor | None = None,
+        prompts: Tensor | None = None,
+    ) -> Tensor:
+        """Run the rest and return features [batch, dim].
+
+        Either for one task, or for the mixture alpha [batch, tasks] (equal rows), with mixed prompts or with
+        those of each sample's task in `prompts` [batch].
+        """
+        selection = Selection(task, mixture, prompts)
+        tokens = self._run(trunk, self.first_task_block, self.backbone.depth, selection)
+        return self.backbone.pool(tokens)
+
+    def _run(self, tokens: Tokens, start: int, stop: int, selection: Selection | None) -> Tokens:
+        for index in range(start, stop):
+            tokens = self.backbone.block(index, tokens, self._edit(index, selection))
+        return tokens
+
+    def _edit(self, block: int, selection: Selection | None) -> BlockEdit:
+        if not self.edited[block]:
+            return UNEDITED
+        prefixes = [p for a in self._adaptations if (p := a.prefix(block, selection)) is not None]
+        weights: dict[str, Tensor | MixedWeight] = {}
+        if selection is not None:
+            for name in self.backbone.weight_names:
+                if any(a.edits_weight(block, name) for a in self._adaptations):
+                    weights[name] = self._weight(block, name, selection)
+        return BlockEdit(weights, _join(prefixes))
+
+    def _weight(self, block: int, name: str, selection: Selection) -> Tensor | MixedWeight:
+        """Return task t's weight, or the mixture sum_j alpha_j W_j of all tasks'."""
+        if selection.task is not None:
+            return self._task_weight(block, name, selection.task)
+        assert selection.mixture is not None
+        dtype = self.backbone.compute_dtype
+        tasks = range(selection.mixture.shape[1])
+        components = torch.stack([self._task_weight(block, name, t).detach().to(dtype) for t in tasks])
+        return MixedWeight(selection.mixture, components)
+
+    def _task_weight(self, block: int, name: str, task: int) -> Tensor:
+        weight: Tensor = self.backbone.linear(block, name).weight
+        for adaptation in self._adaptations:
+            if adaptation.edits_weight(block, name):
+                weight = adaptation.weight(block, name, weight, task)
+        return weight
+
+    @cached_property
+    def edited(self) -> list[bool]:
+        """For each block, whether any adaptation touches it."""
+        touched = frozenset[int]().union(*(a.task_blocks | a.shared_blocks for a in self._adaptations))
+        return [block in touched for block in range(self.backbone.depth)]
+
+
+def _join(prefixes: list[Tensor]) -> Tensor | None:
+    """Put several prefixes of one block behind each other, [batch or 1, 2, length, dim]."""
+    if len(prefixes) < 2:
+        return prefixes[0] if prefixes else None
+    batch = max(len(p) for p in prefixes)
+    return torch.cat([p.expand(batch, -1, -1, -1) for p in prefixes], 2)

@@ -1,0 +1,164 @@
+"""A learner on disk: one small safe file per task, and exact reload.
+
+    learner.json            backbone (by name and hash), learner and seed; written once, before the first task
+    task-001.safetensors    the parameters of task 1
+    shared-001.safetensors  what all tasks share, as it was after task 1 (absent if nothing is shared)
+    task-001.json           classes, files and hashes; written last, so a task exists once this file does
+
+Every file is written to a temporary name and moved, and none is ever changed: a crash loses at most the
+task that was being saved, and the learner can be loaded as it was after any task.
+"""
+
+import json
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from softtf.backbones.base import Backbone
+from softtf.backbones.load import BackboneSpec
+from softtf.classes import ClassTable
+from softtf.config import from_dict, to_dict
+from softtf.errors import UserError
+from softtf.learners.base import Learner, LearnerSpec
+from softtf.store import decode_label, encode_label, inside, load_tensors, require, save_tensors, write_atomic
+
+FORMAT = 1
+HEADER = "learner.json"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What `learner.json` says: everything but the tasks."""
+
+    backbone: BackboneSpec
+    backbone_sha256: str
+    learner: LearnerSpec
+    seed: int
+    allow_repeated: bool
+
+    def write(self, folder: Path) -> None:
+        """Write learner.json."""
+        content = {"format": FORMAT, **to_dict(self)}
+        write_atomic(folder / HEADER, json.dumps(content, indent=2))
+
+    @classmethod
+    def read(cls, folder: Path) -> "Header":
+        """Read learner.json.
+
+        Raises:
+            UserError: it is missing, broken, or of a newer format.
+        """
+        content = _read_json(folder / HEADER)
+        if content.pop("format", None) != FORMAT:
+            raise UserError(f"{folder / HEADER} has a format that this softtf does not know; it knows format {FORMAT}")
+        return from_dict(cls, content, HEADER)
+
+
+def save_task(folder: Path, learner: Learner, classes: ClassTable, task: int) -> None:
+    """Save one finished task; the learner must not have trained since (its shared state is saved with it)."""
+    number = f"{task + 1:03d}"
+    files: dict[str, Mapping[str, Tensor]] = {f"task-{number}.safetensors": learner.task_state_dict(task)}
+    if shared := learner.shared_state_dict():
+        files[f"shared-{number}.safetensors"] = shared
+    content = {
+        "name": classes.names[task],
+        "classes": [encode_label(label) for label in classes.tasks[task]],
+        "files": {name: save_tensors(folder / name, tensors) for name, tensors in files.items()},
+    }
+    write_atomic(folder / f"task-{number}.json", json.dumps(content, indent=2))
+
+
+def saved_tasks(folder: Path) -> int:
+    """Return how many tasks a folder holds.
+
+    Raises:
+        UserError: a task in the middle is missing.
+    """
+    count = 0
+    while (folder / f"task-{count + 1:03d}.json").exists():
+        count += 1
+    later = sorted(p.name for p in folder.glob("task-*.json") if p.name > f"task-{count:03d}.json")
+    if later:
+        raise UserError(f"{folder} lacks task-{count + 1:03d}.json but has {later[0]}; it is not a whole learner")
+    return count
+
+
+def load_learner(
+    folder: Path,
+    backbone_of: Callable[[BackboneSpec], Backbone],
+    tasks: int | None = None,
+    strict: bool = True,
+) -> tuple[Header, Learner, ClassTable]:
+    """Load a learner, or what it was after its first `tasks` tasks.
+
+    Args:
+        folder: as `save_task` filled it.
+        backbone_of: gives the backbone that the header names.
+        tasks: how many tasks to load; None for all.
+        strict: refuse a task whose tensors are there but whose json is not (a crash while saving leaves that).
+
+    Raises:
+        UserError: a file is missing, has another hash, name or shape, lies outside the folder, is a pickle; or
+            the backbone's weights are others than those it was learned on.
+    """
+    header = Header.read(folder)
+    count = saved_tasks(folder)
+    if strict and (folder / f"task-{count + 1:03d}.safetensors").exists():
+        raise UserError(f"{folder} has task-{count + 1:03d}.safetensors but no task-{count + 1:03d}.json beside it")
+    if tasks is not None and not 0 <= tasks <= count:
+        raise UserError(f"{folder} holds {count} tasks; {tasks} cannot be loaded")
+    backbone = backbone_of(header.backbone)
+    found = backbone.weights_hash()
+    if found != header.backbone_sha256:
+        raise UserError(
+            f"{folder} was learned on other weights of {header.backbone.name!r} (SHA-256 {header.backbone_sha256[:12]}...,"
+            f" these have {found[:12]}...); give the backbone it was learned on"
+        )
+    learner = header.learner.build(backbone, header.seed)
+    classes = ClassTable(header.allow_repeated)
+    for task in range(count if tasks is None else tasks):
+        _load_task(folder, learner, classes, task, last=task + 1 == (count if tasks is None else tasks))
+    learner.to(next(backbone.parameters()).device)
+    return header, learner, classes
+
+
+def _load_task(folder: Path, learner: Learner, classes: ClassTable, task: int, last: bool) -> None:
+    number = f"{task + 1:03d}"
+    where = f"task-{number}.json"
+    content = _read_json(folder / where)
+    try:
+        name, files = str(content["name"]), dict(content["files"])
+        labels: tuple[Hashable, ...] = tuple(decode_label(value) for value in content["classes"])
+        paths = {key: (inside(folder, key), str(sha)) for key, sha in files.items()}
+        path, sha256 = paths[f"task-{number}.safetensors"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{folder / where} is not a task of a softtf learner: {error} is missing or wrong") from None
+    state = load_tensors(path, sha256)
+    learner.begin_task(len(labels))
+    require(state, {k: tuple(v.shape) for k, v in learner.task_state_dict(task).items()}, str(path))
+    for slots in learner.slot_modules().values():
+        slots.drop_task()
+    learner.load_task(state)
+    classes.add(labels, name)
+    if last and (shared := learner.shared_state_dict()):
+        if f"shared-{number}.safetensors" not in paths:
+            raise UserError(f"{folder / where} names no shared-{number}.safetensors")
+        shared_path, shared_sha = paths[f"shared-{number}.safetensors"]
+        values = load_tensors(shared_path, shared_sha)
+        require(values, {k: tuple(v.shape) for k, v in shared.items()}, str(shared_path))
+        learner.load_shared(values)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} does not hold a JSON object")
+    return content

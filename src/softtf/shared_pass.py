@@ -1,0 +1,31 @@
+"""What does not depend on the task, computed once per batch and only when something asks for it."""
+
+from functools import cached_property
+
+from torch import Tensor
+
+from softtf.backbones.base import Tokens
+from softtf.network import AdaptedNetwork
+
+
+class SharedPass:
+    """Stem, query and trunk of one batch; task inferences and answers all read from here."""
+
+    def __init__(self, network: AdaptedNetwork, inputs: Tensor) -> None:
+        self.network = network
+        self.inputs = inputs
+
+    @cached_property
+    def stem(self) -> Tokens:
+        """Tokens below the first edit."""
+        return self.network.stem(self.inputs)
+
+    @cached_property
+    def query(self) -> Tensor:
+        """q(x) [batch, dim]: the [class] feature of the untouched backbone."""
+        return self.network.query(self.stem)
+
+    @cached_property
+    def trunk(self) -> Tokens:
+        """Tokens below the first block that depends on the task."""
+        return self.network.trunk(self.stem)

@@ -1,0 +1,81 @@
+"""Parameters with one slot per task: what makes a learner that forgets nothing, and that saves one small file a task."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+
+class TaskSlots(nn.Module):
+    """A module whose parameters live in one slot per task; a slot costs memory only once its task exists.
+
+    Subclasses say what a new slot holds (`new_slot`). Parameters that all tasks share, if any, are
+    ordinary parameters of the subclass.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slots = nn.ModuleList()
+
+    @abstractmethod
+    def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the initial values of the next task's parameters by name (no dots in names)."""
+
+    @property
+    def num_tasks(self) -> int:
+        """Number of tasks that have a slot."""
+        return len(self.slots)
+
+    def slot(self, task: int) -> nn.ParameterDict:
+        """Return task `task`'s parameters by name."""
+        slot = self.slots[task]
+        assert isinstance(slot, nn.ParameterDict)
+        return slot
+
+    def add_task(self, num_classes: int, generator: torch.Generator) -> None:
+        """Open the next task's slot and freeze all earlier ones."""
+        values = self.new_slot(num_classes, generator)
+        self.freeze()
+        self.slots.append(nn.ParameterDict({name: nn.Parameter(value) for name, value in values.items()}))
+
+    def freeze(self) -> None:
+        """Close every slot: no gradient reaches a finished task's parameters."""
+        for slot in self.slots:
+            slot.requires_grad_(False)
+
+    def drop_task(self) -> None:
+        """Remove the newest slot (its task failed)."""
+        del self.slots[-1]
+
+    def task_state_dict(self, task: int) -> dict[str, Tensor]:
+        """Return task `task`'s values by name, detached."""
+        return {name: value.detach() for name, value in self.slot(task).items()}
+
+    def load_task(self, state: dict[str, Tensor]) -> None:
+        """Append a slot that holds `state`, frozen."""
+        self.slots.append(nn.ParameterDict({k: nn.Parameter(v, requires_grad=False) for k, v in state.items()}))
+
+    def shared_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield (name, parameter) of what all tasks share."""
+        return ((n, p) for n, p in self.named_parameters() if not n.startswith("slots."))
+
+
+class Heads(TaskSlots):
+    """One linear classifier a task, over its own classes; logits over several tasks are their columns side by side."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Weight [classes, dim] ~ N(0, 0.02), bias zero."""
+        weight = torch.randn(num_classes, self.dim, generator=generator) * 0.02
+        return {"weight": weight, "bias": torch.zeros(num_classes)}
+
+    def forward(self, features: Tensor, tasks: range) -> Tensor:
+        """Return logits [batch, classes of `tasks`] of features [batch, dim]."""
+        slots = [self.slot(t) for t in tasks]
+        weight = torch.cat([s["weight"] for s in slots]).to(features.dtype)
+        bias = torch.cat([s["bias"] for s in slots]).to(features.dtype)
+        return nn.functional.linear(features, weight, bias)

@@ -1,0 +1,230 @@
+"""Files that are the old one or the new one, whole: atomic writes, tensors without pickle, labels as JSON."""
+
+import base64
+import binascii
+import errno
+import hashlib
+import math
+import os
+import threading
+from collections.abc import Hashable, Mapping
+from contextlib import suppress
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from softtf.errors import UserError
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Replace `path` by `data` so that a crash or a full disk leaves either the old file or the new one.
+
+    Missing parent folders are made. Text is written as UTF-8, with its line ends as they are.
+
+    Args:
+        path: The file to write.
+        data: Its whole content.
+
+    Raises:
+        UserError: The file could not be written; the old one is intact and no temporary file is left.
+    """
+    content = data.encode() if isinstance(data, str) else data
+    temp = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temp, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temp, path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"could not write {path}: {reason}; what was saved before is intact") from error
+    finally:  # after os.replace there is nothing left to remove
+        with suppress(OSError):
+            temp.unlink(missing_ok=True)
+    _sync_folder(path)
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    try:
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems have no such call
+            raise UserError(f"wrote {path}, but the disk did not confirm it: {error.strerror}") from error
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> str:
+    """Write tensors of any shape and device to one safetensors file, atomically.
+
+    Returns:
+        The SHA-256 of the file, in hex.
+
+    Raises:
+        UserError: The file could not be written.
+    """
+    # Clones, since safetensors refuses tensors that share memory (tied weights, views).
+    contiguous = torch.contiguous_format
+    copies = {name: t.detach().cpu().clone(memory_format=contiguous) for name, t in tensors.items()}
+    data: bytes = safetensors.torch.save(copies, dict(metadata) if metadata else None)
+    write_atomic(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def load_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """Read a safetensors file into CPU tensors.
+
+    Args:
+        path: The file.
+        sha256: The hex SHA-256 that the file must have; None skips the check.
+
+    Raises:
+        UserError: The file is missing, damaged, a pickle, or not the one that `sha256` names.
+    """
+    data = _read(path)
+    try:
+        tensors: dict[str, Tensor] = safetensors.torch.load(data)
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise _broken(path, data, error) from error
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise UserError(f"{path} is not the file that was saved: SHA-256 is {found}, expected {sha256}")
+    return tensors
+
+
+def load_metadata(path: Path) -> dict[str, str]:
+    """Read the metadata of a safetensors file; empty if it has none.
+
+    Raises:
+        UserError: The file is missing, damaged or a pickle.
+    """
+    data = _read(path)
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise _broken(path, data, error) from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"could not read {path}: {error.strerror or error}") from error
+
+
+def _broken(path: Path, data: bytes, error: Exception) -> UserError:
+    # A safetensors header may begin with 0x80 too, but then its length follows: the third byte is 0.
+    pickled = data[:1] == b"\x80" and data[1:2] in (b"\2", b"\3", b"\4", b"\5") and data[2:3] != b"\0"
+    if pickled or data.startswith(b"PK\x03\x04"):
+        return UserError(f"{path} is a pickle; softtf never unpickles. Save it as safetensors instead")
+    reason = " ".join(str(error).split())
+    return UserError(f"{path} is truncated or not a safetensors file ({len(data)} bytes: {reason})")
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return the path of the file `name` under `folder`, for names that come from a file somebody else wrote.
+
+    Raises:
+        UserError: The name is empty, absolute, has `..`, a backslash or a NUL, or a link leads out.
+    """
+    windows = PureWindowsPath(name) if isinstance(name, str) else None
+    if windows is None or windows.drive or windows.root or not PurePosixPath(name).parts:
+        raise UserError(f"{name!r} is not the name of a file in {folder}")
+    if ".." in windows.parts or "\\" in name or "\0" in name:
+        raise UserError(f"{name!r} is not the name of a file in {folder}")
+    path = folder / name
+    try:
+        root, target = folder.resolve(), path.resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        raise UserError(f"{name!r} in {folder} cannot be resolved: {error}") from error
+    if not target.is_relative_to(root) or target == root:
+        raise UserError(f"{name!r} leads out of {folder}, to {target}")
+    return path
+
+
+def require(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], where: str) -> None:
+    """Check that `tensors` holds exactly the keys and shapes of `shapes`, and no NaN.
+
+    Args:
+        tensors: What was read.
+        shapes: The shape expected for each key.
+        where: What the message names as the source, such as the file.
+
+    Raises:
+        UserError: The first key that is missing, extra, of another shape or with NaN in it.
+    """
+    for key in sorted(shapes.keys() - tensors.keys()):
+        found = ", ".join(sorted(tensors)) or "nothing"
+        raise UserError(f"{where}: {key!r} is missing; expected shape {list(shapes[key])}, found {found}")
+    for key in sorted(tensors.keys() - shapes.keys()):
+        wanted = ", ".join(sorted(shapes)) or "nothing"
+        raise UserError(f"{where}: {key!r} is not expected here; expected {wanted}")
+    for key, shape in shapes.items():
+        if tuple(tensors[key].shape) != tuple(shape):
+            size = list(tensors[key].shape)
+            raise UserError(f"{where}: {key!r} has shape {size}, expected {list(shape)}")
+        if tensors[key].isnan().any():
+            count = int(tensors[key].isnan().sum())
+            raise UserError(f"{where}: {key!r} has {count} NaN of {tensors[key].numel()}, expected none")
+
+
+def encode_label(label: Hashable) -> Any:
+    """Turn a label into JSON that `decode_label` turns back, type and all: 1, True, 1.0 and "1" differ.
+
+    Tuples become lists and bytes become {"bytes": base64}; numpy scalars become the Python value they hold.
+
+    Raises:
+        UserError: The label is not a str, int, bool, finite float, None, bytes or a tuple of these.
+    """
+    if isinstance(label, np.generic):
+        value = label.item()
+        if not isinstance(value, np.generic):  # a long double gives itself
+            return encode_label(value)
+    # Exact types: a subclass (an enum, a named tuple) would come back as another type.
+    if label is None or type(label) in (bool, int) or (type(label) is float and math.isfinite(label)):
+        return label
+    if type(label) is str and _is_unicode(label):
+        return label
+    if type(label) is bytes:
+        return {"bytes": base64.b64encode(label).decode()}
+    if type(label) is tuple:
+        return [encode_label(part) for part in label]
+    kind = type(label).__name__
+    raise UserError(f"cannot save the label {label!r} of type {kind}; use strings or integers")
+
+
+def _is_unicode(text: str) -> bool:
+    # JSON would join two lone surrogates to one character, and no file could hold one in UTF-8.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def decode_label(value: Any) -> Hashable:
+    """Turn what `encode_label` made back into the label.
+
+    Raises:
+        UserError: The value is none that `encode_label` makes.
+    """
+    if isinstance(value, list):
+        return tuple(decode_label(part) for part in value)
+    if isinstance(value, dict) and value.keys() == {"bytes"} and isinstance(value["bytes"], str):
+        with suppress(binascii.Error, ValueError):
+            return base64.b64decode(value["bytes"], validate=True)
+    if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise UserError(f"{value!r} is not a saved label; expected a string, number, true, false, null or list")

@@ -1,0 +1,27 @@
+"""Streams of tasks: labelled raw inputs, how they are split into tasks, and how batches are made of them."""
+
+from softtf.streams.decode import decode
+from softtf.streams.examples import Examples, examples_from
+from softtf.streams.images import ImagePreparation
+from softtf.streams.loader import Loader
+from softtf.streams.preparation import Preparation
+from softtf.streams.registry import STREAMS, StreamInfo
+from softtf.streams.sources import load_source
+from softtf.streams.stream import TaskStream, from_datasets, split_by_class
+from softtf.streams.task import Task
+
+__all__ = [
+    "STREAMS",
+    "Examples",
+    "ImagePreparation",
+    "Loader",
+    "Preparation",
+    "StreamInfo",
+    "Task",
+    "TaskStream",
+    "decode",
+    "examples_from",
+    "from_datasets",
+    "load_source",
+    "split_by_class",
+]

@@ -1,0 +1,49 @@
+"""Loaded inputs kept in memory, within a budget."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class Cache:
+    """Up to `length` loaded tensors by index; once all are there with one shape, they are one tensor.
+
+    The first tensor decides: when `length` of its size exceed `budget` bytes nothing is kept. Tensors of
+    other sizes are kept one by one until the budget is used up.
+    """
+
+    def __init__(self, length: int, budget: int, device: torch.device) -> None:
+        self._length, self._budget, self._device = length, budget, device
+        self._kept: dict[int, Tensor] = {}
+        self._bytes = 0
+        self._stack: Tensor | None = None
+        self._off = False
+
+    def __contains__(self, index: int) -> bool:
+        return self._stack is not None or index in self._kept
+
+    def get(self, indices: Sequence[int]) -> Tensor | list[Tensor]:
+        """Return the tensors at `indices`, as one tensor if all have one shape (then maybe on the device)."""
+        if self._stack is not None:
+            return self._stack[torch.tensor(indices, device=self._stack.device)]
+        return [self._kept[i] for i in indices]
+
+    def put(self, index: int, loaded: Tensor) -> None:
+        """Keep `loaded` if the budget allows."""
+        if not self._kept and loaded.nbytes * self._length > self._budget:
+            self._off = True
+        if self._off or index in self or self._bytes + loaded.nbytes > self._budget:
+            return
+        self._kept[index] = loaded
+        self._bytes += loaded.nbytes
+        if len(self._kept) == self._length and len({t.shape for t in self._kept.values()}) == 1:
+            self._merge()
+
+    def _merge(self) -> None:
+        stack = torch.empty(self._length, *self._kept[0].shape, dtype=self._kept[0].dtype)
+        for index in range(self._length):
+            stack[index] = self._kept.pop(index)  # one at a time: never twice in memory
+        if self._device.type == "cuda" and self._bytes < torch.cuda.mem_get_info(self._device)[0] // 4:
+            stack = stack.to(self._device)
+        self._stack = stack

@@ -1,0 +1,85 @@
+"""Columns of a Hugging Face data set: which holds the input, which the label, and reading it row by row."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from softtf.errors import UserError, unknown
+
+INPUT_NAMES = ("image", "img", "images", "text", "sentence", "content")
+LABEL_NAMES = ("label", "labels", "fine_label")
+
+
+class Column(Sequence[Any]):
+    """One column of a `datasets.Dataset`, read row by row; image columns stay undecoded (bytes and path)."""
+
+    def __init__(self, dataset: Any, column: str) -> None:
+        if _kind(dataset, column) == "Image":
+            from datasets import Image
+
+            dataset = dataset.with_format(None).cast_column(column, Image(decode=False))
+        self._dataset = dataset.select_columns([column])
+        self._column = column
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._dataset[index][self._column]
+
+
+def is_hub_dataset(data: object) -> bool:
+    """Whether `data` is a `datasets` object, told without importing that (slow) library."""
+    return type(data).__module__.split(".")[0] == "datasets"
+
+
+def find_columns(
+    dataset: Any, name: str, inputs: str | None = None, labels: str | None = None
+) -> tuple[str, str]:
+    """Return the names of the input and the label column.
+
+    Args:
+        dataset: a `datasets.Dataset`.
+        name: what errors call the data set.
+        inputs: the input column; None takes the only image column, else a usual name.
+        labels: the label column; None takes the only column with a usual name.
+
+    Raises:
+        UserError: `dataset` is not one split, a column is missing, or the choice is not clear.
+    """
+    if type(dataset).__name__ != "Dataset":
+        raise UserError(
+            f"{name}: expected one split of a data set (a Dataset), not a {type(dataset).__name__}"
+        )
+    if dataset.format["type"] == "custom":
+        raise UserError(f"{name}: has a transform, which would be ignored; call reset_format() on it first")
+    known = dataset.column_names
+    for given in (inputs, labels):
+        if given is not None and given not in known:
+            raise unknown(f"column of {name}", given, known)
+    images = [column for column in known if _kind(dataset, column) == "Image"]
+    if inputs is None:
+        inputs = _only(images or [c for c in INPUT_NAMES if c in known], "input", "image_column", name, known)
+    if labels is None:
+        labels = _only([c for c in LABEL_NAMES if c in known], "label", "label_column", name, known)
+    return inputs, labels
+
+
+def read_labels(dataset: Any, column: str) -> list[Any]:
+    """Return all values of `column` as Python values."""
+    return list(dataset.select_columns([column]).with_format(None)[:][column])
+
+
+def class_names(dataset: Any, column: str) -> list[str] | None:
+    """Return the names that a ClassLabel column carries, None for other columns."""
+    return list(dataset.features[column].names) if _kind(dataset, column) == "ClassLabel" else None
+
+
+def _kind(dataset: Any, column: str) -> str:
+    return type(dataset.features[column]).__name__
+
+
+def _only(found: list[str], role: str, option: str, name: str, known: list[str]) -> str:
+    if len(found) == 1:
+        return found[0]
+    problem = f"several could be the {role} column ({', '.join(found)})" if found else f"no {role} column"
+    raise UserError(f"{name}: {problem}; name it with {option}. Columns: {', '.join(known)}")

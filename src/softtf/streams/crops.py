@@ -1,0 +1,125 @@
+"""Crops of a batch of images: where they lie (drawn on the CPU), and reading them on the device."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+TRIES = 10  # torchvision's RandomResizedCrop gives up after as many and takes the centre
+RATIOS = (3 / 4, 4 / 3)
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """One box for each image of a batch, all [b] on the CPU, in pixels of that image.
+
+    Attributes:
+        top: the first row (may be fractional); likewise `left`.
+        height: how many rows the output spans; likewise `width`.
+        low_y: the first row that may be read; likewise `low_x`.
+        high_y: the last row that may be read; likewise `high_x`.
+        flip: whether the output is mirrored.
+    """
+
+    top: Tensor
+    left: Tensor
+    height: Tensor
+    width: Tensor
+    low_y: Tensor
+    high_y: Tensor
+    low_x: Tensor
+    high_x: Tensor
+    flip: Tensor
+
+
+def random_boxes(
+    heights: Tensor, widths: Tensor, scale: tuple[float, float], flip: bool, generator: torch.Generator
+) -> Boxes:
+    """Return boxes distributed as those of torchvision's RandomResizedCrop, flipped with probability 1/2.
+
+    Args:
+        heights: int64 [b].
+        widths: int64 [b].
+        scale: the range of a crop's share of the area.
+        flip: whether to flip at all.
+        generator: a CPU generator; 2 * TRIES + 3 numbers are drawn for each image, whatever happens.
+    """
+    drawn = torch.rand(len(heights), 2 * TRIES + 3, generator=generator, dtype=torch.float64)
+    area = (heights * widths)[:, None] * (scale[0] + (scale[1] - scale[0]) * drawn[:, :TRIES])
+    low, high = math.log(RATIOS[0]), math.log(RATIOS[1])
+    ratio = torch.exp(low + (high - low) * drawn[:, TRIES : 2 * TRIES])
+    width, height = torch.sqrt(area * ratio).round().long(), torch.sqrt(area / ratio).round().long()
+    fits = (width > 0) & (width <= widths[:, None]) & (height > 0) & (height <= heights[:, None])
+    first = fits.to(torch.uint8).argmax(1, keepdim=True)
+    found = fits.any(1)
+    centre_height = torch.minimum(heights, (widths / RATIOS[0]).round().long()).clamp(min=1)
+    centre_width = torch.minimum(widths, (heights * RATIOS[1]).round().long()).clamp(min=1)
+    height = torch.where(found, height.gather(1, first)[:, 0], centre_height)
+    width = torch.where(found, width.gather(1, first)[:, 0], centre_width)
+    top = torch.where(found, _below(drawn[:, -3], heights - height + 1), (heights - height) // 2)
+    left = torch.where(found, _below(drawn[:, -2], widths - width + 1), (widths - width) // 2)
+    return Boxes(
+        *(top.double(), left.double(), height.double(), width.double()),
+        *(top, top + height - 1, left, left + width - 1),
+        flip=(drawn[:, -1] < 0.5) & flip,
+    )
+
+
+def centre_boxes(heights: Tensor, widths: Tensor, resize: int, size: int) -> Boxes:
+    """Return the boxes of resizing the short side to `resize` and cropping `size` x `size` at the centre."""
+    short = torch.minimum(heights, widths)
+    starts, spans = [], []
+    for sides in (heights, widths):
+        resized = resize * sides // short
+        step = sides.double() / resized  # source pixels for each output pixel
+        starts.append(((resized - size).double() / 2).round() * step)
+        spans.append(size * step)
+    zero = torch.zeros_like(heights)
+    return Boxes(
+        *(starts[0], starts[1], spans[0], spans[1]),
+        *(zero, heights - 1, zero, widths - 1),
+        flip=zero.bool(),
+    )
+
+
+def sample(canvas: Tensor, boxes: Boxes, size: int) -> Tensor:
+    """Return the boxes' content, bilinearly resized (without antialias) to `size` x `size`.
+
+    Two products with matrices that hold each output's two weights: faster than `grid_sample` on a CPU, and
+    unlike it exactly free of pixels outside a box, whose weights are 0. Equals crop, then `interpolate`.
+
+    Args:
+        canvas: uint8 [b, c, H, W].
+        boxes: one for each image.
+        size: the output's side.
+
+    Returns:
+        float32 [b, c, size, size] in [0, 1] on the canvas's device.
+    """
+    b, c, height, width = canvas.shape
+    rows = _weights(boxes.top, boxes.height, boxes.low_y, boxes.high_y, size, height)
+    columns = _weights(boxes.left, boxes.width, boxes.low_x, boxes.high_x, size, width)
+    columns = torch.where(boxes.flip[:, None, None], columns.flip(1), columns)
+    rows, columns = rows.to(canvas.device), columns.to(canvas.device)
+    with torch.autocast(canvas.device.type, enabled=False):  # else the products could run in bfloat16
+        pixels = canvas.float().div_(255).reshape(b, c * height, width)
+        narrow = torch.bmm(pixels, columns.transpose(1, 2)).view(b, c, height, size)
+        return torch.matmul(rows[:, None], narrow).clamp_(0, 1)
+
+
+def _weights(start: Tensor, span: Tensor, low: Tensor, high: Tensor, size: int, pixels: int) -> Tensor:
+    """Return float32 [b, size, pixels]: what each pixel of a line counts for each output."""
+    places = (torch.arange(size, dtype=torch.float64) + 0.5) * (span / size)[:, None] - 0.5 + start[:, None]
+    places = torch.minimum(torch.maximum(places, low[:, None].double()), high[:, None].double())
+    before = places.floor().long()
+    after = torch.minimum(before + 1, high[:, None])
+    share = (places - before).float()
+    weights = torch.zeros(len(start), size, pixels)
+    weights.scatter_(2, before[..., None], 1 - share[..., None])
+    return weights.scatter_add_(2, after[..., None], share[..., None])
+
+
+def _below(uniform: Tensor, limit: Tensor) -> Tensor:
+    """Return integers in [0, limit) from numbers in [0, 1)."""
+    return torch.minimum((uniform * limit).long(), limit - 1)

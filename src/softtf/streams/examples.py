@@ -1,0 +1,262 @@
+"""A labelled sequence of raw inputs (images, files, texts) that are read and decoded only when asked for."""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import math
+import operator
+import os
+import random
+from collections.abc import Hashable, Iterable, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from softtf.errors import UserError
+from softtf.seeds import derive_seed
+from softtf.streams.columns import Column, find_columns, is_hub_dataset, read_labels
+
+
+class Examples(Sequence[Any]):
+    """Labelled raw inputs; `examples[i]` is the i-th input as it was given, `examples.labels[i]` its label.
+
+    A raw input is an array or tensor ([H, W], [H, W, C] or [C, H, W]), a PIL image, a path, a
+    `{"bytes", "path"}` dict as in undecoded image columns, or a text. Views (`select`, `per_class`,
+    `with_labels`) copy no rows.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Any],
+        labels: Iterable[Hashable],
+        name: str = "data",
+        class_order: Sequence[Hashable] | None = None,
+    ) -> None:
+        """Pair `rows` with `labels`.
+
+        Args:
+            rows: anything with a length whose `rows[i]` gives a raw input.
+            labels: one hashable label a row; numpy and torch scalars become Python values.
+            name: what errors call this data.
+            class_order: the order that `classes` follows (it may list absent classes too); None sorts them.
+
+        Raises:
+            UserError: no rows, not one label a row, or a label that is missing (None, NaN), unhashable or
+                not in `class_order`.
+        """
+        self.name = name
+        self.labels: tuple[Hashable, ...] = tuple(_label(label, i, name) for i, label in enumerate(labels))
+        if len(rows) != len(self.labels):
+            raise UserError(
+                f"{name}: {len(rows)} inputs but {len(self.labels)} labels; give one label an input"
+            )
+        if not self.labels:
+            raise UserError(f"{name}: holds no examples; a task needs at least one")
+        self.class_order = None if class_order is None else tuple(class_order)
+        self.classes: tuple[Hashable, ...] = _in_order(dict.fromkeys(self.labels), self.class_order, name)
+        self._rows: Sequence[Any] = rows
+        self._indices: Sequence[int] = range(len(rows))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._rows[self._indices[operator.index(index)]]
+
+    def __repr__(self) -> str:
+        return f"Examples({self.name!r}, {len(self)} examples, {len(self.classes)} classes)"
+
+    def where(self, index: int) -> str:
+        """Return what errors call example `index`: the name and the row in the data viewed."""
+        return f"{self.name}[{self._indices[index]}]"
+
+    def select(self, indices: Iterable[int]) -> Examples:
+        """Return a view of the examples at `indices`, in that order.
+
+        Raises:
+            UserError: no index, or one that is not in [0, len).
+        """
+        chosen = [operator.index(i) for i in indices]
+        if wrong := [i for i in chosen if not 0 <= i < len(self)]:
+            raise UserError(f"{self.name}: index {wrong[0]} is not in 0..{len(self) - 1}")
+        return self._view(
+            [self._indices[i] for i in chosen], [self.labels[i] for i in chosen], self.class_order
+        )
+
+    def with_labels(
+        self, labels: Iterable[Hashable], class_order: Sequence[Hashable] | None = None
+    ) -> Examples:
+        """Return the same inputs with other labels (and their own class order)."""
+        return self._view(self._indices, labels, class_order)
+
+    def per_class(self, n: int | None, seed: int) -> Examples:
+        """Return at most `n` examples of every class (all if None), chosen by `seed`, in their present order.
+
+        The choice for a smaller `n` is part of the choice for a larger one.
+        """
+        if n is None:
+            return self
+        if n < 1:
+            raise UserError(f"{self.name}: examples per class must be at least 1, not {n}")
+        chosen: list[int] = []
+        for position, members in enumerate(self.members()):
+            random.Random(derive_seed(seed, "per class", position)).shuffle(members)
+            chosen += members[:n]
+        return self.select(sorted(chosen))
+
+    def members(self) -> list[list[int]]:
+        """Return for each of `classes` the ascending indices of its examples."""
+        members: dict[Hashable, list[int]] = {label: [] for label in self.classes}
+        for index, label in enumerate(self.labels):
+            members[label].append(index)
+        return list(members.values())
+
+    @staticmethod
+    def concatenate(parts: Sequence[Examples]) -> Examples:
+        """Return the examples of all `parts` in a row; a class order is kept if every part has one."""
+        if not parts:
+            raise UserError("nothing to concatenate: give at least one set of examples")
+        orders = [part.class_order for part in parts if part.class_order is not None]
+        return Examples(
+            _Concatenation(parts),
+            [label for part in parts for label in part.labels],
+            "+".join(dict.fromkeys(part.name for part in parts)),
+            tuple(dict.fromkeys(c for order in orders for c in order)) if len(orders) == len(parts) else None,
+        )
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 (hex) of all inputs' contents (files are read) and labels, in order."""
+        digest = hashlib.sha256()
+        for i in range(len(self)):
+            label = self.labels[i]
+            parts = [*_content(self[i], self.where(i)), f"{type(label).__name__}:{label!r}".encode()]
+            digest.update(str([len(part) for part in parts]).encode())  # lengths keep neighbours apart
+            for part in parts:
+                digest.update(part)
+        return digest.hexdigest()
+
+    def _view(
+        self, indices: Sequence[int], labels: Iterable[Hashable], class_order: Sequence[Hashable] | None
+    ) -> Examples:
+        view = Examples(indices, labels, self.name, class_order)
+        view._rows, view._indices = self._rows, indices
+        return view
+
+
+class _Concatenation(Sequence[Any]):
+    def __init__(self, parts: Sequence[Sequence[Any]]) -> None:
+        self._parts = list(parts)
+        self._ends = list(accumulate(len(part) for part in parts))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: Any) -> Any:
+        part = bisect.bisect_right(self._ends, index)
+        return self._parts[part][index - (self._ends[part - 1] if part else 0)]
+
+
+def examples_from(data: Any, name: str = "data") -> Examples:
+    """Return `data` as Examples.
+
+    Args:
+        data: Examples (returned as they are), a tuple `(inputs, labels)`, a `datasets.Dataset` (columns
+            found by type and name; integer class labels stay integers), or a list or torch Dataset of
+            `(input, label)` pairs (read through once for its labels).
+        name: what errors call the data.
+
+    Raises:
+        UserError: another kind of data, or one that `Examples` refuses.
+    """
+    if isinstance(data, Examples):
+        return data
+    if is_hub_dataset(data):
+        inputs, label = find_columns(data, name)
+        return Examples(Column(data, inputs), read_labels(data, label), name)
+    if isinstance(data, tuple) and len(data) == 2 and all(hasattr(part, "__len__") for part in data):
+        return Examples(data[0], data[1], name)
+    if not hasattr(data, "__len__") or not hasattr(data, "__getitem__") or isinstance(data, str | dict):
+        raise UserError(
+            f"{name}: cannot read examples from {type(data).__name__}; "
+            "give (inputs, labels), a list of (input, label) pairs, or a map-style data set"
+        )
+    return Examples(_Inputs(data), [_pair(data, i, name)[1] for i in range(len(data))], name)
+
+
+class _Inputs(Sequence[Any]):
+    def __init__(self, pairs: Any) -> None:
+        self._pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._pairs[index][0]
+
+
+def _pair(data: Any, index: int, name: str) -> tuple[Any, Hashable]:
+    pair = data[index]
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise UserError(f"{name}[{index}]: expected an (input, label) pair, not {type(pair).__name__}")
+    return pair[0], pair[1]
+
+
+def _label(label: Any, index: int, name: str) -> Hashable:
+    if isinstance(label, np.generic) or (isinstance(label, torch.Tensor | np.ndarray) and label.ndim == 0):
+        label = label.item()
+    if label is None or (isinstance(label, float) and math.isnan(label)):
+        raise UserError(
+            f"{name}: the label of example {index} is missing ({label}); label it or leave it out"
+        )
+    try:
+        hash(label)
+    except TypeError:
+        label = None
+    if label is None or isinstance(label, torch.Tensor):
+        raise UserError(
+            f"{name}: the label of example {index} is not one hashable value such as an int or str"
+        )
+    return label  # type: ignore[no-any-return]
+
+
+def _in_order(
+    present: dict[Hashable, None], order: tuple[Hashable, ...] | None, name: str
+) -> tuple[Hashable, ...]:
+    if order is not None:
+        if strange := set(present).difference(order):
+            raise UserError(f"{name}: label {next(iter(strange))!r} is not in the class order")
+        return tuple(label for label in order if label in present)
+    try:
+        return tuple(sorted(present))  # type: ignore[type-var]
+    except TypeError:  # labels of several kinds have no order: first seen, first listed
+        return tuple(present)
+
+
+def _content(raw: Any, where: str) -> list[bytes]:
+    """Return what identifies a raw input: its kind and its bytes."""
+    if isinstance(raw, dict):
+        raw = raw.get("bytes") or Path(raw.get("path") or "")
+    if isinstance(raw, torch.Tensor):
+        raw = raw.detach().cpu().contiguous()
+        return [
+            f"{raw.dtype}{tuple(raw.shape)}".encode(),
+            raw.reshape(-1).view(torch.uint8).numpy().tobytes(),
+        ]
+    if isinstance(raw, np.ndarray):
+        return [f"{raw.dtype}{raw.shape}".encode(), raw.tobytes()]
+    if isinstance(raw, bytes):
+        return [b"bytes", raw]
+    if isinstance(raw, str):  # a text, or the path of a file
+        return [b"text", raw.encode(), *([Path(raw).read_bytes()] if os.path.isfile(raw) else [])]
+    if isinstance(raw, Path):
+        if not raw.is_file():
+            raise UserError(f"{where}: there is no file {str(raw)!r}")
+        return [b"bytes", raw.read_bytes()]
+    if hasattr(raw, "mode") and hasattr(raw, "tobytes"):  # a PIL image
+        palette = raw.getpalette() if raw.mode == "P" else None
+        return [f"{raw.mode}{raw.size}{palette}".encode(), raw.tobytes()]
+    raise UserError(f"{where}: cannot read an input of type {type(raw).__name__}")

@@ -1,0 +1,131 @@
+"""Data sets in local folders: parquet files, or images in one folder per class."""
+
+from pathlib import Path
+from typing import Any
+
+from softtf.errors import UserError
+from softtf.streams.columns import Column, class_names, find_columns, read_labels
+from softtf.streams.examples import Examples
+from softtf.streams.holdout import hold_out
+
+SUFFIXES = frozenset(
+    (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+)
+NAME_FILES = ("labels.txt", "classes.txt")
+
+
+def load_folder(
+    folder: Path, split_train: str, split_test: str, image_column: str | None, label_column: str | None
+) -> tuple[Examples, Examples | None]:
+    """Return the training and test examples of a folder with parquet files or image folders.
+
+    Raises:
+        UserError: the folder holds neither, or what it holds is incomplete or cannot be read.
+    """
+    tests = (split_test, "val") if split_test == "test" else (split_test,)
+    if any(folder.glob("*.parquet")):
+        return _load_parquet(folder, split_train, tests, image_column, label_column)
+    if not (folder / split_train).is_dir():
+        return hold_out(_image_folder(folder, folder.name))
+    train = _image_folder(folder / split_train, f"{folder.name}/{split_train}")
+    found = [split for split in tests if (folder / split).is_dir()]
+    if not found:
+        return hold_out(train)
+    test = _image_folder(folder / found[0], f"{folder.name}/{found[0]}")
+    if unseen := set(test.classes).difference(train.classes):
+        raise UserError(
+            f"{folder / found[0]}: class folder {min(map(str, unseen))!r} is not in {split_train}/"
+        )
+    return train, test
+
+
+def named_examples(
+    dataset: Any,
+    name: str,
+    image_column: str | None,
+    label_column: str | None,
+    names: list[str] | None = None,
+) -> Examples:
+    """Return a `datasets.Dataset` as Examples whose integer labels become class names, in their order.
+
+    Args:
+        dataset: one split.
+        name: what errors call it.
+        image_column: the column with the inputs; None finds it.
+        label_column: the column with the labels; None finds it.
+        names: a name for each integer label; None takes those that a ClassLabel column carries, if any.
+
+    Raises:
+        UserError: columns not found, or labels that do not fit the names.
+    """
+    inputs, column = find_columns(dataset, name, image_column, label_column)
+    labels = read_labels(dataset, column)
+    names = names or class_names(dataset, column)
+    if names is None:
+        return Examples(Column(dataset, inputs), labels, name)
+    if len(set(names)) < len(names):
+        twice = next(n for n in names if names.count(n) > 1)
+        raise UserError(f"{name}: the class name {twice!r} stands for two labels; make the names differ")
+    for row, label in enumerate(labels):
+        if not isinstance(label, int) or not 0 <= label < len(names):
+            raise UserError(
+                f"{name}: label {label!r} in row {row} of column {column!r} is not an integer in "
+                f"0..{len(names) - 1}, as its {len(names)} class names ask for"
+            )
+    return Examples(Column(dataset, inputs), [names[label] for label in labels], name, names)
+
+
+def _load_parquet(
+    folder: Path, split_train: str, tests: tuple[str, ...], image_column: str | None, label_column: str | None
+) -> tuple[Examples, Examples | None]:
+    names = _names(folder)
+    parts: list[Examples] = []
+    for splits in ((split_train,), tests):
+        files = next((found for s in splits if (found := sorted(folder.glob(f"{s}*.parquet")))), [])
+        if files:
+            name = f"{folder.name} {'train' if not parts else 'test'}"
+            parts.append(named_examples(_read_parquet(files), name, image_column, label_column, names))
+        elif not parts:
+            raise UserError(f"{folder}: no parquet file's name starts with {split_train!r}")
+    if len(parts) == 1:
+        return hold_out(parts[0])
+    return parts[0], parts[1]
+
+
+def _names(folder: Path) -> list[str] | None:
+    files = [folder / name for name in NAME_FILES if (folder / name).is_file()]
+    if len(files) > 1:
+        raise UserError(f"{folder}: has both {' and '.join(NAME_FILES)}; keep the one that names the classes")
+    return [line for line in files[0].read_text("utf-8").splitlines() if line.strip()] if files else None
+
+
+def _read_parquet(files: list[Path]) -> Any:
+    import datasets
+    import pyarrow.parquet  # type: ignore[import-untyped]
+
+    for file in files:
+        try:
+            pyarrow.parquet.read_metadata(file)
+        except (pyarrow.ArrowException, OSError) as error:
+            reason = "it is empty (0 bytes)" if file.stat().st_size == 0 else " ".join(str(error).split())
+            raise UserError(f"{file}: not a readable parquet file: {reason}") from error
+    try:
+        return datasets.load_dataset("parquet", data_files=[str(file) for file in files], split="train")
+    except Exception as error:  # files that cannot be read in full or do not fit together, in many wrappings
+        reason = " ".join(str(error.__cause__ or error).split())[:300]
+        raise UserError(f"{files[0].parent}: cannot read {files[0].name} and its like: {reason}") from error
+
+
+def _image_folder(folder: Path, name: str) -> Examples:
+    classes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if not classes:
+        raise UserError(f"{folder}: no parquet files and no class folders with images in it")
+    rows: list[Path] = []
+    labels: list[str] = []
+    for path in classes:
+        images = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        if not images:
+            raise UserError(f"{path}: this class folder holds no images ({', '.join(sorted(SUFFIXES))})")
+        rows += images
+        labels += [path.name] * len(images)
+    return Examples(rows, labels, name)

@@ -1,0 +1,163 @@
+"""Batches of prepared inputs: shuffled and augmented for training, in order for testing."""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from softtf.errors import UserError
+from softtf.seeds import derive_seed
+from softtf.streams.cache import Cache
+from softtf.streams.examples import Examples
+from softtf.streams.preparation import Preparation
+
+Loaded = Sequence[Tensor] | Tensor
+
+
+class Loader:
+    """Makes batches of `examples`; a seed gives the same batches whatever the cache and the workers."""
+
+    def __init__(
+        self,
+        examples: Examples,
+        targets: Tensor,
+        preparation: Preparation,
+        train: bool,
+        batch_size: int,
+        device: torch.device | str,
+        cache_bytes: int = 2**30,
+        workers: int | None = None,
+    ) -> None:
+        """Prepare to load; nothing is read yet.
+
+        Args:
+            examples: the raw inputs.
+            targets: int64 [N], what `epoch` gives beside the inputs.
+            preparation: how raw inputs become batches.
+            train: True for `epoch` (augmented), False for `batches` and `inputs` (as they are, in order).
+            batch_size: examples a batch; the last one of a pass may be smaller.
+            device: where batches go.
+            cache_bytes: the memory that loaded inputs may take; what does not fit is loaded again each time.
+            workers: the processes that load; None is none on a CPU, up to eight on a GPU.
+
+        Raises:
+            UserError: targets that are not int64 [N], a batch size below 1, or negative workers.
+        """
+        if targets.shape != (len(examples),) or targets.dtype != torch.int64:
+            raise UserError(
+                f"{examples.name}: targets must be int64 [{len(examples)}], "
+                f"not {targets.dtype} {list(targets.shape)}"
+            )
+        if batch_size < 1:
+            raise UserError(f"batch_size must be at least 1, not {batch_size}")
+        if workers is not None and workers < 0:
+            raise UserError(f"workers must be 0 or more, not {workers}")
+        self.examples, self.preparation, self.train, self.batch_size = (
+            examples,
+            preparation,
+            train,
+            batch_size,
+        )
+        self.device = torch.device(device)
+        self.targets = targets.to(self.device)
+        if workers is None:
+            workers = min(8, os.cpu_count() or 1) if self.device.type == "cuda" else 0
+        self.workers = workers
+        self._rows = _Rows(examples, preparation, train)
+        self._cache = Cache(len(examples), cache_bytes, self.device)
+
+    def __len__(self) -> int:
+        return -(-len(self.examples) // self.batch_size)
+
+    def epoch(self, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield augmented inputs [b, ...] and targets [b] of all examples, in an order drawn from `seed`.
+
+        Raises:
+            UserError: the loader is not for training, or an input cannot be loaded.
+        """
+        if not self.train:
+            raise UserError(f"{self.examples.name}: a loader with train=False has no epochs; use batches()")
+        order = torch.randperm(len(self.examples), generator=_generator(seed, "order"))
+        augmentation = _generator(seed, "augmentation")
+        batches = self._split(order.tolist())
+        for batch, loaded in zip(batches, self._load(batches), strict=True):
+            inputs = self.preparation.augment_batch(loaded, self.device, augmentation)
+            yield inputs, self.targets[torch.tensor(batch, device=self.device)]
+
+    def batches(self, indices: Sequence[int] | None = None) -> Iterator[Tensor]:
+        """Yield inputs [b, ...] without augmentation, of all examples or those at `indices`, in that order.
+
+        Raises:
+            UserError: the loader is for training, or an input cannot be loaded.
+        """
+        if self.train:
+            raise UserError(f"{self.examples.name}: a loader with train=True augments; use epoch()")
+        wanted = range(len(self.examples)) if indices is None else [int(i) for i in indices]
+        if wrong := [i for i in wanted if not 0 <= i < len(self.examples)]:
+            raise UserError(f"{self.examples.name}: index {wrong[0]} is not in 0..{len(self.examples) - 1}")
+        for loaded in self._load(self._split(wanted)):
+            yield self.preparation.batch(loaded, self.device)
+
+    def inputs(self, indices: Sequence[int]) -> Tensor:
+        """Return the inputs [n, ...] of the examples at `indices` (at least one), without augmentation."""
+        if len(indices) == 0:
+            raise UserError(f"{self.examples.name}: no indices given; ask for at least one input")
+        return torch.cat(list(self.batches(indices)))
+
+    def _split(self, order: Sequence[int]) -> list[Sequence[int]]:
+        return [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+
+    def _load(self, batches: list[Sequence[int]]) -> Iterator[Loaded]:
+        """Yield the loaded inputs of each batch, from the cache or fresh."""
+        missing = [[i for i in batch if i not in self._cache] for batch in batches]
+        fresh_batches = self._fresh([batch for batch in missing if batch])
+        for batch, absent in zip(batches, missing, strict=True):
+            if not absent:
+                yield self._cache.get(batch)
+                continue
+            fresh = dict(zip(absent, next(fresh_batches), strict=True))
+            yield [fresh[i] if i in fresh else self._cache.get([i])[0] for i in batch]
+            for index, loaded in fresh.items():
+                self._cache.put(index, loaded)
+
+    def _fresh(self, batches: list[list[int]]) -> Iterator[list[Tensor]]:
+        """Yield the inputs of each batch, loaded here or by worker processes a few batches ahead."""
+        if self.workers == 0 or len(batches) < 2:
+            for batch in batches:
+                yield [_checked(self._rows[i]) for i in batch]
+            return
+        for results in DataLoader(
+            self._rows,
+            batch_sampler=batches,
+            num_workers=min(self.workers, len(batches)),
+            collate_fn=list,
+            generator=torch.Generator(),  # else it would draw from, and so change, the global one
+        ):
+            yield [_checked(result) for result in results]
+
+
+class _Rows(Dataset[Any]):
+    """Loads one row; an error becomes a value, so that it leaves a worker process with its message whole."""
+
+    def __init__(self, examples: Examples, preparation: Preparation, train: bool) -> None:
+        self._examples, self._preparation, self._train = examples, preparation, train
+
+    def __getitem__(self, index: int) -> Tensor | UserError:
+        load = self._preparation.load_train if self._train else self._preparation.load_test
+        try:
+            return load(self._examples[index], self._examples.where(index))
+        except UserError as error:
+            return error
+
+
+def _checked(result: Tensor | UserError) -> Tensor:
+    if isinstance(result, UserError):
+        raise result
+    return result
+
+
+def _generator(seed: int, use: str) -> torch.Generator:
+    return torch.Generator().manual_seed(derive_seed(seed, use))

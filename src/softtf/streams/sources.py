@@ -1,0 +1,103 @@
+"""Loading a data set by name, from a local folder or from the Hugging Face Hub."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from softtf.errors import UserError, unknown
+from softtf.streams.examples import Examples
+from softtf.streams.folders import load_folder, named_examples
+from softtf.streams.holdout import hold_out
+from softtf.streams.registry import STREAMS
+
+HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+
+
+def load_source(
+    source: str,
+    split_train: str = "train",
+    split_test: str = "test",
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> tuple[Examples, Examples | None]:
+    """Return the training and test examples of a data set.
+
+    Where there is no test split, a fixed fifth of every class is held out (`hold_out`). Class names, where
+    they are known, become the labels; `classes` keeps the order of the integers they stand for.
+
+    Args:
+        source: "digits"; an existing folder, with parquet files (names starting with a split's name;
+            labels.txt or classes.txt may name the integer labels, one a line) or with images
+            (train/<class>/*, test/<class>/* or val/<class>/*; or <class>/*; other files are passed over);
+            a name in STREAMS; or "owner/name" on the Hub.
+        split_train: the split to learn from.
+        split_test: the split to test on; "test" also finds a local "val" or "valid".
+        image_column: the column with the inputs; None finds it.
+        label_column: the column with the labels; None finds it.
+
+    Raises:
+        UserError: there is no such source, the Hub cannot be reached, or the data are incomplete or broken.
+    """
+    if source == "digits":
+        return _digits()
+    folder = Path(source).expanduser()
+    if source and folder.is_dir():
+        return load_folder(folder.resolve(), split_train, split_test, image_column, label_column)
+    if folder.is_file():
+        raise UserError(f"{source!r} is a file; give the folder that holds the data")
+    if source not in STREAMS and not HUB_NAME.fullmatch(source):
+        if "/" in source or "\\" in source or source in ("", "~"):
+            raise UserError(f"there is no folder {source!r}")
+        raise unknown("data set or folder", source, STREAMS)
+    return _load_hub(source, split_train, split_test, image_column, label_column)
+
+
+def _digits() -> tuple[Examples, Examples | None]:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    return hold_out(Examples(images, digits.target, "digits"))
+
+
+def _load_hub(
+    source: str, split_train: str, split_test: str, image_column: str | None, label_column: str | None
+) -> tuple[Examples, Examples | None]:
+    hub, test_split = source, split_test
+    if source in STREAMS:
+        info = STREAMS[source]
+        hub, image_column = info.hub, image_column or info.image_column
+        label_column = label_column or info.label_column
+        split_train = info.split_train if split_train == "train" else split_train
+        test_split = (info.split_test or "") if split_test == "test" else split_test
+    splits = _download(hub, source)
+    if split_train not in splits and len(splits) == 1:
+        split_train = next(iter(splits))  # the only split, whatever its name
+    if split_train not in splits:
+        raise unknown(f"split of {source}", split_train, splits)
+    train = named_examples(splits[split_train], f"{source} {split_train}", image_column, label_column)
+    if len(splits) == 1:
+        return hold_out(train)
+    if test_split not in splits:
+        raise unknown(f"test split of {source}", test_split, splits)
+    test = named_examples(splits[test_split], f"{source} {test_split}", image_column, label_column)
+    return train, test
+
+
+def _download(hub: str, source: str) -> dict[str, Any]:
+    """Return all splits of a data set on the Hub, by name."""
+    import datasets
+
+    try:
+        return dict(datasets.load_dataset(hub))
+    except Exception as error:  # the Hub's client has many kinds
+        problem = (
+            "could not be reached" if isinstance(error, ConnectionError) else f"gave no data set {hub!r}"
+        )
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise UserError(
+            f"{source!r} is no folder here, and the Hub {problem} ({reason}); "
+            "give the path of a local folder with the data instead"
+        ) from error

@@ -1,0 +1,109 @@
+"""A stream of tasks, made by splitting one data set by class or from several data sets."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import overload
+
+from softtf.errors import UserError
+from softtf.seeds import derive_seed
+from softtf.streams.examples import Examples
+from softtf.streams.task import Task
+
+
+class TaskStream(Sequence[Task]):
+    """The tasks in the order in which they are learned; a slice is a shorter stream."""
+
+    def __init__(self, tasks: Iterable[Task], name: str = "stream") -> None:
+        self.name = name
+        self._tasks = tuple(tasks)
+        if not self._tasks:
+            raise UserError(f"{name}: a stream needs at least one task")
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    @overload
+    def __getitem__(self, index: int) -> Task: ...
+    @overload
+    def __getitem__(self, index: slice) -> TaskStream: ...
+    def __getitem__(self, index: int | slice) -> Task | TaskStream:
+        return TaskStream(self._tasks[index], self.name) if isinstance(index, slice) else self._tasks[index]
+
+    def __repr__(self) -> str:
+        return f"TaskStream({self.name!r}, {len(self)} tasks)"
+
+
+def split_by_class(
+    train: Examples, test: Examples | None, num_tasks: int, seed: int | None = None, name: str = "stream"
+) -> TaskStream:
+    """Return a stream in which every class belongs to one task.
+
+    Args:
+        train: what the tasks are learned from; its `classes` are dealt out in their order.
+        test: the test examples of the same classes.
+        num_tasks: the number of tasks; their numbers of classes differ by at most one, larger ones first.
+        seed: shuffles which classes go together; None keeps the order 0..C-1. Within a task the order stays.
+        name: the stream's name.
+
+    Raises:
+        UserError: fewer classes than tasks, test classes that `train` lacks, or a task without test examples.
+    """
+    classes = list(train.classes)
+    if num_tasks < 1:
+        raise UserError(f"{name}: the number of tasks must be at least 1, not {num_tasks}")
+    if len(classes) < num_tasks:
+        raise UserError(f"{name}: {len(classes)} classes do not fill {num_tasks} tasks; ask for fewer tasks")
+    _check_test_classes(train, test)
+    order = list(range(len(classes)))
+    if seed is not None:
+        random.Random(derive_seed(seed, "class order")).shuffle(order)
+    tasks = []
+    for index, positions in enumerate(_deal(order, num_tasks)):
+        chosen = tuple(classes[p] for p in sorted(positions))
+        task_name = f"{name}-{index}"
+        part = None if test is None else _of_classes(test, chosen, task_name)
+        tasks.append(Task(index, task_name, chosen, _of_classes(train, chosen, task_name), part))
+    return TaskStream(tasks, name)
+
+
+def from_datasets(
+    datasets: Sequence[tuple[Examples, Examples | None]] | Mapping[str, tuple[Examples, Examples | None]],
+    name: str = "stream",
+) -> TaskStream:
+    """Return a stream with one task for each `(train, test)` pair, in the order given.
+
+    Tasks are named by the mapping's keys, or by their training data. Two tasks may share labels.
+
+    Raises:
+        UserError: no data sets, or test classes that the training data lack.
+    """
+    named = datasets.items() if isinstance(datasets, Mapping) else [(pair[0].name, pair) for pair in datasets]
+    tasks = []
+    for index, (task_name, (train, test)) in enumerate(named):
+        _check_test_classes(train, test)
+        tasks.append(Task(index, task_name, train.classes, train, test))
+    return TaskStream(tasks, name)
+
+
+def _deal(order: list[int], num_tasks: int) -> Iterator[list[int]]:
+    size, larger = divmod(len(order), num_tasks)
+    for index in range(num_tasks):
+        start = index * size + min(index, larger)
+        yield order[start : start + size + (index < larger)]
+
+
+def _of_classes(examples: Examples, classes: tuple[Hashable, ...], task: str) -> Examples:
+    wanted = set(classes)
+    indices = [i for i, label in enumerate(examples.labels) if label in wanted]
+    if not indices:
+        raise UserError(f"{examples.name}: no examples of the classes of task {task!r} ({classes[0]!r}, ...)")
+    return examples.select(indices)
+
+
+def _check_test_classes(train: Examples, test: Examples | None) -> None:
+    if test is not None and (unseen := set(test.classes).difference(train.classes)):
+        raise UserError(
+            f"{test.name}: class {next(iter(unseen))!r} is in the test data but not in the training data"
+        )

@@ -1,0 +1,25 @@
+"""One task of a stream."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from softtf.streams.examples import Examples
+
+
+@dataclass(frozen=True)
+class Task:
+    """Task number `index` (from 0) of a stream.
+
+    Attributes:
+        index: its place in the stream.
+        name: what reports call it.
+        classes: its labels in order; equal to `train.classes`.
+        train: what it is learned from.
+        test: what it is tested on, if there is any.
+    """
+
+    index: int
+    name: str
+    classes: tuple[Hashable, ...]
+    train: Examples
+    test: Examples | None

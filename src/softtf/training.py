@@ -1,0 +1,185 @@
+"""Learning one task: the only loop in which gradients flow."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from softtf.errors import TrainingError, UserError
+from softtf.learners.base import Learner
+from softtf.machine import Precision, matmul_dtype
+from softtf.seeds import derive_seed
+from softtf.streams import Loader
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How each task is trained; the defaults are the paper's DualPrompt runs on CIFAR-100 (METHOD section 5).
+
+    learning_rate is for a batch of 256 images and scales with batch_size. The optimizer starts afresh with
+    each task. augment: random resized crops and flips. precision: of matrix products in training.
+    """
+
+    epochs: int = 20
+    batch_size: int = 24
+    learning_rate: float = 0.03
+    schedule: Literal["constant", "cosine"] = "constant"
+    clip_norm: float = 1.0
+    augment: bool = True
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise UserError(f"epochs must be at least 1, not {self.epochs}")
+        if self.batch_size < 1:
+            raise UserError(f"batch_size must be at least 1, not {self.batch_size}")
+        for name, value in (("learning_rate", self.learning_rate), ("clip_norm", self.clip_norm)):
+            if not (math.isfinite(value) and value > 0):
+                raise UserError(f"{name} must be a positive number, not {value}")
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch did: mean loss terms, samples seen and seconds, and whether more epochs follow."""
+
+    task: int
+    epoch: int
+    epochs: int
+    losses: dict[str, float]
+    samples: int
+    seconds: float
+
+
+class TaskTraining:
+    """Trains the learner's newest task epoch by epoch; its state between epochs can be saved and put back.
+
+    Args:
+        learner: whose `begin_task` was called.
+        loader: in training mode, its targets the columns of the task's own classes.
+        config: how to train.
+        seed: orders and augmentations are drawn from it and the epoch's number.
+    """
+
+    def __init__(self, learner: Learner, loader: Loader, config: TrainConfig, seed: int) -> None:
+        self.learner, self.loader, self.config, self.seed = learner, loader, config, seed
+        self.task = learner.num_tasks - 1
+        self.epoch = 0
+        self.parameters = learner.trained_parameters()
+        rate = config.learning_rate * config.batch_size / 256
+        self.optimizer = torch.optim.Adam(self.parameters.values(), lr=rate)
+        self.rate = rate
+        self.dtype = matmul_dtype(config.precision, loader.device)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done."""
+        return self.epoch >= self.config.epochs
+
+    def run_epoch(self, on_step: Callable[[int, int], None] = lambda step, steps: None) -> EpochReport:
+        """Train one epoch; `on_step(step, steps)` is called after each batch.
+
+        Raises:
+            TrainingError: a loss was not finite; the learner's task must then be abandoned.
+        """
+        start = time.perf_counter()
+        steps = len(self.loader)
+        watch = LossWatch(self.task, self.epoch, every=1 if self.loader.device.type == "cpu" else 50)
+        samples = 0
+        with self.learner.computing_in(self.dtype):
+            for step, (inputs, targets) in enumerate(self.loader.epoch(derive_seed(self.seed, self.task, self.epoch))):
+                self._set_rate(self.epoch * steps + step, self.config.epochs * steps)
+                losses = self.learner.loss(inputs, targets)
+                self.optimizer.zero_grad(set_to_none=True)
+                torch.stack(list(losses.values())).sum().backward()
+                watch.add(losses)
+                self.learner.after_backward()
+                clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
+                self.optimizer.step()
+                samples += len(targets)
+                on_step(step + 1, steps)
+        means = watch.means()
+        self.epoch += 1
+        seconds = time.perf_counter() - start
+        return EpochReport(self.task, self.epoch, self.config.epochs, means, samples, seconds)
+
+    def _set_rate(self, step: int, steps: int) -> None:
+        if self.config.schedule == "cosine":
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+    def state(self) -> dict[str, Tensor]:
+        """Return everything that later epochs depend on, as named tensors."""
+        tensors = {"epoch": torch.tensor(self.epoch)}
+        for name, parameter in self.parameters.items():
+            tensors[f"parameter/{name}"] = parameter.detach()
+            for key, value in self.optimizer.state[parameter].items():
+                tensors[f"optimizer/{key}/{name}"] = value
+        return tensors
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go back to a state that `state` returned.
+
+        Raises:
+            UserError: the state is of another learner.
+        """
+        names = {f"parameter/{name}" for name in self.parameters}
+        if {k for k in tensors if k.startswith("parameter/")} != names:
+            raise UserError("the checkpoint holds other parameters than this learner trains")
+        self.epoch = int(tensors["epoch"])
+        for name, parameter in self.parameters.items():
+            with torch.no_grad():
+                parameter.copy_(tensors[f"parameter/{name}"])
+            end = f"/{name}"
+            self.optimizer.state[parameter] = {
+                key.split("/")[1]: _like(value, parameter)
+                for key, value in tensors.items()
+                if key.startswith("optimizer/") and key.endswith(end) and key.count("/") == 2
+            }
+
+
+def _like(value: Tensor, parameter: Tensor) -> Tensor:
+    """Put optimizer state where Adam keeps it: moments beside the parameter, the step count on the CPU."""
+    return value.clone() if value.dim() == 0 else value.to(parameter.device)
+
+
+class LossWatch:
+    """Means of the loss terms; notices a loss that is not finite without stopping a GPU at each step."""
+
+    def __init__(self, task: int, epoch: int, every: int) -> None:
+        self.place, self.every = (task, epoch), every
+        self.pending: list[Tensor] = []
+        self.names: list[str] = []
+        self.sums: list[float] = []
+        self.steps = 0
+
+    def add(self, losses: Mapping[str, Tensor]) -> None:
+        """Note one step's terms."""
+        self.names = list(losses)
+        self.pending.append(torch.stack([v.detach().float() for v in losses.values()]))
+        if len(self.pending) >= self.every:
+            self._check()
+
+    def means(self) -> dict[str, float]:
+        """Return each term's mean over the steps."""
+        self._check()
+        return {name: total / self.steps for name, total in zip(self.names, self.sums, strict=True)}
+
+    def _check(self) -> None:
+        if not self.pending:
+            return
+        for values in torch.stack(self.pending).tolist():
+            self.steps += 1
+            for name, value in zip(self.names, values, strict=True):
+                if not math.isfinite(value):
+                    task, epoch = self.place
+                    raise TrainingError(
+                        f"the {name} loss became {value} in task {task + 1}, epoch {epoch + 1}, step {self.steps};"
+                        " earlier tasks are as they were; try a lower learning rate or float32"
+                    )
+            self.sums = [a + b for a, b in zip(self.sums or [0.0] * len(values), values, strict=True)]
+        self.pending.clear()

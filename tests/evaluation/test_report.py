@@ -1,0 +1,116 @@
+import csv
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from softtf.evaluation import AccuracyMatrix, Row, render, render_matrix, to_csv, to_latex, to_markdown
+from softtf.evaluation.report import parameters
+
+ORACLE = Row("Soft-TF L[10]", "oracle", 98.505, 0.0, 100.0, 6_930_000, 12.0, 3.5)
+SAMPLE = Row("Soft-TF L[10]", "Gradient ID, per-sample", 41.2345, 1.5, None, 5130, None, 3.25)
+BATCH = Row(
+    "A|B & 100%_c", "prompt-id, same-task batch(24)", 97.0, 0.126, 99.0, 30_000, 1.0, 2.0, "as published"
+)
+ROWS = [ORACLE, SAMPLE, BATCH]
+
+
+def printed(table: Table) -> list[str]:
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(table)
+    return console.export_text().splitlines()
+
+
+def test_the_terminal_table_names_policies_and_puts_the_oracle_last() -> None:
+    table = render(ROWS, "CIFAR [bold]", "one [red] run")
+    lines = printed(table)
+    assert "CIFAR [bold]" in lines[0] and "one [red] run" in lines[-1]
+    assert any("Task inference (policy)" in line for line in lines)
+    body = [line.split("│")[1:-1] for line in lines if line.startswith("│")]
+    cells = [[cell.strip() for cell in line] for line in body]
+    assert cells == [
+        ["Soft-TF L[10]", "Gradient ID, per-sample", "41.23", "1.50", "–", "5,130", "–", "3.25", ""],
+        [BATCH.method, BATCH.policy, "97.00", "0.13", "99.00", "0.03M", "1.00", "2.00", "as published"],
+        [
+            "Soft-TF L[10]",
+            "oracle (task given)",
+            f"{98.505:.2f}",
+            "0.00",
+            "100.00",
+            "6.93M",
+            "12.00",
+            "3.50",
+            "",
+        ],
+    ]
+    assert [row.style for row in table.rows] == [None, None, "dim"]
+
+
+def test_the_task_is_said_to_be_given_once() -> None:
+    lines = printed(render([replace(ORACLE, policy="oracle (task given)")], "t", "c"))
+    assert sum(line.count("task given") for line in lines) == 1
+
+
+def test_notes_take_no_column_where_there_are_none() -> None:
+    assert len(render([ORACLE], "t", "c").columns) == len(render([BATCH], "t", "c").columns) - 1
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0"),
+        (5130, "5,130"),
+        (9999, "9,999"),
+        (30_000, "0.03M"),
+        (6_930_000, "6.93M"),
+        (1_234_560_000, "1,234.56M"),
+    ],
+)
+def test_parameters_are_exact_while_small(count: int, text: str) -> None:
+    assert parameters(count) == text
+
+
+def test_markdown_has_one_cell_for_each_header() -> None:
+    title, blank, header, rule, *body = to_markdown(ROWS, "Table 1").splitlines()
+    assert (title, blank) == ("## Table 1", "")
+    assert "Task inference (policy)" in header and set(rule) <= set("|-: ")
+    counts = {line.replace(r"\|", "").count("|") for line in (header, rule, *body)}
+    assert len(counts) == 1 and len(body) == 3
+    assert body[1].startswith(r"| A\|B & 100%_c | prompt-id, same-task batch(24) | 97.00 |")
+    assert "oracle (task given)" in body[2]
+
+
+def test_csv_reads_back() -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv([ORACLE, replace(BATCH, note='a, "b"\nc'), SAMPLE]))))
+    assert [row["policy"] for row in rows] == [BATCH.policy, SAMPLE.policy, "oracle"]
+    assert rows[0]["note"] == 'a, "b"\nc'
+    assert rows[1] == {
+        "method": SAMPLE.method,
+        "policy": SAMPLE.policy,
+        "acc": "41.23",
+        "forget": "1.50",
+        "task_identity": "",
+        "parameters_per_task": "5130",
+        "train_seconds": "",
+        "test_seconds": "3.25",
+        "note": "",
+    }
+
+
+def test_latex_is_escaped_and_has_one_cell_for_each_column() -> None:
+    lines = to_latex(ROWS).splitlines()
+    assert lines[0] == r"\begin{tabular}{llrrrrrrl}" and lines[-1] == r"\end{tabular}"
+    table = [line for line in lines if line.endswith(r" \\")]
+    assert {line.replace(r"\&", "").count("&") for line in table} == {8}
+    assert r"Task inference (policy) & ACC \%" in table[0]
+    assert table[2].startswith(r"A|B \& 100\%\_c & ") and "oracle (task given)" in table[3]
+    assert r"\textbackslash{}\{\textasciicircum{}\}" in to_latex([replace(SAMPLE, method="\\{^}")])
+
+
+def test_the_matrix_is_blank_above_what_was_learned() -> None:
+    lines = printed(render_matrix(AccuracyMatrix([[1], [2, 3]], [3, 4]), "a [i, t]"))
+    assert "a [i, t]" in lines[0] and "after 0" in lines[2] and "after 1" in lines[2]
+    cells = [[c.strip() for c in line.split("│")[1:-1]] for line in lines if line.startswith("│")]
+    assert cells == [["task 0", "33.33", "66.67"], ["task 1", "", "75.00"]]

@@ -1,0 +1,87 @@
+"""A vision transformer, one sample and one head at a time: the reference for masks and prefixes."""
+
+from typing import Any
+
+import torch
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor, nn
+
+NAMES = ("qkv", "proj", "fc1", "fc2")
+Weights = dict[tuple[int, str], Tensor]  # (block counted from 0, one of NAMES) -> weight
+Prefixes = dict[int, Tensor]  # block -> [2 (key, value), P, D], or [B, 2, P, D] with one per sample
+
+
+def vit_forward(
+    model: VisionTransformer,
+    images: Tensor,
+    *,
+    weights: Weights | None = None,
+    prefixes: Prefixes | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Normalised images [B, 3, H, W] -> class-token features [B, D] and all tokens [B, N, D].
+
+    Both are taken after the final norm. `weights` take the place of the model's own; biases, norms
+    and LayerScale stay the model's. No dropout.
+    """
+    weights, prefixes = weights or {}, prefixes or {}
+    assert {(i, name) for i in range(len(model.blocks)) for name in NAMES} >= weights.keys()
+    assert set(range(len(model.blocks))) >= prefixes.keys()
+    rows = []
+    for b in range(len(images)):
+        tokens = _embed(model, images[b])
+        for index, block in enumerate(model.blocks):
+            prefix = prefixes.get(index)
+            if prefix is not None and prefix.ndim == 4:
+                prefix = prefix[b]
+            own = {name: weight for (i, name), weight in weights.items() if i == index}
+            tokens = _block(block, tokens, own, prefix)
+        rows.append(model.norm(tokens))
+    tokens = torch.stack(rows)
+    return tokens[:, 0], tokens
+
+
+def layer(model: VisionTransformer, block: int, name: str) -> nn.Linear:
+    """The linear layer that a key of `Weights` names."""
+    owner = model.blocks[block].attn if name in ("qkv", "proj") else model.blocks[block].mlp
+    linear = getattr(owner, name)
+    assert isinstance(linear, nn.Linear)
+    return linear
+
+
+def _embed(model: VisionTransformer, image: Tensor) -> Tensor:
+    assert model.num_prefix_tokens == 1 and not model.no_embed_class  # a class token with a position
+    patches = model.patch_embed(image[None])[0]
+    embedded: Tensor = torch.cat([model.cls_token[0], patches]) + model.pos_embed[0]
+    return model.norm_pre(embedded)  # type: ignore[no-any-return, unused-ignore]
+
+
+def _block(block: Block, x: Tensor, weights: dict[str, Tensor], prefix: Tensor | None) -> Tensor:
+    attention = _attention(block.attn, block.norm1(x), weights, prefix)
+    x = x + attention * _scale(block.ls1)
+    hidden = block.mlp.act(_linear(block.mlp.fc1, weights.get("fc1"), block.norm2(x)))
+    return x + _linear(block.mlp.fc2, weights.get("fc2"), hidden) * _scale(block.ls2)
+
+
+def _attention(attn: Any, x: Tensor, weights: dict[str, Tensor], prefix: Tensor | None) -> Tensor:
+    """softmax(q [p_K; k]^T / sqrt(d)) [p_V; v] for x [N, D]; a head owns d neighbouring columns of D."""
+    assert isinstance(attn.q_norm, nn.Identity) and isinstance(attn.k_norm, nn.Identity)
+    q, k, v = _linear(attn.qkv, weights.get("qkv"), x).chunk(3, dim=1)
+    if prefix is not None:
+        k, v = torch.cat([prefix[0], k]), torch.cat([prefix[1], v])
+    d = x.shape[1] // attn.num_heads
+    heads = []
+    for head in range(attn.num_heads):
+        own = slice(head * d, (head + 1) * d)
+        similarity = q[:, own] @ k[:, own].T / d**0.5
+        heads.append(similarity.softmax(dim=1) @ v[:, own])
+    return _linear(attn.proj, weights.get("proj"), torch.cat(heads, dim=1))
+
+
+def _linear(linear: nn.Linear, weight: Tensor | None, x: Tensor) -> Tensor:
+    y = x @ (linear.weight if weight is None else weight).T
+    return y if linear.bias is None else y + linear.bias
+
+
+def _scale(layer_scale: Any) -> Tensor | float:
+    gamma: Tensor | float = 1.0 if isinstance(layer_scale, nn.Identity) else layer_scale.gamma
+    return gamma

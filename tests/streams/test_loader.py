@@ -1,0 +1,182 @@
+import pytest
+import torch
+
+from softtf.errors import UserError
+from softtf.seeds import derive_seed
+from softtf.streams import Examples, ImagePreparation, Loader
+from softtf.streams.cache import Cache
+
+
+class Watched(ImagePreparation):
+    """Counts how often inputs are loaded (in this process)."""
+
+    loads: list[str] = []
+
+    def load_train(self, raw, where):
+        self.loads.append(where)
+        return super().load_train(raw, where)
+
+    def load_test(self, raw, where):
+        self.loads.append(where)
+        return super().load_test(raw, where)
+
+
+@pytest.fixture(autouse=True)
+def _no_loads():
+    Watched.loads.clear()
+
+
+def pictures(sides, name="data"):
+    """One image for each (height, width), of noise, labelled by its number."""
+    generator = torch.Generator().manual_seed(1)
+    rows = [torch.randint(0, 256, (3, h, w), dtype=torch.uint8, generator=generator) for h, w in sides]
+    return Examples(rows, range(len(rows)), name)
+
+
+EQUAL = pictures([(12, 12)] * 11)
+MIXED = pictures([(12, 12 + i % 5) for i in range(11)])
+
+
+def loader(examples=EQUAL, train=True, preparation=None, **options):
+    options = {"batch_size": 4, "device": "cpu", **options}
+    return Loader(examples, torch.arange(len(examples)), preparation or Watched(8), train, **options)
+
+
+def slow_epoch(examples, seed):
+    """What an epoch is, without any cache, worker or batch splitting of the order."""
+    order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(derive_seed(seed, "order")))
+    augmentation = torch.Generator().manual_seed(derive_seed(seed, "augmentation"))
+    preparation = ImagePreparation(8)
+    for batch in order.split(4):
+        loaded = [preparation.load_train(examples[int(i)], "") for i in batch]
+        yield preparation.augment_batch(loaded, torch.device("cpu"), augmentation), batch
+
+
+def same(batches, expected):
+    batches, expected = list(batches), list(expected)
+    assert len(batches) == len(expected)
+    for (inputs, targets), (wanted, labels) in zip(batches, expected, strict=True):
+        assert torch.equal(inputs, wanted)
+        assert torch.equal(targets, labels)
+
+
+@pytest.mark.parametrize("examples", [EQUAL, MIXED], ids=["equal", "mixed"])
+@pytest.mark.parametrize("cache_bytes", [0, 11 * 3 * 12 * 13, 2**30])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_seed_gives_the_same_epoch_whatever_cache_and_workers(examples, cache_bytes, workers):
+    made = loader(examples, cache_bytes=cache_bytes, workers=workers)
+    for seed in (3, 3, 4):
+        same(made.epoch(seed), slow_epoch(examples, seed))
+
+
+def test_an_epoch_sees_every_example_once_and_seeds_differ():
+    made = loader()
+    assert len(made) == 3
+    orders, inputs = [], []
+    for seed in range(2):
+        batches = list(made.epoch(seed))
+        assert [len(targets) for _, targets in batches] == [4, 4, 3]
+        orders.append(torch.cat([targets for _, targets in batches]).tolist())
+        inputs.append(torch.cat([x for x, _ in batches]))
+        assert sorted(orders[-1]) == list(range(11))
+    assert orders[0] != orders[1]
+    assert not torch.equal(*inputs)
+
+
+def test_inputs_are_loaded_once_if_they_fit_and_each_time_if_not():
+    for cache_bytes, loads in ((2**20, 11), (100, 22)):
+        Watched.loads.clear()
+        made = loader(cache_bytes=cache_bytes)
+        for seed in range(2):
+            list(made.epoch(seed))
+        assert len(Watched.loads) == loads
+
+
+def test_nothing_is_loaded_before_it_is_needed():
+    made = loader(train=False)
+    assert Watched.loads == []
+    made.inputs([7, 2])
+    assert Watched.loads == ["data[7]", "data[2]"]
+    made.inputs([2, 7, 7])
+    assert len(Watched.loads) == 2
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("cache_bytes", [0, 2**20])
+def test_test_inputs_come_in_order_and_as_asked(workers, cache_bytes):
+    preparation = ImagePreparation(8)
+    expected = torch.stack([preparation.load_test(image, "") for image in MIXED]).float() / 255
+    made = loader(MIXED, train=False, workers=workers, cache_bytes=cache_bytes)
+    for _ in range(2):
+        assert [len(batch) for batch in made.batches()] == [4, 4, 3]
+        assert torch.equal(torch.cat(list(made.batches())), expected)
+        wanted = [9, 0, 3, 3, 5, 1, 9]
+        assert torch.equal(torch.cat(list(made.batches(wanted))), expected[wanted])
+        assert torch.equal(made.inputs(torch.tensor(wanted)), expected[wanted])
+
+
+def test_an_abandoned_epoch_harms_nothing():
+    made = loader(workers=2)
+    next(made.epoch(0))
+    same(made.epoch(1), slow_epoch(EQUAL, 1))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_global_random_state_is_left_alone(workers):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    list(loader(workers=workers).epoch(0))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_input_is_named_on_one_line(workers, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"")
+    rows = [*list(EQUAL)[:9], tmp_path / "bad.png"]
+    made = loader(Examples(rows, range(10), "birds"), workers=workers)
+    with pytest.raises(UserError, match=r"^birds\[9\] \(.*bad.png\): the image file is empty") as caught:
+        list(made.epoch(0))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_view_reports_the_row_of_its_source():
+    rows = [*list(EQUAL)[:9], b""]
+    made = loader(Examples(rows, range(10), "birds").select([9]), train=False)
+    with pytest.raises(UserError, match=r"^birds\[9\]"):
+        list(made.batches())
+
+
+def test_wrong_settings_and_uses_are_refused():
+    for action, message in [
+        (
+            lambda: Loader(EQUAL, torch.arange(10), Watched(8), True, 4, "cpu"),
+            r"int64 \[11\], not torch.int64 \[10\]",
+        ),
+        (lambda: Loader(EQUAL, torch.ones(11), Watched(8), True, 4, "cpu"), r"not torch.float32"),
+        (lambda: loader(batch_size=0), "batch_size must be at least 1, not 0"),
+        (lambda: loader(workers=-1), "workers must be 0 or more, not -1"),
+        (lambda: next(loader(train=False).epoch(0)), r"use batches\(\)"),
+        (lambda: next(loader(train=True).batches()), r"use epoch\(\)"),
+        (lambda: loader(train=False).inputs([]), "no indices"),
+        (lambda: loader(train=False).inputs([11]), "index 11 is not in 0..10"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            action()
+
+
+def test_the_cache_never_exceeds_its_budget():
+    cache = Cache(5, 40, torch.device("cpu"))
+    sizes = [8, 20, 30, 4, 8]  # five of the first would fit; those that came do not all
+    for index, size in enumerate(sizes):
+        cache.put(index, torch.zeros(size, dtype=torch.uint8))
+    kept = [index for index in range(5) if index in cache]
+    assert kept == [0, 1, 3, 4]
+    assert sum(sizes[i] for i in kept) <= 40
+
+
+def test_a_full_cache_of_one_shape_is_one_tensor():
+    cache = Cache(3, 100, torch.device("cpu"))
+    rows = torch.arange(12, dtype=torch.uint8).view(3, 4)
+    for index in (2, 0, 1):
+        cache.put(index, rows[index].clone())
+    assert torch.equal(cache.get([1, 1, 2]), rows[[1, 1, 2]])
