@@ -169,11 +169,14 @@ class ContinualClassifier:
 
     def predict_task(self, inputs: Inputs, **options: Any) -> list[int]:
         """Return the task, from 0, that each input is inferred to belong to. Options as for `predict`."""
-        answers = self.answer(inputs, **options)
-        if self.learner.task_inferences or options.get("task") is not None:
-            return answers.tasks.tolist()
-        columns = torch.tensor([t for t, classes in enumerate(self.classes.tasks) for _ in classes])
-        return columns[answers.probabilities.argmax(1)].tolist()
+        return self._tasks_named(self.answer(inputs, **options))
+
+    def describe(self, answers: Answers) -> list[tuple[Hashable, float, int]]:
+        """Return (label, its probability, the task from 0 that was named) of each answer."""
+        best = self._by_label(answers).max(1)
+        labels, tasks = self.labels, self._tasks_named(answers)
+        found = zip(best.indices.tolist(), best.values.tolist(), tasks, strict=True)
+        return [(labels[i], probability, task) for i, probability, task in found]
 
     def answer(
         self,
@@ -275,6 +278,13 @@ class ContinualClassifier:
         self.header, self.learner, self.classes = load_learner(Path(folder), backbone_of, tasks)
         self._set_up(train, inference, precision)
         return self
+
+    def _tasks_named(self, answers: Answers) -> list[int]:
+        """Return the inferred task, or the named class's task where no task was inferred."""
+        if self.learner.task_inferences:
+            return answers.tasks.tolist()
+        columns = torch.tensor([t for t, classes in enumerate(self.classes.tasks) for _ in classes])
+        return columns[answers.probabilities.argmax(1)].tolist()
 
     def _by_label(self, answers: Answers) -> Tensor:
         """Add up the columns that stand for one label, [inputs, labels]."""

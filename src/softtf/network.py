@@ -42,6 +42,12 @@ class AdaptedNetwork(nn.Module):
         """Whether tasks differ in more than their heads."""
         return self.first_task_block < self.backbone.depth
 
+    @property
+    def edits_weights(self) -> bool:
+        """Whether tasks differ in weights, not only in prompts and heads."""
+        blocks, names = range(self.backbone.depth), self.backbone.weight_names
+        return any(a.edits_weight(b, n) for a in self._adaptations for b in blocks for n in names)
+
     def stem(self, inputs: Tensor) -> Tokens:
         """Embed inputs and run the blocks that nothing edits."""
         with torch.no_grad():

@@ -2,11 +2,11 @@
 
     learner.json            backbone (by name and hash), learner and seed; written once, before the first task
     task-001.safetensors    the parameters of task 1
-    shared-001.safetensors  what all tasks share, as it was after task 1 (absent if nothing is shared)
+    shared-001.safetensors  what all tasks share, as it was after task 1 (a run keeps one per task, else the last)
     task-001.json           classes, files and hashes; written last, so a task exists once this file does
 
 Every file is written to a temporary name and moved, and none is ever changed: a crash loses at most the
-task that was being saved, and the learner can be loaded as it was after any task.
+task that was being saved, and a run's learner can be loaded as it was after any task.
 """
 
 import json
@@ -58,10 +58,10 @@ class Header:
 
 
 def save_task(folder: Path, learner: Learner, classes: ClassTable, task: int) -> None:
-    """Save one finished task; the learner must not have trained since (its shared state is saved with it)."""
+    """Save one finished task; with the newest task also what all tasks share, as it is after it."""
     number = f"{task + 1:03d}"
     files: dict[str, Mapping[str, Tensor]] = {f"task-{number}.safetensors": learner.task_state_dict(task)}
-    if shared := learner.shared_state_dict():
+    if task == learner.num_tasks - 1 and (shared := learner.shared_state_dict()):
         files[f"shared-{number}.safetensors"] = shared
     content = {
         "name": classes.names[task],
@@ -145,7 +145,7 @@ def _load_task(folder: Path, learner: Learner, classes: ClassTable, task: int, l
     classes.add(labels, name)
     if last and (shared := learner.shared_state_dict()):
         if f"shared-{number}.safetensors" not in paths:
-            raise UserError(f"{folder / where} names no shared-{number}.safetensors")
+            raise UserError(f"{folder} has no shared state as of task {task + 1}; load all its tasks")
         shared_path, shared_sha = paths[f"shared-{number}.safetensors"]
         values = load_tensors(shared_path, shared_sha)
         require(values, {k: tuple(v.shape) for k, v in shared.items()}, str(shared_path))

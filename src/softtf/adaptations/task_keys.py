@@ -9,15 +9,19 @@ from softtf.slots import TaskSlots
 
 
 class TaskKeys(TaskSlots):
-    """One key k_t ~ U(-1, 1) per task, pulled towards its task's queries by the matching loss."""
+    """One key k_t ~ U(-scale, scale) per task, pulled towards its task's queries by the matching loss.
 
-    def __init__(self, dim: int) -> None:
+    Only a key's direction counts, and Adam moves every coordinate by about the learning rate at each step: a
+    smaller scale lets the key turn in fewer steps.
+    """
+
+    def __init__(self, dim: int, scale: float = 1.0) -> None:
         super().__init__()
-        self.dim = dim
+        self.dim, self.scale = dim, scale
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return a key [dim]."""
-        return {"key": torch.rand(self.dim, generator=generator) * 2 - 1}
+        return {"key": (torch.rand(self.dim, generator=generator) * 2 - 1) * self.scale}
 
     def matching_loss(self, query: Tensor, task: int) -> Tensor:
         """Return the mean of gamma(q, k_t) = 1 - cos(q, k_t) over queries [batch, dim]."""

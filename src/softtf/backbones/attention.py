@@ -23,12 +23,17 @@ def attention(q: Tensor, k: Tensor, v: Tensor, prefix: Tensor | None, mask: Tens
         if mask is not None:
             mask = F.pad(mask, (p_k.shape[2], 0), value=True)
     attend = None if mask is None else mask[:, None, None, :]
-    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
-        # On a CPU the fused kernel's bfloat16 backward is far slower than three plain operations.
-        scores = (q * d**-0.5) @ k.transpose(-2, -1)
+    if q.device.type == "cpu":
+        # Plain products beat the fused kernel on a CPU, three times over in bfloat16 (docs/performance.md).
+        scores = _products(q * d**-0.5, k.transpose(-2, -1))
         if attend is not None:
             scores = scores.masked_fill(~attend, float("-inf"))
-        out = scores.softmax(-1) @ v
+        out = _products(scores.softmax(-1), v)
     else:
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=attend)
     return out.transpose(1, 2).flatten(2)
+
+
+def _products(a: Tensor, b: Tensor) -> Tensor:
+    """Return a @ b over batch and heads, by way of contiguous copies: strided ones are slow on a CPU."""
+    return torch.bmm(a.flatten(0, 1), b.flatten(0, 1)).unflatten(0, a.shape[:2])

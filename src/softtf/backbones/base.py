@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from softtf.backbones.kernels import linear
 from softtf.backbones.mixed_linear import MixedWeight, mixed_linear
 from softtf.streams import Preparation
 
@@ -92,7 +92,7 @@ class Backbone(nn.Module, ABC):
         edited = edit.weights.get(name)
         if isinstance(edited, MixedWeight):
             return mixed_linear(x, edited, bias)
-        return F.linear(x, weight if edited is None else edited.to(self.compute_dtype), bias)
+        return linear(x, weight if edited is None else edited.to(self.compute_dtype), bias)
 
     def _frozen(self, layer: nn.Linear) -> tuple[Tensor, Tensor | None]:
         """Return (weight, bias) in the compute type, cast once."""

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from softtf.backbones.kernels import linear
 
 MAX_GRADIENT_BYTES = 2**28  # chunk the samples so that their G_x stay below this
 
@@ -35,12 +36,12 @@ class _MixedLinear(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, alpha: Tensor, components: Tensor) -> Tensor:
         weight = torch.einsum("t,toi->oi", alpha[0].to(components.dtype), components).to(x.dtype)
         ctx.save_for_backward(x, weight, components)
-        return F.linear(x, weight)
+        return linear(x, weight)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, weight, components = ctx.saved_tensors
-        grad_x = grad @ weight if ctx.needs_input_grad[0] else None
+        grad_x = linear(grad, weight.T) if ctx.needs_input_grad[0] else None
         grad_alpha = None
         if ctx.needs_input_grad[1]:
             flat = components.flatten(1).to(x.dtype)

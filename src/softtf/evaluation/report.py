@@ -47,9 +47,9 @@ class Row:
     method: str
     policy: str
     acc: float
-    forget: float
+    forget: float | None
     task_identity: float | None
-    parameters_per_task: int
+    parameters_per_task: int | None
     train_seconds: float | None
     test_seconds: float | None
     note: str = ""
@@ -105,9 +105,9 @@ def render_matrix(matrix: AccuracyMatrix, title: str) -> Table:
     table = Table(title=Text(title), caption="accuracy in percent")
     table.add_column("tested")
     for t in range(len(matrix.total)):
-        table.add_column(f"after {t}", justify="right")
+        table.add_column(f"after {t + 1}", justify="right")
     for i, row in enumerate(matrix.a):
-        table.add_row(f"task {i}", *(f"{value:.2f}" if t >= i else "" for t, value in enumerate(row)))
+        table.add_row(f"task {i + 1}", *(f"{value:.2f}" if t >= i else "" for t, value in enumerate(row)))
     return table
 
 
@@ -129,7 +129,7 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         policy = f"{row.policy} (task given)" if given else row.policy
         numbers = [_number(row.acc), _number(row.forget), _number(row.task_identity)]
         numbers += [
-            parameters(row.parameters_per_task),
+            "–" if row.parameters_per_task is None else parameters(row.parameters_per_task),
             _number(row.train_seconds),
             _number(row.test_seconds),
         ]

@@ -17,6 +17,7 @@ class TaskInference(ABC):
     name: str
     title: str
     needs_query: bool = False
+    by_default: bool = True
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)

@@ -44,6 +44,7 @@ class GradientIDKeyPrompts(GradientID):
     name = "gradient-id-key-prompts"
     title = "Gradient ID (key-matched prompts)"
     needs_query = True
+    by_default = False
 
     def prompts(self, learner: Learner, shared: SharedPass) -> Tensor | None:
         """Return argmax_t cos(q(x), k_t) [batch]."""

@@ -26,7 +26,8 @@ class DualPrompt(LearnerSpec, kind="dual-prompt"):
     """DualPrompt (Wang et al., 2022) with any further adaptation.
 
     Layers are counted from 1. g_layers: G-prompt, g_length tokens; e_layers: E-prompt, e_length tokens.
-    key_weight: weight of the matching loss. adapt: `SoftMask(...)` for Soft-TransFormers.
+    key_weight: weight of the matching loss. key_scale: keys start as U(-key_scale, key_scale); 1 is the paper's,
+    which takes thousands of steps to turn towards the queries, 0.1 takes hundreds. adapt: `SoftMask(...)` for Soft-TransFormers.
     freeze_g_after_first: train the G-prompt in the first task only, so that later tasks' backward passes
     end at the first layer of their own and nothing shared ever changes again.
     """
@@ -36,6 +37,7 @@ class DualPrompt(LearnerSpec, kind="dual-prompt"):
     e_layers: Layers = (3, 4, 5)
     e_length: int = 5
     key_weight: float = 1.0
+    key_scale: float = 1.0
     adapt: AdaptationSpec = NoAdaptation()
     freeze_g_after_first: bool = False
 
@@ -46,6 +48,8 @@ class DualPrompt(LearnerSpec, kind="dual-prompt"):
         parse_layers(self.e_layers, what="e_layers")
         if not (math.isfinite(self.key_weight) and self.key_weight >= 0):
             raise UserError(f"key_weight must be a number from 0 up, not {self.key_weight}")
+        if not (math.isfinite(self.key_scale) and self.key_scale > 0):
+            raise UserError(f"key_scale must be a positive number, not {self.key_scale}")
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner.
@@ -71,14 +75,15 @@ class DualPromptLearner(Learner):
         self, backbone: Backbone, adaptations: list[Adaptation], seed: int, spec: DualPrompt
     ) -> None:
         self.spec = spec
-        super().__init__(backbone, adaptations, seed, {"task_keys": TaskKeys(backbone.dim)})
+        super().__init__(backbone, adaptations, seed, {"task_keys": TaskKeys(backbone.dim, spec.key_scale)})
 
     @property
     def task_inferences(self) -> tuple[str, ...]:
         """Prompt ID and Gradient ID in both forms; no choice to make where nothing in the top is per task."""
         if not self.network.top_depends_on_task:
             return ()
-        return ("prompt-id", "gradient-id", "gradient-id-key-prompts")
+        key_matched = ("gradient-id-key-prompts",) if self.network.edits_weights else ()
+        return ("prompt-id", "gradient-id", *key_matched)
 
     @property
     def keys(self) -> TaskKeys:

@@ -1,0 +1,59 @@
+"""The `softtf` command."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from softtf.errors import UserError, unknown
+
+USAGE = """usage: softtf COMMAND ...
+
+  quickstart                 learn five tasks of handwritten digits, offline, and compare the methods
+  run RECIPE [--method M] [--scale mini] [--output DIR] [--SETTING VALUE ...]
+                             learn a stream (softtf run RECIPE --help lists every setting)
+  run --config FILE          run a config.yaml again
+  resume DIR                 go on with a run that was stopped
+  predict DIR FILE|FOLDER... label images; the task is inferred for each (--json, --inference, --task)
+  evaluate DIR [--policy P ...]
+                             score a finished learner under other policies, without training
+  list [recipes|methods|backbones|adaptations|learners|streams|policies]
+"""
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 2 for wrong input, 130 after Ctrl-C."""
+    argv = sys.argv[1:] if args is None else args
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return 0 if argv else 2
+    try:
+        commands = _commands()
+        if argv[0] not in commands:
+            raise unknown("command", argv[0], commands)
+        return commands[argv[0]](argv[1:])
+    except UserError as error:
+        print(f"softtf: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("softtf: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _commands() -> dict[str, Callable[[list[str]], int]]:
+    from softtf import commands  # torch and timm are loaded only when a command needs them
+
+    return {
+        "quickstart": commands.quickstart,
+        "run": commands.run,
+        "resume": commands.resume,
+        "predict": commands.predict,
+        "evaluate": commands.evaluate,
+        "list": commands.show_list,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

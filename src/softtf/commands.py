@@ -1,0 +1,312 @@
+"""What each subcommand does; reads options, calls the library, prints."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from softtf import flags
+from softtf.adaptations import AdaptationSpec
+from softtf.backbones.load import BUNDLED, backbone_names
+from softtf.classifier import ContinualClassifier
+from softtf.config import from_yaml
+from softtf.errors import TrainingError, UserError, unknown
+from softtf.evaluation.report import Row, render, render_matrix, to_markdown
+from softtf.inference import INFERENCES
+from softtf.learners import LearnerSpec
+from softtf.recipes import METHODS, recipe_named
+from softtf.recipes.methods import TITLES
+from softtf.recipes.recipes import DESCRIPTIONS, Scale
+from softtf.rescore import rescore
+from softtf.run import learn_stream, reopen, result_rows, start
+from softtf.runconfig import EvaluateConfig, RunConfig
+from softtf.runfolder import RunFolder
+from softtf.streams import STREAMS
+
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+POLICY_NOTE = "per-sample: every test sample is answered alone; ACC and Forget in percent, over all classes seen"
+
+
+def quickstart(args: list[str]) -> int:
+    """Learn the digits with three methods and show them in one table."""
+    output, args = _take(args, "--output")
+    if "-h" in args or "--help" in args:
+        print("usage: softtf quickstart [--output DIR] [--seed N]")
+        return 0
+    seed_text, args = _take(args, "--seed")
+    if args:
+        raise UserError(f"quickstart does not know {args[0]!r}; it takes --output and --seed")
+    seed = _integer(seed_text, "--seed") if seed_text else 0
+    console = Console()
+    folder = Path(output) if output else _free(Path("runs/quickstart"))
+    rows: list[Row] = []
+    for method in METHODS_OF_QUICKSTART:
+        console.rule(TITLES[method])
+        config = replace(recipe_named("quickstart", method), seed=seed)
+        rows += _finish_run(lambda c=config, m=method: start(c, folder / m, console), folder / method)  # type: ignore[misc]
+    title = "Handwritten digits, 5 tasks of 2 classes, bundled ViT"
+    console.print(render(rows, title, POLICY_NOTE))
+    (folder / "table.md").write_text(to_markdown(rows, title) + "\n", encoding="utf-8")
+    best = folder / METHODS_OF_QUICKSTART[-1]
+    console.print(f"Everything is in {folder}. Next:", highlight=False, soft_wrap=True)
+    for line in (
+        f"softtf evaluate {best} --policy gradient-id:batch24 oracle --matrix",
+        "softtf run own-images --stream.source FOLDER_OF_CLASS_FOLDERS --stream.num-tasks 3",
+        "softtf run cifar100-10 --scale mini",
+        "softtf list",
+    ):
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
+    return 0
+
+
+METHODS_OF_QUICKSTART = ("linear-head", "dual-prompt", "dual-prompt+soft-tf")
+
+
+def run(args: list[str]) -> int:
+    """Learn a stream from a recipe or from a config.yaml."""
+    config_file, args = _take(args, "--config")
+    output, args = _take(args, "--output")
+    method, args = _take(args, "--method")
+    scale, args = _take(args, "--scale")
+    if config_file:
+        if method or scale or (args and not args[0].startswith("-")):
+            raise UserError("--config names the whole run; leave out the recipe, --method and --scale")
+        default, prog = _read_config(Path(config_file)), "softtf run --config FILE"
+    elif not args or args[0].startswith("-"):
+        if args and args[0] in ("-h", "--help"):
+            print("usage: softtf run RECIPE [--method M] [--scale mini] [--output DIR] [--SETTING VALUE ...]")
+            print("       softtf run RECIPE --help lists every setting; softtf list recipes lists the recipes")
+            return 0
+        raise UserError(f"name a recipe, or give --config FILE; recipes: {', '.join(DESCRIPTIONS)}")
+    else:
+        default = recipe_named(args[0], method, _scale(scale))
+        prog, args = f"softtf run {args[0]}", args[1:]
+    extra = f"Also: --output DIR, --scale mini, --method {' | '.join(METHODS)}"
+    config = flags.parse(default, args, prog, extra)
+    name = f"{config.recipe}-{config.method}-seed{config.seed}"
+    path = Path(output) if output else Path("runs") / name
+    console = Console()
+    rows = _finish_run(lambda: start(config, path, console), path)
+    _show(rows, config, path, console)
+    return 0
+
+
+def resume(args: list[str]) -> int:
+    """Go on with a stopped run."""
+    (path,), rest = _positionals(args, "softtf resume DIR", 1)
+    if rest:
+        raise UserError(f"resume does not know {rest[0]!r}; it takes the run's folder only")
+    console = Console()
+    folder, config = RunFolder.open(Path(path))
+
+    def go_on() -> Any:
+        opened = reopen(Path(path), console)
+        print(f"resumed from task {len(opened.classes.tasks)} of {len(opened.stream)}", flush=True)
+        return opened
+
+    rows = _finish_run(go_on, folder.path)
+    _show(rows, config, folder.path, console)
+    return 0
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How to predict.
+
+    json: one JSON object a line. inference: another task inference, such as gradient-id. task: the task, from 1,
+    where it is known. pool: the files named are known to belong to one task; pool their evidence. batch_size:
+    images at once; answers do not depend on it. device: where to compute.
+    """
+
+    json: bool = False
+    inference: str | None = None
+    task: int | None = None
+    pool: bool = False
+    batch_size: int = 64
+    device: str = "auto"
+
+
+def predict(args: list[str]) -> int:
+    """Label images with a learner that was saved or run."""
+    if _wants_help(args):
+        flags.parse(PredictOptions(), ["--help"], "softtf predict DIR FILE|FOLDER...", "Label images.")
+    (folder, *inputs), rest = _positionals(args, "softtf predict DIR FILE|FOLDER...", 2)
+    options = flags.parse(PredictOptions(), rest, "softtf predict", "Label images.")
+    files = [file for name in inputs for file in _image_files(Path(name))]
+    path = Path(folder)
+    learner = path / "learner" if (path / "learner").is_dir() else path
+    model = ContinualClassifier.from_pretrained(learner, device=options.device, inference=options.inference)
+    task = None if options.task is None else options.task - 1
+    groups = [0] * len(files) if options.pool else None
+    answers = model.answer([str(f) for f in files], groups=groups, task=task, batch_size=options.batch_size)
+    for file, (label, confidence, named) in zip(files, model.describe(answers), strict=True):
+        if options.json:
+            print(json.dumps({"file": str(file), "label": label, "confidence": confidence, "task": named + 1}))
+        else:
+            print(f"{file}\t{label}\t{confidence:.3f}\ttask {named + 1}")
+    return 0
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """How to score a finished learner.
+
+    policy: such as prompt-id, gradient-id:batch24, gradient-id:3-shot, oracle; none given means every per-sample
+    one and the oracle. shuffle: shuffle the test samples across tasks. last: only after the last task (faster, no
+    Forget). matrix: print the accuracy matrices. precision: float32 keeps answers independent of the batch.
+    """
+
+    policy: tuple[str, ...] = ()
+    shuffle: bool = False
+    last: bool = False
+    matrix: bool = False
+    batch_size: int = 120
+    precision: str = "float32"
+
+
+def evaluate(args: list[str]) -> int:
+    """Score a finished learner under other policies."""
+    if _wants_help(args):
+        flags.parse(EvaluateOptions(), ["--help"], "softtf evaluate DIR", "Score a finished learner.")
+    (path,), rest = _positionals(args, "softtf evaluate DIR [--policy P ...]", 1)
+    options = flags.parse(EvaluateOptions(), rest, "softtf evaluate DIR", "Score a finished learner.")
+    if options.precision not in ("auto", "bfloat16", "float32"):
+        raise unknown("precision", options.precision, ["auto", "bfloat16", "float32"])
+    settings = EvaluateConfig(options.policy, options.shuffle, options.batch_size, options.precision)  # type: ignore[arg-type]
+    folder, config = RunFolder.open(Path(path))
+    console = Console()
+    results = rescore(folder.path, settings, console, options.last)
+    rows = []
+    for title, (matrix, score) in results.items():
+        acc, forget = (matrix.acc, matrix.forget) if matrix else (score.acc, None)
+        method = TITLES.get(config.method, config.method)
+        rows.append(Row(method, title, acc, forget, score.task_identity, None, None, score.seconds))
+    console.print(render(rows, f"{config.recipe}: {folder.path}", POLICY_NOTE))
+    if options.matrix:
+        for title, (matrix, _) in results.items():
+            if matrix:
+                console.print(render_matrix(matrix, f"{title}: accuracy on task (row) after learning task (column)"))
+    return 0
+
+
+def show_list(args: list[str]) -> int:
+    """List what can be named."""
+    lists: dict[str, Callable[[], dict[str, str]]] = {
+        "recipes": lambda: DESCRIPTIONS,
+        "methods": lambda: {name: TITLES[name] for name in METHODS},
+        "backbones": lambda: {n: "bundled, works offline" if n == BUNDLED else "" for n in backbone_names()},
+        "adaptations": lambda: _kinds(AdaptationSpec.kinds()),
+        "learners": lambda: _kinds(LearnerSpec.kinds()),
+        "streams": lambda: {name: info.description for name, info in STREAMS.items()},
+        "policies": lambda: {
+            **{name: f"{kind.title}, per-sample" for name, kind in INFERENCES.items()},
+            "NAME:batch24": "evidence pooled over consecutive batches of 24 of one task's test set (the paper's m-batch)",
+            "NAME:3-shot": "the first 3 of each batch of 24 vote (the paper's n-shot; NAME:3-shot/16 for batches of 16)",
+            "oracle": "the task is given",
+        },
+    }
+    wanted = args or list(lists)
+    for name in wanted:
+        if name not in lists:
+            raise unknown("list", name, lists)
+    for name in wanted:
+        entries = lists[name]()
+        if not args and name == "backbones":
+            entries = {BUNDLED: "bundled, works offline", "...": f"{len(entries) - 1} more: softtf list backbones"}
+        print(f"{name}:")
+        width = max(map(len, entries))
+        for entry, text in entries.items():
+            print(f"  {entry:<{width}}  {text}".rstrip())
+    return 0
+
+
+def _kinds(kinds: dict[str, type]) -> dict[str, str]:
+    return {name: (kind.__doc__ or "").strip().splitlines()[0] for name, kind in kinds.items()}
+
+
+def _finish_run(begin: Callable[[], Any], path: Path) -> list[Row]:
+    """Learn to the end; on Ctrl-C or a failed task say how to go on."""
+    try:
+        learn_stream(begin())
+    except KeyboardInterrupt:
+        if (path / "config.yaml").exists():
+            print(f"\nstopped; everything up to the last full epoch is kept. Go on with: softtf resume {path}")
+        raise
+    except TrainingError as error:
+        raise TrainingError(f"{error} (finished tasks are in {path / 'learner'})") from None
+    return result_rows(json.loads((path / "summary.json").read_text(encoding="utf-8")))
+
+
+def _show(rows: list[Row], config: RunConfig, path: Path, console: Console) -> None:
+    console.print(render(rows, f"{config.recipe} on {config.backbone.name}, seed {config.seed}", POLICY_NOTE))
+    console.print(f"run folder: {path}", highlight=False, soft_wrap=True)
+
+
+def _read_config(file: Path) -> RunConfig:
+    try:
+        return from_yaml(RunConfig, file.read_text(encoding="utf-8"), str(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _image_files(path: Path) -> list[Path]:
+    """Return a file, or the images anywhere below a folder, sorted."""
+    if path.is_dir():
+        files = sorted(f for f in path.rglob("*") if f.suffix.lower() in IMAGE_ENDINGS)
+        if not files:
+            raise UserError(f"there is no image in folder {path} (looked for {', '.join(IMAGE_ENDINGS)})")
+        return files
+    if not path.exists():
+        raise UserError(f"there is no file or folder {path}")
+    return [path]
+
+
+def _take(args: list[str], flag: str) -> tuple[str | None, list[str]]:
+    """Take `flag VALUE` or `flag=VALUE` out of the arguments."""
+    for i, arg in enumerate(args):
+        if arg == flag:
+            if i + 1 == len(args) or args[i + 1].startswith("--"):
+                raise UserError(f"{flag} needs a value")
+            return args[i + 1], args[:i] + args[i + 2 :]
+        if arg.startswith(flag + "="):
+            return arg.removeprefix(flag + "="), args[:i] + args[i + 1 :]
+    return None, args
+
+
+def _positionals(args: list[str], usage: str, at_least: int) -> tuple[list[str], list[str]]:
+    """Split off what stands before the first flag."""
+    end = next((i for i, arg in enumerate(args) if arg.startswith("-")), len(args))
+    if _wants_help(args):
+        print(f"usage: {usage}")
+        raise SystemExit(0)
+    if end < at_least or (at_least == 1 and end > 1):
+        raise UserError(f"usage: {usage}")
+    return args[:end], args[end:]
+
+
+def _wants_help(args: list[str]) -> bool:
+    return bool({"-h", "--help"} & set(args))
+
+
+def _scale(text: str | None) -> Scale:
+    if text not in (None, "full", "mini"):
+        raise unknown("scale", text, ["full", "mini"])
+    return "mini" if text == "mini" else "full"
+
+
+def _integer(text: str, flag: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UserError(f"{flag} must be an integer, not {text!r}") from None
+
+
+def _free(path: Path) -> Path:
+    """Return `path`, or with -2, -3, ... the first that does not exist."""
+    number = 1
+    while (candidate := path if number == 1 else path.with_name(f"{path.name}-{number}")).exists():
+        number += 1
+    return candidate

@@ -1,0 +1,67 @@
+"""Config trees from the command line: tyro, with errors of one line."""
+
+import contextlib
+import dataclasses
+import io
+import os
+from difflib import get_close_matches
+from typing import Any, TypeVar
+from unittest import mock
+
+import tyro
+
+from softtf.errors import UserError
+
+C = TypeVar("C")
+CONFIG = (tyro.conf.AvoidSubcommands, tyro.conf.SuppressFixed, tyro.conf.HelptextFromCommentsOff)
+
+
+def parse(default: C, args: list[str], prog: str, description: str) -> C:
+    """Return `default` with the changes that `args` ask for; `--help` prints and exits.
+
+    Raises:
+        UserError: one line, for anything that cannot be understood.
+    """
+    kind: Any = type(default)
+    if {"-h", "--help"} & set(args):
+        tyro.cli(kind, default=default, args=["--help"], prog=prog, description=description, config=CONFIG)
+    box = io.StringIO()
+    # tyro folds its error box to the terminal's width, in the middle of long words
+    with mock.patch.dict(os.environ, {"COLUMNS": "100000"}), contextlib.redirect_stderr(box):
+        try:
+            config, rest = tyro.cli(
+                kind,
+                default=default,
+                args=args,
+                prog=prog,
+                description=description,
+                return_unknown_args=True,
+                config=CONFIG,
+            )
+        except SystemExit:
+            raise UserError(_first_line(box.getvalue())) from None
+    if rest:
+        near = get_close_matches(rest[0].replace("_", "-"), flags(default), n=2, cutoff=0.5)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise UserError(f"unknown option {rest[0]!r}{hint} (`{prog} --help` lists all)")
+    result: C = config
+    return result
+
+
+def _first_line(box: str) -> str:
+    """Return the message inside tyro's error box."""
+    lines = [line.strip("│╭╮╰╯─ ") for line in box.splitlines()]
+    found = [line for line in lines[1:] if line]
+    return found[0] if found else "the options cannot be understood"
+
+
+def flags(config: Any, prefix: str = "--") -> list[str]:
+    """Return every option of a tree of dataclasses, as tyro spells it."""
+    names: list[str] = []
+    for field in dataclasses.fields(config):
+        value, name = getattr(config, field.name), field.name.replace("_", "-")
+        if dataclasses.is_dataclass(value):
+            names += flags(value, f"{prefix}{name}.")
+        else:
+            names += [prefix + name] + [f"{prefix}no-{name}"] * isinstance(value, bool)
+    return names

@@ -1,0 +1,94 @@
+"""The runs that softtf knows by name; every setting of them can be changed from the command line."""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any, Literal
+
+from softtf.backbones.load import BUNDLED, BackboneSpec
+from softtf.errors import UserError, unknown
+from softtf.learners import LearnerSpec
+from softtf.recipes.methods import method_named
+from softtf.runconfig import RunConfig, StreamConfig
+from softtf.streams import STREAMS
+from softtf.training import TrainConfig
+
+Scale = Literal["full", "mini"]
+VIT_B = "vit_base_patch16_224.augreg_in21k"
+
+
+def _paper_run(name: str, source: str, num_tasks: int, epochs: int, rate: float, e_length: int = 5) -> RunConfig:
+    """Return the paper's DualPrompt settings on ViT-B/16 for one stream (METHOD section 5)."""
+    learner = method_named("dual-prompt+soft-tf")
+    return RunConfig(
+        recipe=name,
+        stream=StreamConfig(source, num_tasks),
+        backbone=BackboneSpec(VIT_B, normalise="unit"),
+        learner=_with(learner, e_length=e_length),
+        train=TrainConfig(epochs=epochs, batch_size=24, learning_rate=rate),
+    )
+
+
+def quickstart() -> RunConfig:
+    """Five tasks of two handwritten digits each on the bundled ViT: a minute, no download."""
+    return RunConfig(
+        recipe="quickstart",
+        stream=StreamConfig("digits", 5),
+        learner=method_named("dual-prompt+soft-tf"),
+        train=TrainConfig(epochs=3, batch_size=24, augment=False),
+    )
+
+
+RECIPES: dict[str, Callable[[], RunConfig]] = {
+    "quickstart": quickstart,
+    "cifar100-10": lambda: _paper_run("cifar100-10", "cifar100", 10, 20, 0.03),
+    "cifar100-20": lambda: _paper_run("cifar100-20", "cifar100", 20, 20, 0.03),
+    "tiny-imagenet-10": lambda: _paper_run("tiny-imagenet-10", "tiny-imagenet", 10, 5, 0.03),
+    "imagenet-r-10": lambda: _paper_run("imagenet-r-10", "imagenet-r", 10, 50, 0.005, e_length=20),
+    "cub200-5": lambda: _paper_run("cub200-5", "cub200", 5, 20, 0.03),
+    "own-images": lambda: replace(
+        _paper_run("own-images", "give --stream.source FOLDER", 5, 5, 0.03), backbone=BackboneSpec()
+    ),
+}
+
+DESCRIPTIONS = {
+    "quickstart": "5 tasks of 2 digits, bundled ViT; offline, about a minute",
+    "cifar100-10": f"10-split CIFAR-100, {VIT_B}, 20 epochs",
+    "cifar100-20": f"20-split CIFAR-100, {VIT_B}, 20 epochs",
+    "tiny-imagenet-10": f"10-split Tiny-ImageNet, {VIT_B}, 5 epochs",
+    "imagenet-r-10": f"10-split ImageNet-R, {VIT_B}, 50 epochs, E-prompt of 20",
+    "cub200-5": f"5-split CUB-200, {VIT_B}, 20 epochs",
+    "own-images": "5 tasks from your own image folder (--stream.source), bundled ViT, 5 epochs",
+}
+
+
+def recipe_named(name: str, method: str | None = None, scale: Scale = "full") -> RunConfig:
+    """Return a recipe, with another method or at mini scale if asked for.
+
+    `mini`: 100 training and 50 test images a class, 3 epochs, the bundled ViT with its own normalisation. There and
+    in the quickstart the steps are few, so keys start short enough to turn in time (DualPrompt's key_scale).
+
+    Raises:
+        UserError: there is no such recipe, method or scale.
+    """
+    if name not in RECIPES:
+        near = [r for r in RECIPES if r.startswith(name)] or list(RECIPES)
+        raise unknown("recipe", name, near if name in STREAMS else RECIPES)
+    config = RECIPES[name]()
+    if method is not None:
+        e_length = getattr(config.learner, "e_length", None)
+        config = replace(config, method=method, learner=_with(method_named(method), e_length=e_length))
+    if scale == "mini":
+        stream = replace(config.stream, train_per_class=100, test_per_class=50)
+        config = replace(config, stream=stream, backbone=BackboneSpec(BUNDLED), train=replace(config.train, epochs=3))
+    elif scale != "full":
+        raise UserError(f"scale {scale!r} is neither full nor mini")
+    if scale == "mini" or name == "quickstart":
+        config = replace(config, learner=_with(config.learner, key_scale=0.1))
+    return config
+
+
+def _with(learner: LearnerSpec, **settings: Any) -> LearnerSpec:
+    """Return the learner with those of the settings that it has and that are not None."""
+    known = {field.name for field in fields(learner)}  # type: ignore[arg-type]
+    return replace(learner, **{k: v for k, v in settings.items() if k in known and v is not None})  # type: ignore[type-var]
+

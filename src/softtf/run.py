@@ -1,0 +1,216 @@
+"""A run: learn a stream task by task and score the learner after each (the paper's Algorithms 1 and 2)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from softtf.backbones.base import Backbone
+from softtf.backbones.load import BackboneSpec, load_backbone, random_name
+from softtf.classes import ClassTable
+from softtf.errors import UserError
+from softtf.evaluation.accuracy_matrix import summary
+from softtf.evaluation.evaluate import TestData, evaluate
+from softtf.evaluation.report import Row
+from softtf.feeding import abandon, begin_training, test_data
+from softtf.inference.policy import Policy, parse_policy
+from softtf.learners.base import Learner
+from softtf.machine import environment, find_device, matmul_dtype
+from softtf.progress import TaskProgress
+from softtf.recipes.methods import TITLES
+from softtf.runconfig import RunConfig
+from softtf.runfolder import RunFolder
+from softtf.saving import HEADER, Header, load_learner, save_task
+from softtf.streams import TaskStream
+from softtf.tracking import Tracker
+
+
+@dataclass
+class Run:
+    """A run in progress: everything `learn_stream` works on."""
+
+    config: RunConfig
+    folder: RunFolder
+    stream: TaskStream
+    header: Header
+    learner: Learner
+    classes: ClassTable
+    policies: list[Policy]
+    tests: TestData
+    console: Console
+
+
+def start(config: RunConfig, path: Path, console: Console) -> Run:
+    """Check a config against data and backbone, then make the run's folder: a wrong setting leaves nothing behind."""
+    device = find_device(config.device)
+    stream = config.stream.build()
+    backbone = load_backbone(config.backbone, device)
+    header = Header(config.backbone, backbone.weights_hash(), config.learner, config.seed, False)
+    learner = config.learner.build(backbone, config.seed).to(device)
+    folder = RunFolder.create(path, config)
+    folder.write_json("environment.json", environment(device))
+    header.write(folder.learner)
+    return _assemble(config, folder, stream, header, learner, ClassTable(), console)
+
+
+def reopen(path: Path, console: Console) -> Run:
+    """Open a run that was stopped, at the last finished task."""
+    folder, config = RunFolder.open(path)
+    stream = config.stream.build()
+    device = find_device(config.device)
+    if not (folder.path / "environment.json").exists():
+        folder.write_json("environment.json", environment(device))
+    if not (folder.learner / HEADER).exists():  # stopped before the first task
+        backbone = load_backbone(config.backbone, device)
+        Header(config.backbone, backbone.weights_hash(), config.learner, config.seed, False).write(folder.learner)
+    header, learner, classes = load_learner(folder.learner, backbone_loader(device), strict=False)
+    learned = [tuple(c) for c in classes.tasks]
+    if learned != [task.classes for task in stream][: len(learned)]:
+        raise UserError(f"{path} learned other classes than {config.stream.source!r} holds now; the data have changed")
+    return _assemble(config, folder, stream, header, learner, classes, console)
+
+
+def backbone_loader(device: torch.device) -> Callable[[BackboneSpec], Backbone]:
+    """Return what loads the backbone that a saved learner names."""
+    return lambda spec: load_backbone(spec, device)
+
+
+def _assemble(
+    config: RunConfig,
+    folder: RunFolder,
+    stream: TaskStream,
+    header: Header,
+    learner: Learner,
+    classes: ClassTable,
+    console: Console,
+) -> Run:
+    policies = config.evaluate.policies_for(learner)
+    table = ClassTable()
+    for task in stream:
+        table.add(task.classes, task.name)
+    held_out = []
+    for task in stream:
+        if task.test is None:
+            raise UserError(f"{config.stream.source!r} has no test data to score {task.name} on")
+        held_out.append(task.test)
+    tests = test_data(held_out, table, learner, config.evaluate.batch_size)
+    if random_name(config.backbone):
+        console.print(f"note: the weights of {config.backbone.name} are random, as asked for; the numbers mean nothing")
+    return Run(config, folder, stream, header, learner, classes, policies, tests, console)
+
+
+def learn_stream(run: Run) -> None:
+    """Learn every task that is not finished yet, scoring all tasks so far after each one.
+
+    Raises:
+        TrainingError: a loss was not finite; the folder keeps the tasks before.
+        UserError: the frozen backbone was changed (a bug in a method).
+    """
+    finished = len(run.classes.tasks)
+    tracker = Tracker(run.folder.path, run.config.tensorboard)
+    for task in run.stream:
+        if task.index >= finished:
+            learn_task(run, task.index, tracker)
+        if not run.folder.has_scores(task.index):
+            score_task(run, task.index, tracker)
+    if run.learner.network.backbone.weights_hash() != run.header.backbone_sha256:
+        raise UserError("the frozen backbone's weights have changed during the run; its results are void")
+    write_results(run.folder, len(run.stream), run.learner, run.config)
+
+
+def learn_task(run: Run, index: int, tracker: Tracker) -> None:
+    """Algorithm 1 for one task: train its slots, epoch by epoch, with a checkpoint after each."""
+    task = run.stream[index]
+    training = begin_training(run.learner, run.classes, task.train, task.name, run.config.train)
+    try:
+        if (state := run.folder.load_checkpoint(index)) is not None:
+            training.load_state(state)
+        run.folder.forget_events_after(index, training.epoch)
+        name = f"task {index + 1}/{len(run.stream)}"
+        with TaskProgress(training, name, console=run.console) as progress:
+            while not training.finished:
+                report = training.run_epoch(progress.step)
+                progress.epoch(report)
+                run.folder.save_checkpoint(index, training.state())
+                fields = {"losses": report.losses, "samples": report.samples, "seconds": report.seconds}
+                run.folder.log("epoch", task=index, epoch=report.epoch, **fields)
+                tracker.epoch(report)
+    except BaseException:
+        abandon(run.learner, run.classes)
+        raise
+    run.learner.end_task()
+    save_task(run.folder.learner, run.learner, run.classes, index)
+
+
+def score_task(run: Run, index: int, tracker: Tracker) -> None:
+    """Algorithm 2 for all tasks so far, under every policy, in one pass over their test sets."""
+    settings = run.config.evaluate
+    scores = evaluate(
+        run.learner,
+        run.tests,
+        run.classes.column_labels(),
+        run.policies,
+        batch_size=settings.batch_size,
+        dtype=matmul_dtype(settings.precision, next(run.learner.parameters()).device),
+        shuffle_seed=run.config.seed if settings.shuffle else None,
+    )
+    run.folder.save_scores(index, scores)
+    accuracies = {policy.code: round(score.acc, 4) for policy, score in scores.items()}
+    seconds = {policy.code: score.seconds for policy, score in scores.items()}
+    run.folder.log("evaluation", task=index, accuracy=accuracies, seconds=seconds)
+    tracker.scores(index, accuracies)
+    if run.console.is_terminal or index + 1 == len(run.stream):
+        listed = ", ".join(f"{code} {acc:.1f}" for code, acc in accuracies.items())
+        run.console.print(f"after task {index + 1}: ACC {listed}", highlight=False)
+
+
+def write_results(folder: RunFolder, tasks: int, learner: Learner, config: RunConfig) -> None:
+    """Write the matrices and the summary of a finished run."""
+    matrices = folder.matrices(tasks)
+    for code, matrix in matrices.items():
+        folder.write_text(f"accuracy/{code.replace(':', '-').replace('/', '-of-')}.csv", matrix.to_csv())
+    folder.write_json("accuracy.json", {code: matrix.to_dict() for code, matrix in matrices.items()})
+    events = folder.logged()
+    train_seconds = sum(e["seconds"] for e in events if e["event"] == "epoch")
+    test_seconds = {c: sum(e["seconds"].get(c, 0.0) for e in events if e["event"] == "evaluation") for c in matrices}
+    last = learner.num_tasks - 1
+    mine = learner.task_state_dict(last)
+    shared = sum(p.numel() for _, p in learner.shared_parameters() if p.requires_grad)
+    results = {
+        "recipe": config.recipe,
+        "method": config.method,
+        "seed": config.seed,
+        "parameters_per_task": sum(v.numel() for v in mine.values()) + shared,
+        "bytes_per_task": (folder.learner / f"task-{tasks:03d}.safetensors").stat().st_size,
+        "train_seconds": train_seconds,
+        "policies": {
+            code: {
+                "title": parse_policy(code).title(config.evaluate.shuffle),
+                **summary(matrix),
+                "test_seconds": test_seconds[code],
+            }
+            for code, matrix in matrices.items()
+        },
+    }
+    folder.write_json("summary.json", results)
+
+
+def result_rows(results: dict[str, Any]) -> list[Row]:
+    """Return the rows of a finished run's summary, one per policy."""
+    title = TITLES.get(results["method"], results["method"])
+    return [
+        Row(
+            title,
+            policy["title"],
+            policy["acc"],
+            policy["forget"],
+            policy["task_identity"],
+            results["parameters_per_task"],
+            results["train_seconds"],
+            policy["test_seconds"],
+        )
+        for policy in results["policies"].values()
+    ]

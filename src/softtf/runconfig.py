@@ -1,0 +1,111 @@
+"""What a run is: one frozen tree of settings, written as YAML and run again from it."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from softtf.backbones.load import BackboneSpec
+from softtf.errors import UserError
+from softtf.inference import INFERENCES
+from softtf.inference.policy import Policy, parse_policy
+from softtf.learners.base import Learner, LearnerSpec
+from softtf.learners.dual_prompt import DualPrompt
+from softtf.machine import Precision
+from softtf.streams import TaskStream, load_source, split_by_class
+from softtf.training import TrainConfig
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """Which data, and how they are split into tasks.
+
+    source: `digits`, a known data set's name (`softtf list`), a folder of parquet or image files, or a Hub name.
+    train_per_class, test_per_class: take at most so many examples of each class (chosen by subset_seed).
+    class_order_seed: shuffle the classes before splitting; None keeps their order.
+    """
+
+    source: str = "digits"
+    num_tasks: int = 5
+    train_per_class: int | None = None
+    test_per_class: int | None = None
+    subset_seed: int = 0
+    class_order_seed: int | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("num_tasks", "train_per_class", "test_per_class"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name} must be at least 1, not {value}")
+
+    def build(self) -> TaskStream:
+        """Load the data and split them by class.
+
+        Raises:
+            UserError: the source cannot be read, or has fewer classes than tasks.
+        """
+        train, test = load_source(self.source, image_column=self.image_column, label_column=self.label_column)
+        train = train.per_class(self.train_per_class, self.subset_seed)
+        test = test.per_class(self.test_per_class, self.subset_seed) if test is not None else None
+        return split_by_class(train, test, self.num_tasks, self.class_order_seed, name="task")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How a learner is scored after each task.
+
+    policies: such as `prompt-id`, `gradient-id`, `prompt-id:batch24`, `gradient-id:3-shot`, `oracle`; empty means
+    the usual task inferences that the learner supports, per sample, and the oracle. shuffle: shuffle the test samples
+    across tasks. precision: of matrix products; float32 keeps answers independent of the batch.
+    """
+
+    policies: tuple[str, ...] = ()
+    shuffle: bool = False
+    batch_size: int = 120
+    precision: Precision = "float32"
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UserError(f"batch_size must be at least 1, not {self.batch_size}")
+        for policy in self.policies:
+            parse_policy(policy)
+
+    def policies_for(self, learner: Learner) -> list[Policy]:
+        """Return the policies to score this learner under.
+
+        Raises:
+            UserError: the learner does not support one.
+        """
+        supported = learner.task_inferences
+        if not self.policies:
+            usual = [name for name in supported if INFERENCES[name].by_default] or ["none"]
+            return [*map(Policy, usual), Policy("oracle")]
+        chosen = [parse_policy(text) for text in self.policies]
+        for policy in chosen:
+            if policy.inference not in (*(supported or ("none",)), "oracle"):
+                raise UserError(
+                    f"this learner cannot be scored under policy {policy.code!r};"
+                    f" it supports {', '.join(supported or ('none',))} and oracle"
+                )
+        return list(dict.fromkeys(chosen))
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A whole run: a stream learned by one method on one backbone, scored after each task.
+
+    device: `auto` lets accelerate choose. tensorboard: also write TensorBoard events (needs softtf[tracking]).
+    """
+
+    recipe: Annotated[str, tyro.conf.Suppress] = "quickstart"
+    method: Annotated[str, tyro.conf.Suppress] = "dual-prompt+soft-tf"
+    stream: StreamConfig = StreamConfig()
+    backbone: BackboneSpec = BackboneSpec()
+    learner: LearnerSpec = DualPrompt()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    seed: int = 0
+    device: str = "auto"
+    tensorboard: bool = False

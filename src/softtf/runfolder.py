@@ -1,0 +1,130 @@
+"""A run's folder: settings, log, results and learner, all written so that a crash leaves nothing half-done.
+
+    config.yaml              the resolved settings; runs again with `softtf run --config`
+    environment.json         versions, commit, machine
+    events.jsonl             one line an epoch and an evaluation
+    learner/                 one file per finished task (softtf.saving)
+    accuracy/after-001.json  counts of right answers after task 1, per policy
+    checkpoint.safetensors   the unfinished task as of its last full epoch
+    accuracy/*.csv, accuracy.json, summary.json   at the end
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from softtf.config import from_yaml, to_yaml
+from softtf.errors import UserError
+from softtf.evaluation.accuracy_matrix import AccuracyMatrix
+from softtf.evaluation.evaluate import Score
+from softtf.inference.policy import Policy
+from softtf.runconfig import RunConfig
+from softtf.store import load_metadata, load_tensors, save_tensors, write_atomic
+
+
+class RunFolder:
+    """Paths and files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.learner = path / "learner"
+        self.accuracy = path / "accuracy"
+        self.checkpoint = path / "checkpoint.safetensors"
+        self.events = path / "events.jsonl"
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig) -> "RunFolder":
+        """Make a new run's folder.
+
+        Raises:
+            UserError: it holds a run already, or cannot be written.
+        """
+        folder = cls(path)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            held = path / "config.yaml"
+            remedy = f"go on with `softtf resume {path}`, or " if held.exists() else ""
+            raise UserError(f"{path} exists already; {remedy}give another folder with --output")
+        write_atomic(path / "config.yaml", to_yaml(config))
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> tuple["RunFolder", RunConfig]:
+        """Open a run's folder.
+
+        Raises:
+            UserError: there is no run.
+        """
+        file = path / "config.yaml"
+        try:
+            text = file.read_text(encoding="utf-8")
+        except OSError:
+            raise UserError(f"{path} is not a run: there is no {file}") from None
+        return cls(path), from_yaml(RunConfig, text, str(file))
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a JSON file at the top of the folder."""
+        write_atomic(self.path / name, json.dumps(content, indent=2) + "\n")
+
+    def write_text(self, name: str, content: str) -> None:
+        """Write a text file below the folder."""
+        write_atomic(self.path / name, content)
+
+    def log(self, event: str, **fields: Any) -> None:
+        """Append one line to events.jsonl."""
+        with self.events.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"event": event, **fields}) + "\n")
+
+    def logged(self) -> list[dict[str, Any]]:
+        """Return the whole lines of events.jsonl; a line that a crash cut short is passed over."""
+        events = []
+        for line in self.events.read_text(encoding="utf-8").splitlines() if self.events.exists() else []:
+            try:
+                events.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return events
+
+    def forget_events_after(self, task: int, epoch: int) -> None:
+        """Drop the log of what a crash undid: epochs of `task` beyond `epoch`, and anything later."""
+        events = self.logged()
+        kept = [e for e in events if e["task"] < task or (e["task"] == task and e.get("epoch", epoch + 1) <= epoch)]
+        if len(kept) < len(events):
+            write_atomic(self.events, "".join(json.dumps(e) + "\n" for e in kept))
+
+    def save_scores(self, task: int, scores: Mapping[Policy, Score]) -> None:
+        """Write the counts after a task; the seconds go to the log, so that this file repeats exactly."""
+        content = {
+            p.code: {"correct": s.correct, "task_correct": s.task_correct, "total": s.total} for p, s in scores.items()
+        }
+        write_atomic(self.accuracy / f"after-{task + 1:03d}.json", json.dumps(content, indent=1) + "\n")
+
+    def has_scores(self, task: int) -> bool:
+        """Say whether the evaluation after `task` is on disk."""
+        return (self.accuracy / f"after-{task + 1:03d}.json").exists()
+
+    def matrices(self, tasks: int) -> dict[str, AccuracyMatrix]:
+        """Return the accuracy matrix of each policy over the first `tasks` tasks, by policy code."""
+        matrices: dict[str, AccuracyMatrix] = {}
+        for task in range(tasks):
+            file = self.accuracy / f"after-{task + 1:03d}.json"
+            try:
+                rows = json.loads(file.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise UserError(f"{file} cannot be read: {error}") from None
+            for code, row in rows.items():
+                matrix = matrices.setdefault(code, AccuracyMatrix())
+                matrix.add_row(row["correct"], row["total"], row["task_correct"])
+        return matrices
+
+    def save_checkpoint(self, task: int, tensors: Mapping[str, Tensor]) -> None:
+        """Replace the checkpoint of the task in training."""
+        save_tensors(self.checkpoint, tensors, {"task": str(task)})
+
+    def load_checkpoint(self, task: int) -> dict[str, Tensor] | None:
+        """Return the checkpoint if there is one of this task."""
+        if not self.checkpoint.exists() or load_metadata(self.checkpoint).get("task") != str(task):
+            return None
+        return load_tensors(self.checkpoint)

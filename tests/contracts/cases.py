@@ -1,0 +1,88 @@
+"""Everything the contracts are checked on. A new adaptation, learner, backbone or task inference adds ONE line."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from contracts.tiny import inputs, tiny_backbone
+from softtf.adaptations import AdaptationSpec, Compose, NoAdaptation, SoftMask
+from softtf.backbones import Backbone
+from softtf.learners import DualPrompt, LearnerSpec, LinearHead
+
+
+@dataclass(frozen=True)
+class AdaptationCase:
+    """spec: with values that differ between tasks; identity: the same kind with the values that change nothing."""
+
+    spec: AdaptationSpec
+    identity: AdaptationSpec
+
+
+@dataclass(frozen=True)
+class LearnerCase:
+    """trains_shared: whether parameters that all tasks share go on training after the first task."""
+
+    spec: LearnerSpec
+    trains_shared: bool = False
+
+
+@dataclass(frozen=True)
+class BackboneCase:
+    """build(): in float64; inputs(n, seed): prepared ones."""
+
+    build: Callable[[], Backbone]
+    inputs: Callable[[int, int], Tensor]
+
+
+NOISY = "uniform(0.5,1.5)"
+
+ADAPTATIONS = {
+    "none": AdaptationCase(NoAdaptation(), NoAdaptation()),
+    "mask": AdaptationCase(SoftMask((3, 4), "w/o FF", NOISY), SoftMask((3, 4), "w/o FF")),
+    "mask ff": AdaptationCase(SoftMask("2,4", "w/ FF", NOISY), SoftMask("2,4", "w/ FF", "uniform(1,1)")),
+    "two masks": AdaptationCase(
+        Compose((SoftMask((3, 4), "w/ FF", NOISY), SoftMask((4,), "qkv", NOISY))),
+        Compose((SoftMask((3, 4), "w/ FF"), SoftMask((4,), "qkv"))),
+    ),
+}
+
+MASK = SoftMask((3, 4), "w/ FF", NOISY)
+LEARNERS = {
+    "linear head": LearnerCase(LinearHead()),
+    "DualPrompt": LearnerCase(DualPrompt(e_layers=(3, 4)), trains_shared=True),
+    "Soft-TF": LearnerCase(DualPrompt(e_layers=(2, 3), adapt=MASK), trains_shared=True),
+    "Soft-TF, G above E": LearnerCase(
+        DualPrompt(g_layers=(1, 3), g_length=2, e_layers=(2, 3), e_length=3, adapt=MASK), trains_shared=True
+    ),
+    "Soft-TF, G frozen": LearnerCase(DualPrompt(e_layers=(3, 4), adapt=MASK, freeze_g_after_first=True)),
+    "Soft-TF, no G": LearnerCase(DualPrompt(g_layers="none", e_layers=(3,), adapt=MASK)),
+    "masks only": LearnerCase(DualPrompt(g_layers="none", e_layers="none", adapt=MASK)),
+    "G only": LearnerCase(DualPrompt(g_layers=(1, 2), e_layers="none"), trains_shared=True),
+}
+
+BACKBONES = {
+    "ViT": BackboneCase(tiny_backbone, inputs),
+    "ViT, pooled": BackboneCase(lambda: tiny_backbone(class_token=False, global_pool="avg"), inputs),
+    "ViT, all options": BackboneCase(
+        lambda: tiny_backbone(init_values=0.5, qk_norm=True, reg_tokens=2, pre_norm=True), inputs
+    ),
+}
+
+
+def kinds_of(spec: object) -> set[str]:
+    """The kinds of a spec and of all specs within it."""
+    found = {spec.kind} if isinstance(spec, (AdaptationSpec, LearnerSpec)) else set()
+    parts = spec if isinstance(spec, tuple) else getattr(spec, "__dict__", {}).values()
+    return found.union(*(kinds_of(p) for p in parts if isinstance(p, (tuple, AdaptationSpec, LearnerSpec))))
+
+
+def random_tasks(case: AdaptationCase, backbone: Backbone, tasks: int) -> list:
+    """The case's adaptations with `tasks` tasks that differ, in float64."""
+    adaptations = case.spec.build(backbone)
+    for adaptation in adaptations:
+        for task in range(tasks):
+            adaptation.add_task(2, torch.Generator().manual_seed(task))
+        adaptation.double()
+    return adaptations

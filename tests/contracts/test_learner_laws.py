@@ -1,0 +1,278 @@
+"""Laws 2, 4, 6, 7 for every learner, trained for three steps a task by the real training loop."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from contracts.cases import LEARNERS, LearnerCase
+from contracts.tiny import (
+    CLASSES,
+    TRAIN,
+    assert_same,
+    classifier,
+    exact,
+    inputs,
+    learned,
+    pictures,
+    snapshot,
+    task_data,
+    held_out,
+    tiny_backbone,
+    train_task,
+)
+from softtf import feeding
+from softtf.classes import ClassTable
+from softtf.classifier import ContinualClassifier
+from softtf.evaluation.evaluate import evaluate
+from softtf.feeding import begin_training
+from softtf.inference import INFERENCES
+from softtf.inference.policy import Policy
+from softtf.learners import Learner
+from softtf.saving import load_learner, save_task
+from softtf.shared_pass import SharedPass
+from softtf.store import load_tensors, save_tensors
+from softtf.training import TaskTraining, TrainConfig
+
+learners = pytest.mark.parametrize("case", LEARNERS.values(), ids=LEARNERS)
+
+
+def all_logits(learner: Learner, x: Tensor, tasks: int) -> list[Tensor]:
+    """Logits of each of the first `tasks` tasks' networks over those tasks' classes."""
+    with torch.no_grad():
+        shared = SharedPass(learner.network, x)
+        features = [learner.network.top(shared.trunk, task=t) for t in range(tasks)]
+        return [learner.network.heads(f, range(tasks)) for f in features]  # equal widths round equally
+
+
+def per_sample_policies(learner: Learner) -> list[Policy]:
+    return [Policy(name) for name in learner.task_inferences or ("none",)] + [Policy("oracle")]
+
+
+# --- Law 2: nothing learned before changes -------------------------------------------------------------------
+
+
+@learners
+def test_learning_changes_only_its_own_and_the_shared_parameters(case: LearnerCase) -> None:
+    learner, classes = case.spec.build(tiny_backbone(), 3), ClassTable()
+    x = inputs(5, 4)
+    for task in range(3):
+        before = snapshot(learner)
+        logits = all_logits(learner, x, task)
+        shared_may_change = task == 0 or case.trains_shared
+        train_task(learner, classes, task)
+        after = snapshot(learner)
+        kept = {n for n in before if not (shared_may_change and n.startswith("shared/"))}
+        assert_same({n: after[n] for n in kept}, {n: before[n] for n in kept})
+        if not shared_may_change:
+            for old, new in zip(logits, all_logits(learner, x, task), strict=True):
+                assert torch.equal(old, new)
+        elif task:
+            changed = [n for n in before if n.startswith("shared/") and not torch.equal(before[n], after[n])]
+            assert changed  # or the case should not say that it trains shared parameters
+
+
+@learners
+def test_training_moves_every_parameter_of_the_current_task(case: LearnerCase) -> None:
+    learner, classes = case.spec.build(tiny_backbone(), 3), ClassTable()
+    train_task(learner, classes, 0)
+    training = begin_training(learner, classes, task_data(1), "second", TRAIN)
+    start = {n: p.detach().clone() for n, p in learner.trained_parameters().items()}
+    own = {n.replace(".", ".task.", 1) for n in learner.task_state_dict(1)}
+    assert own <= start.keys()
+    training.run_epoch()
+    still = [n for n, p in learner.trained_parameters().items() if torch.equal(p, start[n])]
+    assert not still
+
+
+@learners
+def test_a_task_that_was_begun_trained_and_abandoned_leaves_no_trace(case: LearnerCase) -> None:
+    learner, classes = case.spec.build(tiny_backbone(), 3), ClassTable()
+    train_task(learner, classes, 0)
+    before, logits = snapshot(learner), all_logits(learner, inputs(4, 1), 1)
+    begin_training(learner, classes, task_data(1), "second", TRAIN).run_epoch()
+    learner.abandon_task()
+    classes.drop()
+    assert_same(snapshot(learner), before)
+    assert torch.equal(all_logits(learner, inputs(4, 1), 1)[0], logits[0])
+    train_task(learner, classes, 1)
+    smooth, table = case.spec.build(tiny_backbone(), 3), ClassTable()
+    for task in range(2):
+        train_task(smooth, table, task)
+    assert_same(snapshot(learner), snapshot(smooth))
+
+
+# --- Law 4: an answer for a sample is its own -----------------------------------------------------------------
+
+
+@learners
+def test_scores_and_logits_do_not_depend_on_neighbours(case: LearnerCase) -> None:
+    learner = learned(case.spec).learner
+    x = inputs(6, 2)
+    order = torch.tensor([4, 0, 5, 2, 2, 1, 3])
+
+    def everything(batch: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            shared = SharedPass(learner.network, batch)
+            found = {name: INFERENCES[name]().scores(learner, shared) for name in learner.task_inferences}
+            found |= {f"logits {t}": learner.logits(shared.trunk, t) for t in range(3)}
+            return found | {"query": shared.query}
+
+    with learner.computing_in(torch.float64):
+        whole, shuffled = everything(x), everything(x[order])
+        alone = [everything(x[i : i + 1]) for i in range(6)]
+    for name, values in whole.items():
+        torch.testing.assert_close(shuffled[name], values[order], rtol=0, atol=1e-9)
+        torch.testing.assert_close(torch.cat([a[name] for a in alone]), values, rtol=0, atol=1e-9)
+
+
+@learners
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_predictions_do_not_depend_on_batch_size_order_or_neighbours(
+    case: LearnerCase, dtype: torch.dtype
+) -> None:
+    model = learned(case.spec)
+    model.dtype = dtype
+    if dtype == torch.float32:
+        model.learner.float()
+    images = pictures(13, 5)
+    order = torch.randperm(13, generator=torch.Generator().manual_seed(1)).tolist()
+    for name in model.learner.task_inferences or (None,):
+        labels, tasks = model.predict(images, inference=name), model.predict_task(images, inference=name)
+        for batch_size in (1, 4):
+            assert model.predict(images, inference=name, batch_size=batch_size) == labels
+            assert model.predict_task(images, inference=name, batch_size=batch_size) == tasks
+        shuffled = model.predict(images[order], inference=name, batch_size=5)
+        assert shuffled == [labels[i] for i in order]
+        assert model.predict_task(images[order], inference=name) == [tasks[i] for i in order]
+        assert model.predict(images[7:8], inference=name) == labels[7:8]
+    assert len(set(labels)) > 1
+
+
+@learners
+def test_per_sample_counts_do_not_depend_on_batch_size_or_shuffling(case: LearnerCase) -> None:
+    model = learned(case.spec)
+    learner, columns = model.learner, model.classes.column_labels()
+    policies = per_sample_policies(learner)
+    sets = held_out([0, 1, 2])
+
+    def counts(batch_size: int, shuffle_seed: int | None, chosen: list[Policy]) -> dict[Policy, object]:
+        data = feeding.test_data(sets, model.classes, learner, batch_size)
+        scores = evaluate(
+            learner, data, columns, chosen, batch_size=batch_size, dtype=torch.float64, shuffle_seed=shuffle_seed
+        )
+        return {p: (s.correct, s.task_correct, s.total) for p, s in scores.items()}
+
+    expected = counts(120, None, policies)
+    for batch_size, shuffle_seed in ((1, None), (5, None), (5, 0), (120, 1)):
+        assert counts(batch_size, shuffle_seed, policies) == expected
+    pooled = [Policy(p.inference, 4) for p in policies if p.inference in INFERENCES]
+    mixed = counts(7, None, [*pooled, *policies])
+    assert {p: mixed[p] for p in policies} == expected
+    assert all(total == [3 * c for c in CLASSES] for _, _, total in expected.values())
+
+
+@learners
+def test_evaluate_counts_what_predict_answers(case: LearnerCase) -> None:
+    model = learned(case.spec)
+    sets = held_out([0, 1, 2])
+    for name in model.learner.task_inferences or (None,):
+        chosen = [name] if name else None
+        (score, oracle) = model.evaluate(sets, [*(chosen or ["none"]), "oracle"]).values()
+        right = [p == label for s in sets for p, label in zip(model.predict(s, inference=name), s.labels, strict=True)]
+        tasks = [p == t for t, s in enumerate(sets) for p in model.predict_task(s, inference=name)]
+        given = [
+            p == label for t, s in enumerate(sets) for p, label in zip(model.predict(s, task=t), s.labels, strict=True)
+        ]
+        assert score["pooled"] == pytest.approx(100 * sum(right) / len(right))
+        assert score["task_identity"] == pytest.approx(100 * sum(tasks) / len(tasks))
+        assert oracle["pooled"] == pytest.approx(100 * sum(given) / len(given))
+        assert oracle["task_identity"] == 100
+
+
+# --- Law 6: saving is exact ------------------------------------------------------------------------------------
+
+
+@learners
+def test_saved_and_loaded_is_the_same_bit_for_bit(case: LearnerCase, tmp_path: Path) -> None:
+    model = classifier(case.spec)
+    model.save_pretrained(tmp_path / "saved")
+    again = ContinualClassifier.from_pretrained(tmp_path / "saved", backbone=tiny_backbone(), device="cpu")
+    images, x = pictures(7, 6), inputs(7, 6)
+    assert_same(snapshot(again.learner), snapshot(model.learner))
+    assert torch.equal(again.predict_proba(images), model.predict_proba(images))
+    for ours, theirs in zip(all_logits(model.learner, x, 3), all_logits(again.learner, x, 3), strict=True):
+        assert torch.equal(ours, theirs)
+    assert again.labels == model.labels and [type(a) for a in again.labels] == [type(a) for a in model.labels]
+    assert again.header == model.header and again.classes.names == model.classes.names
+
+
+@learners
+def test_a_learner_saved_task_by_task_loads_as_it_was_after_each_and_learns_on(
+    case: LearnerCase, tmp_path: Path
+) -> None:
+    model = ContinualClassifier(tiny_backbone(), case.spec, TRAIN, device="cpu", seed=3)
+    model.header.write(tmp_path)
+    then, answers, images = [], [], pictures(5, 6)
+    for task in range(3):
+        model.learn(task_data(task), progress=False)
+        save_task(tmp_path, model.learner, model.classes, task)
+        then.append(snapshot(model.learner))
+        answers.append(model.predict_proba(images))
+    for tasks in (1, 2, 3):
+        again = ContinualClassifier.from_pretrained(
+            tmp_path, backbone=tiny_backbone(), tasks=tasks, train=TRAIN, device="cpu"
+        )
+        assert_same(snapshot(again.learner), then[tasks - 1])
+        assert torch.equal(again.predict_proba(images), answers[tasks - 1])
+        for task in range(tasks, 3):
+            again.learn(task_data(task), progress=False)
+        assert_same(snapshot(again.learner), then[-1])
+    _, empty, table = load_learner(tmp_path, lambda _: tiny_backbone(), tasks=0)
+    assert empty.num_tasks == 0 and table.labels == []
+
+
+@learners
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_training_resumed_between_epochs_ends_bit_for_bit_the_same(
+    case: LearnerCase, schedule: str, tmp_path: Path
+) -> None:
+    config = TrainConfig(4, 8, 1.6, schedule, precision="float32")  # type: ignore[arg-type]
+
+    def begun() -> tuple[Learner, TaskTraining]:
+        learner, classes = case.spec.build(tiny_backbone(), 3), ClassTable()
+        train_task(learner, classes, 0)
+        return learner, begin_training(learner, classes, task_data(1), "second", config)
+
+    whole, training = begun()
+    while not training.finished:
+        training.run_epoch()
+    _, killed = begun()
+    killed.run_epoch()
+    killed.run_epoch()
+    save_tensors(tmp_path / "state", killed.state())
+    resumed, training = begun()
+    training.load_state(load_tensors(tmp_path / "state"))
+    assert training.epoch == 2
+    while not training.finished:
+        training.run_epoch()
+    assert_same(snapshot(resumed), snapshot(whole))
+
+
+# --- Law 7: the backbone is never written to --------------------------------------------------------------------
+
+
+@learners
+def test_the_backbone_is_never_written_to(case: LearnerCase) -> None:
+    backbone = tiny_backbone()
+    before = backbone.weights_hash()
+    model = exact(classifier(case.spec, backbone=backbone))
+    model.predict(pictures(3))
+    for name in model.learner.task_inferences:
+        model.predict(pictures(3), inference=name)
+    model.evaluate(held_out([0, 1, 2]))
+    assert backbone.weights_hash() == before and model.frozen_backbone_unchanged
+    assert all(p.grad is None and not p.requires_grad for p in backbone.parameters())
+    backbone.vit.blocks[2].attn.qkv.weight[5, 5] += 1e-9
+    assert backbone.weights_hash() != before and not model.frozen_backbone_unchanged

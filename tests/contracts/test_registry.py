@@ -1,0 +1,31 @@
+"""A new kind cannot be forgotten: whatever registers itself in softtf must stand in `cases`."""
+
+from contracts.cases import ADAPTATIONS, BACKBONES, LEARNERS, kinds_of
+from contracts.tiny import learned
+from softtf.adaptations import AdaptationSpec
+from softtf.backbones import Backbone
+from softtf.config import Spec
+from softtf.inference import INFERENCES
+from softtf.learners import LearnerSpec
+
+
+def own_kinds(family: type[Spec]) -> set[str]:
+    return {kind for kind, cls in family.kinds().items() if cls.__module__.startswith("softtf.")}
+
+
+def test_every_adaptation_has_a_case() -> None:
+    assert own_kinds(AdaptationSpec) <= set().union(*(kinds_of(c.spec) for c in ADAPTATIONS.values()))
+
+
+def test_every_learner_has_a_case() -> None:
+    assert own_kinds(LearnerSpec) <= {c.spec.kind for c in LEARNERS.values()}
+
+
+def test_every_task_inference_serves_some_learner_case() -> None:
+    own = {name for name, cls in INFERENCES.items() if cls.__module__.startswith("softtf.")}
+    assert own <= {name for c in LEARNERS.values() for name in learned(c.spec).learner.task_inferences}
+
+
+def test_every_backbone_has_a_case() -> None:
+    own = {cls for cls in Backbone.__subclasses__() if cls.__module__.startswith("softtf.")}
+    assert own <= {type(case.build()) for case in BACKBONES.values()}

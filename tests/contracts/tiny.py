@@ -1,0 +1,148 @@
+"""A tiny frozen ViT, noise for images, and learners trained on them for a few steps: what most core tests use."""
+
+import copy
+from collections.abc import Hashable, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+
+from softtf.backbones.timm_vit import TimmViT
+from softtf.classes import ClassTable
+from softtf.classifier import ContinualClassifier
+from softtf.feeding import begin_training
+from softtf.learners import Learner, LearnerSpec
+from softtf.shared_pass import SharedPass
+from softtf.streams import Examples
+from softtf.training import TaskTraining, TrainConfig
+
+MEAN, STD = (0.4, 0.5, 0.6), (0.3, 0.25, 0.2)
+CLASSES = (3, 2, 4)  # of tasks 1, 2, 3
+TRAIN = TrainConfig(epochs=1, batch_size=4, learning_rate=3.2, precision="float32")  # Adam's rate is 0.05
+LABELS = ("a", 1, ("t", 2), "b", 7, "c", ("t", 3), -1, "d")
+
+
+def tiny_vit(seed: int = 0, **options: Any) -> VisionTransformer:
+    """A random ViT; its biases and norms are noise too, so that one that is forgotten shows."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        sizes = {"img_size": 16, "patch_size": 8, "depth": 4, "embed_dim": 32, "num_heads": 2, "num_classes": 0}
+        vit = VisionTransformer(**(sizes | options)).eval()
+        for parameter in vit.parameters():
+            torch.nn.init.normal_(parameter, mean=1.0 if parameter.ndim == 1 else 0.0, std=0.2)
+    return vit.requires_grad_(False)
+
+
+def tiny_backbone(seed: int = 0, **options: Any) -> TimmViT:
+    """The tiny ViT in float64."""
+    backbone = TimmViT(tiny_vit(seed, **options), "tiny", MEAN, STD).double()
+    backbone.compute_dtype = torch.float64
+    return backbone
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
+
+
+def inputs(n: int, seed: int = 0, size: int = 16) -> Tensor:
+    """Prepared images [n, 3, size, size] in [0, 1]."""
+    return torch.rand(n, 3, size, size, generator=generator(seed), dtype=torch.float64)
+
+
+def pictures(n: int, seed: int = 0) -> Tensor:
+    """Raw images of one to sixteen colours, uint8 [n, 16, 16, 3]: they differ more than pixel noise would."""
+    colours = torch.randint(0, 256, (n, 4, 4, 3), dtype=torch.uint8, generator=generator(seed))
+    colours[::2] = colours[::2, :1, :1]
+    return colours.repeat_interleave(4, 1).repeat_interleave(4, 2)
+
+
+def task_labels(task: int) -> tuple[Hashable, ...]:
+    start = sum(CLASSES[:task])
+    return LABELS[start : start + CLASSES[task]]
+
+
+def task_data(task: int, per_class: int = 4, seed: int = 0) -> Examples:
+    """Images of noise for one task, some four of each class."""
+    labels = [label for label in task_labels(task) for _ in range(per_class)]
+    return Examples(list(pictures(len(labels), 100 * seed + task)), labels, f"task {task + 1}")
+
+
+def train_task(learner: Learner, classes: ClassTable, task: int, config: TrainConfig = TRAIN) -> TaskTraining:
+    """Learn one task by the real training loop."""
+    training = begin_training(learner, classes, task_data(task), f"task {task + 1}", config)
+    while not training.finished:
+        training.run_epoch()
+    learner.end_task()
+    return training
+
+
+def classifier(spec: LearnerSpec, tasks: int = 3, backbone: TimmViT | None = None, **options: Any) -> ContinualClassifier:
+    """A classifier that learned `tasks` tasks."""
+    options = {"train": TRAIN, "device": "cpu", "seed": 3} | options
+    model = ContinualClassifier(backbone or tiny_backbone(), spec, **options)
+    for task in range(tasks):
+        model.learn(task_data(task), progress=False)
+    return model
+
+
+def exact(model: ContinualClassifier) -> ContinualClassifier:
+    """The same classifier with everything in float64."""
+    model.learner.double()
+    model.dtype = torch.float64
+    return model
+
+
+@cache
+def _learned(spec: LearnerSpec, tasks: int) -> ContinualClassifier:
+    return spread(exact(classifier(spec, tasks)))
+
+
+@torch.no_grad()
+def spread(model: ContinualClassifier) -> ContinualClassifier:
+    """Turn heads and keys away from what all images have in common, so that answers differ between samples."""
+    network, tasks = model.learner.network, model.num_tasks
+    alpha = torch.full((20, tasks), 1 / tasks, dtype=torch.float64)
+    with model.learner.computing_in(torch.float64):
+        shared = SharedPass(network, inputs(20))
+        tops = [network.top(shared.trunk, task=t) for t in range(tasks)]
+        tops.append(network.top(shared.trunk, mixture=alpha))
+    common = {"weight": torch.stack([top.mean(0) for top in tops]), "key": shared.query.mean(0, keepdim=True)}
+    modules = [(network.heads, "weight"), *((keys, "key") for keys in model.learner.extra_slots.values())]
+    for module, name in modules:
+        away = torch.linalg.svd(common[name], full_matrices=False).Vh
+        for task in range(tasks):
+            value = module.slot(task)[name]
+            value.copy_(noise(*value.shape, seed=task))
+            value.sub_(value @ away.T @ away)
+    return model
+
+
+def learned(spec: LearnerSpec, tasks: int = 3) -> ContinualClassifier:
+    """A copy of a trained float64 classifier with varied answers; training is done once per spec."""
+    return copy.deepcopy(_learned(spec, tasks))
+
+
+def snapshot(learner: Learner) -> dict[str, Tensor]:
+    """Copies of every parameter, slots and shared, by name."""
+    values = {f"shared/{n}": v.clone() for n, v in learner.shared_state_dict().items()}
+    for task in range(learner.num_tasks):
+        values |= {f"{task}/{n}": v.clone() for n, v in learner.task_state_dict(task).items()}
+    return values
+
+
+def assert_same(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Equal bit for bit."""
+    assert actual.keys() == expected.keys()
+    different = [name for name in expected if not torch.equal(actual[name], expected[name])]
+    assert not different
+
+
+def held_out(tasks: Sequence[int]) -> list[Examples]:
+    return [task_data(t, per_class=3, seed=9) for t in tasks]
+

@@ -1,0 +1,209 @@
+"""Law 5: per-sample Gradient ID is the slow loop's, sample by sample, in float64."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from contracts.tiny import MEAN, STD, inputs, learned, noise, tiny_backbone
+from references.gradient_id import gradient_id_scores
+from softtf.adaptations import SoftMask
+from softtf.adaptations.soft_mask import SoftMasks
+from softtf.backbones import mixed_linear
+from softtf.inference import INFERENCES
+from softtf.inference.entropy_gradient import top_entropy
+from softtf.inference.policy import Policy
+from softtf.learners import DualPrompt, Learner
+from softtf.network import AdaptedNetwork
+from softtf.shared_pass import SharedPass
+
+NOISY = "uniform(0.5,1.5)"
+LEARNERS = {
+    "G, E, masks on all four": DualPrompt(e_layers=(2, 3), adapt=SoftMask((3, 4), "w/ FF", NOISY)),
+    "G above and beside E": DualPrompt((1, 3), 2, (2, 3), 3, adapt=SoftMask((2, 4), "w/ FF", NOISY)),
+    "qkv of one layer": DualPrompt(g_layers="none", e_layers="none", adapt=SoftMask((2,), "qkv", NOISY)),
+    "E only": DualPrompt(e_layers=(2, 4)),
+}
+specs = pytest.mark.parametrize("spec", LEARNERS.values(), ids=LEARNERS)
+
+
+def parts(learner: Learner) -> tuple[list, list, dict]:
+    """Masks and E-prompts of every task and the G-prompts, as the reference wants them."""
+    names = learner.slot_modules()
+    general, expert = names["GeneralPrefix"], names["ExpertPrefix"]
+    masks, prefixes = [], []
+    for task in range(learner.num_tasks):
+        slot = names["SoftMasks"].slot(task) if "SoftMasks" in names else {}
+        masks.append({(int(key[5:7]) - 1, key[8:]): value.detach() for key, value in slot.items()})
+        prefixes.append({int(k[5:7]) - 1: v.detach() for k, v in expert.slot(task).items()})
+    return masks, prefixes, {int(k[5:7]) - 1: v.detach() for k, v in general.prompts.items()}
+
+
+def head(learner: Learner) -> tuple[Tensor, Tensor]:
+    slots = [learner.network.heads.slot(t) for t in range(learner.num_tasks)]
+    return torch.cat([s["weight"].detach() for s in slots]), torch.cat([s["bias"].detach() for s in slots])
+
+
+def normalised(x: Tensor) -> Tensor:
+    backbone = tiny_backbone()
+    assert torch.allclose(backbone.mean.flatten(), torch.tensor(MEAN).double())
+    return (x - torch.tensor(MEAN).view(3, 1, 1).double()) / torch.tensor(STD).view(3, 1, 1).double()
+
+
+def scores(learner: Learner, x: Tensor, name: str = "gradient-id") -> Tensor:
+    with learner.computing_in(torch.float64), torch.no_grad():
+        return INFERENCES[name]().scores(learner, SharedPass(learner.network, x))
+
+
+@specs
+@pytest.mark.parametrize("limit", [2**28, 9000, 1])
+def test_scores_equal_the_slow_loop(
+    spec: DualPrompt, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mixed_linear, "MAX_GRADIENT_BYTES", limit)
+    learner, x = learned(spec).learner, inputs(5, 3)
+    masks, prefixes, general = parts(learner)
+    expected = gradient_id_scores(
+        learner.network.backbone.vit, normalised(x), masks=masks, prefixes=prefixes, head=head(learner),
+        shared_prefixes=general, top_entries=9 // 3,
+    )  # fmt: skip
+    torch.testing.assert_close(scores(learner, x), expected, rtol=1e-6, atol=1e-9)
+    assert expected.std(1).min() > 1e-4  # so the tasks differ
+
+
+def test_key_matched_prompts_are_those_of_each_samples_own_key() -> None:
+    spec = LEARNERS["G, E, masks on all four"]
+    learner, x = learned(spec).learner, inputs(8, 4)
+    masks, prefixes, general = parts(learner)
+    with torch.no_grad():
+        query = SharedPass(learner.network, x).query
+    chosen = learner.keys.similarities(query).argmax(1).tolist()
+    assert len(set(chosen)) > 1
+    found = scores(learner, x, "gradient-id-key-prompts")
+    for i, task in enumerate(chosen):
+        fixed = general | prefixes[task]
+        for block in general.keys() & prefixes[task].keys():
+            fixed[block] = torch.cat([general[block], prefixes[task][block]], 1)
+        expected = gradient_id_scores(
+            learner.network.backbone.vit, normalised(x[i : i + 1]), masks=masks, prefixes=[{}] * 3,
+            head=head(learner), shared_prefixes=fixed, top_entries=3,
+        )  # fmt: skip
+        torch.testing.assert_close(found[i : i + 1], expected, rtol=1e-6, atol=1e-9)
+
+
+@specs
+def test_a_groups_pooled_evidence_is_the_gradient_of_its_mean_entropy(spec: DualPrompt) -> None:
+    """One alpha for the whole batch, as in the published code; ours sums the samples' own gradients."""
+    learner, x = learned(spec).learner, inputs(6, 5)
+    network = learner.network
+    groups = torch.tensor([0, 1, 0, 0, 1, 0])
+    own = scores(learner, x)
+    chosen = Policy("gradient-id", 6).choose(own, groups)
+    with learner.computing_in(torch.float64):
+        for group in (0, 1):
+            shared_alpha = torch.full((3,), 1 / 3, dtype=torch.float64, requires_grad=True)
+            members = x[groups == group]
+            with torch.no_grad():
+                trunk = SharedPass(network, members).trunk
+            features = network.top(trunk, mixture=shared_alpha.expand(len(members), 3))
+            mean_entropy = top_entropy(network.heads(features, range(3)), 3).mean()
+            gradient = torch.autograd.grad(mean_entropy, shared_alpha)[0]
+            torch.testing.assert_close(own[groups == group].mean(0), -gradient, rtol=1e-8, atol=1e-10)
+            assert set(chosen[groups == group].tolist()) == {int((-gradient).argmax())}
+
+
+def test_entropy_is_of_the_largest_probabilities_not_renormalised() -> None:
+    logits = noise(4, 7, seed=1) * 3
+    for entries in (1, 3, 7):
+        p = logits.softmax(1).sort(1, descending=True).values[:, :entries]
+        torch.testing.assert_close(top_entropy(logits, entries), -(p * p.log()).sum(1))
+
+
+def certain(learner: Learner, x: Tensor, sure: int) -> None:
+    """Train task `sure`'s masks to lower its own entropy for x, and the others' to raise theirs."""
+    network = learner.network
+    for task in range(learner.num_tasks):
+        masks = [v.requires_grad_() for a in network.adaptations if isinstance(a, SoftMasks) for v in a.slot(task).values()]
+        for _ in range(60):
+            with torch.no_grad():
+                trunk = SharedPass(network, x).trunk
+            entropy = own_entropy(learner, trunk, task)
+            gradients = torch.autograd.grad(entropy, masks)
+            with torch.no_grad():
+                for mask, gradient in zip(masks, gradients, strict=True):
+                    mask -= (0.05 if task == sure else -0.05) * gradient / gradient.norm()
+
+
+def own_entropy(learner: Learner, trunk, task: int) -> Tensor:
+    logits = learner.network.heads(learner.network.top(trunk, task=task), range(learner.num_tasks))
+    return top_entropy(logits, 3).sum()
+
+
+@pytest.mark.parametrize("sure", [0, 1, 2])
+def test_the_task_whose_network_is_certain_is_named(sure: int) -> None:
+    """The sign: scores are -dH/dalpha, so the highest is the task that lowers the entropy."""
+    spec = DualPrompt(g_layers="none", e_layers="none", adapt=SoftMask((3, 4), "w/ FF"))
+    learner, x = learned(spec).learner, inputs(1, 6)
+    with learner.computing_in(torch.float64):
+        certain(learner, x, sure)
+        trunk = SharedPass(learner.network, x).trunk
+        entropies = torch.stack([own_entropy(learner, trunk, t) for t in range(3)])
+    others = [t for t in range(3) if t != sure]
+    assert entropies[sure] + 0.1 < entropies[others].min()
+    assert scores(learner, x).argmax(1).tolist() == [sure]
+
+
+@specs
+def test_one_task_is_named_when_there_is_one(spec: DualPrompt) -> None:
+    learner, x = learned(spec, 1).learner, inputs(3, 1)
+    found = scores(learner, x)
+    assert found.shape == (3, 1) and found.isfinite().all()
+
+
+def test_more_tasks_than_classes_to_share_keep_one_entry() -> None:
+    """C/T is at least one entry, also where some tasks hold fewer classes than the mean."""
+    learner = LEARNERS["qkv of one layer"].build(tiny_backbone(), 0)
+    for _ in range(3):
+        learner.begin_task(1)
+    learner.end_task()
+    found = scores(learner, inputs(2, 1))
+    assert found.shape == (2, 3) and found.isfinite().all() and found.abs().max() > 0
+
+
+def test_bfloat16_scores_rank_tasks_as_float64_does() -> None:
+    """Matrix products in bfloat16 may round the scores, but not drown the differences between tasks."""
+    learner, x = learned(LEARNERS["G, E, masks on all four"]).learner, inputs(40, 7)
+    learner.float()
+    with torch.no_grad():
+        exact = INFERENCES["gradient-id"]().scores(learner, SharedPass(learner.network, x))
+        with learner.computing_in(torch.bfloat16):
+            rounded = INFERENCES["gradient-id"]().scores(learner, SharedPass(learner.network, x))
+    exact, rounded = (s - s.mean(1, keepdim=True) for s in (exact, rounded))
+    assert (exact - rounded).norm() < 0.1 * exact.norm()
+
+
+def test_alpha_gets_a_gradient_of_its_own_for_each_sample() -> None:
+    """mixed_linear against autograd through an explicit weight per sample."""
+    x, alpha = noise(4, 3, 5, seed=1).requires_grad_(), torch.full((4, 2), 0.5).double().requires_grad_()
+    components, bias, out = noise(2, 6, 5, seed=2), noise(6, seed=3), noise(4, 3, 6, seed=4)
+    mixed = mixed_linear.mixed_linear(x, mixed_linear.MixedWeight(alpha, components), bias)
+    plain = torch.einsum("bni,bt,toi->bno", x, alpha, components) + bias
+    torch.testing.assert_close(mixed, plain)
+    torch.testing.assert_close(
+        torch.autograd.grad(mixed, (x, alpha), out), torch.autograd.grad(plain, (x, alpha), out)
+    )
+
+
+def test_mixed_linear_without_a_gradient_to_alpha() -> None:
+    x, alpha = noise(2, 3, 5, seed=1).requires_grad_(), torch.full((2, 2), 0.5).double()
+    weight = mixed_linear.MixedWeight(alpha, noise(2, 6, 5, seed=2))
+    (gradient,) = torch.autograd.grad(mixed_linear.mixed_linear(x, weight, None).sum(), x)
+    torch.testing.assert_close(gradient, weight.components.mean(0).sum(0).expand_as(x))
+
+
+def test_key_matched_prompts_need_masks() -> None:
+    """With E-prompts alone nothing is left to mix: the inference is not offered, rather than failing."""
+    learner = learned(LEARNERS["E only"]).learner
+    assert isinstance(learner.network, AdaptedNetwork)
+    assert "gradient-id-key-prompts" not in learner.task_inferences
+    for name in learner.task_inferences:
+        assert scores(learner, inputs(2), name).isfinite().all()
