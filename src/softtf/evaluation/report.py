@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -61,14 +62,20 @@ class Row:
 
 
 def render(rows: Sequence[Row], title: str, caption: str) -> Table:
-    """Return the rows as a table for the terminal, oracle rows last and dim."""
-    headers, body = _cells(rows)
-    table = Table(title=Text(title), caption=Text(caption))
-    for i, header in enumerate(headers):
-        table.add_column(Text(header), justify="right" if 2 <= i <= 7 else "left")
-    for row, cells in zip(_ordered(rows), body, strict=True):
-        # Text, because "[...]" in a plain string would be markup.
-        table.add_row(*map(Text, cells), style="dim" if row.is_oracle else None)
+    """Return the rows as a table for the terminal: under each method its policies, the oracle last and dim."""
+    table = Table(title=Text(title), caption=Text(caption), box=SIMPLE_HEAD, title_justify="left", caption_justify="left")
+    headers, _ = _cells(rows)
+    table.add_column("Method\n  task inference (policy)")
+    for header in headers[2:8]:
+        table.add_column(Text(header.replace(" ", "\n").replace("/", "/\n")), justify="right", no_wrap=True)
+    for header in headers[8:]:
+        table.add_column(Text(header))
+    for method in dict.fromkeys(row.method for row in rows):
+        mine = [row for row in rows if row.method == method]
+        table.add_row(Text(method, style="bold"))
+        for row, cells in zip(_ordered(mine), _cells(mine)[1], strict=True):
+            # Text, because "[...]" in a plain string would be markup.
+            table.add_row(Text(f"  {cells[1]}"), *map(Text, cells[2:]), style="dim" if row.is_oracle else None)
     return table
 
 

@@ -1,0 +1,106 @@
+"""Policies: as text, as titles, and what they choose, against the obvious loop."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from softtf.errors import UserError
+from softtf.inference import INFERENCES
+from softtf.inference.policy import PAPER_BATCH, Policy, parse_policy, rank_in_group
+
+NAMES = sorted(INFERENCES)
+POLICIES = st.one_of(
+    st.builds(Policy, st.sampled_from(["oracle", "none", *NAMES])),
+    st.builds(Policy, st.sampled_from(NAMES), st.integers(1, 300)),
+    st.integers(1, 40).flatmap(
+        lambda group: st.builds(Policy, st.sampled_from(NAMES), st.just(group), st.integers(1, group))
+    ),
+)
+
+
+@given(POLICIES)
+def test_a_policys_code_reads_back_as_the_policy(policy: Policy) -> None:
+    assert parse_policy(policy.code) == policy
+    assert parse_policy(f"  {policy.code.upper()} ") == policy
+
+
+def test_different_policies_have_different_titles_and_codes() -> None:
+    policies = [Policy("oracle"), Policy("none")]
+    policies += [Policy(n, g, s) for n in NAMES for g in (1, 7, 24) for s in (None, 1, 3) if s is None or s <= g > 1]
+    assert len({p.title() for p in policies}) == len({p.code for p in policies}) == len(policies)
+    assert all("per-sample" in p.title() for p in policies if p.group == 1 and p.inference != "oracle")
+    assert all("same-task batch" in p.title() for p in policies if p.group > 1)
+    assert all("same-task" not in p.title(shuffled=True) for p in policies)
+
+
+@pytest.mark.parametrize(
+    ("text", "policy"),
+    [
+        ("gradient-id", Policy("gradient-id")),
+        ("gradient-id:per-sample", Policy("gradient-id")),
+        ("prompt-id:batch24", Policy("prompt-id", 24)),
+        ("prompt-id:batch(24)", Policy("prompt-id", 24)),
+        ("prompt-id:batch 24", Policy("prompt-id", 24)),
+        ("gradient-id:3-shot", Policy("gradient-id", PAPER_BATCH, 3)),
+        ("gradient-id:3-shot/7", Policy("gradient-id", 7, 3)),
+        ("oracle", Policy("oracle")),
+    ],
+)
+def test_forms(text: str, policy: Policy) -> None:
+    assert parse_policy(text) == policy
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("gradiant-id", ("'gradiant-id'", "did you mean", "'gradient-id'")),
+        ("", ("unknown policy",)),
+        ("prompt-id:batch", ("not understood",)),
+        ("prompt-id:batch0", ("not understood",)),
+        ("prompt-id:batch-3", ("not understood",)),
+        ("prompt-id:0-shot", ("not understood",)),
+        ("prompt-id:5-shot/3", ("not understood",)),
+        ("prompt-id:3-shots", ("not understood",)),
+        ("oracle:batch24", ("pools nothing", "'oracle'")),
+    ],
+)
+def test_errors(text: str, words: tuple[str, ...]) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_policy(text)
+    assert all(word in str(caught.value) for word in words)
+
+
+def slow_choice(policy: Policy, scores: list[list[float]], groups: list[int]) -> list[int]:
+    answers = []
+    for group in groups:
+        members = [row for row, g in zip(scores, groups, strict=True) if g == group]
+        if policy.shots is not None:
+            members = members[: policy.shots]
+        pooled = [sum(row[t] for row in members) for t in range(len(scores[0]))]
+        answers.append(pooled.index(max(pooled)))
+    return answers
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_choices_equal_the_obvious_loop(data: st.DataObject) -> None:
+    n, tasks = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 4))
+    row = st.lists(st.integers(-50, 50).map(lambda x: x / 8), min_size=tasks, max_size=tasks)
+    scores = data.draw(st.lists(row, min_size=n, max_size=n))
+    groups = data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n))  # interleaved, with gaps
+    policy = Policy("prompt-id", 5, data.draw(st.one_of(st.none(), st.integers(1, 5))))
+    found = policy.choose(torch.tensor(scores), torch.tensor(groups))
+    assert found.tolist() == slow_choice(policy, scores, groups)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=20))
+def test_ranks_count_earlier_members(groups: list[int]) -> None:
+    assert rank_in_group(torch.tensor(groups)).tolist() == [groups[:i].count(g) for i, g in enumerate(groups)]
+
+
+def test_alone_in_its_group_a_sample_decides_for_itself() -> None:
+    scores = torch.tensor([[1.0, 2.0], [3.0, 0.0]])
+    assert Policy("prompt-id").choose(scores, torch.tensor([0, 1])).tolist() == [1, 0]
+    assert Policy("prompt-id", 2).choose(scores, torch.tensor([0, 0])).tolist() == [0, 0]
+    assert Policy("prompt-id", 2, 1).choose(scores, torch.tensor([0, 0])).tolist() == [1, 1]
