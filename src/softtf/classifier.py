@@ -283,8 +283,7 @@ class ContinualClassifier:
         """Return the inferred task, or the named class's task where no task was inferred."""
         if self.learner.task_inferences:
             return answers.tasks.tolist()
-        columns = torch.tensor([t for t, classes in enumerate(self.classes.tasks) for _ in classes])
-        return columns[answers.probabilities.argmax(1)].tolist()
+        return self.learner.column_tasks()[answers.probabilities.argmax(1)].tolist()
 
     def _by_label(self, answers: Answers) -> Tensor:
         """Add up the columns that stand for one label, [inputs, labels]."""

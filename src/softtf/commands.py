@@ -205,6 +205,7 @@ def show_list(args: list[str]) -> int:
             **{name: f"{kind.title}, per-sample" for name, kind in INFERENCES.items()},
             "NAME:batch24": "evidence pooled over consecutive batches of 24 of one task's test set (the paper's m-batch)",
             "NAME:3-shot": "the first 3 of each batch of 24 vote (the paper's n-shot; NAME:3-shot/16 for batches of 16)",
+            "NAME:...:own": "answer with a class of the inferred task; otherwise with any class seen so far",
             "oracle": "the task is given",
         },
     }

@@ -92,7 +92,7 @@ def evaluate(
     pairs = dict.fromkeys(policies, 0)
     unique_pairs = 0
     inferences = sorted({p.inference for p in policies} - {"oracle", "none"})
-    column_task = column_tasks(learner)
+    column_task = learner.column_tasks()
     with learner.computing_in(dtype):
         for rows in chunks(segments, math.lcm(*(p.group for p in policies)), batch_size):
             positions = order[rows]
@@ -107,8 +107,8 @@ def evaluate(
             unique_pairs += sum(len(set(row)) for row in tasks.tolist())
             for i, policy in enumerate(policies):
                 answer = logits[:, i]
-                if policy.inference == "oracle":
-                    answer = answer.masked_fill(column_task.to(device) != given[:, None], float("-inf"))
+                if policy.within_task:
+                    answer = answer.masked_fill(column_task.to(device) != tasks[:, i, None], float("-inf"))
                 columns = answer.argmax(1).cpu()
                 right[policy][rows] = column_labels[columns] == data.labels[positions]
                 named = column_task[columns] if policy.inference == "none" else tasks[:, i].cpu()
@@ -119,12 +119,6 @@ def evaluate(
         seconds = _alone(p, clock, pairs[p] / max(1, unique_pairs))
         results[p] = _score(learner.num_tasks, data.tasks[order], right[p], task_right[p], seconds)
     return results
-
-
-def column_tasks(learner: Learner) -> Tensor:
-    """Return the task of each logit column, [classes seen]."""
-    sizes = [learner.task_columns(t).stop - learner.task_columns(t).start for t in range(learner.num_tasks)]
-    return torch.repeat_interleave(torch.arange(learner.num_tasks), torch.tensor(sizes))
 
 
 def chunks(segments: Tensor, group: int, batch_size: int) -> list[Tensor]:

@@ -14,23 +14,31 @@ PAPER_BATCH = 24  # the batch in which the published evaluation shares one vote
 
 @dataclass(frozen=True)
 class Policy:
-    """A task inference and the samples that share one answer.
+    """A task inference, the samples that share one task, and the classes that the answer is chosen from.
 
     inference: `prompt-id`, `gradient-id`, ..., `oracle` (the task is given) or `none` (the answer needs no task).
-    group: how many consecutive test samples share one answer; 1 is per-sample, the honest default. shots: of
-    each group only the first so many are evidence (the paper's n-shot).
+    group: how many consecutive test samples share one task; 1 is per-sample, the honest default. shots: of
+    each group only the first so many are evidence (the paper's n-shot). own: answer with a class of the inferred
+    task; otherwise with any class seen so far, by the inferred task's network (the published way).
     """
 
     inference: str
     group: int = 1
     shots: int | None = None
+    own: bool = False
+
+    @property
+    def within_task(self) -> bool:
+        """Whether only the chosen task's classes can be the answer."""
+        return self.own or self.inference == "oracle"
 
     @property
     def code(self) -> str:
         """The short form that `parse_policy` reads."""
+        pooling = "" if self.group == 1 else f":batch{self.group}"
         if self.shots is not None:
-            return f"{self.inference}:{self.shots}-shot/{self.group}"
-        return self.inference if self.group == 1 else f"{self.inference}:batch{self.group}"
+            pooling = f":{self.shots}-shot/{self.group}"
+        return f"{self.inference}{pooling}{':own' if self.own else ''}"
 
     def title(self, shuffled: bool = False) -> str:
         """The form for table headers, with the policy spelled out."""
@@ -38,11 +46,10 @@ class Policy:
             return "oracle (task given)"
         if self.inference == "none":
             return "no task needed, per-sample"
-        name = INFERENCES[self.inference].title
-        if self.group == 1:
-            return f"{name}, per-sample"
-        batch = f"shuffled batch({self.group})" if shuffled else f"same-task batch({self.group})"
-        return f"{name}, {batch}" if self.shots is None else f"{name}, {self.shots}-shot of {batch}"
+        pooling = f"{'shuffled' if shuffled else 'same-task'} batch({self.group})" if self.group > 1 else "per-sample"
+        if self.shots is not None:
+            pooling = f"{self.shots}-shot of {pooling}"
+        return f"{INFERENCES[self.inference].title}, {pooling}{', own classes' if self.own else ''}"
 
     def choose(self, scores: Tensor, groups: Tensor) -> Tensor:
         """Return the task [n] of each sample: argmax of the scores pooled within its group.
@@ -68,26 +75,28 @@ def rank_in_group(groups: Tensor) -> Tensor:
 
 
 def parse_policy(text: str) -> Policy:
-    """Read `gradient-id`, `prompt-id:batch24`, `gradient-id:3-shot`, `gradient-id:3-shot/24` or `oracle`.
+    """Read `gradient-id`, `prompt-id:batch24`, `gradient-id:3-shot`, `gradient-id:3-shot/24:own` or `oracle`.
 
     Raises:
         UserError: the inference or the form is unknown, or a number is out of range.
     """
-    name, _, pooling = text.strip().lower().partition(":")
+    name, *parts = text.strip().lower().split(":")
     if name not in (*INFERENCES, "oracle", "none"):
         raise unknown("policy", name, [*INFERENCES, "oracle"])
-    if not pooling or pooling == "per-sample":
-        return Policy(name)
-    if name in ("oracle", "none"):
+    own = parts[-1:] == ["own"]
+    pooling = parts[: len(parts) - own] or ["per-sample"]
+    if name in ("oracle", "none") and parts:
         raise UserError(f"policy {text!r}: {name} pools nothing; write {name!r} alone")
-    batch = re.fullmatch(r"batch[( ]?(\d+)\)?", pooling)
-    shot = re.fullmatch(r"(\d+)-shot(?:/(\d+))?", pooling)
-    if batch and int(batch[1]) >= 1:
-        return Policy(name, int(batch[1]))
-    if shot:
+    if pooling == ["per-sample"]:
+        return Policy(name, own=own)
+    batch = re.fullmatch(r"batch[( ]?(\d+)\)?", pooling[0])
+    shot = re.fullmatch(r"(\d+)-shot(?:/(\d+))?", pooling[0])
+    if len(pooling) == 1 and batch and int(batch[1]) >= 1:
+        return Policy(name, int(batch[1]), own=own)
+    if len(pooling) == 1 and shot:
         shots, group = int(shot[1]), int(shot[2] or PAPER_BATCH)
         if 1 <= shots <= group:
-            return Policy(name, group, shots)
+            return Policy(name, group, shots, own)
     raise UserError(
-        f"policy {text!r} is not understood; write for example {name}, {name}:batch24 or {name}:3-shot/24"
+        f"policy {text!r} is not understood; write for example {name}, {name}:batch24, {name}:3-shot/24 or {name}:own"
     )

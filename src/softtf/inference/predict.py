@@ -46,7 +46,8 @@ def predict(
     columns = learner.task_columns(learner.num_tasks - 1).stop
     probabilities = torch.empty(count, columns)
     tasks = torch.empty(count, dtype=torch.int64)
-    own = None if task is None else learner.task_columns(task)
+    column_task = learner.column_tasks().to(device)
+    within_task = task is not None or policy.within_task
     needed = [] if task is not None or policy.inference == "none" else [policy.inference]
     clock = Clock(device)
     with learner.computing_in(dtype):
@@ -58,10 +59,8 @@ def predict(
                 members = torch.unique(groups[rows], return_inverse=True)[1].to(device)
                 chosen = choose_tasks(policy, evidence, members, None)
             logits = class_logits(learner, evidence.trunk, chosen[:, None], loader.batch_size, clock)[:, 0]
-            if own is not None:
-                outside = torch.ones(columns, dtype=torch.bool, device=device)
-                outside[own] = False
-                logits = logits.masked_fill(outside, float("-inf"))
+            if within_task:
+                logits = logits.masked_fill(column_task != chosen[:, None], float("-inf"))
             probabilities[rows] = logits.float().softmax(-1).cpu()
             tasks[rows] = chosen.cpu()
     return Answers(probabilities, tasks)

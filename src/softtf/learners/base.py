@@ -99,6 +99,11 @@ class Learner(nn.Module):
         sizes = [len(heads.slot(t)["bias"]) for t in range(task + 1)]
         return slice(sum(sizes[:-1]), sum(sizes))
 
+    def column_tasks(self) -> Tensor:
+        """Return the task of each logit column, [classes seen]."""
+        sizes = [len(self.network.heads.slot(t)["bias"]) for t in range(self.num_tasks)]
+        return torch.repeat_interleave(torch.arange(self.num_tasks), torch.tensor(sizes))
+
     def slot_modules(self) -> dict[str, TaskSlots]:
         """Return every module with slots by a name that is stable across runs."""
         names = [type(a).__name__ for a in self.network.adaptations]
