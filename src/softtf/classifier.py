@@ -21,7 +21,7 @@ from softtf.progress import TaskProgress
 from softtf.saving import Header, load_learner, save_task
 from softtf.store import encode_label
 from softtf.streams import examples_from
-from softtf.training import EpochReport, TaskTraining, TrainConfig
+from softtf.training import EpochReport, TrainConfig
 
 Inputs = Any
 """A sequence of images (paths, PIL images, arrays), an array [n, H, W(, C)], a Hub data set, or one image."""
@@ -58,7 +58,8 @@ class ContinualClassifier:
         precision: Precision = "float32",
     ) -> None:
         self.device = find_device(device)
-        spec = backbone if isinstance(backbone, BackboneSpec) else BackboneSpec(getattr(backbone, "name", backbone))
+        name = backbone.name if isinstance(backbone, Backbone) else backbone
+        spec = name if isinstance(name, BackboneSpec) else BackboneSpec(name)
         loaded = backbone.to(self.device) if isinstance(backbone, Backbone) else load_backbone(spec, self.device)
         self.learner: Learner = learner.build(loaded, seed).to(self.device)
         if repeated_classes not in ("refuse", "allow"):

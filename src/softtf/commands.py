@@ -17,6 +17,7 @@ from softtf.errors import TrainingError, UserError, unknown
 from softtf.evaluation.report import Row, render, render_matrix, to_markdown
 from softtf.inference import INFERENCES
 from softtf.learners import LearnerSpec
+from softtf.machine import Precision
 from softtf.recipes import METHODS, recipe_named
 from softtf.recipes.methods import TITLES
 from softtf.recipes.recipes import DESCRIPTIONS, Scale
@@ -27,7 +28,10 @@ from softtf.runfolder import RunFolder
 from softtf.streams import STREAMS
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-POLICY_NOTE = "per-sample: every test sample is answered alone; ACC and Forget in percent, over all classes seen"
+POLICY_NOTE = (
+    "per-sample: every test sample is answered alone. Answers are any class seen so far; with 'own classes', and with"
+    " the task given, a class of that task."
+)
 
 
 def quickstart(args: list[str]) -> int:
@@ -116,9 +120,13 @@ def resume(args: list[str]) -> int:
 class PredictOptions:
     """How to predict.
 
-    json: one JSON object a line. inference: another task inference, such as gradient-id. task: the task, from 1,
-    where it is known. pool: the files named are known to belong to one task; pool their evidence. batch_size:
-    images at once; answers do not depend on it. device: where to compute.
+    Attributes:
+        json: print one JSON object a line.
+        inference: another task inference, such as gradient-id.
+        task: the task, from 1, where it is known.
+        pool: all files named belong to one task, which is not known: pool their evidence.
+        batch_size: images at once; answers do not depend on it.
+        device: auto, cpu, cuda, ...
     """
 
     json: bool = False
@@ -154,9 +162,14 @@ def predict(args: list[str]) -> int:
 class EvaluateOptions:
     """How to score a finished learner.
 
-    policy: such as prompt-id, gradient-id:batch24, gradient-id:3-shot, oracle; none given means every per-sample
-    one and the oracle. shuffle: shuffle the test samples across tasks. last: only after the last task (faster, no
-    Forget). matrix: print the accuracy matrices. precision: float32 keeps answers independent of the batch.
+    Attributes:
+        policy: such as prompt-id, gradient-id:batch24, gradient-id:3-shot:own, oracle (`softtf list policies`); none
+            given means the usual ones per sample and the oracle.
+        shuffle: shuffle the test samples across tasks.
+        last: only after the last task: faster, but no Forget.
+        matrix: print the accuracy matrices.
+        batch_size: samples run at once; changes no per-sample answer.
+        precision: auto, bfloat16 or float32, which keeps answers independent of the batch.
     """
 
     policy: tuple[str, ...] = ()
@@ -164,7 +177,7 @@ class EvaluateOptions:
     last: bool = False
     matrix: bool = False
     batch_size: int = 120
-    precision: str = "float32"
+    precision: Precision = "float32"
 
 
 def evaluate(args: list[str]) -> int:
@@ -173,9 +186,7 @@ def evaluate(args: list[str]) -> int:
         flags.parse(EvaluateOptions(), ["--help"], "softtf evaluate DIR", "Score a finished learner.")
     (path,), rest = _positionals(args, "softtf evaluate DIR [--policy P ...]", 1)
     options = flags.parse(EvaluateOptions(), rest, "softtf evaluate DIR", "Score a finished learner.")
-    if options.precision not in ("auto", "bfloat16", "float32"):
-        raise unknown("precision", options.precision, ["auto", "bfloat16", "float32"])
-    settings = EvaluateConfig(options.policy, options.shuffle, options.batch_size, options.precision)  # type: ignore[arg-type]
+    settings = EvaluateConfig(options.policy, options.shuffle, options.batch_size, options.precision)
     folder, config = RunFolder.open(Path(path))
     console = Console()
     results = rescore(folder.path, settings, console, options.last)
@@ -203,8 +214,8 @@ def show_list(args: list[str]) -> int:
         "streams": lambda: {name: info.description for name, info in STREAMS.items()},
         "policies": lambda: {
             **{name: f"{kind.title}, per-sample" for name, kind in INFERENCES.items()},
-            "NAME:batch24": "evidence pooled over consecutive batches of 24 of one task's test set (the paper's m-batch)",
-            "NAME:3-shot": "the first 3 of each batch of 24 vote (the paper's n-shot; NAME:3-shot/16 for batches of 16)",
+            "NAME:batch24": "evidence pooled over batches of 24 of one task's test set (the paper's m-batch)",
+            "NAME:3-shot": "the first 3 of each batch of 24 vote (the paper's n-shot; 3-shot/16 for 16)",
             "NAME:...:own": "answer with a class of the inferred task; otherwise with any class seen so far",
             "oracle": "the task is given",
         },

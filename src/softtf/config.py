@@ -49,18 +49,14 @@ class Spec:
         super().__init_subclass__(**kwargs)
         if family is not None:
             cls._family, cls._kinds = family, {}
-        kind = kind or cls.__dict__.get(
-            "kind"
-        )  # dataclass(slots=True) makes the class again, without arguments
+        kind = kind or cls.__dict__.get("kind")  # dataclass(slots=True) makes the class again, without arguments
         if kind is None:
             return
         if not hasattr(cls, "_kinds"):
             raise TypeError(f"{cls.__qualname__} has a kind but no family; derive it from a family of Spec")
         known = cls._kinds.get(kind, cls)
         if _full_name(known) != _full_name(cls):  # the same name is a notebook cell run again
-            raise TypeError(
-                f"two kinds of {cls._family} are named {kind!r}: {known.__qualname__}, {cls.__qualname__}"
-            )
+            raise TypeError(f"two kinds of {cls._family} are named {kind!r}: {known.__qualname__}, {cls.__qualname__}")
         cls.kind = kind
         cls._kinds[kind] = cls
 
@@ -232,9 +228,7 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if (key.tag, key.value) in seen:
-                    raise yaml.MarkedYAMLError(
-                        problem=f"{key.value!r} is given twice", problem_mark=key.start_mark
-                    )
+                    raise yaml.MarkedYAMLError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)
                 seen.add((key.tag, key.value))
         return super().construct_mapping(node, deep)
 

@@ -12,9 +12,7 @@ from softtf.training import EpochReport, TaskTraining
 class TaskProgress:
     """Shows one task's training; use as a context, with `step` and `epoch` as its callbacks."""
 
-    def __init__(
-        self, training: TaskTraining, name: str, shown: bool = True, console: Console | None = None
-    ) -> None:
+    def __init__(self, training: TaskTraining, name: str, shown: bool = True, console: Console | None = None) -> None:
         self.training, self.name = training, name
         self.console = console or Console()
         self.live = self.console.is_terminal or self.console.is_jupyter

@@ -7,6 +7,7 @@ from rich.console import Console
 from softtf.errors import UserError
 from softtf.evaluation.accuracy_matrix import AccuracyMatrix
 from softtf.evaluation.evaluate import Score, evaluate
+from softtf.inference.policy import Policy
 from softtf.machine import matmul_dtype
 from softtf.run import reopen
 from softtf.runconfig import EvaluateConfig
@@ -32,19 +33,17 @@ def rescore(
     backbone = run.learner.network.backbone
     dtype = matmul_dtype(settings.precision, run.tests.loader.device)
     matrices = {policy: AccuracyMatrix() for policy in policies}
-    scores: dict[object, Score] = {}
+    scores: dict[Policy, Score] = {}
     for tasks in [finished] if last_only else range(1, finished + 1):
         _, learner, classes = load_learner(run.folder.learner, lambda _: backbone, tasks, strict=False)
-        scores = dict(
-            evaluate(
-                learner,
-                run.tests,
-                classes.column_labels(),
-                policies,
-                batch_size=settings.batch_size,
-                dtype=dtype,
-                shuffle_seed=run.config.seed if settings.shuffle else None,
-            )
+        scores = evaluate(
+            learner,
+            run.tests,
+            classes.column_labels(),
+            policies,
+            batch_size=settings.batch_size,
+            dtype=dtype,
+            shuffle_seed=run.config.seed if settings.shuffle else None,
         )
         if not last_only:
             for policy, matrix in matrices.items():

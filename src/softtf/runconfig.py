@@ -20,9 +20,15 @@ from softtf.training import TrainConfig
 class StreamConfig:
     """Which data, and how they are split into tasks.
 
-    source: `digits`, a known data set's name (`softtf list`), a folder of parquet or image files, or a Hub name.
-    train_per_class, test_per_class: take at most so many examples of each class (chosen by subset_seed).
-    class_order_seed: shuffle the classes before splitting; None keeps their order.
+    Attributes:
+        source: `digits`, a known data set's name (`softtf list`), a folder of parquet or image files, or a Hub name.
+        num_tasks: how many tasks the classes are dealt to.
+        train_per_class: learn from at most so many examples of each class.
+        test_per_class: test on at most so many examples of each class.
+        subset_seed: which ones they are.
+        class_order_seed: shuffle the classes before splitting; None keeps their order.
+        image_column: the column of the images, if it is not found by itself.
+        label_column: the column of the labels, if it is not found by itself.
     """
 
     source: str = "digits"
@@ -56,9 +62,12 @@ class StreamConfig:
 class EvaluateConfig:
     """How a learner is scored after each task.
 
-    policies: such as `prompt-id`, `gradient-id`, `prompt-id:batch24`, `gradient-id:3-shot`, `oracle`; empty means
-    the usual task inferences that the learner supports, per sample, and the oracle. shuffle: shuffle the test samples
-    across tasks. precision: of matrix products; float32 keeps answers independent of the batch.
+    Attributes:
+        policies: such as `prompt-id`, `gradient-id:batch24`, `gradient-id:3-shot:own`, `oracle`;
+            none given means the usual task inferences that the learner supports, per sample, and the oracle.
+        shuffle: shuffle the test samples across tasks.
+        batch_size: samples run at once; changes no per-sample answer.
+        precision: of matrix products; float32 keeps answers independent of the batch.
     """
 
     policies: tuple[str, ...] = ()
@@ -96,7 +105,17 @@ class EvaluateConfig:
 class RunConfig:
     """A whole run: a stream learned by one method on one backbone, scored after each task.
 
-    device: `auto` lets accelerate choose. tensorboard: also write TensorBoard events (needs softtf[tracking]).
+    Attributes:
+        recipe: the recipe it came from.
+        method: the method's name, for tables.
+        stream: the data.
+        backbone: the frozen transformer.
+        learner: the method.
+        train: how each task is trained.
+        evaluate: how the learner is scored.
+        seed: every random number of the run is drawn from it.
+        device: `auto` lets accelerate choose; or `cpu`, `cuda`, `cuda:1`, `mps`.
+        tensorboard: also write TensorBoard events (needs softtf[tracking]).
     """
 
     recipe: Annotated[str, tyro.conf.Suppress] = "quickstart"

@@ -1,12 +1,12 @@
 """A run's folder: settings, log, results and learner, all written so that a crash leaves nothing half-done.
 
-    config.yaml              the resolved settings; runs again with `softtf run --config`
-    environment.json         versions, commit, machine
-    events.jsonl             one line an epoch and an evaluation
-    learner/                 one file per finished task (softtf.saving)
-    accuracy/after-001.json  counts of right answers after task 1, per policy
-    checkpoint.safetensors   the unfinished task as of its last full epoch
-    accuracy/*.csv, accuracy.json, summary.json   at the end
+config.yaml              the resolved settings; runs again with `softtf run --config`
+environment.json         versions, commit, machine
+events.jsonl             one line an epoch and an evaluation
+learner/                 one file per finished task (softtf.saving)
+accuracy/after-001.json  counts of right answers after task 1, per policy
+checkpoint.safetensors   the unfinished task as of its last full epoch
+accuracy/*.csv, accuracy.json, summary.json   at the end
 """
 
 import json

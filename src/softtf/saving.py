@@ -114,8 +114,8 @@ def load_learner(
     found = backbone.weights_hash()
     if found != header.backbone_sha256:
         raise UserError(
-            f"{folder} was learned on other weights of {header.backbone.name!r} (SHA-256 {header.backbone_sha256[:12]}...,"
-            f" these have {found[:12]}...); give the backbone it was learned on"
+            f"{folder} was learned on other weights of {header.backbone.name!r}: SHA {header.backbone_sha256[:12]}...,"
+            f" these have {found[:12]}...; give the backbone it was learned on"
         )
     learner = header.learner.build(backbone, header.seed)
     classes = ClassTable(header.allow_repeated)

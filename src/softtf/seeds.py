@@ -1,4 +1,4 @@
-"""All randomness is derived from the recipe's seed and the place where it is used, so a resumed run draws the same numbers."""
+"""Every random number is drawn from the recipe's seed and the place of use, so a resumed run draws the same ones."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Parameters with one slot per task: what makes a learner that forgets nothing, and that saves one small file a task."""
+"""Parameters with one slot per task: why a learner forgets nothing and saves one small file a task."""
 
 from abc import abstractmethod
 from collections.abc import Iterator

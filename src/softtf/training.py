@@ -19,10 +19,16 @@ from softtf.streams import Loader
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How each task is trained; the defaults are the paper's DualPrompt runs on CIFAR-100 (METHOD section 5).
+    """How each task is trained, by Adam started afresh; the defaults are the paper's DualPrompt runs on CIFAR-100.
 
-    learning_rate is for a batch of 256 images and scales with batch_size. The optimizer starts afresh with
-    each task. augment: random resized crops and flips. precision: of matrix products in training.
+    Attributes:
+        epochs: passes over each task's data.
+        batch_size: examples a step.
+        learning_rate: for a batch of 256; scales with batch_size.
+        schedule: the rate stays, or falls to zero along a cosine.
+        clip_norm: the gradient's norm is cut to this.
+        augment: random resized crops and flips.
+        precision: of matrix products; auto is bfloat16 where the device has it in hardware.
     """
 
     epochs: int = 20

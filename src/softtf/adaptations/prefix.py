@@ -28,9 +28,7 @@ class GeneralPrefix(Adaptation):
     def __init__(self, blocks: tuple[int, ...], length: int, dim: int, generator: torch.Generator) -> None:
         super().__init__()
         self.shared_blocks = frozenset(blocks)
-        self.prompts = nn.ParameterDict(
-            {_key(b): nn.Parameter(_new_prompt(length, dim, generator)) for b in blocks}
-        )
+        self.prompts = nn.ParameterDict({_key(b): nn.Parameter(_new_prompt(length, dim, generator)) for b in blocks})
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return nothing: no parameter belongs to one task."""
@@ -60,9 +58,11 @@ class ExpertPrefix(Adaptation):
         if block not in self.task_blocks or selection is None:
             return None
         if selection.task is not None:
-            return self.slot(selection.task)[_key(block)][None]
+            own: Tensor = self.slot(selection.task)[_key(block)]
+            return own[None]
         prompts = stack_slots(self, _key(block))
         if selection.prompts is not None:
             return prompts[selection.prompts]
         assert selection.mixture is not None
-        return torch.einsum("bt,tkpd->bkpd", selection.mixture.to(prompts.dtype), prompts)
+        mixed: Tensor = torch.einsum("bt,tkpd->bkpd", selection.mixture.to(prompts.dtype), prompts)
+        return mixed

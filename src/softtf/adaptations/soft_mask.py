@@ -25,10 +25,11 @@ INITS = ("ones", "uniform(a,b)", "normal(std)", "xavier", "kaiming")
 class SoftMask(AdaptationSpec, kind="soft-mask"):
     """A soft mask per task on chosen linear layers.
 
-    layers: as the paper counts them, from 1: `10,11,12`, `10-12`, `all` or a tuple. targets: `qkv`, `proj`, `fc1`,
-    `fc2` (several with commas), or the paper's `attn`, `w/o FF`, `w/ FF`. init: `ones` (Table 4's
-    Uniform(1.0, 1.0)), `uniform(a,b)` (the published code draws uniform(0.99,1)), `normal` or `normal(std)`
-    (std 0.01), `xavier`, `kaiming`.
+    Attributes:
+        layers: as the paper counts them, from 1: `10,11,12`, `10-12`, `all` or a tuple.
+        targets: `qkv`, `proj`, `fc1`, `fc2` (several with commas), or the paper's `attn`, `w/o FF`, `w/ FF`.
+        init: `ones` (Table 4's Uniform(1.0, 1.0)), `uniform(a,b)` (the published code draws uniform(0.99,1)),
+            `normal` or `normal(std)` (std 0.01), `xavier`, `kaiming`.
     """
 
     layers: Layers = (10, 11, 12)
@@ -68,7 +69,8 @@ class SoftMasks(Adaptation):
 
     def weight(self, block: int, name: str, weight: Tensor, task: int) -> Tensor:
         """Return W * m_t [out, in]."""
-        return weight * self.slot(task)[_key(block, name)]
+        mask: Tensor = self.slot(task)[_key(block, name)]
+        return weight * mask
 
 
 def _key(block: int, name: str) -> str:

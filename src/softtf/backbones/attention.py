@@ -7,7 +7,8 @@ from torch.nn import functional as F
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """Turn [batch, tokens, dim] into [batch, heads, tokens, dim/heads]."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    batch, tokens, dim = x.shape
+    return x.view(batch, tokens, heads, dim // heads).transpose(1, 2)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, prefix: Tensor | None, mask: Tensor | None) -> Tensor:
@@ -36,4 +37,5 @@ def attention(q: Tensor, k: Tensor, v: Tensor, prefix: Tensor | None, mask: Tens
 
 def _products(a: Tensor, b: Tensor) -> Tensor:
     """Return a @ b over batch and heads, by way of contiguous copies: strided ones are slow on a CPU."""
-    return torch.bmm(a.flatten(0, 1), b.flatten(0, 1)).unflatten(0, a.shape[:2])
+    out = torch.bmm(a.flatten(0, 1), b.flatten(0, 1))
+    return out.view(*a.shape[:2], *out.shape[1:])

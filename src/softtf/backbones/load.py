@@ -22,11 +22,12 @@ RANDOM = "random:"
 class BackboneSpec:
     """Which frozen backbone to use.
 
-    name: `vit_tiny_patch8_64` (bundled, works offline), a timm name such as
-    `vit_base_patch16_224.augreg_in21k` (downloaded from the Hub), or `random:` and a timm name for random
-    weights. weights: a local safetensors file in timm's naming instead of a download. image_size: input
-    size in pixels if not the model's own. normalise: `backbone` (its own mean and deviation) or `unit`
-    (inputs in [0, 1] as they are, as in the paper).
+    Attributes:
+        name: `vit_tiny_patch8_64` (bundled, works offline), a timm name such as `vit_base_patch16_224.augreg_in21k`
+            (downloaded from the Hub), or `random:` and a timm name for random weights.
+        weights: a local safetensors file in timm's naming instead of a download.
+        image_size: input size in pixels, if not the model's own.
+        normalise: the backbone's own mean and deviation, or `unit`: inputs in [0, 1] as they are (the paper's).
     """
 
     name: str = BUNDLED
@@ -85,7 +86,9 @@ def _create(name: str, spec: BackboneSpec, options: dict[str, int], pretrained: 
         try:
             vit = timm.create_model(name, pretrained=False, num_classes=0, **options)
         except (AssertionError, TypeError, ValueError) as error:
-            raise UserError(f"backbone {spec.name!r} cannot be built at image size {spec.image_size}: {error}") from None
+            raise UserError(
+                f"backbone {spec.name!r} cannot be built at image size {spec.image_size}: {error}"
+            ) from None
     check_plain(vit, spec.name)
     patch, size = vit.patch_embed.patch_size[0], vit.patch_embed.img_size[0]
     if size % patch:

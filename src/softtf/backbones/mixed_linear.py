@@ -56,5 +56,5 @@ class _MixedLinear(torch.autograd.Function):
 
 def mixed_linear(x: Tensor, mixed: MixedWeight, bias: Tensor | None) -> Tensor:
     """Apply W(alpha) to x [batch, tokens, in]; gradients reach x and each row of alpha, not the components."""
-    out: Tensor = _MixedLinear.apply(x, mixed.alpha, mixed.components)  # type: ignore[no-untyped-call]
+    out: Tensor = _MixedLinear.apply(x, mixed.alpha, mixed.components)
     return out if bias is None else out + bias

@@ -1,5 +1,7 @@
 """Plain Vision Transformers of timm, run block by block on their own frozen weights."""
 
+from typing import Any
+
 import torch
 from timm.layers import Attention, Mlp
 from timm.models.vision_transformer import Block, VisionTransformer
@@ -25,10 +27,10 @@ class TimmViT(Backbone):
     """
 
     weight_names = ("qkv", "proj", "fc1", "fc2")
+    mean: Tensor
+    std: Tensor
 
-    def __init__(
-        self, vit: VisionTransformer, name: str, mean: tuple[float, ...], std: tuple[float, ...]
-    ) -> None:
+    def __init__(self, vit: VisionTransformer, name: str, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         check_plain(vit, name)
         self.vit = vit.eval().requires_grad_(False)
@@ -78,16 +80,15 @@ class TimmViT(Backbone):
         return x.to(self.compute_dtype)
 
 
-def check_plain(vit: nn.Module, name: str) -> None:
+def check_plain(vit: Any, name: str) -> None:
     """Refuse what `TimmViT.block` would compute wrongly."""
     if type(vit) is not VisionTransformer:
         raise UserError(f"backbone {name!r} is a {type(vit).__name__}, not a plain Vision Transformer of timm")
     for block in vit.blocks:
-        attn, mlp = getattr(block, "attn", None), getattr(block, "mlp", None)
+        attn: Any = getattr(block, "attn", None)
+        mlp: Any = getattr(block, "mlp", None)
         plain = type(block) is Block and type(attn) is Attention and type(mlp) is Mlp
-        if not plain or attn.gate is not None or not all(
-            isinstance(m, nn.Identity) for m in (attn.norm, mlp.norm)
-        ):
+        if not plain or attn.gate is not None or not all(isinstance(m, nn.Identity) for m in (attn.norm, mlp.norm)):
             raise UserError(f"backbone {name!r} has blocks of another form than a plain Vision Transformer's")
     if vit.attn_pool is not None or vit.patch_embed.img_size is None:
         raise UserError(f"backbone {name!r} pools by attention or has no fixed image size; choose another")

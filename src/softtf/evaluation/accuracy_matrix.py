@@ -31,16 +31,12 @@ class AccuracyMatrix:
     def __post_init__(self) -> None:
         rows, total, named = self.correct, self.total, self.task_correct
         if len(total) != len(rows) or (named is not None and len(named) != len(rows)):
-            raise UserError(
-                f"accuracy matrix: {len(rows)} rows of counts need {len(rows)} test sizes and task rows"
-            )
+            raise UserError(f"accuracy matrix: {len(rows)} rows of counts need {len(rows)} test sizes and task rows")
         self.correct, self.total, self.task_correct = [], [], None
         for t, row in enumerate(rows):
             self.add_row(row, total[: t + 1], None if named is None else named[t])
 
-    def add_row(
-        self, correct: Sequence[int], total: Sequence[int], task_correct: Sequence[int] | None = None
-    ) -> None:
+    def add_row(self, correct: Sequence[int], total: Sequence[int], task_correct: Sequence[int] | None = None) -> None:
         """Add the counts on the test sets 0..t after learning task t, the next one.
 
         Args:
@@ -56,9 +52,7 @@ class AccuracyMatrix:
         sizes = _counts(total, t, f"{where}: test sizes")
         right = _counts(correct, t, f"{where}: right answers", sizes)
         if sizes[:t] != self.total:
-            raise UserError(
-                f"{where}: test sizes were {self.total}, now {sizes[:t]}; a test set may not change"
-            )
+            raise UserError(f"{where}: test sizes were {self.total}, now {sizes[:t]}; a test set may not change")
         if 0 in sizes:
             raise UserError(f"{where}: task {sizes.index(0)} has no test samples")
         if t and (task_correct is None) != (self.task_correct is None):

@@ -31,7 +31,7 @@ class TestData:
 
 @dataclass(frozen=True)
 class Score:
-    """Counts per test set under one policy: right answers, right tasks, samples; and the seconds it would take alone."""
+    """Counts per test set under one policy: right answers, right tasks, samples; and the seconds it takes alone."""
 
     correct: list[int]
     task_correct: list[int]
@@ -100,9 +100,7 @@ def evaluate(
             evidence = gather_evidence(learner, batches, inferences, clock)
             given = data.tasks[positions].to(device)
             local = torch.arange(len(rows), device=device)
-            tasks = torch.stack(
-                [choose_tasks(p, evidence, local // p.group, given) for p in policies], 1
-            )
+            tasks = torch.stack([choose_tasks(p, evidence, local // p.group, given) for p in policies], 1)
             logits = class_logits(learner, evidence.trunk, tasks, batch_size, clock)
             unique_pairs += sum(len(set(row)) for row in tasks.tolist())
             for i, policy in enumerate(policies):
@@ -126,9 +124,7 @@ def chunks(segments: Tensor, group: int, batch_size: int) -> list[Tensor]:
     size = group * max(1, batch_size // group)
     ends = torch.nonzero(torch.diff(segments, append=segments.new_full((1,), -1)))[:, 0] + 1
     starts = [0, *ends.tolist()[:-1]]
-    return [
-        rows for a, b in zip(starts, ends.tolist(), strict=True) for rows in torch.arange(a, b).split(size)
-    ]
+    return [rows for a, b in zip(starts, ends.tolist(), strict=True) for rows in torch.arange(a, b).split(size)]
 
 
 def _alone(policy: Policy, clock: Clock, share: float) -> float:
@@ -141,6 +137,6 @@ def _alone(policy: Policy, clock: Clock, share: float) -> float:
 
 def _score(num_tasks: int, tasks: Tensor, right: Tensor, task_right: Tensor, seconds: float) -> Score:
     def count(mask: Tensor) -> list[int]:
-        return torch.bincount(tasks[mask], minlength=num_tasks).tolist()  # type: ignore[no-any-return]
+        return torch.bincount(tasks[mask], minlength=num_tasks).tolist()
 
     return Score(count(right), count(task_right), count(torch.ones_like(right)), seconds)

@@ -63,7 +63,9 @@ class Row:
 
 def render(rows: Sequence[Row], title: str, caption: str) -> Table:
     """Return the rows as a table for the terminal: under each method its policies, the oracle last and dim."""
-    table = Table(title=Text(title), caption=Text(caption), box=SIMPLE_HEAD, title_justify="left", caption_justify="left")
+    table = Table(
+        title=Text(title), caption=Text(caption), box=SIMPLE_HEAD, title_justify="left", caption_justify="left"
+    )
     headers, _ = _cells(rows)
     table.add_column("Method\n  task inference (policy)")
     for header in headers[2:8]:

@@ -45,9 +45,7 @@ class Evidence:
 
 
 @torch.no_grad()
-def gather_evidence(
-    learner: Learner, batches: Iterable[Tensor], inferences: Sequence[str], clock: Clock
-) -> Evidence:
+def gather_evidence(learner: Learner, batches: Iterable[Tensor], inferences: Sequence[str], clock: Clock) -> Evidence:
     """Run the shared part and every task inference once per batch; batches bound the memory, not the answer."""
     methods = {name: inference_named(name, learner) for name in inferences}
     trunks: list[Tokens] = []
@@ -78,9 +76,7 @@ def choose_tasks(policy: Policy, evidence: Evidence, groups: Tensor, given: Tens
 
 
 @torch.no_grad()
-def class_logits(
-    learner: Learner, trunk: Tokens, tasks: Tensor, batch_size: int, clock: Clock
-) -> Tensor:
+def class_logits(learner: Learner, trunk: Tokens, tasks: Tensor, batch_size: int, clock: Clock) -> Tensor:
     """Return logits [samples, policies, classes seen] of the chosen tasks' networks, tasks [samples, policies].
 
     Samples are grouped by task at the top; a (sample, task) pair that several policies ask for is run once.

@@ -25,11 +25,19 @@ from softtf.shared_pass import SharedPass
 class DualPrompt(LearnerSpec, kind="dual-prompt"):
     """DualPrompt (Wang et al., 2022) with any further adaptation.
 
-    Layers are counted from 1. g_layers: G-prompt, g_length tokens; e_layers: E-prompt, e_length tokens.
-    key_weight: weight of the matching loss. key_scale: keys start as U(-key_scale, key_scale); 1 is the paper's,
-    which takes thousands of steps to turn towards the queries, 0.1 takes hundreds. adapt: `SoftMask(...)` for Soft-TransFormers.
-    freeze_g_after_first: train the G-prompt in the first task only, so that later tasks' backward passes
-    end at the first layer of their own and nothing shared ever changes again.
+    Layers are counted from 1, in any notation of `SoftMask.layers`.
+
+    Attributes:
+        g_layers: where the G-prompt goes.
+        g_length: its length in tokens.
+        e_layers: where the E-prompt goes; `10-12` in the Soft-TransFormers runs.
+        e_length: its length in tokens.
+        key_weight: weight of the matching loss.
+        key_scale: keys start as U(-key_scale, key_scale); 1 is the paper's, which takes thousands of steps to turn
+            towards the queries, 0.1 takes hundreds.
+        adapt: a further adaptation; `SoftMask(...)` makes it Soft-TransFormers.
+        freeze_g_after_first: train the G-prompt in the first task only, so that later tasks' backward passes end at
+            the first layer of their own and nothing shared ever changes again.
     """
 
     g_layers: Layers = (1, 2)
@@ -71,9 +79,7 @@ class DualPrompt(LearnerSpec, kind="dual-prompt"):
 class DualPromptLearner(Learner):
     """Cross-entropy of the task's own network, and its key drawn towards its queries."""
 
-    def __init__(
-        self, backbone: Backbone, adaptations: list[Adaptation], seed: int, spec: DualPrompt
-    ) -> None:
+    def __init__(self, backbone: Backbone, adaptations: list[Adaptation], seed: int, spec: DualPrompt) -> None:
         self.spec = spec
         super().__init__(backbone, adaptations, seed, {"task_keys": TaskKeys(backbone.dim, spec.key_scale)})
 

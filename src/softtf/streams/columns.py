@@ -32,9 +32,7 @@ def is_hub_dataset(data: object) -> bool:
     return type(data).__module__.split(".")[0] == "datasets"
 
 
-def find_columns(
-    dataset: Any, name: str, inputs: str | None = None, labels: str | None = None
-) -> tuple[str, str]:
+def find_columns(dataset: Any, name: str, inputs: str | None = None, labels: str | None = None) -> tuple[str, str]:
     """Return the names of the input and the label column.
 
     Args:
@@ -47,9 +45,7 @@ def find_columns(
         UserError: `dataset` is not one split, a column is missing, or the choice is not clear.
     """
     if type(dataset).__name__ != "Dataset":
-        raise UserError(
-            f"{name}: expected one split of a data set (a Dataset), not a {type(dataset).__name__}"
-        )
+        raise UserError(f"{name}: expected one split of a data set (a Dataset), not a {type(dataset).__name__}")
     if dataset.format["type"] == "custom":
         raise UserError(f"{name}: has a transform, which would be ignored; call reset_format() on it first")
     known = dataset.column_names

@@ -42,18 +42,14 @@ def decode(raw: Any, where: str) -> Tensor:
         pixels = _from_array(raw, where)
     else:
         raise UserError(f"{where}: expected an image, an array or a path, not {type(raw).__name__}")
-    return torch.from_numpy(
-        np.array(pixels.transpose(2, 0, 1), order="C")
-    )  # a copy: the input stays its owner's
+    return torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))  # a copy: the input stays its owner's
 
 
 def _read(path: Path, where: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        problem = (
-            "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-        )
+        problem = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
         raise UserError(f"{where}: the image file {str(path)!r} {problem}") from error
 
 
@@ -90,9 +86,7 @@ def _from_array(raw: np.ndarray[Any, Any] | Tensor, where: str, top: int = 255) 
     elif array.ndim == 3 and array.shape[layouts[1]] in CHANNELS:
         array = np.moveaxis(array, layouts[1], -1)
     else:
-        raise UserError(
-            f"{where}: an image array has shape [h, w], [h, w, c] or [c, h, w], not {list(raw.shape)}"
-        )
+        raise UserError(f"{where}: an image array has shape [h, w], [h, w, c] or [c, h, w], not {list(raw.shape)}")
     if not array.size:
         raise UserError(f"{where}: the image array is empty, of shape {list(raw.shape)}")
     array = _to_uint8(array, where, top)

@@ -51,9 +51,7 @@ class Examples(Sequence[Any]):
         self.name = name
         self.labels: tuple[Hashable, ...] = tuple(_label(label, i, name) for i, label in enumerate(labels))
         if len(rows) != len(self.labels):
-            raise UserError(
-                f"{name}: {len(rows)} inputs but {len(self.labels)} labels; give one label an input"
-            )
+            raise UserError(f"{name}: {len(rows)} inputs but {len(self.labels)} labels; give one label an input")
         if not self.labels:
             raise UserError(f"{name}: holds no examples; a task needs at least one")
         self.class_order = None if class_order is None else tuple(class_order)
@@ -83,13 +81,9 @@ class Examples(Sequence[Any]):
         chosen = [operator.index(i) for i in indices]
         if wrong := [i for i in chosen if not 0 <= i < len(self)]:
             raise UserError(f"{self.name}: index {wrong[0]} is not in 0..{len(self) - 1}")
-        return self._view(
-            [self._indices[i] for i in chosen], [self.labels[i] for i in chosen], self.class_order
-        )
+        return self._view([self._indices[i] for i in chosen], [self.labels[i] for i in chosen], self.class_order)
 
-    def with_labels(
-        self, labels: Iterable[Hashable], class_order: Sequence[Hashable] | None = None
-    ) -> Examples:
+    def with_labels(self, labels: Iterable[Hashable], class_order: Sequence[Hashable] | None = None) -> Examples:
         """Return the same inputs with other labels (and their own class order)."""
         return self._view(self._indices, labels, class_order)
 
@@ -209,23 +203,17 @@ def _label(label: Any, index: int, name: str) -> Hashable:
     if isinstance(label, np.generic) or (isinstance(label, torch.Tensor | np.ndarray) and label.ndim == 0):
         label = label.item()
     if label is None or (isinstance(label, float) and math.isnan(label)):
-        raise UserError(
-            f"{name}: the label of example {index} is missing ({label}); label it or leave it out"
-        )
+        raise UserError(f"{name}: the label of example {index} is missing ({label}); label it or leave it out")
     try:
         hash(label)
     except TypeError:
         label = None
     if label is None or isinstance(label, torch.Tensor):
-        raise UserError(
-            f"{name}: the label of example {index} is not one hashable value such as an int or str"
-        )
+        raise UserError(f"{name}: the label of example {index} is not one hashable value such as an int or str")
     return label  # type: ignore[no-any-return]
 
 
-def _in_order(
-    present: dict[Hashable, None], order: tuple[Hashable, ...] | None, name: str
-) -> tuple[Hashable, ...]:
+def _in_order(present: dict[Hashable, None], order: tuple[Hashable, ...] | None, name: str) -> tuple[Hashable, ...]:
     if order is not None:
         if strange := set(present).difference(order):
             raise UserError(f"{name}: label {next(iter(strange))!r} is not in the class order")

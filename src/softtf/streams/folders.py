@@ -8,9 +8,7 @@ from softtf.streams.columns import Column, class_names, find_columns, read_label
 from softtf.streams.examples import Examples
 from softtf.streams.holdout import hold_out
 
-SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
-)
+SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"))
 NAME_FILES = ("labels.txt", "classes.txt")
 
 
@@ -33,9 +31,7 @@ def load_folder(
         return hold_out(train)
     test = _image_folder(folder / found[0], f"{folder.name}/{found[0]}")
     if unseen := set(test.classes).difference(train.classes):
-        raise UserError(
-            f"{folder / found[0]}: class folder {min(map(str, unseen))!r} is not in {split_train}/"
-        )
+        raise UserError(f"{folder / found[0]}: class folder {min(map(str, unseen))!r} is not in {split_train}/")
     return train, test
 
 

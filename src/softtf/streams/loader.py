@@ -48,8 +48,7 @@ class Loader:
         """
         if targets.shape != (len(examples),) or targets.dtype != torch.int64:
             raise UserError(
-                f"{examples.name}: targets must be int64 [{len(examples)}], "
-                f"not {targets.dtype} {list(targets.shape)}"
+                f"{examples.name}: targets must be int64 [{len(examples)}], not {targets.dtype} {list(targets.shape)}"
             )
         if batch_size < 1:
             raise UserError(f"batch_size must be at least 1, not {batch_size}")

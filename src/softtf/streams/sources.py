@@ -93,9 +93,7 @@ def _download(hub: str, source: str) -> dict[str, Any]:
     try:
         return dict(datasets.load_dataset(hub))
     except Exception as error:  # the Hub's client has many kinds
-        problem = (
-            "could not be reached" if isinstance(error, ConnectionError) else f"gave no data set {hub!r}"
-        )
+        problem = "could not be reached" if isinstance(error, ConnectionError) else f"gave no data set {hub!r}"
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise UserError(
             f"{source!r} is no folder here, and the Hub {problem} ({reason}); "

@@ -104,6 +104,4 @@ def _of_classes(examples: Examples, classes: tuple[Hashable, ...], task: str) ->
 
 def _check_test_classes(train: Examples, test: Examples | None) -> None:
     if test is not None and (unseen := set(test.classes).difference(train.classes)):
-        raise UserError(
-            f"{test.name}: class {next(iter(unseen))!r} is in the test data but not in the training data"
-        )
+        raise UserError(f"{test.name}: class {next(iter(unseen))!r} is in the test data but not in the training data")
