@@ -22,6 +22,7 @@ USAGE = """usage: softtf COMMAND ...
 
 def main(args: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for wrong input, 130 after Ctrl-C."""
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # they would cut through ours
     argv = sys.argv[1:] if args is None else args
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
@@ -37,9 +38,12 @@ def main(args: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("softtf: stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader of a pipe, such as head, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a full disk, a missing permission
+        print(f"softtf: error: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
+        return 2
 
 
 def _commands() -> dict[str, Callable[[list[str]], int]]:

@@ -55,7 +55,7 @@ class StreamConfig:
         train, test = load_source(self.source, image_column=self.image_column, label_column=self.label_column)
         train = train.per_class(self.train_per_class, self.subset_seed)
         test = test.per_class(self.test_per_class, self.subset_seed) if test is not None else None
-        return split_by_class(train, test, self.num_tasks, self.class_order_seed, name="task")
+        return split_by_class(train, test, self.num_tasks, self.class_order_seed, name=self.source)
 
 
 @dataclass(frozen=True)

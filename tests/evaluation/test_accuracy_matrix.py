@@ -103,7 +103,7 @@ def test_a_small_matrix_by_hand() -> None:
         }
     )
     assert matrix.to_csv() == (
-        "task,after_0,after_1,after_2\n0,90.0000,100.0000,60.0000\n1,,50.0000,100.0000\n2,,,25.0000\n"
+        "task,after_1,after_2,after_3\n1,90.0000,100.0000,60.0000\n2,,50.0000,100.0000\n3,,,25.0000\n"
     )
 
 

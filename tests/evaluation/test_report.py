@@ -103,6 +103,6 @@ def test_latex_is_escaped_and_has_one_cell_for_each_column() -> None:
 
 def test_the_matrix_is_blank_above_what_was_learned() -> None:
     lines = printed(render_matrix(AccuracyMatrix([[1], [2, 3]], [3, 4]), "a [i, t]"))
-    assert "a [i, t]" in lines[0] and "after 1" in lines[2] and "after 1" in lines[2]
+    assert "a [i, t]" in lines[0] and "after 1" in lines[2] and "after 2" in lines[2]
     cells = [[c.strip() for c in line.split("│")[1:-1]] for line in lines if line.startswith("│")]
-    assert cells == [["task 0", "33.33", "66.67"], ["task 1", "", "75.00"]]
+    assert cells == [["task 1", "33.33", "66.67"], ["task 2", "", "75.00"]]

@@ -63,7 +63,7 @@ def test_wrong_splits_are_refused():
         (None, 0, "at least 1, not 0"),
         (None, 4, "3 classes do not fill 4 tasks"),
         (letters([0, 7], "held out"), 2, "held out: class 7 is in the test data but not"),
-        (letters([0, 1], "held out"), 3, "held out: no examples of the classes of task 'stream-2'"),
+        (letters([0, 1], "held out"), 3, "held out: no examples of the classes of task 'stream, task 3'"),
     ]:
         with pytest.raises(UserError, match=message):
             split_by_class(train, test, num_tasks)

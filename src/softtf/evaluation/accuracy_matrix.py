@@ -120,9 +120,9 @@ class AccuracyMatrix:
     def to_csv(self) -> str:
         """Return `a` as CSV: a row per task tested, a column per task learned, empty where undefined."""
         size = range(len(self.total))
-        lines = [",".join(["task", *(f"after_{t}" for t in size)])]
+        lines = [",".join(["task", *(f"after_{t + 1}" for t in size)])]
         for i, row in enumerate(self.a):
-            lines.append(",".join([str(i), *(f"{row[t]:.4f}" if t >= i else "" for t in size)]))
+            lines.append(",".join([str(i + 1), *(f"{row[t]:.4f}" if t >= i else "" for t in size)]))
         return "\n".join(lines) + "\n"
 
     def to_dict(self) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def split_by_class(
     tasks = []
     for index, positions in enumerate(_deal(order, num_tasks)):
         chosen = tuple(classes[p] for p in sorted(positions))
-        task_name = f"{name}-{index}"
+        task_name = f"{name}, task {index + 1}"
         part = None if test is None else _of_classes(test, chosen, task_name)
         tasks.append(Task(index, task_name, chosen, _of_classes(train, chosen, task_name), part))
     return TaskStream(tasks, name)
