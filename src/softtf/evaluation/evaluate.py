@@ -79,44 +79,51 @@ def evaluate(
     Returns:
         counts per policy; `seconds` are the parts of the pass that this policy alone would need.
     """
-    device = next(learner.parameters()).device
-    order = torch.nonzero(data.tasks < learner.num_tasks)[:, 0]
-    segments = data.tasks[order]  # groups never cross from one test set into the next ...
-    if shuffle_seed is not None:
-        generator = torch.Generator().manual_seed(derive_seed(shuffle_seed, "shuffle-test"))
-        order = order[torch.randperm(len(order), generator=generator)]
-        segments = torch.zeros_like(order)  # ... unless the stream is shuffled and has no next one
-    right = {p: torch.zeros(len(order), dtype=torch.bool) for p in policies}
-    task_right = {p: torch.zeros(len(order), dtype=torch.bool) for p in policies}
-    clock = Clock(device)
-    pairs = dict.fromkeys(policies, 0)
-    unique_pairs = 0
-    inferences = sorted({p.inference for p in policies} - {"oracle", "none"})
-    column_task = learner.column_tasks()
+    order, segments = _order(data, learner.num_tasks, shuffle_seed)
+    clock = Clock(next(learner.parameters()).device)
+    columns = torch.empty(len(order), len(policies), dtype=torch.int64)
+    tasks = torch.empty_like(columns)
     with learner.computing_in(dtype):
         for rows in chunks(segments, math.lcm(*(p.group for p in policies)), batch_size):
-            positions = order[rows]
-            batches = data.loader.batches(positions.tolist())
-            evidence = gather_evidence(learner, batches, inferences, clock)
-            given = data.tasks[positions].to(device)
-            local = torch.arange(len(rows), device=device)
-            tasks = torch.stack([choose_tasks(p, evidence, local // p.group, given) for p in policies], 1)
-            logits = class_logits(learner, evidence.trunk, tasks, batch_size, clock)
-            unique_pairs += sum(len(set(row)) for row in tasks.tolist())
-            for i, policy in enumerate(policies):
-                answer = logits[:, i]
-                if policy.within_task:
-                    answer = answer.masked_fill(column_task.to(device) != tasks[:, i, None], float("-inf"))
-                columns = answer.argmax(1).cpu()
-                right[policy][rows] = column_labels[columns] == data.labels[positions]
-                named = column_task[columns] if policy.inference == "none" else tasks[:, i].cpu()
-                task_right[policy][rows] = named == data.tasks[positions]
-                pairs[policy] += len(rows)
-    results = {}
-    for p in policies:
-        seconds = _alone(p, clock, pairs[p] / max(1, unique_pairs))
-        results[p] = _score(learner.num_tasks, data.tasks[order], right[p], task_right[p], seconds)
-    return results
+            columns[rows], tasks[rows] = _answer(learner, data, order[rows], policies, batch_size, clock)
+    truth = data.tasks[order]
+    right = column_labels[columns] == data.labels[order][:, None]
+    task_right = tasks == truth[:, None]
+    tops_run = sum(len(set(row)) for row in tasks.tolist())
+    return {
+        p: _score(learner.num_tasks, truth, right[:, i], task_right[:, i], _alone(p, clock, len(order) / tops_run))
+        for i, p in enumerate(policies)
+    }
+
+
+def _order(data: TestData, num_tasks: int, shuffle_seed: int | None) -> tuple[Tensor, Tensor]:
+    """Return the samples of the tasks learned so far in the order of testing, and the segment of each.
+
+    Groups never cross from one segment into the next: a segment is a task's test set, or the shuffled whole.
+    """
+    order = torch.nonzero(data.tasks < num_tasks)[:, 0]
+    if shuffle_seed is None:
+        return order, data.tasks[order]
+    generator = torch.Generator().manual_seed(derive_seed(shuffle_seed, "shuffle-test"))
+    return order[torch.randperm(len(order), generator=generator)], torch.zeros_like(order)
+
+
+def _answer(
+    learner: Learner, data: TestData, positions: Tensor, policies: Sequence[Policy], batch_size: int, clock: Clock
+) -> tuple[Tensor, Tensor]:
+    """Return the answered column and the named task of each sample under each policy, [samples, policies]."""
+    inferences = sorted({p.inference for p in policies} - {"oracle", "none"})
+    evidence = gather_evidence(learner, data.loader.batches(positions.tolist()), inferences, clock)
+    given = data.tasks[positions].to(clock.device)
+    place = torch.arange(len(positions), device=clock.device)
+    tasks = torch.stack([choose_tasks(p, evidence, place // p.group, given) for p in policies], 1)
+    logits = class_logits(learner, evidence.trunk, tasks, batch_size, clock)
+    column_task = learner.column_tasks().to(clock.device)
+    within = torch.tensor([p.within_task for p in policies], device=clock.device)
+    outside = within[None, :, None] & (column_task != tasks[:, :, None])
+    columns = logits.masked_fill(outside, float("-inf")).argmax(2)
+    unneeded = torch.tensor([p.inference == "none" for p in policies], device=clock.device)
+    return columns.cpu(), torch.where(unneeded, column_task[columns], tasks).cpu()
 
 
 def chunks(segments: Tensor, group: int, batch_size: int) -> list[Tensor]:
