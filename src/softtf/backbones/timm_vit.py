@@ -6,7 +6,6 @@ import torch
 from timm.layers import Attention, Mlp
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from softtf.backbones.attention import attention, split_heads
 from softtf.backbones.base import UNEDITED, Backbone, BlockEdit, Tokens
@@ -75,9 +74,9 @@ class TimmViT(Backbone):
         assert isinstance(layer, nn.Linear)
         return layer
 
-    def _norm(self, norm: nn.LayerNorm, x: Tensor) -> Tensor:
-        x = F.layer_norm(x.to(norm.weight.dtype), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-        return x.to(self.compute_dtype)
+    def _norm(self, norm: nn.Module, x: Tensor) -> Tensor:
+        out: Tensor = norm(x.to(self.mean.dtype))
+        return out.to(self.compute_dtype)
 
 
 def check_plain(vit: Any, name: str) -> None:
