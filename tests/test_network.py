@@ -46,6 +46,7 @@ def test_a_linear_head_edits_nothing() -> None:
         DualPrompt((1, 3), 2, (3, 4), 3, adapt=SoftMask((4,), "w/ FF", NOISY)),
         DualPrompt((4,), 2, (2,), 3, adapt=SoftMask((3,), "w/ FF", NOISY)),
         DualPrompt("none", 2, "none", 3, adapt=SoftMask((3,), "w/ FF", NOISY)),
+        DualPrompt((1, 2), 2, (4,), 3),
     ],
 )
 def test_stem_trunk_and_top_equal_running_every_block_for_the_task(spec: DualPrompt) -> None:

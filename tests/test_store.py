@@ -16,9 +16,7 @@ from hypothesis import strategies as st
 from softtf import store
 from softtf.errors import UserError
 
-same_folder = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None
-)
+same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
 dtypes = st.sampled_from([torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64])
 
 
@@ -76,9 +74,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_temporary_one(
     assert left == ([("config.yaml", b"old")] if existed else [])
 
 
-def test_an_interrupt_leaves_the_old_file_and_no_temporary_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_leaves_the_old_file_and_no_temporary_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*args: object) -> None:
         raise KeyboardInterrupt
 
@@ -214,9 +210,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("how", [2, 3, 4, 5, "zip", "legacy"])
-def test_a_pickle_is_refused_unopened(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: int | str
-) -> None:
+def test_a_pickle_is_refused_unopened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: int | str) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "task.bin"
     if isinstance(how, int):
@@ -253,8 +247,7 @@ def test_plain_names_are_inside(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".", "./", "..", "../x", "a/../../x", "a/../b", "/etc/passwd", "a\\b", "..\\x", "C:x"]
-    + ["C:\\x", "a\0b", 3],
+    ["", ".", "./", "..", "../x", "a/../../x", "a/../b", "/etc/passwd", "a\\b", "..\\x", "C:x"] + ["C:\\x", "a\0b", 3],
 )
 def test_other_names_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match="is not the name of a file in"):

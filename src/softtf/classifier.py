@@ -1,10 +1,12 @@
 """The Python API: a classifier that learns new classes task after task and keeps what it knew."""
 
+import os
+import shutil
+import tempfile
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from softtf.backbones.base import Backbone
@@ -14,7 +16,7 @@ from softtf.errors import UserError
 from softtf.evaluation.evaluate import evaluate
 from softtf.feeding import abandon, begin_training, group_numbers, test_data, test_loader, unlabelled
 from softtf.inference.policy import Policy, parse_policy
-from softtf.inference.predict import Answers, predict
+from softtf.inference.predict import Answers, by_label, predict
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.machine import Precision, find_device, matmul_dtype
 from softtf.progress import TaskProgress
@@ -191,9 +193,11 @@ class ContinualClassifier:
         """Return probabilities per logit column and the tasks named; `predict` and its kin read from this."""
         if not self.num_tasks:
             raise UserError("nothing was learned yet; call learn(...) before predict or evaluate")
-        if task is not None and not 0 <= task < self.num_tasks:
+        if task is not None and (type(task) is not int or not 0 <= task < self.num_tasks):
             raise UserError(f"there is no task {task}; tasks 0 to {self.num_tasks - 1} were learned")
         policy = self._policy(inference) if inference else self.inference
+        if groups is not None and policy.inference == "none":
+            raise UserError(f"{type(self.learner).__name__} infers no task, so there is nothing to pool in groups")
         if policy.inference == "oracle" and task is None:
             raise UserError("the oracle needs the task; give task=...")
         loader = test_loader(unlabelled(inputs), self.learner, batch_size)
@@ -237,9 +241,17 @@ class ContinualClassifier:
             raise UserError(f"{folder} exists and is not empty; choose another folder")
         for label in self.labels:
             encode_label(label)
-        self.header.write(folder)
-        for task in range(self.num_tasks):
-            save_task(folder, self.learner, self.classes, task)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            self.header.write(unfinished)
+            for task in range(self.num_tasks):
+                save_task(unfinished, self.learner, self.classes, task)
+            unfinished.chmod(0o777 & ~_umask())
+            unfinished.replace(folder)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
 
     @classmethod
     def from_pretrained(
@@ -287,6 +299,11 @@ class ContinualClassifier:
         return self.learner.column_tasks()[answers.probabilities.argmax(1)].tolist()
 
     def _by_label(self, answers: Answers) -> Tensor:
-        """Add up the columns that stand for one label, [inputs, labels]."""
-        numbers = self.classes.column_labels()
-        return torch.zeros(len(answers.probabilities), len(self.labels)).index_add_(1, numbers, answers.probabilities)
+        return by_label(answers.probabilities, self.classes.column_labels())
+
+
+def _umask() -> int:
+    """Return the process's umask, which mkdtemp does not go by."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

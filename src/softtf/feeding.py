@@ -13,6 +13,7 @@ from softtf.errors import UserError
 from softtf.evaluation.evaluate import TestData
 from softtf.learners.base import Learner
 from softtf.streams import Examples, Loader, Preparation
+from softtf.streams.columns import Column, input_name, is_hub_dataset
 from softtf.training import TaskTraining, TrainConfig
 
 
@@ -48,16 +49,13 @@ def abandon(learner: Learner, classes: ClassTable) -> None:
 def test_data(tests: Sequence[Examples], classes: ClassTable, learner: Learner, batch_size: int) -> TestData:
     """Put the test sets of tasks 1, 2, ... behind one another.
 
-    A label may be of a task not learned yet; it is numbered by its place in the stream all the same.
+    `classes` must hold the labels of all of them; a run gives the whole stream's.
 
     Raises:
-        UserError: a test label belongs to no task of the class table and to no later test set either.
+        UserError: a test label is not in the class table.
     """
     whole = Examples.concatenate(list(tests))
-    numbers = {label: i for i, label in enumerate(classes.labels)}
-    for label in whole.labels:
-        numbers.setdefault(label, len(numbers))
-    labels = torch.tensor([numbers[label] for label in whole.labels])
+    labels = torch.tensor([classes.number(label) for label in whole.labels])
     tasks = torch.repeat_interleave(torch.arange(len(tests)), torch.tensor([len(t) for t in tests]))
     return TestData(test_loader(whole, learner, batch_size), labels, tasks)
 
@@ -88,11 +86,21 @@ def unlabelled(inputs: Any) -> Examples:
     """
     if isinstance(inputs, Examples):
         return inputs
-    if isinstance(inputs, (str, Path)) or not hasattr(inputs, "__len__") or hasattr(inputs, "convert"):
+    if is_hub_dataset(inputs):
+        inputs = Column(inputs, input_name(inputs, "inputs"))
+    elif _is_one(inputs):
         inputs = [inputs]
     if not len(inputs):
         raise UserError("there are no inputs to predict")
     return Examples(inputs, [0] * len(inputs), "inputs")  # the label is never read
+
+
+def _is_one(inputs: Any) -> bool:
+    """Say whether these are one input: a path, a PIL image, bytes, or an array [H, W] or [H, W, 3 or 4]."""
+    if isinstance(inputs, (str, Path, dict)) or not hasattr(inputs, "__len__") or hasattr(inputs, "convert"):
+        return True
+    shape = tuple(getattr(inputs, "shape", ()))
+    return len(shape) == 2 or (len(shape) == 3 and shape[-1] in (3, 4))
 
 
 def group_numbers(groups: Sequence[Hashable], count: int) -> Tensor:
@@ -104,7 +112,10 @@ def group_numbers(groups: Sequence[Hashable], count: int) -> Tensor:
     if len(groups) != count:
         raise UserError(f"groups must name one group per input: {count} inputs but {len(groups)} groups")
     numbers: dict[Hashable, int] = {}
-    return torch.tensor([numbers.setdefault(g, len(numbers)) for g in _plain(groups)])
+    try:
+        return torch.tensor([numbers.setdefault(g, len(numbers)) for g in _plain(groups)])
+    except TypeError:
+        raise UserError("every group must be hashable, such as a string or a number") from None
 
 
 def _plain(values: Sequence[Any]) -> list[Hashable]:

@@ -23,6 +23,8 @@ def find_device(name: str = "auto") -> torch.device:
     """
     try:
         device = PartialState().default_device if name == "auto" else torch.device(name)
+        if device.type not in ("cpu", "cuda", "mps", "xpu"):
+            raise RuntimeError
     except RuntimeError:
         raise UserError(f"device {name!r} is no device; write auto, cpu, cuda, cuda:0 or mps") from None
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):

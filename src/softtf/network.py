@@ -100,9 +100,8 @@ class AdaptedNetwork(nn.Module):
         if selection.task is not None:
             return self._task_weight(block, name, selection.task)
         assert selection.mixture is not None
-        dtype = self.backbone.compute_dtype
         tasks = range(selection.mixture.shape[1])
-        components = torch.stack([self._task_weight(block, name, t).detach().to(dtype) for t in tasks])
+        components = torch.stack([self._task_weight(block, name, t).detach() for t in tasks])
         return MixedWeight(selection.mixture, components)
 
     def _task_weight(self, block: int, name: str, task: int) -> Tensor:

@@ -80,7 +80,8 @@ def saved_tasks(folder: Path) -> int:
     count = 0
     while (folder / f"task-{count + 1:03d}.json").exists():
         count += 1
-    later = sorted(p.name for p in folder.glob("task-*.json") if p.name > f"task-{count:03d}.json")
+    numbers = {p.name: int(p.stem[5:]) for p in folder.glob("task-*.json") if p.stem[5:].isdecimal()}
+    later = sorted(name for name, number in numbers.items() if number > count)
     if later:
         raise UserError(f"{folder} lacks task-{count + 1:03d}.json but has {later[0]}; it is not a whole learner")
     return count
@@ -134,7 +135,9 @@ def _load_task(folder: Path, learner: Learner, classes: ClassTable, task: int, l
         labels: tuple[Hashable, ...] = tuple(decode_label(value) for value in content["classes"])
         paths = {key: (inside(folder, key), str(sha)) for key, sha in files.items()}
         path, sha256 = paths[f"task-{number}.safetensors"]
-    except (KeyError, TypeError) as error:
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / where} is not a task of a softtf learner: {error} is missing or wrong") from None
     state = load_tensors(path, sha256)
     learner.begin_task(len(labels))

@@ -16,6 +16,8 @@ from softtf.machine import Precision, matmul_dtype
 from softtf.seeds import derive_seed
 from softtf.streams import Loader
 
+LARGEST_RATE = 1e30  # beyond, float32 arithmetic overflows in the first step
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -45,8 +47,8 @@ class TrainConfig:
         if self.batch_size < 1:
             raise UserError(f"batch_size must be at least 1, not {self.batch_size}")
         for name, value in (("learning_rate", self.learning_rate), ("clip_norm", self.clip_norm)):
-            if not (math.isfinite(value) and value > 0):
-                raise UserError(f"{name} must be a positive number, not {value}")
+            if not 0 < value <= LARGEST_RATE:
+                raise UserError(f"{name} must be a positive number up to {LARGEST_RATE:g}, not {value}")
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,11 @@ class TaskTraining:
                 on_step(step + 1, steps)
         means = watch.means()
         self.epoch += 1
+        if not all(torch.isfinite(p).all() for p in self.parameters.values()):
+            raise TrainingError(
+                f"a parameter is no longer finite after task {self.task + 1}, epoch {self.epoch}, step {steps};"
+                " earlier tasks are as they were; try a lower learning rate or float32"
+            )
         seconds = time.perf_counter() - start
         return EpochReport(self.task, self.epoch, self.config.epochs, means, samples, seconds)
 
@@ -150,7 +157,7 @@ class TaskTraining:
 
 def _like(value: Tensor, parameter: Tensor) -> Tensor:
     """Put optimizer state where Adam keeps it: moments beside the parameter, the step count on the CPU."""
-    return value.clone() if value.dim() == 0 else value.to(parameter.device)
+    return value.clone() if value.dim() == 0 else value.to(parameter.device, copy=True)
 
 
 class LossWatch:

@@ -69,9 +69,7 @@ def test_equal_tasks_mixed_in_any_share_are_that_task(case: AdaptationCase) -> N
     network = AdaptedNetwork(backbone, parts)
     trunk = SharedPass(network, x).trunk
     alpha = torch.tensor([[0.3, 0.7]], dtype=torch.float64).expand(2, 2)
-    torch.testing.assert_close(
-        network.top(trunk, mixture=alpha), network.top(trunk, task=0), rtol=0, atol=1e-10
-    )
+    torch.testing.assert_close(network.top(trunk, mixture=alpha), network.top(trunk, task=0), rtol=0, atol=1e-10)
 
 
 @adaptations

@@ -1,6 +1,7 @@
 """Laws 2, 4, 6, 7 for every learner, trained for three steps a task by the real training loop."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,12 +14,12 @@ from contracts.tiny import (
     assert_same,
     classifier,
     exact,
+    held_out,
     inputs,
     learned,
     pictures,
     snapshot,
     task_data,
-    held_out,
     tiny_backbone,
     train_task,
 )
@@ -129,24 +130,24 @@ def test_scores_and_logits_do_not_depend_on_neighbours(case: LearnerCase) -> Non
 
 @learners
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_predictions_do_not_depend_on_batch_size_order_or_neighbours(
-    case: LearnerCase, dtype: torch.dtype
-) -> None:
+def test_predictions_do_not_depend_on_batch_size_order_or_neighbours(case: LearnerCase, dtype: torch.dtype) -> None:
     model = learned(case.spec)
     model.dtype = dtype
     if dtype == torch.float32:
         model.learner.float()
     images = pictures(13, 5)
     order = torch.randperm(13, generator=torch.Generator().manual_seed(1)).tolist()
+
+    def answers(rows: list[int], **options: Any) -> list[tuple[Any, int]]:
+        described = model.describe(model.answer(images[rows], **options))
+        return [(label, task) for label, _, task in described]
+
     for name in model.learner.task_inferences or (None,):
-        labels, tasks = model.predict(images, inference=name), model.predict_task(images, inference=name)
-        for batch_size in (1, 4):
-            assert model.predict(images, inference=name, batch_size=batch_size) == labels
-            assert model.predict_task(images, inference=name, batch_size=batch_size) == tasks
-        shuffled = model.predict(images[order], inference=name, batch_size=5)
-        assert shuffled == [labels[i] for i in order]
-        assert model.predict_task(images[order], inference=name) == [tasks[i] for i in order]
-        assert model.predict(images[7:8], inference=name) == labels[7:8]
+        labels, tasks = model.predict(images, inference=name), model.predict_task(images, inference=name, batch_size=4)
+        found = list(zip(labels, tasks, strict=True))
+        assert answers(list(range(13)), inference=name, batch_size=1) == found
+        assert answers(order, inference=name, batch_size=5) == [found[i] for i in order]
+        assert answers([7], inference=name) == found[7:8]
     assert len(set(labels)) > 1
 
 

@@ -82,7 +82,9 @@ def train_task(learner: Learner, classes: ClassTable, task: int, config: TrainCo
     return training
 
 
-def classifier(spec: LearnerSpec, tasks: int = 3, backbone: TimmViT | None = None, **options: Any) -> ContinualClassifier:
+def classifier(
+    spec: LearnerSpec, tasks: int = 3, backbone: TimmViT | None = None, **options: Any
+) -> ContinualClassifier:
     """A classifier that learned `tasks` tasks."""
     options = {"train": TRAIN, "device": "cpu", "seed": 3} | options
     model = ContinualClassifier(backbone or tiny_backbone(), spec, **options)
@@ -145,4 +147,3 @@ def assert_same(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 def held_out(tasks: Sequence[int]) -> list[Examples]:
     return [task_data(t, per_class=3, seed=9) for t in tasks]
-

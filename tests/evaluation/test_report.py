@@ -11,9 +11,7 @@ from softtf.evaluation.report import parameters
 
 ORACLE = Row("Soft-TF L[10]", "oracle", 98.505, 0.0, 100.0, 6_930_000, 12.0, 3.5)
 SAMPLE = Row("Soft-TF L[10]", "Gradient ID, per-sample", 41.2345, 1.5, None, 5130, None, 3.25)
-BATCH = Row(
-    "A|B & 100%_c", "prompt-id, same-task batch(24)", 97.0, 0.126, 99.0, 30_000, 1.0, 2.0, "as published"
-)
+BATCH = Row("A|B & 100%_c", "prompt-id, same-task batch(24)", 97.0, 0.126, 99.0, 30_000, 1.0, 2.0, "as published")
 ROWS = [ORACLE, SAMPLE, BATCH]
 
 

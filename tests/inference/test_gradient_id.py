@@ -55,9 +55,7 @@ def scores(learner: Learner, x: Tensor, name: str = "gradient-id") -> Tensor:
 
 @specs
 @pytest.mark.parametrize("limit", [2**28, 9000, 1])
-def test_scores_equal_the_slow_loop(
-    spec: DualPrompt, limit: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scores_equal_the_slow_loop(spec: DualPrompt, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mixed_linear, "MAX_GRADIENT_BYTES", limit)
     learner, x = learned(spec).learner, inputs(5, 3)
     masks, prefixes, general = parts(learner)
@@ -194,9 +192,7 @@ def test_alpha_gets_a_gradient_of_its_own_for_each_sample() -> None:
     mixed = mixed_linear.mixed_linear(x, mixed_linear.MixedWeight(alpha, components), bias)
     plain = torch.einsum("bni,bt,toi->bno", x, alpha, components) + bias
     torch.testing.assert_close(mixed, plain)
-    torch.testing.assert_close(
-        torch.autograd.grad(mixed, (x, alpha), out), torch.autograd.grad(plain, (x, alpha), out)
-    )
+    torch.testing.assert_close(torch.autograd.grad(mixed, (x, alpha), out), torch.autograd.grad(plain, (x, alpha), out))
 
 
 def test_mixed_linear_without_a_gradient_to_alpha() -> None:

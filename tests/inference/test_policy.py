@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 from softtf.errors import UserError
 from softtf.inference import INFERENCES
 from softtf.inference.policy import PAPER_BATCH, Policy, parse_policy, rank_in_group
+from softtf.inference.predict import whole_groups
 
 NAMES = sorted(INFERENCES)
 POLICIES = st.one_of(
     st.builds(Policy, st.sampled_from(["oracle", "none", *NAMES])),
-    st.builds(Policy, st.sampled_from(NAMES), st.integers(1, 300)),
+    st.builds(Policy, st.sampled_from(NAMES), st.integers(1, 300), st.none(), st.booleans()),
     st.integers(1, 40).flatmap(
-        lambda group: st.builds(Policy, st.sampled_from(NAMES), st.just(group), st.integers(1, group))
+        lambda group: st.builds(Policy, st.sampled_from(NAMES), st.just(group), st.integers(1, group), st.booleans())
     ),
 )
 
@@ -27,7 +28,8 @@ def test_a_policys_code_reads_back_as_the_policy(policy: Policy) -> None:
 
 def test_different_policies_have_different_titles_and_codes() -> None:
     policies = [Policy("oracle"), Policy("none")]
-    policies += [Policy(n, g, s) for n in NAMES for g in (1, 7, 24) for s in (None, 1, 3) if s is None or s <= g > 1]
+    shapes = [(g, s) for g in (1, 7, 24) for s in (None, 1, 3) if s is None or s <= g > 1]
+    policies += [Policy(n, g, s, own) for n in NAMES for g, s in shapes for own in (False, True)]
     assert len({p.title() for p in policies}) == len({p.code for p in policies}) == len(policies)
     assert all("per-sample" in p.title() for p in policies if p.group == 1 and p.inference != "oracle")
     assert all("same-task batch" in p.title() for p in policies if p.group > 1)
@@ -44,6 +46,10 @@ def test_different_policies_have_different_titles_and_codes() -> None:
         ("prompt-id:batch 24", Policy("prompt-id", 24)),
         ("gradient-id:3-shot", Policy("gradient-id", PAPER_BATCH, 3)),
         ("gradient-id:3-shot/7", Policy("gradient-id", 7, 3)),
+        ("gradient-id:own", Policy("gradient-id", own=True)),
+        ("gradient-id:per-sample:own", Policy("gradient-id", own=True)),
+        ("gradient-id:batch7:own", Policy("gradient-id", 7, own=True)),
+        ("gradient-id:3-shot/7:own", Policy("gradient-id", 7, 3, own=True)),
         ("oracle", Policy("oracle")),
     ],
 )
@@ -62,6 +68,10 @@ def test_forms(text: str, policy: Policy) -> None:
         ("prompt-id:0-shot", ("not understood",)),
         ("prompt-id:5-shot/3", ("not understood",)),
         ("prompt-id:3-shots", ("not understood",)),
+        ("prompt-id:own:batch3", ("not understood",)),
+        ("prompt-id:batch3:batch3", ("not understood",)),
+        ("prompt-id:own:own", ("not understood",)),
+        ("oracle:own", ("pools nothing", "'oracle'")),
         ("oracle:batch24", ("pools nothing", "'oracle'")),
     ],
 )
@@ -97,6 +107,19 @@ def test_choices_equal_the_obvious_loop(data: st.DataObject) -> None:
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=20))
 def test_ranks_count_earlier_members(groups: list[int]) -> None:
     assert rank_in_group(torch.tensor(groups)).tolist() == [groups[:i].count(g) for i, g in enumerate(groups)]
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.integers(1, 10))
+def test_runs_hold_whole_groups_and_as_many_as_fit(groups: list[int], batch_size: int) -> None:
+    runs = [run.tolist() for run in whole_groups(torch.tensor(groups), batch_size)]
+    assert sorted(i for run in runs for i in run) == list(range(len(groups)))
+    held = [[groups[i] for i in run] for run in runs]
+    for run, members in zip(runs, held, strict=True):
+        assert len(run) <= batch_size or len(set(members)) == 1
+        assert len(run) == sum(groups.count(g) for g in set(members))
+        assert all(i < j for i, j in zip(run, run[1:], strict=False) if groups[i] == groups[j])
+    for members, after in zip(held, held[1:], strict=False):
+        assert len(members) + groups.count(after[0]) > batch_size
 
 
 def test_alone_in_its_group_a_sample_decides_for_itself() -> None:

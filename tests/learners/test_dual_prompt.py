@@ -11,9 +11,7 @@ from softtf.classes import ClassTable
 from softtf.errors import UserError
 from softtf.learners import DualPrompt, Learner, LinearHead
 
-SPEC = DualPrompt(
-    (1, 3), 2, (2, 3), 3, key_weight=0.7, adapt=SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)")
-)
+SPEC = DualPrompt((1, 3), 2, (2, 3), 3, key_weight=0.7, adapt=SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)"))
 
 
 def reference_features(learner: Learner, x: Tensor, task: int) -> Tensor:
@@ -100,6 +98,15 @@ def test_a_second_tasks_slots_start_from_the_seed_and_the_previous_e_prompt() ->
     again = learned(SPEC, 1).learner.float()
     again.begin_task(2)
     assert_same(snapshot(learner), snapshot(again))
+    fresh = SPEC.build(tiny_backbone(), 0)
+    for _ in range(2):
+        fresh.begin_task(2)
+    for module, name in (
+        (fresh.keys, "key"),
+        (fresh.network.heads, "weight"),
+        (fresh.network.adaptations[2], "layer03_qkv"),
+    ):
+        assert not torch.equal(module.slot(0)[name], module.slot(1)[name])
     other = SPEC.build(tiny_backbone(), 99)
     other.begin_task(2)
     assert not torch.equal(other.keys.slot(0)["key"], learner.keys.slot(0)["key"])

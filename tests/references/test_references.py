@@ -77,8 +77,7 @@ def identification(tasks: int) -> dict[str, Any]:
     sizes = {"qkv": (96, 32), "proj": (32, 32), "fc1": (128, 32), "fc2": (32, 128)}
     keys = [(block, name) for block in (2, 3) for name in NAMES]
     masks = [
-        {key: 1 + 0.5 * random(*sizes[key[1]], seed=100 * j + n) for n, key in enumerate(keys)}
-        for j in range(tasks)
+        {key: 1 + 0.5 * random(*sizes[key[1]], seed=100 * j + n) for n, key in enumerate(keys)} for j in range(tasks)
     ]
     return {
         "masks": masks,

@@ -190,9 +190,7 @@ def test_image_columns_of_a_dataset_stay_undecoded():
             "fine_label": datasets.ClassLabel(names="abc"),
         }
     )
-    table = datasets.Dataset.from_dict(
-        {"img": images, "note": ["", "", ""], "fine_label": [2, 0, 2]}, features
-    )
+    table = datasets.Dataset.from_dict({"img": images, "note": ["", "", ""], "fine_label": [2, 0, 2]}, features)
     examples = examples_from(table.with_format("torch"), "hub")
     assert set(examples[0]) == {"bytes", "path"}
     assert examples[0]["bytes"].startswith(b"\x89PNG")

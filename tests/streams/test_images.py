@@ -181,10 +181,7 @@ def test_defaults_and_fingerprint():
     assert ImagePreparation(224).resize == 256
     assert ImagePreparation(64).resize == 73
     options = [{}, {"resize": 300}, {"crop_scale": (0.1, 1.0)}, {"flip": False}, {"augment": False}]
-    assert (
-        len({ImagePreparation(224, **o).fingerprint for o in options} | {ImagePreparation(64).fingerprint})
-        == 6
-    )
+    assert len({ImagePreparation(224, **o).fingerprint for o in options} | {ImagePreparation(64).fingerprint}) == 6
     assert ImagePreparation(224).fingerprint == ImagePreparation(224, resize=256).fingerprint
 
 

@@ -46,13 +46,9 @@ def test_digits_are_all_there_in_two_fixed_parts():
     again = load_source("digits")
     assert [part.fingerprint() for part in again] == [train.fingerprint(), test.fingerprint()]
     original = load_digits()
-    found = sorted(
-        (image.tobytes(), y) for part in (train, test) for image, y in zip(part, part.labels, strict=True)
-    )
+    found = sorted((image.tobytes(), y) for part in (train, test) for image, y in zip(part, part.labels, strict=True))
     scaled = np.rint(original.images * 255 / 16).astype(np.uint8)
-    assert found == sorted(
-        (image.tobytes(), y) for image, y in zip(scaled, original.target.tolist(), strict=True)
-    )
+    assert found == sorted((image.tobytes(), y) for image, y in zip(scaled, original.target.tolist(), strict=True))
     assert decode(train[0], "").shape == (3, 8, 8)
 
 
@@ -130,9 +126,7 @@ def test_broken_parquet_files_are_named(tmp_path):
     whole = (tmp_path / "train-0.parquet").read_bytes()
     for content, message in [(b"", "empty"), (whole[: len(whole) // 2], ""), (b"words, not parquet", "")]:
         (tmp_path / "train-1.parquet").write_bytes(content)
-        with pytest.raises(
-            UserError, match=f"train-1.parquet: not a readable parquet file.*{message}"
-        ) as caught:
+        with pytest.raises(UserError, match=f"train-1.parquet: not a readable parquet file.*{message}") as caught:
             load_source(str(tmp_path))
         assert "\n" not in str(caught.value)
     pyarrow.parquet.write_table(pyarrow.table({"other": [1]}), tmp_path / "train-1.parquet")
@@ -240,9 +234,7 @@ def test_known_names_use_their_columns_and_splits(hub):
 
 
 def test_other_names_on_the_hub(hub):
-    hub["me/birds"] = datasets.DatasetDict(
-        train=table([0, 1], names=["a", "b"]), test=table([1], names=["a", "b"])
-    )
+    hub["me/birds"] = datasets.DatasetDict(train=table([0, 1], names=["a", "b"]), test=table([1], names=["a", "b"]))
     train, test = load_source("me/birds")
     assert (train.labels, test.labels) == (("a", "b"), ("b",))
     with pytest.raises(UserError, match="unknown test split of me/birds 'tests'; did you mean 'test'"):

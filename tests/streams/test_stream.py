@@ -11,9 +11,7 @@ def letters(labels, name="data", **options):
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.integers(0, 12), min_size=1, max_size=60), st.integers(1, 8), st.none() | st.integers(0, 9)
-)
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=60), st.integers(1, 8), st.none() | st.integers(0, 9))
 def test_a_split_deals_every_class_and_example_to_one_task(labels, num_tasks, seed):
     train = letters(labels, "train")
     if len(train.classes) < num_tasks:
@@ -44,9 +42,7 @@ def test_examples_keep_their_order_within_a_task():
 
 def test_a_seed_shuffles_the_classes_and_only_it():
     train = letters(list(range(20)))
-    orders = {
-        tuple(c for task in split_by_class(train, None, 5, seed) for c in task.classes) for seed in range(6)
-    }
+    orders = {tuple(c for task in split_by_class(train, None, 5, seed) for c in task.classes) for seed in range(6)}
     assert len(orders) == 6
     again = split_by_class(train, None, 5, 3)
     assert [t.classes for t in again] == [t.classes for t in split_by_class(train, None, 5, 3)]

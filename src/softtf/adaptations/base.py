@@ -18,6 +18,7 @@ from softtf.errors import UserError
 from softtf.slots import TaskSlots
 
 Layers = str | tuple[int, ...]
+MOST_LAYERS = 10_000
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,12 @@ def parse_layers(layers: Layers, depth: int | None = None, what: str = "layers")
     Raises:
         UserError: not a layer list, a layer below 1 or (with `depth`) beyond the last, or one named twice.
     """
+    if isinstance(layers, int):
+        layers = (layers,)
     if not isinstance(layers, str):
         numbers = list(layers)
+        if not all(type(number) is int for number in numbers):
+            raise UserError(f"{what}: {layers!r} has an entry that is no integer; write (10, 11, 12) or '10-12'")
     else:
         text = layers.strip().lower().removeprefix("l").strip("[]() ")
         if text == "all":
@@ -129,6 +134,8 @@ def _numbers(text: str, layers: Layers, what: str) -> list[int]:
             if part:
                 raise UserError(f"{what}: {part!r} in {layers!r} is no layer; write 10,11,12 or 10-12 or all")
             continue
+        if max(int(first), int(last or 0)) > MOST_LAYERS:
+            raise UserError(f"{what}: {part!r} in {layers!r} is beyond any backbone's last layer")
         if dash and int(last) < int(first):
             raise UserError(f"{what}: the range {part!r} in {layers!r} runs backwards; write {last}-{first}")
         numbers.extend(range(int(first), int(last or first) + 1))

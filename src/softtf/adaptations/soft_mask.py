@@ -134,12 +134,14 @@ def initial_mask(init: str, shape: torch.Size, generator: torch.Generator) -> Te
             return mask.fill_(1.0)
         case "uniform", [low, high] if low <= high:
             return mask.uniform_(low, high, generator=generator) if low < high else mask.fill_(low)
-        case "normal", ([] | [_]):
-            return mask.normal_(0.0, abs(numbers[0]) if numbers else 0.01, generator=generator)
+        case "normal", []:
+            return mask.normal_(0.0, 0.01, generator=generator)
+        case "normal", [std] if std >= 0:
+            return mask.normal_(0.0, std, generator=generator)
         case "xavier", []:
             return nn.init.xavier_uniform_(mask, generator=generator)
         case "kaiming", []:
             return nn.init.kaiming_uniform_(mask, a=math.sqrt(5), generator=generator)
     if name.strip() in ("ones", "uniform", "normal", "xavier", "kaiming"):
-        raise UserError(f"mask init {init!r} has the wrong numbers; write {', '.join(INITS)} with a <= b")
+        raise UserError(f"mask init {init!r} has the wrong numbers; write {', '.join(INITS)} with a <= b and std >= 0")
     raise unknown("mask init", init, INITS)

@@ -36,6 +36,8 @@ class BackboneSpec:
     normalise: Literal["backbone", "unit"] = "backbone"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise UserError(f"a backbone's name must be a string, not {self.name!r}")
         if self.image_size is not None and self.image_size < 1:
             raise UserError(f"image_size must be a positive number of pixels, not {self.image_size}")
 

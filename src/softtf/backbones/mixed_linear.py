@@ -44,10 +44,11 @@ class _MixedLinear(torch.autograd.Function):
         grad_x = linear(grad, weight.T) if ctx.needs_input_grad[0] else None
         grad_alpha = None
         if ctx.needs_input_grad[1]:
-            flat = components.flatten(1).to(x.dtype)
-            step = max(1, MAX_GRADIENT_BYTES // (weight.numel() * x.element_size()))
+            # Tasks differ by little, so the inner products keep the components' own precision.
+            flat = components.flatten(1)
+            step = max(1, MAX_GRADIENT_BYTES // (weight.numel() * components.element_size()))
             parts = [
-                torch.bmm(g.transpose(1, 2), a).flatten(1) @ flat.T
+                linear(torch.bmm(g.transpose(1, 2), a).flatten(1).to(flat.dtype), flat)
                 for g, a in zip(grad.split(step), x.split(step), strict=True)
             ]
             grad_alpha = torch.cat(parts)

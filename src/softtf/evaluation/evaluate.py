@@ -10,6 +10,7 @@ from torch import Tensor
 from softtf.inference import INFERENCES
 from softtf.inference.answers import Clock, choose_tasks, class_logits, gather_evidence
 from softtf.inference.policy import Policy
+from softtf.inference.predict import by_label
 from softtf.learners.base import Learner
 from softtf.seeds import derive_seed
 from softtf.streams import Loader
@@ -81,13 +82,14 @@ def evaluate(
     """
     order, segments = _order(data, learner.num_tasks, shuffle_seed)
     clock = Clock(next(learner.parameters()).device)
-    columns = torch.empty(len(order), len(policies), dtype=torch.int64)
-    tasks = torch.empty_like(columns)
+    labels = torch.empty(len(order), len(policies), dtype=torch.int64)
+    tasks = torch.empty_like(labels)
     with learner.computing_in(dtype):
         for rows in chunks(segments, math.lcm(*(p.group for p in policies)), batch_size):
-            columns[rows], tasks[rows] = _answer(learner, data, order[rows], policies, batch_size, clock)
+            probabilities, tasks[rows] = _answer(learner, data, order[rows], policies, batch_size, clock)
+            labels[rows] = by_label(probabilities, column_labels).argmax(2)
     truth = data.tasks[order]
-    right = column_labels[columns] == data.labels[order][:, None]
+    right = labels == data.labels[order][:, None]
     task_right = tasks == truth[:, None]
     tops_run = sum(len(set(row)) for row in tasks.tolist())
     return {
@@ -111,7 +113,7 @@ def _order(data: TestData, num_tasks: int, shuffle_seed: int | None) -> tuple[Te
 def _answer(
     learner: Learner, data: TestData, positions: Tensor, policies: Sequence[Policy], batch_size: int, clock: Clock
 ) -> tuple[Tensor, Tensor]:
-    """Return the answered column and the named task of each sample under each policy, [samples, policies]."""
+    """Return probabilities [samples, policies, columns] and the named tasks [samples, policies]."""
     inferences = sorted({p.inference for p in policies} - {"oracle", "none"})
     evidence = gather_evidence(learner, data.loader.batches(positions.tolist()), inferences, clock)
     given = data.tasks[positions].to(clock.device)
@@ -121,9 +123,9 @@ def _answer(
     column_task = learner.column_tasks().to(clock.device)
     within = torch.tensor([p.within_task for p in policies], device=clock.device)
     outside = within[None, :, None] & (column_task != tasks[:, :, None])
-    columns = logits.masked_fill(outside, float("-inf")).argmax(2)
+    probabilities = logits.masked_fill(outside, float("-inf")).softmax(2)
     unneeded = torch.tensor([p.inference == "none" for p in policies], device=clock.device)
-    return columns.cpu(), torch.where(unneeded, column_task[columns], tasks).cpu()
+    return probabilities.cpu(), torch.where(unneeded, column_task[probabilities.argmax(2)], tasks).cpu()
 
 
 def chunks(segments: Tensor, group: int, batch_size: int) -> list[Tensor]:

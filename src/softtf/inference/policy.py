@@ -27,6 +27,10 @@ class Policy:
     shots: int | None = None
     own: bool = False
 
+    def __post_init__(self) -> None:
+        if self.group < 1 or (self.shots is not None and not 1 <= self.shots <= self.group):
+            raise UserError(f"a group of {self.group} with {self.shots} shots is none; 1 <= shots <= group")
+
     @property
     def within_task(self) -> bool:
         """Whether only the chosen task's classes can be the answer."""

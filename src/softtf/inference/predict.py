@@ -66,6 +66,13 @@ def predict(
     return Answers(probabilities, tasks)
 
 
+def by_label(probabilities: Tensor, column_labels: Tensor) -> Tensor:
+    """Add up the columns that stand for one label: [..., columns] to [..., labels]."""
+    labels = int(column_labels.max()) + 1
+    summed = torch.zeros(*probabilities.shape[:-1], labels, dtype=probabilities.dtype)
+    return summed.index_add_(-1, column_labels, probabilities)
+
+
 def whole_groups(groups: Tensor, batch_size: int) -> list[Tensor]:
     """Return sample numbers in runs of whole groups, each near `batch_size` samples or a single larger group."""
     order = torch.argsort(groups, stable=True)

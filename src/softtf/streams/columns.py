@@ -44,20 +44,26 @@ def find_columns(dataset: Any, name: str, inputs: str | None = None, labels: str
     Raises:
         UserError: `dataset` is not one split, a column is missing, or the choice is not clear.
     """
+    known = dataset.column_names
+    inputs = input_name(dataset, name, inputs)
+    if labels is not None and labels not in known:
+        raise unknown(f"column of {name}", labels, known)
+    if labels is None:
+        labels = _only([c for c in LABEL_NAMES if c in known], "label", "label_column", name, known)
+    return inputs, labels
+
+
+def input_name(dataset: Any, name: str, inputs: str | None = None) -> str:
+    """Return the name of the input column; arguments and errors as for `find_columns`."""
     if type(dataset).__name__ != "Dataset":
         raise UserError(f"{name}: expected one split of a data set (a Dataset), not a {type(dataset).__name__}")
     if dataset.format["type"] == "custom":
         raise UserError(f"{name}: has a transform, which would be ignored; call reset_format() on it first")
     known = dataset.column_names
-    for given in (inputs, labels):
-        if given is not None and given not in known:
-            raise unknown(f"column of {name}", given, known)
+    if inputs is not None and inputs not in known:
+        raise unknown(f"column of {name}", inputs, known)
     images = [column for column in known if _kind(dataset, column) == "Image"]
-    if inputs is None:
-        inputs = _only(images or [c for c in INPUT_NAMES if c in known], "input", "image_column", name, known)
-    if labels is None:
-        labels = _only([c for c in LABEL_NAMES if c in known], "label", "label_column", name, known)
-    return inputs, labels
+    return inputs or _only(images or [c for c in INPUT_NAMES if c in known], "input", "image_column", name, known)
 
 
 def read_labels(dataset: Any, column: str) -> list[Any]:

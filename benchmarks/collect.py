@@ -1,0 +1,34 @@
+"""`python -m benchmarks.collect RUN...`: one Markdown table of finished runs, mean and deviation over seeds."""
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean, stdev
+
+from softtf.evaluation.report import parameters
+from softtf.recipes.methods import TITLES
+
+METRICS = ("acc", "forget", "task_identity", "average_incremental", "bwt", "pooled")
+
+
+def main(paths: list[str]) -> None:
+    found: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
+    for path in paths:
+        summary = json.loads((Path(path) / "summary.json").read_text(encoding="utf-8"))
+        for policy in summary["policies"].values():
+            extra = {"parameters": summary["parameters_per_task"], "train": summary["train_seconds"]}
+            found[TITLES[summary["method"]], policy["title"]].append({**policy, **extra})
+    print("| method | task inference (policy) | ACC | Forget | task right | average | BWT | pooled | params |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for (method, policy), rows in found.items():
+        cells = [_over_seeds([row[metric] for row in rows]) for metric in METRICS]
+        print(f"| {method} | {policy} | {' | '.join(cells)} | {parameters(int(rows[0]['parameters']))} |")
+
+
+def _over_seeds(values: list[float]) -> str:
+    return f"{mean(values):.1f} ± {stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

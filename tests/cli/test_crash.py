@@ -1,0 +1,240 @@
+"""Stopped at any moment, a run goes on to the same bytes. The stopped processes are forks: no imports."""
+
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli import TINY, call, contents, results
+from softtf import run as run_module
+from softtf.learners.dual_prompt import DualPromptLearner
+
+Capture = pytest.CaptureFixture[str]
+
+EPOCHS = 2
+# A schedule, crops and several steps an epoch: much that a run could forget.
+RUN = (*TINY, "--train.epochs", EPOCHS, "--train.batch-size", "10", "--train.schedule", "cosine", "--train.augment")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The results of a run that nothing stops."""
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    assert call(*RUN, "--output", path) == 0
+    return results(path)
+
+
+def in_another_process(prepare: Callable[[], object], *args: object) -> int:
+    """Run a command in a fork, after `prepare`; its output is in `stdout` and `stderr`. Returns as Popen.wait does."""
+    pid = os.fork()
+    if pid == 0:
+        code = 99
+        try:
+            for name in ("stdout", "stderr"):
+                setattr(sys, name, open(name, "w", buffering=1))  # noqa: SIM115 - until the process ends
+            prepare()
+            code = call(*args)
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def go_on(path: Path, capsys: Capture, whole: dict[str, bytes]) -> str:
+    """Resume, or start where there is no run yet; check that nothing shows and nothing finished was done again."""
+    saved = len(list(path.glob("learner/task-*.json")))
+    capsys.readouterr()
+    started = (path / "config.yaml").exists()
+    code = call("resume", path) if started else call(*RUN, "--output", path)
+    output, errors = capsys.readouterr()
+    assert code == 0, errors
+    assert results(path) == whole
+    if started:
+        found = re.search(r"resumed from task (\d+)", output)
+        assert found and int(found[1]) == saved
+    assert not list(path.rglob("*.tmp"))
+    events = [json.loads(line) for line in (path / "events.jsonl").read_text().splitlines()]
+    kinds = [(e["event"], e["task"], e.get("epoch")) for e in events]
+    for task in {e["task"] for e in events}:
+        expected = [("epoch", task, epoch + 1) for epoch in range(EPOCHS)] + [("evaluation", task, None)]
+        assert [k for k in kinds if k[1] == task] == expected
+    assert len(kinds) == 2 * (EPOCHS + 1)
+    return output
+
+
+# --- at every file that is touched ---
+
+
+class Killer:
+    """Counts what a process does to files below `path` and ends it by SIGKILL just before the `number`-th.
+
+    torn: first cut what was written last to half its size, as if the kill had come in mid-write.
+    """
+
+    def __init__(self, path: Path, number: int, torn: bool) -> None:
+        self.path, self.left, self.torn = path.resolve(), number, torn
+        self.last, self.kept = path / "none", 0
+
+    def __call__(self, event: str, args: tuple[Any, ...]) -> None:
+        writes = event == "open" and bool(args[2] & (os.O_WRONLY | os.O_RDWR))
+        if not writes and event not in ("os.rename", "os.mkdir", "os.remove"):
+            return
+        if isinstance(args[0], int) or not (file := Path(os.fsdecode(args[0])).absolute()).is_relative_to(self.path):
+            return
+        if not self.left:
+            if self.torn and self.last.exists():
+                os.truncate(self.last, (self.kept + self.last.stat().st_size) // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.left -= 1
+        if writes:
+            self.last, self.kept = file, file.stat().st_size if args[2] & os.O_APPEND and file.exists() else 0
+
+
+@pytest.mark.parametrize(("first", "torn"), [(0, False), (2, False), (1, True)])
+def test_killed_at_any_file_a_run_goes_on_to_the_same_bytes(
+    first: int, torn: bool, whole: dict[str, bytes], capsys: Capture
+) -> None:
+    for number in range(first, 1000, 4):
+        path = Path(f"killed-{number}")
+        killer = Killer(path, number, torn)
+        code = in_another_process(lambda hook=killer: sys.addaudithook(hook), *RUN, "--output", path)  # type: ignore
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+        try:
+            go_on(path, capsys, whole)
+        except AssertionError as error:
+            raise AssertionError(f"killed before file event {number}") from error
+    assert number > 30
+
+
+# --- in the middle of the work ---
+
+
+def at_call(number: int, owner: Any, name: str, act: Callable[[], object]) -> Callable[[], None]:
+    """Prepare a process to `act` in the middle of its `number`-th call of `owner.name`."""
+
+    def prepare() -> None:
+        true, calls = getattr(owner, name), iter(range(1, 10**6))
+
+        def function(*args: Any, **options: Any) -> Any:
+            result = true(*args, **options)
+            if next(calls) == number:
+                act()
+            return result
+
+        setattr(owner, name, function)
+
+    return prepare
+
+
+def send(number: signal.Signals) -> Callable[[], object]:
+    return lambda: os.kill(os.getpid(), number)
+
+
+STEPS = 3  # an epoch
+MOMENTS = {
+    "first-step": at_call(1, DualPromptLearner, "loss", send(signal.SIGKILL)),
+    "second-epoch": at_call(STEPS + 2, DualPromptLearner, "loss", send(signal.SIGKILL)),
+    "second-task": at_call(3 * STEPS + 3, DualPromptLearner, "loss", send(signal.SIGKILL)),
+    "first-evaluation": at_call(1, run_module, "evaluate", send(signal.SIGKILL)),
+    "last-evaluation": at_call(2, run_module, "evaluate", send(signal.SIGKILL)),
+    "results": at_call(1, run_module, "write_results", send(signal.SIGKILL)),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_in_mid_work_a_run_goes_on_to_the_same_bytes(
+    moment: str, whole: dict[str, bytes], capsys: Capture
+) -> None:
+    assert in_another_process(MOMENTS[moment], *RUN, "--output", "new") == -signal.SIGKILL
+    go_on(Path("new"), capsys, whole)
+
+
+def test_killed_again_and_again(whole: dict[str, bytes], capsys: Capture) -> None:
+    path = Path("new")
+    assert in_another_process(MOMENTS["second-epoch"], *RUN, "--output", path) == -signal.SIGKILL
+    for moment in (MOMENTS["first-step"], MOMENTS["first-evaluation"]) * 2:
+        assert in_another_process(moment, "resume", path) == -signal.SIGKILL
+    go_on(path, capsys, whole)
+
+
+def test_a_finished_run_stays_as_it_is(whole: dict[str, bytes], capsys: Capture) -> None:
+    assert call(*RUN, "--output", "new") == 0
+    before = contents(Path("new"))
+    go_on(Path("new"), capsys, whole)
+    assert contents(Path("new")) == before
+
+
+@pytest.mark.parametrize("moment", ["second-epoch", "second-task", "first-evaluation"])
+def test_ctrl_c_says_how_to_go_on(moment: str, whole: dict[str, bytes], capsys: Capture) -> None:
+    calls = {"second-epoch": (STEPS + 2, "loss"), "second-task": (3 * STEPS + 3, "loss"), "first-evaluation": (1, "")}
+    number, name = calls[moment]
+    owner = DualPromptLearner if name else run_module
+    stop = at_call(number, owner, name or "evaluate", send(signal.SIGINT))
+    assert in_another_process(stop, *RUN, "--output", "new") == 130
+    assert "softtf resume new" in Path("stdout").read_text()
+    assert Path("stderr").read_text() == "softtf: stopped\n"
+    assert not list(Path("new").rglob("*.tmp"))
+    go_on(Path("new"), capsys, whole)
+
+
+def test_ctrl_c_twice(whole: dict[str, bytes], capsys: Capture) -> None:
+    stop = at_call(2, DualPromptLearner, "loss", send(signal.SIGINT))
+    assert in_another_process(stop, *RUN, "--output", "new") == 130
+    assert in_another_process(stop, "resume", "new") == 130
+    assert "softtf resume new" in Path("stdout").read_text()
+    go_on(Path("new"), capsys, whole)
+
+
+# --- what a crash may leave ---
+
+
+def stopped_in_the_second_task(path: Path) -> None:
+    moment = at_call(3 * STEPS + 2, DualPromptLearner, "loss", send(signal.SIGKILL))  # its second epoch
+    assert in_another_process(moment, *RUN, "--output", path) == -signal.SIGKILL
+    assert (path / "learner/task-001.json").exists() and not (path / "learner/task-002.json").exists()
+
+
+@pytest.mark.parametrize("kind", ["truncated", "empty", "text"])
+def test_a_damaged_checkpoint_costs_its_epochs_only(kind: str, whole: dict[str, bytes], capsys: Capture) -> None:
+    stopped_in_the_second_task(Path("new"))
+    file = Path("new/checkpoint.safetensors")
+    data = file.read_bytes()
+    file.write_bytes({"truncated": data[: len(data) // 2], "empty": b"", "text": b"no tensors" * 9}[kind])
+    output = " ".join(go_on(Path("new"), capsys, whole).split())
+    assert "note:" in output and "checkpoint.safetensors" in output and "task 2 starts again" in output
+
+
+def test_a_lost_checkpoint_costs_its_epochs_only(whole: dict[str, bytes], capsys: Capture) -> None:
+    stopped_in_the_second_task(Path("new"))
+    Path("new/checkpoint.safetensors").unlink()
+    go_on(Path("new"), capsys, whole)
+
+
+def test_torn_temporary_files_disturb_nobody(whole: dict[str, bytes], capsys: Capture) -> None:
+    stopped_in_the_second_task(Path("new"))
+    torn = [".checkpoint.safetensors.tmp", "learner/.task-002.safetensors.tmp", "learner/.task-002.json.tmp"]
+    for name in torn + ["accuracy/.after-002.json.tmp", ".accuracy.json.tmp"]:
+        Path("new", name).write_bytes(b"\0half a file")
+    assert call("evaluate", "new", "--last") == 0
+    go_on(Path("new"), capsys, whole)
+
+
+def test_a_folder_with_nothing_but_a_torn_file_is_free(whole: dict[str, bytes], capsys: Capture) -> None:
+    Path("new").mkdir()
+    Path("new/.config.yaml.tmp").write_bytes(b"half a fi")
+    go_on(Path("new"), capsys, whole)
+
+
+def test_a_task_that_was_half_saved_is_learned_again(whole: dict[str, bytes], capsys: Capture) -> None:
+    assert call(*RUN, "--output", "new") == 0
+    for name in ("learner/task-002.json", "accuracy/after-002.json", "accuracy.json", "summary.json"):
+        Path("new", name).unlink()
+    Path("new/learner/task-002.safetensors").write_bytes(b"half of it")
+    go_on(Path("new"), capsys, whole)

@@ -1,0 +1,149 @@
+"""The commands that work on what a run left."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli import CLASSES, POLICIES, TINY_IMAGES, call, contents, output, read_json
+from softtf import commands
+
+Capture = pytest.CaptureFixture[str]
+
+
+def percentages(table: str) -> list[list[float]]:
+    """The numbers of each row that starts with a policy."""
+    rows = [line for line in table.splitlines() if re.match(r"\s+(Prompt ID|Gradient ID|oracle)", line)]
+    return [numbers for row in rows if (numbers := [float(x) for x in re.findall(r"\d+\.\d+", row)])]
+
+
+def test_evaluate_finds_what_the_run_found(run: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: dict[str, Any] = {}
+    true_rescore = commands.rescore
+
+    def rescore(*args: Any, **options: Any) -> Any:
+        found.update(true_rescore(*args, **options))
+        return found
+
+    monkeypatch.setattr(commands, "rescore", rescore)
+    monkeypatch.setenv("COLUMNS", "200")
+    before = contents(run)
+    out = output(capsys, "evaluate", run, "--policy", *POLICIES, "--matrix")
+    assert contents(run) == before
+    titles = {code: policy["title"] for code, policy in read_json(run / "summary.json")["policies"].items()}
+    accuracy = read_json(run / "accuracy.json")
+    assert {code: found[title][0].to_dict() for code, title in titles.items()} == accuracy
+    summary = read_json(run / "summary.json")["policies"]
+    assert [row[:2] for row in percentages(out)] == [
+        pytest.approx([summary[code]["acc"], summary[code]["forget"]], abs=0.006) for code in POLICIES
+    ]
+    assert " ".join(out.split()).count("after learning task (column)") == len(POLICIES)
+
+
+def test_evaluate_without_policies_takes_the_usual_ones(run: Path, capsys: Capture) -> None:
+    assert len(percentages(output(capsys, "evaluate", run))) == len(POLICIES)
+
+
+def test_evaluate_shuffled_leaves_single_samples_alone(
+    run: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    ordered = percentages(output(capsys, "evaluate", run, "--policy", *POLICIES))
+    shuffled = percentages(output(capsys, "evaluate", run, "--policy", *POLICIES, "--shuffle"))
+    assert [row[:3] for row in ordered] == [row[:3] for row in shuffled]  # ACC, Forget, task right
+    assert len(ordered) == len(POLICIES) and all(len(row) >= 3 for row in ordered)
+    assert "shuffled batch(5)" in output(capsys, "evaluate", run, "--policy", "prompt-id:batch5", "--shuffle")
+
+
+def test_evaluate_after_the_last_task_only(run: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    whole = percentages(output(capsys, "evaluate", run))
+    out = output(capsys, "evaluate", run, "--last", "--matrix")
+    assert [row[0] for row in percentages(out)] == [row[0] for row in whole]
+    assert "after learning task" not in " ".join(out.split())
+
+
+def test_evaluate_of_an_unfinished_run(run: Path, capsys: Capture) -> None:
+    shutil.copytree(run, "copy")
+    for file in Path("copy/learner").glob("*-002.*"):
+        file.unlink()
+    before = contents(Path("copy"))
+    matrix = output(capsys, "evaluate", "copy", "--policy", "oracle", "--matrix")
+    assert contents(Path("copy")) == before
+    first = read_json(run / "accuracy.json")["oracle"]["correct"][0][0] / 15 * 100
+    assert f"{first:.1f}" in matrix
+
+
+@pytest.fixture(scope="module")
+def animals(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "animals"
+    thorough = ("--train.epochs", 10, "--train.learning-rate", 0.3, "--train.no-augment")
+    assert call(*TINY_IMAGES, *thorough, "--stream.source", images, "--output", path) == 0
+    return path
+
+
+def test_own_images_are_learned_with_their_names(animals: Path, images: Path, capsys: Capture) -> None:
+    accuracy = read_json(animals / "accuracy.json")["oracle"]
+    assert accuracy["total"] == [6, 6]
+    assert sum(accuracy["correct"][-1]) >= 9, "tinted classes of one task should be told apart"
+    lines = output(capsys, "predict", animals, images / "test", "--task", 1).splitlines()
+    assert len(lines) == 12
+    for line in lines:
+        file, label, confidence, task = line.split("\t")
+        assert Path(file).is_file() and label in CLASSES[:2] and task == "task 1"
+        assert 0.49 < float(confidence) <= 1
+    own = [line.split("\t")[1] == Path(line.split("\t")[0]).parent.name for line in lines[:6]]
+    assert sum(own) == accuracy["correct"][-1][0], "predict and the run must agree"
+
+
+def test_predict_takes_files_and_folders_in_their_order(animals: Path, images: Path, capsys: Capture) -> None:
+    file = images / "test" / "dog" / "1.png"
+    lines = output(capsys, "predict", animals, file, images / "test" / "ant", file).splitlines()
+    names = [str(file), *(str(images / "test" / "ant" / f"{i}.png") for i in range(3)), str(file)]
+    assert [line.split("\t")[0] for line in lines] == names
+    assert lines[0] == lines[-1]
+
+
+def test_predict_json_says_the_same_as_text(animals: Path, images: Path, capsys: Capture) -> None:
+    text = output(capsys, "predict", animals, images / "test").splitlines()
+    rows = [json.loads(line) for line in output(capsys, "predict", animals, images / "test", "--json").splitlines()]
+    assert text == [f"{r['file']}\t{r['label']}\t{r['confidence']:.3f}\ttask {r['task']}" for r in rows]
+    assert all(r.keys() == {"file", "label", "confidence", "task"} for r in rows)
+    assert {r["task"] for r in rows} <= {1, 2}
+
+
+@pytest.mark.parametrize("inference", ["prompt-id", "gradient-id"])
+def test_predictions_do_not_depend_on_the_batch(inference: str, animals: Path, images: Path, capsys: Capture) -> None:
+    args = ("predict", animals, images / "test", "--json", "--inference", inference)
+    whole, single = (
+        [json.loads(line) for line in output(capsys, *args, "--batch-size", size).splitlines()] for size in (64, 1)
+    )
+    assert [(r["file"], r["label"], r["task"]) for r in whole] == [(r["file"], r["label"], r["task"]) for r in single]
+    assert [r["confidence"] for r in whole] == pytest.approx([r["confidence"] for r in single], abs=1e-5)
+    alone = json.loads(output(capsys, "predict", animals, whole[5]["file"], *args[3:]))
+    assert (alone["label"], alone["task"]) == (whole[5]["label"], whole[5]["task"])
+
+
+def test_pooled_predictions_name_one_task(animals: Path, images: Path, capsys: Capture) -> None:
+    lines = output(capsys, "predict", animals, images / "test", "--pool", "--json").splitlines()
+    assert len({json.loads(line)["task"] for line in lines}) == 1
+
+
+def test_predict_takes_a_learner_alone(animals: Path, images: Path, capsys: Capture) -> None:
+    shutil.copytree(animals / "learner", "published")
+    test = images / "test"
+    assert output(capsys, "predict", "published", test) == output(capsys, "predict", animals, test)
+
+
+def test_labels_of_digits_are_integers(run: Path, images: Path, capsys: Capture) -> None:
+    row = json.loads(output(capsys, "predict", run, images / "test" / "ant" / "0.png", "--json"))
+    assert row["label"] in range(10)
+
+
+def test_a_folder_without_splits_holds_out_a_fifth(images: Path) -> None:
+    shutil.copytree(images / "train", "flat")
+    assert call(*TINY_IMAGES, "--stream.source", "flat", "--output", "new") == 0
+    assert read_json(Path("new/accuracy.json"))["oracle"]["total"] == [2, 2]

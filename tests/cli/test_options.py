@@ -1,0 +1,152 @@
+"""Every option reaches the config and the run."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cli import BACKBONE, DIGITS, LAYERS, SMALL, TINY, call, output, read_json, results
+from softtf import flags
+from softtf.config import from_yaml, to_dict, to_yaml
+from softtf.recipes import METHODS, recipe_named
+from softtf.recipes.methods import TITLES
+from softtf.runconfig import RunConfig
+
+Capture = pytest.CaptureFixture[str]
+
+
+CHANGED = {
+    "seed": 1,
+    "stream.num_tasks": 3,
+    "stream.train_per_class": 5,
+    "stream.test_per_class": 4,
+    "stream.subset_seed": 7,
+    "stream.class_order_seed": 1,
+    "backbone.name": "random:test_vit2",
+    "backbone.image_size": 48,
+    "backbone.normalise": "unit",
+    "learner.g_layers": "1",
+    "learner.g_length": 3,
+    "learner.e_layers": "5-6",
+    "learner.e_length": 4,
+    "learner.key_weight": 0.5,
+    "learner.key_scale": 0.7,
+    "learner.freeze_g_after_first": True,
+    "learner.adapt.layers": "6",
+    "learner.adapt.targets": "w/ FF",
+    "learner.adapt.init": "uniform(0.9,1)",
+    "train.epochs": 2,
+    "train.batch_size": 7,
+    "train.learning_rate": 0.01,
+    "train.schedule": "cosine",
+    "train.clip_norm": 0.01,
+    "train.augment": True,
+    "train.precision": "bfloat16",
+    "evaluate.policies": ("prompt-id:batch5", "gradient-id:3-shot/5"),
+}
+SAME_RESULT = {  # these change where a run's data and files come from and how it is computed, not its numbers
+    "stream.source": "other",
+    "stream.image_column": "picture",
+    "stream.label_column": "kind",
+    "backbone.weights": "mine.safetensors",
+    "evaluate.shuffle": True,
+    "evaluate.batch_size": 7,
+    "evaluate.precision": "auto",
+    "device": "cuda",
+    "tensorboard": True,
+}
+
+
+def as_flags(name: str, value: Any) -> list[str]:
+    flag = "--" + name.replace("_", "-")
+    if isinstance(value, bool):
+        return [flag]
+    return [flag, *map(str, value if isinstance(value, tuple) else (value,))]
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return leaves
+
+
+def test_every_option_is_tried_below() -> None:
+    options = {flag for flag in flags.flags(recipe_named("quickstart")) if not re.search(r"(^--|\.)no-", flag)}
+    assert options - {"--recipe", "--method"} == {as_flags(name, 1)[0] for name in CHANGED | SAME_RESULT}
+
+
+@pytest.mark.parametrize("name", CHANGED | SAME_RESULT)
+def test_an_option_changes_its_setting_and_no_other(name: str) -> None:
+    default = recipe_named("quickstart")
+    changed = flags.parse(default, as_flags(name, (CHANGED | SAME_RESULT)[name]), "test", "")
+    before, after = flat(to_dict(default)), flat(to_dict(changed))
+    assert {key for key in before if before[key] != after[key]} == {name}
+    assert from_yaml(RunConfig, to_yaml(changed)) == changed
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_an_option_changes_the_run(name: str, run: Path) -> None:
+    assert call(*TINY, *as_flags(name, CHANGED[name]), "--output", "new") == 0
+    assert flat(yaml.safe_load(Path("new/config.yaml").read_text()))[name] not in (
+        flat(yaml.safe_load((run / "config.yaml").read_text()))[name],
+    )
+    mine, theirs = results(Path("new")), results(run)
+    if name in ("stream.test_per_class", "evaluate.policies"):
+        assert mine["learner/task-002.safetensors"] == theirs["learner/task-002.safetensors"]
+        assert mine["accuracy.json"] != theirs["accuracy.json"]
+    else:
+        assert mine["learner/task-002.safetensors"] != theirs["learner/task-002.safetensors"]
+
+
+def test_the_size_of_evaluation_batches_changes_nothing(run: Path) -> None:
+    assert call(*TINY, "--evaluate.batch-size", 7, "--output", "new") == 0
+    assert results(Path("new")) == results(run)
+
+
+def test_shuffling_the_test_samples_spoils_pooled_evidence_only() -> None:
+    policies = ("--evaluate.policies", "prompt-id", "prompt-id:batch3", "oracle", "--stream.test-per-class", 15)
+    assert call(*TINY, *policies, "--output", "in-order") == 0
+    assert call(*TINY, *policies, "--evaluate.shuffle", "--output", "shuffled") == 0
+    ordered, shuffled = (read_json(Path(name, "accuracy.json")) for name in ("in-order", "shuffled"))
+    for policy in ("prompt-id", "oracle"):
+        assert ordered[policy] == shuffled[policy]
+    assert ordered["prompt-id:batch3"] != shuffled["prompt-id:batch3"]
+    summary = read_json(Path("shuffled/summary.json"))
+    assert "shuffled" in summary["policies"]["prompt-id:batch3"]["title"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_runs(method: str, capsys: Capture) -> None:
+    layers = {"linear-head": (), "dual-prompt": LAYERS[:2], "dual-prompt+soft-tf": LAYERS}[method]
+    args = ("run", "quickstart", "--method", method, *BACKBONE, *layers, *SMALL, *DIGITS, "--output", "new")
+    assert TITLES[method] in output(capsys, *args)
+    assert output(capsys, "evaluate", "new", "--last").count("oracle") == 1
+
+
+def test_tensorboard_events_are_written(run: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert call(*TINY, "--tensorboard", "--output", "new") == 0
+    assert results(Path("new")) == results(run)
+    log = EventAccumulator("new/tensorboard")
+    log.Reload()
+    scalars = log.Tags()["scalars"]
+    assert {"task-001/cross_entropy", "task-002/matching", "acc/oracle"} <= set(scalars)
+    summary = read_json(Path("new/summary.json"))
+    assert log.Scalars("acc/oracle")[-1].value == pytest.approx(summary["policies"]["oracle"]["acc"], abs=1e-3)
+
+
+def test_help_costs_nothing_and_names_every_setting(capsys: Capture) -> None:
+    assert call() == 2
+    assert "quickstart" in output(capsys, "--help")
+    assert call("run", "--help") == 0
+    with pytest.raises(SystemExit) as leaving:
+        call("run", "quickstart", "--help")
+    assert leaving.value.code in (None, 0)
+    text = capsys.readouterr().out
+    assert [name for name in CHANGED | SAME_RESULT if as_flags(name, 1)[0] not in text] == []
+    assert list(Path().iterdir()) == []

@@ -1,0 +1,160 @@
+"""evaluate against the obvious loop: one sample at a time, groups that stop at the end of each test set."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from contracts.tiny import held_out, learned
+from softtf import feeding
+from softtf.adaptations import SoftMask
+from softtf.classes import ClassTable
+from softtf.classifier import ContinualClassifier
+from softtf.evaluation.evaluate import TestData, chunks, evaluate
+from softtf.inference import INFERENCES
+from softtf.inference.policy import Policy
+from softtf.learners import DualPrompt, LinearHead
+from softtf.seeds import derive_seed
+from softtf.shared_pass import SharedPass
+
+SOFT_TF = DualPrompt(e_layers=(2, 3), adapt=SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)"))
+POLICIES = (
+    [Policy("oracle")]
+    + [
+        Policy(name, group, shots)
+        for name in ("prompt-id", "gradient-id")
+        for group, shots in ((1, None), (2, None), (4, None), (5, 2), (7, None))
+    ]
+    + [Policy("gradient-id", own=True), Policy("prompt-id", 4, 1, own=True)]
+)
+
+
+def data_of(model: ContinualClassifier, tasks: int = 3, batch_size: int = 7) -> TestData:
+    """The stream's test sets, also those of tasks that the model has not learned yet."""
+    tests = held_out(range(tasks))
+    table = ClassTable()
+    for index, test in enumerate(tests):
+        table.add(test.classes, f"task {index + 1}")
+    return feeding.test_data(tests, table, model.learner, batch_size)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What each sample says on its own, found one sample at a time: scores[name][i], logits[i][task]."""
+
+    scores: dict[str, list[torch.Tensor]]
+    logits: list[list[list[float]]]
+
+
+@torch.no_grad()
+def facts_of(model: ContinualClassifier, data: TestData) -> Facts:
+    learner = model.learner
+    facts = Facts({name: [] for name in learner.task_inferences}, [])
+    with learner.computing_in(torch.float64):
+        for i in range(len(data.tasks)):
+            shared = SharedPass(learner.network, data.loader.inputs([i]))
+            for name, scores in facts.scores.items():
+                scores.append(INFERENCES[name]().scores(learner, shared)[0])
+            facts.logits.append([learner.logits(shared.trunk, t)[0].tolist() for t in range(model.num_tasks)])
+    return facts
+
+
+def slow(
+    model: ContinualClassifier, data: TestData, facts: Facts, policy: Policy, shuffle_seed: int | None = None
+) -> list[list[int]]:
+    """[right answers, right tasks, samples] per test set."""
+    order = [i for i in range(len(data.tasks)) if data.tasks[i] < model.num_tasks]
+    if shuffle_seed is not None:
+        seed = derive_seed(shuffle_seed, "shuffle-test")
+        order = [order[i] for i in torch.randperm(len(order), generator=torch.Generator().manual_seed(seed))]
+    columns = model.classes.column_labels().tolist()
+    owner = [t for t, classes in enumerate(model.classes.tasks) for _ in classes]
+    groups: list[list[int]] = []
+    for i in order:
+        last = groups[-1] if groups else []
+        same_set = shuffle_seed is not None or (last and data.tasks[last[0]] == data.tasks[i])
+        if last and len(last) < policy.group and same_set:
+            last.append(i)
+        else:
+            groups.append([i])
+    counts = [[0] * model.num_tasks for _ in range(3)]
+    for group in groups:
+        evidence = (
+            [facts.scores[policy.inference][i] for i in group[: policy.shots]] if policy.inference in INFERENCES else []
+        )
+        for i in group:
+            own = int(data.tasks[i])
+            task = int(sum(evidence).argmax()) if evidence else own
+            logits = facts.logits[i][task]
+            restricted = policy.own or policy.inference == "oracle"
+            places = [c for c in range(len(logits)) if not restricted or owner[c] == task]
+            best = max(places, key=lambda c: logits[c])
+            named = owner[best] if policy.inference == "none" else task
+            counts[0][own] += columns[best] == int(data.labels[i])
+            counts[1][own] += named == own
+            counts[2][own] += 1
+    return counts
+
+
+def test_counts_equal_the_slow_loop_for_every_policy() -> None:
+    model = learned(SOFT_TF)
+    data = data_of(model)
+    facts = facts_of(model, data)
+    for batch_size in (3, 120):
+        for shuffle_seed in (None, 0):
+            found = evaluate(
+                model.learner, data, model.classes.column_labels(), POLICIES,
+                batch_size=batch_size, dtype=torch.float64, shuffle_seed=shuffle_seed,
+            )  # fmt: skip
+            assert list(found) == POLICIES
+            for policy, score in found.items():
+                expected = slow(model, data, facts, policy, shuffle_seed)
+                assert [score.correct, score.task_correct, score.total] == expected, policy
+            assert len({tuple(s.correct) for s in found.values()}) > 2
+
+
+def test_only_the_tasks_learned_are_scored_and_on_their_own_classes() -> None:
+    model = learned(SOFT_TF, 2)
+    data = data_of(model, tasks=3)
+    facts = facts_of(model, data)
+    found = evaluate(model.learner, data, model.classes.column_labels(), POLICIES[:3], dtype=torch.float64)
+    for policy, score in found.items():
+        assert [score.correct, score.task_correct, score.total] == slow(model, data, facts, policy)
+        assert len(score.total) == 2
+
+
+def test_where_no_task_is_needed_the_named_class_names_the_task() -> None:
+    model = learned(LinearHead())
+    data = data_of(model)
+    facts = facts_of(model, data)
+    policies = [Policy("none"), Policy("oracle")]
+    found = evaluate(model.learner, data, model.classes.column_labels(), policies, dtype=torch.float64)
+    for policy, score in found.items():
+        assert [score.correct, score.task_correct, score.total] == slow(model, data, facts, policy)
+
+
+def test_means_over_test_sets_and_over_samples() -> None:
+    model = learned(SOFT_TF)
+    score = evaluate(model.learner, data_of(model), model.classes.column_labels(), POLICIES)[POLICIES[1]]
+    acc = sum(c / n for c, n in zip(score.correct, score.total, strict=True)) / 3 * 100
+    assert score.acc == pytest.approx(acc)
+    assert score.pooled == pytest.approx(100 * sum(score.correct) / sum(score.total))
+    assert score.task_identity == pytest.approx(100 * sum(score.task_correct) / sum(score.total))
+    assert score.seconds > 0
+
+
+@pytest.mark.parametrize("group", [1, 2, 3, 24])
+@pytest.mark.parametrize("batch_size", [1, 5, 120])
+def test_chunks_hold_whole_groups_of_one_segment(group: int, batch_size: int) -> None:
+    segments = torch.tensor([0] * 7 + [1] + [2] * 50)
+    parts = chunks(segments, group, batch_size)
+    assert torch.cat(parts).tolist() == list(range(58))
+    for part in parts:
+        assert len(segments[part].unique()) == 1
+        start = int((segments == segments[part[0]]).nonzero()[0])
+        assert (int(part[0]) - start) % group == 0
+        assert len(part) <= max(batch_size, group)
+
+
+def test_column_tasks_name_each_columns_task() -> None:
+    assert learned(LinearHead()).learner.column_tasks().tolist() == [0] * 3 + [1] * 2 + [2] * 4

@@ -1,0 +1,129 @@
+"""What may be given to learn and predict, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from contracts.tiny import (
+    TRAIN,
+    assert_same,
+    classifier,
+    held_out,
+    learned,
+    pictures,
+    snapshot,
+    tiny_backbone,
+)
+from softtf.adaptations import SoftMask
+from softtf.classifier import ContinualClassifier
+from softtf.errors import UserError
+from softtf.learners import DualPrompt, LinearHead
+
+SOFT_TF = DualPrompt(e_layers=(2, 3), adapt=SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)"))
+
+
+def empty(spec: Any = SOFT_TF, **options: Any) -> ContinualClassifier:
+    return ContinualClassifier(tiny_backbone(), spec, TRAIN, device="cpu", seed=3, **options)
+
+
+# --- What is refused --------------------------------------------------------------------------------------------
+
+
+def test_predicting_before_learning_is_refused() -> None:
+    model = empty()
+    for ask in (model.predict, model.predict_proba, model.predict_task):
+        with pytest.raises(UserError, match="nothing was learned yet"):
+            ask(pictures(1))
+
+
+@pytest.mark.parametrize("nothing", [[], (), np.zeros((0, 16, 16, 3), np.uint8), torch.zeros(0, 3, 16, 16)])
+def test_no_inputs_are_refused(nothing: Any) -> None:
+    with pytest.raises(UserError, match="no inputs"):
+        learned(SOFT_TF).predict(nothing)
+    with pytest.raises(UserError, match="no examples"):
+        empty().learn((nothing, []), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"task": 3}, "no task 3.*tasks 0 to 2"),
+        ({"task": -1}, "no task -1"),
+        ({"inference": "prompt-idd"}, "did you mean 'prompt-id'"),
+        ({"inference": "oracle"}, "needs the task"),
+        ({"inference": "none"}, "cannot infer the task by 'none'"),
+        ({"batch_size": 0}, "batch_size"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        learned(SOFT_TF).predict(pictures(2), **options)
+
+
+def test_an_inference_that_the_learner_lacks_is_refused() -> None:
+    for spec, name in ((LinearHead(), "prompt-id"), (DualPrompt(e_layers=(3,)), "gradient-id-key-prompts")):
+        with pytest.raises(UserError, match=f"cannot infer the task by '{name}'"):
+            empty(spec, inference=name)
+        with pytest.raises(UserError, match=f"cannot infer the task by '{name}'"):
+            learned(spec).predict(pictures(1), inference=name)
+
+
+def test_wrong_settings_of_the_classifier_are_refused() -> None:
+    with pytest.raises(UserError, match="repeated_classes"):
+        empty(repeated_classes="merge")
+    with pytest.raises(UserError, match="did you mean 'vit_tiny_patch8_64'"):
+        ContinualClassifier("vit_tiny_patch8_65", LinearHead(), device="cpu")
+    with pytest.raises(UserError, match="device 'tpu9'"):
+        ContinualClassifier(tiny_backbone(), LinearHead(), device="tpu9")
+
+
+def test_one_test_set_per_task_is_asked_for() -> None:
+    with pytest.raises(UserError, match="3 tasks were learned but 2 test sets"):
+        learned(SOFT_TF).evaluate(held_out([0, 1]))
+
+
+def test_a_broken_image_is_named_and_leaves_no_task(tmp_path: Path) -> None:
+    model = classifier(SOFT_TF, 1)
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    before = snapshot(model.learner)
+    with pytest.raises(UserError, match=r"bad\.png"):
+        model.learn(([tmp_path / "bad.png"] * 2, ["p", "q"]), progress=False)
+    assert_same(snapshot(model.learner), before)
+    assert model.num_tasks == 1
+    with pytest.raises(UserError, match=r"bad\.png"):
+        model.predict(tmp_path / "bad.png")
+
+
+# --- Inputs -----------------------------------------------------------------------------------------------------
+
+
+def test_paths_images_arrays_and_a_single_one_are_the_same_input(tmp_path: Path) -> None:
+    model, images = learned(SOFT_TF), pictures(4, 2)
+    expected = model.predict_proba(images)
+    files = []
+    for i, image in enumerate(images):
+        files.append(tmp_path / f"{i}.png")
+        Image.fromarray(image.numpy()).save(files[-1])
+    forms = [files, [str(f) for f in files], [Image.open(f) for f in files], images.numpy(), list(images.numpy())]
+    for form in forms:
+        assert torch.equal(model.predict_proba(form), expected)
+    for one in (files[1], str(files[1]), Image.open(files[1])):
+        torch.testing.assert_close(model.predict_proba(one), expected[1:2])
+
+
+def test_a_hub_data_set_is_an_input_with_and_without_labels() -> None:
+    """`Inputs` promises it: "a Hub data set"."""
+    images = pictures(4, 2)
+    rows = {"image": [Image.fromarray(i.numpy()) for i in images], "label": [0, 1, 0, 1]}
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+    data = datasets.Dataset.from_dict(rows, features=features)
+    model = empty(LinearHead())
+    model.learn(data, progress=False)
+    expected = model.predict(images)
+    assert model.predict(data) == expected
+    assert model.predict(data.remove_columns("label")) == expected
