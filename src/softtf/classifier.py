@@ -264,6 +264,7 @@ class ContinualClassifier:
         device: str = "auto",
         inference: str | None = None,
         precision: Precision = "float32",
+        unfinished: bool = False,
     ) -> "ContinualClassifier":
         """Load what `save_pretrained` or a run saved; nothing is unpickled.
 
@@ -275,6 +276,7 @@ class ContinualClassifier:
             device: as for the constructor.
             inference: as for the constructor.
             precision: as for the constructor.
+            unfinished: accept what a crash left of a task that was being saved (a run's folder), without that task.
 
         Raises:
             UserError: the folder is not a whole, unchanged learner, or the backbone is another one.
@@ -288,7 +290,7 @@ class ContinualClassifier:
 
         self = cls.__new__(cls)
         self.device = found
-        self.header, self.learner, self.classes = load_learner(Path(folder), backbone_of, tasks)
+        self.header, self.learner, self.classes = load_learner(Path(folder), backbone_of, tasks, strict=not unfinished)
         self._set_up(train, inference, precision)
         return self
 

@@ -46,6 +46,7 @@ def quickstart(args: list[str]) -> int:
     seed = _integer(seed_text, "--seed") if seed_text else 0
     console = Console()
     folder = Path(output) if output else _free(Path("runs/quickstart"))
+    RunFolder.check_free(folder)
     rows: list[Row] = []
     for method in METHODS_OF_QUICKSTART:
         console.rule(TITLES[method])
@@ -107,7 +108,7 @@ def resume(args: list[str]) -> int:
     folder, config = RunFolder.open(Path(path))
 
     def go_on() -> Any:
-        opened = reopen(Path(path), console)
+        opened = reopen(Path(path), console, repair=True)
         print(f"resumed from task {len(opened.classes.tasks)} of {len(opened.stream)}", flush=True)
         return opened
 
@@ -145,8 +146,20 @@ def predict(args: list[str]) -> int:
     options = flags.parse(PredictOptions(), rest, "softtf predict", "Label images.")
     files = [file for name in inputs for file in _image_files(Path(name))]
     path = Path(folder)
-    learner = path / "learner" if (path / "learner").is_dir() else path
-    model = ContinualClassifier.from_pretrained(learner, device=options.device, inference=options.inference)
+    is_run = (path / "config.yaml").exists()
+    model = ContinualClassifier.from_pretrained(
+        path / "learner" if is_run else path,
+        device=options.device,
+        inference=options.inference,
+        unfinished=is_run,
+    )
+    if not model.num_tasks:
+        raise UserError(
+            f"nothing was learned yet: {path} has no finished task"
+            + (f"; go on with `softtf resume {path}`" if is_run else "")
+        )
+    if options.task is not None and not 1 <= options.task <= model.num_tasks:
+        raise UserError(f"there is no task {options.task}; tasks 1 to {model.num_tasks} were learned")
     task = None if options.task is None else options.task - 1
     groups = [0] * len(files) if options.pool else None
     answers = model.answer([str(f) for f in files], groups=groups, task=task, batch_size=options.batch_size)

@@ -49,10 +49,12 @@ def parse(default: C, args: list[str], prog: str, description: str) -> C:
 
 
 def _first_line(box: str) -> str:
-    """Return the message inside tyro's error box."""
-    lines = [line.strip("│╭╮╰╯─ ") for line in box.splitlines()]
-    found = [line for line in lines[1:] if line]
-    return found[0] if found else "the options cannot be understood"
+    """Return the message below the title of tyro's error box, whose frame may be of Unicode, of ASCII or absent."""
+    for line in box.strip().splitlines()[1:]:
+        text = line.strip().strip("│|").strip()
+        if text.strip("─-+╰╯ "):
+            return text
+    return "the options cannot be understood"
 
 
 def flags(config: Any, prefix: str = "--") -> list[str]:

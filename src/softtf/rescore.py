@@ -27,8 +27,8 @@ def rescore(
     """
     run = reopen(path, console)
     finished = len(run.classes.tasks)
-    if not finished:
-        raise UserError(f"{path} has no finished task yet; go on with `softtf resume {path}`")
+    if not finished:  # the first one was being saved
+        raise UserError(f"nothing was learned yet: {path} has no finished task; go on with `softtf resume {path}`")
     policies = settings.policies_for(run.learner)
     backbone = run.learner.network.backbone
     dtype = matmul_dtype(settings.precision, run.tests.loader.device)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from softtf.backbones.base import Backbone
 from softtf.backbones.load import BackboneSpec, load_backbone, random_name
@@ -45,32 +46,41 @@ class Run:
 
 def start(config: RunConfig, path: Path, console: Console) -> Run:
     """Check a config against data and backbone, then make the run's folder: a wrong setting leaves nothing behind."""
+    RunFolder.check_free(path)
     device = find_device(config.device)
     stream = config.stream.build()
     backbone = load_backbone(config.backbone, device)
-    header = Header(config.backbone, backbone.weights_hash(), config.learner, config.seed, False)
+    header = _header(config, backbone)
     learner = config.learner.build(backbone, config.seed).to(device)
-    folder = RunFolder.create(path, config)
-    folder.write_json("environment.json", environment(device))
-    header.write(folder.learner)
-    return _assemble(config, folder, stream, header, learner, ClassTable(), console)
+    run = _assemble(config, RunFolder(path), stream, header, learner, ClassTable(), console)
+    RunFolder.create(path, config)
+    run.folder.write_json("environment.json", environment(device))
+    header.write(run.folder.learner)
+    return run
 
 
-def reopen(path: Path, console: Console) -> Run:
-    """Open a run that was stopped, at the last finished task."""
+def reopen(path: Path, console: Console, repair: bool = False) -> Run:
+    """Open a run at its last finished task; with `repair`, first make good what a crash left undone in the folder."""
     folder, config = RunFolder.open(path)
     stream = config.stream.build()
     device = find_device(config.device)
-    if not (folder.path / "environment.json").exists():
-        folder.write_json("environment.json", environment(device))
-    if not (folder.learner / HEADER).exists():  # stopped before the first task
-        backbone = load_backbone(config.backbone, device)
-        Header(config.backbone, backbone.weights_hash(), config.learner, config.seed, False).write(folder.learner)
+    if repair:
+        folder.sweep()
+        if not (folder.path / "environment.json").exists():
+            folder.write_json("environment.json", environment(device))
+        if not (folder.learner / HEADER).exists() and not folder.learner_files():
+            _header(config, load_backbone(config.backbone, device)).write(folder.learner)
+    elif not folder.learner_files():
+        raise UserError(f"nothing was learned yet: {path} has no finished task; go on with `softtf resume {path}`")
     header, learner, classes = load_learner(folder.learner, backbone_loader(device), strict=False)
     learned = [tuple(c) for c in classes.tasks]
     if learned != [task.classes for task in stream][: len(learned)]:
         raise UserError(f"{path} learned other classes than {config.stream.source!r} holds now; the data have changed")
     return _assemble(config, folder, stream, header, learner, classes, console)
+
+
+def _header(config: RunConfig, backbone: Backbone) -> Header:
+    return Header(config.backbone, backbone.weights_hash(), config.learner, config.seed, False)
 
 
 def backbone_loader(device: torch.device) -> Callable[[BackboneSpec], Backbone]:
@@ -126,7 +136,7 @@ def learn_task(run: Run, index: int, tracker: Tracker) -> None:
     task = run.stream[index]
     training = begin_training(run.learner, run.classes, task.train, task.name, run.config.train)
     try:
-        if (state := run.folder.load_checkpoint(index)) is not None:
+        if (state := _checkpoint(run, index)) is not None:
             training.load_state(state)
         run.folder.forget_events_after(index, training.epoch)
         name = f"task {index + 1}/{len(run.stream)}"
@@ -134,15 +144,24 @@ def learn_task(run: Run, index: int, tracker: Tracker) -> None:
             while not training.finished:
                 report = training.run_epoch(progress.step)
                 progress.epoch(report)
-                run.folder.save_checkpoint(index, training.state())
                 fields = {"losses": report.losses, "samples": report.samples, "seconds": report.seconds}
                 run.folder.log("epoch", task=index, epoch=report.epoch, **fields)
+                run.folder.save_checkpoint(index, training.state())
                 tracker.epoch(report)
     except BaseException:
         abandon(run.learner, run.classes)
         raise
     run.learner.end_task()
     save_task(run.folder.learner, run.learner, run.classes, index)
+
+
+def _checkpoint(run: Run, index: int) -> dict[str, Tensor] | None:
+    """Return the unfinished task's last state; a damaged one costs its epochs, and is said."""
+    try:
+        return run.folder.load_checkpoint(index)
+    except UserError as error:
+        run.console.print(f"note: {error}; task {index + 1} starts again from its first epoch", highlight=False)
+        return None
 
 
 def score_task(run: Run, index: int, tracker: Tracker) -> None:
@@ -157,10 +176,10 @@ def score_task(run: Run, index: int, tracker: Tracker) -> None:
         dtype=matmul_dtype(settings.precision, next(run.learner.parameters()).device),
         shuffle_seed=run.config.seed if settings.shuffle else None,
     )
-    run.folder.save_scores(index, scores)
     accuracies = {policy.code: round(score.acc, 4) for policy, score in scores.items()}
     seconds = {policy.code: score.seconds for policy, score in scores.items()}
     run.folder.log("evaluation", task=index, accuracy=accuracies, seconds=seconds)
+    run.folder.save_scores(index, scores)
     tracker.scores(index, accuracies)
     if run.console.is_terminal or index + 1 == len(run.stream):
         listed = ", ".join(f"{code} {acc:.1f}" for code, acc in accuracies.items())

@@ -10,7 +10,7 @@ accuracy/*.csv, accuracy.json, summary.json   at the end
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +42,22 @@ class RunFolder:
         Raises:
             UserError: it holds a run already, or cannot be written.
         """
+        cls.check_free(path)
         folder = cls(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            held = path / "config.yaml"
-            remedy = f"go on with `softtf resume {path}`, or " if held.exists() else ""
-            raise UserError(f"{path} exists already; {remedy}give another folder with --output")
+        folder.sweep()
         write_atomic(path / "config.yaml", to_yaml(config))
         return folder
+
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """Refuse a folder that holds anything but what a crash left of a first file.
+
+        Raises:
+            UserError: it does.
+        """
+        if path.exists() and (not path.is_dir() or any(not is_torn(p) for p in path.iterdir())):
+            remedy = f"go on with `softtf resume {path}`, or " if (path / "config.yaml").exists() else ""
+            raise UserError(f"{path} exists already; {remedy}give another folder with --output")
 
     @classmethod
     def open(cls, path: Path) -> tuple["RunFolder", RunConfig]:
@@ -62,7 +71,13 @@ class RunFolder:
             text = file.read_text(encoding="utf-8")
         except OSError:
             raise UserError(f"{path} is not a run: there is no {file}") from None
+        except UnicodeDecodeError as error:
+            raise UserError(f"{file} is not a text file: {error}") from None
         return cls(path), from_yaml(RunConfig, text, str(file))
+
+    def learner_files(self) -> bool:
+        """Say whether any task was ever saved, whole or not."""
+        return any(self.learner.glob("task-*"))
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file at the top of the folder."""
@@ -74,13 +89,24 @@ class RunFolder:
 
     def log(self, event: str, **fields: Any) -> None:
         """Append one line to events.jsonl."""
-        with self.events.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"event": event, **fields}) + "\n")
+        try:
+            with self.events.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"event": event, **fields}) + "\n")
+        except OSError as error:
+            raise UserError(f"could not write {self.events}: {error.strerror}; finished tasks are intact") from None
+
+    def sweep(self) -> None:
+        """Remove what a crash left of files, lines and evaluations that were being written."""
+        for file in [p for p in self.path.rglob(".*.tmp") if is_torn(p)]:
+            file.unlink(missing_ok=True)
+        self._keep_events(lambda e: e["event"] != "evaluation" or self.has_scores(e["task"]))
 
     def logged(self) -> list[dict[str, Any]]:
         """Return the whole lines of events.jsonl; a line that a crash cut short is passed over."""
         events = []
-        for line in self.events.read_text(encoding="utf-8").splitlines() if self.events.exists() else []:
+        for line in (
+            self.events.read_text(encoding="utf-8", errors="replace").splitlines() if self.events.exists() else []
+        ):
             try:
                 events.append(json.loads(line))
             except json.JSONDecodeError:
@@ -89,10 +115,12 @@ class RunFolder:
 
     def forget_events_after(self, task: int, epoch: int) -> None:
         """Drop the log of what a crash undid: epochs of `task` beyond `epoch`, and anything later."""
-        events = self.logged()
-        kept = [e for e in events if e["task"] < task or (e["task"] == task and e.get("epoch", epoch + 1) <= epoch)]
-        if len(kept) < len(events):
-            write_atomic(self.events, "".join(json.dumps(e) + "\n" for e in kept))
+        self._keep_events(lambda e: e["task"] < task or (e["task"] == task and e.get("epoch", epoch + 1) <= epoch))
+
+    def _keep_events(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        text = "".join(json.dumps(e) + "\n" for e in self.logged() if wanted(e))
+        if self.events.exists() and text != self.events.read_text(encoding="utf-8", errors="replace"):
+            write_atomic(self.events, text)
 
     def save_scores(self, task: int, scores: Mapping[Policy, Score]) -> None:
         """Write the counts after a task; the seconds go to the log, so that this file repeats exactly."""
@@ -124,7 +152,16 @@ class RunFolder:
         save_tensors(self.checkpoint, tensors, {"task": str(task)})
 
     def load_checkpoint(self, task: int) -> dict[str, Tensor] | None:
-        """Return the checkpoint if there is one of this task."""
+        """Return the checkpoint if there is one of this task.
+
+        Raises:
+            UserError: it is damaged.
+        """
         if not self.checkpoint.exists() or load_metadata(self.checkpoint).get("task") != str(task):
             return None
         return load_tensors(self.checkpoint)
+
+
+def is_torn(file: Path) -> bool:
+    """Say whether this is a temporary file of `softtf.store`, left by a crash."""
+    return file.name.startswith(".") and file.name.endswith(".tmp")

@@ -148,7 +148,7 @@ def test_predict_and_evaluate_before_learning(run: Path, images: Path, capsys: C
     for name in ("config.yaml", "environment.json", "learner/learner.json"):
         shutil.copy(run / name, Path("new") / name)
     before = contents(Path("new"))
-    assert "nothing was learned yet" in refused(capsys, "predict", "new", images / "test")
+    assert "no finished task" in refused(capsys, "predict", "new", images / "test")
     assert "no finished task" in refused(capsys, "evaluate", "new")
     assert contents(Path("new")) == before
     for name in ("environment.json", "learner/learner.json"):  # stopped in the first moments

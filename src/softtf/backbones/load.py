@@ -16,6 +16,7 @@ from softtf.store import load_tensors
 
 BUNDLED = "vit_tiny_patch8_64"
 RANDOM = "random:"
+LARGEST_IMAGE = 4096
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class BackboneSpec:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise UserError(f"a backbone's name must be a string, not {self.name!r}")
-        if self.image_size is not None and self.image_size < 1:
-            raise UserError(f"image_size must be a positive number of pixels, not {self.image_size}")
+        if self.image_size is not None and not 1 <= self.image_size <= LARGEST_IMAGE:
+            raise UserError(f"image_size must be between 1 and {LARGEST_IMAGE} pixels, not {self.image_size}")
 
 
 def backbone_names() -> list[str]:

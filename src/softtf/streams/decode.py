@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from softtf.errors import UserError
@@ -64,7 +64,7 @@ def _from_pil(raw: bytes | Image.Image, where: str) -> np.ndarray[Any, Any]:
         wide = image.mode.startswith("I") or image.mode == "F"  # more than 8 bits: PIL would clip at 255
         values = np.asarray(image if wide else image.convert("RGB"))
     except Exception as error:  # PIL raises a dozen kinds, from SyntaxError to struct.error, for broken files
-        reason = " ".join(str(error).split())
+        reason = "of no known format" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
         raise UserError(f"{where}: not a readable image, or cut off ({reason})") from error
     if values.dtype.kind == "i":  # mode "I" is how older versions of PIL read 16 bits
         return _from_array(values, where, top=65535)
