@@ -3,14 +3,16 @@
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor
 
 from softtf.backbones.base import Backbone
-from softtf.backbones.load import BackboneSpec, load_backbone
+from softtf.backbones.load import BackboneSpec, load_backbone, random_name
 from softtf.classes import ClassTable
 from softtf.errors import UserError
 from softtf.evaluation.evaluate import evaluate
@@ -73,6 +75,8 @@ class ContinualClassifier:
     def _set_up(self, train: TrainConfig | None, inference: str | None, precision: Precision) -> None:
         self.train_config = train or TrainConfig()
         self.dtype = matmul_dtype(precision, self.device)
+        if random_name(self.header.backbone):
+            warnings.warn(f"the weights of {self.header.backbone.name} are random, as asked for", stacklevel=3)
         self.inference = self._policy(inference)
 
     def _policy(self, text: str | None) -> Policy:
@@ -217,6 +221,8 @@ class ContinualClassifier:
         Returns:
             policy title -> acc, task_identity and pooled accuracy, in percent.
         """
+        if not self.num_tasks:
+            raise UserError("nothing was learned yet; call learn(...) before predict or evaluate")
         if len(tests) != self.num_tasks:
             raise UserError(f"{self.num_tasks} tasks were learned but {len(tests)} test sets given; give one per task")
         examples = [examples_from(test, f"test set {i + 1}") for i, test in enumerate(tests)]
@@ -244,7 +250,7 @@ class ContinualClassifier:
         folder.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
-            self.header.write(unfinished)
+            replace(self.header, tasks=self.num_tasks).write(unfinished)
             for task in range(self.num_tasks):
                 save_task(unfinished, self.learner, self.classes, task)
             unfinished.chmod(0o777 & ~_umask())

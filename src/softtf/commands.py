@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -13,61 +12,37 @@ from softtf.adaptations import AdaptationSpec
 from softtf.backbones.load import BUNDLED, backbone_names
 from softtf.classifier import ContinualClassifier
 from softtf.config import from_yaml
-from softtf.errors import TrainingError, UserError, unknown
-from softtf.evaluation.report import Row, render, render_matrix, to_markdown
+from softtf.errors import UserError, unknown
+from softtf.evaluation.report import Row, render, render_matrix
 from softtf.inference import INFERENCES
 from softtf.learners import LearnerSpec
 from softtf.machine import Precision
+from softtf.quickstart import MARKER, POLICY_NOTE, POLICY_TITLE, compare_methods, finish, resumed
 from softtf.recipes import METHODS, recipe_named
 from softtf.recipes.methods import TITLES
 from softtf.recipes.recipes import DESCRIPTIONS, Scale
 from softtf.rescore import rescore
-from softtf.run import learn_stream, reopen, result_rows, start
+from softtf.run import start
 from softtf.runconfig import EvaluateConfig, RunConfig
 from softtf.runfolder import RunFolder
 from softtf.streams import STREAMS
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-POLICY_NOTE = (
-    "per-sample: every test sample is answered alone. Answers are any class seen so far; with 'own classes', and with"
-    " the task given, a class of that task."
-)
 
 
 def quickstart(args: list[str]) -> int:
     """Learn the digits with three methods and show them in one table."""
     output, args = _take(args, "--output")
-    if "-h" in args or "--help" in args:
+    if _wants_help(args):
         print("usage: softtf quickstart [--output DIR] [--seed N]")
         return 0
     seed_text, args = _take(args, "--seed")
     if args:
         raise UserError(f"quickstart does not know {args[0]!r}; it takes --output and --seed")
-    seed = _integer(seed_text, "--seed") if seed_text else 0
-    console = Console()
     folder = Path(output) if output else _free(Path("runs/quickstart"))
     RunFolder.check_free(folder)
-    rows: list[Row] = []
-    for method in METHODS_OF_QUICKSTART:
-        console.rule(TITLES[method])
-        config = replace(recipe_named("quickstart", method), seed=seed)
-        rows += _finish_run(lambda c=config, m=method: start(c, folder / m, console), folder / method)  # type: ignore[misc]
-    title = "Handwritten digits, 5 tasks of 2 classes, bundled ViT"
-    console.print(render(rows, title, POLICY_NOTE))
-    (folder / "table.md").write_text(to_markdown(rows, title) + "\n", encoding="utf-8")
-    best = folder / METHODS_OF_QUICKSTART[-1]
-    console.print(f"Everything is in {folder}. Next:", highlight=False, soft_wrap=True)
-    for line in (
-        f"softtf evaluate {best} --policy gradient-id:batch24 oracle --matrix",
-        "softtf run own-images --stream.source FOLDER_OF_CLASS_FOLDERS --stream.num-tasks 3",
-        "softtf run cifar100-10 --scale mini",
-        "softtf list",
-    ):
-        console.print(f"  {line}", highlight=False, soft_wrap=True)
+    compare_methods(folder, _integer(seed_text, "--seed") if seed_text else 0, Console())
     return 0
-
-
-METHODS_OF_QUICKSTART = ("linear-head", "dual-prompt", "dual-prompt+soft-tf")
 
 
 def run(args: list[str]) -> int:
@@ -90,11 +65,11 @@ def run(args: list[str]) -> int:
         default = recipe_named(args[0], method, _scale(scale))
         prog, args = f"softtf run {args[0]}", args[1:]
     extra = f"Also: --output DIR, --scale mini, --method {' | '.join(METHODS)}"
-    config = flags.parse(default, args, prog, extra)
-    name = f"{config.recipe}-{config.method}-seed{config.seed}"
-    path = Path(output) if output else Path("runs") / name
+    config = flags.parse(default, args, prog, extra, ("--output", "--method", "--scale", "--config"))
+    path = Path("runs") / f"{config.recipe}-{config.method}-seed{config.seed}"
+    path = Path(output) if output else _free(path) if config_file else path
     console = Console()
-    rows = _finish_run(lambda: start(config, path, console), path)
+    rows = finish(lambda: start(config, path, console), path, path)
     _show(rows, config, path, console)
     return 0
 
@@ -105,14 +80,11 @@ def resume(args: list[str]) -> int:
     if rest:
         raise UserError(f"resume does not know {rest[0]!r}; it takes the run's folder only")
     console = Console()
+    if (Path(path) / MARKER).exists():
+        compare_methods(Path(path), None, console)
+        return 0
     folder, config = RunFolder.open(Path(path))
-
-    def go_on() -> Any:
-        opened = reopen(Path(path), console, repair=True)
-        print(f"resumed from task {len(opened.classes.tasks)} of {len(opened.stream)}", flush=True)
-        return opened
-
-    rows = _finish_run(go_on, folder.path)
+    rows = finish(lambda: resumed(folder.path, console), folder.path, folder.path)
     _show(rows, config, folder.path, console)
     return 0
 
@@ -208,7 +180,7 @@ def evaluate(args: list[str]) -> int:
         acc, forget = (matrix.acc, matrix.forget) if matrix else (score.acc, None)
         method = TITLES.get(config.method, config.method)
         rows.append(Row(method, title, acc, forget, score.task_identity, None, None, score.seconds))
-    console.print(render(rows, f"{config.recipe}: {folder.path}", POLICY_NOTE))
+    console.print(render(rows, f"{config.recipe}: {folder.path}; {POLICY_TITLE}", POLICY_NOTE))
     if options.matrix:
         for title, (matrix, _) in results.items():
             if matrix:
@@ -252,21 +224,10 @@ def _kinds(kinds: dict[str, type]) -> dict[str, str]:
     return {name: (kind.__doc__ or "").strip().splitlines()[0] for name, kind in kinds.items()}
 
 
-def _finish_run(begin: Callable[[], Any], path: Path) -> list[Row]:
-    """Learn to the end; on Ctrl-C or a failed task say how to go on."""
-    try:
-        learn_stream(begin())
-    except KeyboardInterrupt:
-        if (path / "config.yaml").exists():
-            print(f"\nstopped; everything up to the last full epoch is kept. Go on with: softtf resume {path}")
-        raise
-    except TrainingError as error:
-        raise TrainingError(f"{error} (finished tasks are in {path / 'learner'})") from None
-    return result_rows(json.loads((path / "summary.json").read_text(encoding="utf-8")))
-
-
 def _show(rows: list[Row], config: RunConfig, path: Path, console: Console) -> None:
-    console.print(render(rows, f"{config.recipe} on {config.backbone.name}, seed {config.seed}", POLICY_NOTE))
+    console.print(
+        render(rows, f"{config.recipe} on {config.backbone.name}, seed {config.seed}; {POLICY_TITLE}", POLICY_NOTE)
+    )
     console.print(f"run folder: {path}", highlight=False, soft_wrap=True)
 
 

@@ -14,7 +14,7 @@ from softtf.evaluation.evaluate import TestData
 from softtf.learners.base import Learner
 from softtf.streams import Examples, Loader, Preparation
 from softtf.streams.columns import Column, input_name, is_hub_dataset
-from softtf.training import TaskTraining, TrainConfig
+from softtf.training import TaskTraining, TrainConfig, check_batch_size
 
 
 def begin_training(
@@ -62,8 +62,7 @@ def test_data(tests: Sequence[Examples], classes: ClassTable, learner: Learner, 
 
 def test_loader(examples: Examples, learner: Learner, batch_size: int) -> Loader:
     """Return a loader of unaugmented inputs in their order."""
-    if batch_size < 1:
-        raise UserError(f"batch_size must be at least 1, not {batch_size}")
+    check_batch_size(batch_size)
     targets = torch.zeros(len(examples), dtype=torch.int64)
     return Loader(examples, targets, _preparation(learner), False, batch_size, device_of(learner))
 

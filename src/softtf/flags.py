@@ -16,8 +16,10 @@ C = TypeVar("C")
 CONFIG = (tyro.conf.AvoidSubcommands, tyro.conf.SuppressFixed, tyro.conf.HelptextFromCommentsOff)
 
 
-def parse(default: C, args: list[str], prog: str, description: str) -> C:
+def parse(default: C, args: list[str], prog: str, description: str, others: tuple[str, ...] = ()) -> C:
     """Return `default` with the changes that `args` ask for; `--help` prints and exits.
+
+    `others` are options that were taken out of `args` before, for the nearest names.
 
     Raises:
         UserError: one line, for anything that cannot be understood.
@@ -41,7 +43,7 @@ def parse(default: C, args: list[str], prog: str, description: str) -> C:
         except SystemExit:
             raise UserError(_first_line(box.getvalue())) from None
     if rest:
-        near = get_close_matches(rest[0].replace("_", "-"), flags(default), n=2, cutoff=0.5)
+        near = get_close_matches(rest[0].replace("_", "-"), [*others, *flags(default)], n=2, cutoff=0.5)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise UserError(f"unknown option {rest[0]!r}{hint} (`{prog} --help` lists all)")
     result: C = config
@@ -61,6 +63,8 @@ def flags(config: Any, prefix: str = "--") -> list[str]:
     """Return every option of a tree of dataclasses, as tyro spells it."""
     names: list[str] = []
     for field in dataclasses.fields(config):
+        if field.name in ("recipe", "method"):
+            continue  # not options: the command takes them by other means
         value, name = getattr(config, field.name), field.name.replace("_", "-")
         if dataclasses.is_dataclass(value):
             names += flags(value, f"{prefix}{name}.")

@@ -72,8 +72,11 @@ def _version(package: str) -> str | None:
 
 
 def commit() -> str | None:
-    """Return the commit of the checkout this package runs from, `+` if it was changed; None elsewhere."""
+    """Return the commit that this package was built from or runs from (`+`: with changes), None if unknown."""
     folder = Path(__file__).resolve().parent
+    built = folder / "_commit.txt"  # written by setup.py
+    if built.exists():
+        return built.read_text(encoding="utf-8").strip()
     if not (folder.parents[1] / ".git").exists():
         return None
     git = ["git", "-C", str(folder)]

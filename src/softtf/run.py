@@ -1,7 +1,7 @@
 """A run: learn a stream task by task and score the learner after each (the paper's Algorithms 1 and 2)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,7 @@ def learn_stream(run: Run) -> None:
             score_task(run, task.index, tracker)
     if run.learner.network.backbone.weights_hash() != run.header.backbone_sha256:
         raise UserError("the frozen backbone's weights have changed during the run; its results are void")
+    replace(run.header, tasks=len(run.stream)).write(run.folder.learner)
     write_results(run.folder, len(run.stream), run.learner, run.config)
 
 

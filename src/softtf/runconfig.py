@@ -13,7 +13,7 @@ from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.dual_prompt import DualPrompt
 from softtf.machine import Precision
 from softtf.streams import TaskStream, load_source, split_by_class
-from softtf.training import TrainConfig
+from softtf.training import TrainConfig, check_batch_size
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,7 @@ class EvaluateConfig:
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise UserError(f"batch_size must be at least 1, not {self.batch_size}")
+        check_batch_size(self.batch_size)
         for policy in self.policies:
             parse_policy(policy)
 

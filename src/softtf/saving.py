@@ -1,6 +1,7 @@
 """A learner on disk: one small safe file per task, and exact reload.
 
-    learner.json            backbone (by name and hash), learner and seed; written once, before the first task
+    learner.json            backbone (by name and hash), learner, seed; written before the first task and, with the
+                            number of tasks, after the last
     task-001.safetensors    the parameters of task 1
     shared-001.safetensors  what all tasks share, as it was after task 1 (a run keeps one per task, else the last)
     task-001.json           classes, files and hashes; written last, so a task exists once this file does
@@ -31,13 +32,14 @@ HEADER = "learner.json"
 
 @dataclass(frozen=True)
 class Header:
-    """What `learner.json` says: everything but the tasks."""
+    """What `learner.json` says: everything but the tasks; and how many those are, once no more are to come."""
 
     backbone: BackboneSpec
     backbone_sha256: str
     learner: LearnerSpec
     seed: int
     allow_repeated: bool
+    tasks: int | None = None
 
     def write(self, folder: Path) -> None:
         """Write learner.json."""
@@ -107,6 +109,8 @@ def load_learner(
     """
     header = Header.read(folder)
     count = saved_tasks(folder)
+    if header.tasks is not None and count != header.tasks:
+        raise UserError(f"{folder} lacks task-{count + 1:03d}.json; it was saved with {header.tasks} tasks")
     if strict and (folder / f"task-{count + 1:03d}.safetensors").exists():
         raise UserError(f"{folder} has task-{count + 1:03d}.safetensors but no task-{count + 1:03d}.json beside it")
     if tasks is not None and not 0 <= tasks <= count:

@@ -16,6 +16,7 @@ from softtf.machine import Precision, matmul_dtype
 from softtf.seeds import derive_seed
 from softtf.streams import Loader
 
+LARGEST_BATCH = 1_000_000
 LARGEST_RATE = 1e30  # beyond, float32 arithmetic overflows in the first step
 
 
@@ -44,11 +45,16 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise UserError(f"epochs must be at least 1, not {self.epochs}")
-        if self.batch_size < 1:
-            raise UserError(f"batch_size must be at least 1, not {self.batch_size}")
+        check_batch_size(self.batch_size)
         for name, value in (("learning_rate", self.learning_rate), ("clip_norm", self.clip_norm)):
             if not 0 < value <= LARGEST_RATE:
                 raise UserError(f"{name} must be a positive number up to {LARGEST_RATE:g}, not {value}")
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raise UserError unless a batch size is one that a machine can hold."""
+    if not 1 <= batch_size <= LARGEST_BATCH:
+        raise UserError(f"batch_size must be at least 1 and at most {LARGEST_BATCH}, not {batch_size}")
 
 
 @dataclass(frozen=True)

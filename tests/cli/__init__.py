@@ -43,6 +43,12 @@ def refused(capsys: pytest.CaptureFixture[str], *args: object) -> str:
     return lines[0]
 
 
+def unfinish(run: Path) -> None:
+    """Make a finished run's header say again that more tasks may come."""
+    header = run / "learner/learner.json"
+    header.write_text(json.dumps({**json.loads(header.read_text()), "tasks": None}, indent=2))
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file below a folder."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}

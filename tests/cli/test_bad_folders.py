@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from cli import TINY, TINY_IMAGES, call, contents, refused, tiny_quickstart
+from cli import TINY, TINY_IMAGES, call, contents, refused, tiny_quickstart, unfinish
 from softtf.recipes import RECIPES
 
 Capture = pytest.CaptureFixture[str]
@@ -64,6 +64,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "no-header": (lambda f: (f / "learner.json").unlink(), ["learner.json", "missing"]),
     "broken-header": (lambda f: _cut(f / "learner.json"), ["learner.json", "cannot be read"]),
     "newer-format": (lambda f: _rewrite(f / "learner.json", lambda c: c.update(format=9)), ["learner.json", "format"]),
+    "no-last-task": (lambda f: (f / "task-002.json").unlink(), ["task-002.json"]),
     "no-first-task": (lambda f: (f / "task-001.json").unlink(), ["task-001.json"]),
     "no-tensors": (lambda f: (f / "task-001.safetensors").unlink(), ["task-001.safetensors", "No such file"]),
     "no-shared": (lambda f: (f / "shared-002.safetensors").unlink(), ["shared-002.safetensors", "No such file"]),
@@ -147,8 +148,9 @@ def test_predict_and_evaluate_before_learning(run: Path, images: Path, capsys: C
     Path("new/learner").mkdir(parents=True)
     for name in ("config.yaml", "environment.json", "learner/learner.json"):
         shutil.copy(run / name, Path("new") / name)
+    unfinish(Path("new"))
     before = contents(Path("new"))
-    assert "no finished task" in refused(capsys, "predict", "new", images / "test")
+    assert "softtf resume new" in refused(capsys, "predict", "new", images / "test")
     assert "no finished task" in refused(capsys, "evaluate", "new")
     assert contents(Path("new")) == before
     for name in ("environment.json", "learner/learner.json"):  # stopped in the first moments

@@ -39,7 +39,8 @@ MISSPELT = [
 
 OUT_OF_RANGE = {  # the message names the last part of the flag
     "--train.epochs": ["0", "-1", "1.5", "nan", "x"],
-    "--train.batch-size": ["0", "-3", "x"],
+    "--train.batch-size": ["0", "-3", "x", "99999999999999999999"],
+    "--learner.e-length": ["0", "1000000000000"],
     "--train.learning-rate": ["0", "-0.1", "nan", "inf", "1e400", "3e38", "x"],
     "--train.clip-norm": ["0", "nan"],
     "--evaluate.batch-size": ["0", "x"],
@@ -49,7 +50,6 @@ OUT_OF_RANGE = {  # the message names the last part of the flag
     "--seed": ["x", "1.5", "nan"],
     "--stream.subset-seed": ["x"],
     "--stream.class-order-seed": ["x", "0.5"],
-    "--learner.e-length": ["0"],
     "--learner.key-weight": ["nan", "-1"],
     "--learner.key-scale": ["0", "inf"],
     "--backbone.image-size": ["0", "-1", "33", "x", "100000000"],

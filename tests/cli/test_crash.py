@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cli import TINY, call, contents, results
+from cli import TINY, call, contents, results, unfinish
 from softtf import run as run_module
 from softtf.learners.dual_prompt import DualPromptLearner
 
@@ -237,4 +237,5 @@ def test_a_task_that_was_half_saved_is_learned_again(whole: dict[str, bytes], ca
     for name in ("learner/task-002.json", "accuracy/after-002.json", "accuracy.json", "summary.json"):
         Path("new", name).unlink()
     Path("new/learner/task-002.safetensors").write_bytes(b"half of it")
+    unfinish(Path("new"))
     go_on(Path("new"), capsys, whole)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cli import CLASSES, POLICIES, TINY_IMAGES, call, contents, output, read_json
+from cli import CLASSES, POLICIES, TINY_IMAGES, call, contents, output, read_json, unfinish
 from softtf import commands
 
 Capture = pytest.CaptureFixture[str]
@@ -70,6 +70,7 @@ def test_evaluate_of_an_unfinished_run(run: Path, capsys: Capture) -> None:
     shutil.copytree(run, "copy")
     for file in Path("copy/learner").glob("*-002.*"):
         file.unlink()
+    unfinish(Path("copy"))
     before = contents(Path("copy"))
     matrix = output(capsys, "evaluate", "copy", "--policy", "oracle", "--matrix")
     assert contents(Path("copy")) == before

@@ -100,7 +100,7 @@ def test_quickstart_shows_one_table(capsys: Capture, monkeypatch: pytest.MonkeyP
     assert "softtf evaluate" in table and "softtf run" in table
     folder = Path("runs/quickstart-2")
     assert not any(Path("runs/quickstart").iterdir())
-    assert {p.name for p in folder.iterdir()} == {*METHODS, "table.md"}
+    assert {p.name for p in folder.iterdir()} == {*METHODS, "table.md", "quickstart.json"}
     markdown = (folder / "table.md").read_text()
     for method in METHODS:
         summary = read_json(folder / method / "summary.json")

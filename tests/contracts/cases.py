@@ -61,6 +61,10 @@ LEARNERS = {
     "masks only": LearnerCase(DualPrompt(g_layers="none", e_layers="none", adapt=MASK)),
     "G only": LearnerCase(DualPrompt(g_layers=(1, 2), e_layers="none"), trains_shared=True),
 }
+LEARNERS |= {  # so that an adaptation's one line brings it under the learners' laws too
+    f"DualPrompt + {name}": LearnerCase(DualPrompt(g_layers="none", e_layers=(3,), adapt=case.spec))
+    for name, case in ADAPTATIONS.items()
+}
 
 BACKBONES = {
     "ViT": BackboneCase(tiny_backbone, inputs),

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 from softtf.adaptations.base import Adaptation, Selection, stack_slots
 from softtf.errors import UserError
 
+LONGEST = 10_000
+
 
 def _new_prompt(length: int, dim: int, generator: torch.Generator) -> Tensor:
     """Return keys and values [2, length, dim] ~ U(-1, 1)."""
@@ -17,9 +19,9 @@ def _key(block: int) -> str:
 
 
 def check_length(length: int, what: str) -> None:
-    """Raise UserError unless a prompt's length is positive."""
-    if length < 1:
-        raise UserError(f"{what} must be at least 1, not {length}")
+    """Raise UserError unless a prompt's length is one that a block can take."""
+    if not 1 <= length <= LONGEST:
+        raise UserError(f"{what} must be at least 1 and at most {LONGEST}, not {length}")
 
 
 class GeneralPrefix(Adaptation):

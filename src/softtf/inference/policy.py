@@ -9,6 +9,7 @@ from torch import Tensor
 from softtf.errors import UserError, unknown
 from softtf.inference import INFERENCES
 
+LARGEST_GROUP = 1_000_000
 PAPER_BATCH = 24  # the batch in which the published evaluation shares one vote
 
 
@@ -28,8 +29,10 @@ class Policy:
     own: bool = False
 
     def __post_init__(self) -> None:
-        if self.group < 1 or (self.shots is not None and not 1 <= self.shots <= self.group):
-            raise UserError(f"a group of {self.group} with {self.shots} shots is none; 1 <= shots <= group")
+        if not 1 <= self.group <= LARGEST_GROUP or (self.shots is not None and not 1 <= self.shots <= self.group):
+            raise UserError(
+                f"a group of {self.group} with {self.shots} shots cannot be; 1 <= shots <= group <= {LARGEST_GROUP}"
+            )
 
     @property
     def within_task(self) -> bool:

@@ -1,0 +1,86 @@
+"""`softtf quickstart`: three methods on handwritten digits in one table; it can be stopped and resumed as a run can."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from softtf.errors import TrainingError, UserError
+from softtf.evaluation.report import Row, render, to_markdown
+from softtf.recipes import recipe_named
+from softtf.recipes.methods import TITLES
+from softtf.run import Run, learn_stream, reopen, result_rows, start
+from softtf.store import write_atomic
+
+MARKER = "quickstart.json"
+METHODS = ("linear-head", "dual-prompt", "dual-prompt+soft-tf")
+POLICY_TITLE = "policy: per-sample unless the row says otherwise"
+POLICY_NOTE = (
+    "per-sample: every test sample is answered alone. Answers are any class seen so far; with 'own classes', and with"
+    " the task given, a class of that task."
+)
+
+
+def compare_methods(folder: Path, seed: int | None, console: Console) -> None:
+    """Run every method that is not finished in `folder` and print the table; seed None reads it from the folder.
+
+    Raises:
+        UserError: the folder cannot be read or written.
+    """
+    if seed is None:
+        try:
+            seed = int(json.loads((folder / MARKER).read_text(encoding="utf-8"))["seed"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(f"{folder / MARKER} cannot be read; start again in another folder") from None
+    write_atomic(folder / MARKER, json.dumps({"seed": seed}))
+    rows: list[Row] = []
+    for method in METHODS:
+        console.rule(TITLES[method])
+        rows += _one(method, seed, folder, console)
+    title = f"Handwritten digits, 5 tasks of 2 classes, bundled ViT; {POLICY_TITLE}"
+    console.print(render(rows, title, POLICY_NOTE))
+    write_atomic(folder / "table.md", f"{to_markdown(rows, title)}\n\n{POLICY_NOTE}\n")
+    console.print(f"Everything is in {folder}. Next:", highlight=False, soft_wrap=True)
+    for line in (
+        f"softtf evaluate {folder / METHODS[-1]} --policy gradient-id:batch24 oracle --matrix",
+        "softtf run own-images --stream.source FOLDER_OF_CLASS_FOLDERS --stream.num-tasks 3",
+        "softtf run cifar100-10 --scale mini",
+        "softtf list",
+    ):
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
+
+
+def _one(method: str, seed: int, folder: Path, console: Console) -> list[Row]:
+    path = folder / method
+    if (path / "summary.json").exists():
+        return _rows(path)
+    if (path / "config.yaml").exists():
+        return finish(lambda: resumed(path, console), path, folder)
+    config = replace(recipe_named("quickstart", method), seed=seed)
+    return finish(lambda: start(config, path, console), path, folder)
+
+
+def resumed(path: Path, console: Console) -> Run:
+    """Open a stopped run, make good what a crash left undone, and say where it goes on."""
+    run = reopen(path, console, repair=True)
+    print(f"resumed from task {len(run.classes.tasks)} of {len(run.stream)}", flush=True)
+    return run
+
+
+def finish(begin: Callable[[], Run], path: Path, resume: Path) -> list[Row]:
+    """Learn to the end and return the rows; on Ctrl-C say that `resume` goes on, on a failed task what is kept."""
+    try:
+        learn_stream(begin())
+    except KeyboardInterrupt:
+        if (resume / "config.yaml").exists() or (resume / MARKER).exists():
+            print(f"\nstopped; everything up to the last full epoch is kept. Go on with: softtf resume {resume}")
+        raise
+    except TrainingError as error:
+        raise TrainingError(f"{error} (finished tasks are in {path / 'learner'})") from None
+    return _rows(path)
+
+
+def _rows(path: Path) -> list[Row]:
+    return result_rows(json.loads((path / "summary.json").read_text(encoding="utf-8")))
