@@ -296,7 +296,8 @@ class ContinualClassifier:
 
         self = cls.__new__(cls)
         self.device = found
-        self.header, self.learner, self.classes = load_learner(Path(folder), backbone_of, tasks, strict=not unfinished)
+        header, self.learner, self.classes = load_learner(Path(folder), backbone_of, tasks, strict=not unfinished)
+        self.header = replace(header, tasks=None)  # it may learn on
         self._set_up(train, inference, precision)
         return self
 
