@@ -100,9 +100,7 @@ class AdaptedNetwork(nn.Module):
         if selection.task is not None:
             return self._task_weight(block, name, selection.task)
         assert selection.mixture is not None
-        tasks = range(selection.mixture.shape[1])
-        components = torch.stack([self._task_weight(block, name, t).detach() for t in tasks])
-        return MixedWeight(selection.mixture, components)
+        return MixedWeight(selection.mixture, lambda task: self._task_weight(block, name, task).detach())
 
     def _task_weight(self, block: int, name: str, task: int) -> Tensor:
         weight: Tensor = self.backbone.linear(block, name).weight

@@ -3,7 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,17 +18,19 @@ from softtf.streams import Preparation
 class Tokens:
     """A batch of token sequences on its way through the blocks.
 
-    x: [batch, tokens, dim]; mask: [batch, tokens], True where a token is real, or None where all are.
+    x: [batch, tokens, dim]; mask: [batch, tokens], True where a token is real, or None where all are. read: how many
+    leading tokens the pooling will read, None for all; the last block computes no others.
     """
 
     x: Tensor
     mask: Tensor | None = None
+    read: int | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
     def __getitem__(self, rows: Tensor | slice) -> "Tokens":
-        return Tokens(self.x[rows], None if self.mask is None else self.mask[rows])
+        return replace(self, x=self.x[rows], mask=None if self.mask is None else self.mask[rows])
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class BlockEdit:
 
 
 UNEDITED = BlockEdit()
+ALL = slice(None)
 
 
 class Backbone(nn.Module, ABC):
@@ -70,7 +73,7 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def block(self, index: int, tokens: Tokens, edit: BlockEdit = UNEDITED) -> Tokens:
-        """Run block `index` (from 0) with the adaptations' changes."""
+        """Run block `index` (from 0) with the adaptations' changes; the last one returns only the tokens to be read."""
 
     @abstractmethod
     def pool(self, tokens: Tokens) -> Tensor:
@@ -86,13 +89,14 @@ class Backbone(nn.Module, ABC):
             tokens = self.block(index, tokens)
         return tokens
 
-    def apply_linear(self, x: Tensor, block: int, name: str, edit: BlockEdit) -> Tensor:
-        """Apply a linear layer of a block with the weight that `edit` puts in its place, if any."""
+    def apply_linear(self, x: Tensor, block: int, name: str, edit: BlockEdit, outputs: slice = ALL) -> Tensor:
+        """Apply a linear layer of a block, or some of its outputs, with the weight that `edit` puts in its place."""
         weight, bias = self._frozen(self.linear(block, name))
+        bias = bias if bias is None else bias[outputs]
         edited = edit.weights.get(name)
         if isinstance(edited, MixedWeight):
-            return mixed_linear(x, edited, bias)
-        return linear(x, weight if edited is None else edited.to(self.compute_dtype), bias)
+            return mixed_linear(x, edited, bias, outputs)
+        return linear(x, (weight if edited is None else edited.to(self.compute_dtype))[outputs], bias)
 
     def _frozen(self, layer: nn.Linear) -> tuple[Tensor, Tensor | None]:
         """Return (weight, bias) in the compute type, cast once."""

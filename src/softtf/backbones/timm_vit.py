@@ -1,5 +1,6 @@
 """Plain Vision Transformers of timm, run block by block on their own frozen weights."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -44,23 +45,32 @@ class TimmViT(Backbone):
     def embed(self, inputs: Tensor) -> Tokens:
         """Normalise, cut into patches, add [class] token and positions: [batch, 1 + patches, dim]."""
         images = (inputs.to(self.mean.dtype) - self.mean) / self.std
-        return Tokens(self.vit.norm_pre(self.vit._pos_embed(self.vit.patch_embed(images))))
+        x = self.vit.norm_pre(self.vit._pos_embed(self.vit.patch_embed(images)))
+        return Tokens(x, read=1 if self.vit.global_pool == "token" else None)
 
     def block(self, index: int, tokens: Tokens, edit: BlockEdit = UNEDITED) -> Tokens:
         """Run block `index`: x + ls1(attention(norm1 x)), then x + ls2(mlp(norm2 x))."""
         block = self.vit.blocks[index]
-        x = tokens.x
-        attn = block.attn
-        h = self._norm(block.norm1, x)
-        qkv = self.apply_linear(h, index, "qkv", edit)
-        q, k, v = (split_heads(part, attn.num_heads) for part in qkv.chunk(3, -1))
-        if not isinstance(attn.q_norm, nn.Identity):
-            q, k = self._norm(attn.q_norm, q), self._norm(attn.k_norm, k)
+        read = tokens.read if index == self.depth - 1 else None
+        q, k, v = self._qkv(self._norm(block.norm1, tokens.x), index, edit, read)
         h = attention(q, k, v, edit.prefix, tokens.mask)
-        x = x + block.ls1(self.apply_linear(h, index, "proj", edit))
+        x = tokens.x[:, :read] + block.ls1(self.apply_linear(h, index, "proj", edit))
         h = self.apply_linear(self._norm(block.norm2, x), index, "fc1", edit)
         x = x + block.ls2(self.apply_linear(block.mlp.act(h), index, "fc2", edit))
-        return Tokens(x, tokens.mask)
+        return replace(tokens, x=x)
+
+    def _qkv(self, x: Tensor, index: int, edit: BlockEdit, read: int | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries (of the first `read` tokens), keys and values, [batch, heads, tokens, d]."""
+        attn = self.vit.blocks[index].attn
+        if read is None:
+            parts = self.apply_linear(x, index, "qkv", edit).chunk(3, -1)
+        else:
+            query = self.apply_linear(x[:, :read], index, "qkv", edit, slice(0, self.dim))
+            parts = (query, *self.apply_linear(x, index, "qkv", edit, slice(self.dim, None)).chunk(2, -1))
+        q, k, v = (split_heads(part, attn.num_heads) for part in parts)
+        if not isinstance(attn.q_norm, nn.Identity):
+            q, k = self._norm(attn.q_norm, q), self._norm(attn.k_norm, k)
+        return q, k, v
 
     def pool(self, tokens: Tokens) -> Tensor:
         """Return the [class] feature (or timm's pooled one where the model has no such token): [batch, dim]."""
