@@ -1,6 +1,7 @@
 """What a run is: one frozen tree of settings, written as YAML and run again from it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -12,7 +13,7 @@ from softtf.inference.policy import Policy, parse_policy
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.dual_prompt import DualPrompt
 from softtf.machine import Precision
-from softtf.streams import TaskStream, load_source, split_by_class
+from softtf.streams import TaskStream, load_source, split_by_class, split_by_task
 from softtf.training import TrainConfig, check_batch_size
 
 
@@ -22,7 +23,10 @@ class StreamConfig:
 
     Attributes:
         source: `digits`, a known data set's name (`softtf list`), a folder of parquet or image files, or a Hub name.
-        num_tasks: how many tasks the classes are dealt to.
+        num_tasks: how many tasks the classes are dealt to; with task_column, how many tasks are learned.
+        task_column: a column that says which task each row belongs to; classes are then not dealt out.
+        split_train: the split to learn from; `all` takes every parquet file of a folder and holds a fifth out.
+        split_test: the split to test on.
         train_per_class: learn from at most so many examples of each class.
         test_per_class: test on at most so many examples of each class.
         subset_seed: which ones they are.
@@ -33,6 +37,9 @@ class StreamConfig:
 
     source: str = "digits"
     num_tasks: int = 5
+    task_column: str | None = None
+    split_train: str = "train"
+    split_test: str = "test"
     train_per_class: int | None = None
     test_per_class: int | None = None
     subset_seed: int = 0
@@ -45,17 +52,24 @@ class StreamConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name} must be at least 1, not {value}")
+        if self.task_column is not None and self.class_order_seed is not None:
+            raise UserError("class_order_seed shuffles classes between tasks, which task_column fixes; leave one out")
 
     def build(self) -> TaskStream:
-        """Load the data and split them by class.
+        """Load the data and split them by class, or by the tasks that they name.
 
         Raises:
             UserError: the source cannot be read, or has fewer classes than tasks.
         """
-        train, test = load_source(self.source, image_column=self.image_column, label_column=self.label_column)
+        train, test = load_source(
+            self.source, self.split_train, self.split_test, self.image_column, self.label_column, self.task_column
+        )
         train = train.per_class(self.train_per_class, self.subset_seed)
         test = test.per_class(self.test_per_class, self.subset_seed) if test is not None else None
-        return split_by_class(train, test, self.num_tasks, self.class_order_seed, name=self.source)
+        name = Path(self.source).name or self.source  # a folder's place on this machine is nobody else's business
+        if self.task_column is not None:
+            return split_by_task(train, test, self.num_tasks, name)
+        return split_by_class(train, test, self.num_tasks, self.class_order_seed, name)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from softtf.errors import UserError
-from softtf.streams import Examples, TaskStream, from_datasets, split_by_class
+from softtf.streams import Examples, TaskStream, from_datasets, split_by_class, split_by_task
 
 
 def letters(labels, name="data", **options):
@@ -88,3 +88,28 @@ def test_a_slice_is_a_shorter_stream():
     assert head.name == "six"
     assert list(head) == list(stream)[:2]
     assert stream[-1].classes == (4, 5)
+
+
+def test_tasks_that_the_data_name_may_share_labels():
+    train = letters("abcab", "train", tasks=["y", "y", "x", "x", "x"])
+    test = letters("abca", "test", tasks=["y", "y", "x", "x"])
+    stream = split_by_task(train, test)
+    assert [(t.name, t.classes, list(t.train), list(t.test)) for t in stream] == [
+        ("x", ("a", "b", "c"), ["train 2", "train 3", "train 4"], ["test 2", "test 3"]),
+        ("y", ("a", "b"), ["train 0", "train 1"], ["test 0", "test 1"]),
+    ]
+    assert [t.name for t in split_by_task(train.select([4, 1, 0]), None, 1)] == ["x"]
+
+
+def test_tasks_are_refused_where_the_data_do_not_name_them():
+    train = letters("ab", tasks=["x", "y"])
+    for wrong, message in (
+        (lambda: split_by_task(letters("ab"), None), "name the column with task_column"),
+        (lambda: split_by_task(train, letters("ab")), "name the column with task_column"),
+        (lambda: split_by_task(train, letters("a", tasks=["x"])), "no examples of task 'y'"),
+        (lambda: split_by_task(train, None, 3), "the data name 2 tasks, not 3"),
+        (lambda: letters("ab", tasks=["x"]), "2 inputs but 1 tasks"),
+        (lambda: letters("ab", tasks=["x", None]), "the task of example 1 is missing"),
+    ):
+        with pytest.raises(UserError, match=message):
+            wrong()

@@ -45,6 +45,11 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     "tiny-imagenet-10": lambda: _paper_run("tiny-imagenet-10", "tiny-imagenet", 10, 5, 0.03),
     "imagenet-r-10": lambda: _paper_run("imagenet-r-10", "imagenet-r", 10, 50, 0.005, e_length=20),
     "cub200-5": lambda: _paper_run("cub200-5", "cub200", 5, 20, 0.03),
+    "omniglot-50": lambda: replace(
+        _paper_run("omniglot-50", "give --stream.source FOLDER", 50, 5, 0.03),
+        stream=StreamConfig("give --stream.source FOLDER", 50, "alphabet", "all"),
+        backbone=BackboneSpec(),
+    ),
     "own-images": lambda: replace(
         _paper_run("own-images", "give --stream.source FOLDER", 5, 5, 0.03), backbone=BackboneSpec()
     ),
@@ -57,6 +62,7 @@ DESCRIPTIONS = {
     "tiny-imagenet-10": f"10-split Tiny-ImageNet, {VIT_B}, 5 epochs",
     "imagenet-r-10": f"10-split ImageNet-R, {VIT_B}, 50 epochs, E-prompt of 20",
     "cub200-5": f"5-split CUB-200, {VIT_B}, 20 epochs",
+    "omniglot-50": "50 alphabets of Omniglot from a folder of parquet (--stream.source), bundled ViT, 5 epochs",
     "own-images": "5 tasks from your own image folder (--stream.source), bundled ViT, 5 epochs",
 }
 

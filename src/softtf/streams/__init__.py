@@ -7,7 +7,7 @@ from softtf.streams.loader import Loader
 from softtf.streams.preparation import Preparation
 from softtf.streams.registry import STREAMS, StreamInfo
 from softtf.streams.sources import load_source
-from softtf.streams.stream import TaskStream, from_datasets, split_by_class
+from softtf.streams.stream import TaskStream, from_datasets, split_by_class, split_by_task
 from softtf.streams.task import Task
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "from_datasets",
     "load_source",
     "split_by_class",
+    "split_by_task",
 ]

@@ -35,6 +35,7 @@ class Examples(Sequence[Any]):
         labels: Iterable[Hashable],
         name: str = "data",
         class_order: Sequence[Hashable] | None = None,
+        tasks: Iterable[Hashable] | None = None,
     ) -> None:
         """Pair `rows` with `labels`.
 
@@ -43,9 +44,10 @@ class Examples(Sequence[Any]):
             labels: one hashable label a row; numpy and torch scalars become Python values.
             name: what errors call this data.
             class_order: the order that `classes` follows (it may list absent classes too); None sorts them.
+            tasks: the task that each row belongs to, where the data say so (`split_by_task`).
 
         Raises:
-            UserError: no rows, not one label a row, or a label that is missing (None, NaN), unhashable or
+            UserError: no rows, not one label or task a row, or one that is missing (None, NaN), unhashable or
                 not in `class_order`.
         """
         self.name = name
@@ -56,6 +58,9 @@ class Examples(Sequence[Any]):
             raise UserError(f"{name}: holds no examples; a task needs at least one")
         self.class_order = None if class_order is None else tuple(class_order)
         self.classes: tuple[Hashable, ...] = _in_order(dict.fromkeys(self.labels), self.class_order, name)
+        self.tasks = None if tasks is None else tuple(_label(task, i, name, "task") for i, task in enumerate(tasks))
+        if self.tasks is not None and len(self.tasks) != len(self.labels):
+            raise UserError(f"{name}: {len(self.labels)} inputs but {len(self.tasks)} tasks; give one task an input")
         self._rows: Sequence[Any] = rows
         self._indices: Sequence[int] = range(len(rows))
 
@@ -81,11 +86,13 @@ class Examples(Sequence[Any]):
         chosen = [operator.index(i) for i in indices]
         if wrong := [i for i in chosen if not 0 <= i < len(self)]:
             raise UserError(f"{self.name}: index {wrong[0]} is not in 0..{len(self) - 1}")
-        return self._view([self._indices[i] for i in chosen], [self.labels[i] for i in chosen], self.class_order)
+        tasks = None if self.tasks is None else [self.tasks[i] for i in chosen]
+        labels = [self.labels[i] for i in chosen]
+        return self._view([self._indices[i] for i in chosen], labels, self.class_order, tasks)
 
     def with_labels(self, labels: Iterable[Hashable], class_order: Sequence[Hashable] | None = None) -> Examples:
         """Return the same inputs with other labels (and their own class order)."""
-        return self._view(self._indices, labels, class_order)
+        return self._view(self._indices, labels, class_order, self.tasks)
 
     def per_class(self, n: int | None, seed: int) -> Examples:
         """Return at most `n` examples of every class (all if None), chosen by `seed`, in their present order.
@@ -134,9 +141,13 @@ class Examples(Sequence[Any]):
         return digest.hexdigest()
 
     def _view(
-        self, indices: Sequence[int], labels: Iterable[Hashable], class_order: Sequence[Hashable] | None
+        self,
+        indices: Sequence[int],
+        labels: Iterable[Hashable],
+        class_order: Sequence[Hashable] | None,
+        tasks: Iterable[Hashable] | None,
     ) -> Examples:
-        view = Examples(indices, labels, self.name, class_order)
+        view = Examples(indices, labels, self.name, class_order, tasks)
         view._rows, view._indices = self._rows, indices
         return view
 
@@ -199,17 +210,17 @@ def _pair(data: Any, index: int, name: str) -> tuple[Any, Hashable]:
     return pair[0], pair[1]
 
 
-def _label(label: Any, index: int, name: str) -> Hashable:
+def _label(label: Any, index: int, name: str, what: str = "label") -> Hashable:
     if isinstance(label, np.generic) or (isinstance(label, torch.Tensor | np.ndarray) and label.ndim == 0):
         label = label.item()
     if label is None or (isinstance(label, float) and math.isnan(label)):
-        raise UserError(f"{name}: the label of example {index} is missing ({label}); label it or leave it out")
+        raise UserError(f"{name}: the {what} of example {index} is missing ({label}); give one or leave it out")
     try:
         hash(label)
     except TypeError:
         label = None
     if label is None or isinstance(label, torch.Tensor):
-        raise UserError(f"{name}: the label of example {index} is not one hashable value such as an int or str")
+        raise UserError(f"{name}: the {what} of example {index} is not one hashable value such as an int or str")
     return label  # type: ignore[no-any-return]
 
 

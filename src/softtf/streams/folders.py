@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from softtf.errors import UserError
+from softtf.errors import UserError, unknown
 from softtf.streams.columns import Column, class_names, find_columns, read_labels
 from softtf.streams.examples import Examples
 from softtf.streams.holdout import hold_out
@@ -12,8 +12,16 @@ SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", 
 NAME_FILES = ("labels.txt", "classes.txt")
 
 
+ALL = "all"  # the name of a split that is every file
+
+
 def load_folder(
-    folder: Path, split_train: str, split_test: str, image_column: str | None, label_column: str | None
+    folder: Path,
+    split_train: str,
+    split_test: str,
+    image_column: str | None,
+    label_column: str | None,
+    task_column: str | None = None,
 ) -> tuple[Examples, Examples | None]:
     """Return the training and test examples of a folder with parquet files or image folders.
 
@@ -22,7 +30,9 @@ def load_folder(
     """
     tests = (split_test, "val") if split_test == "test" else (split_test,)
     if any(folder.glob("*.parquet")):
-        return _load_parquet(folder, split_train, tests, image_column, label_column)
+        return _load_parquet(folder, split_train, tests, image_column, label_column, task_column)
+    if task_column is not None:
+        raise UserError(f"{folder} holds image folders, which have no column {task_column!r}; leave task_column out")
     if not (folder / split_train).is_dir():
         return hold_out(_image_folder(folder, folder.name))
     train = _image_folder(folder / split_train, f"{folder.name}/{split_train}")
@@ -41,6 +51,7 @@ def named_examples(
     image_column: str | None,
     label_column: str | None,
     names: list[str] | None = None,
+    task_column: str | None = None,
 ) -> Examples:
     """Return a `datasets.Dataset` as Examples whose integer labels become class names, in their order.
 
@@ -50,15 +61,19 @@ def named_examples(
         image_column: the column with the inputs; None finds it.
         label_column: the column with the labels; None finds it.
         names: a name for each integer label; None takes those that a ClassLabel column carries, if any.
+        task_column: the column that says which task a row belongs to, if any.
 
     Raises:
         UserError: columns not found, or labels that do not fit the names.
     """
     inputs, column = find_columns(dataset, name, image_column, label_column)
     labels = read_labels(dataset, column)
+    if task_column is not None and task_column not in dataset.column_names:
+        raise unknown(f"column of {name}", task_column, dataset.column_names)
+    tasks = None if task_column is None else read_labels(dataset, task_column)
     names = names or class_names(dataset, column)
     if names is None:
-        return Examples(Column(dataset, inputs), labels, name)
+        return Examples(Column(dataset, inputs), labels, name, tasks=tasks)
     if len(set(names)) < len(names):
         twice = next(n for n in names if names.count(n) > 1)
         raise UserError(f"{name}: the class name {twice!r} stands for two labels; make the names differ")
@@ -68,22 +83,29 @@ def named_examples(
                 f"{name}: label {label!r} in row {row} of column {column!r} is not an integer in "
                 f"0..{len(names) - 1}, as its {len(names)} class names ask for"
             )
-    return Examples(Column(dataset, inputs), [names[label] for label in labels], name, names)
+    return Examples(Column(dataset, inputs), [names[label] for label in labels], name, names, tasks)
 
 
 def _load_parquet(
-    folder: Path, split_train: str, tests: tuple[str, ...], image_column: str | None, label_column: str | None
+    folder: Path,
+    split_train: str,
+    tests: tuple[str, ...],
+    image_column: str | None,
+    label_column: str | None,
+    task_column: str | None,
 ) -> tuple[Examples, Examples | None]:
     names = _names(folder)
     parts: list[Examples] = []
     for splits in ((split_train,), tests):
-        files = next((found for s in splits if (found := sorted(folder.glob(f"{s}*.parquet")))), [])
+        patterns = ("*.parquet" if s == ALL else f"{s}*.parquet" for s in splits)
+        files = next((found for pattern in patterns if (found := sorted(folder.glob(pattern)))), [])
         if files:
             name = f"{folder.name} {'train' if not parts else 'test'}"
-            parts.append(named_examples(_read_parquet(files), name, image_column, label_column, names))
+            data = _read_parquet(files)
+            parts.append(named_examples(data, name, image_column, label_column, names, task_column))
         elif not parts:
             raise UserError(f"{folder}: no parquet file's name starts with {split_train!r}")
-    if len(parts) == 1:
+    if len(parts) == 1 or split_train == ALL:
         return hold_out(parts[0])
     return parts[0], parts[1]
 

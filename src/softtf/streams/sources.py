@@ -21,6 +21,7 @@ def load_source(
     split_test: str = "test",
     image_column: str | None = None,
     label_column: str | None = None,
+    task_column: str | None = None,
 ) -> tuple[Examples, Examples | None]:
     """Return the training and test examples of a data set.
 
@@ -32,26 +33,29 @@ def load_source(
             labels.txt or classes.txt may name the integer labels, one a line) or with images
             (train/<class>/*, test/<class>/* or val/<class>/*; or <class>/*; other files are passed over);
             a name in STREAMS; or "owner/name" on the Hub.
-        split_train: the split to learn from.
+        split_train: the split to learn from; "all" takes every parquet file of a folder and holds a fifth out.
         split_test: the split to test on; "test" also finds a local "val" or "valid".
         image_column: the column with the inputs; None finds it.
         label_column: the column with the labels; None finds it.
+        task_column: the column that says which task a row belongs to (`split_by_task`), if any.
 
     Raises:
         UserError: there is no such source, the Hub cannot be reached, or the data are incomplete or broken.
     """
     if source == "digits":
+        if task_column is not None:
+            raise UserError(f"digits have no column {task_column!r}; leave task_column out")
         return _digits()
     folder = Path(source).expanduser()
     if source and folder.is_dir():
-        return load_folder(folder.resolve(), split_train, split_test, image_column, label_column)
+        return load_folder(folder.resolve(), split_train, split_test, image_column, label_column, task_column)
     if folder.is_file():
         raise UserError(f"{source!r} is a file; give the folder that holds the data")
     if source not in STREAMS and not HUB_NAME.fullmatch(source):
         if "/" in source or "\\" in source or source in ("", "~"):
             raise UserError(f"there is no folder {source!r}")
         raise unknown("data set or folder", source, STREAMS)
-    return _load_hub(source, split_train, split_test, image_column, label_column)
+    return _load_hub(source, split_train, split_test, image_column, label_column, task_column)
 
 
 def _digits() -> tuple[Examples, Examples | None]:
@@ -63,7 +67,12 @@ def _digits() -> tuple[Examples, Examples | None]:
 
 
 def _load_hub(
-    source: str, split_train: str, split_test: str, image_column: str | None, label_column: str | None
+    source: str,
+    split_train: str,
+    split_test: str,
+    image_column: str | None,
+    label_column: str | None,
+    task_column: str | None,
 ) -> tuple[Examples, Examples | None]:
     hub, test_split = source, split_test
     if source in STREAMS:
@@ -77,13 +86,16 @@ def _load_hub(
         split_train = next(iter(splits))  # the only split, whatever its name
     if split_train not in splits:
         raise unknown(f"split of {source}", split_train, splits)
-    train = named_examples(splits[split_train], f"{source} {split_train}", image_column, label_column)
+
+    def examples(split: str) -> Examples:
+        return named_examples(splits[split], f"{source} {split}", image_column, label_column, task_column=task_column)
+
+    train = examples(split_train)
     if len(splits) == 1:
         return hold_out(train)
     if test_split not in splits:
         raise unknown(f"test split of {source}", test_split, splits)
-    test = named_examples(splits[test_split], f"{source} {test_split}", image_column, label_column)
-    return train, test
+    return train, examples(test_split)
 
 
 def _download(hub: str, source: str) -> dict[str, Any]:

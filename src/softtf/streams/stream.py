@@ -68,6 +68,35 @@ def split_by_class(
     return TaskStream(tasks, name)
 
 
+def split_by_task(
+    train: Examples, test: Examples | None, num_tasks: int | None = None, name: str = "stream"
+) -> TaskStream:
+    """Return a stream with one task for each value of `train.tasks`, in sorted order where they have one.
+
+    Args:
+        train: what the tasks are learned from; two tasks may share labels.
+        test: the test examples of the same tasks.
+        num_tasks: only the first so many; None for all.
+        name: the stream's name.
+
+    Raises:
+        UserError: the data name no tasks, or fewer than `num_tasks`; a task without test examples, or with test
+            classes that its training data lack.
+    """
+    if train.tasks is None or (test is not None and test.tasks is None):
+        raise UserError(f"{name}: the data do not say which task a row belongs to; name the column with task_column")
+    values = list(Examples(train.tasks, train.tasks, name).classes)
+    if num_tasks is not None and len(values) < num_tasks:
+        raise UserError(f"{name}: the data name {len(values)} tasks, not {num_tasks}; ask for fewer")
+    tasks = []
+    for index, value in enumerate(values[:num_tasks]):
+        parts = [None if part is None else _of_task(part, value) for part in (train, test)]
+        assert parts[0] is not None
+        _check_test_classes(parts[0], parts[1])
+        tasks.append(Task(index, str(value), parts[0].classes, parts[0], parts[1]))
+    return TaskStream(tasks, name)
+
+
 def from_datasets(
     datasets: Sequence[tuple[Examples, Examples | None]] | Mapping[str, tuple[Examples, Examples | None]],
     name: str = "stream",
@@ -92,6 +121,14 @@ def _deal(order: list[int], num_tasks: int) -> Iterator[list[int]]:
     for index in range(num_tasks):
         start = index * size + min(index, larger)
         yield order[start : start + size + (index < larger)]
+
+
+def _of_task(examples: Examples, value: Hashable) -> Examples:
+    assert examples.tasks is not None
+    indices = [i for i, task in enumerate(examples.tasks) if task == value]
+    if not indices:
+        raise UserError(f"{examples.name}: no examples of task {value!r}")
+    return examples.select(indices)
 
 
 def _of_classes(examples: Examples, classes: tuple[Hashable, ...], task: str) -> Examples:
