@@ -203,7 +203,7 @@ class ContinualClassifier:
         if groups is not None and policy.inference == "none":
             raise UserError(f"{type(self.learner).__name__} infers no task, so there is nothing to pool in groups")
         if policy.inference == "oracle" and task is None:
-            raise UserError("the oracle needs the task; give task=...")
+            raise UserError("the oracle needs the task; give task=..., on the command line --task")
         loader = test_loader(unlabelled(inputs), self.learner, batch_size)
         numbers = None if groups is None else group_numbers(groups, len(loader.examples))
         return predict(self.learner, loader, policy, groups=numbers, task=task, dtype=self.dtype)

@@ -45,7 +45,7 @@ def test_random_weights_are_the_same_each_time_and_leave_the_global_generator_al
     assert random_name(BackboneSpec(SMALL)) and not random_name(BackboneSpec())
 
 
-def test_a_local_file_is_loaded_without_its_classifier_and_another_size_is_refused(tmp_path: Path) -> None:
+def test_a_local_file_is_loaded_without_its_classifier_and_one_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     source = load_backbone(BackboneSpec(SMALL))
     state = {k: v * 0.5 for k, v in source.vit.state_dict().items()}
     file = tmp_path / "weights.safetensors"
@@ -53,8 +53,9 @@ def test_a_local_file_is_loaded_without_its_classifier_and_another_size_is_refus
     found = load_backbone(BackboneSpec("test_vit", weights=file))
     for name, value in found.vit.state_dict().items():
         assert torch.equal(value, state[name])
-    with pytest.raises(UserError, match=r"does not fit .* has shape .*another image size"):
-        load_backbone(BackboneSpec("test_vit", weights=file, image_size=64))
+    save_tensors(file, state | {"norm.bias": torch.zeros(3)})
+    with pytest.raises(UserError, match=r"does not fit .* norm.bias has shape \(3,\)"):
+        load_backbone(BackboneSpec("test_vit", weights=file))
     save_tensors(file, {k: v for k, v in state.items() if k != "norm.bias"})
     with pytest.raises(UserError, match="lacks 'norm.bias'"):
         load_backbone(BackboneSpec("test_vit", weights=file))
@@ -92,3 +93,15 @@ def test_an_image_size_below_one_is_refused() -> None:
 def test_the_list_of_names_starts_with_the_bundled_one() -> None:
     names = backbone_names()
     assert names[0] == BUNDLED and "vit_base_patch16_224.augreg_in21k" in names
+
+
+@pytest.mark.parametrize("size", [32, 96])
+def test_another_image_size_resamples_the_positions_as_timm_does(size: int, tmp_path: Path) -> None:
+    backbone = load_backbone(BackboneSpec(image_size=size))
+    original = load_backbone(BackboneSpec())
+    expected = original.vit.state_dict()
+    original.vit.set_input_size((size, size))
+    torch.testing.assert_close(backbone.vit.pos_embed, original.vit.pos_embed)
+    for name, value in backbone.vit.state_dict().items():
+        assert name == "pos_embed" or torch.equal(value, expected[name])
+    assert backbone.embed(torch.zeros(1, 3, size, size)).x.shape == (1, 1 + (size // 8) ** 2, 192)

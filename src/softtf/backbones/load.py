@@ -1,5 +1,6 @@
 """Find a backbone by name: the bundled ViT, any plain ViT of timm, or random weights where asked for by name."""
 
+import math
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -7,7 +8,9 @@ from typing import Literal
 
 import timm
 import torch
+from timm.layers import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
 
 from softtf.backbones.base import Backbone
 from softtf.backbones.timm_vit import TimmViT, check_plain
@@ -88,7 +91,9 @@ def _create(name: str, spec: BackboneSpec, options: dict[str, int], pretrained: 
         torch.manual_seed(0)
         try:
             vit = timm.create_model(name, pretrained=False, num_classes=0, **options)
-        except (AssertionError, TypeError, ValueError) as error:
+        except TypeError:  # a model without an image size
+            raise UserError(f"backbone {spec.name!r} is not a plain Vision Transformer of timm") from None
+        except (AssertionError, ValueError) as error:
             raise UserError(
                 f"backbone {spec.name!r} cannot be built at image size {spec.image_size}: {error}"
             ) from None
@@ -116,6 +121,8 @@ def _pretrained(name: str, spec: BackboneSpec, options: dict[str, int]) -> Visio
 def _load(vit: VisionTransformer, path: Path, name: str) -> None:
     """Load a local safetensors file of timm names; a classifier in it is left out.
 
+    Position embeddings of another image size are resampled, as timm does for what it downloads.
+
     Raises:
         UserError: the file is missing or damaged, or its names or shapes are not this model's.
     """
@@ -125,13 +132,26 @@ def _load(vit: VisionTransformer, path: Path, name: str) -> None:
     if missing or extra:
         what = f"lacks {missing[0]!r}" if missing else f"has {extra[0]!r} too many"
         raise UserError(f"{path} does not fit backbone {name!r}: it {what} ({len(missing) + len(extra)} names differ)")
+    if "pos_embed" in tensors:
+        tensors["pos_embed"] = _resampled(tensors["pos_embed"], vit)
     for key, value in tensors.items():
         if value.shape != expected[key].shape:
             raise UserError(
                 f"{path} does not fit backbone {name!r}: {key} has shape {tuple(value.shape)},"
-                f" not {tuple(expected[key].shape)} (another image size?)"
+                f" not {tuple(expected[key].shape)}"
             )
     vit.load_state_dict(tensors)
+
+
+def _resampled(positions: Tensor, vit: VisionTransformer) -> Tensor:
+    """Return position embeddings [1, tokens, dim] for the model's own grid of patches."""
+    prefix = 0 if vit.no_embed_class else vit.num_prefix_tokens
+    patches = positions.shape[1] - prefix if positions.dim() == 3 else 0
+    if positions.shape == vit.pos_embed.shape or patches < 1 or math.isqrt(patches) ** 2 != patches:
+        return positions
+    grid = list(vit.patch_embed.grid_size)
+    resampled: Tensor = resample_abs_pos_embed(positions, grid, num_prefix_tokens=prefix)
+    return resampled
 
 
 def random_name(spec: BackboneSpec) -> bool:
