@@ -60,6 +60,11 @@ def rename_file(folder: Path, name: object) -> None:
     change(folder / "task-002.json", files={name: "0" * 64, "task-002.safetensors": "0" * 64})
 
 
+def repack(folder: Path, name: str, dtype: torch.dtype) -> None:
+    """Give task 2's tensors of that name another type."""
+    replace_tensors(folder, lambda t: t.update({k: v.to(dtype) for k, v in t.items() if k.endswith(name)}))
+
+
 def flip_a_byte(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
@@ -116,6 +121,16 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "tensor missing": (lambda f: replace_tensors(f, lambda t: t.pop("task_keys.key")), "'task_keys.key' is missing"),
     "tensor extra": (lambda f: replace_tensors(f, lambda t: t.update({"x": torch.zeros(1)})), "'x' is not expected"),
     "NaN": (lambda f: replace_tensors(f, lambda t: t["head.bias"].fill_(float("nan"))), "NaN"),
+    "codes in float32": (
+        lambda f: repack(f, "_qkv", torch.float32),
+        "_qkv' has type torch.float32, expected torch.int8",
+    ),
+    "codes in int64": (lambda f: repack(f, "_proj", torch.int64), "_proj' has type torch.int64, expected torch.int8"),
+    "whole steps": (lambda f: repack(f, "_steps", torch.int8), "_steps' has type torch.int8, expected torch.float32"),
+    "steps missing": (
+        lambda f: replace_tensors(f, lambda t: t.pop("SoftMasks.layer04_qkv_steps")),
+        "'SoftMasks.layer04_qkv_steps' is missing",
+    ),
     "shared of another shape": (
         lambda f: replace_tensors(
             f, lambda t: t.update({"GeneralPrefix.prompts.layer01_prefix": torch.zeros(2, 1, 32)}), "shared-003"
@@ -153,10 +168,11 @@ def test_a_damaged_folder_is_refused_in_one_clear_line(kind: str, saved: Path, t
     shutil.copytree(saved, folder)
     load(folder)
     damage(folder)
-    with pytest.raises(UserError, match=words) as caught:
-        load(folder)
-    message = str(caught.value)
-    assert "\n" not in message and len(message) < 600
+    for masks in ("memory", "disk"):
+        with pytest.raises(UserError, match=words) as caught:
+            load(folder, masks=masks)
+        message = str(caught.value)
+        assert "\n" not in message and len(message) < 600
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -217,8 +233,86 @@ def test_nothing_in_the_folder_is_a_pickle_or_the_backbone(saved: Path) -> None:
     assert {p.suffix for p in saved.iterdir()} == {".json", ".safetensors"}
     size = sum(p.stat().st_size for p in saved.glob("task-*.safetensors"))
     learner = load(saved).learner
-    own = sum(v.numel() * 4 for t in range(3) for v in learner.task_state_dict(t).values())
+    own = sum(v.nbytes for t in range(3) for v in learner.task_state_dict(t).values())
     assert own <= size < own + 3 * 4096
+
+
+def in_float32(folder: Path) -> list[dict[str, torch.Tensor]]:
+    """Change a folder into one that an earlier version saved: masks in float32; return each task's tensors."""
+    saved = []
+    for number in (1, 2, 3):
+
+        def unpack(state: dict[str, torch.Tensor]) -> None:
+            for key in [k for k in state if f"{k}_steps" in state]:
+                state[key] = 1 + state.pop(f"{key}_steps") * state[key] + 0.001 * torch.randn(state[key].shape)
+            saved.append(dict(state))
+
+        replace_tensors(folder, unpack, f"task-{number:03d}")
+    spec = json.loads((folder / "learner.json").read_text())["learner"]
+    del spec["adapt"]["store"]
+    change(folder / "learner.json", learner=spec)
+    return saved
+
+
+@pytest.mark.parametrize("masks", ["memory", "disk"])
+def test_masks_that_an_earlier_version_saved_in_float32_stay_as_they_are(
+    saved: Path, tmp_path: Path, masks: str
+) -> None:
+    folder = tmp_path / "old"
+    shutil.copytree(saved, folder)
+    old = in_float32(folder)
+    model = load(folder, masks=masks, train=TRAIN)
+    for task in range(3):
+        assert_same(model.learner.task_state_dict(task), old[task])
+    model.learn((pictures(4), [91, 92, 91, 92]), progress=False)
+    model.save_pretrained(tmp_path / "new")
+    again = load(tmp_path / "new", masks=masks)
+    for task in range(3):
+        assert_same(again.learner.task_state_dict(task), old[task])
+    assert again.learner.task_state_dict(3)["SoftMasks.layer04_qkv"].dtype == torch.int8
+    assert torch.equal(again.predict_proba(pictures(5)), model.predict_proba(pictures(5)))
+
+
+# --- Masks on disk ---
+
+
+@pytest.mark.parametrize("store", ["int8", "float32"])
+def test_masks_left_on_disk_answer_learn_on_and_save_bit_for_bit_as_those_in_memory(tmp_path: Path, store: str) -> None:
+    spec = DualPrompt(e_layers=(3,), adapt=SoftMask((3, 4), "w/ FF", store=store))  # type: ignore[arg-type]
+    classifier(spec).save_pretrained(tmp_path / "first")
+    models = [load(tmp_path / "first", masks=place, train=TRAIN) for place in ("memory", "disk")]
+    for _ in range(2):
+        for name in models[0].learner.task_inferences:
+            ours, theirs = (m.predict_proba(pictures(9, 2), inference=name) for m in models)
+            assert torch.equal(ours, theirs)
+        given = [torch.stack([m.predict_proba(pictures(9, 2), task=t) for t in range(3)]) for m in models]
+        assert torch.equal(*given)
+        for model in models:
+            model.learn((pictures(6), [f"{model.num_tasks}, {i % 2}" for i in range(6)]), progress=False)
+        assert_same(snapshot(models[0].learner), snapshot(models[1].learner))
+    for model, place in zip(models, ("memory", "disk"), strict=True):
+        model.save_pretrained(tmp_path / place)
+    for file in (tmp_path / "memory").iterdir():
+        assert file.read_bytes() == (tmp_path / "disk" / file.name).read_bytes()
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="asks Linux what memory is mapped from")
+def test_masks_left_on_disk_have_no_memory_but_their_file(saved: Path) -> None:
+    model = load(saved, masks="disk", train=TRAIN)
+    model.learn((pictures(4), [91, 92, 91, 92]), progress=False)
+    model.predict(pictures(3))
+    lines = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    for task, slot in enumerate(model.learner.slot_modules()["SoftMasks"].slots):
+        file = str(saved.resolve() / f"task-{task + 1:03d}.safetensors")
+        ranges = [[int(x, 16) for x in line[0].split("-")] for line in lines if line[-1] == file]
+        for value in slot.values():
+            start, end = value.data_ptr(), value.data_ptr() + value.nbytes
+            assert any(a <= start and end <= b for a, b in ranges) == (task < 3)
+
+
+def test_masks_are_in_memory_or_on_disk(saved: Path) -> None:
+    with pytest.raises(UserError, match="unknown place for masks 'disc'; did you mean 'disk'"):
+        load(saved, masks="disc")
 
 
 @pytest.mark.parametrize("allowed", range(6))

@@ -272,8 +272,9 @@ def test_links_may_not_lead_out(tmp_path: Path) -> None:
 
 
 def test_exactly_the_required_tensors_pass() -> None:
-    store.require({"a": torch.zeros(2, 3), "n": torch.tensor(1)}, {"a": (2, 3), "n": ()}, "f")
-    store.require({"a": torch.tensor([float("inf")])}, {"a": (1,)}, "f")
+    like = {"a": torch.ones(2, 3), "n": torch.tensor(7)}
+    store.require({"a": torch.zeros(2, 3), "n": torch.tensor(1)}, like, "f")
+    store.require({"a": torch.full((2, 3), float("inf"), dtype=torch.float64), "n": torch.tensor(1)}, like, "f")
 
 
 nan = float("nan")
@@ -286,12 +287,21 @@ nan = float("nan")
         ({"mask": torch.zeros(2, 3), "x": torch.zeros(1)}, "f.st: 'x' is not expected here; expected mask"),
         ({"mask": torch.zeros(3, 2)}, "f.st: 'mask' has shape [3, 2], expected [2, 3]"),
         ({"mask": torch.tensor([[1, 2, 3], [4, nan, 6]])}, "f.st: 'mask' has 1 NaN of 6, expected none"),
+        ({"mask": torch.zeros(2, 3, dtype=torch.int8)}, "f.st: 'mask' has type torch.int8, expected torch.float32"),
     ],
 )
 def test_what_differs_is_named(tensors: dict[str, torch.Tensor], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        store.require(tensors, {"mask": (2, 3)}, "f.st")
+        store.require(tensors, {"mask": torch.ones(2, 3)}, "f.st")
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("other", [torch.float32, torch.int64, torch.uint8, torch.bool])
+def test_whole_numbers_must_have_their_very_type(other: torch.dtype) -> None:
+    codes = torch.zeros(2, dtype=torch.int8)
+    store.require({"codes": codes}, {"codes": codes}, "f")
+    with pytest.raises(UserError, match=f"'codes' has type {other}, expected torch.int8"):
+        store.require({"codes": codes.to(other)}, {"codes": codes}, "f")
 
 
 # --- labels

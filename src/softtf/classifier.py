@@ -22,7 +22,7 @@ from softtf.inference.predict import Answers, by_label, predict
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.machine import Precision, find_device, matmul_dtype
 from softtf.progress import TaskProgress
-from softtf.saving import Header, load_learner, save_task
+from softtf.saving import Header, MaskPlace, load_learner, save_task
 from softtf.store import encode_label
 from softtf.streams import examples_from
 from softtf.training import EpochReport, TrainConfig
@@ -271,6 +271,7 @@ class ContinualClassifier:
         inference: str | None = None,
         precision: Precision = "float32",
         unfinished: bool = False,
+        masks: MaskPlace = "memory",
     ) -> "ContinualClassifier":
         """Load what `save_pretrained` or a run saved; nothing is unpickled.
 
@@ -283,6 +284,8 @@ class ContinualClassifier:
             inference: as for the constructor.
             precision: as for the constructor.
             unfinished: accept what a crash left of a task that was being saved (a run's folder), without that task.
+            masks: `memory`, or `disk` to leave those of the tasks loaded in their files and read in only what
+                predictions use, on the CPU, and to the device each time. The folder must then stay as it is.
 
         Raises:
             UserError: the folder is not a whole, unchanged learner, or the backbone is another one.
@@ -296,7 +299,7 @@ class ContinualClassifier:
 
         self = cls.__new__(cls)
         self.device = found
-        header, self.learner, self.classes = load_learner(Path(folder), backbone_of, tasks, strict=not unfinished)
+        header, self.learner, self.classes = load_learner(Path(folder), backbone_of, tasks, not unfinished, masks)
         self.header = replace(header, tasks=None)  # it may learn on
         self._set_up(train, inference, precision)
         return self

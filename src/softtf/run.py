@@ -197,13 +197,13 @@ def write_results(folder: RunFolder, tasks: int, learner: Learner, config: RunCo
     train_seconds = sum(e["seconds"] for e in events if e["event"] == "epoch")
     test_seconds = {c: sum(e["seconds"].get(c, 0.0) for e in events if e["event"] == "evaluation") for c in matrices}
     last = learner.num_tasks - 1
-    mine = learner.task_state_dict(last)
+    own = sum(slots.num_parameters(last) for slots in learner.slot_modules().values())
     shared = sum(p.numel() for _, p in learner.shared_parameters() if p.requires_grad)
     results = {
         "recipe": config.recipe,
         "method": config.method,
         "seed": config.seed,
-        "parameters_per_task": sum(v.numel() for v in mine.values()) + shared,
+        "parameters_per_task": own + shared,
         "bytes_per_task": (folder.learner / f"task-{tasks:03d}.safetensors").stat().st_size,
         "train_seconds": train_seconds,
         "policies": {

@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -22,10 +22,20 @@ from softtf.backbones.base import Backbone
 from softtf.backbones.load import BackboneSpec
 from softtf.classes import ClassTable
 from softtf.config import from_dict, to_dict
-from softtf.errors import UserError
+from softtf.errors import UserError, unknown
 from softtf.learners.base import Learner, LearnerSpec
-from softtf.store import decode_label, encode_label, inside, load_tensors, require, save_tensors, write_atomic
+from softtf.store import (
+    decode_label,
+    encode_label,
+    inside,
+    load_tensors,
+    map_tensors,
+    require,
+    save_tensors,
+    write_atomic,
+)
 
+MaskPlace = Literal["memory", "disk"]
 FORMAT = 1
 HEADER = "learner.json"
 
@@ -94,6 +104,7 @@ def load_learner(
     backbone_of: Callable[[BackboneSpec], Backbone],
     tasks: int | None = None,
     strict: bool = True,
+    masks: MaskPlace = "memory",
 ) -> tuple[Header, Learner, ClassTable]:
     """Load a learner, or what it was after its first `tasks` tasks.
 
@@ -102,11 +113,14 @@ def load_learner(
         backbone_of: gives the backbone that the header names.
         tasks: how many tasks to load; None for all.
         strict: refuse a task whose tensors are there but whose json is not (a crash while saving leaves that).
+        masks: `disk` leaves them in their files, mapped: memory is used as tasks are, and the folder must stay.
 
     Raises:
         UserError: a file is missing, has another hash, name or shape, lies outside the folder, is a pickle; or
             the backbone's weights are others than those it was learned on.
     """
+    if masks not in ("memory", "disk"):
+        raise unknown("place for masks", str(masks), ["memory", "disk"])
     header = Header.read(folder)
     count = saved_tasks(folder)
     if header.tasks is not None and count != header.tasks:
@@ -123,14 +137,57 @@ def load_learner(
             f" these have {found[:12]}...; give the backbone it was learned on"
         )
     learner = header.learner.build(backbone, header.seed)
+    if masks == "disk":
+        for slots in learner.slot_modules().values():
+            slots.keep_on_disk()
     classes = ClassTable(header.allow_repeated)
-    for task in range(count if tasks is None else tasks):
-        _load_task(folder, learner, classes, task, last=task + 1 == (count if tasks is None else tasks))
+    wanted = count if tasks is None else tasks
+    for task in range(wanted):
+        _load_task(folder, learner, classes, task, map_tensors if masks == "disk" else load_tensors)
+    if wanted:
+        _load_shared(folder, learner, wanted - 1)
     learner.to(next(backbone.parameters()).device)
     return header, learner, classes
 
 
-def _load_task(folder: Path, learner: Learner, classes: ClassTable, task: int, last: bool) -> None:
+def _load_task(
+    folder: Path,
+    learner: Learner,
+    classes: ClassTable,
+    task: int,
+    read: Callable[[Path, str], dict[str, Tensor]],
+) -> None:
+    name, labels, files = _read_task(folder, task)
+    path, sha256 = files[f"task-{task + 1:03d}.safetensors"]
+    state = read(path, sha256)
+    learner.begin_task(len(labels))
+    trained = learner.task_state_dict(task)
+    learner.end_task()
+    finished = learner.task_state_dict(task)
+    for slots in learner.slot_modules().values():
+        slots.drop_task()
+    # An earlier version packed no masks: what it saved has the form of a task in training, and is kept as it is.
+    require(state, trained if state.keys() == trained.keys() else finished, str(path))
+    learner.load_task(state)
+    classes.add(labels, name)
+
+
+def _load_shared(folder: Path, learner: Learner, last: int) -> None:
+    """Load what all tasks share as it was after task `last`."""
+    shared = learner.shared_state_dict()
+    if not shared:
+        return
+    _, _, files = _read_task(folder, last)
+    if f"shared-{last + 1:03d}.safetensors" not in files:
+        raise UserError(f"{folder} has no shared state as of task {last + 1}; load all its tasks")
+    path, sha256 = files[f"shared-{last + 1:03d}.safetensors"]
+    values = load_tensors(path, sha256)
+    require(values, shared, str(path))
+    learner.load_shared(values)
+
+
+def _read_task(folder: Path, task: int) -> tuple[str, tuple[Hashable, ...], dict[str, tuple[Path, str]]]:
+    """Return a task's name, classes and files with their hashes, as its json says."""
     number = f"{task + 1:03d}"
     where = f"task-{number}.json"
     content = _read_json(folder / where)
@@ -138,25 +195,12 @@ def _load_task(folder: Path, learner: Learner, classes: ClassTable, task: int, l
         name, files = str(content["name"]), dict(content["files"])
         labels: tuple[Hashable, ...] = tuple(decode_label(value) for value in content["classes"])
         paths = {key: (inside(folder, key), str(sha)) for key, sha in files.items()}
-        path, sha256 = paths[f"task-{number}.safetensors"]
+        paths[f"task-{number}.safetensors"]
     except UserError:
         raise
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / where} is not a task of a softtf learner: {error} is missing or wrong") from None
-    state = load_tensors(path, sha256)
-    learner.begin_task(len(labels))
-    require(state, {k: tuple(v.shape) for k, v in learner.task_state_dict(task).items()}, str(path))
-    for slots in learner.slot_modules().values():
-        slots.drop_task()
-    learner.load_task(state)
-    classes.add(labels, name)
-    if last and (shared := learner.shared_state_dict()):
-        if f"shared-{number}.safetensors" not in paths:
-            raise UserError(f"{folder} has no shared state as of task {task + 1}; load all its tasks")
-        shared_path, shared_sha = paths[f"shared-{number}.safetensors"]
-        values = load_tensors(shared_path, shared_sha)
-        require(values, {k: tuple(v.shape) for k, v in shared.items()}, str(shared_path))
-        learner.load_shared(values)
+    return name, labels, paths
 
 
 def _read_json(path: Path) -> dict[str, Any]:

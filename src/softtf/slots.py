@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,8 @@ from torch import Tensor, nn
 class TaskSlots(nn.Module):
     """A module whose parameters live in one slot per task; a slot costs memory only once its task exists.
 
-    Subclasses say what a new slot holds (`new_slot`). Parameters that all tasks share, if any, are
-    ordinary parameters of the subclass.
+    Subclasses say what a new slot holds (`new_slot`), and in which form it is kept once its task is finished
+    (`packed`). Parameters that all tasks share, if any, are ordinary parameters of the subclass.
     """
 
     def __init__(self) -> None:
@@ -21,6 +22,13 @@ class TaskSlots(nn.Module):
     @abstractmethod
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the initial values of the next task's parameters by name (no dots in names)."""
+
+    def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return what a finished task's slot holds in place of its trained values; by default those themselves."""
+        return values
+
+    def keep_on_disk(self) -> None:  # noqa: B027 - most slots are too small for it to matter
+        """From now on leave slots that are loaded in the files they are mapped from, if this module can."""
 
     @property
     def num_tasks(self) -> int:
@@ -40,9 +48,10 @@ class TaskSlots(nn.Module):
         self.slots.append(nn.ParameterDict({name: nn.Parameter(value) for name, value in values.items()}))
 
     def freeze(self) -> None:
-        """Close every slot: no gradient reaches a finished task's parameters."""
-        for slot in self.slots:
-            slot.requires_grad_(False)
+        """Pack the slots that were trained and close them: nothing in them changes again."""
+        for task in range(self.num_tasks):
+            if any(parameter.requires_grad for parameter in self.slot(task).values()):
+                self.slots[task] = nn.ParameterDict(_closed(self.packed(self.task_state_dict(task))))
 
     def drop_task(self) -> None:
         """Remove the newest slot (its task failed)."""
@@ -52,13 +61,31 @@ class TaskSlots(nn.Module):
         """Return task `task`'s values by name, detached."""
         return {name: value.detach() for name, value in self.slot(task).items()}
 
+    def num_parameters(self, task: int) -> int:
+        """Return how many numbers were trained in task `task`'s slot."""
+        return sum(value.numel() for value in self.slot(task).values())
+
     def load_task(self, state: dict[str, Tensor]) -> None:
-        """Append a slot that holds `state`, frozen."""
-        self.slots.append(nn.ParameterDict({k: nn.Parameter(v, requires_grad=False) for k, v in state.items()}))
+        """Append a finished slot that holds `state` as it is."""
+        self.slots.append(nn.ParameterDict(_closed(state)))
 
     def shared_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield (name, parameter) of what all tasks share."""
         return ((n, p) for n, p in self.named_parameters() if not n.startswith("slots."))
+
+
+class MappedSlot(nn.ParameterDict):
+    """A finished slot whose values are mapped from a file: they stay there, whatever the module is moved to."""
+
+    def __init__(self, state: dict[str, Tensor]) -> None:
+        super().__init__(_closed(state))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "MappedSlot":
+        return self
+
+
+def _closed(state: dict[str, Tensor]) -> dict[str, nn.Parameter]:
+    return {name: nn.Parameter(value, requires_grad=False) for name, value in state.items()}
 
 
 class Heads(TaskSlots):

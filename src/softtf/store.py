@@ -6,7 +6,6 @@ import errno
 import hashlib
 import math
 import os
-import threading
 from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -24,7 +23,8 @@ from softtf.errors import UserError
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Replace `path` by `data` so that a crash or a full disk leaves either the old file or the new one.
 
-    Missing parent folders are made. Text is written as UTF-8, with its line ends as they are.
+    Missing parent folders are made. Text is written as UTF-8, with its line ends as they are. Until it is whole
+    the content is in `.NAME.tmp` beside it, so only one process at a time may write a file.
 
     Args:
         path: The file to write.
@@ -34,20 +34,22 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         UserError: The file could not be written; the old one is intact and no temporary file is left.
     """
     content = data.encode() if isinstance(data, str) else data
-    temp = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    temp = path.with_name(f".{path.name}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True, exist_ok=True)
         with open(temp, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temp, path)
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"could not write {path}: {reason}; what was saved before is intact") from error
-    finally:  # after os.replace there is nothing left to remove
+    except BaseException as error:
         with suppress(OSError):
             temp.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
+        reason = error.strerror or error
+        raise UserError(f"could not write {path}: {reason}; what was saved before is intact") from error
     _sync_folder(path)
 
 
@@ -97,10 +99,34 @@ def load_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = safetensors.torch.load(data)
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise _broken(path, data, error) from error
-    found = hashlib.sha256(data).hexdigest()
-    if sha256 is not None and found != sha256:
-        raise UserError(f"{path} is not the file that was saved: SHA-256 is {found}, expected {sha256}")
+    if sha256 is not None:
+        _check_hash(path, hashlib.sha256(data).hexdigest(), sha256)
     return tensors
+
+
+def map_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
+    """Map a safetensors file: CPU tensors whose memory is the file, read in when first used.
+
+    The file is read once in small pieces to check its hash. It must stay as it is while the tensors live;
+    `write_atomic` never changes a file in place.
+
+    Raises:
+        UserError: As for `load_tensors`.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        with path.open("rb") as content:
+            found = hashlib.file_digest(content, "sha256").hexdigest()
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        raise _broken(path, _read(path), error) from error
+    _check_hash(path, found, sha256)
+    return tensors
+
+
+def _check_hash(path: Path, found: str, expected: str) -> None:
+    if found != expected:
+        raise UserError(f"{path} is not the file that was saved: SHA-256 is {found}, expected {expected}")
 
 
 def load_metadata(path: Path) -> dict[str, str]:
@@ -154,30 +180,31 @@ def inside(folder: Path, name: str) -> Path:
     return path
 
 
-def require(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], where: str) -> None:
-    """Check that `tensors` holds exactly the keys and shapes of `shapes`, and no NaN.
+def require(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor], where: str) -> None:
+    """Check that `tensors` holds exactly the keys and shapes of `like`, real numbers where it has them, and no NaN.
 
     Args:
         tensors: What was read.
-        shapes: The shape expected for each key.
+        like: A tensor of the shape and kind expected for each key; whole numbers must have its very type.
         where: What the message names as the source, such as the file.
 
     Raises:
-        UserError: The first key that is missing, extra, of another shape or with NaN in it.
+        UserError: The first key that is missing, extra, of another shape or kind or with NaN in it.
     """
-    for key in sorted(shapes.keys() - tensors.keys()):
+    for key in sorted(like.keys() - tensors.keys()):
         found = ", ".join(sorted(tensors)) or "nothing"
-        raise UserError(f"{where}: {key!r} is missing; expected shape {list(shapes[key])}, found {found}")
-    for key in sorted(tensors.keys() - shapes.keys()):
-        wanted = ", ".join(sorted(shapes)) or "nothing"
+        raise UserError(f"{where}: {key!r} is missing; expected shape {list(like[key].shape)}, found {found}")
+    for key in sorted(tensors.keys() - like.keys()):
+        wanted = ", ".join(sorted(like)) or "nothing"
         raise UserError(f"{where}: {key!r} is not expected here; expected {wanted}")
-    for key, shape in shapes.items():
-        if tuple(tensors[key].shape) != tuple(shape):
-            size = list(tensors[key].shape)
-            raise UserError(f"{where}: {key!r} has shape {size}, expected {list(shape)}")
-        if tensors[key].isnan().any():
-            count = int(tensors[key].isnan().sum())
-            raise UserError(f"{where}: {key!r} has {count} NaN of {tensors[key].numel()}, expected none")
+    for key, expected in like.items():
+        tensor = tensors[key]
+        if tensor.shape != expected.shape:
+            raise UserError(f"{where}: {key!r} has shape {list(tensor.shape)}, expected {list(expected.shape)}")
+        if tensor.dtype != expected.dtype and not (tensor.is_floating_point() and expected.is_floating_point()):
+            raise UserError(f"{where}: {key!r} has type {tensor.dtype}, expected {expected.dtype}")
+        if tensor.is_floating_point() and tensor.isnan().any():
+            raise UserError(f"{where}: {key!r} has {int(tensor.isnan().sum())} NaN of {tensor.numel()}, expected none")
 
 
 def encode_label(label: Hashable) -> Any:

@@ -1,16 +1,20 @@
 """What a soft mask covers, how many numbers that is, and where they start."""
 
+import copy
 import math
+from pathlib import Path
 
 import pytest
 import timm
 import torch
 
-from contracts.tiny import MEAN, STD, noise, tiny_backbone
+from contracts.tiny import MEAN, STD, assert_same, noise, tiny_backbone
 from softtf.adaptations import SoftMask
 from softtf.adaptations.soft_mask import SoftMasks, backbone_names, initial_mask, parse_targets
 from softtf.backbones.timm_vit import TimmViT
 from softtf.errors import UserError
+from softtf.packing import Packed
+from softtf.store import save_tensors
 
 ALL = ("qkv", "proj", "fc1", "fc2")
 
@@ -108,6 +112,115 @@ def test_masks_have_their_weights_shapes_and_multiply_them(targets: str) -> None
         assert mask.shape == weight.shape
         assert torch.equal(masks.weight(block, name, weight, 0), weight * mask)
         assert abs(mask.mean()) < 0.2 and 0.8 < mask.std() < 1.2
+
+
+# --- finished tasks' masks ------------------------------------------------------------------------------------
+
+
+def finished(spec: SoftMask, tasks: int = 2) -> tuple[SoftMasks, list[dict[str, torch.Tensor]]]:
+    """Masks of finished tasks, moved away from where they started, and what they were when training ended."""
+    (masks,) = spec.build(tiny_backbone())
+    assert isinstance(masks, SoftMasks)
+    trained = []
+    for task in range(tasks):
+        masks.add_task(2, torch.Generator().manual_seed(task))
+        for name, mask in masks.slot(task).items():
+            mask.data.add_(0.1 * noise(*mask.shape, seed=len(name) + task).float())
+        trained.append({name: mask.detach().clone() for name, mask in masks.slot(task).items()})
+    masks.freeze()
+    return masks, trained
+
+
+@pytest.mark.parametrize(("init", "centre"), [("ones", 1), ("uniform(0.9,1)", 1), ("normal", 0), ("kaiming", 0)])
+def test_a_finished_tasks_masks_are_a_byte_a_number_within_the_stated_bound(init: str, centre: float) -> None:
+    masks, trained = finished(SoftMask((2, 4), "w/ FF", init))
+    backbone = tiny_backbone()
+    for task, values in enumerate(trained):
+        assert masks.num_parameters(task) == sum(value.numel() for value in values.values())
+        for block, name in masks.shapes:
+            value = values[f"layer{block + 1:02d}_{name}"]
+            mask = masks.mask(block, name, task)
+            assert isinstance(mask, Packed) and mask.codes.dtype == torch.int8 and mask.centre == centre
+            bound = (value - centre).abs().amax(1, keepdim=True) / 254
+            assert ((mask.unpack() - value).abs() <= bound * 1.001).all()
+            weight = backbone.linear(block, name).weight.float()
+            torch.testing.assert_close(masks.weight(block, name, weight, task), weight * mask.unpack())
+
+
+def test_a_mask_of_ones_stays_one_exactly() -> None:
+    (masks,) = SoftMask((2,), "fc1").build(tiny_backbone())
+    masks.add_task(2, torch.Generator())
+    masks.freeze()
+    weight = tiny_backbone().linear(1, "fc1").weight
+    assert torch.equal(masks.weight(1, "fc1", weight, 0), weight)
+
+
+def test_float32_masks_stay_as_they_were_trained() -> None:
+    masks, trained = finished(SoftMask((2, 4), "w/ FF", store="float32"))
+    for task, values in enumerate(trained):
+        assert_same(masks.task_state_dict(task), values)
+        assert masks.num_parameters(task) == sum(value.numel() for value in values.values())
+
+
+def test_another_store_is_refused() -> None:
+    with pytest.raises(UserError, match="unknown soft-mask store 'int4'; did you mean 'int8'"):
+        SoftMask((1,), store="int4")  # type: ignore[arg-type]
+
+
+def test_finished_masks_change_no_more() -> None:
+    masks, _ = finished(SoftMask((2,), "fc1"))
+    before = [copy.deepcopy(masks.task_state_dict(task)) for task in range(2)]
+    masks.freeze()
+    masks.add_task(2, torch.Generator())
+    masks.drop_task()
+    for task in range(2):
+        assert_same(masks.task_state_dict(task), before[task])
+    masks.half().float()
+    codes = [masks.slot(task)["layer02_fc1"] for task in range(2)]
+    assert all(torch.equal(code, old["layer02_fc1"]) for code, old in zip(codes, before, strict=True))
+
+
+def test_masks_loaded_in_float32_stay_in_float32() -> None:
+    """As a version saved them that packed none."""
+    _, (state, _) = finished(SoftMask((2,), "fc1"))
+    (masks,) = SoftMask((2,), "fc1").build(tiny_backbone())
+    masks.load_task(state)
+    masks.add_task(2, torch.Generator())
+    masks.freeze()
+    assert_same(masks.task_state_dict(0), state)
+    weight = tiny_backbone().linear(1, "fc1").weight
+    assert torch.equal(masks.weight(1, "fc1", weight, 0), weight * state["layer02_fc1"])
+
+
+@pytest.mark.parametrize("store", ["int8", "float32"])
+def test_masks_kept_on_disk_go_to_the_weights_device_when_they_are_used_only(store: str) -> None:
+    source, _ = finished(SoftMask((2,), "fc1", store=store))  # type: ignore[arg-type]
+    (masks,) = SoftMask((2,), "fc1", store=store).build(tiny_backbone())  # type: ignore[arg-type]
+    masks.keep_on_disk()
+    state = source.task_state_dict(0)
+    masks.load_task(state)
+    masks.add_task(2, torch.Generator())
+    masks.to("meta")
+    assert {value.device.type for value in masks.slot(1).values()} == {"meta"}
+    assert_same(masks.task_state_dict(0), state)
+    assert all(value.data_ptr() == state[name].data_ptr() for name, value in masks.slot(0).items())
+    weight = tiny_backbone().linear(1, "fc1").weight
+    assert masks.weight(1, "fc1", weight.to("meta"), 0).device.type == "meta"
+    assert torch.equal(masks.weight(1, "fc1", weight, 0), source.weight(1, "fc1", weight, 0))
+
+
+def test_a_vit_b_tasks_file_has_at_most_1_1_bytes_a_mask_parameter(tmp_path: Path) -> None:
+    """Masks of one layer, and all else that a task of ten classes saves, in float32: the smallest of Table 1."""
+    with torch.device("meta"):
+        backbone = TimmViT(timm.create_model("vit_base_patch16_224", num_classes=0), "base", MEAN, STD)
+    (masks,) = SoftMask("10", "w/o FF").build(backbone)
+    masks.add_task(10, torch.Generator())
+    masks.freeze()
+    rest = {"weight": torch.zeros(10, 768), "bias": torch.zeros(10), "key": torch.zeros(768)}
+    rest |= {f"layer{number}_prefix": torch.zeros(2, 5, 768) for number in (3, 4, 5)}
+    save_tensors(tmp_path / "task", masks.task_state_dict(0) | rest)
+    assert masks.num_parameters(0) == (2304 + 768) * 768
+    assert (tmp_path / "task").stat().st_size <= 1.1 * masks.num_parameters(0)
 
 
 def start(init: str, out: int = 60, inner: int = 40, seed: int = 0) -> torch.Tensor:

@@ -42,6 +42,8 @@ ADAPTATIONS = {
     "none": AdaptationCase(NoAdaptation(), NoAdaptation()),
     "mask": AdaptationCase(SoftMask((3, 4), "w/o FF", NOISY), SoftMask((3, 4), "w/o FF")),
     "mask ff": AdaptationCase(SoftMask("2,4", "w/ FF", NOISY), SoftMask("2,4", "w/ FF", "uniform(1,1)")),
+    "mask, exact": AdaptationCase(SoftMask((3, 4), init=NOISY, store="float32"), SoftMask((3, 4), store="float32")),
+    "mask around 0": AdaptationCase(SoftMask((4,), "w/ FF", "normal(0.5)"), SoftMask((4,), "w/ FF")),
     "two masks": AdaptationCase(
         Compose((SoftMask((3, 4), "w/ FF", NOISY), SoftMask((4,), "qkv", NOISY))),
         Compose((SoftMask((3, 4), "w/ FF"), SoftMask((4,), "qkv"))),

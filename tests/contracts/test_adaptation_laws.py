@@ -66,6 +66,7 @@ def test_equal_tasks_mixed_in_any_share_are_that_task(case: AdaptationCase) -> N
     for part in parts:
         for _ in range(2):
             part.add_task(2, torch.Generator().manual_seed(5))
+        part.freeze()
     network = AdaptedNetwork(backbone, parts)
     trunk = SharedPass(network, x).trunk
     alpha = torch.tensor([[0.3, 0.7]], dtype=torch.float64).expand(2, 2)
@@ -78,12 +79,18 @@ def test_a_task_takes_memory_only_once_it_exists_and_can_be_dropped(case: Adapta
     for part in case.spec.build(backbone):
         assert part.num_tasks == 0 and not list(part.slots.parameters())
         part.add_task(2, torch.Generator().manual_seed(0))
-        first = {name: value.clone() for name, value in part.task_state_dict(0).items()}
         assert all(p.requires_grad for p in part.slot(0).values())
+        numbers = part.num_parameters(0)
+        assert numbers == sum(p.numel() for p in part.slot(0).values())
+        part.freeze()
+        assert part.num_parameters(0) == numbers
+        first = {name: value.clone() for name, value in part.task_state_dict(0).items()}
         part.add_task(2, torch.Generator().manual_seed(1))
         assert not any(p.requires_grad for p in part.slot(0).values())
         part.drop_task()
+        part.freeze()
         assert part.num_tasks == 1
+        assert part.task_state_dict(0).keys() == first.keys()
         assert all(torch.equal(part.task_state_dict(0)[name], first[name]) for name in first)
 
 

@@ -1,7 +1,7 @@
 """A tiny frozen ViT, noise for images, and learners trained on them for a few steps: what most core tests use."""
 
 import copy
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -136,6 +136,15 @@ def snapshot(learner: Learner) -> dict[str, Tensor]:
     for task in range(learner.num_tasks):
         values |= {f"{task}/{n}": v.clone() for n, v in learner.task_state_dict(task).items()}
     return values
+
+
+def mask_values(slot: Mapping[str, Tensor]) -> dict[tuple[int, str], Tensor]:
+    """The masks in a slot by block and weight; packed ones written out as 1 + steps * codes."""
+    masks = {}
+    for key in (k for k in slot if not k.endswith("_steps")):
+        steps = slot.get(f"{key}_steps")
+        masks[int(key[5:7]) - 1, key[8:]] = slot[key] if steps is None else 1 + steps * slot[key].to(steps)
+    return masks
 
 
 def assert_same(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import MEAN, STD, inputs, learned, noise, tiny_backbone
+from contracts.tiny import MEAN, STD, inputs, learned, mask_values, noise, tiny_backbone
 from references.gradient_id import gradient_id_scores
 from softtf.adaptations import SoftMask
 from softtf.backbones import mixed_linear
@@ -32,7 +32,7 @@ def parts(learner: Learner) -> tuple[list, list, dict]:
     masks, prefixes = [], []
     for task in range(learner.num_tasks):
         slot = names["SoftMasks"].slot(task) if "SoftMasks" in names else {}
-        masks.append({(int(key[5:7]) - 1, key[8:]): value.detach() for key, value in slot.items()})
+        masks.append({key: value.detach() for key, value in mask_values(slot).items()})
         prefixes.append({int(k[5:7]) - 1: v.detach() for k, v in expert.slot(task).items()})
     return masks, prefixes, {int(k[5:7]) - 1: v.detach() for k, v in general.prompts.items()}
 
@@ -141,7 +141,7 @@ def own_entropy(learner: Learner, trunk, task: int) -> Tensor:
 @pytest.mark.parametrize("sure", [0, 1, 2])
 def test_the_task_whose_network_is_certain_is_named(sure: int) -> None:
     """The sign: scores are -dH/dalpha, so the highest is the task that lowers the entropy."""
-    spec = DualPrompt(g_layers="none", e_layers="none", adapt=SoftMask((3, 4), "w/ FF"))
+    spec = DualPrompt(g_layers="none", e_layers="none", adapt=SoftMask((3, 4), "w/ FF", store="float32"))
     learner, x = learned(spec).learner, inputs(1, 6)
     with learner.computing_in(torch.float64):
         certain(learner, x, sure)
@@ -172,7 +172,8 @@ def test_more_tasks_than_classes_to_share_keep_one_entry() -> None:
 @pytest.mark.parametrize("deviation", [0.3, 0.03, 0.003])
 def test_bfloat16_ranks_tasks_as_float32_does_however_close_their_masks_are(deviation: float) -> None:
     """Matrix products in bfloat16 may round the scores, but not drown what differs between the tasks."""
-    learner, x = learned(LEARNERS["qkv of one layer"]).learner.float(), inputs(40, 7)
+    spec = DualPrompt(g_layers="none", e_layers="none", adapt=SoftMask((2,), "qkv", NOISY, "float32"))
+    learner, x = learned(spec).learner.float(), inputs(40, 7)
     for task in range(3):
         for mask in learner.slot_modules()["SoftMasks"].slot(task).values():
             mask.data.copy_(1 + deviation * noise(*mask.shape, seed=task))

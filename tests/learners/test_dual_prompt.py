@@ -4,7 +4,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import CLASSES, MEAN, STD, assert_same, inputs, learned, snapshot, tiny_backbone, train_task
+from contracts.tiny import (
+    CLASSES,
+    MEAN,
+    STD,
+    assert_same,
+    inputs,
+    learned,
+    mask_values,
+    snapshot,
+    tiny_backbone,
+    train_task,
+)
 from references.vit import layer, vit_forward
 from softtf.adaptations import SoftMask
 from softtf.classes import ClassTable
@@ -17,7 +28,7 @@ SPEC = DualPrompt((1, 3), 2, (2, 3), 3, key_weight=0.7, adapt=SoftMask((3, 4), "
 def reference_features(learner: Learner, x: Tensor, task: int) -> Tensor:
     """Task `task`'s network by the slow forward."""
     modules, vit = learner.slot_modules(), learner.network.backbone.vit
-    masks = {(int(k[5:7]) - 1, k[8:]): v for k, v in modules["SoftMasks"].slot(task).items()}
+    masks = mask_values(modules["SoftMasks"].slot(task))
     weights = {key: layer(vit, *key).weight * mask for key, mask in masks.items()}
     prefixes = {int(k[5:7]) - 1: v for k, v in modules["GeneralPrefix"].prompts.items()}
     for key, own in modules["ExpertPrefix"].slot(task).items():

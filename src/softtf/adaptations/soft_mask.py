@@ -1,7 +1,11 @@
-"""Soft masks (Soft-TransFormers, section 4): W_t = W * m_t, one real-valued mask per weight, layer and task."""
+"""Soft masks (Soft-TransFormers, section 4): W_t = W * m_t, one real-valued mask per weight, layer and task.
+
+A finished task's masks are kept in a byte a number: their deviation from one, rounded (`softtf.packing`).
+"""
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +13,8 @@ from torch import Tensor, nn
 from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, parse_layers
 from softtf.backbones.base import Backbone
 from softtf.errors import UserError, unknown
+from softtf.packing import Packed, pack
+from softtf.slots import MappedSlot
 
 TARGET_SETS = {  # the paper's names, Tables 1 and 8
     "attn": ("qkv",),
@@ -19,6 +25,8 @@ TARGET_SETS = {  # the paper's names, Tables 1 and 8
     "all": ("qkv", "proj", "fc1", "fc2"),
 }
 INITS = ("ones", "uniform(a,b)", "normal(std)", "xavier", "kaiming")
+STORES = ("int8", "float32")
+STEPS = "_steps"  # ends the names of packed masks' steps
 
 
 @dataclass(frozen=True)
@@ -30,16 +38,22 @@ class SoftMask(AdaptationSpec, kind="soft-mask"):
         targets: `qkv`, `proj`, `fc1`, `fc2` (several with commas), or the paper's `attn`, `w/o FF`, `w/ FF`.
         init: `ones` (Table 4's Uniform(1.0, 1.0)), `uniform(a,b)` (the published code draws uniform(0.99,1)),
             `normal` or `normal(std)` (std 0.01), `xavier`, `kaiming`.
+        store: how a finished task's masks are kept, in memory and on disk. `int8`: a byte a number, each within
+            1/254 of its row's largest deviation (from one; with `normal`, `xavier`, `kaiming` from zero).
+            `float32`: exact.
     """
 
     layers: Layers = (10, 11, 12)
     targets: str = "w/o FF"
     init: str = "ones"
+    store: Literal["int8", "float32"] = "int8"
 
     def __post_init__(self) -> None:
         parse_layers(self.layers, what="soft-mask layers")
         parse_targets(self.targets)
         initial_mask(self.init, torch.Size((2, 2)), torch.Generator())
+        if self.store not in STORES:
+            raise unknown("soft-mask store", self.store, STORES)
 
     def build(self, backbone: Backbone) -> list[Adaptation]:
         """Return the masks for `backbone`, with no task yet."""
@@ -47,30 +61,60 @@ class SoftMask(AdaptationSpec, kind="soft-mask"):
         names = backbone_names(parse_targets(self.targets), backbone)
         if not blocks:
             raise UserError(f"soft-mask layers {self.layers!r} match no layer; leave the mask out instead")
-        return [SoftMasks(backbone, blocks, names, self.init)]
+        return [SoftMasks(backbone, blocks, names, self)]
 
 
 class SoftMasks(Adaptation):
     """Masks m_t of the shape of each target weight; the frozen weight is multiplied, never written to."""
 
-    def __init__(self, backbone: Backbone, blocks: tuple[int, ...], names: tuple[str, ...], init: str) -> None:
+    def __init__(self, backbone: Backbone, blocks: tuple[int, ...], names: tuple[str, ...], spec: SoftMask) -> None:
         super().__init__()
         self.task_blocks = frozenset(blocks)
-        self.init = init
+        self.spec = spec
+        self.centre = 1.0 if spec.init.strip().lower().startswith(("ones", "uniform")) else 0.0
+        self.on_disk = False
         self.shapes = {(b, n): backbone.linear(b, n).weight.shape for b in blocks for n in names}
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return one mask per target weight."""
-        return {_key(b, n): initial_mask(self.init, shape, generator) for (b, n), shape in self.shapes.items()}
+        return {_key(b, n): initial_mask(self.spec.init, shape, generator) for (b, n), shape in self.shapes.items()}
+
+    def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return each mask's codes under its own name and its steps beside it, or all as it is (`float32`)."""
+        if self.spec.store == "float32":
+            return values
+        masks = {name: pack(value, self.centre) for name, value in values.items()}
+        return {n: m.codes for n, m in masks.items()} | {n + STEPS: m.steps for n, m in masks.items()}
+
+    def keep_on_disk(self) -> None:
+        """Leave masks that are loaded from now on in their files; they are fetched when a task is used."""
+        self.on_disk = True
+
+    def load_task(self, state: dict[str, Tensor]) -> None:
+        """Append a finished task's masks, packed or in float32 as an earlier version saved them."""
+        if self.on_disk:
+            self.slots.append(MappedSlot(state))
+        else:
+            super().load_task(state)
+
+    def num_parameters(self, task: int) -> int:
+        """Return how many mask entries were trained; steps are none."""
+        return sum(value.numel() for name, value in self.slot(task).items() if not name.endswith(STEPS))
 
     def edits_weight(self, block: int, name: str) -> bool:
         """Say whether this weight is masked."""
         return (block, name) in self.shapes
 
+    def mask(self, block: int, name: str, task: int) -> Tensor | Packed:
+        """Return m_t [out, in]: as it is trained, or packed if its task is finished."""
+        slot, key = self.slot(task), _key(block, name)
+        values: Tensor = slot[key]
+        return Packed(values, slot[key + STEPS], self.centre) if key + STEPS in slot else values
+
     def weight(self, block: int, name: str, weight: Tensor, task: int) -> Tensor:
         """Return W * m_t [out, in]."""
-        mask: Tensor = self.slot(task)[_key(block, name)]
-        return weight * mask
+        mask = self.mask(block, name, task)
+        return mask.times(weight) if isinstance(mask, Packed) else weight * mask.to(weight.device)
 
 
 def _key(block: int, name: str) -> str:

@@ -1,0 +1,45 @@
+"""A matrix of real numbers in a byte each: what a finished task's masks are kept as, in memory and on disk."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+LARGEST_CODE = 127
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A matrix [rows, columns] as its deviation from one number: value = centre + steps * codes.
+
+    codes: int8 [rows, columns], within -127 ... 127; steps: float32 [rows, 1], from zero up. That is 1 + 4 / columns
+    bytes a value.
+    """
+
+    codes: Tensor
+    steps: Tensor
+    centre: float
+
+    def unpack(self) -> Tensor:
+        """Return the values [rows, columns] in the type of the steps."""
+        return (self.codes * self.steps).add_(self.centre)
+
+    def times(self, weight: Tensor) -> Tensor:
+        """Return weight * values [rows, columns], on the weight's device; in as few passes as there can be."""
+        codes, steps = self.codes.to(weight.device), self.steps.to(weight.device)
+        deviation = codes.to(weight.dtype).mul_(steps)
+        if self.centre == 1:
+            return torch.addcmul(weight, weight, deviation)
+        return deviation.add_(self.centre).mul_(weight)
+
+
+def pack(values: Tensor, centre: float) -> Packed:
+    """Round finite values [rows, columns] to 255 evenly spaced numbers a row, as wide apart as the row needs.
+
+    A value that comes back differs from the one given by at most max|value - centre| / 254, the maximum being
+    over its row; besides that only by the rounding of float32 itself.
+    """
+    deviation = values.detach().float() - centre
+    steps = deviation.abs().amax(1, keepdim=True) / LARGEST_CODE
+    codes = (deviation / steps.where(steps > 0, 1.0)).round_().clamp_(-LARGEST_CODE, LARGEST_CODE)
+    return Packed(codes.to(torch.int8), steps, centre)
