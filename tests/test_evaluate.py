@@ -1,6 +1,6 @@
 """evaluate against the obvious loop: one sample at a time, groups that stop at the end of each test set."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from softtf.adaptations import SoftMask
 from softtf.classes import ClassTable
 from softtf.classifier import ContinualClassifier
 from softtf.evaluation.evaluate import TestData, chunks, evaluate
+from softtf.features import FixedQueries
 from softtf.inference import INFERENCES
 from softtf.inference.policy import Policy
 from softtf.learners import DualPrompt, LinearHead
@@ -131,6 +132,50 @@ def test_where_no_task_is_needed_the_named_class_names_the_task() -> None:
     found = evaluate(model.learner, data, model.classes.column_labels(), policies, dtype=torch.float64)
     for policy, score in found.items():
         assert [score.correct, score.task_correct, score.total] == slow(model, data, facts, policy)
+
+
+def with_queries(model: ContinualClassifier, data: TestData) -> tuple[TestData, FixedQueries]:
+    queries = FixedQueries(model.learner.network.backbone, data.loader)
+    return replace(data, queries=queries), queries
+
+
+@pytest.mark.parametrize("shuffle_seed", [None, 3])
+@pytest.mark.parametrize("tasks", [2, 3])
+def test_kept_queries_change_no_count(tasks: int, shuffle_seed: int | None) -> None:
+    model = learned(SOFT_TF, tasks)
+    data = data_of(model)
+    options = {"batch_size": 5, "dtype": torch.float64, "shuffle_seed": shuffle_seed}
+    columns = model.classes.column_labels()
+    fresh = evaluate(model.learner, data, columns, POLICIES, **options)
+    kept = evaluate(model.learner, with_queries(model, data)[0], columns, POLICIES, **options)
+    for policy in POLICIES:
+        assert replace(kept[policy], seconds=0) == replace(fresh[policy], seconds=0)
+
+
+def test_kept_queries_are_asked_for_only_if_a_policy_reads_them() -> None:
+    model = learned(SOFT_TF)
+    data, queries = with_queries(model, data_of(model))
+    columns = model.classes.column_labels()
+    evaluate(model.learner, data, columns, [Policy("gradient-id"), Policy("oracle")])
+    assert not queries._known
+    evaluate(model.learner, data, columns, [Policy("prompt-id")])
+    assert len(queries._known) == 1
+
+
+def test_the_seconds_of_a_policy_count_the_queries_that_were_kept() -> None:
+    for spec, share in ((SOFT_TF, 1.0), (DualPrompt("none", 5, (3, 4), 5), 0.5)):  # the stem is run anyway
+        model = learned(spec, 2)
+        data, queries = with_queries(model, data_of(model))
+        with model.learner.computing_in(torch.float32):
+            known = queries.get()
+        queries._known[torch.float32] = replace(known, seconds=1000.0 * len(data.tasks))
+        policies = [Policy("prompt-id"), Policy("prompt-id", 4), Policy("gradient-id"), Policy("oracle")]
+        scores = evaluate(model.learner, data, model.classes.column_labels(), policies, batch_size=5)
+        samples = sum(scores[policies[0]].total)
+        assert samples < len(data.tasks)
+        for policy in policies[:2]:
+            assert scores[policy].seconds == pytest.approx(1000 * share * samples, rel=0.01)
+        assert max(scores[p].seconds for p in policies[2:]) < 100
 
 
 def test_means_over_test_sets_and_over_samples() -> None:

@@ -1,15 +1,19 @@
 """The training loop: the step it takes, the rate, and what it reports."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from contracts.tiny import TRAIN, learned, task_data, tiny_backbone
+from contracts.tiny import TRAIN, assert_same, classifier, learned, snapshot, task_data, tiny_backbone
 from softtf.classes import ClassTable
 from softtf.errors import TrainingError, UserError
+from softtf.features import FeatureStore
 from softtf.feeding import begin_training
 from softtf.learners import DualPrompt, LinearHead
+from softtf.learners.base import Batch
 from softtf.seeds import derive_seed
 from softtf.training import LossWatch, TaskTraining, TrainConfig
 
@@ -30,9 +34,9 @@ def test_training_equals_the_plain_loop_of_adam_with_clipped_gradients() -> None
     adam = torch.optim.Adam(parameters, lr=0.7 * 5 / 256, betas=(0.9, 0.999), eps=1e-8, weight_decay=0)
     for epoch in range(2):
         sums: dict[str, float] = {}
-        for x, targets in plain.loader.epoch(derive_seed(plain.learner.seed, 0, epoch)):
+        for batch in plain.loader.epoch(derive_seed(plain.learner.seed, 0, epoch)):
             with plain.learner.computing_in(torch.float32):
-                losses = plain.learner.loss(x, targets)
+                losses = plain.learner.loss(Batch(*batch))
                 adam.zero_grad()
                 sum(losses.values()).backward()
             norm = torch.sqrt(sum((p.grad**2).sum() for p in parameters))
@@ -84,7 +88,7 @@ def test_without_augmentation_every_epoch_sees_the_same_inputs() -> None:
 
     def epochs(training: TaskTraining) -> list[torch.Tensor]:
         found = [next(training.loader.epoch(seed)) for seed in (0, 1)]
-        return [x.flatten(1).sum(1).sort().values for x, _ in found]
+        return [x.flatten(1).sum(1).sort().values for x, _, _ in found]
 
     assert torch.equal(*epochs(plain)) and not torch.equal(*epochs(random))
 
@@ -137,3 +141,100 @@ def test_no_gradient_reaches_a_finished_task() -> None:
     assert not any(p.requires_grad for m in learner.slot_modules().values() for p in m.slot(0).values())
     learner.end_task()
     assert not any(p.requires_grad for m in learner.slot_modules().values() for p in m.slot(1).values())
+
+
+# --- Queries that stay the same -----------------------------------------------------------------------------------
+
+
+def batches_of(training: TaskTraining, monkeypatch: pytest.MonkeyPatch) -> list[Batch]:
+    """What the learner reads in one epoch."""
+    seen: list[Batch] = []
+    true_loss = training.learner.loss
+
+    def loss(batch: Batch) -> dict[str, torch.Tensor]:
+        seen.append(batch)
+        return true_loss(batch)
+
+    monkeypatch.setattr(training.learner, "loss", loss)
+    training.run_epoch()
+    return seen
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_a_clean_query_is_that_of_the_unaugmented_image_of_its_row(
+    augment: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = begun(TrainConfig(1, 5, 0.7, augment=augment, clean_query=augment, precision="float32"))
+    backbone, examples = training.learner.network.backbone, task_data(0)
+    preparation = replace(backbone.preparation, augment=False)
+    batches = batches_of(training, monkeypatch)
+    assert sorted(torch.cat([b.rows for b in batches]).tolist()) == list(range(12))
+    augmented = []
+    for batch in batches:
+        assert [examples.classes[t] for t in batch.targets] == [examples.labels[i] for i in batch.rows]
+        for row, query, seen in zip(batch.rows.tolist(), batch.query, batch.inputs, strict=True):
+            loaded = preparation.load_train(examples[row], "")[None]
+            clean = preparation.augment_batch(loaded, "cpu", torch.Generator())
+            expected = backbone.pool(backbone.run(backbone.embed(clean), 0, backbone.depth))[0]
+            torch.testing.assert_close(query, expected, rtol=0, atol=1e-4)
+            augmented.append(not torch.allclose(seen, clean[0], atol=1e-6))
+    assert any(augmented) == augment
+
+
+def test_an_augmented_image_has_a_query_of_its_own_unless_a_clean_one_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert all(batch.query is None for batch in batches_of(begun(TRAIN), monkeypatch))
+    ends = []
+    for clean_query in (False, True):
+        training = begun(replace(TRAIN, clean_query=clean_query, clip_norm=1e9))  # else the key's gradient scales all
+        training.run_epoch()
+        ends.append(snapshot(training.learner))
+    differ = {name for name, value in ends[0].items() if not torch.equal(value, ends[1][name])}
+    assert differ == {"0/task_keys.key"}
+
+
+def test_inputs_that_nothing_ever_augments_have_fixed_queries_without_being_asked() -> None:
+    learner = SPEC.build(tiny_backbone(), 0)
+    backbone = learner.network.backbone
+    backbone.preparation = replace(backbone.preparation, augment=False)  # as that of a text
+    assert begin_training(learner, ClassTable(), task_data(0), "first", TRAIN).queries is not None
+
+
+def test_a_linear_head_on_kept_features_never_runs_the_backbone_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = LinearHead().build(tiny_backbone(), 0)
+    training = begin_training(learner, ClassTable(), task_data(0), "first", replace(TRAIN, augment=False))
+    training.run_epoch()
+    monkeypatch.setattr(type(learner.network.backbone), "embed", lambda *_: pytest.fail("the backbone was run"))
+    training.run_epoch()
+
+
+def test_clean_queries_for_a_learner_that_matches_none_are_refused() -> None:
+    model = classifier(LinearHead(), 1)
+    before = snapshot(model.learner)
+    with pytest.raises(UserError, match="clean_query does nothing for a LinearHeadLearner"):
+        model.learn(task_data(1), config=replace(TRAIN, clean_query=True), progress=False)
+    assert_same(snapshot(model.learner), before)
+    assert model.num_tasks == 1
+
+
+def test_the_first_epochs_seconds_count_queries_that_an_earlier_run_computed(tmp_path: Path) -> None:
+    config = TrainConfig(2, 5, 0.7, augment=False, precision="float32")
+
+    def again(seconds: float) -> TaskTraining:
+        learner = SPEC.build(tiny_backbone(), 0)
+        store = FeatureStore(tmp_path, learner.network.backbone.weights_hash(), print)
+        training = begin_training(learner, ClassTable(), task_data(0), "first", config, store)
+        assert training.queries is not None
+        if seconds:
+            with learner.computing_in(torch.float32):
+                training.queries._known[torch.float32] = replace(training.queries.get(), seconds=seconds)
+        return training
+
+    first = again(0)
+    assert first.run_epoch().seconds < 100
+    second = again(1000)
+    assert second.run_epoch().seconds > 1000 and second.run_epoch().seconds < 100
+    resumed = again(1000)
+    resumed.load_state(first.state())
+    assert resumed.run_epoch().seconds < 100

@@ -16,6 +16,7 @@ from softtf.backbones.load import BackboneSpec, load_backbone, random_name
 from softtf.classes import ClassTable
 from softtf.errors import UserError
 from softtf.evaluation.evaluate import evaluate
+from softtf.features import fixed_queries
 from softtf.feeding import abandon, begin_training, group_numbers, test_data, test_loader, unlabelled
 from softtf.inference.policy import Policy, parse_policy
 from softtf.inference.predict import Answers, by_label, predict
@@ -207,6 +208,16 @@ class ContinualClassifier:
         loader = test_loader(unlabelled(inputs), self.learner, batch_size)
         numbers = None if groups is None else group_numbers(groups, len(loader.examples))
         return predict(self.learner, loader, policy, groups=numbers, task=task, dtype=self.dtype)
+
+    def features(self, inputs: Inputs, batch_size: int = 64) -> Tensor:
+        """Return the frozen backbone's features q(x) [inputs, dim]; no task has to be learned for that.
+
+        Raises:
+            UserError: an input cannot be read.
+        """
+        loader = test_loader(unlabelled(inputs), self.learner, batch_size)
+        with self.learner.computing_in(self.dtype):
+            return fixed_queries(self.learner.network.backbone, loader).values
 
     def evaluate(
         self, tests: Sequence[Any], policies: Sequence[str] | None = None, *, batch_size: int = 120

@@ -11,20 +11,36 @@ from torch import Tensor
 from softtf.classes import ClassTable, own_columns
 from softtf.errors import UserError
 from softtf.evaluation.evaluate import TestData
+from softtf.features import FeatureStore, FixedQueries
 from softtf.learners.base import Learner
 from softtf.streams import Examples, Loader, Preparation
 from softtf.streams.columns import Column, input_name, is_hub_dataset
+from softtf.streams.preparation import TrainingInputs
 from softtf.training import TaskTraining, TrainConfig, check_batch_size
 
 
 def begin_training(
-    learner: Learner, classes: ClassTable, examples: Examples, name: str, config: TrainConfig
+    learner: Learner,
+    classes: ClassTable,
+    examples: Examples,
+    name: str,
+    config: TrainConfig,
+    store: FeatureStore | None = None,
 ) -> TaskTraining:
     """Open a new task for `examples` in the learner and the class table, and return its training.
 
+    Args:
+        learner: what learns.
+        classes: the table of all classes.
+        examples: the task's data.
+        name: what to call it.
+        config: how to train.
+        store: where queries that stay the same in all epochs are kept; None for memory only.
+
     Raises:
-        UserError: a class was learned before, and that is not allowed.
+        UserError: a class was learned before, and that is not allowed; or a setting does not fit the learner.
     """
+    check_training(learner, config)
     own = examples.classes
     classes.check(own)
     loader = Loader(
@@ -37,7 +53,33 @@ def begin_training(
     )
     learner.begin_task(len(own))
     classes.add(own, name)
-    return TaskTraining(learner, loader, config, learner.seed)
+    return TaskTraining(learner, loader, config, learner.seed, _training_queries(learner, examples, config, store))
+
+
+def check_training(learner: Learner, config: TrainConfig) -> None:
+    """Refuse settings that this learner would ignore.
+
+    Raises:
+        UserError: clean queries for a learner that matches none.
+    """
+    if config.clean_query and learner.query_use != "matching":
+        raise UserError(
+            f"clean_query does nothing for a {type(learner).__name__}, which matches no query; leave it out"
+        )
+
+
+def _training_queries(
+    learner: Learner, examples: Examples, config: TrainConfig, store: FeatureStore | None
+) -> FixedQueries | None:
+    """Return the queries of the unaugmented training inputs if the loss is to read these."""
+    backbone = learner.network.backbone
+    augmented = config.augment and backbone.preparation.augment
+    if learner.query_use == "none" or (augmented and not config.clean_query):
+        return None
+    unread = torch.zeros(len(examples), dtype=torch.int64)
+    plain = TrainingInputs(_preparation(learner, augment=False))
+    loader = Loader(examples, unread, plain, False, config.batch_size, device_of(learner), cache_bytes=0)
+    return FixedQueries(backbone, loader, store)
 
 
 def abandon(learner: Learner, classes: ClassTable) -> None:
@@ -69,7 +111,9 @@ def test_loader(examples: Examples, learner: Learner, batch_size: int) -> Loader
 
 def _preparation(learner: Learner, augment: bool = True) -> Preparation:
     preparation = learner.network.backbone.preparation
-    return preparation if augment else dataclasses.replace(preparation, augment=False)  # type: ignore[type-var]
+    if augment or not preparation.augment:
+        return preparation
+    return dataclasses.replace(preparation, augment=False)  # type: ignore[type-var]
 
 
 def device_of(learner: Learner) -> torch.device:

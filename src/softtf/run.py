@@ -16,7 +16,8 @@ from softtf.errors import UserError
 from softtf.evaluation.accuracy_matrix import summary
 from softtf.evaluation.evaluate import TestData, evaluate
 from softtf.evaluation.report import Row
-from softtf.feeding import abandon, begin_training, test_data
+from softtf.features import FeatureStore, FixedQueries, open_store
+from softtf.feeding import abandon, begin_training, check_training, test_data
 from softtf.inference.policy import Policy, parse_policy
 from softtf.learners.base import Learner
 from softtf.machine import environment, find_device, matmul_dtype
@@ -41,6 +42,7 @@ class Run:
     classes: ClassTable
     policies: list[Policy]
     tests: TestData
+    store: FeatureStore | None
     console: Console
 
 
@@ -98,6 +100,7 @@ def _assemble(
     console: Console,
 ) -> Run:
     policies = config.evaluate.policies_for(learner)
+    check_training(learner, config.train)
     table = ClassTable()
     for task in stream:
         table.add(task.classes, task.name)
@@ -106,10 +109,16 @@ def _assemble(
         if task.test is None:
             raise UserError(f"{config.stream.source!r} has no test data to score {task.name} on")
         held_out.append(task.test)
+    store = open_store(config.feature_cache, header.backbone_sha256, _noting(console))
     tests = test_data(held_out, table, learner, config.evaluate.batch_size)
+    tests = replace(tests, queries=FixedQueries(learner.network.backbone, tests.loader, store))
     if random_name(config.backbone):
         console.print(f"note: the weights of {config.backbone.name} are random, as asked for; the numbers mean nothing")
-    return Run(config, folder, stream, header, learner, classes, policies, tests, console)
+    return Run(config, folder, stream, header, learner, classes, policies, tests, store, console)
+
+
+def _noting(console: Console) -> Callable[[str], None]:
+    return lambda text: console.print(f"note: {text}", highlight=False, markup=False, soft_wrap=True)
 
 
 def learn_stream(run: Run) -> None:
@@ -135,7 +144,7 @@ def learn_stream(run: Run) -> None:
 def learn_task(run: Run, index: int, tracker: Tracker) -> None:
     """Algorithm 1 for one task: train its slots, epoch by epoch, with a checkpoint after each."""
     task = run.stream[index]
-    training = begin_training(run.learner, run.classes, task.train, task.name, run.config.train)
+    training = begin_training(run.learner, run.classes, task.train, task.name, run.config.train, run.store)
     try:
         if (state := _checkpoint(run, index)) is not None:
             training.load_state(state)

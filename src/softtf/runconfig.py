@@ -128,6 +128,8 @@ class RunConfig:
         evaluate: how the learner is scored.
         seed: every random number of the run is drawn from it.
         device: `auto` lets accelerate choose; or `cpu`, `cuda`, `cuda:1`, `mps`.
+        feature_cache: the folder in which runs share features of the frozen backbone; None is $SOFTTF_CACHE, else
+            ~/.cache/softtf/features; `off` keeps them in memory.
         tensorboard: also write TensorBoard events (needs softtf[tracking]).
     """
 
@@ -140,4 +142,5 @@ class RunConfig:
     evaluate: EvaluateConfig = EvaluateConfig()
     seed: int = 0
     device: str = "auto"
+    feature_cache: str | None = None
     tensorboard: bool = False

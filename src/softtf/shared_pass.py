@@ -9,11 +9,19 @@ from softtf.network import AdaptedNetwork
 
 
 class SharedPass:
-    """Stem, query and trunk of one batch; task inferences and answers all read from here."""
+    """Stem, query and trunk of one batch; task inferences and answers all read from here.
 
-    def __init__(self, network: AdaptedNetwork, inputs: Tensor) -> None:
+    Args:
+        network: the adapted network.
+        inputs: [batch, ...], prepared.
+        query: [batch, dim], if it is known already; then it is not computed.
+    """
+
+    def __init__(self, network: AdaptedNetwork, inputs: Tensor, query: Tensor | None = None) -> None:
         self.network = network
         self.inputs = inputs
+        if query is not None:
+            self.query = query
 
     @cached_property
     def stem(self) -> Tokens:

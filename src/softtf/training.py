@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from softtf.errors import TrainingError, UserError
-from softtf.learners.base import Learner
+from softtf.features import FixedQueries, Queries
+from softtf.learners.base import Batch, Learner
 from softtf.machine import Precision, matmul_dtype
 from softtf.seeds import derive_seed
 from softtf.streams import Loader
@@ -31,6 +32,7 @@ class TrainConfig:
         schedule: the rate stays, or falls to zero along a cosine.
         clip_norm: the gradient's norm is cut to this.
         augment: random resized crops and flips.
+        clean_query: match keys with the query of the unaugmented image, which is computed once and not at each step.
         precision: of matrix products; auto is bfloat16 where the device has it in hardware.
     """
 
@@ -40,6 +42,7 @@ class TrainConfig:
     schedule: Literal["constant", "cosine"] = "constant"
     clip_norm: float = 1.0
     augment: bool = True
+    clean_query: bool = False
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
@@ -59,7 +62,10 @@ def check_batch_size(batch_size: int) -> None:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What one epoch did: mean loss terms, samples seen and seconds, and whether more epochs follow."""
+    """What one epoch did: mean loss terms, samples seen and seconds, and whether more epochs follow.
+
+    The first epoch's seconds count the computing of fixed queries, also where an earlier run did it.
+    """
 
     task: int
     epoch: int
@@ -77,10 +83,13 @@ class TaskTraining:
         loader: in training mode, its targets the columns of the task's own classes.
         config: how to train.
         seed: orders and augmentations are drawn from it and the epoch's number.
+        queries: of the loader's examples without augmentation, if the loss is to read these.
     """
 
-    def __init__(self, learner: Learner, loader: Loader, config: TrainConfig, seed: int) -> None:
-        self.learner, self.loader, self.config, self.seed = learner, loader, config, seed
+    def __init__(
+        self, learner: Learner, loader: Loader, config: TrainConfig, seed: int, queries: FixedQueries | None = None
+    ) -> None:
+        self.learner, self.loader, self.config, self.seed, self.queries = learner, loader, config, seed, queries
         self.task = learner.num_tasks - 1
         self.epoch = 0
         self.parameters = learner.trained_parameters()
@@ -105,16 +114,17 @@ class TaskTraining:
         watch = LossWatch(self.task, self.epoch, every=1 if self.loader.device.type == "cpu" else 50)
         samples = 0
         with self.learner.computing_in(self.dtype):
-            for step, (inputs, targets) in enumerate(self.loader.epoch(derive_seed(self.seed, self.task, self.epoch))):
+            known = self.queries.get() if self.queries else None
+            for step, batch in enumerate(self._batches(known)):
                 self._set_rate(self.epoch * steps + step, self.config.epochs * steps)
-                losses = self.learner.loss(inputs, targets)
+                losses = self.learner.loss(batch)
                 self.optimizer.zero_grad(set_to_none=True)
                 torch.stack(list(losses.values())).sum().backward()
                 watch.add(losses)
                 self.learner.after_backward()
                 clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
                 self.optimizer.step()
-                samples += len(targets)
+                samples += len(batch.targets)
                 on_step(step + 1, steps)
         means = watch.means()
         self.epoch += 1
@@ -124,7 +134,14 @@ class TaskTraining:
                 " earlier tasks are as they were; try a lower learning rate or float32"
             )
         seconds = time.perf_counter() - start
+        if known is not None and known.from_disk and self.epoch == 1:
+            seconds += known.seconds
         return EpochReport(self.task, self.epoch, self.config.epochs, means, samples, seconds)
+
+    def _batches(self, known: Queries | None) -> Iterator[Batch]:
+        for inputs, targets, rows in self.loader.epoch(derive_seed(self.seed, self.task, self.epoch)):
+            query = None if known is None else known.values[rows].to(inputs.device)
+            yield Batch(inputs, targets, rows, query)
 
     def _set_rate(self, step: int, steps: int) -> None:
         if self.config.schedule == "cosine":

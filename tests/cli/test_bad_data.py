@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from cli import CLASSES, TINY, TINY_IMAGES, call, image_folder, refused, results
+from softtf.learners.base import Batch
 from softtf.learners.dual_prompt import DualPromptLearner
 
 Capture = pytest.CaptureFixture[str]
@@ -133,9 +134,13 @@ def test_earlier_tasks_stay_usable_after_a_loss_that_is_not_finite(
 ) -> None:
     true_loss = DualPromptLearner.loss
 
-    def loss(self: DualPromptLearner, inputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
-        terms = true_loss(self, inputs, targets)
-        return terms if self.num_tasks == 1 or len(targets) == 24 else terms | {"matching": terms["matching"] * value}
+    def loss(self: DualPromptLearner, batch: Batch) -> dict[str, torch.Tensor]:
+        terms = true_loss(self, batch)
+        return (
+            terms
+            if self.num_tasks == 1 or len(batch.targets) == 24
+            else terms | {"matching": terms["matching"] * value}
+        )
 
     with monkeypatch.context() as patch:
         patch.setattr(DualPromptLearner, "loss", loss)  # fails in the second task's second and smaller batch

@@ -18,8 +18,9 @@ from softtf.learners.dual_prompt import DualPromptLearner
 Capture = pytest.CaptureFixture[str]
 
 EPOCHS = 2
-# A schedule, crops and several steps an epoch: much that a run could forget.
-RUN = (*TINY, "--train.epochs", EPOCHS, "--train.batch-size", "10", "--train.schedule", "cosine", "--train.augment")
+# A schedule, crops, queries kept elsewhere and several steps an epoch: much that a run could forget.
+STEPWISE = ("--train.epochs", EPOCHS, "--train.batch-size", "10", "--train.schedule", "cosine")
+RUN = (*TINY, *STEPWISE, "--train.augment", "--train.clean-query")
 
 
 @pytest.fixture(scope="module")

@@ -48,6 +48,7 @@ CHANGED = {
 }
 SAME_RESULT = {  # these change where a run's data and files come from and how it is computed, not its numbers
     "stream.source": "other",
+    "train.clean_query": True,  # nothing is augmented here, so that all are clean
     "stream.image_column": "picture",
     "stream.label_column": "kind",
     "backbone.weights": "mine.safetensors",
@@ -55,6 +56,7 @@ SAME_RESULT = {  # these change where a run's data and files come from and how i
     "evaluate.batch_size": 7,
     "evaluate.precision": "auto",
     "device": "cuda",
+    "feature_cache": "off",
     "tensorboard": True,
 }
 

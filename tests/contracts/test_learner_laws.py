@@ -1,5 +1,6 @@
 """Laws 2, 4, 6, 7 for every learner, trained for three steps a task by the real training loop."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,10 @@ from softtf import feeding
 from softtf.classes import ClassTable
 from softtf.classifier import ContinualClassifier
 from softtf.evaluation.evaluate import evaluate
+from softtf.features import FeatureStore, FixedQueries
 from softtf.feeding import begin_training
 from softtf.inference import INFERENCES
+from softtf.inference.answers import Clock, gather_evidence
 from softtf.inference.policy import Policy
 from softtf.learners import Learner
 from softtf.saving import load_learner, save_task
@@ -102,6 +105,52 @@ def test_a_task_that_was_begun_trained_and_abandoned_leaves_no_trace(case: Learn
     for task in range(2):
         train_task(smooth, table, task)
     assert_same(snapshot(learner), snapshot(smooth))
+
+
+# --- Queries that were computed before ---------------------------------------------------------------------------
+
+
+@learners
+def test_where_nothing_is_augmented_learning_from_kept_queries_is_learning_from_fresh_ones(
+    case: LearnerCase, tmp_path: Path
+) -> None:
+    """Whatever the learner reads them for; in memory, computed for the disk and read from it alike."""
+    config = replace(TRAIN, epochs=2, augment=False)
+    backbone = tiny_backbone()
+    store = FeatureStore(tmp_path, backbone.weights_hash(), lambda note: pytest.fail(note))
+    ends = []
+    for fixed, kept in ((False, None), (True, None), (True, store), (True, store)):
+        learner = case.spec.build(tiny_backbone(), 3)
+        training = begin_training(learner, ClassTable(), task_data(0), "first", config, kept)
+        assert (training.queries is not None) == (learner.query_use != "none")
+        if not fixed:
+            training.queries = None
+        losses = [training.run_epoch().losses for _ in range(2)]
+        ends.append((losses, snapshot(learner)))
+    for losses, end in ends[1:]:
+        for ours, fresh in zip(losses, ends[0][0], strict=True):
+            assert ours == pytest.approx(fresh, abs=1e-5)
+        for name, value in end.items():
+            torch.testing.assert_close(value, ends[0][1][name], rtol=0, atol=1e-5)
+    for _, end in ends[2:]:
+        assert_same(end, ends[1][1])
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@learners
+def test_scores_from_kept_queries_are_those_of_fresh_ones(case: LearnerCase) -> None:
+    model = learned(case.spec)
+    learner = model.learner
+    loader = feeding.test_loader(task_data(1), learner, 5)
+    with learner.computing_in(torch.float64):
+        known = FixedQueries(learner.network.backbone, loader).get()
+        fresh, kept = (
+            gather_evidence(learner, loader.batches(), learner.task_inferences, Clock(loader.device), queries)
+            for queries in (None, known)
+        )
+    assert torch.equal(kept.trunk.x, fresh.trunk.x)
+    for name in learner.task_inferences:
+        torch.testing.assert_close(kept.scores[name], fresh.scores[name], rtol=0, atol=1e-9)
 
 
 # --- Law 4: an answer for a sample is its own -----------------------------------------------------------------

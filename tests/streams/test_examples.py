@@ -152,6 +152,22 @@ def test_fingerprint_changes_with_any_content_label_or_order(tmp_path):
     assert Examples(every_kind(tmp_path, 1), labels, "renamed").fingerprint() == variants[0].fingerprint()
 
 
+def test_fingerprint_without_labels_sees_the_inputs_only(tmp_path):
+    plain, other = every_kind(tmp_path, 1), every_kind(tmp_path, 2)
+    labels = list(range(len(plain)))
+    found = Examples(plain, labels).fingerprint(labels=False)
+    assert Examples(plain, labels[::-1]).fingerprint(labels=False) == found != Examples(plain, labels).fingerprint()
+    for i in range(len(plain)):
+        assert Examples(plain[:i] + [other[i]] + plain[i + 1 :], labels).fingerprint(labels=False) != found
+    assert Examples(plain, labels).select(labels[::-1]).fingerprint(labels=False) != found
+
+
+def test_fingerprint_sees_how_a_picture_is_to_be_turned():
+    image, turned = (Image.fromarray(np.arange(6, dtype=np.uint8).reshape(2, 3)) for _ in range(2))
+    turned.getexif()[0x0112] = 6
+    assert len({Examples([x], [0]).fingerprint() for x in (image, turned)}) == 2
+
+
 def test_fingerprint_sees_where_one_row_ends_and_the_content_of_files(tmp_path):
     assert Examples(["ab", "c"], [0, 0]).fingerprint() != Examples(["a", "bc"], [0, 0]).fingerprint()
     shapes = [Examples([np.zeros(shape, np.uint8)], [0]).fingerprint() for shape in ((2, 3), (3, 2))]

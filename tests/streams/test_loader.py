@@ -5,6 +5,7 @@ from softtf.errors import UserError
 from softtf.seeds import derive_seed
 from softtf.streams import Examples, ImagePreparation, Loader
 from softtf.streams.cache import Cache
+from softtf.streams.preparation import TrainingInputs
 
 
 class Watched(ImagePreparation):
@@ -49,15 +50,14 @@ def slow_epoch(examples, seed):
     preparation = ImagePreparation(8)
     for batch in order.split(4):
         loaded = [preparation.load_train(examples[int(i)], "") for i in batch]
-        yield preparation.augment_batch(loaded, torch.device("cpu"), augmentation), batch
+        yield preparation.augment_batch(loaded, torch.device("cpu"), augmentation), batch, batch
 
 
 def same(batches, expected):
     batches, expected = list(batches), list(expected)
     assert len(batches) == len(expected)
-    for (inputs, targets), (wanted, labels) in zip(batches, expected, strict=True):
-        assert torch.equal(inputs, wanted)
-        assert torch.equal(targets, labels)
+    for batch, wanted in zip(batches, expected, strict=True):
+        assert len(batch) == 3 and all(map(torch.equal, batch, wanted))
 
 
 @pytest.mark.parametrize("examples", [EQUAL, MIXED], ids=["equal", "mixed"])
@@ -75,9 +75,9 @@ def test_an_epoch_sees_every_example_once_and_seeds_differ():
     orders, inputs = [], []
     for seed in range(2):
         batches = list(made.epoch(seed))
-        assert [len(targets) for _, targets in batches] == [4, 4, 3]
-        orders.append(torch.cat([targets for _, targets in batches]).tolist())
-        inputs.append(torch.cat([x for x, _ in batches]))
+        assert [len(targets) for _, targets, _ in batches] == [4, 4, 3]
+        orders.append(torch.cat([targets for _, targets, _ in batches]).tolist())
+        inputs.append(torch.cat([x for x, _, _ in batches]))
         assert sorted(orders[-1]) == list(range(11))
     assert orders[0] != orders[1]
     assert not torch.equal(*inputs)
@@ -113,6 +113,17 @@ def test_test_inputs_come_in_order_and_as_asked(workers, cache_bytes):
         wanted = [9, 0, 3, 3, 5, 1, 9]
         assert torch.equal(torch.cat(list(made.batches(wanted))), expected[wanted])
         assert torch.equal(made.inputs(torch.tensor(wanted)), expected[wanted])
+        others = list(made.batches(wanted, batch_size=6))
+        assert [len(batch) for batch in others] == [6, 1] and torch.equal(torch.cat(others), expected[wanted])
+
+
+def test_training_inputs_in_order_are_those_of_an_epoch_that_augments_nothing():
+    plain, small = ImagePreparation(8, augment=False), pictures([(5, 5 + i % 3) for i in range(11)])
+    ordered = torch.cat(list(loader(small, train=False, preparation=TrainingInputs(plain)).batches()))
+    for inputs, _, rows in loader(small, preparation=plain).epoch(5):
+        torch.testing.assert_close(inputs, ordered[rows], rtol=0, atol=1e-6)
+    assert not torch.allclose(ordered, torch.cat(list(loader(small, train=False).batches())), atol=1e-2)
+    assert TrainingInputs(plain).fingerprint != plain.fingerprint
 
 
 def test_an_abandoned_epoch_harms_nothing():

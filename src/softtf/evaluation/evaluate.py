@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from softtf.features import FixedQueries, Queries
 from softtf.inference import INFERENCES
 from softtf.inference.answers import Clock, choose_tasks, class_logits, gather_evidence
 from softtf.inference.policy import Policy
@@ -20,7 +21,8 @@ from softtf.streams import Loader
 class TestData:
     """The test sets of a whole stream behind one another.
 
-    loader: in test mode; labels: [samples], label numbers; tasks: [samples], which task's test set each is from.
+    loader: in test mode; labels: [samples], label numbers; tasks: [samples], which task's test set each is from;
+    queries: of all samples, where scoring them more than once is foreseen.
     """
 
     __test__ = False  # not a pytest class
@@ -28,6 +30,7 @@ class TestData:
     loader: Loader
     labels: Tensor
     tasks: Tensor
+    queries: FixedQueries | None = None
 
 
 @dataclass(frozen=True)
@@ -78,15 +81,18 @@ def evaluate(
         shuffle_seed: shuffle the test samples across tasks first (pooled policies then lose their advantage).
 
     Returns:
-        counts per policy; `seconds` are the parts of the pass that this policy alone would need.
+        counts per policy; `seconds` are the parts of the pass that this policy alone would need, the query's forward
+        pass among them, also where `data.queries` spares it here: as measured when they were computed.
     """
     order, segments = _order(data, learner.num_tasks, shuffle_seed)
     clock = Clock(next(learner.parameters()).device)
     labels = torch.empty(len(order), len(policies), dtype=torch.int64)
     tasks = torch.empty_like(labels)
     with learner.computing_in(dtype):
+        queries = _known_queries(learner, data, policies)
         for rows in chunks(segments, math.lcm(*(p.group for p in policies)), batch_size):
-            probabilities, tasks[rows] = _answer(learner, data, order[rows], policies, batch_size, clock)
+            known = queries.select(order[rows]) if queries else None
+            probabilities, tasks[rows] = _answer(learner, data, order[rows], policies, batch_size, clock, known)
             labels[rows] = by_label(probabilities, column_labels).argmax(2)
     truth = data.tasks[order]
     right = labels == data.labels[order][:, None]
@@ -96,6 +102,18 @@ def evaluate(
         p: _score(learner.num_tasks, truth, right[:, i], task_right[:, i], _alone(p, clock, len(order) / tops_run))
         for i, p in enumerate(policies)
     }
+
+
+def _known_queries(learner: Learner, data: TestData, policies: Sequence[Policy]) -> Queries | None:
+    """Return the queries of all of `data` if it has them and a policy reads them."""
+    if data.queries is None or not any(_needs_query(p) for p in policies):
+        return None
+    assert data.queries.backbone is learner.network.backbone
+    return data.queries.get()
+
+
+def _needs_query(policy: Policy) -> bool:
+    return policy.inference in INFERENCES and INFERENCES[policy.inference].needs_query
 
 
 def _order(data: TestData, num_tasks: int, shuffle_seed: int | None) -> tuple[Tensor, Tensor]:
@@ -111,11 +129,17 @@ def _order(data: TestData, num_tasks: int, shuffle_seed: int | None) -> tuple[Te
 
 
 def _answer(
-    learner: Learner, data: TestData, positions: Tensor, policies: Sequence[Policy], batch_size: int, clock: Clock
+    learner: Learner,
+    data: TestData,
+    positions: Tensor,
+    policies: Sequence[Policy],
+    batch_size: int,
+    clock: Clock,
+    known: Queries | None,
 ) -> tuple[Tensor, Tensor]:
     """Return probabilities [samples, policies, columns] and the named tasks [samples, policies]."""
     inferences = sorted({p.inference for p in policies} - {"oracle", "none"})
-    evidence = gather_evidence(learner, data.loader.batches(positions.tolist()), inferences, clock)
+    evidence = gather_evidence(learner, data.loader.batches(positions.tolist()), inferences, clock, known)
     given = data.tasks[positions].to(clock.device)
     place = torch.arange(len(positions), device=clock.device)
     tasks = torch.stack([choose_tasks(p, evidence, place // p.group, given) for p in policies], 1)
@@ -140,7 +164,7 @@ def _alone(policy: Policy, clock: Clock, share: float) -> float:
     """Seconds for this policy alone: the shared trunk, its own inference, its share of the tops that were run."""
     parts = ["trunk"]
     if policy.inference in INFERENCES:
-        parts += [policy.inference] + ["query"] * INFERENCES[policy.inference].needs_query
+        parts += [policy.inference] + ["query"] * _needs_query(policy)
     return sum(clock.seconds[part] for part in parts) + clock.seconds["answer"] * share
 
 

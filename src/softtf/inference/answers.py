@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from softtf.backbones.base import Tokens
+from softtf.features import Queries
 from softtf.inference.base import inference_named
 from softtf.inference.policy import Policy
 from softtf.learners.base import Learner
@@ -45,13 +46,34 @@ class Evidence:
 
 
 @torch.no_grad()
-def gather_evidence(learner: Learner, batches: Iterable[Tensor], inferences: Sequence[str], clock: Clock) -> Evidence:
-    """Run the shared part and every task inference once per batch; batches bound the memory, not the answer."""
+def gather_evidence(
+    learner: Learner,
+    batches: Iterable[Tensor],
+    inferences: Sequence[str],
+    clock: Clock,
+    known: Queries | None = None,
+) -> Evidence:
+    """Run the shared part and every task inference once per batch; batches bound the memory, not the answer.
+
+    Args:
+        learner: what answers.
+        batches: prepared inputs.
+        inferences: names of the task inferences.
+        clock: is told the seconds of each part.
+        known: the queries of all samples in the batches. Computing these took seconds that a deployed model takes as
+            well, so the clock is told them, but for the stem's blocks, whose time is in the trunk's.
+    """
+    network = learner.network
     methods = {name: inference_named(name, learner) for name in inferences}
     trunks: list[Tokens] = []
     scores: dict[str, list[Tensor]] = {name: [] for name in inferences}
+    done = 0
+    if known is not None:
+        clock.seconds["query"] += known.seconds * (1 - network.first_edited_block / network.backbone.depth)
     for inputs in batches:
-        shared = SharedPass(learner.network, inputs)
+        query = None if known is None else known.values[done : done + len(inputs)].to(inputs.device)
+        done += len(inputs)
+        shared = SharedPass(network, inputs, query)
         with clock.part("trunk"):
             trunks.append(shared.trunk)
         if any(method.needs_query for method in methods.values()):

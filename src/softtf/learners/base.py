@@ -4,6 +4,8 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,20 @@ from softtf.config import Spec
 from softtf.network import AdaptedNetwork
 from softtf.seeds import derive_seed
 from softtf.slots import TaskSlots
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step of training reads.
+
+    inputs: [b, ...], prepared; targets: [b], columns of the current task's own classes; rows: [b], on the CPU, which
+    of the task's training examples these are; query: [b, dim], their q(x) where it is known (`Learner.query_use`).
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    rows: Tensor
+    query: Tensor | None = None
 
 
 class LearnerSpec(Spec, family="learner"):
@@ -32,7 +48,13 @@ class Learner(nn.Module):
     """One published method: a network of slots, a loss, and the hooks of the training loop.
 
     A subclass gives `loss`; it may add slots of its own (`extra_slots`) and change any hook.
+
+    query_use: what the loss reads the query for, so that it is given one that was computed before. `matching`: it is
+    compared with keys, and may be that of the unaugmented image; `features`: it stands for the image, so that it is
+    given only where nothing is augmented; `none`.
     """
+
+    query_use: Literal["none", "matching", "features"] = "none"
 
     def __init__(
         self,
@@ -59,11 +81,8 @@ class Learner(nn.Module):
         return ()
 
     @abstractmethod
-    def loss(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Return the terms of the current task's loss, each a scalar; their sum is minimised.
-
-        inputs: a prepared batch; targets: [batch], columns of the current task's own classes.
-        """
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the terms of the current task's loss, each a scalar; their sum is minimised."""
 
     def begin_task(self, num_classes: int) -> None:
         """Open a slot for the next task in every module; the values come from the learner's seed."""

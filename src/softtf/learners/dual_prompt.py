@@ -16,7 +16,7 @@ from softtf.adaptations.prefix import ExpertPrefix, GeneralPrefix, check_length
 from softtf.adaptations.task_keys import TaskKeys
 from softtf.backbones.base import Backbone
 from softtf.errors import UserError
-from softtf.learners.base import Learner, LearnerSpec
+from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.seeds import derive_seed
 from softtf.shared_pass import SharedPass
 
@@ -79,6 +79,8 @@ class DualPrompt(LearnerSpec, kind="dual-prompt"):
 class DualPromptLearner(Learner):
     """Cross-entropy of the task's own network, and its key drawn towards its queries."""
 
+    query_use = "matching"
+
     def __init__(self, backbone: Backbone, adaptations: list[Adaptation], seed: int, spec: DualPrompt) -> None:
         self.spec = spec
         super().__init__(backbone, adaptations, seed, {"task_keys": TaskKeys(backbone.dim, spec.key_scale)})
@@ -105,13 +107,13 @@ class DualPromptLearner(Learner):
             for _, parameter in self.shared_parameters():
                 parameter.requires_grad_(False)
 
-    def loss(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return cross-entropy and matching loss (equation 7)."""
         task = self.num_tasks - 1
-        shared = SharedPass(self.network, inputs)
+        shared = SharedPass(self.network, batch.inputs, batch.query)
         features = self.network.top(shared.trunk, task=task)
         logits = self.network.heads(features, range(task, task + 1))
         return {
-            "cross_entropy": F.cross_entropy(logits, targets),
+            "cross_entropy": F.cross_entropy(logits, batch.targets),
             "matching": self.spec.key_weight * self.keys.matching_loss(shared.query, task),
         }

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from softtf.backbones.base import Backbone
-from softtf.learners.base import Learner, LearnerSpec
+from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.shared_pass import SharedPass
 
 
@@ -22,8 +22,10 @@ class LinearHead(LearnerSpec, kind="linear-head"):
 class LinearHeadLearner(Learner):
     """Cross-entropy over the current task's classes on the frozen backbone's features."""
 
-    def loss(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Return the cross-entropy."""
+    query_use = "features"
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the cross-entropy; where nothing is edited, the query is the network's feature."""
         task = self.num_tasks - 1
-        features = self.network.top(SharedPass(self.network, inputs).trunk, task=task)
-        return {"cross_entropy": F.cross_entropy(self.network.heads(features, range(task, task + 1)), targets)}
+        features = SharedPass(self.network, batch.inputs, batch.query).query
+        return {"cross_entropy": F.cross_entropy(self.network.heads(features, range(task, task + 1)), batch.targets)}

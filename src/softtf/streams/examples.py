@@ -20,6 +20,8 @@ from softtf.errors import UserError
 from softtf.seeds import derive_seed
 from softtf.streams.columns import Column, find_columns, is_hub_dataset, read_labels
 
+EXIF_ORIENTATION = 0x0112  # decoding turns the image by it
+
 
 class Examples(Sequence[Any]):
     """Labelled raw inputs; `examples[i]` is the i-th input as it was given, `examples.labels[i]` its label.
@@ -129,12 +131,14 @@ class Examples(Sequence[Any]):
             tuple(dict.fromkeys(c for order in orders for c in order)) if len(orders) == len(parts) else None,
         )
 
-    def fingerprint(self) -> str:
-        """Return the SHA-256 (hex) of all inputs' contents (files are read) and labels, in order."""
+    def fingerprint(self, labels: bool = True) -> str:
+        """Return the SHA-256 (hex) of all inputs' contents (files are read), in order, and of `labels` if wanted."""
         digest = hashlib.sha256()
         for i in range(len(self)):
             label = self.labels[i]
-            parts = [*_content(self[i], self.where(i)), f"{type(label).__name__}:{label!r}".encode()]
+            parts = _content(self[i], self.where(i))
+            if labels:
+                parts.append(f"{type(label).__name__}:{label!r}".encode())
             digest.update(str([len(part) for part in parts]).encode())  # lengths keep neighbours apart
             for part in parts:
                 digest.update(part)
@@ -257,5 +261,5 @@ def _content(raw: Any, where: str) -> list[bytes]:
         return [b"bytes", raw.read_bytes()]
     if hasattr(raw, "mode") and hasattr(raw, "tobytes"):  # a PIL image
         palette = raw.getpalette() if raw.mode == "P" else None
-        return [f"{raw.mode}{raw.size}{palette}".encode(), raw.tobytes()]
+        return [f"{raw.mode}{raw.size}{palette}{raw.getexif().get(EXIF_ORIENTATION)}".encode(), raw.tobytes()]
     raise UserError(f"{where}: cannot read an input of type {type(raw).__name__}")

@@ -71,8 +71,10 @@ class Loader:
     def __len__(self) -> int:
         return -(-len(self.examples) // self.batch_size)
 
-    def epoch(self, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield augmented inputs [b, ...] and targets [b] of all examples, in an order drawn from `seed`.
+    def epoch(self, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield augmented inputs [b, ...], targets [b] and rows [b] of all examples, in an order drawn from `seed`.
+
+        The rows, on the CPU, say which of the examples these are.
 
         Raises:
             UserError: the loader is not for training, or an input cannot be loaded.
@@ -81,13 +83,18 @@ class Loader:
             raise UserError(f"{self.examples.name}: a loader with train=False has no epochs; use batches()")
         order = torch.randperm(len(self.examples), generator=_generator(seed, "order"))
         augmentation = _generator(seed, "augmentation")
-        batches = self._split(order.tolist())
+        batches = self._split(order.tolist(), self.batch_size)
         for batch, loaded in zip(batches, self._load(batches), strict=True):
             inputs = self.preparation.augment_batch(loaded, self.device, augmentation)
-            yield inputs, self.targets[torch.tensor(batch, device=self.device)]
+            rows = torch.tensor(batch)
+            yield inputs, self.targets[rows.to(self.device)], rows
 
-    def batches(self, indices: Sequence[int] | None = None) -> Iterator[Tensor]:
+    def batches(self, indices: Sequence[int] | None = None, batch_size: int | None = None) -> Iterator[Tensor]:
         """Yield inputs [b, ...] without augmentation, of all examples or those at `indices`, in that order.
+
+        Args:
+            indices: None for all.
+            batch_size: another one than the loader's.
 
         Raises:
             UserError: the loader is for training, or an input cannot be loaded.
@@ -97,7 +104,7 @@ class Loader:
         wanted = range(len(self.examples)) if indices is None else [int(i) for i in indices]
         if wrong := [i for i in wanted if not 0 <= i < len(self.examples)]:
             raise UserError(f"{self.examples.name}: index {wrong[0]} is not in 0..{len(self.examples) - 1}")
-        for loaded in self._load(self._split(wanted)):
+        for loaded in self._load(self._split(wanted, batch_size or self.batch_size)):
             yield self.preparation.batch(loaded, self.device)
 
     def inputs(self, indices: Sequence[int]) -> Tensor:
@@ -106,8 +113,9 @@ class Loader:
             raise UserError(f"{self.examples.name}: no indices given; ask for at least one input")
         return torch.cat(list(self.batches(indices)))
 
-    def _split(self, order: Sequence[int]) -> list[Sequence[int]]:
-        return [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+    @staticmethod
+    def _split(order: Sequence[int], size: int) -> list[Sequence[int]]:
+        return [order[i : i + size] for i in range(0, len(order), size)]
 
     def _load(self, batches: list[Sequence[int]]) -> Iterator[Loaded]:
         """Yield the loaded inputs of each batch, from the cache or fresh."""

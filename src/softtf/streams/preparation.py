@@ -1,6 +1,7 @@
 """What the loader asks of a preparation: how raw inputs of one kind become batches for a backbone."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -9,6 +10,10 @@ from torch import Tensor
 
 class Preparation(Protocol):
     """Two steps: loading one raw input (slow, on the CPU, kept in memory), then a batch on the device."""
+
+    @property
+    def augment(self) -> bool:
+        """Whether training inputs are drawn at random."""
 
     @property
     def fingerprint(self) -> str:
@@ -27,3 +32,37 @@ class Preparation(Protocol):
 
     def batch(self, loaded: Sequence[Tensor] | Tensor, device: torch.device | str) -> Tensor:
         """Return test inputs [b, ...] on `device`."""
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """Gives as test inputs what training would see: for `training`'s preparation without augmentation.
+
+    Training and test inputs of one example differ in how they are resized, even where nothing is augmented.
+    """
+
+    training: Preparation
+    augment: bool = field(default=False, init=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """A string that differs between preparations that may give different inputs."""
+        return f"training:{self.training.fingerprint}"
+
+    def load_train(self, raw: Any, where: str) -> Tensor:
+        """Return the loaded form of one training input; errors name `where`."""
+        return self.training.load_train(raw, where)
+
+    def augment_batch(
+        self, loaded: Sequence[Tensor] | Tensor, device: torch.device | str, generator: torch.Generator
+    ) -> Tensor:
+        """Return training inputs [b, ...] on `device`."""
+        return self.training.augment_batch(loaded, device, generator)
+
+    def load_test(self, raw: Any, where: str) -> Tensor:
+        """Return the loaded form of one training input; errors name `where`."""
+        return self.training.load_train(raw, where)
+
+    def batch(self, loaded: Sequence[Tensor] | Tensor, device: torch.device | str) -> Tensor:
+        """Return training inputs [b, ...] on `device`; nothing is random about them."""
+        return self.training.augment_batch(loaded, device, torch.Generator())

@@ -1,0 +1,207 @@
+"""q(x), the untouched backbone's features of inputs that never change: computed once per data set, kept on disk.
+
+A file's name is the SHA-256 of all that its numbers depend on, so that a stale one is never found. What no list can
+name, such as another version of a library's forward pass, shows when a few are computed again, as is done on each
+reading. A damaged file is computed anew. No method is known here: what asks gets the features, from memory or disk.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from softtf.backbones.base import Backbone
+from softtf.errors import UserError
+from softtf.store import load_metadata, load_tensors, save_tensors
+from softtf.streams import Loader
+
+FORMAT = 1
+BATCH = 64  # always, so that the numbers do not depend on who asks first
+PROBES = 4  # how many are computed again when a file is read
+OFF = "off"
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Features of some examples, in their order.
+
+    values: [n, dim], on the CPU, in the type the backbone returns (float32, but for a backbone in float64); seconds:
+    what the backbone took for them when they were computed, loading left out; from_disk: whether that was earlier.
+    """
+
+    values: Tensor
+    seconds: float
+    from_disk: bool = False
+
+    def select(self, rows: Tensor) -> "Queries":
+        """Return those at `rows` [m], with their share of the seconds."""
+        return Queries(self.values[rows], self.seconds * len(rows) / len(self.values), self.from_disk)
+
+
+class FixedQueries:
+    """The queries of a loader's examples, had when first asked for and then kept in memory.
+
+    Args:
+        backbone: untouched; its `compute_dtype` when asked is that of the features.
+        loader: in test mode.
+        store: where they are looked for and left; None for memory only.
+    """
+
+    def __init__(self, backbone: Backbone, loader: Loader, store: "FeatureStore | None" = None) -> None:
+        self.backbone, self.loader, self.store = backbone, loader, store
+        self._known: dict[torch.dtype, Queries] = {}
+
+    def get(self) -> Queries:
+        """Return the queries of all examples.
+
+        Raises:
+            UserError: an input cannot be loaded.
+        """
+        dtype = self.backbone.compute_dtype
+        if dtype not in self._known:
+            self._known[dtype] = fixed_queries(self.backbone, self.loader, self.store)
+        return self._known[dtype]
+
+
+def fixed_queries(backbone: Backbone, loader: Loader, store: "FeatureStore | None" = None) -> Queries:
+    """Return q(x) of all examples of a loader in test mode, from the store or computed and left there.
+
+    Raises:
+        UserError: an input cannot be loaded.
+    """
+    path = store.path(backbone, loader) if store else None
+    if store and path and (found := store.read(path, (len(loader.examples), backbone.dim))):
+        if _still_true(backbone, loader, found.values):
+            return found
+        store.say(f"{path} is not what this backbone computes; its features are computed again")
+    queries = _compute(backbone, loader)
+    if store and path:
+        store.write(path, queries)
+    return queries
+
+
+@torch.no_grad()
+def _compute(backbone: Backbone, loader: Loader) -> Queries:
+    """Run the backbone over all examples in order, in batches of one fixed size."""
+    parts, seconds = [], 0.0
+    for inputs in loader.batches(batch_size=BATCH):
+        start = time.perf_counter()
+        parts.append(_query(backbone, inputs).cpu())  # the copy waits for the device, so the time is true
+        seconds += time.perf_counter() - start
+    return Queries(torch.cat(parts), seconds)
+
+
+def _query(backbone: Backbone, inputs: Tensor) -> Tensor:
+    return backbone.pool(backbone.run(backbone.embed(inputs), 0, backbone.depth))
+
+
+@torch.no_grad()
+def _still_true(backbone: Backbone, loader: Loader, values: Tensor) -> bool:
+    """Say whether the first few, computed again, are the same up to the rounding of another batch size."""
+    few = values[:PROBES]
+    again = _query(backbone, loader.inputs(range(len(few)))).cpu()
+    tolerance = torch.finfo(backbone.compute_dtype).eps ** 0.5
+    return again.dtype == few.dtype and bool((again - few).norm() <= tolerance * again.norm())
+
+
+class FeatureStore:
+    """A folder of features; trouble with it costs a note and time, never a run. Its files can be deleted freely.
+
+    Args:
+        folder: where the files are, made when first needed.
+        weights_hash: of the backbone (`Backbone.weights_hash()`); it takes time, so whoever has it gives it.
+        say: prints a note.
+    """
+
+    def __init__(self, folder: Path, weights_hash: str, say: Callable[[str], None]) -> None:
+        self.folder, self.weights_hash, self.say = folder, weights_hash, say
+        self._writable = True
+
+    def path(self, backbone: Backbone, loader: Loader) -> Path:
+        """Return the file of a loader's features: its name tells all that they depend on. Labels do not matter."""
+        parts = {
+            "format": FORMAT,
+            "weights": self.weights_hash,
+            "backbone": _settings_hash(backbone),
+            "inputs": loader.examples.fingerprint(labels=False),
+            "preparation": loader.preparation.fingerprint,
+            "computed in": f"{backbone.compute_dtype} on {loader.device.type}",
+            "by": f"torch {torch.__version__}, {torch.get_float32_matmul_precision()}",
+        }
+        name = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return self.folder / f"{name}.safetensors"
+
+    def read(self, path: Path, shape: tuple[int, int]) -> Queries | None:
+        """Return what a file holds; None if there is none, or, with a note, if it is not what was written."""
+        if not os.path.exists(path):
+            return None
+        try:
+            tensors, digest = load_tensors(path), load_metadata(path).get("sha256")
+            if tensors.keys() != {"values", "seconds"} or _digest(tensors["values"], tensors["seconds"]) != digest:
+                raise UserError(f"{path} is damaged")
+            if tensors["values"].shape != shape:
+                raise UserError(f"{path} holds features of shape {list(tensors['values'].shape)}, not {list(shape)}")
+        except UserError as error:
+            self.say(f"{error}; its features are computed again")
+            return None
+        return Queries(tensors["values"], tensors["seconds"].item(), from_disk=True)
+
+    def write(self, path: Path, queries: Queries) -> None:
+        """Leave queries in a file, whole or not at all; the first failure is noted, and ends the writing."""
+        if not self._writable:
+            return
+        tensors = {"values": queries.values, "seconds": torch.tensor([queries.seconds], dtype=torch.float64)}
+        try:
+            save_tensors(path, tensors, {"sha256": _digest(*tensors.values())})
+        except UserError as error:
+            self._writable = False
+            self.say(f"{error}; features are kept in memory only")
+
+
+def open_store(setting: str | None, weights_hash: str, say: Callable[[str], None]) -> FeatureStore | None:
+    """Return the store that a setting names.
+
+    Args:
+        setting: a folder; None for $SOFTTF_CACHE, else ~/.cache/softtf/features; `off` for no store.
+        weights_hash: as for the store.
+        say: as for the store.
+    """
+    if setting == OFF:
+        return None
+    folder = os.path.expanduser(setting or os.environ.get("SOFTTF_CACHE") or "~/.cache/softtf/features")
+    if folder.startswith("~"):  # as it stands, it would be made right here
+        say(f"there is no home folder to find {folder} in; features are kept in memory only")
+        return None
+    return FeatureStore(Path(folder), weights_hash, say)
+
+
+def _settings_hash(backbone: Backbone) -> str:
+    """Return the SHA-256 of what shapes the output beside the weights: classes, plain attributes and all buffers."""
+    digest = hashlib.sha256()
+    for name, part in backbone.named_modules():
+        plain = {k: v for k, v in sorted(vars(part).items()) if k[0] != "_" and k != "training" and _is_plain(v)}
+        digest.update(f"{name}|{type(part).__module__}.{type(part).__qualname__}|{plain}\n".encode())
+    for name, value in sorted(backbone.named_buffers()):  # mean and deviation are in no state_dict
+        digest.update(f"{name}|{_digest(value)}\n".encode())
+    return digest.hexdigest()
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _digest(*tensors: Tensor) -> str:
+    """Return the SHA-256 of tensors' types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
