@@ -1,0 +1,121 @@
+"""`python -m benchmarks`: the table of speed, memory and growth; see benchmarks/README.md."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+
+from benchmarks import data, growth, inference, results, training
+from benchmarks.results import Result, Row
+from benchmarks.setup import CPU, Setup, setup_for
+from benchmarks.timing import matrix_rate
+from softtf.errors import UserError, unknown
+from softtf.machine import environment, find_device
+
+GROUPS: dict[str, Callable[[Setup], Iterator[Result]]] = {
+    "training": training.measure,
+    "inference": inference.measure,
+    "growth": growth.measure,
+    "data": data.measure,
+}
+CASES = {f"{group}-{backbone}": (group, backbone) for group in GROUPS for backbone in CPU}
+OPTIONS = ("--device", "--only", "--quick", "--output", "--help")
+
+
+class Parser(argparse.ArgumentParser):
+    """One whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the message."""
+        raise UserError(message)
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Return the options.
+
+    Raises:
+        UserError: an option, a case or a value that does not exist.
+    """
+    parser = Parser(
+        "python -m benchmarks",
+        description="Speed, memory and growth, against a naive twin and the floor.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda; `cuda` measures the GPU part")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        default=list(GROUPS),
+        help=f"cases or groups of cases: {', '.join([*GROUPS, *CASES])}",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="the smallest sizes: shows that it works, measures nothing"
+    )
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="where benchmarks.md and benchmarks.json go")
+    found, rest = parser.parse_known_args(argv)
+    if rest:
+        raise unknown("option", rest[0], OPTIONS)
+    for name in found.only:
+        if name not in GROUPS and name not in CASES:
+            raise unknown("case", name, [*GROUPS, *CASES])
+    return found
+
+
+def header(device: torch.device, quick: bool) -> list[str]:
+    """Return where this is measured, a line each."""
+    where = environment(device)
+    rates = ", ".join(f"{str(t).removeprefix('torch.')} {matrix_rate(t, device) / 1e9:,.0f}" for t in RATED)
+    versions = ", ".join(f"{name} {version}" for name, version in where["packages"].items())
+    return [
+        f"machine: {where['processor']}, {where['threads']} threads, {where['device']}, {where['system']}",
+        f"commit {where['commit']}, Python {where['python']}, {versions}",
+        f"matrix rate, 10^9 multiply-adds a second: {rates}",
+        *["QUICK: the smallest sizes, one round; these numbers mean nothing"] * quick,
+    ]
+
+
+RATED = (torch.float32, torch.bfloat16)
+
+
+def measure(device: torch.device, only: list[str], quick: bool) -> Iterator[Result]:
+    """Run the cases asked for; in a quick run nothing is held against a limit."""
+    for name, (group, backbone) in CASES.items():
+        if name in only or group in only:
+            for result in GROUPS[group](setup_for(backbone, device, quick)):
+                yield result if isinstance(result, Row) or not quick else replace(result, at_least=None, at_most=None)
+
+
+def main(argv: list[str]) -> int:
+    """Print the table as its rows arrive; return 0, or 2 for wrong options."""
+    try:
+        options = parse(argv)
+        device = find_device(options.device)
+        if options.output:
+            options.output.mkdir(parents=True, exist_ok=True)
+    except (UserError, OSError) as error:
+        print(f"benchmarks: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    about = header(device, options.quick)
+    print("\n".join(f"- {text}" for text in about), "", results.head(), sep="\n", flush=True)
+    found: list[Result] = []
+    for result in measure(device, options.only, options.quick):
+        found.append(result)
+        if isinstance(result, Row):
+            print(results.line(result.cells), flush=True)
+    print("", *(f"- {result}" for result in found if not isinstance(result, Row)), sep="\n")
+    if options.output:
+        (options.output / "benchmarks.md").write_text(results.markdown(about, found), encoding="utf-8")
+        entries = [{"kind": type(r).__name__.lower(), **asdict(r)} for r in found]
+        text = json.dumps({"environment": environment(device), "header": about, "results": entries}, indent=1)
+        (options.output / "benchmarks.json").write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

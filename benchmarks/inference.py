@@ -1,0 +1,122 @@
+"""Prediction at T tasks: each policy alone, all in one pass, and the twin's pass for each."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from benchmarks import floors
+from benchmarks.results import Result, Row, Target
+from benchmarks.setup import Setup, learner_with
+from benchmarks.timing import in_turns, matrix_rate
+from benchmarks.twin import NaiveTwin, twin_of
+from softtf.backbones import Backbone
+from softtf.evaluation.evaluate import TestData, evaluate
+from softtf.feeding import test_loader
+from softtf.inference.policy import PAPER_BATCH, Policy
+from softtf.inference.predict import predict
+from softtf.learners import Learner
+from softtf.machine import matmul_dtype
+from softtf.shared_pass import SharedPass
+from softtf.streams import Examples
+
+POLICIES = {"Prompt ID": Policy("prompt-id"), "Gradient ID": Policy("gradient-id"), "oracle": Policy("oracle")}
+ALL = "all three"
+AT_MOST = {10: 0.9, 50: 1.0}  # Gradient ID's time by Prompt ID's
+
+
+def measure(setup: Setup) -> Iterator[Result]:
+    """Measure each precision at each number of tasks."""
+    backbone = setup.load()
+    pictures = varied_pictures(setup.test_images, backbone.preparation.size)
+    for tasks in setup.tasks:
+        learner = learner_with(backbone, tasks, spreading(backbone, pictures))
+        data = one_tasks_test(learner, pictures)
+        naive = twin_of(learner).requires_grad_(False)
+        for precision in dict.fromkeys(matmul_dtype(p, setup.device) for p in setup.precisions):
+            yield from compare(setup, learner, naive, data, precision)
+
+
+def compare(setup: Setup, learner: Learner, naive: NaiveTwin, data: TestData, dtype: torch.dtype) -> Iterator[Result]:
+    """Measure every policy, ours and the twin's, in turns."""
+    tasks, images = learner.num_tasks, len(data.labels)
+    named = {name: tasks_named(learner, data, policy, dtype) for name, policy in POLICIES.items()}
+    groups = {name: len(chosen.unique()) for name, chosen in named.items()}
+    tops = sum(len(set(row)) for row in torch.stack(list(named.values()), 1).tolist()) / images
+
+    def ours(*policies: Policy) -> Callable[[], object]:
+        return lambda: evaluate(learner, data, torch.arange(len(learner.column_tasks())), policies, dtype=dtype)
+
+    batches = torch.cat(list(data.loader.batches())).split(PAPER_BATCH)
+    passes = {
+        "Prompt ID": lambda: [naive.prompt_id(b) for b in batches],
+        "Gradient ID": lambda: [naive.gradient_id(b) for b in batches],
+        "oracle": lambda: [naive.oracle(b, 0) for b in batches],
+    }
+    calls = {name: ours(policy) for name, policy in POLICIES.items()} | {ALL: ours(*POLICIES.values())}
+    calls |= {f"twin {name}": call for name, call in passes.items()}
+    times = in_turns(calls, setup.device, setup.seconds, setup.rounds)
+    times[f"twin {ALL}"] = sum(times[f"twin {name}"] for name in passes)  # a pass for each is what it does
+    shape, rate = floors.shape_of(learner), matrix_rate(dtype, setup.device)
+    counts = {
+        "Prompt ID": floors.prompt_id(shape),
+        "Gradient ID": floors.gradient_id(shape, tasks),
+        "oracle": floors.oracle(shape),
+        ALL: floors.all_policies(shape, tasks, tops),
+    }
+    where = f"{setup.title}, T = {tasks}, {str(dtype).removeprefix('torch.')}"
+    for name, count in counts.items():
+        also = f"{tops:.1f} tasks an image" if name == ALL else f"{groups[name]} tasks named"
+        row = f"{name}, {where}, {images} images, {also}"
+        yield Row(row, times[name], times[f"twin {name}"], images * count / rate)
+    dearest = max(POLICIES, key=lambda name: times[name])
+    ratio = times["Gradient ID"] / times["Prompt ID"]
+    yield Target(f"{where}: Gradient ID by Prompt ID", ratio, at_most=AT_MOST.get(tasks))
+    yield Target(f"{where}: all three by the dearest ({dearest})", times[ALL] / times[dearest], at_most=1.3)
+
+
+def one_tasks_test(learner: Learner, pictures: Tensor) -> TestData:
+    """Return images that are all the first task's test set, as evaluation meets them."""
+    examples = Examples(list(pictures), [0] * len(pictures), "pictures")
+    zeros = torch.zeros(len(pictures), dtype=torch.int64)
+    return TestData(test_loader(examples, learner, 120), zeros, zeros)
+
+
+def tasks_named(learner: Learner, data: TestData, policy: Policy, dtype: torch.dtype) -> Tensor:
+    """Return the task [images] that a policy names."""
+    given = 0 if policy.inference == "oracle" else None
+    return predict(learner, data.loader, policy, task=given, dtype=dtype).tasks
+
+
+def varied_pictures(count: int, side: int) -> Tensor:
+    """Return images uint8 [count, side, side, 3] of one to 64 patches of colour."""
+    generator = torch.Generator().manual_seed(0)
+    colours = torch.randint(0, 256, (count, 8, 8, 3), dtype=torch.uint8, generator=generator)
+    colours[::2] = colours[::2, :1, :1]
+    whole = -(-side // 8)
+    return colours.repeat_interleave(whole, 1).repeat_interleave(whole, 2)[:, :side, :side]
+
+
+def spreading(backbone: Backbone, pictures: Tensor) -> Callable[[Learner, int], None]:
+    """Return what turns a task's key and head away from what all pictures have in common.
+
+    Untrained keys and heads name one task for every image; of a learned stream's test images many tasks are named in
+    every batch, and each costs a top of its own. Task t's key becomes picture t's own direction.
+    """
+    some = pictures[:64]
+    inputs = backbone.preparation.batch(list(some.permute(0, 3, 1, 2)), next(backbone.parameters()).device)
+    query = SharedPass(learner_with(backbone, 0).network, inputs).query
+    mean = query.mean(0)
+
+    def without_mean(x: Tensor) -> Tensor:
+        return x - (x @ mean)[:, None] * mean / (mean @ mean)
+
+    own = without_mean(query - mean)
+
+    def spread(learner: Learner, task: int) -> None:
+        key = learner.keys.slot(task)["key"]
+        key.copy_(own[task % len(own)])
+        weight = learner.network.heads.slot(task)["weight"]
+        weight.copy_(10 * without_mean(weight))
+
+    return spread

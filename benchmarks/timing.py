@@ -1,0 +1,84 @@
+"""Times that can be compared: the calls take turns in one run, and the best of each counts."""
+
+import ctypes
+import gc
+import time
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from softtf.backbones.kernels import linear
+
+Call = Callable[[], object]
+
+
+def seconds_of(call: Call, device: torch.device) -> float:
+    """Return how long one call takes, with the device's work finished before and after."""
+    _wait(device)
+    start = time.perf_counter()
+    call()
+    _wait(device)
+    return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def in_turns(calls: Mapping[str, Call], device: torch.device, seconds: float, rounds: int = 2) -> dict[str, float]:
+    """Return the shortest time of each call; every round runs each of them once.
+
+    At least `rounds` rounds, then further ones (30 at most) as long as they end within `seconds`. A GPU runs one round
+    more that does not count, which pays for its kernels' choice.
+    """
+    if device.type == "cuda":
+        for call in calls.values():
+            call()
+    best = dict.fromkeys(calls, float("inf"))
+    start, done = time.perf_counter(), 0
+    while done < rounds or (done < 30 and (time.perf_counter() - start) * (done + 1) / done < seconds):
+        for name, call in calls.items():
+            best[name] = min(best[name], seconds_of(call, device))
+        done += 1
+    return best
+
+
+@cache
+def matrix_rate(dtype: torch.dtype, device: torch.device) -> float:
+    """Return the multiply-adds a second of a plain large product: the best size and kernel that the machine has."""
+    sides = (4096, 8192) if device.type == "cuda" else (1024, 2048)
+    return max(_rate(kernel, side, dtype, device) for kernel in (F.linear, linear) for side in sides)
+
+
+@torch.no_grad()
+def _rate(kernel: Callable[..., torch.Tensor], side: int, dtype: torch.dtype, device: torch.device) -> float:
+    x, weight = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    repeats = 20 if device.type == "cuda" else 2
+
+    def products() -> None:
+        for _ in range(repeats):
+            kernel(x, weight)
+
+    return repeats * side**3 / in_turns({"product": products}, device, seconds=1.0)["product"]
+
+
+def peak_bytes(call: Call, device: torch.device) -> int:
+    """Return the most memory in use at any moment of a call, all that was held before it included.
+
+    On a GPU what PyTorch allocated there; elsewhere the process's resident memory (Linux).
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        call()
+        _wait(device)
+        return torch.cuda.max_memory_allocated(device)
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # else freed memory that is still resident would hide what the call needs
+    Path("/proc/self/clear_refs").write_text("5")  # sets the peak back to what is resident now
+    call()
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))

@@ -1,0 +1,102 @@
+"""The floors' formulas against the multiply-adds that PyTorch counts when the work is done."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from benchmarks import floors
+from benchmarks.floors import Shape, shape_of
+from benchmarks.twin import NaiveTwin, twin_of
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from contracts.tiny import inputs, learned
+from softtf.adaptations import SoftMask
+from softtf.learners import DualPrompt
+
+SPEC = DualPrompt((1, 2), 2, (3, 4), 3, adapt=SoftMask((3, 4)))
+BATCH = 3
+HEAD = 4 * 32  # entries of the third task's head
+
+
+def counted(call) -> float:
+    """Multiply-adds of a call, for one image."""
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        call()
+    return counter.get_total_flops() / 2 / BATCH
+
+
+@pytest.fixture(scope="module")
+def shape() -> Shape:
+    return shape_of(learned(SPEC).learner)
+
+
+@pytest.fixture
+def twin() -> NaiveTwin:
+    return twin_of(learned(SPEC).learner).requires_grad_(False)
+
+
+def test_the_shape_is_the_networks(shape: Shape) -> None:
+    expected = Shape(32, 128, 5, 192, (2, 2, 3, 3), ((), (), ("qkv", "proj"), ("qkv", "proj")), 0, 2)
+    assert shape == expected
+
+
+def test_forward(shape: Shape, twin: NaiveTwin) -> None:
+    assert counted(lambda: twin.query(inputs(BATCH))) == floors.forward(shape)
+    heads = 9 * 32
+    assert counted(lambda: twin.oracle(inputs(BATCH), 1)) == floors.oracle(shape) + heads
+
+
+@pytest.mark.parametrize("g_prompt", [True, False])
+def test_training_step(shape: Shape, twin: NaiveTwin, g_prompt: bool) -> None:
+    """The twin embeds twice, and takes every key's and value's gradient where the floor takes the prefix's alone."""
+    for module in (twin.tasks[-1], *([twin.general] * g_prompt)):
+        module.requires_grad_(True)
+    found = counted(lambda: twin.loss(inputs(BATCH), torch.tensor([0, 1, 2])).backward())
+    lowest = 0 if g_prompt else 2
+    floor = floors.training_step(shape, lowest)
+    n, p, d = shape.tokens, shape.prefix[0], shape.dim
+    more = floors.embedding(shape) + 3 * HEAD + (3 * n * (n + p) - 3 * n * p) * d * g_prompt
+    assert found == pytest.approx(floor + more, rel=1e-12)
+
+
+def test_a_known_query_saves_its_blocks(shape: Shape) -> None:
+    saved = floors.training_step(shape) - floors.training_step(shape, query=False)
+    assert saved == floors.forward(shape) - floors.embedding(shape)
+    without = replace(shape, prefix=(0, *shape.prefix[1:]))
+    shared = replace(without, first_edited=1)  # then query and trunk have the first block in common
+    block = floors.blocks(shape, 0, False) - floors.blocks(shape, 1, False)
+    assert floors.training_step(without, 2) - floors.training_step(shared, 2) == block
+
+
+def test_prompt_id(shape: Shape, twin: NaiveTwin) -> None:
+    """The twin embeds twice; its keys and heads are not in the floor."""
+    found = counted(lambda: twin.prompt_id(inputs(BATCH)))
+    assert found == floors.prompt_id(shape) + floors.embedding(shape) + 3 * 32 + 9 * 32
+
+
+def test_gradient_id(shape: Shape, twin: NaiveTwin) -> None:
+    """Without its query, the second trunk and the second head, the twin does what the floor counts but for alpha."""
+    with torch.enable_grad():
+        found = counted(lambda: twin.gradient_id(inputs(BATCH)))
+    query = floors.forward(shape) + 3 * 32
+    trunk = floors.oracle(shape) - floors.blocks(shape, shape.first_task, True)
+    inner = 3 * floors.mask_entries(shape)  # element-wise in the twin, so not counted
+    heads = 3 * 9 * 32  # forward, backward, answer
+    assert found == pytest.approx(floors.gradient_id(shape, 3) - inner + query + trunk + heads, rel=1e-12)
+
+
+def test_all_policies_share_the_trunk(shape: Shape) -> None:
+    top = floors.blocks(shape, shape.first_task, True)
+    trunk = floors.oracle(shape) - top
+    apart = floors.prompt_id(shape) + floors.gradient_id(shape, 10) + floors.oracle(shape)
+    assert floors.all_policies(shape, 10, 3) == apart - 2 * trunk
+    assert floors.all_policies(shape, 10, 1) == apart - 2 * trunk - 2 * top
+
+
+def test_vit_b_is_as_large_as_everyone_says() -> None:
+    masked = ((),) * 9 + (("qkv", "proj"),) * 3
+    vit_b = Shape(768, 3072, 197, 768, (0,) * 12, masked, 0, 9)
+    assert 17.5e9 < floors.forward(vit_b) < 17.6e9
+    assert floors.mask_entries(vit_b) == 3 * 4 * 768**2 == 7_077_888  # the paper's 6.93M with its own rounding
+    assert floors.mask_bytes(vit_b, 4) == 4 * 7_077_888
