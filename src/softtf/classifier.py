@@ -139,10 +139,10 @@ class ContinualClassifier:
                 while not training.finished:
                     reports.append(training.run_epoch(shown.step))
                     shown.epoch(reports[-1])
+                training.finish()
         except BaseException:
             abandon(self.learner, self.classes)
             raise
-        self.learner.end_task()
         return reports
 
     def predict(

@@ -43,9 +43,13 @@ def begin_training(
     check_training(learner, config)
     own = examples.classes
     classes.check(own)
+    columns = own_columns(examples.labels, own) + len(classes.column_labels())
+    if (replay := learner.replay()) is not None:
+        examples = Examples.concatenate([examples, Examples(replay.inputs, replay.columns, "exemplars")])
+        columns = torch.cat([columns, replay.columns])
     loader = Loader(
         examples,
-        own_columns(examples.labels, own),
+        columns,
         _preparation(learner, augment=config.augment),
         train=True,
         batch_size=config.batch_size,

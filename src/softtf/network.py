@@ -8,6 +8,7 @@ parameters (a G-prompt) edit it. The *top* is the rest, for one task or for the 
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import cached_property
 
 import torch
@@ -22,16 +23,23 @@ from softtf.slots import Heads
 class AdaptedNetwork(nn.Module):
     """A frozen backbone, its adaptations and one head per task."""
 
-    def __init__(self, backbone: Backbone, adaptations: Sequence[Adaptation]) -> None:
+    def __init__(self, backbone: Backbone, adaptations: Sequence[Adaptation], heads: Heads | None = None) -> None:
         super().__init__()
         self.backbone = backbone
         self.adaptations = nn.ModuleList(adaptations)
-        self.heads = Heads(backbone.dim)
+        self.heads = heads or Heads(backbone.dim)
         depth = backbone.depth
         per_task = [a.task_blocks for a in adaptations]
         shared = [a.shared_blocks for a in adaptations]
         self.first_task_block = min((b for blocks in per_task for b in blocks), default=depth)
         self.first_edited_block = min((b for blocks in per_task + shared for b in blocks), default=depth)
+
+    def frozen_copy(self) -> "AdaptedNetwork":
+        """Return the network as it is now, on the same backbone; what is trained later does not change it."""
+        copy = AdaptedNetwork(self.backbone, deepcopy(list(self._adaptations)), deepcopy(self.heads))
+        copy.adaptations.requires_grad_(False)
+        copy.heads.requires_grad_(False)
+        return copy
 
     @property
     def _adaptations(self) -> list[Adaptation]:
@@ -45,8 +53,8 @@ class AdaptedNetwork(nn.Module):
     @property
     def edits_weights(self) -> bool:
         """Whether tasks differ in weights, not only in prompts and heads."""
-        blocks, names = range(self.backbone.depth), self.backbone.weight_names
-        return any(a.edits_weight(b, n) for a in self._adaptations for b in blocks for n in names)
+        names = self.backbone.weight_names
+        return any(a.edits_weight(b, n) for a in self._adaptations for b in a.task_blocks for n in names)
 
     def stem(self, inputs: Tensor) -> Tokens:
         """Embed inputs and run the blocks that nothing edits."""
@@ -89,20 +97,19 @@ class AdaptedNetwork(nn.Module):
             return UNEDITED
         prefixes = [p for a in self._adaptations if (p := a.prefix(block, selection)) is not None]
         weights: dict[str, Tensor | MixedWeight] = {}
-        if selection is not None:
-            for name in self.backbone.weight_names:
-                if any(a.edits_weight(block, name) for a in self._adaptations):
-                    weights[name] = self._weight(block, name, selection)
+        for name in self.backbone.weight_names:
+            if any(a.edits_weight(block, name) for a in self._adaptations):
+                weights[name] = self._weight(block, name, selection)
         return BlockEdit(weights, _join(prefixes))
 
-    def _weight(self, block: int, name: str, selection: Selection) -> Tensor | MixedWeight:
-        """Return task t's weight, or the mixture sum_j alpha_j W_j of all tasks'."""
-        if selection.task is not None:
-            return self._task_weight(block, name, selection.task)
-        assert selection.mixture is not None
+    def _weight(self, block: int, name: str, selection: Selection | None) -> Tensor | MixedWeight:
+        """Return task t's weight, the mixture sum_j alpha_j W_j of all tasks', or the one that tasks share."""
+        per_task = any(a.edits_weight(block, name) and block in a.task_blocks for a in self._adaptations)
+        if selection is None or selection.mixture is None or not per_task:
+            return self._task_weight(block, name, selection.task if selection else None)
         return MixedWeight(selection.mixture, lambda task: self._task_weight(block, name, task).detach())
 
-    def _task_weight(self, block: int, name: str, task: int) -> Tensor:
+    def _task_weight(self, block: int, name: str, task: int | None) -> Tensor:
         weight: Tensor = self.backbone.linear(block, name).weight
         for adaptation in self._adaptations:
             if adaptation.edits_weight(block, name):

@@ -158,10 +158,10 @@ def learn_task(run: Run, index: int, tracker: Tracker) -> None:
                 run.folder.log("epoch", task=index, epoch=report.epoch, **fields)
                 run.folder.save_checkpoint(index, training.state())
                 tracker.epoch(report)
+            training.finish()
     except BaseException:
         abandon(run.learner, run.classes)
         raise
-    run.learner.end_task()
     save_task(run.folder.learner, run.learner, run.classes, index)
 
 

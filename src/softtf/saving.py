@@ -23,7 +23,7 @@ from softtf.backbones.load import BackboneSpec
 from softtf.classes import ClassTable
 from softtf.config import from_dict, to_dict
 from softtf.errors import UserError, unknown
-from softtf.learners.base import Learner, LearnerSpec
+from softtf.learners.base import MEMORY, Learner, LearnerSpec
 from softtf.store import (
     decode_label,
     encode_label,
@@ -175,14 +175,14 @@ def _load_task(
 def _load_shared(folder: Path, learner: Learner, last: int) -> None:
     """Load what all tasks share as it was after task `last`."""
     shared = learner.shared_state_dict()
-    if not shared:
-        return
     _, _, files = _read_task(folder, last)
     if f"shared-{last + 1:03d}.safetensors" not in files:
+        if not shared:
+            return
         raise UserError(f"{folder} has no shared state as of task {last + 1}; load all its tasks")
     path, sha256 = files[f"shared-{last + 1:03d}.safetensors"]
     values = load_tensors(path, sha256)
-    require(values, shared, str(path))
+    require({k: v for k, v in values.items() if not k.startswith(MEMORY)}, shared, str(path))
     learner.load_shared(values)
 
 

@@ -15,6 +15,8 @@ class TaskSlots(nn.Module):
     (`packed`). Parameters that all tasks share, if any, are ordinary parameters of the subclass.
     """
 
+    retrained = False  # True: later tasks go on training every slot, so that all slots count as shared
+
     def __init__(self) -> None:
         super().__init__()
         self.slots = nn.ModuleList()
@@ -49,6 +51,8 @@ class TaskSlots(nn.Module):
 
     def freeze(self) -> None:
         """Pack the slots that were trained and close them: nothing in them changes again."""
+        if self.retrained:
+            return
         for task in range(self.num_tasks):
             if any(parameter.requires_grad for parameter in self.slot(task).values()):
                 self.slots[task] = nn.ParameterDict(_closed(self.packed(self.task_state_dict(task))))
@@ -62,16 +66,20 @@ class TaskSlots(nn.Module):
         return {name: value.detach() for name, value in self.slot(task).items()}
 
     def num_parameters(self, task: int) -> int:
-        """Return how many numbers were trained in task `task`'s slot."""
-        return sum(value.numel() for value in self.slot(task).values())
+        """Return how many numbers were trained in task `task`'s own slot."""
+        return 0 if self.retrained else sum(value.numel() for value in self.slot(task).values())
 
     def load_task(self, state: dict[str, Tensor]) -> None:
         """Append a finished slot that holds `state` as it is."""
-        self.slots.append(nn.ParameterDict(_closed(state)))
+        self.slots.append(nn.ParameterDict(_closed(state)).requires_grad_(self.retrained))
+
+    def own_parameters(self, task: int) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield (name, parameter) of what belongs to task `task` alone."""
+        return iter(()) if self.retrained else iter(self.slot(task).items())
 
     def shared_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield (name, parameter) of what all tasks share."""
-        return ((n, p) for n, p in self.named_parameters() if not n.startswith("slots."))
+        return ((n, p) for n, p in self.named_parameters() if self.retrained or not n.startswith("slots."))
 
 
 class MappedSlot(nn.ParameterDict):
@@ -89,11 +97,16 @@ def _closed(state: dict[str, Tensor]) -> dict[str, nn.Parameter]:
 
 
 class Heads(TaskSlots):
-    """One linear classifier a task, over its own classes; logits over several tasks are their columns side by side."""
+    """One linear classifier a task, over its own classes; logits over several tasks are their columns side by side.
 
-    def __init__(self, dim: int) -> None:
+    Args:
+        dim: of the features.
+        retrained: whether later tasks go on training the classifiers of earlier ones.
+    """
+
+    def __init__(self, dim: int, retrained: bool = False) -> None:
         super().__init__()
-        self.dim = dim
+        self.dim, self.retrained = dim, retrained
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Weight [classes, dim] ~ N(0, 0.02), bias zero."""

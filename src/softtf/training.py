@@ -80,7 +80,7 @@ class TaskTraining:
 
     Args:
         learner: whose `begin_task` was called.
-        loader: in training mode, its targets the columns of the task's own classes.
+        loader: in training mode, its targets logit columns.
         config: how to train.
         seed: orders and augmentations are drawn from it and the epoch's number.
         queries: of the loader's examples without augmentation, if the loss is to read these.
@@ -116,7 +116,7 @@ class TaskTraining:
         with self.learner.computing_in(self.dtype):
             known = self.queries.get() if self.queries else None
             for step, batch in enumerate(self._batches(known)):
-                self._set_rate(self.epoch * steps + step, self.config.epochs * steps)
+                self._set_rate(batch.step, self.config.epochs * steps)
                 losses = self.learner.loss(batch)
                 self.optimizer.zero_grad(set_to_none=True)
                 torch.stack(list(losses.values())).sum().backward()
@@ -139,9 +139,17 @@ class TaskTraining:
         return EpochReport(self.task, self.epoch, self.config.epochs, means, samples, seconds)
 
     def _batches(self, known: Queries | None) -> Iterator[Batch]:
-        for inputs, targets, rows in self.loader.epoch(derive_seed(self.seed, self.task, self.epoch)):
+        first = self.epoch * len(self.loader)
+        order = self.loader.epoch(derive_seed(self.seed, self.task, self.epoch))
+        for step, (inputs, targets, rows) in enumerate(order, first):
             query = None if known is None else known.values[rows].to(inputs.device)
-            yield Batch(inputs, targets, rows, query)
+            yield Batch(inputs, targets, rows, query, step)
+
+    def finish(self) -> None:
+        """Do what the method does after the last step, and close the task."""
+        with self.learner.computing_in(self.dtype):
+            self.learner.consolidate(self.loader)
+        self.learner.end_task()
 
     def _set_rate(self, step: int, steps: int) -> None:
         if self.config.schedule == "cosine":
@@ -151,6 +159,7 @@ class TaskTraining:
     def state(self) -> dict[str, Tensor]:
         """Return everything that later epochs depend on, as named tensors."""
         tensors = {"epoch": torch.tensor(self.epoch)}
+        tensors |= {f"memory/{name}": value for name, value in self.learner.memory.items()}
         for name, parameter in self.parameters.items():
             tensors[f"parameter/{name}"] = parameter.detach()
             for key, value in self.optimizer.state[parameter].items():
@@ -167,6 +176,7 @@ class TaskTraining:
         if {k for k in tensors if k.startswith("parameter/")} != names:
             raise UserError("the checkpoint holds other parameters than this learner trains")
         self.epoch = int(tensors["epoch"])
+        self.learner.memory = {k[7:]: v for k, v in tensors.items() if k.startswith("memory/")}
         for name, parameter in self.parameters.items():
             with torch.no_grad():
                 parameter.copy_(tensors[f"parameter/{name}"])

@@ -53,10 +53,15 @@ def in_training(spec: DualPrompt, tasks: int = 2) -> Learner:
     return learner
 
 
+def batch_of(learner: Learner, x: torch.Tensor, targets: torch.Tensor) -> Batch:
+    first = learner.task_columns(learner.num_tasks - 1).start
+    return Batch(x, targets + first, torch.arange(len(x)))
+
+
 def test_the_loss_is_cross_entropy_over_its_own_classes_and_the_keys_distance() -> None:
     learner, x, targets = in_training(SPEC), inputs(5, 1), torch.tensor([0, 3, 1, 2, 3])
     with learner.computing_in(torch.float64):
-        losses = learner.loss(Batch(x, targets, torch.arange(len(x))))
+        losses = learner.loss(batch_of(learner, x, targets))
     slot, key = learner.network.heads.slot(2), learner.keys.slot(2)["key"]
     logits = reference_features(learner, x, 2) @ slot["weight"].T + slot["bias"]
     query = vit_forward(learner.network.backbone.vit, normalised(x))[0]
@@ -69,7 +74,7 @@ def test_the_loss_is_cross_entropy_over_its_own_classes_and_the_keys_distance() 
     torch.testing.assert_close(losses["matching"], 0.7 * matching)
     ours = learner.trained_parameters()
     with learner.computing_in(torch.float64):
-        sum(learner.loss(Batch(x, targets, torch.arange(len(x)))).values()).backward()
+        sum(learner.loss(batch_of(learner, x, targets)).values()).backward()
     expected = torch.autograd.grad(cross_entropy + 0.7 * matching, list(ours.values()))
     for (name, parameter), gradient in zip(ours.items(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, msg=lambda text, name=name: f"{name}: {text}")
@@ -158,7 +163,7 @@ def test_a_linear_heads_loss_is_cross_entropy_on_frozen_features() -> None:
     learner.begin_task(2)
     learner.double()
     with learner.computing_in(torch.float64):
-        losses = learner.loss(Batch(x, targets, torch.arange(len(x))))
+        losses = learner.loss(batch_of(learner, x, targets))
     slot = learner.network.heads.slot(1)
     logits = vit_forward(learner.network.backbone.vit, normalised(x))[0] @ slot["weight"].T + slot["bias"]
     torch.testing.assert_close(losses["cross_entropy"], torch.nn.functional.cross_entropy(logits, targets))

@@ -62,8 +62,8 @@ class Adaptation(TaskSlots):
         """Say whether this adaptation puts another weight in place of `name` in `block`."""
         return False
 
-    def weight(self, block: int, name: str, weight: Tensor, task: int) -> Tensor:
-        """Return task `task`'s weight made from `weight` [out, in]."""
+    def weight(self, block: int, name: str, weight: Tensor, task: int | None) -> Tensor:
+        """Return task `task`'s weight made from `weight` [out, in]; for None the one that tasks share."""
         raise AssertionError("only adaptations that edit weights are asked for one")
 
     def prefix(self, block: int, selection: Selection | None) -> Tensor | None:

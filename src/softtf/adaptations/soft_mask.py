@@ -111,8 +111,9 @@ class SoftMasks(Adaptation):
         values: Tensor = slot[key]
         return Packed(values, slot[key + STEPS], self.centre) if key + STEPS in slot else values
 
-    def weight(self, block: int, name: str, weight: Tensor, task: int) -> Tensor:
+    def weight(self, block: int, name: str, weight: Tensor, task: int | None) -> Tensor:
         """Return W * m_t [out, in]."""
+        assert task is not None
         mask = self.mask(block, name, task)
         return mask.times(weight) if isinstance(mask, Packed) else weight * mask.to(weight.device)
 

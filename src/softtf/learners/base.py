@@ -15,21 +15,33 @@ from softtf.backbones.base import Backbone, Tokens
 from softtf.config import Spec
 from softtf.network import AdaptedNetwork
 from softtf.seeds import derive_seed
-from softtf.slots import TaskSlots
+from softtf.slots import Heads, TaskSlots
+from softtf.streams import Loader
+
+MEMORY = "memory."
 
 
 @dataclass(frozen=True)
 class Batch:
     """What one step of training reads.
 
-    inputs: [b, ...], prepared; targets: [b], columns of the current task's own classes; rows: [b], on the CPU, which
-    of the task's training examples these are; query: [b, dim], their q(x) where it is known (`Learner.query_use`).
+    inputs: [b, ...], prepared; targets: [b], logit columns; rows: [b], on the CPU, which of the training examples these
+    are; query: [b, dim], their q(x) where it is known (`Learner.query_use`); step: how many came before in this task.
     """
 
     inputs: Tensor
     targets: Tensor
     rows: Tensor
     query: Tensor | None = None
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Old training examples. inputs: as the preparation's `load_train` gave them; columns: [n], their logit columns."""
+
+    inputs: Sequence[Tensor]
+    columns: Tensor
 
 
 class LearnerSpec(Spec, family="learner"):
@@ -47,11 +59,15 @@ class LearnerSpec(Spec, family="learner"):
 class Learner(nn.Module):
     """One published method: a network of slots, a loss, and the hooks of the training loop.
 
-    A subclass gives `loss`; it may add slots of its own (`extra_slots`) and change any hook.
+    A subclass gives `loss`; it may add slots of its own (`extra_slots`) and change any hook. The hooks of a task, in
+    order: `replay` (old examples to train on beside the new), `begin_task`, then for each step `loss` and
+    `after_backward`, then `consolidate` (herd exemplars, measure Fisher information, solve a ridge), `end_task`.
 
     query_use: what the loss reads the query for, so that it is given one that was computed before. `matching`: it is
     compared with keys, and may be that of the unaugmented image; `features`: it stands for the image, so that it is
     given only where nothing is augmented; `none`.
+    memory: tensors that the method remembers from task to task besides parameters (exemplars, statistics), by any
+    names; they are replaced, never changed in place, and saved and restored with what tasks share.
     """
 
     query_use: Literal["none", "matching", "features"] = "none"
@@ -62,11 +78,13 @@ class Learner(nn.Module):
         adaptations: Sequence[Adaptation],
         seed: int,
         extra_slots: Mapping[str, TaskSlots] | None = None,
+        heads: Heads | None = None,
     ) -> None:
         super().__init__()
         self.seed = seed
-        self.network = AdaptedNetwork(backbone, adaptations)
+        self.network = AdaptedNetwork(backbone, adaptations, heads)
         self.extra_slots = nn.ModuleDict(dict(extra_slots or {}))
+        self.memory: dict[str, Tensor] = {}
         self.shared_before: dict[str, Tensor] = {}
         self.eval()
 
@@ -87,13 +105,20 @@ class Learner(nn.Module):
     def begin_task(self, num_classes: int) -> None:
         """Open a slot for the next task in every module; the values come from the learner's seed."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "task", self.num_tasks))
-        self.shared_before = {name: p.detach().clone() for name, p in self.shared_parameters()}
+        self.shared_before = {name: value.clone() for name, value in self.shared_state_dict().items()}
         for slots in self.slot_modules().values():
             slots.add_task(num_classes, generator)
         self.to(next(self.network.backbone.parameters()).device)
 
+    def replay(self) -> "Replay | None":
+        """Return old examples that the next task is to be trained on beside its own."""
+        return None
+
     def after_backward(self) -> None:  # noqa: B027 - a hook, empty unless a method needs it
         """Change gradients between backward and the optimizer's step (PGP)."""
+
+    def consolidate(self, loader: Loader) -> None:  # noqa: B027 - likewise
+        """Do what comes after the last step: `loader` holds all that the task was trained on, in training mode."""
 
     def end_task(self) -> None:
         """Close the current task: nothing of it is trained again."""
@@ -104,9 +129,7 @@ class Learner(nn.Module):
         """Undo `begin_task` and all training since: the learner is as it was before this task."""
         for slots in self.slot_modules().values():
             slots.drop_task()
-        with torch.no_grad():
-            for name, parameter in self.shared_parameters():
-                parameter.copy_(self.shared_before[name])
+        self.load_shared(self.shared_before)
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
         """Return logits [batch, classes seen] of task `task`'s network, columns in the order of learning."""
@@ -122,6 +145,11 @@ class Learner(nn.Module):
         """Return the task of each logit column, [classes seen]."""
         sizes = [len(self.network.heads.slot(t)["bias"]) for t in range(self.num_tasks)]
         return torch.repeat_interleave(torch.arange(self.num_tasks), torch.tensor(sizes))
+
+    def own(self, targets: Tensor) -> Tensor:
+        """Turn logit columns [b] into columns of the current task's own head."""
+        first: int = self.task_columns(self.num_tasks - 1).start
+        return targets - first
 
     def slot_modules(self) -> dict[str, TaskSlots]:
         """Return every module with slots by a name that is stable across runs."""
@@ -149,7 +177,7 @@ class Learner(nn.Module):
         mine = {
             f"{module_name}.task.{name}": parameter
             for module_name, module in self.slot_modules().items()
-            for name, parameter in module.slot(task).items()
+            for name, parameter in module.own_parameters(task)
         }
         return {n: p for n, p in ({**dict(self.shared_parameters()), **mine}).items() if p.requires_grad}
 
@@ -168,14 +196,16 @@ class Learner(nn.Module):
             module.load_task({k.removeprefix(start): v for k, v in state.items() if k.startswith(start)})
 
     def shared_state_dict(self) -> dict[str, Tensor]:
-        """Return the values of what all tasks share."""
-        return {name: parameter.detach() for name, parameter in self.shared_parameters()}
+        """Return the values of what all tasks share, the memory's under `memory.`."""
+        shared = {name: parameter.detach() for name, parameter in self.shared_parameters()}
+        return shared | {MEMORY + name: value for name, value in self.memory.items()}
 
     def load_shared(self, state: Mapping[str, Tensor]) -> None:
         """Set the values of what all tasks share."""
         with torch.no_grad():
             for name, parameter in self.shared_parameters():
                 parameter.copy_(state[name])
+        self.memory = {k.removeprefix(MEMORY): v for k, v in state.items() if k.startswith(MEMORY)}
 
     @contextmanager
     def computing_in(self, dtype: torch.dtype) -> Iterator[None]:

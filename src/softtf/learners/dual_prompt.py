@@ -114,6 +114,6 @@ class DualPromptLearner(Learner):
         features = self.network.top(shared.trunk, task=task)
         logits = self.network.heads(features, range(task, task + 1))
         return {
-            "cross_entropy": F.cross_entropy(logits, batch.targets),
+            "cross_entropy": F.cross_entropy(logits, self.own(batch.targets)),
             "matching": self.spec.key_weight * self.keys.matching_loss(shared.query, task),
         }

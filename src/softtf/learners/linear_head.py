@@ -28,4 +28,8 @@ class LinearHeadLearner(Learner):
         """Return the cross-entropy; where nothing is edited, the query is the network's feature."""
         task = self.num_tasks - 1
         features = SharedPass(self.network, batch.inputs, batch.query).query
-        return {"cross_entropy": F.cross_entropy(self.network.heads(features, range(task, task + 1)), batch.targets)}
+        return {
+            "cross_entropy": F.cross_entropy(
+                self.network.heads(features, range(task, task + 1)), self.own(batch.targets)
+            )
+        }
