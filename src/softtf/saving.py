@@ -2,7 +2,7 @@
 
     learner.json            backbone (by name and hash), learner, seed; written before the first task and, with the
                             number of tasks, after the last
-    task-001.safetensors    the parameters of task 1
+    task-001.safetensors    the parameters of task 1, in the form in which finished ones are kept in memory too
     shared-001.safetensors  what all tasks share, as it was after task 1 (a run keeps one per task, else the last)
     task-001.json           classes, files and hashes; written last, so a task exists once this file does
 
