@@ -216,12 +216,17 @@ def other_shape(data: bytes) -> bytes:
     tensors = safetensors.torch.load(data)
     values = tensors["values"][:-1].contiguous()
     shorter = {"values": values, "seconds": tensors["seconds"]}
-    return safetensors.torch.save({**shorter, "sha256": features._checksum(shorter)})
+    return with_checksum(shorter)
 
 
 def without_seconds(data: bytes) -> bytes:
     values = {"values": safetensors.torch.load(data)["values"]}
-    return safetensors.torch.save({**values, "sha256": features._checksum(values)})
+    return with_checksum(values)
+
+
+def with_checksum(tensors: dict[str, torch.Tensor]) -> bytes:
+    checksum = torch.tensor(features._checksum(tensors), dtype=torch.uint8)
+    return safetensors.torch.save({**tensors, "sha256": checksum})
 
 
 def without_checksum(data: bytes) -> bytes:

@@ -145,8 +145,8 @@ class FeatureStore:
             return None
         try:
             tensors = load_tensors(path)
-            digest = tensors.pop("sha256", None)
-            if digest is None or tensors.keys() != {"values", "seconds"} or not digest.equal(_checksum(tensors)):
+            checksum = tensors.pop("sha256", torch.empty(0)).tolist()
+            if tensors.keys() != {"values", "seconds"} or checksum != _checksum(tensors):
                 raise UserError(f"{path} is damaged")
             if tensors["values"].shape != shape:
                 raise UserError(f"{path} holds features of shape {list(tensors['values'].shape)}, not {list(shape)}")
@@ -162,7 +162,7 @@ class FeatureStore:
         tensors = {"values": queries.values, "seconds": torch.tensor([queries.seconds], dtype=torch.float64)}
         own = path.with_name(f"{uuid.uuid4().hex}.part")  # other processes may be writing the same
         try:
-            save_tensors(own, {**tensors, "sha256": _checksum(tensors)})
+            save_tensors(own, {**tensors, "sha256": torch.tensor(_checksum(tensors), dtype=torch.uint8)})
             own.replace(path)
         except (UserError, OSError) as error:
             self._writable = False
@@ -195,7 +195,7 @@ def _settings_hash(backbone: Backbone) -> str:
     for name, part in backbone.named_modules():
         plain = {k: v for k, v in sorted(vars(part).items()) if k[0] != "_" and k != "training" and _is_plain(v)}
         digest.update(f"{name}|{type(part).__module__}.{type(part).__qualname__}|{plain}\n".encode())
-    digest.update(bytes(_checksum(dict(backbone.named_buffers())).tolist()))  # mean and deviation are in no state_dict
+    digest.update(bytes(_checksum(dict(backbone.named_buffers()))))  # mean and deviation are in no state_dict
     return digest.hexdigest()
 
 
@@ -205,10 +205,10 @@ def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> Tensor:
-    """Return the SHA-256, uint8 [32], of tensors' names, types, shapes and bytes."""
+def _checksum(tensors: Mapping[str, Tensor]) -> list[int]:
+    """Return the SHA-256, as 32 bytes, of tensors' names, types, shapes and bytes."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return torch.tensor(list(digest.digest()), dtype=torch.uint8)
+    return list(digest.digest())
