@@ -215,12 +215,22 @@ def flip(place: float) -> Callable[[bytes], bytes]:
 def other_shape(data: bytes) -> bytes:
     tensors = safetensors.torch.load(data)
     values = tensors["values"][:-1].contiguous()
-    checksum = features._digest(values, tensors["seconds"])
-    return safetensors.torch.save({**tensors, "values": values}, {"sha256": checksum})
+    shorter = {"values": values, "seconds": tensors["seconds"]}
+    return with_checksum(shorter)
 
 
 def without_seconds(data: bytes) -> bytes:
-    return safetensors.torch.save({"values": safetensors.torch.load(data)["values"]}, {"sha256": "0"})
+    values = {"values": safetensors.torch.load(data)["values"]}
+    return with_checksum(values)
+
+
+def with_checksum(tensors: dict[str, torch.Tensor]) -> bytes:
+    checksum = torch.tensor(features._checksum(tensors), dtype=torch.uint8)
+    return safetensors.torch.save({**tensors, "sha256": checksum})
+
+
+def without_checksum(data: bytes) -> bytes:
+    return safetensors.torch.save({k: v for k, v in safetensors.torch.load(data).items() if k != "sha256"})
 
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
@@ -235,7 +245,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "zip": lambda data: b"PK\x03\x04" + data,
     "text": lambda data: b"no tensors at all",
     "zeros": lambda data: b"\0" * len(data),
-    "no checksum": lambda data: safetensors.torch.save(safetensors.torch.load(data)),
+    "no checksum": without_checksum,
     "other shape": other_shape,
     "no seconds": without_seconds,
 }

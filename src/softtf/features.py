@@ -9,7 +9,9 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from torch import Tensor
 
 from softtf.backbones.base import Backbone
 from softtf.errors import UserError
-from softtf.store import load_metadata, load_tensors, save_tensors
+from softtf.store import load_tensors, save_tensors
 from softtf.streams import Loader
 
 FORMAT = 1
@@ -142,8 +144,9 @@ class FeatureStore:
         if not os.path.exists(path):
             return None
         try:
-            tensors, digest = load_tensors(path), load_metadata(path).get("sha256")
-            if tensors.keys() != {"values", "seconds"} or _digest(tensors["values"], tensors["seconds"]) != digest:
+            tensors = load_tensors(path)
+            checksum = tensors.pop("sha256", torch.empty(0)).tolist()
+            if tensors.keys() != {"values", "seconds"} or checksum != _checksum(tensors):
                 raise UserError(f"{path} is damaged")
             if tensors["values"].shape != shape:
                 raise UserError(f"{path} holds features of shape {list(tensors['values'].shape)}, not {list(shape)}")
@@ -157,11 +160,16 @@ class FeatureStore:
         if not self._writable:
             return
         tensors = {"values": queries.values, "seconds": torch.tensor([queries.seconds], dtype=torch.float64)}
+        own = path.with_name(f"{uuid.uuid4().hex}.part")  # other processes may be writing the same
         try:
-            save_tensors(path, tensors, {"sha256": _digest(*tensors.values())})
-        except UserError as error:
+            save_tensors(own, {**tensors, "sha256": torch.tensor(_checksum(tensors), dtype=torch.uint8)})
+            own.replace(path)
+        except (UserError, OSError) as error:
             self._writable = False
             self.say(f"{error}; features are kept in memory only")
+        finally:
+            with suppress(OSError):
+                own.unlink(missing_ok=True)
 
 
 def open_store(setting: str | None, weights_hash: str, say: Callable[[str], None]) -> FeatureStore | None:
@@ -187,8 +195,7 @@ def _settings_hash(backbone: Backbone) -> str:
     for name, part in backbone.named_modules():
         plain = {k: v for k, v in sorted(vars(part).items()) if k[0] != "_" and k != "training" and _is_plain(v)}
         digest.update(f"{name}|{type(part).__module__}.{type(part).__qualname__}|{plain}\n".encode())
-    for name, value in sorted(backbone.named_buffers()):  # mean and deviation are in no state_dict
-        digest.update(f"{name}|{_digest(value)}\n".encode())
+    digest.update(bytes(_checksum(dict(backbone.named_buffers()))))  # mean and deviation are in no state_dict
     return digest.hexdigest()
 
 
@@ -198,10 +205,10 @@ def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-def _digest(*tensors: Tensor) -> str:
-    """Return the SHA-256 of tensors' types, shapes and bytes."""
+def _checksum(tensors: Mapping[str, Tensor]) -> list[int]:
+    """Return the SHA-256, as 32 bytes, of tensors' names, types, shapes and bytes."""
     digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(f"{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return list(digest.digest())
