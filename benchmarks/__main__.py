@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import torch
 
-from benchmarks import data, growth, inference, results, training
+from benchmarks import data, growth, inference, kernels, results, training
 from benchmarks.results import Result, Row
 from benchmarks.setup import CPU, Setup, setup_for
 from benchmarks.timing import matrix_rate
@@ -22,6 +22,7 @@ GROUPS: dict[str, Callable[[Setup], Iterator[Result]]] = {
     "inference": inference.measure,
     "growth": growth.measure,
     "data": data.measure,
+    "kernels": kernels.measure,
 }
 CASES = {f"{group}-{backbone}": (group, backbone) for group in GROUPS for backbone in CPU}
 OPTIONS = ("--device", "--only", "--quick", "--output", "--help")

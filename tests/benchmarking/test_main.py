@@ -30,7 +30,7 @@ def test_every_case_runs(small: None, group: str, part: str) -> None:
     setup = replace(quickly(on_gpu(setup) if part == "gpu" else setup), files=3)
     results = list(command.GROUPS[group](setup))
     rows = [r for r in results if isinstance(r, Row)]
-    assert rows and len(results) > len(rows)
+    assert rows and (len(results) > len(rows)) == (group != "kernels")
     for row in rows:
         assert row.unit == "B" or row.ours > 0
         assert row.twin is None or row.twin > 0
