@@ -14,6 +14,7 @@ from contracts.tiny import inputs, learned
 from softtf.adaptations import SoftMask
 from softtf.inference import GradientID
 from softtf.learners import DualPrompt
+from softtf.learners.base import Batch
 from softtf.shared_pass import SharedPass
 
 SPEC = DualPrompt((1, 2), 2, (3, 4), 3, adapt=SoftMask((3, 4)))
@@ -108,7 +109,7 @@ def test_softtf_does_what_the_floor_counts_and_little_else(shape: Shape, work: s
     def training() -> None:
         learner.begin_task(2)
         learner.double()
-        sum(learner.loss(x, torch.tensor([0, 1, 0])).values()).backward()
+        sum(learner.loss(Batch(x, torch.tensor([0, 1, 0]), torch.arange(3))).values()).backward()
 
     @torch.no_grad()
     def gradient_id() -> None:
