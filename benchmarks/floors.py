@@ -211,5 +211,11 @@ def table(shapes: Sequence[Shape], titles: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def papers_table() -> str:
+    """Return the table of benchmarks/README.md."""
+    shapes = [shape_of(learner_with(load_backbone(spec), 1)) for spec in BACKBONES.values()]
+    return table(shapes, list(TITLES.values()))
+
+
 if __name__ == "__main__":
-    print(table([shape_of(learner_with(load_backbone(spec), 1)) for spec in BACKBONES.values()], list(TITLES.values())))
+    print(papers_table())

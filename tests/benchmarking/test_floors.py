@@ -1,6 +1,7 @@
 """The floors' formulas against the multiply-adds that PyTorch counts when the work is done."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -135,6 +136,10 @@ def test_all_policies_share_the_trunk(shape: Shape) -> None:
     apart = floors.prompt_id(shape) + floors.gradient_id(shape, 10) + floors.oracle(shape)
     assert floors.all_policies(shape, 10, 3) == apart - 2 * trunk
     assert floors.all_policies(shape, 10, 1) == apart - 2 * trunk - 2 * top
+
+
+def test_the_readmes_table_is_what_the_formulas_give() -> None:
+    assert floors.papers_table() in (Path(floors.__file__).parent / "README.md").read_text(encoding="utf-8")
 
 
 def test_vit_b_is_as_large_as_everyone_says() -> None:
