@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import torch
 
-from benchmarks import data, growth, inference, results, training
+from benchmarks import data, growth, inference, kernels, results, training
 from benchmarks.results import Result, Row
 from benchmarks.setup import CPU, Setup, setup_for
 from benchmarks.timing import matrix_rate
@@ -22,6 +22,7 @@ GROUPS: dict[str, Callable[[Setup], Iterator[Result]]] = {
     "inference": inference.measure,
     "growth": growth.measure,
     "data": data.measure,
+    "kernels": kernels.measure,
 }
 CASES = {f"{group}-{backbone}": (group, backbone) for group in GROUPS for backbone in CPU}
 OPTIONS = ("--device", "--only", "--quick", "--output", "--help")
@@ -104,10 +105,14 @@ def main(argv: list[str]) -> int:
     about = header(device, options.quick)
     print("\n".join(f"- {text}" for text in about), "", results.head(), sep="\n", flush=True)
     found: list[Result] = []
-    for result in measure(device, options.only, options.quick):
-        found.append(result)
-        if isinstance(result, Row):
-            print(results.line(result.cells), flush=True)
+    try:
+        for result in measure(device, options.only, options.quick):
+            found.append(result)
+            if isinstance(result, Row):
+                print(results.line(result.cells), flush=True)
+    except KeyboardInterrupt:
+        print("benchmarks: stopped", file=sys.stderr)
+        return 130
     print("", *(f"- {result}" for result in found if not isinstance(result, Row)), sep="\n")
     if options.output:
         (options.output / "benchmarks.md").write_text(results.markdown(about, found), encoding="utf-8")

@@ -1,21 +1,23 @@
 """The floors: multiply-adds that a piece of work cannot do without, counted from shapes.
 
-N tokens (the [class] token among them), D width, H hidden width of the MLP (4D), P prefix tokens, p patch side.
+N tokens (the [class] token among them), R of them read at the end, D width, H hidden width of the MLP (4D), P prefix
+tokens of a block, p patch side.
 
     embedding      (N - 1) * 3 p^2 * D
-    linear layers  N * (3 D^2 + D^2 + 2 D H)  = 12 N D^2 a block where H = 4D
-    attention      2 N (N + P) D              a block: q k^T and its product with v; a prefix adds keys and values only
-    backward       12 N D^2 + 4 N (N + P) D   a block: input gradients of the linear layers, then dq, dk, dv and dp
-    masks          N * out * in               a masked matrix: its weight gradient, or G_x of Gradient ID
+    a matrix       N * out * in; in the last block R * out * in, but for keys and values: no other output is read
+    a block        its matrices (12 N D^2 where R = N, H = 4D) + 2 R (N + P) D for q k^T and its product with v;
+                   a prefix adds keys and values only
+    backward       as much again for the matrices' inputs + 4 R (N + P) D for dq, dk, dv and the scores
+    a masked       as much again for its weight gradient, or its G_x in Gradient ID; its inner product with the mask of
+      matrix       each task: out * in
 
-Norms, activations, biases, heads, keys and element-wise products (W * m) are left out: under 1% together. Whole blocks
-are counted, the last one too, although only its [class] token is read.
+Norms, activations, biases, heads, keys and element-wise products (W * m) are left out: under 1% together.
 
 `python -m benchmarks.floors` prints the table of benchmarks/README.md.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -23,6 +25,8 @@ from benchmarks.setup import BACKBONES, TITLES, learner_with
 from softtf.adaptations import Selection
 from softtf.backbones import load_backbone
 from softtf.learners import Learner
+
+NAMES = ("qkv", "proj", "fc1", "fc2")
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Shape:
         dim: D.
         hidden: H.
         tokens: N.
+        read: R, 1 where only the [class] token counts.
         patch_values: 3 p^2.
         prefix: P of each block.
         masked: the masked matrices of each block, among qkv, proj, fc1, fc2.
@@ -42,6 +47,7 @@ class Shape:
     dim: int
     hidden: int
     tokens: int
+    read: int
     patch_values: int
     prefix: tuple[int, ...]
     masked: tuple[tuple[str, ...], ...]
@@ -57,6 +63,24 @@ class Shape:
         """Return out * in of a matrix."""
         return {"qkv": 3 * self.dim, "proj": self.dim, "fc1": self.hidden, "fc2": self.hidden}[name] * self.dim
 
+    def rows(self, block: int) -> int:
+        """Return how many tokens of a block's output are needed: R of the last one's, N of the others'."""
+        return self.read if block == self.depth - 1 else self.tokens
+
+    def product(self, block: int, name: str) -> int:
+        """Return what applying a matrix takes: its entries for every token needed; keys and values need all N."""
+        if name == "qkv":
+            return (self.rows(block) + 2 * self.tokens) * self.dim**2
+        return self.rows(block) * self.entries(name)
+
+    def products(self, block: int) -> int:
+        """Return the same for all matrices of a block."""
+        return sum(self.product(block, name) for name in NAMES)
+
+    def scores(self, block: int, keys: int) -> int:
+        """Return what one product between R queries and so many keys takes, over all heads: R * keys * D."""
+        return self.rows(block) * keys * self.dim
+
 
 @torch.no_grad()
 def shape_of(learner: Learner) -> Shape:
@@ -64,17 +88,17 @@ def shape_of(learner: Learner) -> Shape:
     network, backbone = learner.network, learner.network.backbone
     blocks, adaptations = range(backbone.depth), list(network.adaptations)
     image = torch.zeros(1, 3, *backbone.vit.patch_embed.img_size, device=next(backbone.parameters()).device)
+    tokens = backbone.embed(image)
     chosen = [Selection(task=0) if b >= network.first_task_block else None for b in blocks]
     prefixes = [[p for a in adaptations if (p := a.prefix(b, chosen[b])) is not None] for b in blocks]
     return Shape(
         dim=backbone.dim,
         hidden=backbone.linear(0, "fc1").out_features,
-        tokens=backbone.embed(image).x.shape[1],
+        tokens=tokens.x.shape[1],
+        read=tokens.read or tokens.x.shape[1],
         patch_values=backbone.vit.patch_embed.proj.weight[0].numel(),
         prefix=tuple(sum(p.shape[2] for p in found) for found in prefixes),
-        masked=tuple(
-            tuple(n for n in backbone.weight_names if any(a.edits_weight(b, n) for a in adaptations)) for b in blocks
-        ),
+        masked=tuple(tuple(n for n in NAMES if any(a.edits_weight(b, n) for a in adaptations)) for b in blocks),
         first_edited=network.first_edited_block,
         first_task=network.first_task_block,
     )
@@ -86,10 +110,8 @@ def embedding(s: Shape) -> int:
 
 
 def blocks(s: Shape, start: int, prefixed: bool) -> int:
-    """Blocks from `start` to the last, forward: 12 N D^2 + 2 N (N + P) D each; P = 0 for the untouched backbone."""
-    linear = s.tokens * sum(s.entries(n) for n in ("qkv", "proj", "fc1", "fc2"))
-    lengths = [p * prefixed for p in s.prefix[start:]]
-    return sum(linear + 2 * s.tokens * (s.tokens + p) * s.dim for p in lengths)
+    """Blocks from `start` to the last, forward; P = 0 for the untouched backbone."""
+    return sum(s.products(b) + 2 * s.scores(b, s.tokens + s.prefix[b] * prefixed) for b in range(start, s.depth))
 
 
 def forward(s: Shape) -> int:
@@ -100,15 +122,14 @@ def forward(s: Shape) -> int:
 def backward(s: Shape, lowest: int) -> int:
     """Gradients of activations from the last block down to what is trained in block `lowest`.
 
-    Blocks above: 12 N D^2 + 4 N (N + P) D each. In the lowest one fc2, fc1 and proj (9 N D^2), then either
-    4 N (N + P) D if its qkv is masked, or 3 N P D for the prefix's own keys and values.
+    In the lowest block nothing goes through qkv; its attention needs 4 R (N + P) D if qkv is masked, or 3 R P D for
+    the prefix's own keys and values alone.
     """
-    linear = s.tokens * sum(s.entries(n) for n in ("qkv", "proj", "fc1", "fc2"))
-    above = sum(linear + 4 * s.tokens * (s.tokens + p) * s.dim for p in s.prefix[lowest + 1 :])
+    above = sum(s.products(b) + 4 * s.scores(b, s.tokens + s.prefix[b]) for b in range(lowest + 1, s.depth))
     length = s.prefix[lowest]
     assert length or "qkv" in s.masked[lowest]
-    end = 4 * s.tokens * (s.tokens + length) if "qkv" in s.masked[lowest] else 3 * s.tokens * length
-    return above + linear - s.tokens * s.entries("qkv") + end * s.dim
+    keys = 4 * (s.tokens + length) if "qkv" in s.masked[lowest] else 3 * length
+    return above + s.products(lowest) - s.product(lowest, "qkv") + s.scores(lowest, keys)
 
 
 def mask_entries(s: Shape) -> int:
@@ -117,8 +138,8 @@ def mask_entries(s: Shape) -> int:
 
 
 def weight_gradients(s: Shape) -> int:
-    """Weight gradients of the masked matrices alone, N * out * in each; as much as forming Gradient ID's G_x."""
-    return s.tokens * mask_entries(s)
+    """Weight gradients of the masked matrices alone; as much as forming Gradient ID's G_x."""
+    return sum(s.product(b, n) for b, names in enumerate(s.masked) for n in names)
 
 
 def training_step(s: Shape, lowest: int | None = None, query: bool = True) -> int:
@@ -168,6 +189,7 @@ def table(shapes: Sequence[Shape], titles: Sequence[str]) -> str:
     """Return every floor of some configurations as Markdown, in 10^9 multiply-adds an image."""
     rows = {
         "one forward": forward,
+        "one forward, whole last block": lambda s: forward(replace(s, read=s.tokens)),
         "learning, G-prompt trained": training_step,
         "learning, G-prompt trained, query known": lambda s: training_step(s, query=False),
         "learning, G-prompt frozen": lambda s: training_step(s, s.first_task),
@@ -189,5 +211,11 @@ def table(shapes: Sequence[Shape], titles: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def papers_table() -> str:
+    """Return the table of benchmarks/README.md."""
+    shapes = [shape_of(learner_with(load_backbone(spec), 1)) for spec in BACKBONES.values()]
+    return table(shapes, list(TITLES.values()))
+
+
 if __name__ == "__main__":
-    print(table([shape_of(learner_with(load_backbone(spec), 1)) for spec in BACKBONES.values()], list(TITLES.values())))
+    print(papers_table())

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from benchmarks import floors
 from benchmarks.results import Result, Row, Target
-from benchmarks.setup import Setup, learner_with
+from benchmarks.setup import Added, Setup, learner_with
 from benchmarks.timing import in_turns, matrix_rate
 from benchmarks.twin import NaiveTwin, twin_of
 from softtf.backbones import Backbone
@@ -97,7 +97,7 @@ def varied_pictures(count: int, side: int) -> Tensor:
     return colours.repeat_interleave(whole, 1).repeat_interleave(whole, 2)[:, :side, :side]
 
 
-def spreading(backbone: Backbone, pictures: Tensor) -> Callable[[Learner, int], None]:
+def spreading(backbone: Backbone, pictures: Tensor) -> Added:
     """Return what turns a task's key and head away from what all pictures have in common.
 
     Untrained keys and heads name one task for every image; of a learned stream's test images many tasks are named in

@@ -7,13 +7,14 @@ import torch
 
 from softtf.backbones import Backbone, BackboneSpec, load_backbone
 from softtf.backbones.load import RANDOM
-from softtf.learners import Learner
+from softtf.learners import Learner, LearnerSpec
 from softtf.machine import Precision
 from softtf.recipes import method_named
 from softtf.recipes.recipes import VIT_B
 
 METHOD = method_named("dual-prompt+soft-tf")
 CLASSES = 10  # of each task
+Added = Callable[[Learner, int], None]
 BACKBONES = {"vit-b": BackboneSpec(RANDOM + VIT_B, normalise="unit"), "bundled": BackboneSpec()}
 TITLES = {"vit-b": "ViT-B/16", "bundled": "bundled ViT"}
 
@@ -99,16 +100,16 @@ def quickly(setup: Setup) -> Setup:
     return replace(setup, batches=(2,), steps=1, test_images=3, files=4, tasks=(2, 4), seconds=0, rounds=1)
 
 
-def learner_with(backbone: Backbone, tasks: int, added: Callable[[Learner, int], None] | None = None) -> Learner:
+def learner_with(backbone: Backbone, tasks: int, added: Added | None = None, method: LearnerSpec = METHOD) -> Learner:
     """Return a learner that looks as if it had learned `tasks` tasks; `added` may change each before it is closed."""
-    learner = METHOD.build(backbone, 0).to(next(backbone.parameters()).device)
+    learner = method.build(backbone, 0).to(next(backbone.parameters()).device)
     for _ in range(tasks):
         add_task(learner, added)
     return learner
 
 
 @torch.no_grad()
-def add_task(learner: Learner, added: Callable[[Learner, int], None] | None = None) -> None:
+def add_task(learner: Learner, added: Added | None = None) -> None:
     """Open a task, move its parameters as training would, and close it."""
     learner.begin_task(CLASSES)
     for name, parameter in learner.trained_parameters().items():

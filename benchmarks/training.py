@@ -1,6 +1,7 @@
 """One training step as `softtf run` takes it, against the twin's and the floor."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -8,9 +9,10 @@ from torch import Tensor
 
 from benchmarks import floors
 from benchmarks.results import Result, Row, Target
-from benchmarks.setup import CLASSES, Setup, learner_with
+from benchmarks.setup import CLASSES, METHOD, Setup, learner_with
 from benchmarks.timing import in_turns, matrix_rate
 from benchmarks.twin import TwinTraining, twin_of
+from softtf.backbones import Backbone
 from softtf.classes import ClassTable
 from softtf.feeding import begin_training
 from softtf.learners import Learner
@@ -39,47 +41,77 @@ class Replayed:
         yield from self.batches
 
 
-def begin(learner: Learner, batch: int, steps: int) -> TaskTraining:
+@dataclass(frozen=True)
+class Variant:
+    """A way to train: as the paper does, or with less work at each step.
+
+    Attributes:
+        name: for the table.
+        clean_query: keys are matched with the unaugmented images' queries, computed before.
+        frozen: the G-prompt is trained in the first task only, and this is the second.
+    """
+
+    name: str = ""
+    clean_query: bool = False
+    frozen: bool = False
+
+    def learner(self, backbone: Backbone) -> Learner:
+        """Return the learner before the task that is measured."""
+        return learner_with(backbone, int(self.frozen), method=replace(METHOD, freeze_g_after_first=self.frozen))
+
+    def floor(self, shape: floors.Shape) -> int:
+        """Return the multiply-adds of a step on one image."""
+        return floors.training_step(shape, shape.first_task if self.frozen else None, query=not self.clean_query)
+
+
+PAPERS = Variant()
+VARIANTS = (PAPERS, Variant(", clean queries", True), Variant(", clean queries, G-prompt frozen", True, True))
+
+
+def begin(learner: Learner, batch: int, steps: int, clean_query: bool = False) -> TaskTraining:
     """Open the learner's next task and return its training, `steps` batches of noise an epoch."""
     size = learner.network.backbone.preparation.size
     pixels = torch.randint(0, 256, (batch * steps, size, size, 3), dtype=torch.uint8)
     examples = Examples(list(pixels), [i % CLASSES for i in range(batch * steps)], "noise")
-    training = begin_training(learner, ClassTable(), examples, "task", TrainConfig(batch_size=batch))
+    config = TrainConfig(batch_size=batch, learning_rate=RATE * 256 / batch, clean_query=clean_query)
+    training = begin_training(learner, ClassTable(), examples, "task", config)
     training.loader = Replayed(training.loader)
-    for group in training.optimizer.param_groups:
-        group["lr"] = RATE
+    if training.queries:
+        with learner.computing_in(training.dtype):
+            training.queries.get()
     return training
 
 
 def pairs(training: TaskTraining) -> list[tuple[Tensor, Tensor]]:
     """Return the images and targets of a training's batches."""
-    return [(images, targets) for images, targets in training.loader.batches]
+    return [(images, targets) for images, targets, _ in training.loader.batches]
 
 
 def measure(setup: Setup) -> Iterator[Result]:
-    """Measure every batch size, one task, from noise in memory to the optimizer's step."""
+    """Measure every batch size and variant, from a batch on the device to the optimizer's step."""
     backbone = setup.load()
     best: dict[str, float] = {}
     share = 0.0
     for batch in setup.batches:
-        learner = learner_with(backbone, 0)
-        training = begin(learner, batch, setup.steps)
-        naive = TwinTraining(twin_of(learner), RATE)
-        batches = pairs(training)
-        calls = {"ours": training.run_epoch, "twin": lambda n=naive, b=batches: n.run(b)}
+        trainings = {v: begin(v.learner(backbone), batch, setup.steps, v.clean_query) for v in VARIANTS}
+        plain = trainings[PAPERS]
+        naive, batches = TwinTraining(twin_of(plain.learner), RATE), pairs(plain)
+        calls = {v.name: training.run_epoch for v, training in trainings.items()}
+        calls["twin"] = lambda n=naive, b=batches: n.run(b)
         times = {n: t / setup.steps for n, t in in_turns(calls, setup.device, setup.seconds, setup.rounds).items()}
-        floor = batch * floors.training_step(floors.shape_of(learner)) / matrix_rate(training.dtype, setup.device)
-        kind = str(training.dtype).removeprefix("torch.")
-        yield Row(f"training step, {setup.title}, batch {batch}, {kind}", times["ours"], times["twin"], floor)
-        best = {n: max(best.get(n, 0.0), batch / t) for n, t in times.items()}
-        share = max(share, floor / times["ours"])
-    # A place for further variants of the step (a query that is known already): one Row each, with its own floor.
-    yield from targets(setup, best, share)
+        rate, kind = matrix_rate(plain.dtype, setup.device), str(plain.dtype).removeprefix("torch.")
+        for v, training in trainings.items():
+            floor = batch * v.floor(floors.shape_of(training.learner)) / rate
+            row = f"training step{v.name}, {setup.title}, batch {batch}, {kind}"
+            yield Row(row, times[v.name], times["twin"], floor)
+            share = max(share, floor / times[v.name]) if v == PAPERS else share
+        for name in (PAPERS.name, "twin"):
+            best[name] = max(best.get(name, 0.0), batch / times[name])
+    yield from targets(setup, best[PAPERS.name], best["twin"], share)
 
 
-def targets(setup: Setup, images_per_second: dict[str, float], share: float) -> Iterator[Target]:
-    """Compare the best batch sizes, ours and the twin's, with what ViT-B/16 was to reach."""
-    ours, twin = images_per_second["ours"], images_per_second["twin"]
+def targets(setup: Setup, ours: float, twin: float, share: float) -> Iterator[Target]:
+    """Compare images a second at the best batch sizes, ours and the twin's, with what ViT-B/16 was to reach."""
     times = (6 if setup.gpu else 3) if setup.papers else None
     yield Target(f"training, {setup.title}: images a second", ours)
     yield Target(f"training, {setup.title}: times the twin", ours / twin, at_least=times)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from benchmarks.training import Replayed
+from benchmarks.training import Replayed, pairs
 from benchmarks.twin import NaiveTwin, TwinTraining, twin_of
 from torch import Tensor
 
@@ -12,6 +12,7 @@ from softtf.classes import ClassTable
 from softtf.feeding import begin_training
 from softtf.inference import inference_named
 from softtf.learners import DualPrompt, Learner
+from softtf.learners.base import Batch
 from softtf.shared_pass import SharedPass
 from softtf.training import TaskTraining
 
@@ -32,6 +33,10 @@ def in_training(spec: DualPrompt) -> tuple[Learner, TaskTraining]:
     return learner, training
 
 
+def in_float64(training: TaskTraining) -> list[tuple[Tensor, Tensor]]:
+    return [(images.double(), targets) for images, targets in pairs(training)]
+
+
 def by_name(twin: NaiveTwin, learner: Learner) -> dict[str, Tensor]:
     """The twin's trained parameters under the learner's names."""
     task = twin.tasks[-1]
@@ -47,9 +52,9 @@ def by_name(twin: NaiveTwin, learner: Learner) -> dict[str, Tensor]:
 def test_the_same_loss_and_gradients(spec: DualPrompt) -> None:
     learner, training = in_training(spec)
     twin = twin_of(learner)
-    images, targets = training.loader.batches[0]
+    images, targets, rows = training.loader.batches[0]
     with learner.computing_in(torch.float64):
-        ours = sum(learner.loss(images, targets).values())
+        ours = sum(learner.loss(Batch(images, targets, rows)).values())
     theirs = twin.loss(images.double(), targets)
     torch.testing.assert_close(theirs, ours)
     parameters = learner.trained_parameters()
@@ -67,9 +72,7 @@ def test_the_same_parameters_after_an_epoch(spec: DualPrompt) -> None:
     twin = twin_of(learner)
     start = {name: value.clone() for name, value in learner.trained_parameters().items()}
     report = training.run_epoch()
-    loss = TwinTraining(twin, training.rate, TRAIN.clip_norm).run(
-        [(images.double(), targets) for images, targets in training.loader.batches]
-    )
+    loss = TwinTraining(twin, training.rate, TRAIN.clip_norm).run(in_float64(training))
     assert len(training.loader) > 2 and loss == pytest.approx(sum(report.losses.values()))
     for name, value in by_name(twin, learner).items():
         torch.testing.assert_close(value, learner.trained_parameters()[name], rtol=0, atol=1e-6)
@@ -118,7 +121,7 @@ def test_the_twin_keeps_its_own_copies() -> None:
     learner, training = in_training(SPECS["apart"])
     before = {name: value.clone() for name, value in learner.trained_parameters().items()}
     twin = twin_of(learner)
-    TwinTraining(twin, 0.1).run([(images.double(), targets) for images, targets in training.loader.batches])
+    TwinTraining(twin, 0.1).run(in_float64(training))
     assert all(torch.equal(before[name], value) for name, value in learner.trained_parameters().items())
     frozen = learner.network.backbone.vit.state_dict()
     for model in (twin.model, twin.query_model):
