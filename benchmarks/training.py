@@ -72,9 +72,13 @@ def begin(learner: Learner, batch: int, steps: int, clean_query: bool = False) -
     """Open the learner's next task and return its training, `steps` batches of noise an epoch."""
     size = learner.network.backbone.preparation.size
     pixels = torch.randint(0, 256, (batch * steps, size, size, 3), dtype=torch.uint8)
-    examples = Examples(list(pixels), [i % CLASSES for i in range(batch * steps)], "noise")
+    classes = ClassTable()
+    for task in range(learner.num_tasks):
+        classes.add([(task, i) for i in range(CLASSES)], f"task {task + 1}")
+    labels = [(learner.num_tasks, i % CLASSES) for i in range(batch * steps)]
+    examples = Examples(list(pixels), labels, "noise")
     config = TrainConfig(batch_size=batch, learning_rate=RATE * 256 / batch, clean_query=clean_query)
-    training = begin_training(learner, ClassTable(), examples, "task", config)
+    training = begin_training(learner, classes, examples, "task", config)
     training.loader = Replayed(training.loader)
     if training.queries:
         with learner.computing_in(training.dtype):
@@ -83,8 +87,8 @@ def begin(learner: Learner, batch: int, steps: int, clean_query: bool = False) -
 
 
 def pairs(training: TaskTraining) -> list[tuple[Tensor, Tensor]]:
-    """Return the images and targets of a training's batches."""
-    return [(images, targets) for images, targets, _ in training.loader.batches]
+    """Return the images of a training's batches, and the columns of its own head that are right."""
+    return [(images, training.learner.own(targets)) for images, targets, _ in training.loader.batches]
 
 
 def measure(setup: Setup) -> Iterator[Result]:

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from contracts.tiny import CLASSES, TRAIN, inputs, learned, task_data
 from softtf.adaptations import SoftMask
-from softtf.classes import ClassTable
 from softtf.feeding import begin_training
 from softtf.inference import inference_named
 from softtf.learners import DualPrompt, Learner
@@ -25,8 +24,9 @@ both = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 
 def in_training(spec: DualPrompt) -> tuple[Learner, TaskTraining]:
     """A float64 learner whose third task is being trained, on batches that repeat."""
-    learner = learned(spec, 2).learner
-    training = begin_training(learner, ClassTable(), task_data(2), "task", TRAIN)
+    model = learned(spec, 2)
+    learner = model.learner
+    training = begin_training(learner, model.classes, task_data(2), "task", TRAIN)
     learner.double()
     training = TaskTraining(learner, Replayed(training.loader), TRAIN, 0)
     training.dtype = torch.float64
@@ -55,7 +55,7 @@ def test_the_same_loss_and_gradients(spec: DualPrompt) -> None:
     images, targets, rows = training.loader.batches[0]
     with learner.computing_in(torch.float64):
         ours = sum(learner.loss(Batch(images, targets, rows)).values())
-    theirs = twin.loss(images.double(), targets)
+    theirs = twin.loss(images.double(), learner.own(targets))
     torch.testing.assert_close(theirs, ours)
     parameters = learner.trained_parameters()
     expected = torch.autograd.grad(ours, list(parameters.values()))
