@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 HEADERS = ("configuration", "ours", "twin", "ratio", "floor", "share of the floor")
-WIDTHS = (76, 9, 9, 7, 9, 18)
+WIDTHS = (80, 9, 9, 7, 9, 18)
 
 
 @dataclass(frozen=True)
