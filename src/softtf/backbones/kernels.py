@@ -21,16 +21,6 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(x, weight, bias)
 
 
-def outer_products(grad: Tensor, x: Tensor) -> Tensor:
-    """Return each sample's sum over tokens of (grad)(x)^T [batch, out, in], no gradient.
-
-    grad: [batch, tokens, out]; x: [batch, tokens, in].
-    """
-    if ONEDNN and x.device.type == "cpu" and grad.dtype == x.dtype == torch.float32:
-        return torch.stack([_product(g.T, a.T) for g, a in zip(grad, x, strict=True)])
-    return torch.bmm(grad.transpose(1, 2), x)
-
-
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return x W^T + b by oneDNN, no gradient."""
     out: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight.contiguous(), bias, "none", [], "")

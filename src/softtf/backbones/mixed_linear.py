@@ -17,10 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from softtf.backbones.kernels import linear, outer_products
+from softtf.backbones.kernels import linear
 
-GRADIENT_BYTES = 2**28  # chunk the samples so that their G_x stay below this
-COMPONENT_BYTES = 2**26  # and the tasks so that their W_j do
+CHUNK_BYTES = 2**26  # samples and tasks are cut so that their G_x, and their W_j, stay below this
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,7 @@ class _MixedLinear(torch.autograd.Function):
         grad_x = linear(grad, weight.T) if ctx.needs_input_grad[0] else None
         grad_alpha = None
         if ctx.needs_input_grad[1]:
-            step = max(1, GRADIENT_BYTES // (weight.numel() * 4))
-            parts = zip(grad.split(step), x.split(step), strict=True)
-            grad_alpha = torch.cat([_inner_products(outer_products(g, a), ctx.mixed, ctx.outputs) for g, a in parts])
+            grad_alpha = _inner_products(grad, x, ctx.mixed, ctx.outputs)
         return grad_x, grad_alpha, None, None
 
 
@@ -62,20 +59,24 @@ def _mixture(mixed: MixedWeight) -> Tensor:
     return total
 
 
-def _inner_products(gradients: Tensor, mixed: MixedWeight, outputs: slice) -> Tensor:
-    """Return <G_x, W_j> [batch, tasks] of G_x [batch, out, in], a few tasks at a time."""
-    tasks = range(mixed.alpha.shape[1])
-    first = mixed.component(0)
-    step = max(1, COMPONENT_BYTES // (first.numel() * first.element_size()))
-    # Tasks differ by little, so the inner products keep the components' own precision.
-    flat = gradients.flatten(1).to(first.dtype).T
-    block = first.new_empty(min(step, len(tasks)), *gradients.shape[1:])
-    parts = []
-    for some in (tasks[t : t + step] for t in range(0, len(tasks), step)):
-        for place, task in enumerate(some):
-            block[place] = mixed.component(task)[outputs]
-        parts.append(block[: len(some)].flatten(1) @ flat)
-    return torch.cat(parts).T
+def _inner_products(grad: Tensor, x: Tensor, mixed: MixedWeight, outputs: slice) -> Tensor:
+    """Return <G_x, W_j> [batch, tasks]; grad [batch, tokens, out], x [batch, tokens, in]."""
+    first = mixed.component(0)[outputs]
+    tasks, samples = mixed.alpha.shape[1], len(x)
+    step = max(1, CHUNK_BYTES // (first.numel() * first.element_size()))
+    products = first.new_empty(tasks, samples)
+    weights = first.new_empty(min(step, tasks), first.numel())  # two buffers: new memory costs more than its use
+    gradients = x.new_empty(min(2 * step, samples), *first.shape)
+    for rows in (slice(n, min(n + 2 * step, samples)) for n in range(0, samples, 2 * step)):
+        some = torch.bmm(grad[rows].transpose(1, 2), x[rows], out=gradients[: rows.stop - rows.start])
+        # Tasks differ by little, so the inner products keep the components' own precision.
+        flat = some.flatten(1).to(first.dtype).T
+        for start in range(0, tasks, step):
+            chosen = range(start, min(start + step, tasks))
+            for place, task in enumerate(chosen):
+                weights[place] = mixed.component(task)[outputs].flatten()
+            products[start : chosen.stop, rows] = weights[: len(chosen)] @ flat
+    return products.T
 
 
 def mixed_linear(x: Tensor, mixed: MixedWeight, bias: Tensor | None, outputs: slice = slice(None)) -> Tensor:
