@@ -52,7 +52,7 @@ def memory_at_prediction(setup: Setup) -> Iterator[Result]:
         grown = (peaks[name, many] - peaks[name, few]) / (many - few)
         yield Row(f"memory at prediction for a further task, {name}, {setup.title}", grown, None, per_task, "B")
         yield Target(
-            f"growth, {setup.title}: memory for a task, {name}, by what it holds", grown / per_task, at_most=1.05
+            f"growth, {setup.title}: memory for a task, {name}, by what it holds", grown / per_task, at_most=1.1
         )
 
 
