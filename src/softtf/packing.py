@@ -20,14 +20,18 @@ class Packed:
     steps: Tensor
     centre: float
 
+    def to(self, device: torch.device) -> "Packed":
+        """Return the same matrix on a device."""
+        return Packed(self.codes.to(device), self.steps.to(device), self.centre)
+
     def unpack(self) -> Tensor:
         """Return the values [rows, columns] in the type of the steps."""
         return (self.codes * self.steps).add_(self.centre)
 
     def times(self, weight: Tensor) -> Tensor:
         """Return weight * values [rows, columns], on the weight's device; in as few passes as there can be."""
-        codes, steps = self.codes.to(weight.device), self.steps.to(weight.device)
-        deviation = codes.to(weight.dtype).mul_(steps)
+        here = self.to(weight.device)
+        deviation = here.codes.to(weight.dtype).mul_(here.steps)
         if self.centre == 1:
             return torch.addcmul(weight, weight, deviation)
         return deviation.add_(self.centre).mul_(weight)
