@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from softtf.adaptations.base import Adaptation
-from softtf.errors import unknown
+from softtf.errors import UserError, unknown
 from softtf.packing import Packed, pack
 from softtf.slots import MappedSlot
 
 Store = Literal["int8", "float32"]
 STORES = ("int8", "float32")
+LARGEST_RANK = 100_000
 STEPS = "_steps"  # ends the names of packed matrices' steps
 
 
@@ -68,3 +69,9 @@ def check_store(store: str, what: str) -> None:
     """Raise UserError unless finished tasks can be kept in this form."""
     if store not in STORES:
         raise unknown(f"{what} store", store, STORES)
+
+
+def check_rank(rank: int, what: str) -> None:
+    """Raise UserError unless a rank is one that a layer can have."""
+    if not 1 <= rank <= LARGEST_RANK:
+        raise UserError(f"{what} must be at least 1 and at most {LARGEST_RANK}, not {rank}")
