@@ -50,8 +50,8 @@ ADAPTATIONS = {
     "WSN": AdaptationCase(BinaryMask((3, 4), keep=60), BinaryMask((3, 4), keep=100)),
     "SoftNet": AdaptationCase(SoftNet((3, 4), "w/ FF", 30), SoftNet((3, 4), "w/ FF", 100)),
     "LoRA, mask and adapter": AdaptationCase(
-        Compose((LoRA((4,), 3), SoftMask((3, 4), "w/ FF", NOISY), Adapter((4,), 3), Adapter((3, 4), 2, "mlp"))),
-        Compose((LoRA((4,), 3), SoftMask((3, 4), "w/ FF"), Adapter((4,), 3), Adapter((3, 4), 2, "mlp"))),
+        Compose((LoRA((4,), 3), SoftMask((3, 4), "w/ FF", NOISY), Adapter((4,), 3), Adapter((3, 4), 2, "attention"))),
+        Compose((LoRA((4,), 3), SoftMask((3, 4), "w/ FF"), Adapter((4,), 3), Adapter((3, 4), 2, "attention"))),
     ),
     "two masks": AdaptationCase(
         Compose((SoftMask((3, 4), "w/ FF", NOISY), SoftMask((4,), "qkv", NOISY))),
