@@ -1,11 +1,11 @@
 """Adapters (Houlsby et al., 2019): a bottleneck per layer and task, y + up(gelu(down(y))), on a sub-layer's output y.
 
 Houlsby's is put on the output of the attention and of the MLP, ahead of the residual sum (and of LayerScale): here
-`after="attention,mlp"`. The Soft-TransFormers paper counts 6.93M numbers for "Adapter-L[all], r=75" and for
-"Adapter-L[10,11,12] w/ FF, r=300"; that is one bottleneck on the output of *each* of the MLP's two linear layers, 3072
-and 768 wide on ViT-B/16 (and so is its published code): `after="fc1,fc2"` has 6.96M, 6.91M without biases, which the
-paper leaves out. A single one after the MLP, r=75 in all layers, would be 1.39M. The paper's small ones, r=1 (0.09M)
-and r=4 (0.36M), are 0.10M and 0.38M of ours on *all* layers, not on the three that their rows name.
+`after="attention,mlp"`. The Soft-TransFormers paper counts 6.93M numbers for "Adapter-L[all], r=75" (Table 1) and
+"Adapter-L[10,11,12] w/ FF, r=300" (Table 8). A bottleneck after the MLP alone would have 1.38M and 1.38M; one on the
+output of each of the MLP's two linear layers, 3072 and 768 wide on ViT-B/16, has 6.91M both times. So the default
+is `after="fc1,fc2"`. Our biases, which the paper's count leaves no room for, add 0.05M and 0.01M. Table 8's rows r=1
+(0.09M) and r=4 (0.36M) fit this form on all twelve layers (0.09M, 0.37M), not on the three that they name.
 """
 
 from dataclasses import dataclass
