@@ -277,7 +277,7 @@ def test_masks_that_an_earlier_version_saved_in_float32_stay_as_they_are(
 # --- Masks on disk ---
 
 
-@pytest.mark.parametrize("name", ["mask ff", "mask, exact", "LoRA, mask and adapter", "WSN", "SoftNet"])
+@pytest.mark.parametrize("name", ["mask ff", "LoRA", "adapter", "WSN", "SoftNet", "all kinds, exact"])
 def test_masks_left_on_disk_answer_learn_on_and_save_bit_for_bit_as_those_in_memory(tmp_path: Path, name: str) -> None:
     spec = DualPrompt(e_layers=(3,), adapt=ADAPTATIONS[name].spec)
     classifier(spec).save_pretrained(tmp_path / "first")

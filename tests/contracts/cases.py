@@ -44,14 +44,18 @@ ADAPTATIONS = {
     "mask, exact": AdaptationCase(SoftMask((3, 4), init=NOISY, store="float32"), SoftMask((3, 4), store="float32")),
     "mask around 0": AdaptationCase(SoftMask((4,), "w/ FF", "normal(0.5)"), SoftMask((4,), "w/ FF")),
     "LoRA": AdaptationCase(LoRA((3, 4), 3, alpha=6), LoRA((3, 4), 3)),
-    "LoRA, exact": AdaptationCase(LoRA((4,), 40, targets="qkv,fc2", store="float32"), LoRA((4,), 2, targets="qkv,fc2")),
     "adapter": AdaptationCase(Adapter((3, 4), 5), Adapter("all", 2)),
-    "adapter, exact": AdaptationCase(Adapter((2, 4), 3, "attention,mlp", "float32"), Adapter((2, 4), 3, "proj")),
     "WSN": AdaptationCase(BinaryMask((3, 4), keep=60), BinaryMask((3, 4), keep=100)),
     "SoftNet": AdaptationCase(SoftNet((3, 4), "w/ FF", 30), SoftNet((3, 4), "w/ FF", 100)),
-    "LoRA, mask and adapter": AdaptationCase(
-        Compose((LoRA((4,), 3), SoftMask((3, 4), "w/ FF", NOISY), Adapter((4,), 3), Adapter((3, 4), 2, "attention"))),
-        Compose((LoRA((4,), 3), SoftMask((3, 4), "w/ FF"), Adapter((4,), 3), Adapter((3, 4), 2, "attention"))),
+    "all kinds, exact": AdaptationCase(
+        Compose(
+            (
+                LoRA((4,), 40, targets="qkv,fc2", store="float32"),
+                SoftMask((3, 4), "w/ FF", NOISY, "float32"),
+                Adapter((2, 4), 3, "attention,mlp", "float32"),
+            )
+        ),
+        Compose((LoRA((4,), 2, targets="qkv,fc2"), SoftMask((3, 4), "w/ FF"), Adapter((2, 4), 3, "attention,mlp"))),
     ),
     "two masks": AdaptationCase(
         Compose((SoftMask((3, 4), "w/ FF", NOISY), SoftMask((4,), "qkv", NOISY))),
