@@ -79,8 +79,9 @@ class BinaryMasks(CompactAdaptation):
         size: Tensor = slot[key].abs()
         return top_share(size, self.keep) + (size - size.detach())
 
-    def weight(self, block: int, name: str, weight: Tensor, task: int) -> Tensor:
+    def weight(self, block: int, name: str, weight: Tensor, task: int | None) -> Tensor:
         """Return W * m_t [out, in]."""
+        assert task is not None
         return weight * self.mask(block, name, task).to(weight.device)
 
 

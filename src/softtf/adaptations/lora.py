@@ -103,8 +103,9 @@ class LoRAs(CompactAdaptation):
         """Say whether this weight has an increment."""
         return any(part.whole == name for part in self.parts.get(block, ()))
 
-    def weight(self, block: int, name: str, weight: Tensor, task: int) -> Tensor:
+    def weight(self, block: int, name: str, weight: Tensor, task: int | None) -> Tensor:
         """Return W + s B A [out, in], the increment on its rows of W."""
+        assert task is not None
         for part in self.parts[block]:
             if part.whole == name:
                 a, b = (self.matrix(task, f"{slot_key(block, part.name)}_{x}", weight.device) for x in "AB")
