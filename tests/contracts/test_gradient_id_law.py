@@ -30,7 +30,7 @@ def test_scores_equal_the_slow_loop_with_every_tasks_weights_written_out(case: A
         expected = torch.cat([slow(learner, x[i : i + 1], [{}] * 3, own[t]) for i, t in enumerate(chosen)])
         found = scores(learner, x, "gradient-id-key-prompts")
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
-    assert expected.std(1).min() > 1e-4  # so the tasks differ
+    assert expected.std(1).min() > 1e-4 or not learner.network.edits_weights  # so the tasks differ
 
 
 def slow(learner: Learner, x: Tensor, own: list[Prefixes], fixed: Prefixes) -> Tensor:
