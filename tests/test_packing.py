@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softtf.packing import Packed, pack
+from softtf.packing import Packed, pack, pack_bits, unpack_bits
 
 CENTRES = (0.0, 1.0)
 EPSILON, SMALLEST = 2.0**-23, 2.0**-149  # of float32
@@ -72,3 +72,13 @@ def test_the_product_is_made_where_the_weight_is() -> None:
     packed: Packed = pack(torch.randn(2, 3), 1.0)
     assert packed.times(torch.empty(2, 3, device="meta")).device.type == "meta"
     assert packed.codes.device.type == "cpu"
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(1, 4))
+def test_bits_come_back_as_they_were_at_eight_a_byte(values: list[bool], rows: int) -> None:
+    mask = torch.tensor([values] * rows)
+    packed = pack_bits(mask)
+    assert packed.dtype == torch.uint8 and len(packed) == -(-mask.numel() // 8)
+    assert torch.equal(unpack_bits(packed, mask.shape), mask)
+    eights = [mask.flatten().tolist()[i : i + 8] for i in range(0, mask.numel(), 8)]
+    assert packed.tolist() == [sum(bit << place for place, bit in enumerate(eight)) for eight in eights]

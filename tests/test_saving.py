@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from contracts.cases import ADAPTATIONS
 from contracts.tiny import TRAIN, assert_same, classifier, pictures, snapshot, task_data, tiny_backbone
 from softtf.adaptations import SoftMask
 from softtf.classifier import ContinualClassifier
@@ -276,9 +277,9 @@ def test_masks_that_an_earlier_version_saved_in_float32_stay_as_they_are(
 # --- Masks on disk ---
 
 
-@pytest.mark.parametrize("store", ["int8", "float32"])
-def test_masks_left_on_disk_answer_learn_on_and_save_bit_for_bit_as_those_in_memory(tmp_path: Path, store: str) -> None:
-    spec = DualPrompt(e_layers=(3,), adapt=SoftMask((3, 4), "w/ FF", store=store))  # type: ignore[arg-type]
+@pytest.mark.parametrize("name", ["mask ff", "LoRA", "adapter", "WSN", "SoftNet", "all kinds, exact"])
+def test_masks_left_on_disk_answer_learn_on_and_save_bit_for_bit_as_those_in_memory(tmp_path: Path, name: str) -> None:
+    spec = DualPrompt(e_layers=(3,), adapt=ADAPTATIONS[name].spec)
     classifier(spec).save_pretrained(tmp_path / "first")
     models = [load(tmp_path / "first", masks=place, train=TRAIN) for place in ("memory", "disk")]
     for _ in range(2):

@@ -16,7 +16,7 @@ A frozen backbone learns one task after another and forgets nothing::
 `vit_tiny_patch8_64` is a small backbone that comes with the package and needs no download.
 """
 
-from softtf.adaptations import Compose, NoAdaptation, SoftMask
+from softtf.adaptations import Adapter, BinaryMask, Compose, LoRA, NoAdaptation, SoftMask, SoftNet
 from softtf.backbones import Backbone, BackboneSpec, load_backbone
 from softtf.classifier import ContinualClassifier
 from softtf.errors import TrainingError, UserError
@@ -28,16 +28,20 @@ from softtf.training import TrainConfig
 
 __all__ = [
     "AccuracyMatrix",
+    "Adapter",
     "Backbone",
     "BackboneSpec",
+    "BinaryMask",
     "Compose",
     "ContinualClassifier",
     "DualPrompt",
     "Examples",
     "LinearHead",
+    "LoRA",
     "NoAdaptation",
     "Policy",
     "SoftMask",
+    "SoftNet",
     "Task",
     "TaskStream",
     "TrainConfig",

@@ -7,9 +7,9 @@ query shares it. The *trunk* goes on to the first block that any per-task parame
 parameters (a G-prompt) edit it. The *top* is the rest, for one task or for the mixture of all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -52,9 +52,11 @@ class AdaptedNetwork(nn.Module):
 
     @property
     def edits_weights(self) -> bool:
-        """Whether tasks differ in weights, not only in prompts and heads."""
+        """Whether tasks differ in weights (masked ones, adapters), not only in prompts and heads."""
         names = self.backbone.weight_names
-        return any(a.edits_weight(b, n) for a in self._adaptations for b in a.task_blocks for n in names)
+        return any(
+            a.edits_weight(b, n) or a.follows(b, n) for a in self._adaptations for b in a.task_blocks for n in names
+        )
 
     def stem(self, inputs: Tensor) -> Tokens:
         """Embed inputs and run the blocks that nothing edits."""
@@ -97,10 +99,14 @@ class AdaptedNetwork(nn.Module):
             return UNEDITED
         prefixes = [p for a in self._adaptations if (p := a.prefix(block, selection)) is not None]
         weights: dict[str, Tensor | MixedWeight] = {}
+        after: dict[str, Callable[[Tensor], Tensor]] = {}
         for name in self.backbone.weight_names:
             if any(a.edits_weight(block, name) for a in self._adaptations):
                 weights[name] = self._weight(block, name, selection)
-        return BlockEdit(weights, _join(prefixes))
+            if any(a.follows(block, name) for a in self._adaptations):
+                assert selection is not None
+                after[name] = partial(self._after, block, name, selection)
+        return BlockEdit(weights, _join(prefixes), after)
 
     def _weight(self, block: int, name: str, selection: Selection | None) -> Tensor | MixedWeight:
         """Return task t's weight, the mixture sum_j alpha_j W_j of all tasks', or the one that tasks share."""
@@ -115,6 +121,12 @@ class AdaptedNetwork(nn.Module):
             if adaptation.edits_weight(block, name):
                 weight = adaptation.weight(block, name, weight, task)
         return weight
+
+    def _after(self, block: int, name: str, selection: Selection, x: Tensor) -> Tensor:
+        for adaptation in self._adaptations:
+            if adaptation.follows(block, name):
+                x = adaptation.after(block, name, x, selection)
+        return x
 
     @cached_property
     def edited(self) -> list[bool]:

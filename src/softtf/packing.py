@@ -1,4 +1,4 @@
-"""A matrix of real numbers in a byte each: what a finished task's masks are kept as, in memory and on disk."""
+"""A matrix of real numbers in a byte each, or of ones and zeros in a bit each: what finished tasks are kept as."""
 
 from dataclasses import dataclass
 
@@ -20,14 +20,18 @@ class Packed:
     steps: Tensor
     centre: float
 
+    def to(self, device: torch.device) -> "Packed":
+        """Return the same matrix on a device."""
+        return Packed(self.codes.to(device), self.steps.to(device), self.centre)
+
     def unpack(self) -> Tensor:
         """Return the values [rows, columns] in the type of the steps."""
         return (self.codes * self.steps).add_(self.centre)
 
     def times(self, weight: Tensor) -> Tensor:
         """Return weight * values [rows, columns], on the weight's device; in as few passes as there can be."""
-        codes, steps = self.codes.to(weight.device), self.steps.to(weight.device)
-        deviation = codes.to(weight.dtype).mul_(steps)
+        here = self.to(weight.device)
+        deviation = here.codes.to(weight.dtype).mul_(here.steps)
         if self.centre == 1:
             return torch.addcmul(weight, weight, deviation)
         return deviation.add_(self.centre).mul_(weight)
@@ -43,3 +47,19 @@ def pack(values: Tensor, centre: float) -> Packed:
     steps = deviation.abs().amax(1, keepdim=True) / LARGEST_CODE
     codes = (deviation / steps.where(steps > 0, 1.0)).round_().clamp_(-LARGEST_CODE, LARGEST_CODE)
     return Packed(codes.to(torch.int8), steps, centre)
+
+
+def pack_bits(mask: Tensor) -> Tensor:
+    """Return a mask of any shape, true and false, as bytes of eight entries each: uint8 [ceil(entries / 8)]."""
+    flat = mask.flatten().to(torch.uint8)
+    eights = torch.nn.functional.pad(flat, (0, -len(flat) % 8)).view(-1, 8)
+    return (eights << _places(mask)).sum(1, dtype=torch.uint8)
+
+
+def unpack_bits(packed: Tensor, shape: torch.Size) -> Tensor:
+    """Return the mask of shape `shape` that `pack_bits` was given."""
+    return (packed[:, None] >> _places(packed) & 1).flatten()[: shape.numel()].view(shape).bool()
+
+
+def _places(like: Tensor) -> Tensor:
+    return torch.arange(8, dtype=torch.uint8, device=like.device)

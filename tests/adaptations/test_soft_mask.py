@@ -10,7 +10,8 @@ import torch
 
 from contracts.tiny import MEAN, STD, assert_same, noise, tiny_backbone
 from softtf.adaptations import SoftMask
-from softtf.adaptations.soft_mask import SoftMasks, backbone_names, initial_mask, parse_targets
+from softtf.adaptations.soft_mask import SoftMasks, initial_mask
+from softtf.adaptations.targets import backbone_names, parse_targets
 from softtf.backbones.timm_vit import TimmViT
 from softtf.errors import UserError
 from softtf.packing import Packed

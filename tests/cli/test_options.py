@@ -126,7 +126,7 @@ def test_shuffling_the_test_samples_spoils_pooled_evidence_only() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_runs(method: str, capsys: Capture) -> None:
-    layers = {"linear-head": (), "dual-prompt": LAYERS[:2], "dual-prompt+soft-tf": LAYERS}[method]
+    layers = {"linear-head": (), "dual-prompt": LAYERS[:2]}.get(method, LAYERS)
     args = ("run", "quickstart", "--method", method, *BACKBONE, *layers, *SMALL, *DIGITS, "--output", "new")
     assert TITLES[method] in output(capsys, *args)
     assert output(capsys, "evaluate", "new", "--last").count("oracle") == 1

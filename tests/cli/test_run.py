@@ -10,6 +10,9 @@ import pytest
 import yaml
 
 from cli import BACKBONE, DIGITS, POLICIES, SMALL, TINY, call, contents, output, read_json, results, tiny_quickstart
+from softtf import quickstart
+from softtf.adaptations import AdaptationSpec
+from softtf.learners import LearnerSpec
 from softtf.recipes import METHODS, RECIPES
 from softtf.recipes.methods import TITLES
 from softtf.streams import STREAMS
@@ -82,7 +85,8 @@ def test_list_prints_all_there_is(capsys: Capture) -> None:
     for kind in ("recipes", "methods", "backbones", "adaptations", "learners", "streams", "policies"):
         assert f"{kind}:" in text
         assert output(capsys, "list", kind).startswith(f"{kind}:")
-    names = [*RECIPES, *METHODS, *STREAMS, "vit_tiny_patch8_64", "soft-mask", "dual-prompt", "linear-head", "oracle"]
+    kinds = (*AdaptationSpec.kinds(), *LearnerSpec.kinds())
+    names = [*RECIPES, *METHODS, *STREAMS, *kinds, "vit_tiny_patch8_64", "oracle"]
     assert [name for name in names if f"  {name} " not in text] == []
     assert "vit_base_patch16_224.augreg_in21k" in output(capsys, "list", "backbones")
 
@@ -93,16 +97,16 @@ def test_quickstart_shows_one_table(capsys: Capture, monkeypatch: pytest.MonkeyP
     Path("runs/quickstart").mkdir(parents=True)
     out = output(capsys, "quickstart", "--seed", 2)
     table = out[out.index("Handwritten digits") :]
-    for title in TITLES.values():
+    for title in (TITLES[method] for method in quickstart.METHODS):
         assert len(re.findall(rf"^\s*{re.escape(title)}\b", table, re.M)) >= 1
     for title in ("Prompt ID, per-sample", "Gradient ID, per-sample", "oracle (task given)", "ACC", "Forget", "Task"):
         assert title in table
     assert "softtf evaluate" in table and "softtf run" in table
     folder = Path("runs/quickstart-2")
     assert not any(Path("runs/quickstart").iterdir())
-    assert {p.name for p in folder.iterdir()} == {*METHODS, "table.md", "quickstart.json"}
+    assert {p.name for p in folder.iterdir()} == {*quickstart.METHODS, "table.md", "quickstart.json"}
     markdown = (folder / "table.md").read_text()
-    for method in METHODS:
+    for method in quickstart.METHODS:
         summary = read_json(folder / method / "summary.json")
         assert summary["seed"] == 2
         for policy in summary["policies"].values():

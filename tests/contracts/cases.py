@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from contracts.tiny import inputs, tiny_backbone
-from softtf.adaptations import AdaptationSpec, Compose, NoAdaptation, SoftMask
+from contracts.tiny import generator, inputs, noise, tiny_backbone
+from softtf.adaptations import AdaptationSpec, Adapter, BinaryMask, Compose, LoRA, NoAdaptation, SoftMask, SoftNet
 from softtf.backbones import Backbone
 from softtf.learners import DualPrompt, LearnerSpec, LinearHead
 
@@ -44,6 +43,20 @@ ADAPTATIONS = {
     "mask ff": AdaptationCase(SoftMask("2,4", "w/ FF", NOISY), SoftMask("2,4", "w/ FF", "uniform(1,1)")),
     "mask, exact": AdaptationCase(SoftMask((3, 4), init=NOISY, store="float32"), SoftMask((3, 4), store="float32")),
     "mask around 0": AdaptationCase(SoftMask((4,), "w/ FF", "normal(0.5)"), SoftMask((4,), "w/ FF")),
+    "LoRA": AdaptationCase(LoRA((3, 4), 3, alpha=6), LoRA((3, 4), 3)),
+    "adapter": AdaptationCase(Adapter((3, 4), 5), Adapter("all", 2)),
+    "WSN": AdaptationCase(BinaryMask((3, 4), keep=60), BinaryMask((3, 4), keep=100)),
+    "SoftNet": AdaptationCase(SoftNet((3, 4), "w/ FF", 30), SoftNet((3, 4), "w/ FF", 100)),
+    "all kinds, exact": AdaptationCase(
+        Compose(
+            (
+                LoRA((4,), 40, targets="qkv,fc2", store="float32"),
+                SoftMask((3, 4), "w/ FF", NOISY, "float32"),
+                Adapter((2, 4), 3, "attention,mlp", "float32"),
+            )
+        ),
+        Compose((LoRA((4,), 2, targets="qkv,fc2"), SoftMask((3, 4), "w/ FF"), Adapter((2, 4), 3, "attention,mlp"))),
+    ),
     "two masks": AdaptationCase(
         Compose((SoftMask((3, 4), "w/ FF", NOISY), SoftMask((4,), "qkv", NOISY))),
         Compose((SoftMask((3, 4), "w/ FF"), SoftMask((4,), "qkv"))),
@@ -85,10 +98,12 @@ def kinds_of(spec: object) -> set[str]:
 
 
 def random_tasks(case: AdaptationCase, backbone: Backbone, tasks: int) -> list:
-    """The case's adaptations with `tasks` tasks that differ, in float64."""
+    """The case's adaptations with `tasks` tasks that have gone some way from where they start, in float64."""
     adaptations = case.spec.build(backbone)
     for adaptation in adaptations:
         for task in range(tasks):
-            adaptation.add_task(2, torch.Generator().manual_seed(task))
+            adaptation.add_task(2, generator(task))
+            for number, value in enumerate(adaptation.slot(task).values()):
+                value.data.add_(0.1 * noise(*value.shape, seed=10 * task + number))
         adaptation.double()
     return adaptations

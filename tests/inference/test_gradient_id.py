@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import MEAN, STD, inputs, learned, mask_values, noise, tiny_backbone
+from contracts.by_hand import head, normalised, scores
+from contracts.tiny import inputs, learned, mask_values, noise, tiny_backbone
 from references.gradient_id import gradient_id_scores
 from softtf.adaptations import SoftMask
 from softtf.backbones import mixed_linear
@@ -35,22 +36,6 @@ def parts(learner: Learner) -> tuple[list, list, dict]:
         masks.append({key: value.detach() for key, value in mask_values(slot).items()})
         prefixes.append({int(k[5:7]) - 1: v.detach() for k, v in expert.slot(task).items()})
     return masks, prefixes, {int(k[5:7]) - 1: v.detach() for k, v in general.prompts.items()}
-
-
-def head(learner: Learner) -> tuple[Tensor, Tensor]:
-    slots = [learner.network.heads.slot(t) for t in range(learner.num_tasks)]
-    return torch.cat([s["weight"].detach() for s in slots]), torch.cat([s["bias"].detach() for s in slots])
-
-
-def normalised(x: Tensor) -> Tensor:
-    backbone = tiny_backbone()
-    assert torch.allclose(backbone.mean.flatten(), torch.tensor(MEAN).double())
-    return (x - torch.tensor(MEAN).view(3, 1, 1).double()) / torch.tensor(STD).view(3, 1, 1).double()
-
-
-def scores(learner: Learner, x: Tensor, name: str = "gradient-id") -> Tensor:
-    with learner.computing_in(torch.float64), torch.no_grad():
-        return INFERENCES[name]().scores(learner, SharedPass(learner.network, x))
 
 
 @specs

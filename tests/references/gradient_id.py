@@ -4,7 +4,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from .vit import Prefixes, Weights, layer, vit_forward
+from .vit import Adapters, Prefixes, Weights, layer, vit_forward
 
 
 def gradient_id_scores(
@@ -17,6 +17,7 @@ def gradient_id_scores(
     shared_prefixes: Prefixes,
     top_entries: int,
     base_weights: Weights | None = None,
+    adapters: list[Adapters] | None = None,
 ) -> Tensor:
     """Scores [B, T] of images [B, 3, H, W]; arguments as in `mixture_entropy`."""
     rows = []
@@ -32,6 +33,7 @@ def gradient_id_scores(
             shared_prefixes=shared_prefixes,
             top_entries=top_entries,
             base_weights=base_weights,
+            adapters=adapters,
         )
         rows.append(-torch.autograd.grad(entropy, alpha)[0])
     return torch.stack(rows)
@@ -48,14 +50,16 @@ def mixture_entropy(
     shared_prefixes: Prefixes,
     top_entries: int,
     base_weights: Weights | None = None,
+    adapters: list[Adapters] | None = None,
 ) -> Tensor:
     """H = -sum p log p over the `top_entries` largest p = softmax(logits of all C seen classes).
 
     The probabilities are not renormalised. The network is W(alpha) = W * sum_j alpha_j m_j with the prefixes
     sum_j alpha_j p_j; `masks` and `prefixes` hold one dict a task, `head` is (W [C, D], b [C]). A mask's W is
     the model's own unless `base_weights` has it. `shared_prefixes` do not depend on alpha; they come first
-    where a block has both kinds.
+    where a block has both kinds. Of `adapters`, one dict a task too, each of the four tensors is mixed.
     """
+    adapters = adapters or [{} for _ in masks]
     assert all(mask.keys() == masks[0].keys() for mask in masks)
     assert all(prefix.keys() == prefixes[0].keys() for prefix in prefixes)
     weights = dict(base_weights or {})
@@ -66,7 +70,8 @@ def mixture_entropy(
     for block in prefixes[0]:
         own = _mix(alpha, [prefix[block] for prefix in prefixes])
         mixed[block] = torch.cat([shared_prefixes[block], own], dim=1) if block in shared_prefixes else own
-    feature = vit_forward(model, image[None], weights=weights, prefixes=mixed)[0][0]
+    bottlenecks = {key: tuple(_mix(alpha, [a[key][i] for a in adapters]) for i in range(4)) for key in adapters[0]}
+    feature = vit_forward(model, image[None], weights=weights, prefixes=mixed, adapters=bottlenecks)[0][0]
     logits = head[0] @ feature + head[1]
     log_p = logits.log_softmax(dim=0)
     largest = log_p.topk(top_entries).indices

@@ -6,7 +6,7 @@ import pytest
 import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import metrics
 from .gradient_id import gradient_id_scores, mixture_entropy
@@ -65,6 +65,19 @@ def test_a_prefix_that_repeats_the_blocks_own_keys_and_values_changes_nothing() 
     assert not torch.allclose(swapped, model(images), atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["proj", "fc1", "fc2"])
+def test_an_adapter_equals_timm_with_a_module_hooked_on(name: str) -> None:
+    model, images = tiny_vit(), random(2, 3, 32, 32, seed=1)
+    width = layer(model, 2, name).out_features
+    bottleneck = nn.Sequential(nn.Linear(width, 3), nn.GELU(), nn.Linear(3, width)).double().requires_grad_(False)
+    adapter = (bottleneck[0].weight, bottleneck[0].bias, bottleneck[2].weight, bottleneck[2].bias)
+    before = model(images)
+    features, _ = vit_forward(model, images, adapters={(2, name): adapter})
+    layer(model, 2, name).register_forward_hook(lambda module, inputs, out: out + bottleneck(out))
+    assert_equal(features, model(images))
+    assert not torch.allclose(features, before, atol=1e-3)
+
+
 def test_one_prefix_for_all_equals_the_same_prefix_for_each() -> None:
     model, images, prefix = tiny_vit(), random(2, 3, 32, 32, seed=1), random(2, 5, 32, seed=2)
     shared = vit_forward(model, images, prefixes={1: prefix})[0]
@@ -85,7 +98,16 @@ def identification(tasks: int) -> dict[str, Any]:
         "head": (random(3 * tasks, 32, seed=7), random(3 * tasks, seed=8)),
         "shared_prefixes": {0: random(2, 2, 32, seed=9), 2: random(2, 2, 32, seed=10)},
         "top_entries": 3,
+        "adapters": [
+            {(1, "proj"): bottleneck(32, 60 + 10 * j), (3, "fc1"): bottleneck(128, 65 + 10 * j)} for j in range(tasks)
+        ],
     }
+
+
+def bottleneck(width: int, seed: int) -> tuple[Tensor, ...]:
+    """Down, its bias, up, its bias."""
+    shapes = ((3, width), (3,), (width, 3), (width,))
+    return tuple(0.3 * random(*shape, seed=seed + i) for i, shape in enumerate(shapes))
 
 
 def test_gradient_id_equals_finite_differences() -> None:
@@ -107,7 +129,8 @@ def test_a_one_hot_mixture_is_that_tasks_own_network() -> None:
     weights = {key: layer(model, *key).weight * mask for key, mask in setup["masks"][1].items()}
     shared = setup["shared_prefixes"]
     prefixes = {0: shared[0], 2: torch.cat([shared[2], setup["prefixes"][1][2]], dim=1)}
-    feature = vit_forward(model, images, weights=weights, prefixes=prefixes)[0][0]
+    adapters = setup["adapters"][1]
+    feature = vit_forward(model, images, weights=weights, prefixes=prefixes, adapters=adapters)[0][0]
     p = torch.softmax(setup["head"][0] @ feature + setup["head"][1], dim=0).sort(descending=True).values[:3]
     assert_equal(entropy, -(p * p.log()).sum())
 
@@ -116,9 +139,9 @@ def test_equal_tasks_get_equal_scores_and_scores_follow_the_order_of_tasks() -> 
     model, images, setup = tiny_vit(), random(2, 3, 32, 32, seed=1), identification(3)
     scores = gradient_id_scores(model, images, **setup)
     order = [2, 0, 1]
-    shuffled = setup | {name: [setup[name][j] for j in order] for name in ("masks", "prefixes")}
+    shuffled = setup | {name: [setup[name][j] for j in order] for name in ("masks", "prefixes", "adapters")}
     assert_equal(gradient_id_scores(model, images, **shuffled), scores[:, order])
-    twins = setup | {name: [setup[name][0]] * 2 for name in ("masks", "prefixes")}
+    twins = setup | {name: [setup[name][0]] * 2 for name in ("masks", "prefixes", "adapters")}
     first, second = gradient_id_scores(model, images, **twins).unbind(1)
     assert_equal(first, second)
 

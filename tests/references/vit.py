@@ -1,4 +1,4 @@
-"""A vision transformer, one sample and one head at a time: the reference for masks and prefixes."""
+"""A vision transformer, one sample and one head at a time: the reference for masks, adapters and prefixes."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 NAMES = ("qkv", "proj", "fc1", "fc2")
 Weights = dict[tuple[int, str], Tensor]  # (block counted from 0, one of NAMES) -> weight
+Adapters = dict[tuple[int, str], tuple[Tensor, Tensor, Tensor, Tensor]]  # -> down [r, O], its bias, up [O, r], its bias
 Prefixes = dict[int, Tensor]  # block -> [2 (key, value), P, D], or [B, 2, P, D] with one per sample
 
 
@@ -17,14 +18,15 @@ def vit_forward(
     *,
     weights: Weights | None = None,
     prefixes: Prefixes | None = None,
+    adapters: Adapters | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Normalised images [B, 3, H, W] -> class-token features [B, D] and all tokens [B, N, D].
 
     Both are taken after the final norm. `weights` take the place of the model's own; biases, norms
-    and LayerScale stay the model's. No dropout.
+    and LayerScale stay the model's. The output y of a layer with an adapter becomes y + up(gelu(down(y))). No dropout.
     """
-    weights, prefixes = weights or {}, prefixes or {}
-    assert {(i, name) for i in range(len(model.blocks)) for name in NAMES} >= weights.keys()
+    weights, prefixes, adapters = weights or {}, prefixes or {}, adapters or {}
+    assert {(i, name) for i in range(len(model.blocks)) for name in NAMES} >= weights.keys() | adapters.keys()
     assert set(range(len(model.blocks))) >= prefixes.keys()
     rows = []
     for b in range(len(images)):
@@ -34,7 +36,8 @@ def vit_forward(
             if prefix is not None and prefix.ndim == 4:
                 prefix = prefix[b]
             own = {name: weight for (i, name), weight in weights.items() if i == index}
-            tokens = _block(block, tokens, own, prefix)
+            after = {name: adapter for (i, name), adapter in adapters.items() if i == index}
+            tokens = _block(block, tokens, own, after, prefix)
         rows.append(model.norm(tokens))
     tokens = torch.stack(rows)
     return tokens[:, 0], tokens
@@ -55,11 +58,23 @@ def _embed(model: VisionTransformer, image: Tensor) -> Tensor:
     return model.norm_pre(embedded)  # type: ignore[no-any-return, unused-ignore]
 
 
-def _block(block: Block, x: Tensor, weights: dict[str, Tensor], prefix: Tensor | None) -> Tensor:
-    attention = _attention(block.attn, block.norm1(x), weights, prefix)
+def _block(
+    block: Block, x: Tensor, weights: dict[str, Tensor], adapters: dict[str, Any], prefix: Tensor | None
+) -> Tensor:
+    assert "qkv" not in adapters
+    attention = _adapt(adapters.get("proj"), _attention(block.attn, block.norm1(x), weights, prefix))
     x = x + attention * _scale(block.ls1)
-    hidden = block.mlp.act(_linear(block.mlp.fc1, weights.get("fc1"), block.norm2(x)))
-    return x + _linear(block.mlp.fc2, weights.get("fc2"), hidden) * _scale(block.ls2)
+    hidden = _adapt(adapters.get("fc1"), _linear(block.mlp.fc1, weights.get("fc1"), block.norm2(x)))
+    out = _adapt(adapters.get("fc2"), _linear(block.mlp.fc2, weights.get("fc2"), block.mlp.act(hidden)))
+    return x + out * _scale(block.ls2)
+
+
+def _adapt(adapter: tuple[Tensor, Tensor, Tensor, Tensor] | None, y: Tensor) -> Tensor:
+    if adapter is None:
+        return y
+    down, down_bias, up, up_bias = adapter
+    hidden = y @ down.T + down_bias
+    return y + (0.5 * hidden * (1 + torch.erf(hidden / 2**0.5))) @ up.T + up_bias
 
 
 def _attention(attn: Any, x: Tensor, weights: dict[str, Tensor], prefix: Tensor | None) -> Tensor:

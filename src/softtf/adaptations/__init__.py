@@ -1,6 +1,21 @@
-"""Per-task parameters that change a frozen backbone: soft masks, prefix prompts, keys."""
+"""Per-task parameters that change a frozen backbone: soft and hard masks, LoRA, adapters, prefix prompts, keys."""
 
+from softtf.adaptations.adapter import Adapter
 from softtf.adaptations.base import Adaptation, AdaptationSpec, Compose, NoAdaptation, Selection
+from softtf.adaptations.binary_mask import BinaryMask
+from softtf.adaptations.lora import LoRA
 from softtf.adaptations.soft_mask import SoftMask
+from softtf.adaptations.soft_net import SoftNet
 
-__all__ = ["Adaptation", "AdaptationSpec", "Compose", "NoAdaptation", "Selection", "SoftMask"]
+__all__ = [
+    "Adaptation",
+    "AdaptationSpec",
+    "Adapter",
+    "BinaryMask",
+    "Compose",
+    "LoRA",
+    "NoAdaptation",
+    "Selection",
+    "SoftMask",
+    "SoftNet",
+]

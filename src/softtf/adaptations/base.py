@@ -2,8 +2,8 @@
 
 An adaptation comes in two parts. The *spec* (a frozen dataclass such as `SoftMask(layers=(10, 11, 12))`) is
 what users write and recipes store. Its `build(backbone)` gives the *adaptation*, which holds one slot of
-parameters per task and says how blocks change: by an effective weight in place of a frozen one, or by
-prefix keys and values.
+parameters per task and says how blocks change: by an effective weight in place of a frozen one, by a module
+after a frozen layer, or by prefix keys and values.
 """
 
 from abc import abstractmethod
@@ -65,6 +65,14 @@ class Adaptation(TaskSlots):
     def weight(self, block: int, name: str, weight: Tensor, task: int | None) -> Tensor:
         """Return task `task`'s weight made from `weight` [out, in]; for None the one that tasks share."""
         raise AssertionError("only adaptations that edit weights are asked for one")
+
+    def follows(self, block: int, name: str) -> bool:
+        """Say whether this adaptation puts a module of its own after layer `name` in `block`."""
+        return False
+
+    def after(self, block: int, name: str, x: Tensor, selection: Selection) -> Tensor:
+        """Return what takes the place of the layer's output x [batch, tokens, out]; a mixture mixes parameters."""
+        raise AssertionError("only adaptations that follow a layer are given its output")
 
     def prefix(self, block: int, selection: Selection | None) -> Tensor | None:
         """Return keys and values [batch or 1, 2, length, dim] to put before a block's own, if any.

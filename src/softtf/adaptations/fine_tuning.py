@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, parse_layers
-from softtf.adaptations.soft_mask import backbone_names, parse_targets
+from softtf.adaptations.targets import backbone_names, parse_targets
 from softtf.backbones.base import Backbone
 from softtf.errors import UserError
 

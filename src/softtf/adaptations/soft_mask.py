@@ -5,28 +5,18 @@ A finished task's masks are kept in a byte a number: their deviation from one, r
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, parse_layers
+from softtf.adaptations.compact import CompactAdaptation, Store, check_store
+from softtf.adaptations.targets import parse_targets, slot_key, weight_shapes
 from softtf.backbones.base import Backbone
 from softtf.errors import UserError, unknown
-from softtf.packing import Packed, pack
-from softtf.slots import MappedSlot
+from softtf.packing import Packed
 
-TARGET_SETS = {  # the paper's names, Tables 1 and 8
-    "attn": ("qkv",),
-    "only attn": ("qkv",),
-    "w/ only attn": ("qkv",),
-    "w/o ff": ("qkv", "proj"),
-    "w/ ff": ("qkv", "proj", "fc1", "fc2"),
-    "all": ("qkv", "proj", "fc1", "fc2"),
-}
 INITS = ("ones", "uniform(a,b)", "normal(std)", "xavier", "kaiming")
-STORES = ("int8", "float32")
-STEPS = "_steps"  # ends the names of packed masks' steps
 
 
 @dataclass(frozen=True)
@@ -46,60 +36,31 @@ class SoftMask(AdaptationSpec, kind="soft-mask"):
     layers: Layers = (10, 11, 12)
     targets: str = "w/o FF"
     init: str = "ones"
-    store: Literal["int8", "float32"] = "int8"
+    store: Store = "int8"
 
     def __post_init__(self) -> None:
         parse_layers(self.layers, what="soft-mask layers")
         parse_targets(self.targets)
         initial_mask(self.init, torch.Size((2, 2)), torch.Generator())
-        if self.store not in STORES:
-            raise unknown("soft-mask store", self.store, STORES)
+        check_store(self.store, "soft-mask")
 
     def build(self, backbone: Backbone) -> list[Adaptation]:
         """Return the masks for `backbone`, with no task yet."""
-        blocks = parse_layers(self.layers, backbone.depth, "soft-mask layers")
-        names = backbone_names(parse_targets(self.targets), backbone)
-        if not blocks:
-            raise UserError(f"soft-mask layers {self.layers!r} match no layer; leave the mask out instead")
-        return [SoftMasks(backbone, blocks, names, self)]
+        return [SoftMasks(weight_shapes(self.layers, self.targets, backbone, "soft-mask"), self.init, self.store)]
 
 
-class SoftMasks(Adaptation):
+class SoftMasks(CompactAdaptation):
     """Masks m_t of the shape of each target weight; the frozen weight is multiplied, never written to."""
 
-    def __init__(self, backbone: Backbone, blocks: tuple[int, ...], names: tuple[str, ...], spec: SoftMask) -> None:
+    def __init__(self, shapes: dict[tuple[int, str], torch.Size], init: str, store: Store) -> None:
         super().__init__()
-        self.task_blocks = frozenset(blocks)
-        self.spec = spec
-        self.centre = 1.0 if spec.init.strip().lower().startswith(("ones", "uniform")) else 0.0
-        self.on_disk = False
-        self.shapes = {(b, n): backbone.linear(b, n).weight.shape for b in blocks for n in names}
+        self.shapes, self.init, self.store = shapes, init, store
+        self.centre = 1.0 if init.strip().lower().startswith(("ones", "uniform")) else 0.0
+        self.task_blocks = frozenset(block for block, _ in shapes)
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return one mask per target weight."""
-        return {_key(b, n): initial_mask(self.spec.init, shape, generator) for (b, n), shape in self.shapes.items()}
-
-    def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return each mask's codes under its own name and its steps beside it, or all as it is (`float32`)."""
-        if self.spec.store == "float32":
-            return values
-        masks = {name: pack(value, self.centre) for name, value in values.items()}
-        return {n: m.codes for n, m in masks.items()} | {n + STEPS: m.steps for n, m in masks.items()}
-
-    def keep_on_disk(self) -> None:
-        """Leave masks that are loaded from now on in their files; they are fetched when a task is used."""
-        self.on_disk = True
-
-    def load_task(self, state: dict[str, Tensor]) -> None:
-        """Append a finished task's masks, packed or in float32 as an earlier version saved them."""
-        if self.on_disk:
-            self.slots.append(MappedSlot(state))
-        else:
-            super().load_task(state)
-
-    def num_parameters(self, task: int) -> int:
-        """Return how many mask entries were trained; steps are none."""
-        return sum(value.numel() for name, value in self.slot(task).items() if not name.endswith(STEPS))
+        return {slot_key(b, n): initial_mask(self.init, shape, generator) for (b, n), shape in self.shapes.items()}
 
     def edits_weight(self, block: int, name: str) -> bool:
         """Say whether this weight is masked."""
@@ -107,57 +68,13 @@ class SoftMasks(Adaptation):
 
     def mask(self, block: int, name: str, task: int) -> Tensor | Packed:
         """Return m_t [out, in]: as it is trained, or packed if its task is finished."""
-        slot, key = self.slot(task), _key(block, name)
-        values: Tensor = slot[key]
-        return Packed(values, slot[key + STEPS], self.centre) if key + STEPS in slot else values
+        return self.stored(task, slot_key(block, name))
 
     def weight(self, block: int, name: str, weight: Tensor, task: int | None) -> Tensor:
         """Return W * m_t [out, in]."""
         assert task is not None
         mask = self.mask(block, name, task)
         return mask.times(weight) if isinstance(mask, Packed) else weight * mask.to(weight.device)
-
-
-def _key(block: int, name: str) -> str:
-    return f"layer{block + 1:02d}_{name}"
-
-
-def parse_targets(targets: str) -> tuple[str, ...]:
-    """Turn `w/o FF`, `attn` or `qkv,proj` into canonical weight names.
-
-    Raises:
-        UserError: a name that is no weight of a block.
-    """
-    text = " ".join(targets.lower().split())
-    if text in TARGET_SETS:
-        return TARGET_SETS[text]
-    names = [part.strip() for part in text.replace("+", ",").split(",") if part.strip()]
-    for name in names:
-        if name not in ("qkv", "query", "key", "value", "proj", "fc1", "fc2"):
-            raise unknown("target", name, ["qkv", "query", "key", "value", "proj", "fc1", "fc2", *TARGET_SETS])
-    if not names:
-        raise UserError(f"targets {targets!r} name no weight; write for example qkv,proj or 'w/o FF'")
-    return tuple(dict.fromkeys(names))
-
-
-def backbone_names(names: tuple[str, ...], backbone: Backbone) -> tuple[str, ...]:
-    """Return the names as this backbone has them (`qkv` stands for query, key and value where they are apart).
-
-    Raises:
-        UserError: the backbone has no such weight.
-    """
-    split = ("query", "key", "value")
-    found: list[str] = []
-    for name in names:
-        parts = split if name == "qkv" and "qkv" not in backbone.weight_names else (name,)
-        for part in parts:
-            if part not in backbone.weight_names:
-                raise UserError(
-                    f"target {part!r} matches nothing in backbone {backbone.name!r};"
-                    f" its weights are {', '.join(backbone.weight_names)}"
-                )
-        found.extend(parts)
-    return tuple(found)
 
 
 def initial_mask(init: str, shape: torch.Size, generator: torch.Generator) -> Tensor:

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -38,11 +38,13 @@ class BlockEdit:
     """What the adaptations change in one block.
 
     weights: canonical weight name -> the weight that stands in for the frozen one. prefix: extra keys and
-    values [batch or 1, 2, length, dim] for the block's attention.
+    values [batch or 1, 2, length, dim] for the block's attention. after: canonical weight name -> what that layer's
+    output [batch, tokens, out] goes through (an adapter).
     """
 
     weights: Mapping[str, Tensor | MixedWeight] = field(default_factory=dict)
     prefix: Tensor | None = None
+    after: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
 
 
 UNEDITED = BlockEdit()
@@ -90,13 +92,18 @@ class Backbone(nn.Module, ABC):
         return tokens
 
     def apply_linear(self, x: Tensor, block: int, name: str, edit: BlockEdit, outputs: slice = ALL) -> Tensor:
-        """Apply a linear layer of a block, or some of its outputs, with the weight that `edit` puts in its place."""
+        """Apply a linear layer of a block, or some of its outputs, with what `edit` puts in its place and after it."""
         weight, bias = self._frozen(self.linear(block, name))
         bias = bias if bias is None else bias[outputs]
         edited = edit.weights.get(name)
         if isinstance(edited, MixedWeight):
-            return mixed_linear(x, edited, bias, outputs)
-        return linear(x, (weight if edited is None else edited.to(self.compute_dtype))[outputs], bias)
+            out = mixed_linear(x, edited, bias, outputs)
+        else:
+            out = linear(x, (weight if edited is None else edited.to(self.compute_dtype))[outputs], bias)
+        if name not in edit.after:
+            return out
+        assert outputs == ALL, f"what comes after {name} needs all its outputs"
+        return edit.after[name](out)
 
     def _frozen(self, layer: nn.Linear) -> tuple[Tensor, Tensor | None]:
         """Return (weight, bias) in the compute type, cast once."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from softtf.adaptations import SoftMask
+from softtf.adaptations import Adapter, BinaryMask, LoRA, SoftMask, SoftNet
 from softtf.errors import unknown
 from softtf.learners import DualPrompt, LearnerSpec, LinearHead
 
@@ -10,12 +10,20 @@ METHODS: dict[str, Callable[[], LearnerSpec]] = {
     "linear-head": LinearHead,
     "dual-prompt": DualPrompt,
     "dual-prompt+soft-tf": lambda: DualPrompt(e_layers="10-12", adapt=SoftMask(layers="10-12")),
+    "dual-prompt+adapter": lambda: DualPrompt(e_layers="10-12", adapt=Adapter(layers="all", rank=75)),
+    "dual-prompt+lora": lambda: DualPrompt(e_layers="10-12", adapt=LoRA(layers="10-12", rank=500)),
+    "dual-prompt+wsn": lambda: DualPrompt(e_layers="10-12", adapt=BinaryMask(layers="10-12")),
+    "dual-prompt+softnet": lambda: DualPrompt(e_layers="10-12", adapt=SoftNet(layers="10-12")),
 }
 
 TITLES = {
     "linear-head": "Linear head only",
     "dual-prompt": "DualPrompt",
     "dual-prompt+soft-tf": "DualPrompt + Soft-TF",
+    "dual-prompt+adapter": "DualPrompt + Adapter",
+    "dual-prompt+lora": "DualPrompt + LoRA",
+    "dual-prompt+wsn": "DualPrompt + WSN",
+    "dual-prompt+softnet": "DualPrompt + SoftNet",
 }
 
 

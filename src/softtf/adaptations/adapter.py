@@ -1,0 +1,112 @@
+"""Adapters (Houlsby et al., 2019): a bottleneck per layer and task, y + up(gelu(down(y))), on a sub-layer's output y.
+
+Houlsby's is put on the output of the attention and of the MLP, ahead of the residual sum (and of LayerScale): here
+`after="attention,mlp"`. The Soft-TransFormers paper counts 6.93M numbers for "Adapter-L[all], r=75" (Table 1) and
+"Adapter-L[10,11,12] w/ FF, r=300" (Table 8). A bottleneck after the MLP alone would have 1.38M and 1.38M; one on the
+output of each of the MLP's two linear layers, 3072 and 768 wide on ViT-B/16, has 6.91M both times. So the default
+is `after="fc1,fc2"`. Our biases, which the paper's count leaves no room for, add 0.05M and 0.01M. Table 8's rows r=1
+(0.09M) and r=4 (0.36M) fit this form on all twelve layers (0.09M, 0.37M), not on the three that they name.
+"""
+
+from dataclasses import dataclass
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, Selection, parse_layers
+from softtf.adaptations.compact import CompactAdaptation, Store, check_rank, check_store
+from softtf.adaptations.targets import backbone_names, blocks_of, slot_key
+from softtf.backbones.base import Backbone
+from softtf.backbones.kernels import linear
+from softtf.backbones.mixed_linear import MixedWeight, mixed_linear
+from softtf.errors import UserError, unknown
+
+PLACES = {"attention": "proj", "mlp": "fc2", "proj": "proj", "fc1": "fc1", "fc2": "fc2"}
+
+
+@dataclass(frozen=True)
+class Adapter(AdaptationSpec, kind="adapter"):
+    """A bottleneck per task after chosen linear layers.
+
+    Attributes:
+        layers: as the paper counts them, from 1: `10,11,12`, `10-12`, `all` or a tuple.
+        rank: the bottleneck's width.
+        after: whose output it is put on: `attention` (or `proj`), `mlp` (or `fc2`), `fc1`; several with commas.
+        store: how a finished task's matrices are kept, in memory and on disk. `int8`: a byte a number, each within
+            1/254 of its row's largest. `float32`: exact. Biases are always exact.
+    """
+
+    layers: Layers = (10, 11, 12)
+    rank: int = 300
+    after: str = "fc1,fc2"
+    store: Store = "int8"
+
+    def __post_init__(self) -> None:
+        parse_layers(self.layers, what="adapter layers")
+        check_rank(self.rank, "adapter rank")
+        parse_places(self.after)
+        check_store(self.store, "adapter")
+
+    def build(self, backbone: Backbone) -> list[Adaptation]:
+        """Return the adapters for `backbone`, with no task yet."""
+        blocks = blocks_of(self.layers, backbone, "adapter")
+        names = backbone_names(parse_places(self.after), backbone)
+        widths = {(b, n): backbone.linear(b, n).out_features for b in blocks for n in names}
+        return [Adapters(widths, self.rank, self.store)]
+
+
+class Adapters(CompactAdaptation):
+    """Down [rank, width], up [width, rank] and their biases after each layer; a mixture mixes all four."""
+
+    def __init__(self, widths: dict[tuple[int, str], int], rank: int, store: Store) -> None:
+        super().__init__()
+        self.widths, self.rank, self.store = widths, rank, store
+        self.task_blocks = frozenset(block for block, _ in widths)
+
+    def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return down, uniform in +-1/sqrt(width), and zeros: a new task starts as the frozen backbone."""
+        slot = {}
+        for (block, name), width in self.widths.items():
+            key, down = slot_key(block, name), torch.empty(self.rank, width)
+            slot[f"{key}_down"] = nn.init.kaiming_uniform_(down, sqrt(5), generator=generator)
+            slot[f"{key}_down_bias"] = torch.zeros(self.rank)
+            slot[f"{key}_up"] = torch.zeros(width, self.rank)
+            slot[f"{key}_up_bias"] = torch.zeros(width)
+        return slot
+
+    def follows(self, block: int, name: str) -> bool:
+        """Say whether this layer has an adapter after it."""
+        return (block, name) in self.widths
+
+    def after(self, block: int, name: str, x: Tensor, selection: Selection) -> Tensor:
+        """Return x + up(gelu(down(x))) for x [batch, tokens, width]."""
+        key = slot_key(block, name)
+        hidden = F.gelu(self._linear(f"{key}_down", x, selection))
+        return x + self._linear(f"{key}_up", hidden, selection)
+
+    def _linear(self, name: str, x: Tensor, selection: Selection) -> Tensor:
+        if selection.task is not None:
+            weight = self.matrix(selection.task, name, x.device)
+            return linear(x, weight.to(x.dtype), self.slot(selection.task)[f"{name}_bias"].to(x))
+        assert selection.mixture is not None
+        mixed = MixedWeight(selection.mixture, lambda task: self.matrix(task, name, x.device).detach())
+        slots = [self.slot(task) for task in range(self.num_tasks)]
+        biases = torch.stack([slot[f"{name}_bias"].to(selection.mixture) for slot in slots])
+        return mixed_linear(x, mixed, None) + (selection.mixture @ biases)[:, None].to(x.dtype)
+
+
+def parse_places(after: str) -> tuple[str, ...]:
+    """Turn `mlp`, `attention,mlp` or `fc1,fc2` into the names of the layers that adapters follow.
+
+    Raises:
+        UserError: a name that is none of these.
+    """
+    names = [part.strip() for part in after.lower().split(",") if part.strip()]
+    for name in names:
+        if name not in PLACES:
+            raise unknown("place for adapters", name, PLACES)
+    if not names:
+        raise UserError(f"adapters after {after!r} follow nothing; write for example mlp or fc1,fc2")
+    return tuple(dict.fromkeys(PLACES[name] for name in names))

@@ -1,0 +1,104 @@
+"""WSN, winning subnetworks (Kang et al., 2022): W_t = W * m_t, m_t one for the top c% of learned scores |s|, else zero.
+
+A hard mask per weight matrix, layer and task. Its gradient goes straight through to the scores: dL/d|s| = dL/dm.
+The frozen weights stay frozen, and so do the biases. A finished task's masks are kept in a bit a weight.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, parse_layers
+from softtf.adaptations.compact import CompactAdaptation
+from softtf.adaptations.targets import parse_targets, slot_key, weight_shapes
+from softtf.backbones.base import Backbone
+from softtf.errors import UserError
+from softtf.packing import pack_bits, unpack_bits
+
+BITS = "_bits"  # ends the names of finished masks
+
+
+@dataclass(frozen=True)
+class BinaryMask(AdaptationSpec, kind="binary-mask"):
+    """WSN: a hard mask per task on chosen linear layers.
+
+    Attributes:
+        layers: as the paper counts them, from 1: `10,11,12`, `10-12`, `all` or a tuple.
+        targets: `qkv`, `proj`, `fc1`, `fc2` (several with commas), or the paper's `attn`, `w/o FF`, `w/ FF`.
+        keep: the share c of each matrix's weights that is kept, in percent (Tables 6 and 11: 80 to 95).
+    """
+
+    layers: Layers = (10, 11, 12)
+    targets: str = "w/o FF"
+    keep: float = 90.0
+
+    def __post_init__(self) -> None:
+        parse_layers(self.layers, what="WSN layers")
+        parse_targets(self.targets)
+        check_keep(self.keep, "WSN")
+
+    def build(self, backbone: Backbone) -> list[Adaptation]:
+        """Return the masks for `backbone`, with no task yet."""
+        return [BinaryMasks(weight_shapes(self.layers, self.targets, backbone, "WSN"), self.keep)]
+
+
+class BinaryMasks(CompactAdaptation):
+    """Scores s of the shape of each target weight while a task is trained; bits once it is finished."""
+
+    def __init__(self, shapes: dict[tuple[int, str], torch.Size], keep: float) -> None:
+        super().__init__()
+        self.shapes, self.keep = shapes, keep
+        self.task_blocks = frozenset(block for block, _ in shapes)
+
+    def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return scores uniform in +-1/sqrt(in), one per weight."""
+        return {
+            slot_key(b, n): nn.init.kaiming_uniform_(torch.empty(shape), math.sqrt(5), generator=generator)
+            for (b, n), shape in self.shapes.items()
+        }
+
+    def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return each mask as bits, eight weights a byte; the scores have done their work."""
+        return {name + BITS: pack_bits(top_share(scores, self.keep)) for name, scores in values.items()}
+
+    def num_parameters(self, task: int) -> int:
+        """Return how many scores were trained: one per weight, kept or not."""
+        return sum(shape.numel() for shape in self.shapes.values())
+
+    def edits_weight(self, block: int, name: str) -> bool:
+        """Say whether this weight is masked."""
+        return (block, name) in self.shapes
+
+    def mask(self, block: int, name: str, task: int) -> Tensor:
+        """Return m_t [out, in] of ones and zeros; in training with a gradient straight through to |s|."""
+        slot, key = self.slot(task), slot_key(block, name)
+        if key + BITS in slot:
+            return unpack_bits(slot[key + BITS], self.shapes[block, name])
+        size: Tensor = slot[key].abs()
+        return top_share(size, self.keep) + (size - size.detach())
+
+    def weight(self, block: int, name: str, weight: Tensor, task: int | None) -> Tensor:
+        """Return W * m_t [out, in]."""
+        assert task is not None
+        return weight * self.mask(block, name, task).to(weight.device)
+
+
+def top_share(scores: Tensor, keep: float) -> Tensor:
+    """Return where the `keep` percent largest |scores| are: exactly the nearest whole number of them, at least one.
+
+    Of equal scores the first (in the order of rows) are taken.
+    """
+    size = scores.detach().abs().flatten()
+    count = max(1, round(len(size) * keep / 100))
+    smallest = size.kthvalue(len(size) - count + 1).values
+    above, equal = size > smallest, size == smallest
+    first = equal.cumsum(0) <= count - above.sum()
+    return (above | equal & first).view(scores.shape)
+
+
+def check_keep(keep: float, what: str) -> None:
+    """Raise UserError unless `keep` is a share in percent."""
+    if not 0 < keep <= 100:
+        raise UserError(f"{what} keep must be a percentage above 0 and up to 100, not {keep}")

@@ -1,0 +1,113 @@
+"""LoRA (Hu et al., 2022): W_t = W + s B_t A_t, a product of two thin matrices per weight, layer and task.
+
+The paper's Tables 1, 7 and 8 put it on query, value and proj of L[10,11,12]: with rank 500 that is 6.91M numbers a
+task on ViT-B/16 (the paper says 6.93M), with rank 4 0.055M (0.06M), with rank 24 0.33M (0.32M).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, parse_layers
+from softtf.adaptations.compact import CompactAdaptation, Store, check_rank, check_store
+from softtf.adaptations.targets import QKV, backbone_names, blocks_of, parse_targets, slot_key
+from softtf.backbones.base import Backbone
+from softtf.errors import UserError
+
+
+@dataclass(frozen=True)
+class LoRA(AdaptationSpec, kind="lora"):
+    """A low-rank increment per task on chosen linear layers.
+
+    Attributes:
+        layers: as the paper counts them, from 1: `10,11,12`, `10-12`, `all` or a tuple.
+        rank: rows of A and columns of B.
+        alpha: the increment is scaled by s = alpha / rank, as in peft; left out, s = 1. (The published
+            Soft-TransFormers runs have alpha = 8 * rank.)
+        targets: `query`, `key`, `value`, `proj`, `fc1`, `fc2`, with commas. `qkv` is the three together: one
+            increment where they are one matrix.
+        store: how a finished task's A and B are kept, in memory and on disk. `int8`: a byte a number, each within
+            1/254 of its row's largest. `float32`: exact.
+    """
+
+    layers: Layers = (10, 11, 12)
+    rank: int = 500
+    alpha: float | None = None
+    targets: str = "query,value,proj"
+    store: Store = "int8"
+
+    def __post_init__(self) -> None:
+        parse_layers(self.layers, what="LoRA layers")
+        check_rank(self.rank, "LoRA rank")
+        check_store(self.store, "LoRA")
+        names = parse_targets(self.targets)
+        if "qkv" in names and set(QKV) & set(names):
+            raise UserError(f"LoRA targets {self.targets!r} name a part of qkv beside the whole; leave one out")
+        if self.alpha is not None and not (math.isfinite(self.alpha) and self.alpha > 0):
+            raise UserError(f"LoRA alpha must be a positive number, not {self.alpha}")
+
+    def build(self, backbone: Backbone) -> list[Adaptation]:
+        """Return the increments for `backbone`, with no task yet."""
+        blocks = blocks_of(self.layers, backbone, "LoRA")
+        return [LoRAs({b: parts_of(parse_targets(self.targets), backbone, b) for b in blocks}, self)]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows `start` to `stop` of the weight `whole` [rows, columns], under a name of their own."""
+
+    name: str
+    whole: str
+    start: int
+    stop: int
+    rows: int
+    columns: int
+
+
+def parts_of(names: tuple[str, ...], backbone: Backbone, block: int) -> tuple[Part, ...]:
+    """Return the parts of a block's weights that `names` mean: `query` may be a third of `qkv`."""
+    parts = []
+    for name in names:
+        third = name in QKV and name not in backbone.weight_names and "qkv" in backbone.weight_names
+        for whole in ("qkv",) if third else backbone_names((name,), backbone):
+            rows, columns = backbone.linear(block, whole).weight.shape
+            size = rows // 3 if third else rows
+            start = QKV.index(name) * size if third else 0
+            parts.append(Part(name if third else whole, whole, start, start + size, rows, columns))
+    return tuple(parts)
+
+
+class LoRAs(CompactAdaptation):
+    """A [rank, in] and B [out, rank] for each part of a weight; the frozen weight is added to, never written to."""
+
+    def __init__(self, parts: dict[int, tuple[Part, ...]], spec: LoRA) -> None:
+        super().__init__()
+        self.parts, self.rank, self.store = parts, spec.rank, spec.store
+        self.scale = 1.0 if spec.alpha is None else spec.alpha / spec.rank
+        self.task_blocks = frozenset(parts)
+
+    def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return A, uniform in +-1/sqrt(in), and B, zero: a new task starts as the frozen backbone."""
+        slot = {}
+        for block, parts in self.parts.items():
+            for part in parts:
+                a = torch.empty(self.rank, part.columns)
+                slot[slot_key(block, part.name) + "_A"] = nn.init.kaiming_uniform_(a, math.sqrt(5), generator=generator)
+                slot[slot_key(block, part.name) + "_B"] = torch.zeros(part.stop - part.start, self.rank)
+        return slot
+
+    def edits_weight(self, block: int, name: str) -> bool:
+        """Say whether this weight has an increment."""
+        return any(part.whole == name for part in self.parts.get(block, ()))
+
+    def weight(self, block: int, name: str, weight: Tensor, task: int | None) -> Tensor:
+        """Return W + s B A [out, in], the increment on its rows of W."""
+        assert task is not None
+        for part in self.parts[block]:
+            if part.whole == name:
+                a, b = (self.matrix(task, f"{slot_key(block, part.name)}_{x}", weight.device) for x in "AB")
+                weight = weight + F.pad(self.scale * (b @ a), (0, 0, part.start, part.rows - part.stop))
+        return weight

@@ -1,0 +1,74 @@
+"""SoftNet, soft subnetworks (Kang et al., 2023): W_t = W * m_t, m_t one for the top c% of scores, else a small value.
+
+The major subnetwork is WSN's: the top c% of the learned scores |s| get 1. The others, the minor subnetwork, get a
+small number in [0, 1] in place of WSN's zero. The SoftNet paper draws it from U(0, 1) (its code anew at every step);
+METHOD here calls it learned. Read as both: a weight's score is its minor value, starts from U(0, 1), and is learned,
+
+    m = 1 where |s| is among the top c%, else min(|s|, 1);   dL/d|s| = dL/dm for all,
+
+the true gradient for the minor weights and, as in WSN, straight through for the major ones. So a minor weight
+is never above a major one, and crosses over as its score grows. One number is trained per weight.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, parse_layers
+from softtf.adaptations.binary_mask import check_keep, top_share
+from softtf.adaptations.soft_mask import SoftMasks
+from softtf.adaptations.targets import parse_targets, weight_shapes
+from softtf.backbones.base import Backbone
+from softtf.packing import Packed
+
+
+@dataclass(frozen=True)
+class SoftNet(AdaptationSpec, kind="soft-net"):
+    """A soft subnetwork per task on chosen linear layers; finished tasks take a byte a weight.
+
+    Attributes:
+        layers: as the paper counts them, from 1: `10,11,12`, `10-12`, `all` or a tuple.
+        targets: `qkv`, `proj`, `fc1`, `fc2` (several with commas), or the paper's `attn`, `w/o FF`, `w/ FF`.
+        keep: the share c of each matrix's weights that is kept at one, in percent.
+    """
+
+    layers: Layers = (10, 11, 12)
+    targets: str = "w/o FF"
+    keep: float = 90.0
+
+    def __post_init__(self) -> None:
+        parse_layers(self.layers, what="SoftNet layers")
+        parse_targets(self.targets)
+        check_keep(self.keep, "SoftNet")
+
+    def build(self, backbone: Backbone) -> list[Adaptation]:
+        """Return the masks for `backbone`, with no task yet."""
+        return [SoftNets(weight_shapes(self.layers, self.targets, backbone, "SoftNet"), self.keep)]
+
+
+class SoftNets(SoftMasks):
+    """Scores of the shape of each target weight while a task is trained; packed soft masks once it is finished.
+
+    A packed mask's ones are exact, and its minor values within 1/254.
+    """
+
+    def __init__(self, shapes: dict[tuple[int, str], torch.Size], keep: float) -> None:
+        super().__init__(shapes, "uniform(0,1)", "int8")
+        self.keep = keep
+
+    def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the masks that the scores make, in a byte a weight."""
+        return super().packed({name: soft_subnetwork(scores, self.keep) for name, scores in values.items()})
+
+    def mask(self, block: int, name: str, task: int) -> Tensor | Packed:
+        """Return m_t [out, in]: made from the scores in training, packed if its task is finished."""
+        stored = super().mask(block, name, task)
+        return stored if isinstance(stored, Packed) else soft_subnetwork(stored, self.keep)
+
+
+def soft_subnetwork(scores: Tensor, keep: float) -> Tensor:
+    """Return m of the scores, with the gradient of |scores|."""
+    size = scores.abs()
+    mask = size.detach().clamp(max=1).masked_fill(top_share(size, keep), 1.0)
+    return mask + (size - size.detach())
