@@ -19,8 +19,7 @@ from torch import Tensor
 
 from softtf.backbones.kernels import linear
 
-GRADIENT_BYTES = 2**27  # samples are cut so that their G_x stay below this
-COMPONENT_BYTES = 2**28  # and tasks so that their W_j do: more, since all G_x are read again for each cut
+CHUNK_BYTES = 2**27  # samples and tasks are cut so that their G_x, and their W_j, stay below this
 
 
 @dataclass(frozen=True)
@@ -64,15 +63,15 @@ def _inner_products(grad: Tensor, x: Tensor, mixed: MixedWeight, outputs: slice)
     """Return <G_x, W_j> [batch, tasks]; grad [batch, tokens, out], x [batch, tokens, in]."""
     first = mixed.component(0)[outputs]
     tasks, samples, size = mixed.alpha.shape[1], len(x), first.numel() * first.element_size()
-    some, many = max(1, GRADIENT_BYTES // size), max(1, COMPONENT_BYTES // size)
+    most = max(1, CHUNK_BYTES // size)
     products = first.new_empty(tasks, samples)
-    gradients = x.new_empty(min(some, samples), *first.shape)  # two buffers: new memory costs more than its use
-    weights = first.new_empty(min(many, tasks), first.numel())
-    for rows in (slice(n, min(n + some, samples)) for n in range(0, samples, some)):
+    gradients = x.new_empty(min(most, samples), *first.shape)  # two buffers: new memory costs more than its use
+    weights = first.new_empty(min(most, tasks), first.numel())
+    for rows in (slice(n, min(n + most, samples)) for n in range(0, samples, most)):
         formed = torch.bmm(grad[rows].transpose(1, 2), x[rows], out=gradients[: rows.stop - rows.start])
         # Tasks differ by little, so the inner products keep the components' own precision.
         flat = formed.flatten(1).to(first.dtype).T
-        for chosen in (range(t, min(t + many, tasks)) for t in range(0, tasks, many)):
+        for chosen in (range(t, min(t + most, tasks)) for t in range(0, tasks, most)):
             for place, task in enumerate(chosen):
                 weights[place] = mixed.component(task)[outputs].flatten()
             products[chosen.start : chosen.stop, rows] = weights[: len(chosen)] @ flat
