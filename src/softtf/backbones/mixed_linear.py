@@ -19,7 +19,8 @@ from torch import Tensor
 
 from softtf.backbones.kernels import linear
 
-CHUNK_BYTES = 2**27  # samples and tasks are cut so that their G_x, and their W_j, stay below this
+GRADIENT_BYTES = 2**28  # samples are cut so that their G_x stay below this: each cut makes every W_j once more
+COMPONENT_BYTES = 2**27  # tasks are cut so that their W_j do: each cut reads every G_x once more
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,15 @@ def _inner_products(grad: Tensor, x: Tensor, mixed: MixedWeight, outputs: slice)
     """Return <G_x, W_j> [batch, tasks]; grad [batch, tokens, out], x [batch, tokens, in]."""
     first = mixed.component(0)[outputs]
     tasks, samples, size = mixed.alpha.shape[1], len(x), first.numel() * first.element_size()
-    most = max(1, CHUNK_BYTES // size)
+    some, many = max(1, GRADIENT_BYTES // size), max(1, COMPONENT_BYTES // size)
     products = first.new_empty(tasks, samples)
-    gradients = x.new_empty(min(most, samples), *first.shape)  # two buffers: new memory costs more than its use
-    weights = first.new_empty(min(most, tasks), first.numel())
-    for rows in (slice(n, min(n + most, samples)) for n in range(0, samples, most)):
+    gradients = x.new_empty(min(some, samples), *first.shape)  # two buffers: new memory costs more than its use
+    weights = first.new_empty(min(many, tasks), first.numel())
+    for rows in (slice(n, min(n + some, samples)) for n in range(0, samples, some)):
         formed = torch.bmm(grad[rows].transpose(1, 2), x[rows], out=gradients[: rows.stop - rows.start])
         # Tasks differ by little, so the inner products keep the components' own precision.
         flat = formed.flatten(1).to(first.dtype).T
-        for chosen in (range(t, min(t + most, tasks)) for t in range(0, tasks, most)):
+        for chosen in (range(t, min(t + many, tasks)) for t in range(0, tasks, many)):
             for place, task in enumerate(chosen):
                 weights[place] = mixed.component(task)[outputs].flatten()
             products[chosen.start : chosen.stop, rows] = weights[: len(chosen)] @ flat
