@@ -4,10 +4,16 @@ from collections.abc import Callable
 
 from softtf.adaptations import Adapter, BinaryMask, LoRA, SoftMask, SoftNet
 from softtf.errors import unknown
-from softtf.learners import DualPrompt, LearnerSpec, LinearHead
+from softtf.learners import EWC, FT, BiC, DERpp, DualPrompt, ICaRL, LearnerSpec, LinearHead, LwF
 
 METHODS: dict[str, Callable[[], LearnerSpec]] = {
     "linear-head": LinearHead,
+    "ft": FT,
+    "ewc": EWC,
+    "lwf": LwF,
+    "der++": DERpp,
+    "icarl": ICaRL,
+    "bic": BiC,
     "dual-prompt": DualPrompt,
     "dual-prompt+soft-tf": lambda: DualPrompt(e_layers="10-12", adapt=SoftMask(layers="10-12")),
     "dual-prompt+adapter": lambda: DualPrompt(e_layers="10-12", adapt=Adapter(layers="all", rank=75)),
@@ -18,6 +24,12 @@ METHODS: dict[str, Callable[[], LearnerSpec]] = {
 
 TITLES = {
     "linear-head": "Linear head only",
+    "ft": "FT, whole network",
+    "ewc": "EWC",
+    "lwf": "LwF",
+    "der++": "DER++",
+    "icarl": "iCaRL",
+    "bic": "BiC",
     "dual-prompt": "DualPrompt",
     "dual-prompt+soft-tf": "DualPrompt + Soft-TF",
     "dual-prompt+adapter": "DualPrompt + Adapter",
