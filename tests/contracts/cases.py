@@ -11,12 +11,12 @@ from softtf.adaptations import (
     Adapter,
     BinaryMask,
     Compose,
+    FineTuning,
     LoRA,
     NoAdaptation,
     SoftMask,
     SoftNet,
 )
-from softtf.adaptations.fine_tuning import FineTuning
 from softtf.backbones import Backbone
 from softtf.learners import EWC, FT, BiC, DERpp, DualPrompt, ICaRL, LearnerSpec, LinearHead, LwF
 

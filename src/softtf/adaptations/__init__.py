@@ -3,6 +3,7 @@
 from softtf.adaptations.adapter import Adapter
 from softtf.adaptations.base import Adaptation, AdaptationSpec, Compose, NoAdaptation, Selection
 from softtf.adaptations.binary_mask import BinaryMask
+from softtf.adaptations.fine_tuning import FineTuning
 from softtf.adaptations.lora import LoRA
 from softtf.adaptations.soft_mask import SoftMask
 from softtf.adaptations.soft_net import SoftNet
@@ -13,6 +14,7 @@ __all__ = [
     "Adapter",
     "BinaryMask",
     "Compose",
+    "FineTuning",
     "LoRA",
     "NoAdaptation",
     "Selection",
