@@ -6,9 +6,19 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from contracts.tiny import generator, inputs, noise, tiny_backbone
-from softtf.adaptations import AdaptationSpec, Adapter, BinaryMask, Compose, LoRA, NoAdaptation, SoftMask, SoftNet
+from softtf.adaptations import (
+    AdaptationSpec,
+    Adapter,
+    BinaryMask,
+    Compose,
+    LoRA,
+    NoAdaptation,
+    Projection,
+    SoftMask,
+    SoftNet,
+)
 from softtf.backbones import Backbone
-from softtf.learners import DualPrompt, LearnerSpec, LinearHead
+from softtf.learners import L2P, DualPrompt, LearnerSpec, LinearHead
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,14 @@ LEARNERS = {
     "Soft-TF, no G": LearnerCase(DualPrompt(g_layers="none", e_layers=(3,), adapt=MASK)),
     "masks only": LearnerCase(DualPrompt(g_layers="none", e_layers="none", adapt=MASK)),
     "G only": LearnerCase(DualPrompt(g_layers=(1, 2), e_layers="none"), trains_shared=True),
+    "DualPrompt, PGP": LearnerCase(DualPrompt(e_layers=(3, 4), projection=Projection()), trains_shared=True),
+    "Soft-TF, PGP": LearnerCase(
+        DualPrompt(e_layers=(2, 3), adapt=MASK, projection=Projection(0.9)), trains_shared=True
+    ),
+    "L2P": LearnerCase(L2P(4, 2, 2), trains_shared=True),
+    "L2P, PGP": LearnerCase(L2P(4, 2, 2, projection=Projection(samples=5)), trains_shared=True),
+    "L2P + Soft-TF, PGP": LearnerCase(L2P(4, 2, 2, adapt=MASK, projection=Projection()), trains_shared=True),
+    "L2P + mask in block 1": LearnerCase(L2P(3, 2, 1, adapt=SoftMask((1, 4), init=NOISY)), trains_shared=True),
 }
 LEARNERS |= {  # so that an adaptation's one line brings it under the learners' laws too
     f"DualPrompt + {name}": LearnerCase(DualPrompt(g_layers="none", e_layers=(3,), adapt=case.spec))

@@ -78,7 +78,7 @@ def train_task(learner: Learner, classes: ClassTable, task: int, config: TrainCo
     training = begin_training(learner, classes, task_data(task), f"task {task + 1}", config)
     while not training.finished:
         training.run_epoch()
-    learner.end_task()
+    training.finish()
     return training
 
 

@@ -25,7 +25,7 @@ def vit_forward(
 
     Both are taken after the final norm. `weights` take the place of the model's own; biases, norms
     and LayerScale stay the model's. The output y of a layer with an adapter becomes y + up(gelu(down(y))). No dropout.
-    `prepended` [B, P, D] are tokens before the embedded ones; the features are then the mean of these, not the class token.
+    `prepended` [B, P, D] are tokens before the embedded ones; the features are then the mean of these places.
     """
     weights, prefixes, adapters = weights or {}, prefixes or {}, adapters or {}
     assert {(i, name) for i in range(len(model.blocks)) for name in NAMES} >= weights.keys() | adapters.keys()

@@ -4,6 +4,7 @@ from softtf.adaptations.adapter import Adapter
 from softtf.adaptations.base import Adaptation, AdaptationSpec, Compose, NoAdaptation, Selection
 from softtf.adaptations.binary_mask import BinaryMask
 from softtf.adaptations.lora import LoRA
+from softtf.adaptations.projection import Projection
 from softtf.adaptations.soft_mask import SoftMask
 from softtf.adaptations.soft_net import SoftNet
 
@@ -15,6 +16,7 @@ __all__ = [
     "Compose",
     "LoRA",
     "NoAdaptation",
+    "Projection",
     "Selection",
     "SoftMask",
     "SoftNet",

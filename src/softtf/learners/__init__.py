@@ -2,6 +2,7 @@
 
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.dual_prompt import DualPrompt
+from softtf.learners.l2p import L2P
 from softtf.learners.linear_head import LinearHead
 
-__all__ = ["DualPrompt", "Learner", "LearnerSpec", "LinearHead"]
+__all__ = ["L2P", "DualPrompt", "Learner", "LearnerSpec", "LinearHead"]
