@@ -16,13 +16,23 @@ A frozen backbone learns one task after another and forgets nothing::
 `vit_tiny_patch8_64` is a small backbone that comes with the package and needs no download.
 """
 
-from softtf.adaptations import Adapter, BinaryMask, Compose, FineTuning, LoRA, NoAdaptation, SoftMask, SoftNet
+from softtf.adaptations import (
+    Adapter,
+    BinaryMask,
+    Compose,
+    FineTuning,
+    LoRA,
+    NoAdaptation,
+    Projection,
+    SoftMask,
+    SoftNet,
+)
 from softtf.backbones import Backbone, BackboneSpec, load_backbone
 from softtf.classifier import ContinualClassifier
 from softtf.errors import TrainingError, UserError
 from softtf.evaluation import AccuracyMatrix
 from softtf.inference.policy import Policy, parse_policy
-from softtf.learners import EWC, FT, BiC, DERpp, DualPrompt, ICaRL, LinearHead, LwF
+from softtf.learners import EWC, FT, L2P, BiC, DERpp, DualPrompt, ICaRL, LinearHead, LwF
 from softtf.streams import Examples, Task, TaskStream, from_datasets, load_source, split_by_class
 from softtf.training import TrainConfig
 
@@ -42,11 +52,13 @@ __all__ = [
     "FT",
     "FineTuning",
     "ICaRL",
+    "L2P",
     "LinearHead",
     "LoRA",
     "LwF",
     "NoAdaptation",
     "Policy",
+    "Projection",
     "SoftMask",
     "SoftNet",
     "Task",

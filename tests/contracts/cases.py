@@ -14,11 +14,12 @@ from softtf.adaptations import (
     FineTuning,
     LoRA,
     NoAdaptation,
+    Projection,
     SoftMask,
     SoftNet,
 )
 from softtf.backbones import Backbone
-from softtf.learners import EWC, FT, BiC, DERpp, DualPrompt, ICaRL, LearnerSpec, LinearHead, LwF
+from softtf.learners import EWC, FT, L2P, BiC, DERpp, DualPrompt, ICaRL, LearnerSpec, LinearHead, LwF
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,14 @@ LEARNERS = {
     "DER++": LearnerCase(DERpp(exemplars=7), trains_shared=True),
     "iCaRL": LearnerCase(ICaRL(exemplars=20), trains_shared=True),
     "BiC": LearnerCase(BiC(exemplars=20), trains_shared=True),
+    "DualPrompt, PGP": LearnerCase(DualPrompt(e_layers=(3, 4), projection=Projection()), trains_shared=True),
+    "Soft-TF, PGP": LearnerCase(
+        DualPrompt(e_layers=(2, 3), adapt=MASK, projection=Projection(0.9)), trains_shared=True
+    ),
+    "L2P": LearnerCase(L2P(4, 2, 2), trains_shared=True),
+    "L2P, PGP": LearnerCase(L2P(4, 2, 2, projection=Projection(samples=5)), trains_shared=True),
+    "L2P + Soft-TF, PGP": LearnerCase(L2P(4, 2, 2, adapt=MASK, projection=Projection()), trains_shared=True),
+    "L2P + mask in block 1": LearnerCase(L2P(3, 2, 1, adapt=SoftMask((1, 4), init=NOISY)), trains_shared=True),
 }
 LEARNERS |= {  # so that an adaptation's one line brings it under the learners' laws too
     f"DualPrompt + {name}": LearnerCase(DualPrompt(g_layers="none", e_layers=(3,), adapt=case.spec), case.trains_shared)

@@ -5,6 +5,7 @@ from softtf.adaptations.base import Adaptation, AdaptationSpec, Compose, NoAdapt
 from softtf.adaptations.binary_mask import BinaryMask
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.adaptations.lora import LoRA
+from softtf.adaptations.projection import Projection
 from softtf.adaptations.soft_mask import SoftMask
 from softtf.adaptations.soft_net import SoftNet
 
@@ -17,6 +18,7 @@ __all__ = [
     "FineTuning",
     "LoRA",
     "NoAdaptation",
+    "Projection",
     "Selection",
     "SoftMask",
     "SoftNet",

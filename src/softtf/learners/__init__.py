@@ -7,16 +7,18 @@ from softtf.learners.dual_prompt import DualPrompt
 from softtf.learners.ewc import EWC
 from softtf.learners.fine_tuning import FT
 from softtf.learners.icarl import ICaRL
+from softtf.learners.l2p import L2P
 from softtf.learners.linear_head import LinearHead
 from softtf.learners.lwf import LwF
 
 __all__ = [
-    "EWC",
-    "FT",
     "BiC",
     "DERpp",
     "DualPrompt",
+    "EWC",
+    "FT",
     "ICaRL",
+    "L2P",
     "Learner",
     "LearnerSpec",
     "LinearHead",

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from softtf.adaptations import Adapter, BinaryMask, LoRA, SoftMask, SoftNet
+from softtf.adaptations import Adapter, BinaryMask, LoRA, Projection, SoftMask, SoftNet
 from softtf.errors import unknown
-from softtf.learners import EWC, FT, BiC, DERpp, DualPrompt, ICaRL, LearnerSpec, LinearHead, LwF
+from softtf.learners import EWC, FT, L2P, BiC, DERpp, DualPrompt, ICaRL, LearnerSpec, LinearHead, LwF
 
 METHODS: dict[str, Callable[[], LearnerSpec]] = {
     "linear-head": LinearHead,
@@ -14,12 +14,18 @@ METHODS: dict[str, Callable[[], LearnerSpec]] = {
     "der++": DERpp,
     "icarl": ICaRL,
     "bic": BiC,
+    "l2p": L2P,
+    "l2p+pgp": lambda: L2P(projection=Projection()),
+    "l2p+soft-tf": lambda: L2P(adapt=SoftMask(layers="10-12")),
+    "l2p+pgp+soft-tf": lambda: L2P(adapt=SoftMask(layers="10-12"), projection=Projection()),
     "dual-prompt": DualPrompt,
+    "dual-prompt+pgp": lambda: DualPrompt(projection=Projection()),
     "dual-prompt+soft-tf": lambda: DualPrompt(e_layers="10-12", adapt=SoftMask(layers="10-12")),
     "dual-prompt+adapter": lambda: DualPrompt(e_layers="10-12", adapt=Adapter(layers="all", rank=75)),
     "dual-prompt+lora": lambda: DualPrompt(e_layers="10-12", adapt=LoRA(layers="10-12", rank=500)),
     "dual-prompt+wsn": lambda: DualPrompt(e_layers="10-12", adapt=BinaryMask(layers="10-12")),
     "dual-prompt+softnet": lambda: DualPrompt(e_layers="10-12", adapt=SoftNet(layers="10-12")),
+    "dual-prompt+pgp+soft-tf": lambda: DualPrompt(adapt=SoftMask(layers="3-5"), projection=Projection()),
 }
 
 TITLES = {
@@ -30,12 +36,18 @@ TITLES = {
     "der++": "DER++",
     "icarl": "iCaRL",
     "bic": "BiC",
+    "l2p": "L2P",
+    "l2p+pgp": "L2P + PGP",
+    "l2p+soft-tf": "L2P + Soft-TF",
+    "l2p+pgp+soft-tf": "L2P + PGP + Soft-TF",
     "dual-prompt": "DualPrompt",
+    "dual-prompt+pgp": "DualPrompt + PGP",
     "dual-prompt+soft-tf": "DualPrompt + Soft-TF",
     "dual-prompt+adapter": "DualPrompt + Adapter",
     "dual-prompt+lora": "DualPrompt + LoRA",
     "dual-prompt+wsn": "DualPrompt + WSN",
     "dual-prompt+softnet": "DualPrompt + SoftNet",
+    "dual-prompt+pgp+soft-tf": "DualPrompt + PGP + Soft-TF",
 }
 
 
