@@ -184,3 +184,11 @@ def test_all_streams_are_recipes() -> None:
 def test_tables_that_are_not_here(number: str, part: str) -> None:
     with pytest.raises(UserError, match=part):
         table_named(number)
+
+
+@pytest.mark.skipif("bic" not in METHODS, reason="no method with exemplars here yet")
+def test_exemplars_keep_their_share_of_the_training_images_at_mini_scale() -> None:
+    row = next(row for row in table_named("6").rows if row.title == "BiC, exemplars=1000")
+    assert resolve(row, "cifar100-10", Wish("full")).learner.exemplars == 1000  # type: ignore[attr-defined]
+    assert resolve(row, "cifar100-10", Wish("mini")).learner.exemplars == 200  # type: ignore[attr-defined]
+    assert resolve(row, "imagenet-r-10", Wish("mini")).learner.exemplars == 833  # type: ignore[attr-defined]
