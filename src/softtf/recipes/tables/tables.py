@@ -37,7 +37,7 @@ def table1() -> Table:
         TableRow("DualPrompt + Soft-TF-L[10,11,12]", "Prompt ID", soft_tf("10-12")),
         TableRow("DualPrompt + Soft-TF-L[10,11,12]", "Gradient ID", soft_tf("10-12")),
     )
-    notes = ("The paper's DualPrompt + PGP on ImageNet-R is 63.34 here and 69.34 in its Tables 6, 8, 10 and 12.",)
+    notes = ("The paper's DualPrompt + PGP on ImageNet-R is 63.34 here and 69.34 in its Tables 6, 8, 10 and 12.", LORA)
     return Table("1", "prompts alone, with PGP, and with task-wise weights of 6.93M", SPLITS, rows, notes)
 
 
@@ -143,8 +143,10 @@ def _layers_and_ranks() -> tuple[TableRow, ...]:
     )
 
 
+LORA = "LoRA's increment is scaled by 1 here, by 8 in the published runs (softtf.adaptations.lora)."
 RANKS = (
     "The paper's parameters of adapters of r=1 and r=4 are those of adapters in all layers, not in L[10,11,12].",
+    LORA,
     "At mini scale r=500 and r=300 become 125 and 75, so that they still train about as much as the masks.",
 )
 
