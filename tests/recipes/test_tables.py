@@ -25,18 +25,6 @@ MALFORMED = range(376, 382)  # lines of Table 12 that the extraction filed under
 NOT_REPRODUCED = {
     "table 2": "text streams and BERT: another part",
     "table 5": "CLIP: another part",
-    "dual-prompt+pgp": "on its way",
-    "dual-prompt+pgp+soft-tf": "on its way",
-    "l2p": "on its way",
-    "l2p+pgp": "on its way",
-    "l2p+soft-tf": "on its way",
-    "l2p+pgp+soft-tf": "on its way",
-    "ft": "on its way",
-    "ewc": "on its way",
-    "lwf": "on its way",
-    "icarl": "on its way",
-    "bic": "on its way",
-    "der++": "on its way",
     "der+mcg": "on its way",
 }
 
@@ -183,7 +171,6 @@ def test_tables_that_are_not_here(number: str, part: str) -> None:
         table_named(number)
 
 
-@pytest.mark.skipif("bic" not in METHODS, reason="no method with exemplars here yet")
 def test_exemplars_keep_their_share_of_the_training_images_at_mini_scale() -> None:
     row = next(row for row in table_named("6").rows if row.title == "BiC, exemplars=1000")
     assert resolve(row, "cifar100-10", Wish("full")).learner.exemplars == 1000  # type: ignore[attr-defined]
