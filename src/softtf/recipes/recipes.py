@@ -84,17 +84,35 @@ def recipe_named(name: str, method: str | None = None, scale: Scale = "full") ->
     if method is not None:
         e_length = getattr(config.learner, "e_length", None)
         config = replace(config, method=method, learner=_with(method_named(method), e_length=e_length))
-    if scale == "mini":
-        stream = replace(config.stream, train_per_class=100, test_per_class=50)
-        config = replace(config, stream=stream, backbone=BackboneSpec(BUNDLED), train=replace(config.train, epochs=3))
-    elif scale != "full":
-        raise UserError(f"scale {scale!r} is neither full nor mini")
-    config = replace(config, train=replace(config.train, **config.learner.training))
-    if scale == "mini" or name == "quickstart":
-        config = replace(config, learner=_with(config.learner, key_scale=0.1))
+    config = at_scale(replace(config, train=replace(config.train, **config.learner.training)), scale)
     if name == "quickstart":
-        config = replace(config, learner=_with(config.learner, exemplars=60))
+        config = replace(config, learner=_with(config.learner, key_scale=0.1, exemplars=60))
     return config
+
+
+def at_scale(config: RunConfig, scale: Scale) -> RunConfig:
+    """Return the run as it is (`full`), or as small as `mini` says (see `recipe_named`).
+
+    Of a known data set's exemplars (iCaRL, BiC, DER++) the same share is kept as of its training images.
+
+    Raises:
+        UserError: there is no such scale.
+    """
+    if scale == "full":
+        return config
+    if scale != "mini":
+        raise UserError(f"scale {scale!r} is neither full nor mini")
+    exemplars: int | None = getattr(config.learner, "exemplars", None)
+    known = STREAMS.get(config.stream.source)
+    if exemplars is not None and known is not None:
+        exemplars = round(exemplars * min(1.0, 100 * known.num_classes / known.num_train))
+    return replace(
+        config,
+        stream=replace(config.stream, train_per_class=100, test_per_class=50),
+        backbone=BackboneSpec(BUNDLED),
+        learner=_with(config.learner, key_scale=0.1, exemplars=exemplars),
+        train=replace(config.train, epochs=config.learner.training.get("epochs", 3)),
+    )
 
 
 def _with(learner: LearnerSpec, **settings: Any) -> LearnerSpec:
