@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from PIL import Image
 from timm.models.vision_transformer import VisionTransformer
 
 from cli.test_crash import Killer
@@ -362,3 +363,36 @@ def test_where_they_are_kept(tmp_path: Path, notes: Notes, monkeypatch: pytest.M
     monkeypatch.setenv("SOFTTF_CACHE", str(tmp_path / "set"))
     assert folder(None) == tmp_path / "set" and folder("here") == Path("here")
     assert folder("~no-such-user/x") is None and len(notes) == 1 and "in memory" in notes[0]
+
+
+def image_files(folder: Path) -> list[Path]:
+    folder.mkdir()
+    files = [folder / f"{i}.png" for i in range(COUNT)]
+    for file, pixels in zip(files, pictures(COUNT), strict=True):
+        Image.fromarray(np.asarray(pixels)).save(file)
+    return files
+
+
+def test_pixels_that_a_loader_remembers_are_not_taken_for_those_of_a_changed_file(tmp_path: Path, notes: Notes) -> None:
+    files, backbone = image_files(tmp_path / "images"), backbone_of()
+    loader = loader_of(files)
+    list(loader.batches())  # it remembers them now
+    files[3].write_bytes(files[4].read_bytes())
+    found = fixed_queries(backbone, loader, notes.store(tmp_path / "kept", backbone))
+    torch.testing.assert_close(found.values, fixed_queries(backbone, loader_of(files)).values)
+
+
+def test_inputs_that_change_meanwhile_are_not_kept(
+    tmp_path: Path, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, backbone = image_files(tmp_path / "images"), backbone_of()
+    true_compute = features._compute
+
+    def compute(backbone: TimmViT, loader: Loader) -> Queries:
+        queries = true_compute(backbone, loader)
+        files[3].write_bytes(files[4].read_bytes())
+        return queries
+
+    monkeypatch.setattr(features, "_compute", compute)
+    fixed_queries(backbone, loader_of(files), notes.store(tmp_path / "kept", backbone))
+    assert len(notes) == 1 and "changed" in notes[0] and not (tmp_path / "kept").exists()

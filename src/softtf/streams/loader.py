@@ -68,6 +68,11 @@ class Loader:
         self._rows = _Rows(examples, preparation, train)
         self._cache = Cache(len(examples), cache_bytes, self.device)
 
+    def unremembering(self) -> "Loader":
+        """Return a loader of the same examples that reads each of them anew every time."""
+        settings = (self.examples, self.targets.cpu(), self.preparation, self.train, self.batch_size, self.device)
+        return Loader(*settings, cache_bytes=0, workers=self.workers)
+
     def __len__(self) -> int:
         return -(-len(self.examples) // self.batch_size)
 
