@@ -100,16 +100,16 @@ class EvaluateConfig:
         Raises:
             UserError: the learner does not support one.
         """
-        supported = learner.task_inferences
+        supported = learner.policies
         if not self.policies:
-            usual = [name for name in supported if INFERENCES[name].by_default] or ["none"]
+            usual = [name for name in supported if name == "none" or INFERENCES[name].by_default]
             return [*map(Policy, usual), Policy("oracle")]
         chosen = [parse_policy(text) for text in self.policies]
         for policy in chosen:
-            if policy.inference not in (*(supported or ("none",)), "oracle"):
+            if policy.inference not in (*supported, "oracle"):
                 raise UserError(
                     f"this learner cannot be scored under policy {policy.code!r};"
-                    f" it supports {', '.join(supported or ('none',))} and oracle"
+                    f" it supports {', '.join(supported)} and oracle"
                 )
         return list(dict.fromkeys(chosen))
 

@@ -4,8 +4,8 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,15 @@ from torch import Tensor, nn
 from softtf.adaptations.base import Adaptation
 from softtf.backbones.base import Backbone, Tokens
 from softtf.config import Spec
+from softtf.errors import UserError
 from softtf.network import AdaptedNetwork
 from softtf.seeds import derive_seed
 from softtf.slots import Heads, TaskSlots
+from softtf.statistics import ClassScores, FeatureStatistics
 from softtf.streams import Loader
 
 MEMORY = "memory."
+LARGEST_PROJECTION = 50_000
 
 
 @dataclass(frozen=True)
@@ -44,16 +47,44 @@ class Replay:
     columns: Tensor
 
 
+@dataclass(frozen=True)
 class LearnerSpec(Spec, family="learner"):
-    """Base of all learner specs; a new one in a user's own file registers itself by its `kind`."""
+    """Base of all learner specs; a new one in a user's own file registers itself by its `kind`.
+
+    A subclass is a frozen dataclass too and gives `build`. What any learner can have beside its method is set here.
+    training: settings of `TrainConfig` that the method needs other values of.
+
+    Attributes:
+        feature_id: numbers of the random projection from whose class statistics Feature ID names tasks (1000 is a
+            good start); they cost 2 M (M + 1) + 8 M bytes a class in what tasks share. 0: no Feature ID.
+    """
+
+    training: ClassVar[Mapping[str, Any]] = {}
+
+    feature_id: int = field(default=0, kw_only=True)
 
     @abstractmethod
     def build(self, backbone: Backbone, seed: int) -> "Learner":
-        """Return a learner with no task yet.
+        """Return the method's learner with no task yet; `new_learner` is what others call.
 
         Raises:
             UserError: a setting does not fit the backbone.
         """
+
+    def new_learner(self, backbone: Backbone, seed: int) -> "Learner":
+        """Return a learner with no task yet, and with the statistics that are asked for.
+
+        Raises:
+            UserError: a setting does not fit the backbone.
+        """
+        if not 0 <= self.feature_id <= LARGEST_PROJECTION:
+            raise UserError(f"feature_id must be 0 or up to {LARGEST_PROJECTION} numbers, not {self.feature_id}")
+        learner = self.build(backbone, seed)
+        if self.feature_id:
+            learner.statistics["feature-id"] = ClassScores(
+                backbone.dim, self.feature_id, derive_seed(seed, "feature-id")
+            )
+        return learner
 
 
 class Learner(nn.Module):
@@ -61,13 +92,15 @@ class Learner(nn.Module):
 
     A subclass gives `loss`; it may add slots of its own (`extra_slots`) and change any hook. The hooks of a task, in
     order: `replay` (old examples to train on beside the new), `begin_task`, then for each step `loss` and
-    `after_backward`, then `consolidate` (herd exemplars, measure Fisher information, solve a ridge), `end_task`.
+    `after_backward`, then `gather` (statistics of frozen features) and `consolidate` (herd exemplars, measure Fisher
+    information), `end_task`. A method without steps is a `SolvedLearner` (solved.py).
 
     query_use: what the loss reads the query for, so that it is given one that was computed before. `matching`: it is
     compared with keys, and may be that of the unaugmented image; `features`: it stands for the image, so that it is
     given only where nothing is augmented; `none`.
     memory: tensors that the method remembers from task to task besides parameters (exemplars, statistics), by any
     names; they are replaced, never changed in place, and saved and restored with what tasks share.
+    statistics: of frozen features, by the name of the task inference that reads them; what they gather is in `memory`.
     """
 
     query_use: Literal["none", "matching", "features"] = "none"
@@ -84,6 +117,7 @@ class Learner(nn.Module):
         self.seed = seed
         self.network = AdaptedNetwork(backbone, adaptations, heads)
         self.extra_slots = nn.ModuleDict(dict(extra_slots or {}))
+        self.statistics = nn.ModuleDict()
         self.memory: dict[str, Tensor] = {}
         self.shared_before: dict[str, Tensor] = {}
         self.eval()
@@ -95,8 +129,18 @@ class Learner(nn.Module):
 
     @property
     def task_inferences(self) -> tuple[str, ...]:
-        """Names of the task inferences this learner supports; empty if its answer needs no task."""
+        """Names of the method's own task inferences; empty if its answer needs no task."""
         return ()
+
+    @property
+    def inferences(self) -> tuple[str, ...]:
+        """Names of all task inferences this learner supports: its own, and those that its statistics serve."""
+        return (*self.task_inferences, *self.statistics)
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """Ways to answer besides the oracle, the usual one first: `none` where the method's answer needs no task."""
+        return self.inferences if self.task_inferences else ("none", *self.inferences)
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -116,6 +160,19 @@ class Learner(nn.Module):
 
     def after_backward(self) -> None:  # noqa: B027 - a hook, empty unless a method needs it
         """Change gradients between backward and the optimizer's step (PGP)."""
+
+    def gather(self, features: Tensor, columns: Tensor) -> None:
+        """Add the task's frozen features [n, dim], of logit columns [n], to every statistic."""
+        classes = self.task_columns(self.num_tasks - 1).stop
+        for name, statistics in self.statistics.items():
+            assert isinstance(statistics, FeatureStatistics)
+            found = statistics.gather(self.gathered(name), features, columns, classes)
+            self.memory = self.memory | {f"{name}.{key}": value for key, value in found.items()}
+
+    def gathered(self, name: str) -> dict[str, Tensor]:
+        """Return what the statistics `name` have gathered by now."""
+        start = f"{name}."
+        return {k.removeprefix(start): v for k, v in self.memory.items() if k.startswith(start)}
 
     def consolidate(self, loader: Loader) -> None:  # noqa: B027 - likewise
         """Do what comes after the last step: `loader` holds all that the task was trained on, in training mode."""

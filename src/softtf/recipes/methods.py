@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 from softtf.adaptations import Adapter, BinaryMask, LoRA, SoftMask, SoftNet
 from softtf.errors import unknown
-from softtf.learners import DualPrompt, LearnerSpec, LinearHead
+from softtf.learners import NCM, DualPrompt, LearnerSpec, LinearHead, RanPAC
 
 METHODS: dict[str, Callable[[], LearnerSpec]] = {
+    "ncm": NCM,
+    "ranpac": RanPAC,
     "linear-head": LinearHead,
     "dual-prompt": DualPrompt,
     "dual-prompt+soft-tf": lambda: DualPrompt(e_layers="10-12", adapt=SoftMask(layers="10-12")),
@@ -17,6 +19,8 @@ METHODS: dict[str, Callable[[], LearnerSpec]] = {
 }
 
 TITLES = {
+    "ncm": "NCM (frozen features)",
+    "ranpac": "RanPAC (frozen features)",
     "linear-head": "Linear head only",
     "dual-prompt": "DualPrompt",
     "dual-prompt+soft-tf": "DualPrompt + Soft-TF",

@@ -88,6 +88,7 @@ def recipe_named(name: str, method: str | None = None, scale: Scale = "full") ->
         config = replace(config, stream=stream, backbone=BackboneSpec(BUNDLED), train=replace(config.train, epochs=3))
     elif scale != "full":
         raise UserError(f"scale {scale!r} is neither full nor mini")
+    config = replace(config, train=replace(config.train, **config.learner.training))
     if scale == "mini" or name == "quickstart":
         config = replace(config, learner=_with(config.learner, key_scale=0.1))
     return config
@@ -95,5 +96,5 @@ def recipe_named(name: str, method: str | None = None, scale: Scale = "full") ->
 
 def _with(learner: LearnerSpec, **settings: Any) -> LearnerSpec:
     """Return the learner with those of the settings that it has and that are not None."""
-    known = {field.name for field in fields(learner)}  # type: ignore[arg-type]
-    return replace(learner, **{k: v for k, v in settings.items() if k in known and v is not None})  # type: ignore[type-var]
+    known = {field.name for field in fields(learner)}
+    return replace(learner, **{k: v for k, v in settings.items() if k in known and v is not None})
