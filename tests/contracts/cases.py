@@ -8,7 +8,7 @@ from torch import Tensor
 from contracts.tiny import generator, inputs, noise, tiny_backbone
 from softtf.adaptations import AdaptationSpec, Adapter, BinaryMask, Compose, LoRA, NoAdaptation, SoftMask, SoftNet
 from softtf.backbones import Backbone
-from softtf.learners import DualPrompt, LearnerSpec, LinearHead
+from softtf.learners import NCM, DualPrompt, LearnerSpec, LinearHead, RanPAC
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,11 @@ ADAPTATIONS = {
 
 MASK = SoftMask((3, 4), "w/ FF", NOISY)
 LEARNERS = {
+    "NCM": LearnerCase(NCM()),
+    "RanPAC": LearnerCase(RanPAC(32), trains_shared=True),
     "linear head": LearnerCase(LinearHead()),
+    "linear head, Feature ID": LearnerCase(LinearHead(feature_id=40)),
+    "Soft-TF, Feature ID": LearnerCase(DualPrompt(e_layers=(3,), adapt=MASK, feature_id=24), trains_shared=True),
     "DualPrompt": LearnerCase(DualPrompt(e_layers=(3, 4)), trains_shared=True),
     "Soft-TF": LearnerCase(DualPrompt(e_layers=(2, 3), adapt=MASK), trains_shared=True),
     "Soft-TF, G above E": LearnerCase(

@@ -8,8 +8,16 @@ from torch import Tensor
 
 from softtf.learners.base import Batch, Learner
 
-ONE_PASS: Mapping[str, Any] = {"epochs": 1, "batch_size": 24, "learning_rate": 0.03, "augment": False}
-"""What a run's settings say of training where there is none: one plain pass, and the defaults of what is not read."""
+ONE_PASS: Mapping[str, Any] = {
+    "epochs": 1,
+    "batch_size": 24,
+    "learning_rate": 0.03,
+    "augment": False,
+    "precision": "float32",
+}
+"""What a run's settings say of training where there is none: one plain pass, and the defaults of what is not read.
+
+The precision is read; features are computed only once, so there is little to gain by a lower one."""
 
 
 class SolvedLearner(Learner):
