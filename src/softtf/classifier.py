@@ -74,7 +74,7 @@ class ContinualClassifier:
         self._set_up(train, inference, precision)
 
     def _set_up(self, train: TrainConfig | None, inference: str | None, precision: Precision) -> None:
-        self.train_config = train or TrainConfig()
+        self.train_config = train or TrainConfig(**self.header.learner.training)
         self.dtype = matmul_dtype(precision, self.device)
         if random_name(self.header.backbone):
             warnings.warn(f"the weights of {self.header.backbone.name} are random, as asked for", stacklevel=3)

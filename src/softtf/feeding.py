@@ -1,6 +1,5 @@
 """From users' data to a learner: loaders with the right preparation, labels as the numbers a learner works with."""
 
-import dataclasses
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from softtf.features import FeatureStore, FixedQueries
 from softtf.learners.base import Learner
 from softtf.streams import Examples, Loader, Preparation
 from softtf.streams.columns import Column, input_name, is_hub_dataset
-from softtf.streams.preparation import TrainingInputs
+from softtf.streams.preparation import TrainingInputs, unaugmented
 from softtf.training import TaskTraining, TrainConfig, check_batch_size
 
 
@@ -57,6 +56,7 @@ def begin_training(
     )
     learner.begin_task(len(own))
     classes.add(own, name)
+    learner.before_training(loader)
     return TaskTraining(learner, loader, config, learner.seed, _training_queries(learner, examples, config, store))
 
 
@@ -115,9 +115,7 @@ def test_loader(examples: Examples, learner: Learner, batch_size: int) -> Loader
 
 def _preparation(learner: Learner, augment: bool = True) -> Preparation:
     preparation = learner.network.backbone.preparation
-    if augment or not preparation.augment:
-        return preparation
-    return dataclasses.replace(preparation, augment=False)  # type: ignore[type-var]
+    return preparation if augment else unaugmented(preparation)
 
 
 def device_of(learner: Learner) -> torch.device:

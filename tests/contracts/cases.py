@@ -8,16 +8,21 @@ from torch import Tensor
 
 from contracts.tiny import inputs, tiny_backbone
 from softtf.adaptations import AdaptationSpec, Compose, NoAdaptation, SoftMask
+from softtf.adaptations.fine_tuning import FineTuning
 from softtf.backbones import Backbone
-from softtf.learners import DualPrompt, LearnerSpec, LinearHead
+from softtf.learners import EWC, FT, BiC, DERpp, DualPrompt, ICaRL, LearnerSpec, LinearHead, LwF
 
 
 @dataclass(frozen=True)
 class AdaptationCase:
-    """spec: with values that differ between tasks; identity: the same kind with the values that change nothing."""
+    """spec: with values that differ between tasks; identity: the same kind with the values that change nothing.
+
+    trains_shared: as in LearnerCase.
+    """
 
     spec: AdaptationSpec
     identity: AdaptationSpec
+    trains_shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,7 @@ NOISY = "uniform(0.5,1.5)"
 
 ADAPTATIONS = {
     "none": AdaptationCase(NoAdaptation(), NoAdaptation()),
+    "fine-tuning": AdaptationCase(FineTuning((3, 4)), FineTuning(), trains_shared=True),
     "mask": AdaptationCase(SoftMask((3, 4), "w/o FF", NOISY), SoftMask((3, 4), "w/o FF")),
     "mask ff": AdaptationCase(SoftMask("2,4", "w/ FF", NOISY), SoftMask("2,4", "w/ FF", "uniform(1,1)")),
     "mask, exact": AdaptationCase(SoftMask((3, 4), init=NOISY, store="float32"), SoftMask((3, 4), store="float32")),
@@ -62,9 +68,17 @@ LEARNERS = {
     "Soft-TF, no G": LearnerCase(DualPrompt(g_layers="none", e_layers=(3,), adapt=MASK)),
     "masks only": LearnerCase(DualPrompt(g_layers="none", e_layers="none", adapt=MASK)),
     "G only": LearnerCase(DualPrompt(g_layers=(1, 2), e_layers="none"), trains_shared=True),
+    "FT": LearnerCase(FT(), trains_shared=True),
+    "FT, own classes": LearnerCase(FT(FineTuning((3, 4)), "task"), trains_shared=True),
+    "EWC": LearnerCase(EWC(fisher_samples=3), trains_shared=True),
+    "EWC, all classes": LearnerCase(EWC(fisher_samples=3, classes="seen"), trains_shared=True),
+    "LwF": LearnerCase(LwF(), trains_shared=True),
+    "DER++": LearnerCase(DERpp(exemplars=7), trains_shared=True),
+    "iCaRL": LearnerCase(ICaRL(exemplars=20), trains_shared=True),
+    "BiC": LearnerCase(BiC(exemplars=20), trains_shared=True),
 }
 LEARNERS |= {  # so that an adaptation's one line brings it under the learners' laws too
-    f"DualPrompt + {name}": LearnerCase(DualPrompt(g_layers="none", e_layers=(3,), adapt=case.spec))
+    f"DualPrompt + {name}": LearnerCase(DualPrompt(g_layers="none", e_layers=(3,), adapt=case.spec), case.trains_shared)
     for name, case in ADAPTATIONS.items()
 }
 

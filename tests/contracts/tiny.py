@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -78,7 +79,7 @@ def train_task(learner: Learner, classes: ClassTable, task: int, config: TrainCo
     training = begin_training(learner, classes, task_data(task), f"task {task + 1}", config)
     while not training.finished:
         training.run_epoch()
-    learner.end_task()
+    training.finish()
     return training
 
 
@@ -86,7 +87,8 @@ def classifier(
     spec: LearnerSpec, tasks: int = 3, backbone: TimmViT | None = None, **options: Any
 ) -> ContinualClassifier:
     """A classifier that learned `tasks` tasks."""
-    options = {"train": TRAIN, "device": "cpu", "seed": 3} | options
+    share = TrainConfig(**spec.training).learning_rate / TrainConfig().learning_rate  # what prompts need ruins weights
+    options = {"train": replace(TRAIN, learning_rate=share * TRAIN.learning_rate), "device": "cpu", "seed": 3} | options
     model = ContinualClassifier(backbone or tiny_backbone(), spec, **options)
     for task in range(tasks):
         model.learn(task_data(task), progress=False)
@@ -131,10 +133,12 @@ def learned(spec: LearnerSpec, tasks: int = 3) -> ContinualClassifier:
 
 
 def snapshot(learner: Learner) -> dict[str, Tensor]:
-    """Copies of every parameter, slots and shared, by name."""
+    """Copies of every parameter, slots and shared, by name; slots that later tasks go on training are shared."""
     values = {f"shared/{n}": v.clone() for n, v in learner.shared_state_dict().items()}
+    modules = {name: slots for name, slots in learner.slot_modules().items() if not slots.retrained}
     for task in range(learner.num_tasks):
-        values |= {f"{task}/{n}": v.clone() for n, v in learner.task_state_dict(task).items()}
+        for name, slots in modules.items():
+            values |= {f"{task}/{name}.{n}": v.clone() for n, v in slots.task_state_dict(task).items()}
     return values
 
 

@@ -1,7 +1,24 @@
 """Methods that learn a stream of tasks, one file each."""
 
 from softtf.learners.base import Learner, LearnerSpec
+from softtf.learners.bic import BiC
+from softtf.learners.derpp import DERpp
 from softtf.learners.dual_prompt import DualPrompt
+from softtf.learners.ewc import EWC
+from softtf.learners.fine_tuning import FT
+from softtf.learners.icarl import ICaRL
 from softtf.learners.linear_head import LinearHead
+from softtf.learners.lwf import LwF
 
-__all__ = ["DualPrompt", "Learner", "LearnerSpec", "LinearHead"]
+__all__ = [
+    "EWC",
+    "FT",
+    "BiC",
+    "DERpp",
+    "DualPrompt",
+    "ICaRL",
+    "Learner",
+    "LearnerSpec",
+    "LinearHead",
+    "LwF",
+]

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,13 @@ class Replay:
 
 
 class LearnerSpec(Spec, family="learner"):
-    """Base of all learner specs; a new one in a user's own file registers itself by its `kind`."""
+    """Base of all learner specs; a new one in a user's own file registers itself by its `kind`.
+
+    training: settings of `TrainConfig` that the method needs other values of; recipes and `ContinualClassifier` start
+    from them, and users change them as any other.
+    """
+
+    training: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod
     def build(self, backbone: Backbone, seed: int) -> "Learner":
@@ -60,8 +66,9 @@ class Learner(nn.Module):
     """One published method: a network of slots, a loss, and the hooks of the training loop.
 
     A subclass gives `loss`; it may add slots of its own (`extra_slots`) and change any hook. The hooks of a task, in
-    order: `replay` (old examples to train on beside the new), `begin_task`, then for each step `loss` and
-    `after_backward`, then `consolidate` (herd exemplars, measure Fisher information, solve a ridge), `end_task`.
+    order: `replay` (old examples to train on beside the new), `begin_task`, `before_training` (copy the network, hold
+    examples out), then for each step `loss` and `after_backward`, then `consolidate` (herd exemplars, measure Fisher
+    information, solve a ridge), `end_task`.
 
     query_use: what the loss reads the query for, so that it is given one that was computed before. `matching`: it is
     compared with keys, and may be that of the unaugmented image; `features`: it stands for the image, so that it is
@@ -114,7 +121,10 @@ class Learner(nn.Module):
         """Return old examples that the next task is to be trained on beside its own."""
         return None
 
-    def after_backward(self) -> None:  # noqa: B027 - a hook, empty unless a method needs it
+    def before_training(self, loader: Loader) -> None:  # noqa: B027 - a hook, empty unless a method needs it
+        """Look at the task's training data before the first step; what is set here is set again on resuming."""
+
+    def after_backward(self) -> None:  # noqa: B027 - likewise
         """Change gradients between backward and the optimizer's step (PGP)."""
 
     def consolidate(self, loader: Loader) -> None:  # noqa: B027 - likewise
@@ -144,7 +154,7 @@ class Learner(nn.Module):
     def column_tasks(self) -> Tensor:
         """Return the task of each logit column, [classes seen]."""
         sizes = [len(self.network.heads.slot(t)["bias"]) for t in range(self.num_tasks)]
-        return torch.repeat_interleave(torch.arange(self.num_tasks), torch.tensor(sizes))
+        return torch.repeat_interleave(torch.arange(self.num_tasks), torch.tensor(sizes, dtype=torch.int64))
 
     def own(self, targets: Tensor) -> Tensor:
         """Turn logit columns [b] into columns of the current task's own head."""

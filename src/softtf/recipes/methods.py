@@ -4,18 +4,30 @@ from collections.abc import Callable
 
 from softtf.adaptations import SoftMask
 from softtf.errors import unknown
-from softtf.learners import DualPrompt, LearnerSpec, LinearHead
+from softtf.learners import EWC, FT, BiC, DERpp, DualPrompt, ICaRL, LearnerSpec, LinearHead, LwF
 
 METHODS: dict[str, Callable[[], LearnerSpec]] = {
     "linear-head": LinearHead,
     "dual-prompt": DualPrompt,
     "dual-prompt+soft-tf": lambda: DualPrompt(e_layers="10-12", adapt=SoftMask(layers="10-12")),
+    "ft": FT,
+    "ewc": EWC,
+    "lwf": LwF,
+    "der++": DERpp,
+    "icarl": ICaRL,
+    "bic": BiC,
 }
 
 TITLES = {
     "linear-head": "Linear head only",
     "dual-prompt": "DualPrompt",
     "dual-prompt+soft-tf": "DualPrompt + Soft-TF",
+    "ft": "FT",
+    "ewc": "EWC",
+    "lwf": "LwF",
+    "der++": "DER++",
+    "icarl": "iCaRL",
+    "bic": "BiC",
 }
 
 
