@@ -16,7 +16,7 @@ from softtf.learners import Learner, SolvedLearner
 from softtf.learners.solved import ONE_PASS
 from softtf.streams import Examples, Loader, Preparation
 from softtf.streams.columns import Column, input_name, is_hub_dataset
-from softtf.streams.preparation import TrainingInputs
+from softtf.streams.preparation import TrainingInputs, unaugmented
 from softtf.training import SolvedTraining, TaskFeatures, TaskTraining, TrainConfig, check_batch_size
 
 
@@ -59,6 +59,7 @@ def begin_training(
     )
     learner.begin_task(len(own))
     classes.add(own, name)
+    learner.before_training(loader)
     if isinstance(learner, SolvedLearner):
         assert features is not None
         return SolvedTraining(learner, loader, config, learner.seed, features)
@@ -150,9 +151,7 @@ def test_loader(examples: Examples, learner: Learner, batch_size: int) -> Loader
 
 def _preparation(learner: Learner, augment: bool = True) -> Preparation:
     preparation = learner.network.backbone.preparation
-    if augment or not preparation.augment:
-        return preparation
-    return dataclasses.replace(preparation, augment=False)  # type: ignore[type-var]
+    return preparation if augment else unaugmented(preparation)
 
 
 def device_of(learner: Learner) -> torch.device:

@@ -6,17 +6,32 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from contracts.tiny import generator, inputs, noise, tiny_backbone
-from softtf.adaptations import AdaptationSpec, Adapter, BinaryMask, Compose, LoRA, NoAdaptation, SoftMask, SoftNet
+from softtf.adaptations import (
+    AdaptationSpec,
+    Adapter,
+    BinaryMask,
+    Compose,
+    LoRA,
+    NoAdaptation,
+    SoftMask,
+    SoftNet,
+    TaskWeights,
+)
+from softtf.adaptations.fine_tuning import FineTuning
 from softtf.backbones import Backbone
-from softtf.learners import NCM, DualPrompt, LearnerSpec, LinearHead, RanPAC
+from softtf.learners import DER, EWC, FT, NCM, BiC, DERpp, DualPrompt, ICaRL, LearnerSpec, LinearHead, LwF, RanPAC
 
 
 @dataclass(frozen=True)
 class AdaptationCase:
-    """spec: with values that differ between tasks; identity: the same kind with the values that change nothing."""
+    """spec: with values that differ between tasks; identity: the same kind with the values that change nothing.
+
+    trains_shared: as in LearnerCase.
+    """
 
     spec: AdaptationSpec
     identity: AdaptationSpec
+    trains_shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,6 +54,8 @@ NOISY = "uniform(0.5,1.5)"
 
 ADAPTATIONS = {
     "none": AdaptationCase(NoAdaptation(), NoAdaptation()),
+    "fine-tuning": AdaptationCase(FineTuning((3, 4)), FineTuning(), trains_shared=True),
+    "task weights": AdaptationCase(TaskWeights((3, 4)), TaskWeights("all", store="float32")),
     "mask": AdaptationCase(SoftMask((3, 4), "w/o FF", NOISY), SoftMask((3, 4), "w/o FF")),
     "mask ff": AdaptationCase(SoftMask("2,4", "w/ FF", NOISY), SoftMask("2,4", "w/ FF", "uniform(1,1)")),
     "mask, exact": AdaptationCase(SoftMask((3, 4), init=NOISY, store="float32"), SoftMask((3, 4), store="float32")),
@@ -79,9 +96,20 @@ LEARNERS = {
     "Soft-TF, no G": LearnerCase(DualPrompt(g_layers="none", e_layers=(3,), adapt=MASK)),
     "masks only": LearnerCase(DualPrompt(g_layers="none", e_layers="none", adapt=MASK)),
     "G only": LearnerCase(DualPrompt(g_layers=(1, 2), e_layers="none"), trains_shared=True),
+    "FT": LearnerCase(FT(), trains_shared=True),
+    "FT, own classes": LearnerCase(FT(FineTuning((3, 4)), "task"), trains_shared=True),
+    "EWC": LearnerCase(EWC(fisher_samples=3), trains_shared=True),
+    "EWC, all classes": LearnerCase(EWC(fisher_samples=3, classes="seen"), trains_shared=True),
+    "LwF": LearnerCase(LwF(), trains_shared=True),
+    "DER++": LearnerCase(DERpp(exemplars=7), trains_shared=True),
+    "iCaRL": LearnerCase(ICaRL(exemplars=20), trains_shared=True),
+    "BiC": LearnerCase(BiC(exemplars=20), trains_shared=True),
+    "DER + MCG": LearnerCase(DER(exemplars=20, extractor=TaskWeights((3, 4)), mcg=3), trains_shared=True),
+    "linear head, MCG": LearnerCase(LinearHead(mcg=2)),
+    "BiC, Feature ID": LearnerCase(BiC(exemplars=20, feature_id=24), trains_shared=True),
 }
 LEARNERS |= {  # so that an adaptation's one line brings it under the learners' laws too
-    f"DualPrompt + {name}": LearnerCase(DualPrompt(g_layers="none", e_layers=(3,), adapt=case.spec))
+    f"DualPrompt + {name}": LearnerCase(DualPrompt(g_layers="none", e_layers=(3,), adapt=case.spec), case.trains_shared)
     for name, case in ADAPTATIONS.items()
 }
 

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -14,6 +15,7 @@ from softtf.classes import ClassTable
 from softtf.classifier import ContinualClassifier
 from softtf.feeding import begin_training
 from softtf.learners import Learner, LearnerSpec, SolvedLearner
+from softtf.learners.der import DERLearner
 from softtf.shared_pass import SharedPass
 from softtf.streams import Examples
 from softtf.training import TaskTraining, TrainConfig
@@ -86,7 +88,8 @@ def classifier(
     spec: LearnerSpec, tasks: int = 3, backbone: TimmViT | None = None, **options: Any
 ) -> ContinualClassifier:
     """A classifier that learned `tasks` tasks."""
-    options = {"train": TRAIN, "device": "cpu", "seed": 3} | options
+    share = TrainConfig(**spec.training).learning_rate / TrainConfig().learning_rate  # what prompts need ruins weights
+    options = {"train": replace(TRAIN, learning_rate=share * TRAIN.learning_rate), "device": "cpu", "seed": 3} | options
     model = ContinualClassifier(backbone or tiny_backbone(), spec, **options)
     for task in range(tasks):
         model.learn(task_data(task), progress=False)
@@ -108,7 +111,7 @@ def _learned(spec: LearnerSpec, tasks: int) -> ContinualClassifier:
 @torch.no_grad()
 def spread(model: ContinualClassifier) -> ContinualClassifier:
     """Turn heads and keys away from what all images have in common, so that answers differ between samples."""
-    if isinstance(model.learner, SolvedLearner):
+    if isinstance(model.learner, (SolvedLearner, DERLearner)):
         return model  # they do
     network, tasks = model.learner.network, model.num_tasks
     alpha = torch.full((20, tasks), 1 / tasks, dtype=torch.float64)
@@ -133,10 +136,12 @@ def learned(spec: LearnerSpec, tasks: int = 3) -> ContinualClassifier:
 
 
 def snapshot(learner: Learner) -> dict[str, Tensor]:
-    """Copies of every parameter, slots and shared, by name."""
+    """Copies of every parameter, slots and shared, by name; slots that later tasks go on training are shared."""
     values = {f"shared/{n}": v.clone() for n, v in learner.shared_state_dict().items()}
+    modules = {name: slots for name, slots in learner.slot_modules().items() if not slots.retrained}
     for task in range(learner.num_tasks):
-        values |= {f"{task}/{n}": v.clone() for n, v in learner.task_state_dict(task).items()}
+        for name, slots in modules.items():
+            values |= {f"{task}/{name}.{n}": v.clone() for n, v in slots.task_state_dict(task).items()}
     return values
 
 

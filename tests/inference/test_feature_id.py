@@ -24,7 +24,7 @@ SOFT_TF = DualPrompt(e_layers=(3,), adapt=SoftMask((3, 4)), feature_id=24)
 
 def slow_scores(learner: Learner, feature: Tensor) -> list[float]:
     """log P(t|x) of one feature, class by class."""
-    known = learner.gathered("feature-id")
+    known = learner.gathered["feature-id"]
     projection = learner.statistics["feature-id"].regression.projection
     h = [max(0.0, float(feature @ projection[:, m].to(feature))) for m in range(projection.shape[1])]
     classes = known["weights"].shape[1]
@@ -60,9 +60,9 @@ def test_within_a_group_the_logs_add_up() -> None:
 
 def test_the_statistics_are_ranpacs_own() -> None:
     """Gathered beside another learner, they are those of the method that is nothing but them."""
-    beside = classifier(LinearHead(feature_id=32)).learner.gathered("feature-id")
+    beside = classifier(LinearHead(feature_id=32)).learner.gathered["feature-id"]
     spec = RanPAC(32, feature_id=32)
-    alone = classifier(spec).learner.gathered("feature-id")
+    alone = classifier(spec).learner.gathered["feature-id"]
     assert all(torch.equal(alone[name], beside[name]) for name in ("gram", "sums", "weights", "temperature"))
 
 
@@ -106,7 +106,7 @@ def test_examples_that_are_replayed_are_not_counted_again() -> None:
             training.run_epoch()
             training.finish()
         assert len(training.loader.examples) == len(task_data(1)) + (len(task_data(0)) if kind is Rehearsal else 0)
-        ends.append(learner.gathered("feature-id"))
+        ends.append(learner.gathered["feature-id"])
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
 
 

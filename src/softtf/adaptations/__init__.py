@@ -6,6 +6,7 @@ from softtf.adaptations.binary_mask import BinaryMask
 from softtf.adaptations.lora import LoRA
 from softtf.adaptations.soft_mask import SoftMask
 from softtf.adaptations.soft_net import SoftNet
+from softtf.adaptations.task_weights import TaskWeights
 
 __all__ = [
     "Adaptation",
@@ -18,4 +19,5 @@ __all__ = [
     "Selection",
     "SoftMask",
     "SoftNet",
+    "TaskWeights",
 ]

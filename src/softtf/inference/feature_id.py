@@ -24,6 +24,6 @@ class FeatureID(TaskInference):
         """Return log P(t|x) [batch, tasks]."""
         statistics = learner.statistics[self.name]
         assert isinstance(statistics, ClassScores)
-        log_p = statistics.log_probabilities(learner.gathered(self.name), shared.query)
+        log_p = statistics.log_probabilities(learner.gathered[self.name], shared.query)
         tasks = [learner.task_columns(task) for task in range(learner.num_tasks)]
         return torch.stack([log_p[:, columns].logsumexp(1) for columns in tasks], 1)

@@ -1,10 +1,32 @@
 """Methods that learn a stream of tasks, one file each."""
 
 from softtf.learners.base import Learner, LearnerSpec
+from softtf.learners.bic import BiC
+from softtf.learners.der import DER
+from softtf.learners.derpp import DERpp
 from softtf.learners.dual_prompt import DualPrompt
+from softtf.learners.ewc import EWC
+from softtf.learners.fine_tuning import FT
+from softtf.learners.icarl import ICaRL
 from softtf.learners.linear_head import LinearHead
+from softtf.learners.lwf import LwF
 from softtf.learners.ncm import NCM
 from softtf.learners.ranpac import RanPAC
 from softtf.learners.solved import SolvedLearner
 
-__all__ = ["NCM", "DualPrompt", "Learner", "LearnerSpec", "LinearHead", "RanPAC", "SolvedLearner"]
+__all__ = [
+    "DER",
+    "EWC",
+    "FT",
+    "NCM",
+    "BiC",
+    "DERpp",
+    "DualPrompt",
+    "ICaRL",
+    "Learner",
+    "LearnerSpec",
+    "LinearHead",
+    "LwF",
+    "RanPAC",
+    "SolvedLearner",
+]

@@ -17,10 +17,11 @@ from softtf.errors import UserError
 from softtf.network import AdaptedNetwork
 from softtf.seeds import derive_seed
 from softtf.slots import Heads, TaskSlots
-from softtf.statistics import ClassScores, FeatureStatistics
+from softtf.statistics import ClassScores, FeatureStatistics, TaskCentroids
 from softtf.streams import Loader
 
 MEMORY = "memory."
+STATISTICS = MEMORY + "statistics."
 LARGEST_PROJECTION = 50_000
 
 
@@ -52,16 +53,19 @@ class LearnerSpec(Spec, family="learner"):
     """Base of all learner specs; a new one in a user's own file registers itself by its `kind`.
 
     A subclass is a frozen dataclass too and gives `build`. What any learner can have beside its method is set here.
-    training: settings of `TrainConfig` that the method needs other values of.
+    training: settings of `TrainConfig` that the method needs other values of; recipes and `ContinualClassifier` start
+    from them, and users change them as any other.
 
     Attributes:
         feature_id: numbers of the random projection from whose class statistics Feature ID names tasks (1000 is a
-            good start); they cost 2 M (M + 1) + 8 M bytes a class in what tasks share. 0: no Feature ID.
+            good start); M of them cost 2 M (M + 1) bytes in what tasks share, and 8 M a class. 0: no Feature ID.
+        mcg: centroids of frozen features per task, by the nearest of which MCG names tasks. 0: no MCG.
     """
 
     training: ClassVar[Mapping[str, Any]] = {}
 
     feature_id: int = field(default=0, kw_only=True)
+    mcg: int = field(default=0, kw_only=True)
 
     @abstractmethod
     def build(self, backbone: Backbone, seed: int) -> "Learner":
@@ -77,13 +81,15 @@ class LearnerSpec(Spec, family="learner"):
         Raises:
             UserError: a setting does not fit the backbone.
         """
-        if not 0 <= self.feature_id <= LARGEST_PROJECTION:
-            raise UserError(f"feature_id must be 0 or up to {LARGEST_PROJECTION} numbers, not {self.feature_id}")
+        for name, value in (("feature_id", self.feature_id), ("mcg", self.mcg)):
+            if not 0 <= value <= LARGEST_PROJECTION:
+                raise UserError(f"{name} must be from 0 (none) to {LARGEST_PROJECTION}, not {value}")
         learner = self.build(backbone, seed)
         if self.feature_id:
-            learner.statistics["feature-id"] = ClassScores(
-                backbone.dim, self.feature_id, derive_seed(seed, "feature-id")
-            )
+            scores = ClassScores(backbone.dim, self.feature_id, derive_seed(seed, "feature-id"))
+            learner.statistics["feature-id"] = scores
+        if self.mcg:
+            learner.statistics["mcg"] = TaskCentroids(self.mcg, derive_seed(seed, "mcg"))
         return learner
 
 
@@ -91,16 +97,17 @@ class Learner(nn.Module):
     """One published method: a network of slots, a loss, and the hooks of the training loop.
 
     A subclass gives `loss`; it may add slots of its own (`extra_slots`) and change any hook. The hooks of a task, in
-    order: `replay` (old examples to train on beside the new), `begin_task`, then for each step `loss` and
-    `after_backward`, then `gather` (statistics of frozen features) and `consolidate` (herd exemplars, measure Fisher
-    information), `end_task`. A method without steps is a `SolvedLearner` (solved.py).
+    order: `replay` (old examples to train on beside the new), `begin_task`, `before_training` (copy the network, hold
+    examples out), then for each step `loss` and `after_backward`, then `gather` (statistics of frozen features) and
+    `consolidate` (herd exemplars, measure Fisher information), `end_task`. A method without steps is a `SolvedLearner`.
 
     query_use: what the loss reads the query for, so that it is given one that was computed before. `matching`: it is
     compared with keys, and may be that of the unaugmented image; `features`: it stands for the image, so that it is
     given only where nothing is augmented; `none`.
     memory: tensors that the method remembers from task to task besides parameters (exemplars, statistics), by any
     names; they are replaced, never changed in place, and saved and restored with what tasks share.
-    statistics: of frozen features, by the name of the task inference that reads them; what they gather is in `memory`.
+    statistics: of frozen features, by the name of the task inference that reads them.
+    gathered: what each of them has gathered; kept as `memory` is, but no method's own business.
     """
 
     query_use: Literal["none", "matching", "features"] = "none"
@@ -119,6 +126,7 @@ class Learner(nn.Module):
         self.extra_slots = nn.ModuleDict(dict(extra_slots or {}))
         self.statistics = nn.ModuleDict()
         self.memory: dict[str, Tensor] = {}
+        self.gathered: dict[str, dict[str, Tensor]] = {}
         self.shared_before: dict[str, Tensor] = {}
         self.eval()
 
@@ -158,7 +166,10 @@ class Learner(nn.Module):
         """Return old examples that the next task is to be trained on beside its own."""
         return None
 
-    def after_backward(self) -> None:  # noqa: B027 - a hook, empty unless a method needs it
+    def before_training(self, loader: Loader) -> None:  # noqa: B027 - a hook, empty unless a method needs it
+        """Look at the task's training data before the first step; what is set here is set again on resuming."""
+
+    def after_backward(self) -> None:  # noqa: B027 - likewise
         """Change gradients between backward and the optimizer's step (PGP)."""
 
     def gather(self, features: Tensor, columns: Tensor) -> None:
@@ -166,13 +177,8 @@ class Learner(nn.Module):
         classes = self.task_columns(self.num_tasks - 1).stop
         for name, statistics in self.statistics.items():
             assert isinstance(statistics, FeatureStatistics)
-            found = statistics.gather(self.gathered(name), features, columns, classes)
-            self.memory = self.memory | {f"{name}.{key}": value for key, value in found.items()}
-
-    def gathered(self, name: str) -> dict[str, Tensor]:
-        """Return what the statistics `name` have gathered by now."""
-        start = f"{name}."
-        return {k.removeprefix(start): v for k, v in self.memory.items() if k.startswith(start)}
+            found = statistics.gather(self.gathered.get(name, {}), features, columns, classes)
+            self.gathered = self.gathered | {name: found}
 
     def consolidate(self, loader: Loader) -> None:  # noqa: B027 - likewise
         """Do what comes after the last step: `loader` holds all that the task was trained on, in training mode."""
@@ -188,6 +194,11 @@ class Learner(nn.Module):
             slots.drop_task()
         self.load_shared(self.shared_before)
 
+    @property
+    def answer_depends_on_task(self) -> bool:
+        """Whether `logits` differ between tasks."""
+        return self.network.top_depends_on_task
+
     def logits(self, trunk: Tokens, task: int) -> Tensor:
         """Return logits [batch, classes seen] of task `task`'s network, columns in the order of learning."""
         return self.network.heads(self.network.top(trunk, task=task), range(self.num_tasks))  # type: ignore[no-any-return]
@@ -201,7 +212,7 @@ class Learner(nn.Module):
     def column_tasks(self) -> Tensor:
         """Return the task of each logit column, [classes seen]."""
         sizes = [len(self.network.heads.slot(t)["bias"]) for t in range(self.num_tasks)]
-        return torch.repeat_interleave(torch.arange(self.num_tasks), torch.tensor(sizes))
+        return torch.repeat_interleave(torch.arange(self.num_tasks), torch.tensor(sizes, dtype=torch.int64))
 
     def own(self, targets: Tensor) -> Tensor:
         """Turn logit columns [b] into columns of the current task's own head."""
@@ -253,16 +264,23 @@ class Learner(nn.Module):
             module.load_task({k.removeprefix(start): v for k, v in state.items() if k.startswith(start)})
 
     def shared_state_dict(self) -> dict[str, Tensor]:
-        """Return the values of what all tasks share, the memory's under `memory.`."""
+        """Return the values of what all tasks share, the memory's under `memory.`, statistics among it."""
         shared = {name: parameter.detach() for name, parameter in self.shared_parameters()}
-        return shared | {MEMORY + name: value for name, value in self.memory.items()}
+        gathered = {f"{STATISTICS}{n}.{key}": v for n, found in self.gathered.items() for key, v in found.items()}
+        return shared | {MEMORY + name: value for name, value in self.memory.items()} | gathered
 
     def load_shared(self, state: Mapping[str, Tensor]) -> None:
         """Set the values of what all tasks share."""
         with torch.no_grad():
             for name, parameter in self.shared_parameters():
                 parameter.copy_(state[name])
-        self.memory = {k.removeprefix(MEMORY): v for k, v in state.items() if k.startswith(MEMORY)}
+        kept = {k.removeprefix(MEMORY): v for k, v in state.items() if k.startswith(MEMORY)}
+        self.memory = {k: v for k, v in kept.items() if not (MEMORY + k).startswith(STATISTICS)}
+        self.gathered = {
+            name: {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
+            for name in self.statistics
+            for start in [f"{STATISTICS}{name}."]
+        }
 
     @contextmanager
     def computing_in(self, dtype: torch.dtype) -> Iterator[None]:

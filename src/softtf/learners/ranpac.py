@@ -56,8 +56,8 @@ class RanPACLearner(SolvedLearner):
     def fit(self, features: Tensor, columns: Tensor) -> dict[str, float]:
         """Add the task to G and C and solve; tell the squared error that lambda was chosen by, and lambda."""
         classes = self.task_columns(self.num_tasks - 1).stop
-        found = self.regression.learn(self.gathered("ranpac"), features, columns, classes)
-        self.memory = self.memory | {f"ranpac.{name}": value for name, value in found.sums.items()}
+        found = self.regression.learn(self.memory, features, columns, classes)
+        self.memory = found.sums
         for task in range(self.num_tasks):
             self.network.heads.slot(task)["weight"].copy_(found.weights[:, self.task_columns(task)].T)
         return {"held_out_error": found.error, "ridge": found.ridge}

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from softtf.adaptations import Adapter, BinaryMask, LoRA, SoftMask, SoftNet
 from softtf.errors import unknown
-from softtf.learners import NCM, DualPrompt, LearnerSpec, LinearHead, RanPAC
+from softtf.learners import DER, EWC, FT, NCM, BiC, DERpp, DualPrompt, ICaRL, LearnerSpec, LinearHead, LwF, RanPAC
 
 METHODS: dict[str, Callable[[], LearnerSpec]] = {
     "ncm": NCM,
@@ -16,6 +16,13 @@ METHODS: dict[str, Callable[[], LearnerSpec]] = {
     "dual-prompt+lora": lambda: DualPrompt(e_layers="10-12", adapt=LoRA(layers="10-12", rank=500)),
     "dual-prompt+wsn": lambda: DualPrompt(e_layers="10-12", adapt=BinaryMask(layers="10-12")),
     "dual-prompt+softnet": lambda: DualPrompt(e_layers="10-12", adapt=SoftNet(layers="10-12")),
+    "ft": FT,
+    "ewc": EWC,
+    "lwf": LwF,
+    "der++": DERpp,
+    "icarl": ICaRL,
+    "bic": BiC,
+    "der+mcg": DER,
 }
 
 TITLES = {
@@ -28,6 +35,13 @@ TITLES = {
     "dual-prompt+lora": "DualPrompt + LoRA",
     "dual-prompt+wsn": "DualPrompt + WSN",
     "dual-prompt+softnet": "DualPrompt + SoftNet",
+    "ft": "FT",
+    "ewc": "EWC",
+    "lwf": "LwF",
+    "der++": "DER++",
+    "icarl": "iCaRL",
+    "bic": "BiC",
+    "der+mcg": "DER + MCG",
 }
 
 

@@ -82,13 +82,16 @@ def recipe_named(name: str, method: str | None = None, scale: Scale = "full") ->
     config = RECIPES[name]()
     if method is not None:
         e_length = getattr(config.learner, "e_length", None)
-        config = replace(config, method=method, learner=_with(method_named(method), e_length=e_length))
+        learner = _with(method_named(method), e_length=e_length)
+        config = replace(config, method=method, learner=learner, train=replace(config.train, **learner.training))
     if scale == "mini":
         stream = replace(config.stream, train_per_class=100, test_per_class=50)
-        config = replace(config, stream=stream, backbone=BackboneSpec(BUNDLED), train=replace(config.train, epochs=3))
+        epochs = config.learner.training.get("epochs", 3)
+        config = replace(
+            config, stream=stream, backbone=BackboneSpec(BUNDLED), train=replace(config.train, epochs=epochs)
+        )
     elif scale != "full":
         raise UserError(f"scale {scale!r} is neither full nor mini")
-    config = replace(config, train=replace(config.train, **config.learner.training))
     if scale == "mini" or name == "quickstart":
         config = replace(config, learner=_with(config.learner, key_scale=0.1))
     return config

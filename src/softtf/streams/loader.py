@@ -12,7 +12,7 @@ from softtf.errors import UserError
 from softtf.seeds import derive_seed
 from softtf.streams.cache import Cache
 from softtf.streams.examples import Examples
-from softtf.streams.preparation import Preparation
+from softtf.streams.preparation import Preparation, unaugmented
 
 Loaded = Sequence[Tensor] | Tensor
 
@@ -112,6 +112,25 @@ class Loader:
         if len(indices) == 0:
             raise UserError(f"{self.examples.name}: no indices given; ask for at least one input")
         return torch.cat(list(self.batches(indices)))
+
+    def loaded(self, indices: Sequence[int]) -> list[Tensor]:
+        """Return the inputs of the examples at `indices` in their loaded form, on the CPU: what is kept as exemplars.
+
+        Raises:
+            UserError: an input cannot be loaded.
+        """
+        (batch,) = self._load([indices])
+        return [loaded.cpu() for loaded in batch]
+
+    def prepared(self, loaded: Loaded, generator: torch.Generator | None = None) -> Tensor:
+        """Return inputs [n, ...] for the network, made from training examples in their loaded form.
+
+        Args:
+            loaded: as `loaded` gave them, from this loader or an earlier task's.
+            generator: draws the augmentation, if the loader's inputs are augmented; None for none.
+        """
+        preparation = self.preparation if generator else unaugmented(self.preparation)
+        return preparation.augment_batch(loaded, self.device, generator or torch.Generator())
 
     @staticmethod
     def _split(order: Sequence[int], size: int) -> list[Sequence[int]]:

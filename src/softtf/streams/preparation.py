@@ -1,7 +1,7 @@
 """What the loader asks of a preparation: how raw inputs of one kind become batches for a backbone."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -32,6 +32,11 @@ class Preparation(Protocol):
 
     def batch(self, loaded: Sequence[Tensor] | Tensor, device: torch.device | str) -> Tensor:
         """Return test inputs [b, ...] on `device`."""
+
+
+def unaugmented(preparation: Preparation) -> Preparation:
+    """Return the preparation with nothing drawn at random."""
+    return replace(preparation, augment=False) if preparation.augment else preparation  # type: ignore[type-var]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,142 @@
+"""BiC, bias correction (Wu et al., 2019): exemplars and distillation, then two numbers against the pull to new classes.
+
+Stage 1: (1 - r) * cross-entropy over all classes seen + r * distillation from the network before (temperature 2), with
+r the old classes' share, on new data and exemplars. Stage 2, from the second task on: the new task's logits become
+alpha * o + beta, fitted on a small balanced set that stage 1 was not trained on. A task's correction stays for good,
+in the answers and on both sides of later distillations.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from softtf.adaptations.fine_tuning import FineTuning
+from softtf.backbones.base import Backbone, Tokens
+from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.distilling import distillation
+from softtf.learners.fine_tuning import WHOLE_NETWORK, check_counts
+from softtf.learners.rehearsing import RehearsingLearner
+from softtf.seeds import derive_seed
+from softtf.streams import Loader
+
+TEMPERATURE = 2.0
+HELD_OUT = 10  # one of so many exemplars is validated on
+PULL = 0.1  # towards no correction, beside the sum over examples: where few can all be told apart, alpha were infinite
+ALPHA, BETA = "alpha", "beta"
+
+
+@dataclass(frozen=True)
+class BiC(LearnerSpec, kind="bic"):
+    """Fine-tune the whole network with exemplars, then correct the bias towards the new task's classes.
+
+    Attributes:
+        exemplars: how many are kept in all, equally many of each class, herded as in iCaRL; a tenth of a class's
+            (at least one), and as many examples of each new class, are for the correction alone.
+        tune: which weights are trained.
+    """
+
+    training = WHOLE_NETWORK
+    exemplars: int = 2000
+    tune: FineTuning = FineTuning()
+
+    def __post_init__(self) -> None:
+        check_counts(exemplars=self.exemplars)
+
+    def build(self, backbone: Backbone, seed: int) -> Learner:
+        """Return the learner."""
+        return BiCLearner(backbone, seed, self)
+
+
+class BiCLearner(RehearsingLearner):
+    """Remembers alpha and beta of every task beside the exemplars."""
+
+    least = 2  # one to train on and one to hold out
+    held_out = torch.zeros(0, dtype=torch.int64)
+
+    def before_training(self, loader: Loader) -> None:
+        """Copy the network; hold equally many examples of each class out, but never a class's last."""
+        super().before_training(loader)
+        targets = loader.targets.cpu()
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "held out", self.task))
+        shuffled = torch.randperm(len(targets), generator=generator)
+        members = [shuffled[targets[shuffled] == column] for column in range(len(self.column_tasks()))]
+        smallest = min(map(len, members))
+        count = min(max(1, min(len(m) for m in members[: self.num_old]) // HELD_OUT), smallest - 1) if self.task else 0
+        self.held_out = torch.cat([rows[:count] for rows in members])
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return both terms of stage 1; what is held out counts for nothing."""
+        logits = self.corrected(self.all_logits(batch.inputs))
+        kept = (~torch.isin(batch.rows, self.held_out)).to(logits)
+        share = self.num_old / logits.shape[1]
+        cross_entropy = F.cross_entropy(logits, batch.targets, reduction="none")
+        losses = {"cross_entropy": (1 - share) * _mean(cross_entropy, kept)}
+        if self.task:
+            before = self.corrected(self.previous_logits(batch.inputs))
+            old = distillation(logits[:, : self.num_old], before, TEMPERATURE)
+            losses["distillation"] = share * _mean(old, kept)
+        return losses
+
+    def corrected(self, logits: Tensor) -> Tensor:
+        """Return logits [b, columns] with each task's correction; the current task's is none until it is fitted."""
+        alpha, beta = self._corrections()
+        tasks = self.column_tasks()[: logits.shape[1]]
+        return logits * alpha[tasks].to(logits) + beta[tasks].to(logits)
+
+    def _corrections(self) -> tuple[Tensor, Tensor]:
+        """Return alpha and beta [tasks] as far as they are fitted, 1 and 0 beyond."""
+        nothing = torch.zeros(0)
+        alpha, beta = self.memory.get(ALPHA, nothing), self.memory.get(BETA, nothing)
+        more = self.num_tasks - len(alpha)
+        return torch.cat([alpha, torch.ones(more)]), torch.cat([beta, torch.zeros(more)])
+
+    def logits(self, trunk: Tokens, task: int) -> Tensor:
+        """Return the corrected logits [batch, classes seen]."""
+        return self.corrected(super().logits(trunk, task))
+
+    def consolidate(self, loader: Loader) -> None:
+        """Fit the newest task's correction (stage 2), then choose exemplars."""
+        alpha, beta = self._corrections()
+        if len(self.held_out):
+            with torch.no_grad():
+                logits = self.corrected(self.all_logits(loader.prepared(loader.loaded(self.held_out.tolist()))))
+            fitted = fit_correction(logits.cpu(), loader.targets.cpu()[self.held_out], self.num_old)
+            alpha, beta = (torch.cat([old[:-1], new.float()]) for old, new in zip((alpha, beta), fitted, strict=True))
+        super().consolidate(loader)
+        self.memory = self.memory | {ALPHA: alpha, BETA: beta}
+
+
+def fit_correction(logits: Tensor, targets: Tensor, num_old: int) -> tuple[Tensor, Tensor]:
+    """Return alpha and beta, each [1], that minimise the cross-entropy of the corrected logits: a convex problem.
+
+    A light pull towards 1 and 0 keeps them finite.
+
+    Args:
+        logits: [n, columns], those of the newest task uncorrected.
+        targets: [n], columns.
+        num_old: how many columns stay as they are.
+    """
+    logits = logits.double()
+    change = torch.zeros(2, dtype=torch.float64, requires_grad=True)  # of alpha and beta from 1 and 0
+    optimizer = torch.optim.LBFGS([change], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        new = logits[:, num_old:] * (1 + change[0]) + change[1]
+        loss = (
+            F.cross_entropy(torch.cat([logits[:, :num_old], new], 1), targets)
+            + PULL / len(targets) * change.square().sum()
+        )
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    found = change.detach()
+    return 1 + found[:1], found[1:]
+
+
+def _mean(values: Tensor, kept: Tensor) -> Tensor:
+    """Return the mean of those kept, zero if none is."""
+    return (values * kept).sum() / kept.sum().clamp(min=1)

@@ -1,0 +1,135 @@
+"""DER++, dark experience replay (Buzzega et al., 2020): old examples are replayed with the logits they once had.
+
+Loss (their equation 6): cross-entropy of the batch + alpha * |logits - stored logits|^2 of one draw from the buffer +
+beta * cross-entropy of another. The buffer is a reservoir of all that was trained on, each example in each epoch, with
+the logits of that moment. Logits stored when fewer classes were known are compared over those classes; the square is a
+mean over classes, as in public implementations, whose alpha this one's is.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+
+from softtf.adaptations.fine_tuning import FineTuning
+from softtf.backbones.base import Backbone
+from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.fine_tuning import WHOLE_NETWORK, FineTunedLearner, check_counts, check_weights
+from softtf.memory import Reservoir, pack, unpack
+from softtf.seeds import derive_seed
+from softtf.streams import Loader
+
+
+@dataclass(frozen=True)
+class DERpp(LearnerSpec, kind="der++"):
+    """Fine-tune the whole network; replay a reservoir of examples with their labels and logits.
+
+    Attributes:
+        exemplars: how many examples the buffer holds in all.
+        alpha: weight of the distance to stored logits.
+        beta: weight of the cross-entropy on stored labels.
+        tune: which weights are trained.
+    """
+
+    training = WHOLE_NETWORK
+    exemplars: int = 2000
+    alpha: float = 0.2
+    beta: float = 0.5
+    tune: FineTuning = FineTuning()
+
+    def __post_init__(self) -> None:
+        check_counts(exemplars=self.exemplars)
+        check_weights(alpha=self.alpha, beta=self.beta)
+
+    def build(self, backbone: Backbone, seed: int) -> Learner:
+        """Return the learner."""
+        return DERppLearner(backbone, seed, self)
+
+
+class Kept(NamedTuple):
+    """One of the buffer: the example in its loaded form, its logit column, its logits [classes seen then]."""
+
+    example: Tensor
+    column: int
+    logits: Tensor
+
+
+class DERppLearner(FineTunedLearner):
+    """Cross-entropy on what is new and two draws from the buffer, in one forward pass."""
+
+    def __init__(self, backbone: Backbone, seed: int, spec: DERpp) -> None:
+        self.spec = spec
+        self.loader: Loader | None = None
+        super().__init__(backbone, spec.tune, seed)
+
+    @property
+    def memory(self) -> dict[str, Tensor]:
+        """The buffer as tensors; it changes at each step, so they are made when asked for."""
+        kept = self.buffer.items
+        if not kept:
+            return {}
+        columns, seen = torch.tensor([k.column for k in kept]), torch.tensor(self.buffer.seen)
+        examples = pack("examples", [k.example for k in kept])
+        return examples | pack("logits", [k.logits for k in kept]) | {"columns": columns, "seen": seen}
+
+    @memory.setter
+    def memory(self, memory: dict[str, Tensor]) -> None:
+        columns: list[int] = memory["columns"].tolist() if memory else []
+        parts = zip(unpack("examples", memory), columns, unpack("logits", memory), strict=True)
+        self.buffer = Reservoir(self.spec.exemplars, [Kept(*part) for part in parts], int(memory.get("seen", 0)))
+
+    def before_training(self, loader: Loader) -> None:
+        """Remember where examples come from while the task trains."""
+        self.loader = loader
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the three terms, and put the batch on offer to the buffer."""
+        assert self.loader is not None
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "buffer", self.task, batch.step))
+        dark, labelled = (self.buffer.draw(len(batch.rows), generator) for _ in range(2))
+        drawn = [self.loader.prepared([k.example for k in kept], generator) for kept in (dark, labelled) if kept]
+        logits = self.all_logits(torch.cat([batch.inputs, *drawn]))
+        new, of_dark, of_labelled = logits.split([len(batch.rows), len(dark), len(labelled)])
+        self._offer(batch, new, generator)
+        nothing = logits.new_zeros(())
+        columns = torch.tensor([k.column for k in labelled], device=logits.device)
+        return {
+            "cross_entropy": F.cross_entropy(new, batch.targets),
+            "stored_logits": self.spec.alpha * distance(of_dark, [k.logits for k in dark]) if dark else nothing,
+            "stored_labels": self.spec.beta * F.cross_entropy(of_labelled, columns) if labelled else nothing,
+        }
+
+    @torch.no_grad()
+    def _offer(self, batch: Batch, logits: Tensor, generator: torch.Generator) -> None:
+        assert self.loader is not None
+        places = [self.buffer.offer(generator) for _ in batch.rows]
+        chosen = {place: i for i, place in enumerate(places) if place is not None}  # of two at one place, the later
+        examples = self.loader.loaded(batch.rows[list(chosen.values())].tolist())
+        columns, stored = batch.targets.tolist(), logits.float().cpu()
+        for (place, i), example in zip(chosen.items(), examples, strict=True):
+            self.buffer.put(place, Kept(example.clone(), columns[i], stored[i].clone()))
+
+    def end_task(self) -> None:
+        """Close the task and let its data go."""
+        super().end_task()
+        self.loader = None
+
+    def abandon_task(self) -> None:
+        """Undo the task and let its data go."""
+        super().abandon_task()
+        self.loader = None
+
+
+def distance(logits: Tensor, stored: list[Tensor]) -> Tensor:
+    """Return the mean over examples of the mean squared distance from the logits stored, over the classes known then.
+
+    logits: [b, classes seen]; stored: b of [classes seen then].
+    """
+    widths = torch.tensor([len(row) for row in stored], device=logits.device)
+    target = pad_sequence(stored, batch_first=True).to(logits)
+    known = torch.arange(target.shape[1], device=logits.device) < widths[:, None]
+    squared = (logits[:, : target.shape[1]] - target).square() * known
+    return (squared.sum(1) / widths).mean()

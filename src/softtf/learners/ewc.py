@@ -1,0 +1,89 @@
+"""EWC (Kirkpatrick et al., 2017): weights that mattered for old tasks are held where they were.
+
+Loss: cross-entropy + weight / 2 * sum_i F_i (theta_i - theta*_i)^2, their equation 3, with two choices that it leaves
+open. F is the diagonal of the true Fisher information, the labels drawn from the model's own answer (with the data's
+labels it would be the empirical one). For several old tasks it is the sum of theirs, and theta* is where the last task
+ended: the online form of Huszar (2018), in place of one penalty and one copy of the weights for each.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from softtf.adaptations.fine_tuning import FineTuning
+from softtf.backbones.base import Backbone
+from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.fine_tuning import WHOLE_NETWORK, FTLearner, LossClasses, check_counts, check_weights
+from softtf.seeds import derive_seed
+from softtf.streams import Loader
+
+
+@dataclass(frozen=True)
+class EWC(LearnerSpec, kind="ewc"):
+    """Fine-tune the whole network under a quadratic penalty, Fisher information its weights.
+
+    Attributes:
+        weight: of the penalty, lambda; the Fisher information is a mean over examples.
+        fisher_samples: how many of a task's examples it is measured on, each with a backward pass of its own.
+        classes: as for FT.
+        tune: which weights are trained.
+    """
+
+    training = WHOLE_NETWORK
+    weight: float = 1e4
+    fisher_samples: int = 200
+    classes: LossClasses = "task"
+    tune: FineTuning = FineTuning()
+
+    def __post_init__(self) -> None:
+        check_weights(weight=self.weight)
+        check_counts(fisher_samples=self.fisher_samples)
+
+    def build(self, backbone: Backbone, seed: int) -> Learner:
+        """Return the learner."""
+        return EWCLearner(backbone, seed, self)
+
+
+class EWCLearner(FTLearner):
+    """Remembers, for each shared parameter by its name, the Fisher information of all tasks so far."""
+
+    def __init__(self, backbone: Backbone, seed: int, spec: EWC) -> None:
+        super().__init__(backbone, spec.tune, seed, spec.classes)
+        self.spec = spec
+        self.fisher: dict[str, Tensor] = {}
+
+    def before_training(self, loader: Loader) -> None:
+        """Put what is remembered where the weights are."""
+        self.fisher = {name: value.to(loader.device) for name, value in self.memory.items()}
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return cross-entropy and, from the second task on, the penalty."""
+        losses = super().loss(batch)
+        if self.fisher:
+            losses["penalty"] = self.spec.weight / 2 * self.squared_distance()
+        return losses
+
+    def squared_distance(self) -> Tensor:
+        """Return the sum of F_i (theta_i - theta*_i)^2; theta* is what tasks shared before this one."""
+        moved = {n: p - self.shared_before[n] for n, p in self.shared_parameters() if n in self.fisher}
+        return torch.stack([(self.fisher[n] * change.square()).sum() for n, change in moved.items()]).sum()
+
+    def consolidate(self, loader: Loader) -> None:
+        """Add this task's Fisher information, measured on examples without augmentation."""
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "fisher", self.task))
+        rows = torch.randperm(len(loader.examples), generator=generator)[: self.spec.fisher_samples]
+        inputs = (loader.prepared(loader.loaded([row])) for row in rows.tolist())
+        total = dict.fromkeys(dict(self.shared_parameters()), torch.tensor(0.0))
+        for one in inputs:
+            for name, gradient in self.score(one, generator).items():
+                total[name] = total[name] + gradient.square() / len(rows)
+        self.memory = {name: value + self.fisher.get(name, 0) for name, value in total.items()}
+
+    def score(self, one: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the gradient of log p(y|x) of one input [1, ...], y drawn from p(y|x), by parameter."""
+        log_p = self.loss_logits(one).log_softmax(1)[0]
+        label = int(torch.multinomial(log_p.detach().cpu().double().exp(), 1, generator=generator))
+        parameters = dict(self.shared_parameters())
+        gradients = torch.autograd.grad(log_p[label], list(parameters.values()))
+        return dict(zip(parameters, gradients, strict=True))

@@ -1,0 +1,114 @@
+"""FT: plain sequential fine-tuning of the whole network, and what other methods that train all of it have in common.
+
+The paper's FT forgets because its loss spans all classes seen while the data hold the current task's only: every step
+lowers the logits of old classes (`classes="seen"`). A loss over the current task's classes leaves old classifiers as
+they are, and only the features move under them (`classes="task"`). Training on a stream of one task is joint training.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from softtf.adaptations.fine_tuning import FineTuning
+from softtf.backbones.base import Backbone
+from softtf.errors import UserError
+from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.network import AdaptedNetwork
+from softtf.shared_pass import SharedPass
+from softtf.slots import Heads
+
+LossClasses = Literal["seen", "task"]
+WHOLE_NETWORK = {"learning_rate": 1e-3}
+"""Training settings of every method that trains the whole network: what prompts need would destroy it."""
+
+
+@dataclass(frozen=True)
+class FT(LearnerSpec, kind="ft"):
+    """Fine-tune the whole network on one task after another.
+
+    Attributes:
+        tune: which weights are trained.
+        classes: the cross-entropy is over all classes `seen` so far, or over those of the current `task`.
+    """
+
+    training = WHOLE_NETWORK
+    tune: FineTuning = FineTuning()
+    classes: LossClasses = "seen"
+
+    def build(self, backbone: Backbone, seed: int) -> Learner:
+        """Return the learner."""
+        return FTLearner(backbone, self.tune, seed, self.classes)
+
+
+class FineTunedLearner(Learner):
+    """A learner whose network all tasks go on training: one set of weights, one growing classifier.
+
+    Its answer needs no task. `grows`: whether later tasks go on training the classifiers of earlier ones.
+    """
+
+    def __init__(self, backbone: Backbone, tune: FineTuning, seed: int, grows: bool = True) -> None:
+        super().__init__(backbone, tune.build(backbone), seed, heads=Heads(backbone.dim, retrained=grows))
+
+    @property
+    def task(self) -> int:
+        """The current task."""
+        return self.num_tasks - 1
+
+    def all_logits(self, inputs: Tensor) -> Tensor:
+        """Return logits [b, classes seen] of prepared inputs [b, ...]."""
+        return network_logits(self.network, inputs)
+
+
+def network_features(network: AdaptedNetwork, inputs: Tensor) -> Tensor:
+    """Return the features [b, dim] of a network that all tasks share."""
+    return network.top(SharedPass(network, inputs).trunk, task=network.heads.num_tasks - 1)
+
+
+def network_logits(network: AdaptedNetwork, inputs: Tensor) -> Tensor:
+    """Return the logits [b, classes seen] of a network that all tasks share."""
+    logits: Tensor = network.heads(network_features(network, inputs), range(network.heads.num_tasks))
+    return logits
+
+
+class FTLearner(FineTunedLearner):
+    """Cross-entropy and nothing against forgetting."""
+
+    def __init__(self, backbone: Backbone, tune: FineTuning, seed: int, classes: LossClasses) -> None:
+        super().__init__(backbone, tune, seed, grows=classes == "seen")
+        self.classes = classes
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the cross-entropy."""
+        return {"cross_entropy": F.cross_entropy(self.loss_logits(batch.inputs), self.loss_targets(batch.targets))}
+
+    def loss_logits(self, inputs: Tensor) -> Tensor:
+        """Return the logits that the loss is over: of the classes seen, or of the current task's."""
+        logits = self.all_logits(inputs)
+        return logits if self.classes == "seen" else logits[:, self.task_columns(self.task)]
+
+    def loss_targets(self, targets: Tensor) -> Tensor:
+        """Turn logit columns [b] into columns of `loss_logits`."""
+        return targets if self.classes == "seen" else self.own(targets)
+
+
+def check_weights(**settings: float) -> None:
+    """Raise UserError unless every setting is a number from 0 up."""
+    for name, value in settings.items():
+        if not (math.isfinite(value) and value >= 0):
+            raise UserError(f"{name} must be a number from 0 up, not {value}")
+
+
+def check_counts(**settings: int) -> None:
+    """Raise UserError unless every setting is at least 1."""
+    for name, value in settings.items():
+        if value < 1:
+            raise UserError(f"{name} must be at least 1, not {value}")
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise UserError unless a softmax can have this temperature."""
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise UserError(f"temperature must be a positive number, not {temperature}")

@@ -1,0 +1,72 @@
+"""iCaRL (Rebuffi et al., 2017): herded exemplars, distillation, and the nearest mean of exemplars as the answer.
+
+Loss (their Algorithm 3), over new data and exemplars alike: for each class a binary cross-entropy of its sigmoid, with
+the label as the target for new classes and the network's own output before this task for old ones.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from softtf.adaptations.fine_tuning import FineTuning
+from softtf.backbones.base import Backbone, Tokens
+from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.fine_tuning import WHOLE_NETWORK, check_counts
+from softtf.learners.rehearsing import RehearsingLearner
+from softtf.streams import Loader
+
+MEANS = "means"
+
+
+@dataclass(frozen=True)
+class ICaRL(LearnerSpec, kind="icarl"):
+    """Fine-tune the whole network with exemplars; answer with the class whose exemplars' mean is nearest.
+
+    Attributes:
+        exemplars: how many are kept in all, equally many of each class.
+        tune: which weights are trained.
+    """
+
+    training = WHOLE_NETWORK
+    exemplars: int = 2000
+    tune: FineTuning = FineTuning()
+
+    def __post_init__(self) -> None:
+        check_counts(exemplars=self.exemplars)
+
+    def build(self, backbone: Backbone, seed: int) -> Learner:
+        """Return the learner."""
+        return ICaRLLearner(backbone, seed, self)
+
+
+class ICaRLLearner(RehearsingLearner):
+    """The classifier serves for training only: what answers are class means in the space of unit features."""
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return both parts of the binary cross-entropy: summed over classes, a mean over examples."""
+        logits, old = self.all_logits(batch.inputs), self.num_old
+        labels = F.one_hot(batch.targets, logits.shape[1])[:, old:].to(logits)  # all zero for an exemplar
+        losses = {"classification": _binary(logits[:, old:], labels)}
+        if self.task:
+            before = self.previous_logits(batch.inputs).sigmoid()
+            losses["distillation"] = _binary(logits[:, :old], before)
+        return losses
+
+    def consolidate(self, loader: Loader) -> None:
+        """Choose exemplars and take their means, by today's features."""
+        features = self.training_features(loader)
+        rows = self.choose_exemplars(loader, features)
+        means = torch.stack([features[own.to(features.device)].mean(0) for own in rows])
+        self.memory = self.memory | {MEANS: F.normalize(means, dim=1)}
+
+    def logits(self, trunk: Tokens, task: int) -> Tensor:
+        """Return minus the squared distance of the unit feature from each class's mean, [batch, classes seen]."""
+        features = F.normalize(self.network.top(trunk, task=task), dim=1)
+        means = self.memory[MEANS].to(features)
+        return -(features[:, None] - means).square().sum(2)
+
+
+def _binary(logits: Tensor, targets: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(logits)

@@ -1,0 +1,87 @@
+"""Rehearsal with herded exemplars: equally many of each class, trained on beside the new task's data."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from softtf.adaptations.fine_tuning import FineTuning
+from softtf.backbones.base import Backbone
+from softtf.errors import UserError
+from softtf.learners.base import Replay
+from softtf.learners.distilling import DistillingLearner
+from softtf.learners.fine_tuning import network_features
+from softtf.memory import herd, pack, unpack
+from softtf.streams import Loader
+
+EXAMPLES, COLUMNS = "examples", "columns"
+
+
+class RehearsalSpec(Protocol):
+    """The settings of a method that rehearses; exemplars: how many in all."""
+
+    @property
+    def exemplars(self) -> int:
+        """How many examples are kept, of all classes together."""
+
+    @property
+    def tune(self) -> FineTuning:
+        """Which weights are trained."""
+
+
+class RehearsingLearner(DistillingLearner):
+    """Keeps exemplars // classes of each class (or all it has), in herding order, so that fewer are the first ones.
+
+    least: how many exemplars of each class the method cannot do without.
+    """
+
+    least = 1
+
+    def __init__(self, backbone: Backbone, seed: int, spec: RehearsalSpec) -> None:
+        super().__init__(backbone, spec.tune, seed)
+        self.budget = spec.exemplars
+
+    def begin_task(self, num_classes: int) -> None:
+        """Open the task.
+
+        Raises:
+            UserError: the exemplars would not suffice for the classes then seen.
+        """
+        seen = len(self.column_tasks()) + num_classes
+        if self.budget < self.least * seen:
+            raise UserError(
+                f"{self.budget} exemplars do not suffice for {seen} classes; give at least {self.least * seen}"
+            )
+        super().begin_task(num_classes)
+
+    def replay(self) -> Replay | None:
+        """Return all exemplars."""
+        if not self.memory:
+            return None
+        return Replay(unpack(EXAMPLES, self.memory), self.memory[COLUMNS])
+
+    def consolidate(self, loader: Loader) -> None:
+        """Herd the new classes' exemplars by today's features, and drop the last of the old ones'."""
+        self.choose_exemplars(loader, self.training_features(loader))
+
+    @torch.no_grad()
+    def training_features(self, loader: Loader) -> Tensor:
+        """Return unit features [n, dim] of all that was trained on, exemplars too, without augmentation."""
+        rows = torch.arange(len(loader.examples)).split(loader.batch_size)
+        inputs = (loader.prepared(loader.loaded(part.tolist())) for part in rows)
+        return torch.cat([F.normalize(network_features(self.network, x), dim=1) for x in inputs])
+
+    def choose_exemplars(self, loader: Loader, features: Tensor) -> list[Tensor]:
+        """Replace the exemplars; return each class's rows of the loader."""
+        targets = loader.targets.cpu()
+        classes = len(self.column_tasks())
+        chosen = []
+        for column in range(classes):
+            rows = (targets == column).nonzero()[:, 0]  # of an old class: its exemplars, in herding order
+            if column >= self.num_old:
+                rows = rows[herd(features[rows].cpu(), self.budget // classes)]
+            chosen.append(rows[: self.budget // classes])
+        rows = torch.cat(chosen)
+        self.memory = pack(EXAMPLES, loader.loaded(rows.tolist())) | {COLUMNS: targets[rows]}
+        return chosen
