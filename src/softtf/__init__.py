@@ -16,17 +16,19 @@ A frozen backbone learns one task after another and forgets nothing::
 `vit_tiny_patch8_64` is a small backbone that comes with the package and needs no download.
 """
 
-from softtf.adaptations import Adapter, BinaryMask, Compose, LoRA, NoAdaptation, SoftMask, SoftNet
+from softtf.adaptations import Adapter, BinaryMask, Compose, LoRA, NoAdaptation, SoftMask, SoftNet, TaskWeights
 from softtf.backbones import Backbone, BackboneSpec, load_backbone
 from softtf.classifier import ContinualClassifier
 from softtf.errors import TrainingError, UserError
 from softtf.evaluation import AccuracyMatrix
 from softtf.inference.policy import Policy, parse_policy
-from softtf.learners import DualPrompt, LinearHead
+from softtf.learners import DER, NCM, DualPrompt, LinearHead, RanPAC
 from softtf.streams import Examples, Task, TaskStream, from_datasets, load_source, split_by_class
 from softtf.training import TrainConfig
 
 __all__ = [
+    "DER",
+    "NCM",
     "AccuracyMatrix",
     "Adapter",
     "Backbone",
@@ -40,10 +42,12 @@ __all__ = [
     "LoRA",
     "NoAdaptation",
     "Policy",
+    "RanPAC",
     "SoftMask",
     "SoftNet",
     "Task",
     "TaskStream",
+    "TaskWeights",
     "TrainConfig",
     "TrainingError",
     "UserError",
