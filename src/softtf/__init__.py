@@ -16,13 +16,24 @@ A frozen backbone learns one task after another and forgets nothing::
 `vit_tiny_patch8_64` is a small backbone that comes with the package and needs no download.
 """
 
-from softtf.adaptations import Adapter, BinaryMask, Compose, LoRA, NoAdaptation, SoftMask, SoftNet, TaskWeights
+from softtf.adaptations import (
+    Adapter,
+    BinaryMask,
+    Compose,
+    FineTuning,
+    LoRA,
+    NoAdaptation,
+    Projection,
+    SoftMask,
+    SoftNet,
+    TaskWeights,
+)
 from softtf.backbones import Backbone, BackboneSpec, load_backbone
 from softtf.classifier import ContinualClassifier
 from softtf.errors import TrainingError, UserError
 from softtf.evaluation import AccuracyMatrix
 from softtf.inference.policy import Policy, parse_policy
-from softtf.learners import DER, NCM, DualPrompt, LinearHead, RanPAC
+from softtf.learners import DER, EWC, FT, L2P, NCM, BiC, DERpp, DualPrompt, ICaRL, LinearHead, LwF, RanPAC
 from softtf.streams import Examples, Task, TaskStream, from_datasets, load_source, split_by_class
 from softtf.training import TrainConfig
 
@@ -33,15 +44,24 @@ __all__ = [
     "Adapter",
     "Backbone",
     "BackboneSpec",
+    "BiC",
     "BinaryMask",
     "Compose",
     "ContinualClassifier",
+    "DERpp",
     "DualPrompt",
+    "EWC",
     "Examples",
+    "FT",
+    "FineTuning",
+    "ICaRL",
+    "L2P",
     "LinearHead",
     "LoRA",
+    "LwF",
     "NoAdaptation",
     "Policy",
+    "Projection",
     "RanPAC",
     "SoftMask",
     "SoftNet",

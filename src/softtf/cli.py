@@ -16,7 +16,9 @@ USAGE = """usage: softtf COMMAND ...
   predict DIR FILE|FOLDER... label images; the task is inferred for each (--json, --inference, --task)
   evaluate DIR [--policy P ...]
                              score a finished learner under other policies, without training
-  list [recipes|methods|backbones|adaptations|learners|streams|policies]
+  table [N] [--scale mini] [--rows ...] [--streams ...] [--seeds ...] [--source ...]
+                             run a table of the paper, or what is left of it, and print it
+  list [recipes|methods|backbones|adaptations|learners|streams|tables|policies]
 """
 
 
@@ -48,7 +50,7 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _commands() -> dict[str, Callable[[list[str]], int]]:
-    from softtf import commands  # torch and timm are loaded only when a command needs them
+    from softtf import commands, table_command  # torch and timm are loaded only when a command needs them
 
     return {
         "quickstart": commands.quickstart,
@@ -56,6 +58,7 @@ def _commands() -> dict[str, Callable[[list[str]], int]]:
         "resume": commands.resume,
         "predict": commands.predict,
         "evaluate": commands.evaluate,
+        "table": table_command.table,
         "list": commands.show_list,
     }
 

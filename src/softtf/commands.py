@@ -21,6 +21,7 @@ from softtf.quickstart import MARKER, POLICY_NOTE, POLICY_TITLE, compare_methods
 from softtf.recipes import METHODS, recipe_named
 from softtf.recipes.methods import TITLES
 from softtf.recipes.recipes import DESCRIPTIONS, Scale
+from softtf.recipes.tables import TABLES
 from softtf.rescore import rescore
 from softtf.run import start
 from softtf.runconfig import EvaluateConfig, RunConfig
@@ -197,6 +198,7 @@ def show_list(args: list[str]) -> int:
         "adaptations": lambda: _kinds(AdaptationSpec.kinds()),
         "learners": lambda: _kinds(LearnerSpec.kinds()),
         "streams": lambda: {name: info.description for name, info in STREAMS.items()},
+        "tables": lambda: {name: make().caption for name, make in TABLES.items()},
         "policies": lambda: {
             **{name: f"{kind.title}, per-sample" for name, kind in INFERENCES.items()},
             "NAME:batch24": "evidence pooled over batches of 24 of one task's test set (the paper's m-batch)",

@@ -284,3 +284,33 @@ def from_yaml(cls: type[T], text: str, where: str = "config") -> T:
     except (ValueError, RecursionError) as error:  # such as the date 2020-13-45
         raise UserError(f"{where} is not valid YAML: {error}") from error
     return from_dict(cls, data, where)
+
+
+def read_value(text: str) -> Any:
+    """Read one value as `from_yaml` would: `3`, `1e-3`, `false`, `[a, b]`, `10-12`; but `off` is a word.
+
+    Raises:
+        UserError: The text is not YAML.
+    """
+    try:
+        value = yaml.load(text, Loader=_Loader)
+        return text if isinstance(value, bool) and text.lower() not in ("true", "false") else value
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise UserError(f"{text!r} is not a value; write for example 3, 0.1, true, 10-12 or [a, b]") from None
+
+
+def with_settings(config: T, settings: Mapping[str, Any]) -> T:
+    """Return the tree with some of its settings changed, each by its dotted name, such as `learner.adapt.layers`.
+
+    Raises:
+        UserError: There is no setting of that name, or the value is refused.
+    """
+    plain = to_dict(config)
+    for name, value in settings.items():
+        place, (*path, last) = plain, name.split(".")
+        for part in path:
+            if not isinstance(place.get(part), dict):
+                raise UserError(f"setting {name!r}: {unknown('part', part, [k for k in place if k != 'kind'])}")
+            place = place[part]
+        place[last] = value
+    return from_dict(type(config), plain, "settings")

@@ -5,7 +5,7 @@ import dataclasses
 import io
 import os
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 from unittest import mock
 
 import tyro
@@ -62,10 +62,13 @@ def _first_line(box: str) -> str:
 def flags(config: Any, prefix: str = "--") -> list[str]:
     """Return every option of a tree of dataclasses, as tyro spells it."""
     names: list[str] = []
+    hints = get_type_hints(type(config))
     for field in dataclasses.fields(config):
         if field.name in ("recipe", "method"):
             continue  # not options: the command takes them by other means
         value, name = getattr(config, field.name), field.name.replace("_", "-")
+        if value is None and any(map(dataclasses.is_dataclass, get_args(hints[field.name]))):
+            continue  # a part that this method lacks
         if dataclasses.is_dataclass(value):
             names += flags(value, f"{prefix}{name}.")
         else:

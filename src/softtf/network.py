@@ -4,10 +4,11 @@
 
 The *stem* is every block below the first edit: it is also the bottom of the untouched backbone, so the
 query shares it. The *trunk* goes on to the first block that any per-task parameter touches; only shared
-parameters (a G-prompt) edit it. The *top* is the rest, for one task or for the mixture of all.
+parameters (a G-prompt, or prompts from a pool that the query chooses) edit it. The *top* is the rest, for one task
+or for the mixture of all.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from functools import cached_property, partial
 
@@ -51,6 +52,11 @@ class AdaptedNetwork(nn.Module):
         return self.first_task_block < self.backbone.depth
 
     @property
+    def needs_query(self) -> bool:
+        """Whether the trunk depends on the query."""
+        return any(a.reads_query for a in self._adaptations)
+
+    @property
     def edits_weights(self) -> bool:
         """Whether tasks differ in weights (masked ones, adapters), not only in prompts and heads."""
         names = self.backbone.weight_names
@@ -69,9 +75,12 @@ class AdaptedNetwork(nn.Module):
             tokens = self.backbone.run(stem, self.first_edited_block, self.backbone.depth)
             return self.backbone.pool(tokens)
 
-    def trunk(self, stem: Tokens) -> Tokens:
-        """Run the blocks that only shared parameters edit."""
-        return self._run(stem, self.first_edited_block, self.first_task_block, None)
+    def trunk(self, stem: Tokens, query: Tensor | None = None) -> Tokens:
+        """Put prompts before the embedded tokens, if any, and run the blocks that only shared parameters edit.
+
+        query: q(x) [batch, dim], if `needs_query`.
+        """
+        return self._run(self._prompted(stem, query), self.first_edited_block, self.first_task_block, None)
 
     def top(
         self,
@@ -88,6 +97,18 @@ class AdaptedNetwork(nn.Module):
         selection = Selection(task, mixture, prompts)
         tokens = self._run(trunk, self.first_task_block, self.backbone.depth, selection)
         return self.backbone.pool(tokens)
+
+    def walk(self, stem: Tokens, task: int, query: Tensor | None = None) -> Iterator[tuple[int, Tokens, BlockEdit]]:
+        """Yield each block of task `task`'s network above the stem: its number, what enters it, how it is edited."""
+        tokens = self._prompted(stem, query)
+        for index in range(self.first_edited_block, self.backbone.depth):
+            edit = self._edit(index, Selection(task))
+            yield index, tokens, edit
+            tokens = self.backbone.block(index, tokens, edit)
+
+    def _prompted(self, stem: Tokens, query: Tensor | None) -> Tokens:
+        prompts = [p for a in self._adaptations if (p := a.prepended(query)) is not None]
+        return stem.prepend(torch.cat(prompts, 1)) if prompts else stem
 
     def _run(self, tokens: Tokens, start: int, stop: int, selection: Selection | None) -> Tokens:
         for index in range(start, stop):

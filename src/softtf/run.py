@@ -1,5 +1,6 @@
 """A run: learn a stream task by task and score the learner after each (the paper's Algorithms 1 and 2)."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -179,6 +180,7 @@ def _checkpoint(run: Run, index: int) -> dict[str, Tensor] | None:
 def score_task(run: Run, index: int, tracker: Tracker) -> None:
     """Algorithm 2 for all tasks so far, under every policy, in one pass over their test sets."""
     settings = run.config.evaluate
+    began = time.perf_counter()
     scores = evaluate(
         run.learner,
         run.tests,
@@ -190,7 +192,8 @@ def score_task(run: Run, index: int, tracker: Tracker) -> None:
     )
     accuracies = {policy.code: round(score.acc, 4) for policy, score in scores.items()}
     seconds = {policy.code: score.seconds for policy, score in scores.items()}
-    run.folder.log("evaluation", task=index, accuracy=accuracies, seconds=seconds)
+    wall = time.perf_counter() - began
+    run.folder.log("evaluation", task=index, accuracy=accuracies, seconds=seconds, wall=wall)
     run.folder.save_scores(index, scores)
     tracker.scores(index, accuracies)
     if run.console.is_terminal or index + 1 == len(run.stream):
@@ -207,6 +210,7 @@ def write_results(folder: RunFolder, tasks: int, learner: Learner, config: RunCo
     events = folder.logged()
     train_seconds = sum(e["seconds"] for e in events if e["event"] in ("epoch", "consolidation"))
     test_seconds = {c: sum(e["seconds"].get(c, 0.0) for e in events if e["event"] == "evaluation") for c in matrices}
+    evaluation_seconds = sum(e.get("wall", 0.0) for e in events if e["event"] == "evaluation")
     last = learner.num_tasks - 1
     own = sum(slots.num_parameters(last) for slots in learner.slot_modules().values())
     shared = sum(p.numel() for _, p in learner.shared_parameters() if p.requires_grad)
@@ -217,6 +221,7 @@ def write_results(folder: RunFolder, tasks: int, learner: Learner, config: RunCo
         "parameters_per_task": own + shared,
         "bytes_per_task": (folder.learner / f"task-{tasks:03d}.safetensors").stat().st_size,
         "train_seconds": train_seconds,
+        "evaluation_seconds": evaluation_seconds,
         "policies": {
             code: {
                 "title": parse_policy(code).title(config.evaluate.shuffle),

@@ -36,4 +36,4 @@ class SharedPass:
     @cached_property
     def trunk(self) -> Tokens:
         """Tokens below the first block that depends on the task."""
-        return self.network.trunk(self.stem)
+        return self.network.trunk(self.stem, self.query if self.network.needs_query else None)

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from cli import TINY, call, contents, results, unfinish
+from cli import BACKBONE, DIGITS, SMALL, TINY, call, contents, results, unfinish
 from softtf import run as run_module
+from softtf.learners.derpp import DERppLearner
 from softtf.learners.dual_prompt import DualPromptLearner
 
 Capture = pytest.CaptureFixture[str]
@@ -241,3 +242,18 @@ def test_a_task_that_was_half_saved_is_learned_again(whole: dict[str, bytes], ca
     Path("new/learner/task-002.safetensors").write_bytes(b"half of it")
     unfinish(Path("new"))
     go_on(Path("new"), capsys, whole)
+
+
+# --- a method that remembers examples ---
+
+
+def test_a_run_with_a_buffer_of_exemplars_goes_on_to_the_same_bytes(capsys: Capture) -> None:
+    """The buffer changes at each step, so that a checkpoint must hold it as it was."""
+    settings = (*SMALL, *DIGITS, *STEPWISE, "--learner.exemplars", "20")
+    run = ("run", "quickstart", "--method", "der++", *BACKBONE, *settings, "--train.augment")
+    assert call(*run, "--output", "whole") == 0
+    stop = at_call(3 * STEPS + 2, DERppLearner, "loss", send(signal.SIGKILL))  # in the second task's second epoch
+    assert in_another_process(stop, *run, "--output", "new") == -signal.SIGKILL
+    assert (Path("new") / "checkpoint.safetensors").exists() and not Path("new/learner/task-002.json").exists()
+    assert call("resume", "new") == 0, capsys.readouterr().err
+    assert results(Path("new")) == results(Path("whole"))

@@ -126,10 +126,21 @@ def test_shuffling_the_test_samples_spoils_pooled_evidence_only() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_runs(method: str, capsys: Capture) -> None:
-    layers = {"linear-head": (), "dual-prompt": LAYERS[:2]}.get(method, LAYERS)
+    known = flags.flags(recipe_named("quickstart", method))
+    layers = [part for i in (0, 2) if LAYERS[i] in known for part in LAYERS[i : i + 2]]
     args = ("run", "quickstart", "--method", method, *BACKBONE, *layers, *SMALL, *DIGITS, "--output", "new")
-    assert TITLES[method] in output(capsys, *args)
+    assert TITLES[method] in " ".join(output(capsys, *args).split())  # a long one is wrapped
     assert output(capsys, "evaluate", "new", "--last").count("oracle") == 1
+
+
+def test_gradient_projection_is_chosen_with_the_method_and_set_by_options() -> None:
+    default = recipe_named("quickstart", "l2p+pgp")
+    changed = flags.parse(default, ["--learner.projection.eps", "0.9"], "test", "")
+    before, after = flat(to_dict(default)), flat(to_dict(changed))
+    assert {k: v for k, v in after.items() if before[k] != v} == {"learner.projection.eps": 0.9}
+    assert from_yaml(RunConfig, to_yaml(changed)) == changed
+    assert "--learner.projection.samples" in flags.flags(default)
+    assert not [flag for flag in flags.flags(recipe_named("quickstart", "l2p")) if "projection" in flag]
 
 
 def test_tensorboard_events_are_written(run: Path) -> None:

@@ -11,15 +11,30 @@ from softtf.adaptations import (
     Adapter,
     BinaryMask,
     Compose,
+    FineTuning,
     LoRA,
     NoAdaptation,
+    Projection,
     SoftMask,
     SoftNet,
     TaskWeights,
 )
-from softtf.adaptations.fine_tuning import FineTuning
 from softtf.backbones import Backbone
-from softtf.learners import DER, EWC, FT, NCM, BiC, DERpp, DualPrompt, ICaRL, LearnerSpec, LinearHead, LwF, RanPAC
+from softtf.learners import (
+    DER,
+    EWC,
+    FT,
+    L2P,
+    NCM,
+    BiC,
+    DERpp,
+    DualPrompt,
+    ICaRL,
+    LearnerSpec,
+    LinearHead,
+    LwF,
+    RanPAC,
+)
 
 
 @dataclass(frozen=True)
@@ -107,6 +122,14 @@ LEARNERS = {
     "DER + MCG": LearnerCase(DER(exemplars=20, extractor=TaskWeights((3, 4)), mcg=3), trains_shared=True),
     "linear head, MCG": LearnerCase(LinearHead(mcg=2)),
     "BiC, Feature ID": LearnerCase(BiC(exemplars=20, feature_id=24), trains_shared=True),
+    "DualPrompt, PGP": LearnerCase(DualPrompt(e_layers=(3, 4), projection=Projection()), trains_shared=True),
+    "Soft-TF, PGP": LearnerCase(
+        DualPrompt(e_layers=(2, 3), adapt=MASK, projection=Projection(0.9)), trains_shared=True
+    ),
+    "L2P": LearnerCase(L2P(4, 2, 2), trains_shared=True),
+    "L2P, PGP": LearnerCase(L2P(4, 2, 2, projection=Projection(samples=5)), trains_shared=True),
+    "L2P + Soft-TF, PGP": LearnerCase(L2P(4, 2, 2, adapt=MASK, projection=Projection()), trains_shared=True),
+    "L2P + mask in block 1": LearnerCase(L2P(3, 2, 1, adapt=SoftMask((1, 4), init=NOISY)), trains_shared=True),
 }
 LEARNERS |= {  # so that an adaptation's one line brings it under the learners' laws too
     f"DualPrompt + {name}": LearnerCase(DualPrompt(g_layers="none", e_layers=(3,), adapt=case.spec), case.trains_shared)

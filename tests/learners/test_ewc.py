@@ -18,8 +18,8 @@ def test_the_loss_is_cross_entropy_and_the_weighted_squared_distance(classes: st
     before = learner.shared_before
     assert all(fisher.sum() > 0 for fisher in learner.memory.values())
     for name, parameter in learner.shared_parameters():
-        if name in learner.memory:
-            penalty = penalty + 7.0 / 2 * (learner.memory[name] * (parameter - before[name]) ** 2).sum()
+        if f"fisher.{name}" in learner.memory:
+            penalty = penalty + 7.0 / 2 * (learner.memory[f"fisher.{name}"] * (parameter - before[name]) ** 2).sum()
     first = 3 if classes == "task" else 0
     logits = slow_logits(learner.network, batch.inputs)[:, first:]
     data_loss = cross_entropy(logits, [t - first for t in batch.targets.tolist()])
@@ -28,9 +28,9 @@ def test_the_loss_is_cross_entropy_and_the_weighted_squared_distance(classes: st
     torch.testing.assert_close(losses["penalty"], penalty)
     assert losses["penalty"] > 1e-3
     assert_gradients(training, batch, data_loss + penalty)
-    names = {n for n in learner.memory if n.startswith("head.")}
-    assert names == ({"head.slots.0.weight", "head.slots.0.bias"} if classes == "seen" else set())
-    assert sum(n.startswith("FineTunedWeights.changes.") for n in learner.memory) == 16
+    names = {n for n in learner.memory if n.startswith("fisher.head.")}
+    assert names == ({"fisher.head.slots.0.weight", "fisher.head.slots.0.bias"} if classes == "seen" else set())
+    assert sum(n.startswith("fisher.FineTunedWeights.changes.") for n in learner.memory) == 16
 
 
 def test_there_is_no_penalty_in_the_first_task_nor_where_nothing_moved() -> None:
@@ -63,12 +63,12 @@ def test_the_fisher_information_is_the_mean_squared_score_of_drawn_labels_summed
     monkeypatch.undo()
     assert sorted(rows) == list(range(8)) and len(drawn) == 8 and len(set(drawn)) > 1
     parameters = dict(learner.shared_parameters())
-    expected = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    expected = {f"fisher.{name}": torch.zeros_like(p) for name, p in parameters.items()}
     for row, label in zip(rows, drawn, strict=True):
         inputs = whole_batch(training, [row]).inputs
         log_p = -cross_entropy(slow_logits(learner.network, inputs), [label])
         for name, gradient in zip(parameters, torch.autograd.grad(log_p, list(parameters.values())), strict=True):
-            expected[name] += gradient**2 / 8
+            expected[f"fisher.{name}"] += gradient**2 / 8
     assert learner.memory.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(learner.memory[name], value + before.get(name, 0), rtol=1e-6, atol=1e-10)
@@ -87,4 +87,4 @@ def test_labels_are_drawn_from_the_models_answer_and_not_taken_from_the_data() -
     with learner.computing_in(torch.float64):
         learner.consolidate(training.loader)
     p = logits.softmax(0)
-    torch.testing.assert_close(learner.memory["head.slots.0.bias"], p * (1 - p), rtol=0, atol=0.03)
+    torch.testing.assert_close(learner.memory["fisher.head.slots.0.bias"], p * (1 - p), rtol=0, atol=0.03)

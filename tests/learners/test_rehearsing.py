@@ -41,12 +41,12 @@ def unit_features(training: TaskTraining) -> Tensor:
 def test_exemplars_are_equally_many_a_class_the_first_of_the_herding_order(spec: ICaRL | BiC) -> None:
     training = in_task(spec, 1)
     old = training.learner.memory
-    assert torch.bincount(old["columns"]).tolist() == [4, 4, 4]  # 13 // 3; all there are
+    assert torch.bincount(old["exemplars.columns"]).tolist() == [4, 4, 4]  # 13 // 3; all there are
     targets, features = training.loader.targets, unit_features(training)
     consolidated(training)
     memory = training.learner.memory
-    assert memory["columns"].tolist() == [c for c in range(5) for _ in range(2)]
-    examples, before = unpack("examples", memory), unpack("examples", old)
+    assert memory["exemplars.columns"].tolist() == [c for c in range(5) for _ in range(2)]
+    examples, before = unpack("exemplars", memory), unpack("exemplars", old)
     for column in range(3):
         for k in range(2):
             assert torch.equal(examples[2 * column + k], before[4 * column + k])
@@ -101,11 +101,11 @@ def test_icarls_answer_is_the_class_whose_exemplars_mean_is_nearest() -> None:
         model.learner.network,
         model.learner.network.backbone.preparation,
     )
-    centred = [preparation.load_train(e, "") for e in unpack("examples", memory)]
+    centred = [preparation.load_train(e, "") for e in unpack("exemplars", memory)]
     plain = type(preparation)(preparation.size, augment=False)
     inputs = plain.augment_batch(centred, "cpu", generator(0))
     features = F.normalize(slow_features(network, inputs).detach(), dim=1)
-    means = [F.normalize(features[memory["columns"] == c].mean(0), dim=0) for c in range(sum(CLASSES))]
+    means = [F.normalize(features[memory["exemplars.columns"] == c].mean(0), dim=0) for c in range(sum(CLASSES))]
     images, columns = pictures(30, 8), [label for t in range(3) for label in task_labels(t)]
     tests = torch.stack([preparation.load_test(image, "") for image in images])
     expected = []

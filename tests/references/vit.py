@@ -19,11 +19,13 @@ def vit_forward(
     weights: Weights | None = None,
     prefixes: Prefixes | None = None,
     adapters: Adapters | None = None,
+    prepended: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Normalised images [B, 3, H, W] -> class-token features [B, D] and all tokens [B, N, D].
 
     Both are taken after the final norm. `weights` take the place of the model's own; biases, norms
     and LayerScale stay the model's. The output y of a layer with an adapter becomes y + up(gelu(down(y))). No dropout.
+    `prepended` [B, P, D] are tokens before the embedded ones; the features are then the mean of these places.
     """
     weights, prefixes, adapters = weights or {}, prefixes or {}, adapters or {}
     assert {(i, name) for i in range(len(model.blocks)) for name in NAMES} >= weights.keys() | adapters.keys()
@@ -31,6 +33,8 @@ def vit_forward(
     rows = []
     for b in range(len(images)):
         tokens = _embed(model, images[b])
+        if prepended is not None:
+            tokens = torch.cat([prepended[b], tokens])
         for index, block in enumerate(model.blocks):
             prefix = prefixes.get(index)
             if prefix is not None and prefix.ndim == 4:
@@ -40,7 +44,8 @@ def vit_forward(
             tokens = _block(block, tokens, own, after, prefix)
         rows.append(model.norm(tokens))
     tokens = torch.stack(rows)
-    return tokens[:, 0], tokens
+    read = 1 if prepended is None else prepended.shape[1]
+    return sum((tokens[:, i] for i in range(1, read)), start=tokens[:, 0]) / read, tokens
 
 
 def layer(model: VisionTransformer, block: int, name: str) -> nn.Linear:

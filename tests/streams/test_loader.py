@@ -191,3 +191,33 @@ def test_a_full_cache_of_one_shape_is_one_tensor():
     for index in (2, 0, 1):
         cache.put(index, rows[index].clone())
     assert torch.equal(cache.get([1, 1, 2]), rows[[1, 1, 2]])
+
+
+# --- exemplars ---
+
+
+@pytest.mark.parametrize("examples", [EQUAL, MIXED], ids=["equal", "mixed"])
+def test_what_is_loaded_is_the_same_from_the_cache_and_fresh(examples):
+    ours, rows = loader(examples), [7, 2, 7]
+    expected = [ImagePreparation(8).load_train(examples[row], "") for row in rows]
+    for _ in range(2):
+        found = ours.loaded(rows)
+        assert all(map(torch.equal, found, expected)) and len(found) == 3
+        list(ours.epoch(0))  # fills the cache
+    Watched.loads.clear()
+    ours.loaded(rows)
+    assert not Watched.loads and ours.loaded([]) == []
+
+
+def test_prepared_inputs_are_augmented_by_the_generator_or_not_at_all():
+    ours, rows = loader(MIXED), [3, 0, 8]
+    kept = ours.loaded(rows)
+    seen = [ours.prepared(kept, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    assert torch.equal(seen[0], seen[1]) and not torch.equal(seen[0], seen[2])
+    expected = ImagePreparation(8).augment_batch(kept, torch.device("cpu"), torch.Generator().manual_seed(1))
+    assert torch.equal(seen[0], expected)
+    plain = ImagePreparation(8, augment=False)
+    whole = plain.augment_batch(kept, torch.device("cpu"), torch.Generator())
+    assert torch.equal(ours.prepared(kept), whole) and not torch.equal(whole, seen[0])
+    fixed = loader(MIXED, preparation=plain)
+    assert torch.equal(fixed.prepared(kept, torch.Generator().manual_seed(1)), whole)

@@ -53,10 +53,12 @@ class Adaptation(TaskSlots):
     """Per-task (and shared) parameters that edit blocks of a frozen backbone.
 
     task_blocks: the blocks (from 0) that per-task parameters touch. shared_blocks: those that shared ones touch.
+    reads_query: whether what it prepends depends on the query.
     """
 
     task_blocks: frozenset[int] = frozenset()
     shared_blocks: frozenset[int] = frozenset()
+    reads_query: bool = False
 
     def edits_weight(self, block: int, name: str) -> bool:
         """Say whether this adaptation puts another weight in place of `name` in `block`."""
@@ -78,6 +80,13 @@ class Adaptation(TaskSlots):
         """Return keys and values [batch or 1, 2, length, dim] to put before a block's own, if any.
 
         `selection` is None below the first block that depends on the task.
+        """
+        return None
+
+    def prepended(self, query: Tensor | None) -> Tensor | None:
+        """Return tokens [batch, length, dim] to put before the embedded ones, if any; block 0 is then a shared one.
+
+        `query` is q(x) [batch, dim], or None if no adaptation reads it.
         """
         return None
 

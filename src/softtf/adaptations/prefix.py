@@ -36,6 +36,11 @@ class GeneralPrefix(Adaptation):
         """Return nothing: no parameter belongs to one task."""
         return {}
 
+    def trained(self) -> dict[int, nn.Parameter]:
+        """Return the prefix [2, length, dim] of each block, unless it is frozen."""
+        prefixes = {block: self.prompts[_key(block)] for block in sorted(self.shared_blocks)}
+        return {block: prefix for block, prefix in prefixes.items() if prefix.requires_grad}
+
     def prefix(self, block: int, selection: Selection | None) -> Tensor | None:
         """Return the shared prefix [1, 2, length, dim]."""
         return self.prompts[_key(block)][None] if block in self.shared_blocks else None
@@ -54,6 +59,10 @@ class ExpertPrefix(Adaptation):
         if self.num_tasks:
             return {name: value.clone() for name, value in self.task_state_dict(self.num_tasks - 1).items()}
         return {_key(b): _new_prompt(self.length, self.dim, generator) for b in sorted(self.task_blocks)}
+
+    def trained(self) -> dict[int, nn.Parameter]:
+        """Return the newest task's prefix [2, length, dim] of each block."""
+        return {block: self.slot(self.num_tasks - 1)[_key(block)] for block in sorted(self.task_blocks)}
 
     def prefix(self, block: int, selection: Selection | None) -> Tensor | None:
         """Return the selected task's prefix [1, 2, length, dim], or one per sample [batch, 2, length, dim]."""

@@ -2,12 +2,13 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from softtf.backbones.kernels import linear
 from softtf.backbones.mixed_linear import MixedWeight, mixed_linear
@@ -31,6 +32,18 @@ class Tokens:
 
     def __getitem__(self, rows: Tensor | slice) -> "Tokens":
         return replace(self, x=self.x[rows], mask=None if self.mask is None else self.mask[rows])
+
+    def prepend(self, prompt: Tensor) -> "Tokens":
+        """Put tokens [batch, length, dim] before these; the pooling will then read them and no others."""
+        length = prompt.shape[1]
+        mask = None if self.mask is None else F.pad(self.mask, (length, 0), value=True)
+        return Tokens(torch.cat([prompt.to(self.x.dtype), self.x], 1), mask, read=length)
+
+    @staticmethod
+    def cat(parts: "Sequence[Tokens]") -> "Tokens":
+        """Put batches of equally many tokens behind one another."""
+        masks = [part.mask for part in parts if part.mask is not None]
+        return replace(parts[0], x=torch.cat([part.x for part in parts]), mask=torch.cat(masks) if masks else None)
 
 
 @dataclass(frozen=True)
@@ -79,7 +92,17 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def pool(self, tokens: Tokens) -> Tensor:
-        """Return features [batch, dim] of the last block's output: the [class] token after the final norm."""
+        """Return features [batch, dim] of the last block's output after the final norm.
+
+        These are the mean of the tokens to be read: the [class] token alone, or prompts that were put before it.
+        """
+
+    @abstractmethod
+    def queries_and_values(self, index: int, tokens: Tokens, edit: BlockEdit = UNEDITED) -> tuple[Tensor, Tensor]:
+        """Return the queries and values of block `index`'s attention, [batch, tokens, dim] each.
+
+        These are what a prefix's keys and values meet there; the last block has queries of the tokens to be read only.
+        """
 
     @abstractmethod
     def linear(self, block: int, name: str) -> nn.Linear:

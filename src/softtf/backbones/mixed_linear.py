@@ -19,7 +19,8 @@ from torch import Tensor
 
 from softtf.backbones.kernels import linear
 
-CHUNK_BYTES = 2**26  # samples and tasks are cut so that their G_x, and their W_j, stay below this
+GRADIENT_BYTES = 2**28  # samples are cut so that their G_x stay below this: each cut makes every W_j once more
+COMPONENT_BYTES = 2**27  # tasks are cut so that their W_j do: each cut reads every G_x once more
 
 
 @dataclass(frozen=True)
@@ -62,20 +63,19 @@ def _mixture(mixed: MixedWeight) -> Tensor:
 def _inner_products(grad: Tensor, x: Tensor, mixed: MixedWeight, outputs: slice) -> Tensor:
     """Return <G_x, W_j> [batch, tasks]; grad [batch, tokens, out], x [batch, tokens, in]."""
     first = mixed.component(0)[outputs]
-    tasks, samples = mixed.alpha.shape[1], len(x)
-    step = max(1, CHUNK_BYTES // (first.numel() * first.element_size()))
+    tasks, samples, size = mixed.alpha.shape[1], len(x), first.numel() * first.element_size()
+    some, many = max(1, GRADIENT_BYTES // size), max(1, COMPONENT_BYTES // size)
     products = first.new_empty(tasks, samples)
-    weights = first.new_empty(min(step, tasks), first.numel())  # two buffers: new memory costs more than its use
-    gradients = x.new_empty(min(2 * step, samples), *first.shape)
-    for rows in (slice(n, min(n + 2 * step, samples)) for n in range(0, samples, 2 * step)):
-        some = torch.bmm(grad[rows].transpose(1, 2), x[rows], out=gradients[: rows.stop - rows.start])
+    gradients = x.new_empty(min(some, samples), *first.shape)  # two buffers: new memory costs more than its use
+    weights = first.new_empty(min(many, tasks), first.numel())
+    for rows in (slice(n, min(n + some, samples)) for n in range(0, samples, some)):
+        formed = torch.bmm(grad[rows].transpose(1, 2), x[rows], out=gradients[: rows.stop - rows.start])
         # Tasks differ by little, so the inner products keep the components' own precision.
-        flat = some.flatten(1).to(first.dtype).T
-        for start in range(0, tasks, step):
-            chosen = range(start, min(start + step, tasks))
+        flat = formed.flatten(1).to(first.dtype).T
+        for chosen in (range(t, min(t + many, tasks)) for t in range(0, tasks, many)):
             for place, task in enumerate(chosen):
                 weights[place] = mixed.component(task)[outputs].flatten()
-            products[start : chosen.stop, rows] = weights[: len(chosen)] @ flat
+            products[chosen.start : chosen.stop, rows] = weights[: len(chosen)] @ flat
     return products.T
 
 

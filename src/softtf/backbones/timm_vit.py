@@ -51,21 +51,21 @@ class TimmViT(Backbone):
     def block(self, index: int, tokens: Tokens, edit: BlockEdit = UNEDITED) -> Tokens:
         """Run block `index`: x + ls1(attention(norm1 x)), then x + ls2(mlp(norm2 x))."""
         block = self.vit.blocks[index]
-        read = tokens.read if index == self.depth - 1 else None
-        q, k, v = self._qkv(self._norm(block.norm1, tokens.x), index, edit, read)
+        q, k, v = self._qkv(tokens, index, edit)
         h = attention(q, k, v, edit.prefix, tokens.mask)
-        x = tokens.x[:, :read] + block.ls1(self.apply_linear(h, index, "proj", edit))
+        x = tokens.x[:, : h.shape[1]] + block.ls1(self.apply_linear(h, index, "proj", edit))
         h = self.apply_linear(self._norm(block.norm2, x), index, "fc1", edit)
         x = x + block.ls2(self.apply_linear(block.mlp.act(h), index, "fc2", edit))
         return replace(tokens, x=x)
 
-    def _qkv(self, x: Tensor, index: int, edit: BlockEdit, read: int | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries (of the first `read` tokens), keys and values, [batch, heads, tokens, d]."""
+    def _qkv(self, tokens: Tokens, index: int, edit: BlockEdit) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries (in the last block of the tokens to be read), keys and values, [batch, heads, tokens, d]."""
         attn = self.vit.blocks[index].attn
-        if read is None:
+        x = self._norm(self.vit.blocks[index].norm1, tokens.x)
+        if tokens.read is None or index < self.depth - 1:
             parts = self.apply_linear(x, index, "qkv", edit).chunk(3, -1)
         else:
-            query = self.apply_linear(x[:, :read], index, "qkv", edit, slice(0, self.dim))
+            query = self.apply_linear(x[:, : tokens.read], index, "qkv", edit, slice(0, self.dim))
             parts = (query, *self.apply_linear(x, index, "qkv", edit, slice(self.dim, None)).chunk(2, -1))
         q, k, v = (split_heads(part, attn.num_heads) for part in parts)
         if not isinstance(attn.q_norm, nn.Identity):
@@ -73,9 +73,16 @@ class TimmViT(Backbone):
         return q, k, v
 
     def pool(self, tokens: Tokens) -> Tensor:
-        """Return the [class] feature (or timm's pooled one where the model has no such token): [batch, dim]."""
-        features: Tensor = self.vit.fc_norm(self.vit.pool(self.vit.norm(tokens.x)))
+        """Return the mean of the tokens to be read, [class] or prompts, or of all as timm pools them: [batch, dim]."""
+        x = self.vit.norm(tokens.x)
+        pooled = self.vit.pool(x) if tokens.read is None else x[:, : tokens.read].mean(1)
+        features: Tensor = self.vit.fc_norm(pooled)
         return features
+
+    def queries_and_values(self, index: int, tokens: Tokens, edit: BlockEdit = UNEDITED) -> tuple[Tensor, Tensor]:
+        """Return the queries and values of block `index`'s attention, [batch, tokens, dim] each."""
+        q, _, v = self._qkv(tokens, index, edit)
+        return q.transpose(1, 2).flatten(2), v.transpose(1, 2).flatten(2)
 
     def linear(self, block: int, name: str) -> nn.Linear:
         """Return the frozen layer `qkv`, `proj`, `fc1` or `fc2` of a block."""

@@ -99,21 +99,24 @@ def evaluate(
     task_right = tasks == truth[:, None]
     tops_run = sum(len(set(row)) for row in tasks.tolist())
     return {
-        p: _score(learner.num_tasks, truth, right[:, i], task_right[:, i], _alone(p, clock, len(order) / tops_run))
+        p: _score(
+            learner.num_tasks, truth, right[:, i], task_right[:, i], _alone(learner, p, clock, len(order) / tops_run)
+        )
         for i, p in enumerate(policies)
     }
 
 
 def _known_queries(learner: Learner, data: TestData, policies: Sequence[Policy]) -> Queries | None:
     """Return the queries of all of `data` if it has them and a policy reads them."""
-    if data.queries is None or not any(_needs_query(p) for p in policies):
+    if data.queries is None or not any(_needs_query(learner, p) for p in policies):
         return None
     assert data.queries.backbone is learner.network.backbone
     return data.queries.get()
 
 
-def _needs_query(policy: Policy) -> bool:
-    return policy.inference in INFERENCES and INFERENCES[policy.inference].needs_query
+def _needs_query(learner: Learner, policy: Policy) -> bool:
+    inferred = policy.inference in INFERENCES and INFERENCES[policy.inference].needs_query
+    return inferred or learner.network.needs_query
 
 
 def _order(data: TestData, num_tasks: int, shuffle_seed: int | None) -> tuple[Tensor, Tensor]:
@@ -160,11 +163,11 @@ def chunks(segments: Tensor, group: int, batch_size: int) -> list[Tensor]:
     return [rows for a, b in zip(starts, ends.tolist(), strict=True) for rows in torch.arange(a, b).split(size)]
 
 
-def _alone(policy: Policy, clock: Clock, share: float) -> float:
+def _alone(learner: Learner, policy: Policy, clock: Clock, share: float) -> float:
     """Seconds for this policy alone: the shared trunk, its own inference, its share of the tops that were run."""
-    parts = ["trunk"]
+    parts = ["trunk"] + ["query"] * _needs_query(learner, policy)
     if policy.inference in INFERENCES:
-        parts += [policy.inference] + ["query"] * _needs_query(policy)
+        parts.append(policy.inference)
     return sum(clock.seconds[part] for part in parts) + clock.seconds["answer"] * share
 
 

@@ -22,10 +22,12 @@ HEADERS = (
     "Test s",
     "Note",
 )
+NUMBERS = range(2, 8)  # the columns that hold them
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
 }
 
 
@@ -84,10 +86,15 @@ def render(rows: Sequence[Row], title: str, caption: str) -> Table:
 def to_markdown(rows: Sequence[Row], title: str) -> str:
     """Return the rows as a Markdown table under a heading."""
     headers, body = _cells(rows)
-    rule = ["---:" if 2 <= i <= 7 else "---" for i in range(len(headers))]
+    return f"## {title}\n\n" + markdown_table(headers, body, NUMBERS)
+
+
+def markdown_table(headers: Sequence[str], body: Sequence[Sequence[str]], numbers: range) -> str:
+    """Return cells of any text as a Markdown table, the columns of `numbers` aligned to the right."""
+    rule = ["---:" if i in numbers else "---" for i in range(len(headers))]
     lines = [[_markdown(cell) for cell in cells] for cells in (headers, *body)]
     lines.insert(1, rule)
-    return f"## {title}\n\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def to_csv(rows: Sequence[Row]) -> str:
@@ -102,9 +109,13 @@ def to_csv(rows: Sequence[Row]) -> str:
 
 def to_latex(rows: Sequence[Row]) -> str:
     """Return the rows as a LaTeX tabular; it needs the package booktabs."""
-    headers, body = _cells(rows)
+    return latex_table(*_cells(rows), NUMBERS)
+
+
+def latex_table(headers: Sequence[str], body: Sequence[Sequence[str]], numbers: range) -> str:
+    """Return cells of any text as a LaTeX tabular, the columns of `numbers` aligned to the right."""
     lines = [" & ".join(map(_latex, cells)) + r" \\" for cells in (headers, *body)]
-    columns = "".join("r" if 2 <= i <= 7 else "l" for i in range(len(headers)))
+    columns = "".join("r" if i in numbers else "l" for i in range(len(headers)))
     parts = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", lines[0], r"\midrule", *lines[1:]]
     return "\n".join([*parts, r"\bottomrule", r"\end{tabular}"]) + "\n"
 

@@ -75,16 +75,16 @@ def gather_evidence(
         done += len(inputs)
         shared = SharedPass(network, inputs, query)
         with clock.part("trunk"):
-            trunks.append(shared.trunk)
-        if any(method.needs_query for method in methods.values()):
+            _ = shared.stem
+        if network.needs_query or any(method.needs_query for method in methods.values()):
             with clock.part("query"):
                 _ = shared.query
+        with clock.part("trunk"):
+            trunks.append(shared.trunk)
         for name, method in methods.items():
             with clock.part(name):
                 scores[name].append(method.scores(learner, shared))
-    masks = [t.mask for t in trunks if t.mask is not None]
-    trunk = Tokens(torch.cat([t.x for t in trunks]), torch.cat(masks) if masks else None)
-    return Evidence(trunk, {name: torch.cat(parts) for name, parts in scores.items()})
+    return Evidence(Tokens.cat(trunks), {name: torch.cat(parts) for name, parts in scores.items()})
 
 
 def choose_tasks(policy: Policy, evidence: Evidence, groups: Tensor, given: Tensor | None) -> Tensor:

@@ -8,6 +8,7 @@ from softtf.learners.dual_prompt import DualPrompt
 from softtf.learners.ewc import EWC
 from softtf.learners.fine_tuning import FT
 from softtf.learners.icarl import ICaRL
+from softtf.learners.l2p import L2P
 from softtf.learners.linear_head import LinearHead
 from softtf.learners.lwf import LwF
 from softtf.learners.ncm import NCM
@@ -15,18 +16,19 @@ from softtf.learners.ranpac import RanPAC
 from softtf.learners.solved import SolvedLearner
 
 __all__ = [
-    "DER",
-    "EWC",
-    "FT",
-    "NCM",
     "BiC",
+    "DER",
     "DERpp",
     "DualPrompt",
+    "EWC",
+    "FT",
     "ICaRL",
+    "L2P",
     "Learner",
     "LearnerSpec",
     "LinearHead",
     "LwF",
+    "NCM",
     "RanPAC",
     "SolvedLearner",
 ]

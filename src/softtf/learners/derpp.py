@@ -22,6 +22,9 @@ from softtf.memory import Reservoir, pack, unpack
 from softtf.seeds import derive_seed
 from softtf.streams import Loader
 
+BUFFER = "buffer."
+EXAMPLES, LOGITS, COLUMNS, SEEN = (BUFFER + name for name in ("examples", "logits", "columns", "seen"))
+
 
 @dataclass(frozen=True)
 class DERpp(LearnerSpec, kind="der++"):
@@ -70,16 +73,17 @@ class DERppLearner(FineTunedLearner):
         """The buffer as tensors; it changes at each step, so they are made when asked for."""
         kept = self.buffer.items
         if not kept:
-            return {}
-        columns, seen = torch.tensor([k.column for k in kept]), torch.tensor(self.buffer.seen)
-        examples = pack("examples", [k.example for k in kept])
-        return examples | pack("logits", [k.logits for k in kept]) | {"columns": columns, "seen": seen}
+            return self.other_memory
+        numbers = {COLUMNS: torch.tensor([k.column for k in kept]), SEEN: torch.tensor(self.buffer.seen)}
+        tensors = pack(EXAMPLES, [k.example for k in kept]) | pack(LOGITS, [k.logits for k in kept])
+        return self.other_memory | tensors | numbers
 
     @memory.setter
     def memory(self, memory: dict[str, Tensor]) -> None:
-        columns: list[int] = memory["columns"].tolist() if memory else []
-        parts = zip(unpack("examples", memory), columns, unpack("logits", memory), strict=True)
-        self.buffer = Reservoir(self.spec.exemplars, [Kept(*part) for part in parts], int(memory.get("seen", 0)))
+        columns: list[int] = memory[COLUMNS].tolist() if COLUMNS in memory else []
+        parts = zip(unpack(EXAMPLES, memory), columns, unpack(LOGITS, memory), strict=True)
+        self.buffer = Reservoir(self.spec.exemplars, [Kept(*part) for part in parts], int(memory.get(SEEN, 0)))
+        self.other_memory = {name: value for name, value in memory.items() if not name.startswith(BUFFER)}
 
     def before_training(self, loader: Loader) -> None:
         """Remember where examples come from while the task trains."""

@@ -2,23 +2,31 @@
 
 G-prompts shared by all tasks, an E-prompt and a key per task, and whatever `adapt` adds (soft masks).
 Loss: cross-entropy over the task's own classes + key_weight * (1 - cos(q(x), k_t)), equation 7.
+
+With `projection` (PGP) the G-prompt and the E-prompt in training, which starts as a copy of the one before, are under
+gradient projection, each layer's keys p_K and values p_V in a space of their own. In softmax(q [p_K; k]^T / sqrt(d))
+[p_V; v] keys meet the block's queries, and q dp_K^T = 0 leaves old inputs' scores as they were (summed over heads: the
+heads share a basis, as published). Values are added up with the block's own, and p_V keeps out of the space of those:
+what it changes in an old input's attention lies outside the leading directions of that input's values.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, NoAdaptation, parse_layers
 from softtf.adaptations.prefix import ExpertPrefix, GeneralPrefix, check_length
-from softtf.adaptations.task_keys import TaskKeys
+from softtf.adaptations.projection import Projection
+from softtf.adaptations.task_keys import TaskKeys, check_keys
 from softtf.backbones.base import Backbone
-from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.projected import ProjectedLearner, real_rows
 from softtf.seeds import derive_seed
 from softtf.shared_pass import SharedPass
+
+HALVES = ("keys", "values")
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,7 @@ class DualPrompt(LearnerSpec, kind="dual-prompt"):
         adapt: a further adaptation; `SoftMask(...)` makes it Soft-TransFormers.
         freeze_g_after_first: train the G-prompt in the first task only, so that later tasks' backward passes end at
             the first layer of their own and nothing shared ever changes again.
+        projection: `Projection()` makes it DualPrompt + PGP.
     """
 
     g_layers: Layers = (1, 2)
@@ -48,16 +57,14 @@ class DualPrompt(LearnerSpec, kind="dual-prompt"):
     key_scale: float = 1.0
     adapt: AdaptationSpec = NoAdaptation()
     freeze_g_after_first: bool = False
+    projection: Projection | None = None
 
     def __post_init__(self) -> None:
         check_length(self.g_length, "g_length")
         check_length(self.e_length, "e_length")
         parse_layers(self.g_layers, what="g_layers")
         parse_layers(self.e_layers, what="e_layers")
-        if not (math.isfinite(self.key_weight) and self.key_weight >= 0):
-            raise UserError(f"key_weight must be a number from 0 up, not {self.key_weight}")
-        if not (math.isfinite(self.key_scale) and self.key_scale > 0):
-            raise UserError(f"key_scale must be a positive number, not {self.key_scale}")
+        check_keys(self.key_weight, self.key_scale)
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner.
@@ -76,13 +83,13 @@ class DualPrompt(LearnerSpec, kind="dual-prompt"):
         return DualPromptLearner(backbone, adaptations, seed, self)
 
 
-class DualPromptLearner(Learner):
+class DualPromptLearner(ProjectedLearner):
     """Cross-entropy of the task's own network, and its key drawn towards its queries."""
 
     query_use = "matching"
 
     def __init__(self, backbone: Backbone, adaptations: list[Adaptation], seed: int, spec: DualPrompt) -> None:
-        self.spec = spec
+        self.spec, self.projection = spec, spec.projection
         super().__init__(backbone, adaptations, seed, {"task_keys": TaskKeys(backbone.dim, spec.key_scale)})
 
     @property
@@ -117,3 +124,31 @@ class DualPromptLearner(Learner):
             "cross_entropy": F.cross_entropy(logits, self.own(batch.targets)),
             "matching": self.spec.key_weight * self.keys.matching_loss(shared.query, task),
         }
+
+    def prompts(self) -> dict[str, tuple[nn.Parameter, int | slice]]:
+        """Return keys and values of every prefix that is trained in the current task."""
+        return {
+            _name(prefix, block, half): (parameter, part)
+            for prefix in self._prefixes()
+            for block, parameter in prefix.trained().items()
+            for part, half in enumerate(HALVES)
+        }
+
+    def met(self, shared: SharedPass) -> dict[str, Tensor]:
+        """Return what keys meet, their block's queries, and what values are added to, its values."""
+        trained = [(prefix, block) for prefix in self._prefixes() for block in prefix.trained()]
+        rows: dict[str, Tensor] = {}
+        for block, tokens, edit in self.network.walk(shared.stem, self.num_tasks - 1):
+            for prefix in (p for p, b in trained if b == block):
+                found = self.network.backbone.queries_and_values(block, tokens, edit)
+                rows |= {_name(prefix, block, h): real_rows(x, tokens.mask) for h, x in zip(HALVES, found, strict=True)}
+            if len(rows) == len(HALVES) * len(trained):
+                break
+        return rows
+
+    def _prefixes(self) -> list[GeneralPrefix | ExpertPrefix]:
+        return [a for a in self.network.adaptations if isinstance(a, GeneralPrefix | ExpertPrefix)]
+
+
+def _name(prefix: Adaptation, block: int, half: str) -> str:
+    return f"{type(prefix).__name__}.layer{block + 1:02d}.{half}"

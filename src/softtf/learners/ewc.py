@@ -18,6 +18,8 @@ from softtf.learners.fine_tuning import WHOLE_NETWORK, FTLearner, LossClasses, c
 from softtf.seeds import derive_seed
 from softtf.streams import Loader
 
+FISHER = "fisher."
+
 
 @dataclass(frozen=True)
 class EWC(LearnerSpec, kind="ewc"):
@@ -46,7 +48,7 @@ class EWC(LearnerSpec, kind="ewc"):
 
 
 class EWCLearner(FTLearner):
-    """Remembers, for each shared parameter by its name, the Fisher information of all tasks so far."""
+    """Remembers the Fisher information of all tasks so far for each shared parameter, under `fisher.` and its name."""
 
     def __init__(self, backbone: Backbone, seed: int, spec: EWC) -> None:
         super().__init__(backbone, spec.tune, seed, spec.classes)
@@ -55,7 +57,8 @@ class EWCLearner(FTLearner):
 
     def before_training(self, loader: Loader) -> None:
         """Put what is remembered where the weights are."""
-        self.fisher = {name: value.to(loader.device) for name, value in self.memory.items()}
+        known = {name: value for name, value in self.memory.items() if name.startswith(FISHER)}
+        self.fisher = {name.removeprefix(FISHER): value.to(loader.device) for name, value in known.items()}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return cross-entropy and, from the second task on, the penalty."""
@@ -78,7 +81,8 @@ class EWCLearner(FTLearner):
         for one in inputs:
             for name, gradient in self.score(one, generator).items():
                 total[name] = total[name] + gradient.square() / len(rows)
-        self.memory = {name: value + self.fisher.get(name, 0) for name, value in total.items()}
+        summed = {FISHER + name: value + self.fisher.get(name, 0) for name, value in total.items()}
+        self.memory = self.memory | summed
 
     def score(self, one: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the gradient of log p(y|x) of one input [1, ...], y drawn from p(y|x), by parameter."""

@@ -15,7 +15,7 @@ from softtf.learners.fine_tuning import network_features
 from softtf.memory import herd, pack, unpack
 from softtf.streams import Loader
 
-EXAMPLES, COLUMNS = "examples", "columns"
+EXAMPLES, COLUMNS = "exemplars", "exemplars.columns"
 
 
 class RehearsalSpec(Protocol):
@@ -57,7 +57,7 @@ class RehearsingLearner(DistillingLearner):
 
     def replay(self) -> Replay | None:
         """Return all exemplars."""
-        if not self.memory:
+        if COLUMNS not in self.memory:
             return None
         return Replay(unpack(EXAMPLES, self.memory), self.memory[COLUMNS])
 
@@ -83,5 +83,5 @@ class RehearsingLearner(DistillingLearner):
                 rows = rows[herd(features[rows].cpu(), self.budget // classes)]
             chosen.append(rows[: self.budget // classes])
         rows = torch.cat(chosen)
-        self.memory = pack(EXAMPLES, loader.loaded(rows.tolist())) | {COLUMNS: targets[rows]}
+        self.memory = self.memory | pack(EXAMPLES, loader.loaded(rows.tolist())) | {COLUMNS: targets[rows]}
         return chosen

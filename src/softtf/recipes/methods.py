@@ -2,20 +2,28 @@
 
 from collections.abc import Callable
 
-from softtf.adaptations import Adapter, BinaryMask, LoRA, SoftMask, SoftNet
+from softtf.adaptations import Adapter, BinaryMask, LoRA, Projection, SoftMask, SoftNet
 from softtf.errors import unknown
-from softtf.learners import DER, EWC, FT, NCM, BiC, DERpp, DualPrompt, ICaRL, LearnerSpec, LinearHead, LwF, RanPAC
+from softtf.learners import (
+    DER,
+    EWC,
+    FT,
+    L2P,
+    NCM,
+    BiC,
+    DERpp,
+    DualPrompt,
+    ICaRL,
+    LearnerSpec,
+    LinearHead,
+    LwF,
+    RanPAC,
+)
 
 METHODS: dict[str, Callable[[], LearnerSpec]] = {
     "ncm": NCM,
     "ranpac": RanPAC,
     "linear-head": LinearHead,
-    "dual-prompt": DualPrompt,
-    "dual-prompt+soft-tf": lambda: DualPrompt(e_layers="10-12", adapt=SoftMask(layers="10-12")),
-    "dual-prompt+adapter": lambda: DualPrompt(e_layers="10-12", adapt=Adapter(layers="all", rank=75)),
-    "dual-prompt+lora": lambda: DualPrompt(e_layers="10-12", adapt=LoRA(layers="10-12", rank=500)),
-    "dual-prompt+wsn": lambda: DualPrompt(e_layers="10-12", adapt=BinaryMask(layers="10-12")),
-    "dual-prompt+softnet": lambda: DualPrompt(e_layers="10-12", adapt=SoftNet(layers="10-12")),
     "ft": FT,
     "ewc": EWC,
     "lwf": LwF,
@@ -23,25 +31,43 @@ METHODS: dict[str, Callable[[], LearnerSpec]] = {
     "icarl": ICaRL,
     "bic": BiC,
     "der+mcg": DER,
+    "l2p": L2P,
+    "l2p+pgp": lambda: L2P(projection=Projection()),
+    "l2p+soft-tf": lambda: L2P(adapt=SoftMask(layers="10-12")),
+    "l2p+pgp+soft-tf": lambda: L2P(adapt=SoftMask(layers="10-12"), projection=Projection()),
+    "dual-prompt": DualPrompt,
+    "dual-prompt+pgp": lambda: DualPrompt(projection=Projection()),
+    "dual-prompt+soft-tf": lambda: DualPrompt(e_layers="10-12", adapt=SoftMask(layers="10-12")),
+    "dual-prompt+adapter": lambda: DualPrompt(e_layers="10-12", adapt=Adapter(layers="all", rank=75)),
+    "dual-prompt+lora": lambda: DualPrompt(e_layers="10-12", adapt=LoRA(layers="10-12", rank=500)),
+    "dual-prompt+wsn": lambda: DualPrompt(e_layers="10-12", adapt=BinaryMask(layers="10-12")),
+    "dual-prompt+softnet": lambda: DualPrompt(e_layers="10-12", adapt=SoftNet(layers="10-12")),
+    "dual-prompt+pgp+soft-tf": lambda: DualPrompt(adapt=SoftMask(layers="3-5"), projection=Projection()),
 }
 
 TITLES = {
     "ncm": "NCM (frozen features)",
     "ranpac": "RanPAC (frozen features)",
     "linear-head": "Linear head only",
-    "dual-prompt": "DualPrompt",
-    "dual-prompt+soft-tf": "DualPrompt + Soft-TF",
-    "dual-prompt+adapter": "DualPrompt + Adapter",
-    "dual-prompt+lora": "DualPrompt + LoRA",
-    "dual-prompt+wsn": "DualPrompt + WSN",
-    "dual-prompt+softnet": "DualPrompt + SoftNet",
-    "ft": "FT",
+    "ft": "FT, whole network",
     "ewc": "EWC",
     "lwf": "LwF",
     "der++": "DER++",
     "icarl": "iCaRL",
     "bic": "BiC",
     "der+mcg": "DER + MCG",
+    "l2p": "L2P",
+    "l2p+pgp": "L2P + PGP",
+    "l2p+soft-tf": "L2P + Soft-TF",
+    "l2p+pgp+soft-tf": "L2P + PGP + Soft-TF",
+    "dual-prompt": "DualPrompt",
+    "dual-prompt+pgp": "DualPrompt + PGP",
+    "dual-prompt+soft-tf": "DualPrompt + Soft-TF",
+    "dual-prompt+adapter": "DualPrompt + Adapter",
+    "dual-prompt+lora": "DualPrompt + LoRA",
+    "dual-prompt+wsn": "DualPrompt + WSN",
+    "dual-prompt+softnet": "DualPrompt + SoftNet",
+    "dual-prompt+pgp+soft-tf": "DualPrompt + PGP + Soft-TF",
 }
 
 

@@ -71,7 +71,8 @@ def recipe_named(name: str, method: str | None = None, scale: Scale = "full") ->
     """Return a recipe, with another method or at mini scale if asked for.
 
     `mini`: 100 training and 50 test images a class, 3 epochs, the bundled ViT with its own normalisation. There and
-    in the quickstart the steps are few, so keys start short enough to turn in time (DualPrompt's key_scale).
+    in the quickstart the steps are few, so keys start short enough to turn in time (DualPrompt's key_scale). The
+    quickstart's exemplars are 60, about the share of its data that 2,000 are of CIFAR-100's.
 
     Raises:
         UserError: there is no such recipe, method or scale.
@@ -82,19 +83,36 @@ def recipe_named(name: str, method: str | None = None, scale: Scale = "full") ->
     config = RECIPES[name]()
     if method is not None:
         e_length = getattr(config.learner, "e_length", None)
-        learner = _with(method_named(method), e_length=e_length)
-        config = replace(config, method=method, learner=learner, train=replace(config.train, **learner.training))
-    if scale == "mini":
-        stream = replace(config.stream, train_per_class=100, test_per_class=50)
-        epochs = config.learner.training.get("epochs", 3)
-        config = replace(
-            config, stream=stream, backbone=BackboneSpec(BUNDLED), train=replace(config.train, epochs=epochs)
-        )
-    elif scale != "full":
-        raise UserError(f"scale {scale!r} is neither full nor mini")
-    if scale == "mini" or name == "quickstart":
-        config = replace(config, learner=_with(config.learner, key_scale=0.1))
+        config = replace(config, method=method, learner=_with(method_named(method), e_length=e_length))
+    config = at_scale(replace(config, train=replace(config.train, **config.learner.training)), scale)
+    if name == "quickstart":
+        config = replace(config, learner=_with(config.learner, key_scale=0.1, exemplars=60))
     return config
+
+
+def at_scale(config: RunConfig, scale: Scale) -> RunConfig:
+    """Return the run as it is (`full`), or as small as `mini` says (see `recipe_named`).
+
+    Of a known data set's exemplars (iCaRL, BiC, DER++) the same share is kept as of its training images.
+
+    Raises:
+        UserError: there is no such scale.
+    """
+    if scale == "full":
+        return config
+    if scale != "mini":
+        raise UserError(f"scale {scale!r} is neither full nor mini")
+    exemplars: int | None = getattr(config.learner, "exemplars", None)
+    known = STREAMS.get(config.stream.source)
+    if exemplars is not None and known is not None:
+        exemplars = round(exemplars * min(1.0, 100 * known.num_classes / known.num_train))
+    return replace(
+        config,
+        stream=replace(config.stream, train_per_class=100, test_per_class=50),
+        backbone=BackboneSpec(BUNDLED),
+        learner=_with(config.learner, key_scale=0.1, exemplars=exemplars),
+        train=replace(config.train, epochs=config.learner.training.get("epochs", 3)),
+    )
 
 
 def _with(learner: LearnerSpec, **settings: Any) -> LearnerSpec:

@@ -26,7 +26,7 @@ class Cache:
     def get(self, indices: Sequence[int]) -> Tensor | list[Tensor]:
         """Return the tensors at `indices`, as one tensor if all have one shape (then maybe on the device)."""
         if self._stack is not None:
-            return self._stack[torch.tensor(indices, device=self._stack.device)]
+            return self._stack[torch.tensor(indices, dtype=torch.int64, device=self._stack.device)]
         return [self._kept[i] for i in indices]
 
     def put(self, index: int, loaded: Tensor) -> None:

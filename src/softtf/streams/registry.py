@@ -12,6 +12,7 @@ class StreamInfo:
         label_column: the column with its labels.
         num_tasks: the usual number of tasks.
         num_classes: the number of its classes.
+        num_train: about how many training examples it has.
         description: one line for a list of data sets.
         image_column: the column with its images.
         split_train: the Hub's split to learn from.
@@ -22,6 +23,7 @@ class StreamInfo:
     label_column: str
     num_tasks: int
     num_classes: int
+    num_train: int
     description: str
     image_column: str = "image"
     split_train: str = "train"
@@ -29,19 +31,20 @@ class StreamInfo:
 
 
 STREAMS: dict[str, StreamInfo] = {
-    "digits": StreamInfo("", "", 5, 10, "scikit-learn's handwritten digits, 8 x 8 pixels; needs no download"),
-    "cifar100": StreamInfo("uoft-cs/cifar100", "fine_label", 10, 100, "CIFAR-100, 32 x 32 pixels", "img"),
+    "digits": StreamInfo("", "", 5, 10, 1_438, "scikit-learn's handwritten digits, 8 x 8 pixels; needs no download"),
+    "cifar100": StreamInfo("uoft-cs/cifar100", "fine_label", 10, 100, 50_000, "CIFAR-100, 32 x 32 pixels", "img"),
     "tiny-imagenet": StreamInfo(
-        "zh-plus/tiny-imagenet", "label", 10, 200, "Tiny-ImageNet, 64 x 64 pixels", split_test="valid"
+        "zh-plus/tiny-imagenet", "label", 10, 200, 100_000, "Tiny-ImageNet, 64 x 64 pixels", split_test="valid"
     ),
     "imagenet-r": StreamInfo(
         "axiong/imagenet-r",
         "wnid",
         10,
         200,
+        24_000,
         "ImageNet-R: art, cartoons and other renditions; a fixed fifth is held out for testing",
         split_train="test",
         split_test=None,
     ),
-    "cub200": StreamInfo("Donghyun99/CUB-200-2011", "label", 5, 200, "Caltech-UCSD Birds 200-2011"),
+    "cub200": StreamInfo("Donghyun99/CUB-200-2011", "label", 5, 200, 5_994, "Caltech-UCSD Birds 200-2011"),
 }

@@ -1,0 +1,118 @@
+"""L2P (Wang et al., 2022): a pool of prompts from which each sample takes those nearest to its query.
+
+Loss: cross-entropy over the task's own classes + key_weight * sum over the chosen keys of (1 - cos(q(x), k_i)).
+
+Plain L2P needs no task: pool and keys are shared, tasks differ in their classifiers' columns only, and the answer
+is the best of all classes seen. With soft masks (`adapt`) every task has its own network above the shared prompts;
+then each task also has a key of its own, trained by the same matching loss, that serves Prompt ID, and Gradient ID
+mixes the masks while each sample keeps the prompts it chose.
+
+With `projection` (PGP) the pool's prompts are under gradient projection: what they meet in block 1's attention is the
+embedded tokens x and the prompts p, and x dp^T = 0, p dp^T = 0 would leave old inputs' scores there as they were.
+Keys are not projected.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from softtf.adaptations.base import Adaptation, AdaptationSpec, NoAdaptation
+from softtf.adaptations.prefix import check_length
+from softtf.adaptations.projection import Projection
+from softtf.adaptations.prompt_pool import PromptPool
+from softtf.adaptations.task_keys import TaskKeys, check_keys
+from softtf.backbones.base import Backbone
+from softtf.errors import UserError
+from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.projected import ALL, ProjectedLearner, real_rows
+from softtf.seeds import derive_seed
+from softtf.shared_pass import SharedPass
+
+
+@dataclass(frozen=True)
+class L2P(LearnerSpec, kind="l2p"):
+    """L2P with any further adaptation.
+
+    Attributes:
+        pool_size: how many prompts the pool holds.
+        length: of each prompt, in tokens; 30 in the ImageNet-R runs.
+        top_k: how many of them a sample takes.
+        key_weight: weight of the matching loss.
+        key_scale: keys start as U(-key_scale, key_scale), as DualPrompt's.
+        adapt: a further adaptation; `SoftMask(...)` makes it L2P + Soft-TF.
+        projection: `Projection()` makes it L2P + PGP.
+    """
+
+    pool_size: int = 10
+    length: int = 5
+    top_k: int = 5
+    key_weight: float = 0.1
+    key_scale: float = 1.0
+    adapt: AdaptationSpec = NoAdaptation()
+    projection: Projection | None = None
+
+    def __post_init__(self) -> None:
+        check_length(self.length, "length")
+        check_length(self.pool_size, "pool_size")
+        if not 1 <= self.top_k <= self.pool_size:
+            raise UserError(f"top_k must be at least 1 and at most pool_size, {self.pool_size}, not {self.top_k}")
+        check_keys(self.key_weight, self.key_scale)
+
+    def build(self, backbone: Backbone, seed: int) -> Learner:
+        """Return the learner.
+
+        Raises:
+            UserError: the further adaptation does not fit the backbone.
+        """
+        generator = torch.Generator().manual_seed(derive_seed(seed, "shared"))
+        pool = PromptPool(self.pool_size, self.length, self.top_k, backbone.dim, self.key_scale, generator)
+        return L2PLearner(backbone, [pool, *self.adapt.build(backbone)], seed, self)
+
+
+class L2PLearner(ProjectedLearner):
+    """Cross-entropy behind each sample's own prompts, and keys drawn towards the queries that choose them."""
+
+    query_use = "matching"
+
+    def __init__(self, backbone: Backbone, adaptations: list[Adaptation], seed: int, spec: L2P) -> None:
+        self.spec, self.projection = spec, spec.projection
+        tasks_differ = any(a.task_blocks for a in adaptations)
+        keys = {"task_keys": TaskKeys(backbone.dim, spec.key_scale)} if tasks_differ else None
+        super().__init__(backbone, adaptations, seed, keys)
+
+    @property
+    def task_inferences(self) -> tuple[str, ...]:
+        """Prompt ID and Gradient ID where tasks have networks of their own; otherwise there is no task to infer."""
+        return ("prompt-id", "gradient-id") if self.network.top_depends_on_task else ()
+
+    @property
+    def pool(self) -> PromptPool:
+        """The prompts and their keys."""
+        pool = self.network.adaptations[0]
+        assert isinstance(pool, PromptPool)
+        return pool
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return cross-entropy and the matching loss of the pool's keys and, if there is one, of the task's key."""
+        task = self.num_tasks - 1
+        shared = SharedPass(self.network, batch.inputs, batch.query)
+        logits = self.network.heads(self.network.top(shared.trunk, task=task), range(task, task + 1))
+        losses = {
+            "cross_entropy": F.cross_entropy(logits, self.own(batch.targets)),
+            "matching": self.spec.key_weight * self.pool.matching_loss(shared.query),
+        }
+        if self.network.top_depends_on_task:
+            keys = self.extra_slots["task_keys"]
+            assert isinstance(keys, TaskKeys)
+            losses["task_matching"] = self.spec.key_weight * keys.matching_loss(shared.query, task)
+        return losses
+
+    def prompts(self) -> dict[str, tuple[nn.Parameter, int | slice]]:
+        """Return the pool's prompts."""
+        return {"pool": (self.pool.prompts, ALL)}
+
+    def met(self, shared: SharedPass) -> dict[str, Tensor]:
+        """Return the embedded tokens, before block 1."""
+        return {"pool": real_rows(shared.stem.x, shared.stem.mask)}

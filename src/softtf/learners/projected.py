@@ -1,0 +1,70 @@
+"""What L2P and DualPrompt share under PGP: prompts whose gradients leave the space of earlier tasks alone."""
+
+from abc import abstractmethod
+from collections import defaultdict
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from softtf.adaptations.projection import Projection, SecondMoment, extended, projected
+from softtf.learners.base import Learner
+from softtf.seeds import derive_seed
+from softtf.shared_pass import SharedPass
+from softtf.streams import Loader
+
+BASIS = "basis."
+ALL = slice(None)
+
+
+class ProjectedLearner(Learner):
+    """A learner of prompts; `projection` says whether and how they are projected (`softtf.adaptations.projection`).
+
+    The bases are in `memory`, one for each name in `prompts`. Orthogonal is the gradient, as the method is published;
+    Adam, which scales each coordinate by itself, may turn the step that is made of it.
+    """
+
+    projection: Projection | None
+
+    @abstractmethod
+    def prompts(self) -> dict[str, tuple[nn.Parameter, int | slice]]:
+        """Return by name what a later task would change: a prompt and which part of it, [..., dim]."""
+
+    @abstractmethod
+    def met(self, shared: SharedPass) -> dict[str, Tensor]:
+        """Return by the same names the rows [n, dim] that these meet in a batch of inputs."""
+
+    def after_backward(self) -> None:
+        """Take from each prompt's gradient what lies in its basis: g - g V V^T."""
+        for name, (parameter, part) in self.prompts().items():
+            basis = self.memory.get(BASIS + name)
+            if basis is not None and parameter.grad is not None:
+                parameter.grad[part] = projected(parameter.grad[part], basis)
+
+    @torch.no_grad()
+    def consolidate(self, loader: Loader) -> None:
+        """Extend each prompt's basis by the space that it and this task's inputs span."""
+        if self.projection is None:
+            return
+        moments = defaultdict[str, SecondMoment](SecondMoment)
+        for inputs in self._some(loader, self.projection.samples):
+            for name, rows in self.met(SharedPass(self.network, inputs)).items():
+                moments[name].add(rows)
+        bases = {}
+        for name, (parameter, part) in self.prompts().items():
+            moment = moments[name].mean + SecondMoment().add(parameter[part]).mean
+            bases[BASIS + name] = extended(self.memory.get(BASIS + name), moment, self.projection.eps)
+        self.memory = self.memory | bases
+
+    def _some(self, loader: Loader, samples: int) -> Iterator[Tensor]:
+        """Yield inputs of a slice of the training data, the same whenever the task is learned."""
+        for inputs, _, _ in loader.epoch(derive_seed(self.seed, "projection", self.num_tasks - 1)):
+            yield inputs[:samples]
+            samples -= len(inputs)
+            if samples <= 0:
+                return
+
+
+def real_rows(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the rows [n, dim] of x [batch, tokens, dim] that are of real tokens; `mask` may go on beyond them."""
+    return x.flatten(0, 1) if mask is None else x[mask[:, : x.shape[1]]]

@@ -1,0 +1,180 @@
+"""What the rows of a table are made of: the paper's words for a row, what is trained for it, and how it is scored.
+
+Rows that differ in the policy alone (Prompt ID or Gradient ID, n-shot) share one training run, which is scored under
+all policies of its kind in one pass.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from softtf.inference.policy import PAPER_BATCH, parse_policy
+from softtf.recipes.methods import METHODS
+from softtf.recipes.recipes import Scale
+
+Settings = Mapping[str, Any]
+
+# What a run is scored under, by what the method can do. `none`: its answer needs no task.
+NO_TASK = ("none", "oracle")
+BY_KEY = ("prompt-id", f"prompt-id:batch{PAPER_BATCH}", "oracle")
+BY_GRADIENT = (*BY_KEY, "gradient-id", f"gradient-id:batch{PAPER_BATCH}")
+BY_SHOTS = (*BY_GRADIENT, *(f"gradient-id:{n}-shot/{PAPER_BATCH}" for n in (3, 5, 7)))
+ONE_TASK = ("prompt-id", "oracle")
+
+PAPER_POLICIES = {  # what the paper's words mean (METHOD section 4)
+    "Prompt ID": f"prompt-id:batch{PAPER_BATCH}",
+    "Gradient ID": f"gradient-id:batch{PAPER_BATCH}",
+    "Gradient ID, m-batch": f"gradient-id:batch{PAPER_BATCH}",
+    "Gradient ID, batch": f"gradient-id:batch{PAPER_BATCH}",
+} | {f"Gradient ID, {n}-shot": f"gradient-id:{n}-shot/{PAPER_BATCH}" for n in (3, 5, 7)}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training run without its stream and seed.
+
+    Attributes:
+        method: its name in METHODS.
+        settings: what differs from the method's recipe, by dotted name.
+        on: what differs further on the stream of one recipe.
+        mini: what differs further at mini scale.
+        policies: what it is scored under.
+    """
+
+    method: str
+    settings: Settings = field(default_factory=dict)
+    on: Mapping[str, Settings] = field(default_factory=dict)
+    mini: Settings = field(default_factory=dict)
+    policies: tuple[str, ...] = BY_KEY
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row: the first, second, fifth and sixth are the paper's words, which find its figures.
+
+    Attributes:
+        name: the method.
+        task_id: how the paper infers the task.
+        trained: what we train for it.
+        backbone: what the backbone was pre-trained on.
+        setting: a further column of the paper's table.
+    """
+
+    name: str
+    task_id: str
+    trained: Trained
+    backbone: str = ""
+    setting: str = ""
+
+    @property
+    def title(self) -> str:
+        """The row's name with everything that tells it from its neighbours but the policy."""
+        return ", ".join(part for part in (self.name, self.backbone, self.setting) if part)
+
+    @property
+    def policy(self) -> str:
+        """The code of the paper's policy, or of the only one where the method needs no task or has one task."""
+        code = PAPER_POLICIES.get(self.task_id, "")
+        return code if code in self.trained.policies else self.trained.policies[0]
+
+    @property
+    def per_sample(self) -> str:
+        """The code of the same task inference with every sample answered alone."""
+        return parse_policy(self.policy).inference
+
+    def left_out(self, scale: Scale) -> str | None:
+        """Say why the row cannot be run, None if it can."""
+        if self.trained.method not in METHODS:
+            return f"there is no method {self.trained.method!r} here yet"
+        if scale == "mini" and "backbone.name" in self.trained.settings:
+            return "at mini scale there is one backbone, the bundled ViT"
+        return None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the paper, or an ablation in its manner.
+
+    Attributes:
+        name: its number, or a word.
+        caption: what it shows.
+        streams: the recipes whose streams it is about.
+        rows: in the paper's order.
+        notes: what one should know of the paper's figures.
+    """
+
+    name: str
+    caption: str
+    streams: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+    notes: tuple[str, ...] = ()
+
+
+DUAL_PROMPT = Trained("dual-prompt")
+DUAL_PROMPT_PGP = Trained("dual-prompt+pgp")
+
+
+def soft_tf(layers: str, targets: str = "w/o FF", method: str = "dual-prompt+soft-tf", **settings: Any) -> Trained:
+    """Return DualPrompt with soft masks; its E-prompt is where the masks are if these are on layers 3-5, else at 10-12.
+
+    `settings` are named without their prefix, such as init="xavier" for learner.adapt.init. Only what Tables 9 and
+    10 ask for is scored under n-shot policies.
+    """
+    shots = targets == "w/o FF" and layers in ("12", "10-12") and method == "dual-prompt+soft-tf" and not settings
+    adapt = {"layers": layers, "targets": targets, **settings}
+    return Trained(method, _adapt(adapt, layers), policies=BY_SHOTS if shots else BY_GRADIENT)
+
+
+def wsn(keep: float, layers: str = "10-12", targets: str = "w/o FF") -> Trained:
+    """Return DualPrompt with WSN's hard masks, which keep `keep` percent of each matrix."""
+    adapt = {"layers": layers, "targets": targets, "keep": keep}
+    return Trained("dual-prompt+wsn", _adapt(adapt, layers), policies=BY_GRADIENT)
+
+
+def low_rank(method: str, layers: str, rank: int) -> Trained:
+    """Return DualPrompt with LoRA or adapters of a rank.
+
+    A rank above the bundled ViT's width shrinks with the width at mini scale, so that the large ones train about as
+    many parameters as soft masks at either scale.
+    """
+    mini = {"learner.adapt.rank": rank // 4} if rank > 192 else {}
+    return Trained(method, _adapt({"layers": layers, "rank": rank}, layers), mini=mini)
+
+
+def l2p(method: str = "l2p", layers: str | None = None) -> Trained:
+    """Return L2P, with or without soft masks, in L2P's own training settings (METHOD section 5)."""
+    adapt = {} if layers is None else {"learner.adapt.layers": layers, "learner.adapt.targets": "w/o FF"}
+    return Trained(
+        method,
+        {"train.batch_size": 16, "train.epochs": 5, **adapt},
+        on={"imagenet-r-10": {"train.epochs": 50, "learner.length": 30}},
+        policies=NO_TASK if layers is None else BY_GRADIENT,
+    )
+
+
+def rehearsal(method: str, exemplars: int) -> Trained:
+    """Return a method that keeps so many exemplars (at mini scale, the same share of fewer images)."""
+    return Trained(method, {"learner.exemplars": exemplars}, policies=NO_TASK)
+
+
+def plain(method: str) -> Trained:
+    """Return a method whose answer needs no task, in its own settings."""
+    return Trained(method, policies=NO_TASK)
+
+
+def upper_bound(trained: Trained) -> Trained:
+    """Return the same training on all classes at once."""
+    settings = {**trained.settings, "stream.num_tasks": 1}
+    return Trained(trained.method, settings, trained.on, trained.mini, ONE_TASK)
+
+
+def on_backbone(trained: Trained, name: str) -> Trained:
+    """Return the same training on another backbone of timm."""
+    settings = {**trained.settings, "backbone.name": name}
+    return Trained(trained.method, settings, trained.on, trained.mini, trained.policies)
+
+
+def _adapt(settings: Settings, layers: str) -> dict[str, Any]:
+    """Return the settings of `learner.adapt` by dotted name, and the layers of the E-prompt."""
+    e_layers = layers if layers == "3-5" else "10-12"
+    return {"learner.e_layers": e_layers} | {f"learner.adapt.{name}": value for name, value in settings.items()}

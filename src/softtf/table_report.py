@@ -1,0 +1,226 @@
+"""A table in the paper's layout: each row's figures in the paper and, below them, ours, the policy in the header."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from softtf.evaluation.report import latex_table, markdown_table, parameters
+from softtf.inference.policy import PAPER_BATCH, parse_policy
+from softtf.recipes.recipes import DESCRIPTIONS
+from softtf.recipes.tables import Table, figure
+from softtf.table_runs import Cell, Wish
+
+HEADERS = (
+    "Method",
+    "Task ID",
+    "Numbers",
+    "per-sample (headline): ACC / Forget",
+    f"paper's policy, same-task batch({PAPER_BATCH}): ACC / Forget",
+    "task given: ACC",
+    "Params/task",
+    "Train s",
+    "Test s",
+)
+NUMBERS = range(3, len(HEADERS))
+CSV_FIELDS = (
+    *("table", "stream", "method", "task_id", "numbers", "policy", "seeds"),
+    *("acc", "acc_std", "forget", "forget_std", "task_right"),
+    *("parameters", "train_s", "train_s_std", "test_s", "test_s_std"),
+)
+
+Values = tuple[float, ...]
+"""One number a seed; () for none."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a line has under one policy."""
+
+    policy: str
+    acc: Values = ()
+    forget: Values = ()
+    task_right: Values = ()
+    test_seconds: Values = ()
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row's figures, the paper's or ours, on one stream.
+
+    Attributes:
+        method: the row's title.
+        task_id: the paper's task inference.
+        numbers: `paper` or `ours`.
+        per_sample: every sample answered alone.
+        papers: under the paper's policy.
+        oracle: with the task given; its accuracy only is shown.
+        parameters: trained in a task.
+        train_seconds: of all tasks.
+    """
+
+    method: str
+    task_id: str
+    numbers: str
+    per_sample: Score
+    papers: Score
+    oracle: Score
+    parameters: str = "–"
+    train_seconds: Values = ()
+
+    @property
+    def seconds(self) -> tuple[Values, Values]:
+        """Of training, and of testing under the paper's policy."""
+        return self.train_seconds, self.papers.test_seconds
+
+    @property
+    def cells(self) -> list[str]:
+        """The line as text."""
+        return [
+            *(self.method, self.task_id, self.numbers),
+            *(f"{_text(s.acc)} / {_text(s.forget)}" if s.acc else "–" for s in (self.per_sample, self.papers)),
+            *(_text(self.oracle.acc), self.parameters),
+            *(_text(values, 1 if mean(values or (0,)) < 100 else 0) for values in self.seconds),
+        ]
+
+
+def lines_of(table: str, cells: Sequence[Cell]) -> list[Line]:
+    """Return the paper's line, if it has one, and ours for each row."""
+    return [line for cell in cells for line in (_papers(table, cell), _ours(cell)) if line is not None]
+
+
+def _papers(table: str, cell: Cell) -> Line | None:
+    row = cell.row
+    found = figure(table, cell.stream, row.name, row.task_id, row.backbone, row.setting)
+    if found is None:
+        return None
+    title = parse_policy(row.policy).title()
+    score = Score(title, _values(found.acc), _values(found.forget), (), _values(found.test_s))
+    train = _values(found.train_s)
+    return Line(row.title, row.task_id, "paper", Score(""), score, Score(""), found.params or "–", train)
+
+
+def _ours(cell: Cell) -> Line:
+    row, results = cell.row, [job.results for job in cell.jobs if job.finished]
+
+    def score(code: str) -> Score:
+        policy = [r["policies"][code] for r in results]
+        right = tuple(p["task_identity"] for p in policy if p["task_identity"] is not None)
+        columns = (tuple(p[name] for p in policy) for name in ("acc", "forget", "test_seconds"))
+        acc, forget, test = columns
+        return Score(parse_policy(code).title(), acc, forget, right, test)
+
+    trained = parameters(results[0]["parameters_per_task"]) if results else "–"
+    train = tuple(r["train_seconds"] for r in results)
+    scores = score(row.per_sample), score(row.policy), score("oracle")
+    return Line(row.title, row.task_id, "ours", *scores, trained, train)
+
+
+def _values(value: float | None) -> Values:
+    return () if value is None else (value,)
+
+
+def _text(values: Values, decimals: int = 2) -> str:
+    if not values:
+        return "–"
+    spread = f"±{stdev(values):.{decimals}f}" if len(values) > 1 else ""
+    return f"{mean(values):.{decimals}f}{spread}"
+
+
+def title(table: Table, stream: str) -> str:
+    """Return the heading of a table's part on one stream."""
+    name = f"Table {table.name}" if table.name.isdigit() else table.name.capitalize()
+    return f"{name}: {table.caption}; {DESCRIPTIONS[stream].partition(',')[0]}"
+
+
+def notes(table: Table, cells: Sequence[Cell], wish: Wish, failed: Mapping[Path, str]) -> list[str]:
+    """Return what must be known to read the numbers, a sentence or two each."""
+    said = [
+        f"per-sample: every test image is answered alone. Paper's policy: {PAPER_BATCH} consecutive images of one task"
+        " share one answer (n-shot: the first n of them decide it); the paper's figures are under it, and '-' or an"
+        " upper bound needs no task. Task given: the oracle, the ceiling.",
+    ]
+    if wish.scale == "mini":
+        said.append(
+            "Ours are at MINI SCALE: the small bundled ViT, 100 training and 50 test images a class, 3 epochs. The"
+            " paper's figures are ViT-B/16's with all images and epochs; compare orders, not values."
+        )
+    else:
+        said.append("Ours: ViT-B/16 with the paper's settings (METHOD section 5).")
+    changes = [f"{name}={value}" for name, value in wish.settings.items()]
+    changes += [f"{name} from {source}" for name, source in wish.sources.items()]
+    if changes:
+        said.append(f"Changed by the command: {', '.join(changes)}.")
+    seeds = ", ".join(map(str, wish.seeds))
+    said.append(f"Mean ± standard deviation over seeds {seeds}." if len(wish.seeds) > 1 else f"Seed {seeds}.")
+    said.append(
+        "Train s: all epochs. Test s: the evaluations after every task, under the paper's policy alone. The paper's"
+        " seconds are of one Quadro RTX 8000. Params/task of ours count heads, keys and prompts."
+    )
+    said += table.notes
+    for cell in cells:
+        reasons = [cell.left_out] if cell.left_out else [failed[job.path] for job in cell.jobs if job.path in failed]
+        word = "left out" if cell.left_out else "failed"
+        said += [f"{word}: {cell.row.title} on {cell.stream}: {reason}." for reason in dict.fromkeys(reasons)]
+    return list(dict.fromkeys(said))
+
+
+def render(lines: Sequence[Line], heading: str) -> RichTable:
+    """Return the lines as a table for the terminal: a row's task inference stands under its name."""
+    table = RichTable(title=Text(heading), box=SIMPLE_HEAD, title_justify="left")
+    table.add_column(Text("Method\n  task ID"), min_width=24)
+    for header in HEADERS[2:]:
+        words = header.replace(": ", ":\n").replace(", ", ",\n").replace(" s", "\ns").replace("/t", "/\nt")
+        table.add_column(Text("" if header == "Numbers" else words), justify="right")
+    before = None
+    for i, line in enumerate(lines):
+        name = (line.method, line.task_id)
+        if name == before:
+            first = f"  {line.task_id}"
+        else:
+            alone = i + 1 == len(lines) or (lines[i + 1].method, lines[i + 1].task_id) != name
+            first = f"{line.method}\n  {line.task_id}" if alone else line.method
+        before = name
+        table.add_row(Text(first), *map(Text, line.cells[2:]), style="dim" if line.numbers == "paper" else None)
+    return table
+
+
+def to_markdown(lines: Sequence[Line], heading: str) -> str:
+    """Return the lines as a Markdown table under a heading."""
+    return f"## {heading}\n\n" + markdown_table(HEADERS, [line.cells for line in lines], NUMBERS)
+
+
+def to_latex(lines: Sequence[Line], heading: str) -> str:
+    """Return the lines as a LaTeX tabular below its heading as a comment; it needs the package booktabs."""
+    return f"% {heading}\n" + latex_table(HEADERS, [line.cells for line in lines], NUMBERS)
+
+
+def to_csv(table: str, parts: Mapping[str, Sequence[Line]]) -> str:
+    """Return the lines of every stream as CSV, one line for each policy that has numbers."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_FIELDS)
+    for stream, lines in parts.items():
+        for line in lines:
+            for score in dict.fromkeys((line.per_sample, line.papers, line.oracle)):
+                if score.acc or score.test_seconds:
+                    writer.writerow([table, stream, *_csv(line, score)])
+    return text.getvalue()
+
+
+def _csv(line: Line, score: Score) -> list[str]:
+    first = [line.method, line.task_id, line.numbers, score.policy, str(max(len(score.acc), len(score.test_seconds)))]
+    right = f"{mean(score.task_right):.2f}" if score.task_right else ""
+    parts = [*_mean_and_deviation(score.acc), *_mean_and_deviation(score.forget), right]
+    parts.append("" if line.parameters == "–" else line.parameters)
+    return [*first, *parts, *_mean_and_deviation(line.train_seconds), *_mean_and_deviation(score.test_seconds)]
+
+
+def _mean_and_deviation(values: Values) -> list[str]:
+    return [f"{mean(values):.2f}" if values else "", f"{stdev(values):.2f}" if len(values) > 1 else ""]

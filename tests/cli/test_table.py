@@ -1,0 +1,226 @@
+"""`softtf table` on runs of a second: from start to table, stopped, killed, gone on with, misspelt."""
+
+import csv
+import io
+import re
+import signal
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli import call, contents, output, read_json, refused, results
+from cli.test_crash import Killer, at_call, in_another_process, send
+from softtf import run as run_module
+from softtf import table_runs
+from softtf.learners.dual_prompt import DualPromptLearner
+
+Capture = pytest.CaptureFixture[str]
+
+WHERE = ("--scale", "mini", "--streams", "cifar100-10", "--source", "digits")
+SMALL = (
+    *("--set", "stream.num_tasks=2", "stream.train-per-class=6", "stream.test_per_class=3", "train.epochs=1"),
+    *("train.precision=float32", "device=cpu", "backbone.name=random:vit_tiny_patch16_224", "backbone.image_size=32"),
+)
+ROWS = ("--rows", "1", "only attn")  # rows 1, 3 and 4, the last two of one run
+TINY = ("table", "8", *WHERE, *SMALL, *ROWS)
+RUNS = Path("runs/tables")
+
+
+def runs() -> list[Path]:
+    return sorted(path.parent for path in RUNS.glob("*/seed-*/config.yaml"))
+
+
+def never(*args: object) -> Any:
+    raise AssertionError("a finished run was run again")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
+    """The results of every run of a table that nothing stops, by the run's folder."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert call(*TINY, "--output", folder) == 0
+    return {str(p.parent.relative_to(folder)): results(p.parent) for p in folder.glob("*/*/summary.json")}
+
+
+def go_on(capsys: Capture, whole: dict[str, dict[str, bytes]]) -> str:
+    """Give the same command again; it must end as one that nothing stopped."""
+    text = output(capsys, *TINY)
+    assert {str(path.relative_to(RUNS)): results(path) for path in runs()} == whole
+    assert not list(RUNS.rglob("*.tmp"))
+    return text
+
+
+def test_a_table_from_start_to_end_and_again(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = output(capsys, *TINY)
+    assert len(runs()) == 2
+    assert re.search(r"run 1 of 2, seed 0: DualPrompt on cifar100-10: finished in .+; 1 left, about", first)
+    assert re.search(r"run 2 of 2, .*finished in .+; none left", first)
+    for part in ("MINI SCALE", "ViT-B/16", "paper's policy,", "per-sample (headline):", "97.17 / 0.40", "1.76M"):
+        assert part in first
+    assert "cifar100 from digits" in first and "train.epochs=1" in first
+    before = contents(RUNS)
+    monkeypatch.setattr(table_runs, "learn_stream", never)
+    again = output(capsys, *TINY)
+    assert again[again.index("Table 8") :] == first[first.index("Table 8") :]
+    assert len(re.findall(r"finished in .+ before", again)) == 2
+    other = output(capsys, "table", "7", *TINY[2:])  # the same rows by time
+    assert "12120" in other and "97.17" not in other
+    assert contents(RUNS) == before
+
+
+def test_seeds_give_mean_and_deviation(capsys: Capture) -> None:
+    args = ("table", "8", *WHERE, *SMALL, "--rows", "1", "--seeds", "0", "1", "1", "--format", "csv")
+    lines = list(csv.DictReader(io.StringIO(output(capsys, *args))))
+    summaries = [read_json(path / "summary.json") for path in runs()]
+    assert [s["seed"] for s in summaries] == [0, 1]
+    assert [(line["numbers"], line["policy"], line["seeds"]) for line in lines] == [
+        ("paper", "Prompt ID, same-task batch(24)", "1"),
+        ("ours", "Prompt ID, per-sample", "2"),
+        ("ours", "Prompt ID, same-task batch(24)", "2"),
+        ("ours", "oracle (task given)", "2"),
+    ]
+    for line, code in zip(lines[1:], ("prompt-id", "prompt-id:batch24", "oracle"), strict=True):
+        for column, metric in (("acc", "acc"), ("forget", "forget"), ("test_s", "test_seconds")):
+            values = [s["policies"][code][metric] for s in summaries]
+            assert float(line[column]) == pytest.approx(statistics.mean(values), abs=0.006)
+            assert float(line[f"{column}_std"]) == pytest.approx(statistics.stdev(values), abs=0.006)
+    text = output(capsys, *args[:-2])
+    mean, deviation = lines[3]["acc"], lines[3]["acc_std"]
+    assert f"{mean}±{deviation}" in text and "seeds 0, 1" in text
+
+
+def test_formats_stand_alone_on_stdout(capsys: Capture) -> None:
+    assert call(*TINY) == 0
+    capsys.readouterr()
+    for form, first, parts in (
+        ("markdown", "## Table 8", ["| DualPrompt | Prompt ID | paper | – | 86.50 / 5.77 |", "- per-sample:"]),
+        (
+            "latex",
+            "% Table 8",
+            [r"DualPrompt & Prompt ID & paper & -- & 86.50 / 5.77 &", r"\bottomrule"],
+        ),
+        ("csv", "table,stream,method", ["8,cifar100-10,DualPrompt,Prompt ID,paper,"]),
+    ):
+        assert call(*TINY, "--format", form) == 0
+        out, err = capsys.readouterr()
+        assert out.startswith(first)
+        assert [part for part in parts if part not in out] == []
+        assert "finished" in err and "finished" not in out
+
+
+def test_a_dry_run_lists_and_leaves_nothing(capsys: Capture) -> None:
+    text = output(capsys, *TINY, "--dry-run")
+    assert "2 runs for 3 rows: 2 left; about 120 training images" in text
+    assert "learner.adapt.targets=only attn" in text and "train.epochs=1" in text
+    assert list(Path().iterdir()) == []
+    assert call(*TINY) == 0
+    before = contents(RUNS)
+    assert "2 runs for 3 rows: none left" in output(capsys, *TINY, "--dry-run")
+    assert contents(RUNS) == before
+
+
+def test_ctrl_c_then_the_same_command(capsys: Capture, whole: dict[str, dict[str, bytes]]) -> None:
+    stop = at_call(4, DualPromptLearner, "loss", send(signal.SIGINT))  # each task has two steps
+    assert in_another_process(stop, *TINY) == 130
+    assert "0 of 2 runs are finished" in Path("stdout").read_text()
+    assert Path("stderr").read_text() == "softtf: stopped\n"
+    assert "stopped after 1 tasks" in go_on(capsys, whole)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        at_call(1, DualPromptLearner, "loss", send(signal.SIGKILL)),
+        at_call(6, DualPromptLearner, "loss", send(signal.SIGKILL)),
+        at_call(1, run_module, "evaluate", send(signal.SIGKILL)),
+        at_call(2, run_module, "write_results", send(signal.SIGKILL)),
+    ],
+    ids=["first-step", "second-run", "first-evaluation", "last-results"],
+)
+def test_killed_then_the_same_command(moment: Any, capsys: Capture, whole: dict[str, dict[str, bytes]]) -> None:
+    assert in_another_process(moment, *TINY) == -signal.SIGKILL
+    go_on(capsys, whole)
+
+
+@pytest.mark.parametrize(("number", "torn"), [(1, False), (3, False), (5, True), (6, False), (8, True)])
+def test_a_half_made_folder_is_repaired(
+    number: int, torn: bool, capsys: Capture, whole: dict[str, dict[str, bytes]]
+) -> None:
+    killer = Killer(RUNS, number, torn)
+    assert in_another_process(lambda: sys.addaudithook(killer), *TINY) == -signal.SIGKILL  # type: ignore[arg-type]
+    go_on(capsys, whole)
+
+
+def test_another_device_is_no_other_run(capsys: Capture, whole: dict[str, dict[str, bytes]]) -> None:
+    stop = at_call(4, DualPromptLearner, "loss", send(signal.SIGKILL))
+    args = ["device=auto" if arg == "device=cpu" else arg for arg in TINY]
+    assert in_another_process(stop, *args) == -signal.SIGKILL
+    go_on(capsys, whole)
+
+
+def test_a_run_that_fails_does_not_stop_the_others(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    capsys.readouterr()
+    assert call(*TINY[: -len(ROWS)], "train.learning_rate=1e30", *ROWS) == 2
+    out = capsys.readouterr().out
+    assert out.count(": failed: ") == 2
+    assert "failed: DualPrompt on cifar100-10" in out and "86.50 / 5.77" in out
+
+
+def test_a_damaged_summary_is_named(capsys: Capture) -> None:
+    assert call(*TINY) == 0
+    (runs()[0] / "summary.json").write_text("{}")
+    assert "summary.json cannot be read" in refused(capsys, *TINY)
+
+
+MISSPELT = [
+    (("table", "2"), ["table 2", "text"]),
+    (("table", "5"), ["table 5", "CLIP"]),
+    (("table", "13"), ["table", "'13'"]),
+    (("table", "layer"), ["'layer'", "'layers'"]),
+    (("table", "--scale", "mini"), ["name a table"]),
+    (("table", "8", "--stream", "cifar100-10"), ["--stream"]),
+    (("table", "8", "--streams", "cifar100"), ["stream", "'cifar100'", "cifar100-10"]),
+    (("table", "8", "--streams", "cifr100-10"), ["stream", "'cifr100-10'", "'cifar100-10'"]),
+    (("table", "8", "--rows", "15"), ["no row 15", "1 to 14"]),
+    (("table", "8", "--rows", "dual-promt"), ["row of table 8", "'dual-promt'", "DualPrompt"]),
+    (("table", "8", "--scale", "mnii"), ["mnii"]),
+    (("table", "8", "--seeds", "x"), ["x"]),
+    (("table", "8", "--format", "html"), ["html", "markdown"]),
+    (("table", "8", "--source", "/tmp"), ["--source", "cifar100=/tmp"]),
+    (("table", "8", "--source", "cifr100=/tmp"), ["'cifr100'", "'cifar100'"]),
+    (("table", "8", "--source", "cifar100=/no/such/folder"), ["'/no/such/folder'"]),
+    (("table", "8", *WHERE, "--set", "train.epoch=1"), ["'epoch'", "'epochs'"]),
+    (("table", "8", *WHERE, "--set", "trian.epochs=1"), ["'trian'", "'train'"]),
+    (("table", "8", *WHERE, "--set", "train.epochs"), ["NAME=VALUE"]),
+    (("table", "8", *WHERE, "--set", "train.epochs=x"), ["epochs", "'x'"]),
+    (("table", "8", *WHERE, "--set", "seed=1"), ["--seeds"]),
+    (("table", "8", *WHERE, "--set", "stream.source=digits"), ["--source"]),
+    (("table", "8", *WHERE, "--set", "evaluate.policies=[oracle]"), ["evaluate.policies"]),
+    (("table", "3", "--set", "backbone.weights=x.safetensors"), ["backbone.weights", "dino", "--rows"]),
+    (("table", "8", *WHERE, "--rows", "only", "--set", "learner.adapt.layers=3"), ["learner.adapt.layers"]),
+]
+
+
+@pytest.mark.parametrize(("args", "parts"), MISSPELT)
+def test_wrong_words_are_answered_in_a_line(args: tuple[str, ...], parts: list[str], capsys: Capture) -> None:
+    message = refused(capsys, *args)
+    assert [part for part in parts if part not in message] == []
+    assert list(Path().iterdir()) == []
+
+
+def test_tables_are_listed(capsys: Capture) -> None:
+    text = output(capsys, "table")
+    for number in range(1, 13):
+        assert re.search(rf"^ +{number}  ", text, re.MULTILINE)
+    assert "not here yet" in text
+    assert "the share of weights that hard masks keep" in output(capsys, "list", "tables")
+
+
+def test_rows_that_cannot_be_run_are_said(capsys: Capture) -> None:
+    text = output(capsys, "table", "3", "--scale", "mini", "--rows", "DualPrompt,", "--dry-run")
+    assert "left out: DualPrompt, DINO on cub200-5: at mini scale there is one backbone" in text
+    assert "seed 0, rows: 1 DualPrompt, ImageNet-21K (Prompt ID)" in text
+    assert "no row of table 3" in refused(capsys, "table", "3", "--scale", "mini", "--rows", "SAM")
