@@ -10,7 +10,17 @@ import softtf
 
 ROOT = Path(softtf.__file__).parent
 ORDER = ("streams", "backbones", "adaptations", "learners", "inference", "evaluation")
-LEAVES = ("errors", "seeds", "store", "config", "machine", "packing", "slots", "memory")  # below all packages
+LEAVES = (
+    "errors",
+    "seeds",
+    "store",
+    "config",
+    "machine",
+    "packing",
+    "slots",
+    "memory",
+    "statistics",
+)  # below all packages
 MODULES = {
     ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in ROOT.rglob("*.py")

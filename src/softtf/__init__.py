@@ -26,17 +26,20 @@ from softtf.adaptations import (
     Projection,
     SoftMask,
     SoftNet,
+    TaskWeights,
 )
 from softtf.backbones import Backbone, BackboneSpec, load_backbone
 from softtf.classifier import ContinualClassifier
 from softtf.errors import TrainingError, UserError
 from softtf.evaluation import AccuracyMatrix
 from softtf.inference.policy import Policy, parse_policy
-from softtf.learners import EWC, FT, L2P, BiC, DERpp, DualPrompt, ICaRL, LinearHead, LwF
+from softtf.learners import DER, EWC, FT, L2P, NCM, BiC, DERpp, DualPrompt, ICaRL, LinearHead, LwF, RanPAC
 from softtf.streams import Examples, Task, TaskStream, from_datasets, load_source, split_by_class
 from softtf.training import TrainConfig
 
 __all__ = [
+    "DER",
+    "NCM",
     "AccuracyMatrix",
     "Adapter",
     "Backbone",
@@ -59,10 +62,12 @@ __all__ = [
     "NoAdaptation",
     "Policy",
     "Projection",
+    "RanPAC",
     "SoftMask",
     "SoftNet",
     "Task",
     "TaskStream",
+    "TaskWeights",
     "TrainConfig",
     "TrainingError",
     "UserError",

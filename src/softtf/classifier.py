@@ -17,7 +17,7 @@ from softtf.classes import ClassTable
 from softtf.errors import UserError
 from softtf.evaluation.evaluate import evaluate
 from softtf.features import fixed_queries
-from softtf.feeding import abandon, begin_training, group_numbers, test_data, test_loader, unlabelled
+from softtf.feeding import abandon, begin_training, group_numbers, test_data, test_loader, unlabelled, unread_settings
 from softtf.inference.policy import Policy, parse_policy
 from softtf.inference.predict import Answers, by_label, predict
 from softtf.learners.base import Learner, LearnerSpec
@@ -66,7 +66,7 @@ class ContinualClassifier:
         name = backbone.name if isinstance(backbone, Backbone) else backbone
         spec = name if isinstance(name, BackboneSpec) else BackboneSpec(name)
         loaded = backbone.to(self.device) if isinstance(backbone, Backbone) else load_backbone(spec, self.device)
-        self.learner: Learner = learner.build(loaded, seed).to(self.device)
+        self.learner: Learner = learner.new_learner(loaded, seed).to(self.device)
         if repeated_classes not in ("refuse", "allow"):
             raise UserError(f"repeated_classes must be 'refuse' or 'allow', not {repeated_classes!r}")
         self.header = Header(spec, loaded.weights_hash(), learner, seed, repeated_classes == "allow")
@@ -81,14 +81,14 @@ class ContinualClassifier:
         self.inference = self._policy(inference)
 
     def _policy(self, text: str | None) -> Policy:
-        supported = self.learner.task_inferences
+        supported = self.learner.policies
         if text is None:
-            return Policy(supported[0] if supported else "none")
+            return Policy(supported[0])
         policy = parse_policy(text)
-        if policy.inference not in (*(supported or ("none",)), "oracle"):
+        if policy.inference not in (*supported, "oracle"):
             raise UserError(
                 f"{type(self.learner).__name__} cannot infer the task by {policy.inference!r};"
-                f" it supports {', '.join(supported) or 'none (its answer needs no task)'}"
+                f" it supports {', '.join(supported).replace('none', 'none (its answer needs no task)')}"
             )
         return policy
 
@@ -133,6 +133,8 @@ class ContinualClassifier:
         name = name or f"task {self.num_tasks + 1}"
         examples = examples_from(train, name)
         training = begin_training(self.learner, self.classes, examples, name, config or self.train_config)
+        if unread := unread_settings(self.learner, training.config):
+            warnings.warn(unread, stacklevel=2)
         reports: list[EpochReport] = []
         try:
             with TaskProgress(training, name, shown=progress) as shown:
@@ -177,12 +179,12 @@ class ContinualClassifier:
 
     def predict_task(self, inputs: Inputs, **options: Any) -> list[int]:
         """Return the task, from 0, that each input is inferred to belong to. Options as for `predict`."""
-        return self._tasks_named(self.answer(inputs, **options))
+        return self.answer(inputs, **options).tasks.tolist()
 
     def describe(self, answers: Answers) -> list[tuple[Hashable, float, int]]:
         """Return (label, its probability, the task from 0 that was named) of each answer."""
         best = self._by_label(answers).max(1)
-        labels, tasks = self.labels, self._tasks_named(answers)
+        labels, tasks = self.labels, answers.tasks.tolist()
         found = zip(best.indices.tolist(), best.values.tolist(), tasks, strict=True)
         return [(labels[i], probability, task) for i, probability, task in found]
 
@@ -314,12 +316,6 @@ class ContinualClassifier:
         self.header = replace(header, tasks=None)  # it may learn on
         self._set_up(train, inference, precision)
         return self
-
-    def _tasks_named(self, answers: Answers) -> list[int]:
-        """Return the inferred task, or the named class's task where no task was inferred."""
-        if self.learner.task_inferences:
-            return answers.tasks.tolist()
-        return self.learner.column_tasks()[answers.probabilities.argmax(1)].tolist()
 
     def _by_label(self, answers: Answers) -> Tensor:
         return by_label(answers.probabilities, self.classes.column_labels())

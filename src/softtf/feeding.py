@@ -1,5 +1,6 @@
 """From users' data to a learner: loaders with the right preparation, labels as the numbers a learner works with."""
 
+import dataclasses
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from softtf.classes import ClassTable, own_columns
 from softtf.errors import UserError
 from softtf.evaluation.evaluate import TestData
 from softtf.features import FeatureStore, FixedQueries
-from softtf.learners.base import Learner
+from softtf.learners import Learner, SolvedLearner
+from softtf.learners.solved import ONE_PASS
 from softtf.streams import Examples, Loader, Preparation
 from softtf.streams.columns import Column, input_name, is_hub_dataset
 from softtf.streams.preparation import TrainingInputs, unaugmented
-from softtf.training import TaskTraining, TrainConfig, check_batch_size
+from softtf.training import SolvedTraining, TaskFeatures, TaskTraining, TrainConfig, check_batch_size
 
 
 def begin_training(
@@ -43,6 +45,7 @@ def begin_training(
     own = examples.classes
     classes.check(own)
     columns = own_columns(examples.labels, own) + len(classes.column_labels())
+    features = _task_features(learner, examples, columns, config, store)
     if (replay := learner.replay()) is not None:
         examples = Examples.concatenate([examples, Examples(replay.inputs, replay.columns, "exemplars")])
         columns = torch.cat([columns, replay.columns])
@@ -57,7 +60,13 @@ def begin_training(
     learner.begin_task(len(own))
     classes.add(own, name)
     learner.before_training(loader)
-    return TaskTraining(learner, loader, config, learner.seed, _training_queries(learner, examples, config, store))
+    if isinstance(learner, SolvedLearner):
+        assert features is not None
+        return SolvedTraining(learner, loader, config, learner.seed, features)
+    queries = _training_queries(learner, examples, config, store)
+    if queries and features and replay is None:
+        features = TaskFeatures(queries, columns)  # they are the same ones
+    return TaskTraining(learner, loader, config, learner.seed, queries, features)
 
 
 def check_training(learner: Learner, config: TrainConfig) -> None:
@@ -72,6 +81,17 @@ def check_training(learner: Learner, config: TrainConfig) -> None:
         )
 
 
+def unread_settings(learner: Learner, config: TrainConfig) -> str:
+    """Return one line that names what in `config` a solved learner does not read; empty if nothing was asked for."""
+    plain = TrainConfig(**ONE_PASS)
+    if not isinstance(learner, SolvedLearner) or config == TrainConfig():
+        return ""
+    names = [f.name for f in dataclasses.fields(config) if getattr(config, f.name) != getattr(plain, f.name)]
+    names = [name for name in names if name != "precision"]
+    who = type(learner).__name__
+    return f"{who} is solved in one pass over frozen features; it does not read {', '.join(names)}" if names else ""
+
+
 def _training_queries(
     learner: Learner, examples: Examples, config: TrainConfig, store: FeatureStore | None
 ) -> FixedQueries | None:
@@ -80,10 +100,26 @@ def _training_queries(
     augmented = config.augment and backbone.preparation.augment
     if learner.query_use == "none" or (augmented and not config.clean_query):
         return None
+    return _plain_queries(learner, examples, config, store)
+
+
+def _task_features(
+    learner: Learner, examples: Examples, columns: Tensor, config: TrainConfig, store: FeatureStore | None
+) -> TaskFeatures | None:
+    """Return the frozen features of a task's examples for a learner that is solved or gathers statistics."""
+    if not learner.statistics and not isinstance(learner, SolvedLearner):
+        return None
+    return TaskFeatures(_plain_queries(learner, examples, config, store), columns)
+
+
+def _plain_queries(
+    learner: Learner, examples: Examples, config: TrainConfig, store: FeatureStore | None
+) -> FixedQueries:
+    """Return the queries of training inputs without augmentation."""
     unread = torch.zeros(len(examples), dtype=torch.int64)
     plain = TrainingInputs(_preparation(learner, augment=False))
     loader = Loader(examples, unread, plain, False, config.batch_size, device_of(learner), cache_bytes=0)
-    return FixedQueries(backbone, loader, store)
+    return FixedQueries(learner.network.backbone, loader, store)
 
 
 def abandon(learner: Learner, classes: ClassTable) -> None:

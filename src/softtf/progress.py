@@ -31,7 +31,7 @@ class TaskProgress:
             transient=True,
             disable=not (shown and self.live),
         )
-        self.id = self.bar.add_task(name, total=training.config.epochs * steps, completed=self.done, loss="")
+        self.id = self.bar.add_task(name, total=training.epochs * steps, completed=self.done, loss="")
         self.loss = ""
         self.seconds = 0.0
         self.samples = 0

@@ -18,7 +18,7 @@ from softtf.evaluation.accuracy_matrix import summary
 from softtf.evaluation.evaluate import TestData, evaluate
 from softtf.evaluation.report import Row
 from softtf.features import FeatureStore, FixedQueries, open_store
-from softtf.feeding import abandon, begin_training, check_training, test_data
+from softtf.feeding import abandon, begin_training, check_training, test_data, unread_settings
 from softtf.inference.policy import Policy, parse_policy
 from softtf.learners.base import Learner
 from softtf.machine import environment, find_device, matmul_dtype
@@ -54,7 +54,7 @@ def start(config: RunConfig, path: Path, console: Console) -> Run:
     stream = config.stream.build()
     backbone = load_backbone(config.backbone, device)
     header = _header(config, backbone)
-    learner = config.learner.build(backbone, config.seed).to(device)
+    learner = config.learner.new_learner(backbone, config.seed).to(device)
     run = _assemble(config, RunFolder(path), stream, header, learner, ClassTable(), console)
     RunFolder.create(path, config)
     run.folder.write_json("environment.json", environment(device))
@@ -113,6 +113,8 @@ def _assemble(
     store = open_store(config.feature_cache, header.backbone_sha256, _noting(console))
     tests = test_data(held_out, table, learner, config.evaluate.batch_size)
     tests = replace(tests, queries=FixedQueries(learner.network.backbone, tests.loader, store))
+    if unread := unread_settings(learner, config.train):
+        _noting(console)(unread)
     if random_name(config.backbone):
         console.print(f"note: the weights of {config.backbone.name} are random, as asked for; the numbers mean nothing")
     return Run(config, folder, stream, header, learner, classes, policies, tests, store, console)
@@ -159,7 +161,7 @@ def learn_task(run: Run, index: int, tracker: Tracker) -> None:
                 run.folder.log("epoch", task=index, epoch=report.epoch, **fields)
                 run.folder.save_checkpoint(index, training.state())
                 tracker.epoch(report)
-            training.finish()
+            run.folder.log("consolidation", task=index, seconds=training.finish())
     except BaseException:
         abandon(run.learner, run.classes)
         raise
@@ -206,7 +208,7 @@ def write_results(folder: RunFolder, tasks: int, learner: Learner, config: RunCo
         folder.write_text(f"accuracy/{code.replace(':', '-').replace('/', '-of-')}.csv", matrix.to_csv())
     folder.write_json("accuracy.json", {code: matrix.to_dict() for code, matrix in matrices.items()})
     events = folder.logged()
-    train_seconds = sum(e["seconds"] for e in events if e["event"] == "epoch")
+    train_seconds = sum(e["seconds"] for e in events if e["event"] in ("epoch", "consolidation"))
     test_seconds = {c: sum(e["seconds"].get(c, 0.0) for e in events if e["event"] == "evaluation") for c in matrices}
     evaluation_seconds = sum(e.get("wall", 0.0) for e in events if e["event"] == "evaluation")
     last = learner.num_tasks - 1

@@ -78,7 +78,8 @@ class EvaluateConfig:
 
     Attributes:
         policies: such as `prompt-id`, `gradient-id:batch24`, `gradient-id:3-shot:own`, `oracle`;
-            none given means the usual task inferences that the learner supports, per sample, and the oracle.
+            none given means the usual task inferences that the learner supports, per sample, and the oracle. Where a
+            learner's answer needs no task, naming one can only restrict it to the task's classes (`:own`).
         shuffle: shuffle the test samples across tasks.
         batch_size: samples run at once; changes no per-sample answer.
         precision: of matrix products; float32 keeps answers independent of the batch.
@@ -100,16 +101,17 @@ class EvaluateConfig:
         Raises:
             UserError: the learner does not support one.
         """
-        supported = learner.task_inferences
+        supported = learner.policies
         if not self.policies:
-            usual = [name for name in supported if INFERENCES[name].by_default] or ["none"]
-            return [*map(Policy, usual), Policy("oracle")]
+            usual = [name for name in supported if name == "none" or INFERENCES[name].by_default]
+            named = [Policy(name, own=name != "none" and "none" in supported) for name in usual]
+            return [*named, Policy("oracle")]
         chosen = [parse_policy(text) for text in self.policies]
         for policy in chosen:
-            if policy.inference not in (*(supported or ("none",)), "oracle"):
+            if policy.inference not in (*supported, "oracle"):
                 raise UserError(
                     f"this learner cannot be scored under policy {policy.code!r};"
-                    f" it supports {', '.join(supported or ('none',))} and oracle"
+                    f" it supports {', '.join(supported)} and oracle"
                 )
         return list(dict.fromkeys(chosen))
 

@@ -136,7 +136,7 @@ def load_learner(
             f"{folder} was learned on other weights of {header.backbone.name!r}: SHA {header.backbone_sha256[:12]}...,"
             f" these have {found[:12]}...; give the backbone it was learned on"
         )
-    learner = header.learner.build(backbone, header.seed)
+    learner = header.learner.new_learner(backbone, header.seed)
     if masks == "disk":
         for slots in learner.slot_modules().values():
             slots.keep_on_disk()

@@ -13,6 +13,7 @@ from torch.nn.utils import clip_grad_norm_
 from softtf.errors import TrainingError, UserError
 from softtf.features import FixedQueries, Queries
 from softtf.learners.base import Batch, Learner
+from softtf.learners.solved import SolvedLearner
 from softtf.machine import Precision, matmul_dtype
 from softtf.seeds import derive_seed
 from softtf.streams import Loader
@@ -75,6 +76,26 @@ class EpochReport:
     seconds: float
 
 
+@dataclass(frozen=True)
+class TaskFeatures:
+    """The frozen features of a task's own training examples, unaugmented, and their logit columns [n]."""
+
+    queries: FixedQueries
+    columns: Tensor
+
+    def get(self) -> Queries:
+        """Return the features of all examples.
+
+        Raises:
+            UserError: an input cannot be loaded.
+            TrainingError: one is not finite.
+        """
+        found = self.queries.get()
+        if not found.values.isfinite().all():
+            raise TrainingError("a feature of the frozen backbone is not finite; try float32, or look at the inputs")
+        return found
+
+
 class TaskTraining:
     """Trains the learner's newest task epoch by epoch; its state between epochs can be saved and put back.
 
@@ -84,12 +105,22 @@ class TaskTraining:
         config: how to train.
         seed: orders and augmentations are drawn from it and the epoch's number.
         queries: of the loader's examples without augmentation, if the loss is to read these.
+        features: of the task's own examples, if the learner is solved from them or gathers statistics of them.
     """
 
     def __init__(
-        self, learner: Learner, loader: Loader, config: TrainConfig, seed: int, queries: FixedQueries | None = None
+        self,
+        learner: Learner,
+        loader: Loader,
+        config: TrainConfig,
+        seed: int,
+        queries: FixedQueries | None = None,
+        features: TaskFeatures | None = None,
     ) -> None:
-        self.learner, self.loader, self.config, self.seed, self.queries = learner, loader, config, seed, queries
+        self.learner, self.loader, self.config, self.seed = learner, loader, config, seed
+        self.queries, self.features = queries, features
+        self.epochs = config.epochs
+        self.features_counted = features is not None and features.queries is queries  # in the first epoch's seconds
         self.task = learner.num_tasks - 1
         self.epoch = 0
         self.parameters = learner.trained_parameters()
@@ -101,7 +132,7 @@ class TaskTraining:
     @property
     def finished(self) -> bool:
         """Whether all epochs are done."""
-        return self.epoch >= self.config.epochs
+        return self.epoch >= self.epochs
 
     def run_epoch(self, on_step: Callable[[int, int], None] = lambda step, steps: None) -> EpochReport:
         """Train one epoch; `on_step(step, steps)` is called after each batch.
@@ -116,7 +147,7 @@ class TaskTraining:
         with self.learner.computing_in(self.dtype):
             known = self.queries.get() if self.queries else None
             for step, batch in enumerate(self._batches(known)):
-                self._set_rate(batch.step, self.config.epochs * steps)
+                self._set_rate(batch.step, self.epochs * steps)
                 losses = self.learner.loss(batch)
                 self.optimizer.zero_grad(set_to_none=True)
                 torch.stack(list(losses.values())).sum().backward()
@@ -136,7 +167,7 @@ class TaskTraining:
         seconds = time.perf_counter() - start
         if known is not None and known.from_disk and self.epoch == 1:
             seconds += known.seconds
-        return EpochReport(self.task, self.epoch, self.config.epochs, means, samples, seconds)
+        return EpochReport(self.task, self.epoch, self.epochs, means, samples, seconds)
 
     def _batches(self, known: Queries | None) -> Iterator[Batch]:
         first = self.epoch * len(self.loader)
@@ -145,11 +176,23 @@ class TaskTraining:
             query = None if known is None else known.values[rows].to(inputs.device)
             yield Batch(inputs, targets, rows, query, step)
 
-    def finish(self) -> None:
-        """Do what the method does after the last step, and close the task."""
+    def finish(self) -> float:
+        """Do what the method does after the last step, close the task, and return the seconds.
+
+        They count the computing of features that nothing before has read, also where an earlier run did it.
+
+        Raises:
+            TrainingError: a feature is not finite; the learner's task must then be abandoned.
+        """
+        start, earlier = time.perf_counter(), 0.0
         with self.learner.computing_in(self.dtype):
+            if self.features and self.learner.statistics:
+                found = self.features.get()
+                self.learner.gather(found.values, self.features.columns)
+                earlier = found.seconds if found.from_disk and not self.features_counted else 0.0
             self.learner.consolidate(self.loader)
         self.learner.end_task()
+        return time.perf_counter() - start + earlier
 
     def _set_rate(self, step: int, steps: int) -> None:
         if self.config.schedule == "cosine":
@@ -186,6 +229,33 @@ class TaskTraining:
                 for key, value in tensors.items()
                 if key.startswith("optimizer/") and key.endswith(end) and key.count("/") == 2
             }
+
+
+class SolvedTraining(TaskTraining):
+    """The one pass of a learner that is solved from frozen features: to all around it, a training of one epoch."""
+
+    def __init__(
+        self, learner: SolvedLearner, loader: Loader, config: TrainConfig, seed: int, features: TaskFeatures
+    ) -> None:
+        super().__init__(learner, loader, config, seed, None, features)
+        self.solved, self.frozen = learner, features
+        self.epochs, self.features_counted = 1, True
+
+    def run_epoch(self, on_step: Callable[[int, int], None] = lambda step, steps: None) -> EpochReport:
+        """Solve the task; `on_step` is called once, when that is done.
+
+        Raises:
+            TrainingError: a feature is not finite; the learner's task must then be abandoned.
+        """
+        assert not self.finished
+        start = time.perf_counter()
+        with self.learner.computing_in(self.dtype):
+            found = self.frozen.get()
+        shown = self.solved.fit(found.values, self.frozen.columns)
+        self.epoch = 1
+        on_step(len(self.loader), len(self.loader))
+        seconds = time.perf_counter() - start + (found.seconds if found.from_disk else 0.0)
+        return EpochReport(self.task, self.epoch, self.epochs, shown, len(found.values), seconds)
 
 
 def _like(value: Tensor, parameter: Tensor) -> Tensor:

@@ -63,9 +63,10 @@ def go_on(path: Path, capsys: Capture, whole: dict[str, bytes]) -> str:
     events = [json.loads(line) for line in (path / "events.jsonl").read_text().splitlines()]
     kinds = [(e["event"], e["task"], e.get("epoch")) for e in events]
     for task in {e["task"] for e in events}:
-        expected = [("epoch", task, epoch + 1) for epoch in range(EPOCHS)] + [("evaluation", task, None)]
+        expected = [("epoch", task, epoch + 1) for epoch in range(EPOCHS)]
+        expected += [("consolidation", task, None), ("evaluation", task, None)]
         assert [k for k in kinds if k[1] == task] == expected
-    assert len(kinds) == 2 * (EPOCHS + 1)
+    assert len(kinds) == 2 * (EPOCHS + 2)
     return output
 
 

@@ -31,12 +31,12 @@ def test_the_files_of_a_run(run: Path) -> None:
     assert {"torch", "timm", "numpy"} <= environment["packages"].keys()
 
 
-def test_one_event_an_epoch_and_an_evaluation() -> None:
+def test_one_event_an_epoch_and_then_one_each_for_what_follows() -> None:
     assert call(*TINY, "--train.epochs", 3, "--output", "new") == 0
     events = [json.loads(line) for line in Path("new/events.jsonl").read_text().splitlines()]
-    expected = [("epoch", 1), ("epoch", 2), ("epoch", 3), ("evaluation", None)] * 2
+    expected = [("epoch", 1), ("epoch", 2), ("epoch", 3), ("consolidation", None), ("evaluation", None)] * 2
     assert [(e["event"], e.get("epoch")) for e in events] == expected
-    assert [e["task"] for e in events] == [events[0]["task"]] * 4 + [events[0]["task"] + 1] * 4
+    assert [e["task"] for e in events] == [events[0]["task"]] * 5 + [events[0]["task"] + 1] * 5
     for event in events[:3]:
         assert event["losses"].keys() == {"cross_entropy", "matching"} and event["samples"] == 5 * 6
 

@@ -17,9 +17,24 @@ from softtf.adaptations import (
     Projection,
     SoftMask,
     SoftNet,
+    TaskWeights,
 )
 from softtf.backbones import Backbone
-from softtf.learners import EWC, FT, L2P, BiC, DERpp, DualPrompt, ICaRL, LearnerSpec, LinearHead, LwF
+from softtf.learners import (
+    DER,
+    EWC,
+    FT,
+    L2P,
+    NCM,
+    BiC,
+    DERpp,
+    DualPrompt,
+    ICaRL,
+    LearnerSpec,
+    LinearHead,
+    LwF,
+    RanPAC,
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +70,7 @@ NOISY = "uniform(0.5,1.5)"
 ADAPTATIONS = {
     "none": AdaptationCase(NoAdaptation(), NoAdaptation()),
     "fine-tuning": AdaptationCase(FineTuning((3, 4)), FineTuning(), trains_shared=True),
+    "task weights": AdaptationCase(TaskWeights((3, 4)), TaskWeights("all", store="float32")),
     "mask": AdaptationCase(SoftMask((3, 4), "w/o FF", NOISY), SoftMask((3, 4), "w/o FF")),
     "mask ff": AdaptationCase(SoftMask("2,4", "w/ FF", NOISY), SoftMask("2,4", "w/ FF", "uniform(1,1)")),
     "mask, exact": AdaptationCase(SoftMask((3, 4), init=NOISY, store="float32"), SoftMask((3, 4), store="float32")),
@@ -81,7 +97,11 @@ ADAPTATIONS = {
 
 MASK = SoftMask((3, 4), "w/ FF", NOISY)
 LEARNERS = {
+    "NCM": LearnerCase(NCM()),
+    "RanPAC": LearnerCase(RanPAC(32), trains_shared=True),
     "linear head": LearnerCase(LinearHead()),
+    "linear head, Feature ID": LearnerCase(LinearHead(feature_id=40)),
+    "Soft-TF, Feature ID": LearnerCase(DualPrompt(e_layers=(3,), adapt=MASK, feature_id=24), trains_shared=True),
     "DualPrompt": LearnerCase(DualPrompt(e_layers=(3, 4)), trains_shared=True),
     "Soft-TF": LearnerCase(DualPrompt(e_layers=(2, 3), adapt=MASK), trains_shared=True),
     "Soft-TF, G above E": LearnerCase(
@@ -99,6 +119,9 @@ LEARNERS = {
     "DER++": LearnerCase(DERpp(exemplars=7), trains_shared=True),
     "iCaRL": LearnerCase(ICaRL(exemplars=20), trains_shared=True),
     "BiC": LearnerCase(BiC(exemplars=20), trains_shared=True),
+    "DER + MCG": LearnerCase(DER(exemplars=20, extractor=TaskWeights((3, 4)), mcg=3), trains_shared=True),
+    "linear head, MCG": LearnerCase(LinearHead(mcg=2)),
+    "BiC, Feature ID": LearnerCase(BiC(exemplars=20, feature_id=24), trains_shared=True),
     "DualPrompt, PGP": LearnerCase(DualPrompt(e_layers=(3, 4), projection=Projection()), trains_shared=True),
     "Soft-TF, PGP": LearnerCase(
         DualPrompt(e_layers=(2, 3), adapt=MASK, projection=Projection(0.9)), trains_shared=True

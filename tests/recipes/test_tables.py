@@ -25,7 +25,6 @@ MALFORMED = range(376, 382)  # lines of Table 12 that the extraction filed under
 NOT_REPRODUCED = {
     "table 2": "text streams and BERT: another part",
     "table 5": "CLIP: another part",
-    "der+mcg": "on its way",
 }
 
 ALL = [(table, row) for make in TABLES.values() for table in (make(),) for row in table.rows]
@@ -87,7 +86,7 @@ def test_a_row_can_be_run_and_scored_under_its_policies(case: tuple[Table, Table
             config = resolve(row, stream, Wish(scale))
             assert config.evaluate.policies == row.trained.policies
             assert config.backbone.name == load.BUNDLED or load.timm.is_model(config.backbone.name.split(".")[0])
-            learner = config.learner.build(bundled(), 0)
+            learner = config.learner.new_learner(bundled(), 0)
             learner.begin_task(2)
             codes = [p.code for p in EvaluateConfig(row.trained.policies).policies_for(learner)]
             assert codes == list(row.trained.policies)

@@ -8,6 +8,7 @@ from softtf.adaptations.lora import LoRA
 from softtf.adaptations.projection import Projection
 from softtf.adaptations.soft_mask import SoftMask
 from softtf.adaptations.soft_net import SoftNet
+from softtf.adaptations.task_weights import TaskWeights
 
 __all__ = [
     "Adaptation",
@@ -22,4 +23,5 @@ __all__ = [
     "Selection",
     "SoftMask",
     "SoftNet",
+    "TaskWeights",
 ]

@@ -103,7 +103,7 @@ def class_logits(learner: Learner, trunk: Tokens, tasks: Tensor, batch_size: int
 
     Samples are grouped by task at the top; a (sample, task) pair that several policies ask for is run once.
     """
-    if not learner.network.top_depends_on_task:
+    if not learner.answer_depends_on_task:
         tasks = torch.zeros_like(tasks)
     columns = learner.task_columns(learner.num_tasks - 1).stop
     logits = trunk.x.new_zeros(*tasks.shape, columns)

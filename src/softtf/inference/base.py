@@ -34,6 +34,6 @@ def inference_named(name: str, learner: Learner) -> TaskInference:
     Raises:
         UserError: there is none of that name, or this learner cannot serve it.
     """
-    if name not in learner.task_inferences:
-        raise unknown(f"task inference for {type(learner).__name__}", name, [*learner.task_inferences, "oracle"])
+    if name not in learner.inferences:
+        raise unknown(f"task inference for {type(learner).__name__}", name, [*learner.inferences, "oracle"])
     return INFERENCES[name]()

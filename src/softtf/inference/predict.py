@@ -13,7 +13,7 @@ from softtf.streams import Loader
 
 @dataclass(frozen=True)
 class Answers:
-    """probabilities: [samples, classes seen], float32 on the CPU; tasks: [samples], the task whose network answered."""
+    """probabilities: [samples, classes seen], float32 on the CPU; tasks: [samples], named."""
 
     probabilities: Tensor
     tasks: Tensor
@@ -62,7 +62,8 @@ def predict(
             if within_task:
                 logits = logits.masked_fill(column_task != chosen[:, None], float("-inf"))
             probabilities[rows] = logits.float().softmax(-1).cpu()
-            tasks[rows] = chosen.cpu()
+            unneeded = task is None and policy.inference == "none"
+            tasks[rows] = (column_task[logits.argmax(1)] if unneeded else chosen).cpu()
     return Answers(probabilities, tasks)
 
 

@@ -2,6 +2,7 @@
 
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.bic import BiC
+from softtf.learners.der import DER
 from softtf.learners.derpp import DERpp
 from softtf.learners.dual_prompt import DualPrompt
 from softtf.learners.ewc import EWC
@@ -10,9 +11,13 @@ from softtf.learners.icarl import ICaRL
 from softtf.learners.l2p import L2P
 from softtf.learners.linear_head import LinearHead
 from softtf.learners.lwf import LwF
+from softtf.learners.ncm import NCM
+from softtf.learners.ranpac import RanPAC
+from softtf.learners.solved import SolvedLearner
 
 __all__ = [
     "BiC",
+    "DER",
     "DERpp",
     "DualPrompt",
     "EWC",
@@ -23,4 +28,7 @@ __all__ = [
     "LearnerSpec",
     "LinearHead",
     "LwF",
+    "NCM",
+    "RanPAC",
+    "SolvedLearner",
 ]

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -13,12 +13,16 @@ from torch import Tensor, nn
 from softtf.adaptations.base import Adaptation
 from softtf.backbones.base import Backbone, Tokens
 from softtf.config import Spec
+from softtf.errors import UserError
 from softtf.network import AdaptedNetwork
 from softtf.seeds import derive_seed
 from softtf.slots import Heads, TaskSlots
+from softtf.statistics import ClassScores, FeatureStatistics, TaskCentroids
 from softtf.streams import Loader
 
 MEMORY = "memory."
+STATISTICS = MEMORY + "statistics."
+LARGEST_PROJECTION = 50_000
 
 
 @dataclass(frozen=True)
@@ -44,22 +48,49 @@ class Replay:
     columns: Tensor
 
 
+@dataclass(frozen=True)
 class LearnerSpec(Spec, family="learner"):
     """Base of all learner specs; a new one in a user's own file registers itself by its `kind`.
 
+    A subclass is a frozen dataclass too and gives `build`. What any learner can have beside its method is set here.
     training: settings of `TrainConfig` that the method needs other values of; recipes and `ContinualClassifier` start
     from them, and users change them as any other.
+
+    Attributes:
+        feature_id: numbers of the random projection from whose class statistics Feature ID names tasks (1000 is a
+            good start); M of them cost 2 M (M + 1) bytes in what tasks share, and 8 M a class. 0: no Feature ID.
+        mcg: centroids of frozen features per task, by the nearest of which MCG names tasks. 0: no MCG.
     """
 
     training: ClassVar[Mapping[str, Any]] = {}
 
+    feature_id: int = field(default=0, kw_only=True)
+    mcg: int = field(default=0, kw_only=True)
+
     @abstractmethod
     def build(self, backbone: Backbone, seed: int) -> "Learner":
-        """Return a learner with no task yet.
+        """Return the method's learner with no task yet; `new_learner` is what others call.
 
         Raises:
             UserError: a setting does not fit the backbone.
         """
+
+    def new_learner(self, backbone: Backbone, seed: int) -> "Learner":
+        """Return a learner with no task yet, and with the statistics that are asked for.
+
+        Raises:
+            UserError: a setting does not fit the backbone.
+        """
+        for name, value in (("feature_id", self.feature_id), ("mcg", self.mcg)):
+            if not 0 <= value <= LARGEST_PROJECTION:
+                raise UserError(f"{name} must be from 0 (none) to {LARGEST_PROJECTION}, not {value}")
+        learner = self.build(backbone, seed)
+        if self.feature_id:
+            scores = ClassScores(backbone.dim, self.feature_id, derive_seed(seed, "feature-id"))
+            learner.statistics["feature-id"] = scores
+        if self.mcg:
+            learner.statistics["mcg"] = TaskCentroids(self.mcg, derive_seed(seed, "mcg"))
+        return learner
 
 
 class Learner(nn.Module):
@@ -67,14 +98,16 @@ class Learner(nn.Module):
 
     A subclass gives `loss`; it may add slots of its own (`extra_slots`) and change any hook. The hooks of a task, in
     order: `replay` (old examples to train on beside the new), `begin_task`, `before_training` (copy the network, hold
-    examples out), then for each step `loss` and `after_backward`, then `consolidate` (herd exemplars, measure Fisher
-    information, solve a ridge), `end_task`.
+    examples out), then for each step `loss` and `after_backward`, then `gather` (statistics of frozen features) and
+    `consolidate` (herd exemplars, measure Fisher information), `end_task`. A method without steps is a `SolvedLearner`.
 
     query_use: what the loss reads the query for, so that it is given one that was computed before. `matching`: it is
     compared with keys, and may be that of the unaugmented image; `features`: it stands for the image, so that it is
     given only where nothing is augmented; `none`.
     memory: tensors that the method remembers from task to task besides parameters (exemplars, statistics), by any
     names; they are replaced, never changed in place, and saved and restored with what tasks share.
+    statistics: of frozen features, by the name of the task inference that reads them.
+    gathered: what each of them has gathered; kept as `memory` is, but no method's own business.
     """
 
     query_use: Literal["none", "matching", "features"] = "none"
@@ -91,7 +124,9 @@ class Learner(nn.Module):
         self.seed = seed
         self.network = AdaptedNetwork(backbone, adaptations, heads)
         self.extra_slots = nn.ModuleDict(dict(extra_slots or {}))
+        self.statistics = nn.ModuleDict()
         self.memory: dict[str, Tensor] = {}
+        self.gathered: dict[str, dict[str, Tensor]] = {}
         self.shared_before: dict[str, Tensor] = {}
         self.eval()
 
@@ -102,8 +137,18 @@ class Learner(nn.Module):
 
     @property
     def task_inferences(self) -> tuple[str, ...]:
-        """Names of the task inferences this learner supports; empty if its answer needs no task."""
+        """Names of the method's own task inferences; empty if its answer needs no task."""
         return ()
+
+    @property
+    def inferences(self) -> tuple[str, ...]:
+        """Names of all task inferences this learner supports: its own, and those that its statistics serve."""
+        return (*self.task_inferences, *self.statistics)
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """Ways to answer besides the oracle, the usual one first: `none` where the method's answer needs no task."""
+        return self.inferences if self.task_inferences else ("none", *self.inferences)
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -127,6 +172,14 @@ class Learner(nn.Module):
     def after_backward(self) -> None:  # noqa: B027 - likewise
         """Change gradients between backward and the optimizer's step (PGP)."""
 
+    def gather(self, features: Tensor, columns: Tensor) -> None:
+        """Add the task's frozen features [n, dim], of logit columns [n], to every statistic."""
+        classes = self.task_columns(self.num_tasks - 1).stop
+        for name, statistics in self.statistics.items():
+            assert isinstance(statistics, FeatureStatistics)
+            found = statistics.gather(self.gathered.get(name, {}), features, columns, classes)
+            self.gathered = self.gathered | {name: found}
+
     def consolidate(self, loader: Loader) -> None:  # noqa: B027 - likewise
         """Do what comes after the last step: `loader` holds all that the task was trained on, in training mode."""
 
@@ -140,6 +193,11 @@ class Learner(nn.Module):
         for slots in self.slot_modules().values():
             slots.drop_task()
         self.load_shared(self.shared_before)
+
+    @property
+    def answer_depends_on_task(self) -> bool:
+        """Whether `logits` differ between tasks."""
+        return self.network.top_depends_on_task
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
         """Return logits [batch, classes seen] of task `task`'s network, columns in the order of learning."""
@@ -206,16 +264,23 @@ class Learner(nn.Module):
             module.load_task({k.removeprefix(start): v for k, v in state.items() if k.startswith(start)})
 
     def shared_state_dict(self) -> dict[str, Tensor]:
-        """Return the values of what all tasks share, the memory's under `memory.`."""
+        """Return the values of what all tasks share, the memory's under `memory.`, statistics among it."""
         shared = {name: parameter.detach() for name, parameter in self.shared_parameters()}
-        return shared | {MEMORY + name: value for name, value in self.memory.items()}
+        gathered = {f"{STATISTICS}{n}.{key}": v for n, found in self.gathered.items() for key, v in found.items()}
+        return shared | {MEMORY + name: value for name, value in self.memory.items()} | gathered
 
     def load_shared(self, state: Mapping[str, Tensor]) -> None:
         """Set the values of what all tasks share."""
         with torch.no_grad():
             for name, parameter in self.shared_parameters():
                 parameter.copy_(state[name])
-        self.memory = {k.removeprefix(MEMORY): v for k, v in state.items() if k.startswith(MEMORY)}
+        kept = {k.removeprefix(MEMORY): v for k, v in state.items() if k.startswith(MEMORY)}
+        self.memory = {k: v for k, v in kept.items() if not (MEMORY + k).startswith(STATISTICS)}
+        self.gathered = {
+            name: {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
+            for name in self.statistics
+            for start in [f"{STATISTICS}{name}."]
+        }
 
     @contextmanager
     def computing_in(self, dtype: torch.dtype) -> Iterator[None]:

@@ -4,9 +4,25 @@ from collections.abc import Callable
 
 from softtf.adaptations import Adapter, BinaryMask, LoRA, Projection, SoftMask, SoftNet
 from softtf.errors import unknown
-from softtf.learners import EWC, FT, L2P, BiC, DERpp, DualPrompt, ICaRL, LearnerSpec, LinearHead, LwF
+from softtf.learners import (
+    DER,
+    EWC,
+    FT,
+    L2P,
+    NCM,
+    BiC,
+    DERpp,
+    DualPrompt,
+    ICaRL,
+    LearnerSpec,
+    LinearHead,
+    LwF,
+    RanPAC,
+)
 
 METHODS: dict[str, Callable[[], LearnerSpec]] = {
+    "ncm": NCM,
+    "ranpac": RanPAC,
     "linear-head": LinearHead,
     "ft": FT,
     "ewc": EWC,
@@ -14,6 +30,7 @@ METHODS: dict[str, Callable[[], LearnerSpec]] = {
     "der++": DERpp,
     "icarl": ICaRL,
     "bic": BiC,
+    "der+mcg": DER,
     "l2p": L2P,
     "l2p+pgp": lambda: L2P(projection=Projection()),
     "l2p+soft-tf": lambda: L2P(adapt=SoftMask(layers="10-12")),
@@ -29,6 +46,8 @@ METHODS: dict[str, Callable[[], LearnerSpec]] = {
 }
 
 TITLES = {
+    "ncm": "NCM (frozen features)",
+    "ranpac": "RanPAC (frozen features)",
     "linear-head": "Linear head only",
     "ft": "FT, whole network",
     "ewc": "EWC",
@@ -36,6 +55,7 @@ TITLES = {
     "der++": "DER++",
     "icarl": "iCaRL",
     "bic": "BiC",
+    "der+mcg": "DER + MCG",
     "l2p": "L2P",
     "l2p+pgp": "L2P + PGP",
     "l2p+soft-tf": "L2P + Soft-TF",

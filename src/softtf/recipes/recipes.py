@@ -117,5 +117,5 @@ def at_scale(config: RunConfig, scale: Scale) -> RunConfig:
 
 def _with(learner: LearnerSpec, **settings: Any) -> LearnerSpec:
     """Return the learner with those of the settings that it has and that are not None."""
-    known = {field.name for field in fields(learner)}  # type: ignore[arg-type]
-    return replace(learner, **{k: v for k, v in settings.items() if k in known and v is not None})  # type: ignore[type-var]
+    known = {field.name for field in fields(learner)}
+    return replace(learner, **{k: v for k, v in settings.items() if k in known and v is not None})

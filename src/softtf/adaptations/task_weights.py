@@ -1,0 +1,63 @@
+"""Whole weight matrices per task: W_t = W + D_t, each task's change starting as that of the task before."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, parse_layers
+from softtf.adaptations.compact import CompactAdaptation, Store, check_store
+from softtf.adaptations.targets import backbone_names, blocks_of, parse_targets, slot_key
+from softtf.backbones.base import Backbone
+
+
+@dataclass(frozen=True)
+class TaskWeights(AdaptationSpec, kind="task-weights"):
+    """A task's own copy of the weight matrices of chosen layers (biases and norms stay): an extractor for each task.
+
+    A whole network each would be `layers="all"`; by default it is the last three blocks, and what is below is shared.
+
+    Attributes:
+        layers: in any notation of `SoftMask.layers`.
+        targets: in any notation of `SoftMask.targets`.
+        store: how a finished task's change is kept. `int8`: a byte a number, each within 1/254 of its row's largest.
+            `float32`: exact.
+    """
+
+    layers: Layers = (10, 11, 12)
+    targets: str = "all"
+    store: Store = "int8"
+
+    def __post_init__(self) -> None:
+        parse_layers(self.layers, what="task-weights layers")
+        parse_targets(self.targets)
+        check_store(self.store, "task-weights")
+
+    def build(self, backbone: Backbone) -> list[Adaptation]:
+        """Return the changes for `backbone`, with no task yet."""
+        blocks = blocks_of(self.layers, backbone, "task-weights")
+        return [TaskChanges(backbone, blocks, backbone_names(parse_targets(self.targets), backbone), self.store)]
+
+
+class TaskChanges(CompactAdaptation):
+    """One D [out, in] for each weight; the frozen weight is added to, never written to."""
+
+    def __init__(self, backbone: Backbone, blocks: tuple[int, ...], names: tuple[str, ...], store: Store) -> None:
+        super().__init__()
+        self.store, self.task_blocks = store, frozenset(blocks)
+        self.shapes = {slot_key(b, n): backbone.linear(b, n).weight.shape for b in blocks for n in names}
+
+    def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the previous task's changes, or zeros."""
+        if not self.num_tasks:
+            return {key: torch.zeros(shape) for key, shape in self.shapes.items()}
+        return {key: self.matrix(self.num_tasks - 1, key, torch.device("cpu")).detach().clone() for key in self.shapes}
+
+    def edits_weight(self, block: int, name: str) -> bool:
+        """Say whether this weight has changes."""
+        return slot_key(block, name) in self.shapes
+
+    def weight(self, block: int, name: str, weight: Tensor, task: int | None) -> Tensor:
+        """Return W + D_t [out, in]."""
+        assert task is not None
+        return weight + self.matrix(task, slot_key(block, name), weight.device)

@@ -1,0 +1,29 @@
+"""Feature ID: the task whose classes a regression on frozen features finds likeliest, all of them together.
+
+log P(t|x) = log of the sum of P(c|x) over the classes c of task t; P(c|x) is the softmax of RanPAC's scores at a fitted
+temperature. Pooled over samples of one task the logs add up, as independent evidence does.
+"""
+
+import torch
+from torch import Tensor
+
+from softtf.inference.base import TaskInference
+from softtf.learners.base import Learner
+from softtf.shared_pass import SharedPass
+from softtf.statistics import ClassScores
+
+
+class FeatureID(TaskInference):
+    """Needs class statistics: a learner has them if its spec says so (`LearnerSpec.feature_id`)."""
+
+    name = "feature-id"
+    title = "Feature ID"
+    needs_query = True
+
+    def scores(self, learner: Learner, shared: SharedPass) -> Tensor:
+        """Return log P(t|x) [batch, tasks]."""
+        statistics = learner.statistics[self.name]
+        assert isinstance(statistics, ClassScores)
+        log_p = statistics.log_probabilities(learner.gathered[self.name], shared.query)
+        tasks = [learner.task_columns(task) for task in range(learner.num_tasks)]
+        return torch.stack([log_p[:, columns].logsumexp(1) for columns in tasks], 1)

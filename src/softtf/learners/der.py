@@ -1,0 +1,187 @@
+"""DER (Yan et al., CVPR 2021): an extractor for each task, and one classifier over the features of all of them.
+
+A new task adds an extractor, trained on its data and the exemplars while the others stay; a second, auxiliary
+classifier on the new extractor alone tells the new classes from each other and from all old ones together. Then the
+classifier is fitted anew to equally many exemplars of each class. The pruning of extractors is left out. With a gate
+that names the task (MCG, `mcg`), the answer is a class of that task: the policy `mcg:own`.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from softtf.adaptations.task_weights import TaskWeights
+from softtf.backbones.base import Backbone, Tokens
+from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.fine_tuning import WHOLE_NETWORK, check_counts, check_weights
+from softtf.learners.rehearsing import RehearsingLearner
+from softtf.shared_pass import SharedPass
+from softtf.slots import Heads
+from softtf.streams import Loader
+
+DECAY = 5e-4  # of the classifier's weights when it is fitted anew, as in the paper
+
+
+@dataclass(frozen=True)
+class DER(LearnerSpec, kind="der"):
+    """Dynamically expandable representation.
+
+    Attributes:
+        exemplars: how many examples are kept in all, equally many of each class, herded.
+        auxiliary: weight of the auxiliary classifier's loss.
+        extractor: which weights are a task's own; the paper has a whole network for each task, `layers="all"`.
+        mcg: centroids per task of the gate; 0 for none.
+    """
+
+    training = WHOLE_NETWORK
+    exemplars: int = 2000
+    auxiliary: float = 1.0
+    extractor: TaskWeights = TaskWeights()
+    mcg: int = field(default=10, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_counts(exemplars=self.exemplars)
+        check_weights(auxiliary=self.auxiliary)
+
+    def build(self, backbone: Backbone, seed: int) -> Learner:
+        """Return the learner."""
+        return DERLearner(backbone, seed, self)
+
+
+class ExpandingHeads(Heads):
+    """One linear classifier over the features of all tasks' extractors side by side; all of it goes on training.
+
+    Task t's slot: `weight` [its classes, (t + 1) dim] over the features of extractors 0 to t, `bias`, and from the
+    second task on `earlier` [classes before, dim], what the earlier classes read of the new extractor's features.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, retrained=True)
+
+    def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Weights ~ N(0, 0.02); what earlier classes read of the new features starts at zero, as does the bias."""
+        weight = 0.02 * torch.randn(num_classes, (self.num_tasks + 1) * self.dim, generator=generator)
+        slot = {"weight": weight, "bias": torch.zeros(num_classes)}
+        before = sum(len(self.slot(t)["bias"]) for t in range(self.num_tasks))
+        return slot | {"earlier": torch.zeros(before, self.dim)} if before else slot
+
+    def matrix(self) -> Tensor:
+        """Return the whole classifier [classes, tasks * dim]."""
+        rows, start = [], 0
+        for task in range(self.num_tasks):
+            weight = self.slot(task)["weight"]
+            later = [self.slot(t)["earlier"][start : start + len(weight)] for t in range(task + 1, self.num_tasks)]
+            rows.append(torch.cat([weight, *later], 1))
+            start += len(weight)
+        return torch.cat(rows)
+
+    @torch.no_grad()
+    def set(self, matrix: Tensor, bias: Tensor) -> None:
+        """Set the whole classifier: [classes, tasks * dim] and [classes]."""
+        start = 0
+        for task in range(self.num_tasks):
+            slot = self.slot(task)
+            stop, width = start + len(slot["bias"]), (task + 1) * self.dim
+            slot["weight"].copy_(matrix[start:stop, :width])
+            slot["bias"].copy_(bias[start:stop])
+            if "earlier" in slot:
+                slot["earlier"].copy_(matrix[:start, width - self.dim : width])
+            start = stop
+
+    def forward(self, features: Tensor, tasks: range) -> Tensor:
+        """Return logits [batch, classes] of features [batch, tasks * dim]; `tasks` must be all."""
+        assert tasks == range(self.num_tasks)
+        bias = torch.cat([self.slot(t)["bias"] for t in tasks])
+        return F.linear(features, self.matrix().to(features), bias.to(features))
+
+
+class AuxiliaryHead(Heads):
+    """From the second task on, a classifier of the new classes and one for all old ones; nothing of it is kept."""
+
+    def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return nothing for the first task."""
+        return super().new_slot(num_classes + 1, generator) if self.num_tasks else {}
+
+    def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Keep nothing."""
+        return {}
+
+
+class DERLearner(RehearsingLearner):
+    """Cross-entropy over all classes seen, and the auxiliary one, on new data and exemplars alike."""
+
+    def __init__(self, backbone: Backbone, seed: int, spec: DER) -> None:
+        extra = {"auxiliary": AuxiliaryHead(backbone.dim)}
+        Learner.__init__(self, backbone, spec.extractor.build(backbone), seed, extra, ExpandingHeads(backbone.dim))
+        self.budget, self.auxiliary, self.previous = spec.exemplars, spec.auxiliary, None
+
+    @property
+    def answer_depends_on_task(self) -> bool:
+        """No: every answer reads all extractors."""
+        return False
+
+    def before_training(self, loader: Loader) -> None:
+        """Copy nothing: there is no distillation."""
+
+    def features(self, trunk: Tokens) -> Tensor:
+        """Return the features of all extractors side by side, [batch, tasks * dim]; only the newest is trained."""
+        with torch.no_grad():
+            old = [self.network.top(trunk, task=task) for task in range(self.task)]
+        return torch.cat([*old, self.network.top(trunk, task=self.task)], 1)
+
+    def logits(self, trunk: Tokens, task: int) -> Tensor:
+        """Return logits [batch, classes seen], whichever the task."""
+        return self.network.heads(self.features(trunk), range(self.num_tasks))  # type: ignore[no-any-return]
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return both cross-entropies."""
+        features = self.features(SharedPass(self.network, batch.inputs).trunk)
+        logits = self.network.heads(features, range(self.num_tasks))
+        losses = {"cross_entropy": F.cross_entropy(logits, batch.targets)}
+        if self.task:
+            head = self.extra_slots["auxiliary"]
+            assert isinstance(head, AuxiliaryHead)
+            own = self.own(batch.targets)
+            new_or_old = torch.where(own < 0, logits.shape[1] - self.num_old, own)
+            newest = head(features[:, -head.dim :], range(self.task, self.task + 1))
+            losses["auxiliary"] = self.auxiliary * F.cross_entropy(newest, new_or_old)
+        return losses
+
+    @torch.no_grad()
+    def training_features(self, loader: Loader) -> Tensor:
+        """Return features [n, tasks * dim] of all that was trained on, exemplars too, without augmentation."""
+        rows = torch.arange(len(loader.examples)).split(loader.batch_size)
+        inputs = (loader.prepared(loader.loaded(part.tolist())) for part in rows)
+        return torch.cat([self.features(SharedPass(self.network, x).trunk) for x in inputs])
+
+    def consolidate(self, loader: Loader) -> None:
+        """Choose exemplars by unit features; from the second task on, fit the classifier anew to them alone."""
+        features = self.training_features(loader)
+        rows = torch.cat(self.choose_exemplars(loader, F.normalize(features)))
+        if self.task:
+            heads = self.network.heads
+            assert isinstance(heads, ExpandingHeads)
+            heads.set(*fit_classifier(features.cpu()[rows], loader.targets.cpu()[rows], len(self.column_tasks())))
+
+
+def fit_classifier(features: Tensor, targets: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Return weight [classes, dim] and bias [classes] of least mean cross-entropy + DECAY / 2 |weight|^2, from zero.
+
+    The problem is convex and solved to the end by L-BFGS; the paper takes 30 epochs of SGD from a random start.
+    """
+    features = features.double()
+    weight = torch.zeros(classes, features.shape[1], dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(F.linear(features, weight, bias), targets) + DECAY / 2 * weight.square().sum()
+        loss.backward()
+        return loss
+
+    with torch.enable_grad():
+        optimizer.step(closure)
+    return weight.detach(), bias.detach()

@@ -1,0 +1,25 @@
+"""What feature statistics are: tensors gathered from a task's frozen features, by which a task can be named."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+
+class FeatureStatistics(nn.Module, ABC):
+    """Gathers statistics of frozen features; any learner can carry some, by the name of the inference that reads them.
+
+    What is gathered is kept by the learner (`Learner.memory`), so that it is saved, and restored with an abandoned
+    task. The module itself holds nothing that its settings and the learner's seed do not give again.
+    """
+
+    @abstractmethod
+    def gather(self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, classes: int) -> dict[str, Tensor]:
+        """Return the statistics with one more task in them.
+
+        Args:
+            known: those of the tasks before, empty before the first; not to be changed in place.
+            features: q(x) [n, dim] of the task's training inputs, unaugmented, on the CPU.
+            columns: [n], the logit column of each; the task's own are the last ones.
+            classes: how many columns there are by now.
+        """

@@ -1,0 +1,165 @@
+"""NCM and RanPAC against slow loops, and what a training without steps is to those around it."""
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from contracts.tiny import (
+    CLASSES,
+    TRAIN,
+    assert_same,
+    classifier,
+    exact,
+    held_out,
+    pictures,
+    snapshot,
+    task_data,
+    task_labels,
+    tiny_backbone,
+)
+from softtf.classes import ClassTable
+from softtf.classifier import ContinualClassifier
+from softtf.errors import TrainingError, UserError
+from softtf.features import FeatureStore
+from softtf.feeding import begin_training
+from softtf.learners import NCM, LearnerSpec, LinearHead, RanPAC
+from softtf.learners.solved import ONE_PASS
+from softtf.training import SolvedTraining, TrainConfig
+
+SOLVED = (NCM(), RanPAC(32))
+both = pytest.mark.parametrize("spec", SOLVED, ids=["ncm", "ranpac"])
+PLAIN = TrainConfig(**ONE_PASS)
+
+
+def solved(spec: LearnerSpec, tasks: int = 3) -> ContinualClassifier:
+    return exact(classifier(spec, tasks, train=PLAIN))
+
+
+def training_features(task: int) -> list[tuple[object, Tensor]]:
+    """Label and feature of each training example of a task, made one at a time as training makes them."""
+    backbone, examples = tiny_backbone(), task_data(task)
+    preparation = replace(backbone.preparation, augment=False)
+    found = []
+    for example, label in zip(examples, examples.labels, strict=True):
+        loaded = preparation.load_train(example, "")[None]
+        x = preparation.augment_batch(loaded, "cpu", torch.Generator()).double()
+        found.append((label, backbone.pool(backbone.run(backbone.embed(x), 0, backbone.depth))[0]))
+    return found
+
+
+def test_ncm_names_the_class_whose_mean_is_nearest_by_cosine() -> None:
+    model = solved(NCM())
+    means = {}
+    for task in range(3):
+        found = training_features(task)
+        for label in task_labels(task):
+            mine = [feature for other, feature in found if other == label]
+            means[label] = sum(mine) / len(mine)
+    images = pictures(11, 5)
+    for task in (None, 0, 2):
+        labels = task_labels(task) if task is not None else tuple(means)
+        for image, answer in zip(images, model.predict(images, task=task), strict=True):
+            feature = model.features(image)[0]
+            cosines = {c: float(torch.cosine_similarity(feature, means[c], dim=0)) for c in labels}
+            assert answer == max(cosines, key=lambda c: cosines[c])
+
+
+def test_ranpac_answers_as_one_regression_on_all_tasks_does() -> None:
+    ridge = 5.0
+    model = solved(RanPAC(32, ridge))
+    projection = model.learner.regression.projection.double()
+    found = [pair for task in range(3) for pair in training_features(task)]
+    h = (torch.stack([feature for _, feature in found]) @ projection).clamp(min=0)
+    y = torch.tensor([[float(label == c) for c in model.labels] for label, _ in found], dtype=torch.float64)
+    weights = torch.linalg.inv(h.T @ h + ridge * torch.eye(32, dtype=torch.float64)) @ h.T @ y
+    images = pictures(7, 5)
+    scores = (model.features(images).double() @ projection).clamp(min=0) @ weights
+    torch.testing.assert_close(model.predict_proba(images).double(), scores.softmax(1), rtol=0, atol=1e-5)
+
+
+@both
+def test_one_pass_is_the_whole_training(spec: LearnerSpec) -> None:
+    learner = spec.new_learner(tiny_backbone(), 0)
+    training = begin_training(learner, ClassTable(), task_data(0), "first", replace(TRAIN, epochs=7))
+    assert isinstance(training, SolvedTraining) and not training.finished
+    told: list[tuple[int, int]] = []
+    report = training.run_epoch(lambda *step: told.append(step))
+    assert training.finished and (report.epoch, report.epochs, report.samples) == (1, 1, 12)
+    assert told == [(3, 3)] and report.losses and all(isinstance(v, float) for v in report.losses.values())
+    training.finish()
+    assert not any(p.requires_grad for p in learner.network.heads.slot(0).values()) or spec.kind == "ranpac"
+
+
+@both
+def test_images_are_neither_augmented_nor_run_twice(
+    spec: LearnerSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = tiny_backbone()
+    store = FeatureStore(tmp_path, backbone.weights_hash(), print)
+    ends = []
+    for config in (TRAIN, replace(TRAIN, augment=False), replace(TRAIN, batch_size=100)):
+        learner = spec.new_learner(backbone, 0)
+        training = begin_training(learner, ClassTable(), task_data(0), "first", config, store)
+        training.run_epoch()
+        training.finish()
+        ends.append(snapshot(learner))
+        monkeypatch.setattr("softtf.features._compute", lambda *_: pytest.fail("they are in the store"))
+    for end in ends:
+        assert_same(end, ends[0])
+
+
+@both
+def test_features_that_are_not_finite_fail_the_task_and_leave_the_rest(spec: LearnerSpec) -> None:
+    model = solved(spec, 1)
+    before = snapshot(model.learner)
+    norm = model.learner.network.backbone.vit.norm
+    kept = norm.bias.data.clone()
+    norm.bias.data[3] = float("nan")
+    with pytest.raises(TrainingError, match="not finite"):
+        model.learn(task_data(1), progress=False)
+    norm.bias.data.copy_(kept)
+    assert_same(snapshot(model.learner), before)
+    assert model.num_tasks == 1
+    model.learn(task_data(1), progress=False)
+
+
+@both
+def test_settings_that_mean_nothing_are_named_and_not_obeyed(spec: LearnerSpec) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plain = classifier(spec, 1, train=PLAIN)
+        unsaid = classifier(spec, 1, train=None)
+    with pytest.warns(UserWarning, match="does not read epochs, learning_rate$"):
+        asked = classifier(spec, 1, train=replace(PLAIN, epochs=5, learning_rate=7.0))
+    assert_same(snapshot(plain.learner), snapshot(asked.learner))
+    assert_same(snapshot(plain.learner), snapshot(unsaid.learner))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classifier(LinearHead(), 1, train=TRAIN)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"projection": 0}, {"projection": 10**6}, {"ridge": 0.0}, {"ridge": -1.0}, {"ridge": float("nan")}]
+)
+def test_settings_that_cannot_be_are_refused(settings: dict) -> None:
+    with pytest.raises(UserError, match=next(iter(settings))):
+        RanPAC(**settings)
+
+
+def test_what_ranpac_shares_has_the_bytes_that_are_written_down() -> None:
+    learner = solved(RanPAC(32)).learner
+    size = sum(value.numel() * 4 for value in learner.memory.values())
+    assert size == 2 * 32 * 33 + 4 * 32 * sum(CLASSES)
+    assert {value.dtype for value in learner.memory.values()} == {torch.float32}
+
+
+def test_the_oracle_is_no_worse_and_training_images_are_known_again() -> None:
+    model = solved(RanPAC(32))
+    for scores in (model.evaluate([task_data(t) for t in range(3)]), model.evaluate(held_out(range(3)))):
+        free, oracle = scores.values()
+        assert oracle["pooled"] >= free["pooled"]
+    assert model.evaluate([task_data(t) for t in range(3)])["oracle (task given)"]["pooled"] > 60

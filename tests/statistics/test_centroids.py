@@ -1,0 +1,61 @@
+"""k-means and the nearness to a task's centroids, against the obvious loops."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from contracts.tiny import generator, noise
+from softtf.statistics.centroids import TaskCentroids, k_means
+
+
+def test_every_centroid_is_the_mean_of_the_points_nearest_to_it() -> None:
+    points = noise(80, 5, seed=1)
+    centroids = k_means(points, 6, generator(0))
+    nearest = [min(range(6), key=lambda k: float((p - centroids[k]).norm())) for p in points]
+    for k in range(6):
+        own = [p for p, place in zip(points, nearest, strict=True) if place == k]
+        torch.testing.assert_close(centroids[k], sum(own) / len(own))
+
+
+def test_well_separated_clusters_are_found() -> None:
+    middles = 50 * noise(7, 4, seed=2)
+    points = torch.cat([m + noise(12, 4, seed=k) for k, m in enumerate(middles)])
+    found = k_means(points, 7, generator(3))
+    assert torch.cdist(middles, found).amin(1).max() < 2 and torch.cdist(found, middles).amin(1).max() < 2
+
+
+@pytest.mark.parametrize(("points", "count", "expected"), [(3, 10, 3), (1, 4, 1), (10, 1, 1)])
+def test_there_are_no_more_centroids_than_different_points(points: int, count: int, expected: int) -> None:
+    different = noise(points, 4)
+    found = k_means(torch.cat([different, different]), count, generator(0))
+    assert len(found) == expected and found.isfinite().all()
+
+
+def test_nearness_is_minus_the_squared_distance_to_a_tasks_nearest() -> None:
+    statistics = TaskCentroids(3, 0)
+    known: dict = {}
+    for task in range(3):
+        columns = 2 * task + torch.arange(20) % 2
+        known = statistics.gather(known, noise(20, 6, seed=task), columns, 2 * task + 2)
+    assert known["tasks"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    features = noise(4, 6, seed=9).float()
+    for row, feature in zip(statistics.nearness(known, features), features, strict=True):
+        unit = F.normalize(feature, dim=0)
+        for task in range(3):
+            own = [c for c, t in zip(known["centroids"], known["tasks"], strict=True) if t == task]
+            assert float(row[task]) == pytest.approx(-min(float((unit - c).square().sum()) for c in own), abs=1e-6)
+
+
+def test_what_was_gathered_before_stays_and_the_seed_decides() -> None:
+    data = [(noise(30, 6, seed=t), torch.arange(30) % 3 + 3 * t) for t in range(2)]
+    first = TaskCentroids(4, 0).gather({}, *data[0], 3)
+    both = TaskCentroids(4, 0).gather(first, *data[1], 6)
+    assert torch.equal(both["centroids"][:4], first["centroids"]) and len(first["centroids"]) == 4
+    assert torch.equal(TaskCentroids(4, 0).gather({}, *data[0], 3)["centroids"], first["centroids"])
+    assert not torch.equal(TaskCentroids(4, 1).gather({}, *data[0], 3)["centroids"], first["centroids"])
+
+
+@pytest.mark.parametrize("per_class", [1, 2])
+def test_a_few_examples_are_enough(per_class: int) -> None:
+    found = TaskCentroids(5, 0).gather({}, noise(2 * per_class, 6), torch.arange(2 * per_class) % 2, 2)
+    assert 1 <= len(found["centroids"]) <= 2 * per_class and found["temperature"] > 0

@@ -1,0 +1,166 @@
+"""The regression against a plain ridge on all data at once, in float64."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from contracts.tiny import noise
+from softtf.errors import TrainingError
+from softtf.statistics.random_ridge import (
+    FACTORS,
+    RandomRidge,
+    RidgeSolution,
+    first_of_five,
+    fit_temperature,
+    from_triangle,
+    to_triangle,
+)
+
+SIZE, CLASSES = 48, 6
+
+
+def data(n: int = 90) -> tuple[Tensor, Tensor]:
+    """Features [n, 16] around a centre for each of six classes, in an order that deals all classes out in turn."""
+    columns = torch.arange(n) % CLASSES
+    return 2 * noise(CLASSES, 16, seed=7)[columns] + 3 * noise(n, 16, seed=8), columns
+
+
+def plain_ridge(features: Tensor, columns: Tensor, ridge: float, projection: Tensor) -> Tensor:
+    """W of least |H W - Y|^2 + ridge |W|^2, by least squares on H with sqrt(ridge) I below it; no G is ever formed."""
+    h = (features.double() @ projection.double()).clamp(min=0)
+    y = torch.eye(CLASSES, dtype=torch.float64)[columns]
+    stacked = torch.cat([h, math.sqrt(ridge) * torch.eye(h.shape[1], dtype=torch.float64)])
+    return torch.linalg.lstsq(stacked, torch.cat([y, torch.zeros(h.shape[1], CLASSES)])).solution
+
+
+def learned(regression: RandomRidge, parts: list[tuple[Tensor, Tensor]]) -> RidgeSolution:
+    """The solution after these tasks, whose columns grow from task to task."""
+    known: dict[str, Tensor] = {}
+    classes = 0
+    for features, columns in parts:
+        classes = max(classes, int(columns.max()) + 1)
+        found = regression.learn(known, features, columns, classes)
+        known = found.sums
+    return found
+
+
+def by_class(groups: list[list[int]]) -> list[tuple[Tensor, Tensor]]:
+    features, columns = data()
+    rows = [torch.cat([torch.nonzero(columns == c)[:, 0] for c in group]) for group in groups]
+    return [(features[r], columns[r]) for r in rows]
+
+
+SPLITS = [[[0, 1, 2, 3, 4, 5]], [[0, 1, 2], [3, 4, 5]], [[0, 1], [2], [3, 4, 5]], [[i] for i in range(6)]]
+
+
+@pytest.mark.parametrize("groups", SPLITS)
+def test_however_the_data_are_split_it_is_the_plain_ridge_on_all_of_them(groups: list[list[int]]) -> None:
+    regression = RandomRidge(16, SIZE, 3, ridge=30.0)
+    expected = plain_ridge(*data(), 30.0, regression.projection)
+    found = learned(regression, by_class(groups))
+    torch.testing.assert_close(found.weights.double(), expected, rtol=0, atol=1e-6)
+    assert found.ridge == 30.0
+
+
+def test_the_order_of_tasks_does_not_matter() -> None:
+    regression = RandomRidge(16, SIZE, 3, ridge=30.0)
+    forth = learned(regression, by_class([[0, 1], [2, 3], [4, 5]]))
+    features, columns = data()
+    renamed = torch.tensor([4, 5, 2, 3, 0, 1])[columns]  # the same classes, learned from the last to the first
+    parts = [(features[rows], renamed[rows]) for t in range(3) for rows in [torch.nonzero(renamed // 2 == t)[:, 0]]]
+    back = learned(regression, parts)
+    torch.testing.assert_close(back.sums["gram"], forth.sums["gram"], rtol=1e-6, atol=1e-3)
+    torch.testing.assert_close(back.weights[:, [4, 5, 2, 3, 0, 1]], forth.weights, rtol=0, atol=1e-6)
+
+
+def test_sums_kept_in_float32_over_fifty_tasks_answer_as_float64_does() -> None:
+    regression = RandomRidge(16, SIZE, 3, ridge=30.0)
+    features, columns = data(3000)
+    parts = list(zip(features.split(60), columns.split(60), strict=True))
+    found = learned(regression, parts)
+    expected = plain_ridge(features, columns, 30.0, regression.projection)
+    scores = regression(features) @ expected
+    error = (regression(features) @ found.weights.double() - scores).norm() / scores.norm()
+    assert error < 1e-5
+    gram = from_triangle(found.sums["gram"])
+    exact = regression(features).T @ regression(features)
+    assert (gram - exact).norm() / exact.norm() < 1e-6
+
+
+def test_lambda_is_the_grids_best_on_a_fifth_of_the_newest_task() -> None:
+    regression = RandomRidge(16, SIZE, 3)
+    first, (features, columns) = by_class([[0, 1, 2], [3, 4, 5]])
+    known = regression.learn({}, *first, 3).sums
+    found = regression.learn(known, features, columns, 6)
+    scale = float(regression(features).square().mean())
+    held = [i for i in range(len(columns)) if int((columns[:i] == columns[i]).sum()) % 5 == 0]
+    rest = [i for i in range(len(columns)) if i not in held]
+    errors = {}
+    for factor in FACTORS:
+        weights = plain_ridge(features[rest], columns[rest], factor * scale, regression.projection)
+        target = torch.eye(CLASSES, dtype=torch.float64)[columns[held]]
+        errors[factor * scale] = float((regression(features[held]) @ weights - target).square().mean())
+    best = min(errors, key=lambda ridge: errors[ridge])
+    assert found.ridge == pytest.approx(best, rel=1e-6) and found.error == pytest.approx(errors[best], rel=1e-6)
+    assert min(errors) < best < max(errors)  # or the grid is too short for this test to say much
+
+
+def test_the_scale_of_the_features_changes_no_answer() -> None:
+    regression = RandomRidge(16, SIZE, 3)
+    features, columns = data()
+    small, large = (learned(regression, [(s * features, columns)]) for s in (1e-3, 1e3))
+    torch.testing.assert_close(1e6 * large.weights, small.weights, rtol=1e-4, atol=1e-6)
+
+
+def test_nothing_is_forgotten_of_the_memory_and_nothing_in_it_changed() -> None:
+    regression = RandomRidge(16, SIZE, 3)
+    first, second = by_class([[0, 1, 2], [3, 4, 5]])
+    known = regression.learn({}, *first, 3).sums
+    before = {name: value.clone() for name, value in known.items()}
+    after = regression.learn(known, *second, 6).sums
+    assert all(torch.equal(known[name], before[name]) for name in before)
+    torch.testing.assert_close(after["sums"][:, :3], before["sums"])
+    assert {k: v.dtype for k, v in after.items()} == {"gram": torch.float32, "sums": torch.float32}
+    assert after["gram"].shape == (SIZE * (SIZE + 1) // 2,) and after["sums"].shape == (SIZE, 6)
+
+
+def test_the_projection_comes_from_the_seed_and_is_never_stored() -> None:
+    ours, again, other = (RandomRidge(16, SIZE, seed).projection for seed in (3, 3, 4))
+    assert torch.equal(ours, again) and not torch.equal(ours, other)
+    assert not RandomRidge(16, SIZE, 3).state_dict() and not list(RandomRidge(16, SIZE, 3).parameters())
+
+
+def test_a_triangle_is_the_matrix() -> None:
+    for size in (1, 2, 7):
+        half = noise(size, size).float().double()
+        gram = half + half.T
+        assert torch.equal(from_triangle(to_triangle(gram)), gram.float().double())
+
+
+def test_the_first_of_each_five_examples_of_a_class_is_held_out() -> None:
+    columns = torch.tensor([3, 1, 3, 3, 3, 3, 1, 3, 0, 1, 3])
+    expected = [True, True, False, False, False, False, False, True, True, False, False]
+    assert first_of_five(columns).tolist() == expected
+    assert first_of_five(torch.zeros(100, dtype=torch.int64)).sum() == 20
+
+
+def test_the_temperature_is_the_one_that_scores_were_divided_by() -> None:
+    logits = 4 * noise(4000, 5)
+    columns = torch.multinomial(logits.softmax(1), 1, generator=torch.Generator().manual_seed(0))[:, 0]
+    for temperature in (0.03, 0.3, 3.0):
+        assert fit_temperature(logits * temperature, columns) == pytest.approx(temperature, rel=0.13)
+
+
+@pytest.mark.parametrize("per_class", [1, 2, 6])
+def test_a_few_examples_are_enough_to_solve(per_class: int) -> None:
+    features, columns = data(CLASSES * per_class)
+    found = RandomRidge(16, SIZE, 3).learn({}, features, columns, CLASSES)
+    assert found.weights.isfinite().all() and math.isfinite(found.error)
+
+
+def test_a_ridge_too_small_for_rounding_is_refused() -> None:
+    features = torch.ones(20, 16)
+    with pytest.raises(TrainingError, match="ridge 1e-30 is too small"):
+        RandomRidge(16, SIZE, 3, ridge=1e-30).learn({}, features, torch.arange(20) % 2, 2)
