@@ -38,8 +38,6 @@ from softtf.streams import Examples, Task, TaskStream, from_datasets, load_sourc
 from softtf.training import TrainConfig
 
 __all__ = [
-    "DER",
-    "NCM",
     "AccuracyMatrix",
     "Adapter",
     "Backbone",
@@ -48,6 +46,7 @@ __all__ = [
     "BinaryMask",
     "Compose",
     "ContinualClassifier",
+    "DER",
     "DERpp",
     "DualPrompt",
     "EWC",
@@ -59,6 +58,7 @@ __all__ = [
     "LinearHead",
     "LoRA",
     "LwF",
+    "NCM",
     "NoAdaptation",
     "Policy",
     "Projection",

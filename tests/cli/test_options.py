@@ -49,6 +49,8 @@ CHANGED = {
 }
 SAME_RESULT = {  # these change where a run's data and files come from and how it is computed, not its numbers
     "stream.source": "other",
+    "learner.feature_id": 8,  # felt under the policies that ask for it
+    "learner.mcg": 2,
     "train.clean_query": True,  # nothing is augmented here, so that all are clean
     "stream.task_column": "batch",
     "stream.split_train": "all",
@@ -128,6 +130,7 @@ def test_shuffling_the_test_samples_spoils_pooled_evidence_only() -> None:
 def test_every_method_runs(method: str, capsys: Capture) -> None:
     known = flags.flags(recipe_named("quickstart", method))
     layers = [part for i in (0, 2) if LAYERS[i] in known for part in LAYERS[i : i + 2]]
+    layers += ["--learner.extractor.layers", "5-6"] if "--learner.extractor.layers" in known else []
     args = ("run", "quickstart", "--method", method, *BACKBONE, *layers, *SMALL, *DIGITS, "--output", "new")
     assert TITLES[method] in " ".join(output(capsys, *args).split())  # a long one is wrapped
     assert output(capsys, "evaluate", "new", "--last").count("oracle") == 1
