@@ -39,7 +39,7 @@ def reference(learner: Learner, x: Tensor, task: int) -> tuple[Tensor, Tensor, l
     query = vit_forward(vit, normalised(x))[0]
     chosen = []
     for q in query:
-        cosines = [float(q @ k / (q.norm() * k.norm())) for k in pool.keys]
+        cosines = [float(q @ k / (q.norm() * k.norm())) for k in pool.keys.detach()]
         chosen.append(sorted(sorted(range(len(cosines)), key=lambda i: -cosines[i])[: pool.top_k]))
     prompts = torch.stack([torch.cat([pool.prompts[j] for j in row]) for row in chosen])
     slots = learner.slot_modules().get("SoftMasks")
