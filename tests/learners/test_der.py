@@ -130,7 +130,7 @@ def test_the_classifier_is_fitted_to_as_many_exemplars_of_every_class(monkeypatc
     monkeypatch.setattr("softtf.learners.der.fit_classifier", fitted)
     learner = classifier(SPEC).learner
     assert [torch.bincount(targets).tolist() for targets in seen] == [[4] * 5, [2] * 9]
-    assert torch.bincount(learner.memory["columns"]).tolist() == [2] * 9
+    assert torch.bincount(learner.memory["exemplars.columns"]).tolist() == [2] * 9
 
 
 def test_the_answer_is_the_same_whichever_task_is_asked_and_the_gate_restricts_it() -> None:
