@@ -1,19 +1,19 @@
 """Times that can be compared: the calls take turns in one run, and the best of each counts."""
 
-import ctypes
 import gc
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
-from pathlib import Path
+from itertools import accumulate
 
 import torch
 from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
 
 from softtf.backbones.kernels import linear
 
 Call = Callable[[], object]
-LONG = 10.0  # seconds: such a time is a mean over many products already
+LONG = 15.0  # seconds: such a time is a mean over many products already
 
 
 def seconds_of(call: Call, device: torch.device) -> float:
@@ -69,18 +69,19 @@ def _rate(kernel: Callable[..., torch.Tensor], side: int, dtype: torch.dtype, de
 
 
 def peak_bytes(call: Call, device: torch.device) -> int:
-    """Return the most memory in use at any moment of a call, all that was held before it included.
+    """Return the most memory that a call's tensors take at any moment, beyond what was held before it.
 
-    On a GPU what PyTorch allocated there; elsewhere the process's resident memory (Linux).
+    What PyTorch's allocator was asked for, on a GPU and on a CPU alike; a kernel's own scratch memory is not in it.
     """
+    gc.collect()
     if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         call()
         _wait(device)
-        return torch.cuda.max_memory_allocated(device)
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # else freed memory that is still resident would hide what the call needs
-    Path("/proc/self/clear_refs").write_text("5")  # sets the peak back to what is resident now
-    call()
-    status = Path("/proc/self/status").read_text()
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+        return torch.cuda.max_memory_allocated(device) - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        call()
+    changes = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
+    in_order = sorted(changes, key=lambda event: event.start_ns())
+    return max(accumulate((event.nbytes() for event in in_order), initial=0))

@@ -134,7 +134,9 @@ class AdaptedNetwork(nn.Module):
         per_task = any(a.edits_weight(block, name) and block in a.task_blocks for a in self._adaptations)
         if selection is None or selection.mixture is None or not per_task:
             return self._task_weight(block, name, selection.task if selection else None)
-        return MixedWeight(selection.mixture, lambda task: self._task_weight(block, name, task).detach())
+        return MixedWeight(
+            selection.mixture, lambda task: self._task_weight(block, name, task).detach(), selection.workspace
+        )
 
     def _task_weight(self, block: int, name: str, task: int | None) -> Tensor:
         weight: Tensor = self.backbone.linear(block, name).weight

@@ -7,12 +7,13 @@ after a frozen layer, or by prefix keys and values.
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from softtf.backbones.base import Backbone
+from softtf.backbones.mixed_linear import Workspace
 from softtf.config import Spec
 from softtf.errors import UserError
 from softtf.slots import TaskSlots
@@ -27,11 +28,13 @@ class Selection:
 
     Exactly one of: task (an index), or mixture, alpha [batch, tasks] with equal rows on the simplex: the
     superposed network. `prompts` [batch] gives each sample the prompts of one task in place of mixed ones.
+    `workspace` is the memory that the mixture's backward writes into, one weight after the other.
     """
 
     task: int | None = None
     mixture: Tensor | None = None
     prompts: Tensor | None = None
+    workspace: Workspace = field(default_factory=Workspace)
 
     def __post_init__(self) -> None:
         assert (self.task is None) != (self.mixture is None)

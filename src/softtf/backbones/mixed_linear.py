@@ -10,8 +10,9 @@ One G_x per layer and sample, and the number of tasks enters only through the in
 they are needed, a few tasks at a time, so that memory does not grow with the number of tasks.
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,18 +21,35 @@ from torch import Tensor
 from softtf.backbones.kernels import linear
 
 GRADIENT_BYTES = 2**28  # samples are cut so that their G_x stay below this: each cut makes every W_j once more
-COMPONENT_BYTES = 2**27  # tasks are cut so that their W_j do: each cut reads every G_x once more
+COMPONENTS = 10  # so many W_j are held at once: further ones would make memory grow with the number of tasks
+
+
+class Workspace:
+    """Buffers that one backward after the other writes into: fresh memory costs a CPU more than its use."""
+
+    def __init__(self) -> None:
+        self.buffers: dict[tuple[str, torch.dtype], Tensor] = {}
+
+    def take(self, name: str, like: Tensor, *shape: int) -> Tensor:
+        """Return the buffer of this name, of the type and device of `like`, with any content [*shape]."""
+        size = math.prod(shape)
+        held = self.buffers.get((name, like.dtype))
+        if held is None or held.numel() < size:
+            self.buffers[name, like.dtype] = held = like.new_empty(size)
+        return held[:size].view(shape)
 
 
 @dataclass(frozen=True)
 class MixedWeight:
     """A mixture of weights.
 
-    alpha: [batch, tasks], rows equal and on the simplex; component: task -> its weight [out, in].
+    alpha: [batch, tasks], rows equal and on the simplex; component: task -> its weight [out, in]; workspace: memory for
+    the backward, to be shared by all mixtures of one pass.
     """
 
     alpha: Tensor
     component: Callable[[int], Tensor]
+    workspace: Workspace = field(default_factory=Workspace)
 
 
 class _MixedLinear(torch.autograd.Function):
@@ -64,10 +82,10 @@ def _inner_products(grad: Tensor, x: Tensor, mixed: MixedWeight, outputs: slice)
     """Return <G_x, W_j> [batch, tasks]; grad [batch, tokens, out], x [batch, tokens, in]."""
     first = mixed.component(0)[outputs]
     tasks, samples, size = mixed.alpha.shape[1], len(x), first.numel() * first.element_size()
-    some, many = max(1, GRADIENT_BYTES // size), max(1, COMPONENT_BYTES // size)
+    some, many = max(1, GRADIENT_BYTES // size), COMPONENTS
     products = first.new_empty(tasks, samples)
-    gradients = x.new_empty(min(some, samples), *first.shape)  # two buffers: new memory costs more than its use
-    weights = first.new_empty(min(many, tasks), first.numel())
+    gradients = mixed.workspace.take("gradients", x, min(some, samples), *first.shape)
+    weights = mixed.workspace.take("weights", first, min(many, tasks), first.numel())
     for rows in (slice(n, min(n + some, samples)) for n in range(0, samples, some)):
         formed = torch.bmm(grad[rows].transpose(1, 2), x[rows], out=gradients[: rows.stop - rows.start])
         # Tasks differ by little, so the inner products keep the components' own precision.
