@@ -93,33 +93,36 @@ def measure(device: torch.device, only: list[str], quick: bool) -> Iterator[Resu
 
 
 def main(argv: list[str]) -> int:
-    """Print the table as its rows arrive; return 0, or 2 for wrong options."""
+    """Measure; return 0, 2 after an error of one line (options, data, a file), 130 after Ctrl-C."""
     try:
-        options = parse(argv)
-        device = find_device(options.device)
-        if options.output:
-            options.output.mkdir(parents=True, exist_ok=True)
+        report(parse(argv))
     except (UserError, OSError) as error:
         print(f"benchmarks: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    about = header(device, options.quick)
-    print("\n".join(f"- {text}" for text in about), "", results.head(), sep="\n", flush=True)
-    found: list[Result] = []
-    try:
-        for result in measure(device, options.only, options.quick):
-            found.append(result)
-            if isinstance(result, Row):
-                print(results.line(result.cells), flush=True)
     except KeyboardInterrupt:
         print("benchmarks: stopped", file=sys.stderr)
         return 130
+    return 0
+
+
+def report(options: argparse.Namespace) -> None:
+    """Print the table as its rows arrive, and write it where `options` say."""
+    device = find_device(options.device)
+    if options.output:
+        options.output.mkdir(parents=True, exist_ok=True)
+    about = header(device, options.quick)
+    print("\n".join(f"- {text}" for text in about), "", results.head(), sep="\n", flush=True)
+    found: list[Result] = []
+    for result in measure(device, options.only, options.quick):
+        found.append(result)
+        if isinstance(result, Row):
+            print(results.line(result.cells), flush=True)
     print("", *(f"- {result}" for result in found if not isinstance(result, Row)), sep="\n")
     if options.output:
         (options.output / "benchmarks.md").write_text(results.markdown(about, found), encoding="utf-8")
         entries = [{"kind": type(r).__name__.lower(), **asdict(r)} for r in found]
         text = json.dumps({"environment": environment(device), "header": about, "results": entries}, indent=1)
         (options.output / "benchmarks.json").write_text(text + "\n", encoding="utf-8")
-    return 0
 
 
 if __name__ == "__main__":

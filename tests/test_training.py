@@ -194,6 +194,15 @@ def test_an_augmented_image_has_a_query_of_its_own_unless_a_clean_one_is_asked_f
     assert differ == {"0/task_keys.key"}
 
 
+def test_without_augmentation_every_query_is_clean_whether_asked_for_or_not() -> None:
+    ends = []
+    for clean_query in (False, True):
+        training = begun(replace(TRAIN, augment=False, clean_query=clean_query))
+        training.run_epoch()
+        ends.append(snapshot(training.learner))
+    assert_same(*ends)
+
+
 def test_inputs_that_nothing_ever_augments_have_fixed_queries_without_being_asked() -> None:
     learner = SPEC.build(tiny_backbone(), 0)
     backbone = learner.network.backbone

@@ -16,7 +16,7 @@ from softtf.backbones.load import BackboneSpec, load_backbone, random_name
 from softtf.classes import ClassTable
 from softtf.errors import UserError
 from softtf.evaluation.evaluate import evaluate
-from softtf.features import fixed_queries
+from softtf.features import OFF, FixedQueries, fixed_queries, open_store
 from softtf.feeding import abandon, begin_training, group_numbers, test_data, test_loader, unlabelled, unread_settings
 from softtf.inference.policy import Policy, parse_policy
 from softtf.inference.predict import Answers, by_label, predict
@@ -45,6 +45,9 @@ class ContinualClassifier:
         inference: which task inference answers, such as `prompt-id` or `gradient-id`; per sample unless it says
             otherwise (`prompt-id:batch24`). None: the learner's first.
         precision: of matrix products when predicting; float32 keeps answers independent of the batch.
+        feature_cache: a folder in which `learn`, `evaluate` and `features` keep, and find, the frozen backbone's
+            features of images that they do not augment; runs given the same folder share them. A damaged file is
+            computed anew, with a warning. None: they are kept in memory for the call at hand.
 
     Raises:
         UserError: a name is unknown or a setting does not fit.
@@ -61,6 +64,7 @@ class ContinualClassifier:
         repeated_classes: Literal["refuse", "allow"] = "refuse",
         inference: str | None = None,
         precision: Precision = "float32",
+        feature_cache: str | Path | None = None,
     ) -> None:
         self.device = find_device(device)
         name = backbone.name if isinstance(backbone, Backbone) else backbone
@@ -71,9 +75,17 @@ class ContinualClassifier:
             raise UserError(f"repeated_classes must be 'refuse' or 'allow', not {repeated_classes!r}")
         self.header = Header(spec, loaded.weights_hash(), learner, seed, repeated_classes == "allow")
         self.classes = ClassTable(self.header.allow_repeated)
-        self._set_up(train, inference, precision)
+        self._set_up(train, inference, precision, feature_cache)
 
-    def _set_up(self, train: TrainConfig | None, inference: str | None, precision: Precision) -> None:
+    def _set_up(
+        self,
+        train: TrainConfig | None,
+        inference: str | None,
+        precision: Precision,
+        feature_cache: str | Path | None,
+    ) -> None:
+        cache = OFF if feature_cache is None else str(feature_cache)
+        self.store = open_store(cache, self.header.backbone_sha256, warnings.warn)
         self.train_config = train or TrainConfig(**self.header.learner.training)
         self.dtype = matmul_dtype(precision, self.device)
         if random_name(self.header.backbone):
@@ -132,7 +144,7 @@ class ContinualClassifier:
         """
         name = name or f"task {self.num_tasks + 1}"
         examples = examples_from(train, name)
-        training = begin_training(self.learner, self.classes, examples, name, config or self.train_config)
+        training = begin_training(self.learner, self.classes, examples, name, config or self.train_config, self.store)
         if unread := unread_settings(self.learner, training.config):
             warnings.warn(unread, stacklevel=2)
         reports: list[EpochReport] = []
@@ -219,7 +231,7 @@ class ContinualClassifier:
         """
         loader = test_loader(unlabelled(inputs), self.learner, batch_size)
         with self.learner.computing_in(self.dtype):
-            return fixed_queries(self.learner.network.backbone, loader).values
+            return fixed_queries(self.learner.network.backbone, loader, self.store).values
 
     def evaluate(
         self, tests: Sequence[Any], policies: Sequence[str] | None = None, *, batch_size: int = 120
@@ -241,6 +253,8 @@ class ContinualClassifier:
         examples = [examples_from(test, f"test set {i + 1}") for i, test in enumerate(tests)]
         chosen = [self._policy(p) for p in policies] if policies else [self.inference, Policy("oracle")]
         data = test_data(examples, self.classes, self.learner, batch_size)
+        if self.store:
+            data = replace(data, queries=FixedQueries(self.learner.network.backbone, data.loader, self.store))
         scores = evaluate(
             self.learner, data, self.classes.column_labels(), chosen, batch_size=batch_size, dtype=self.dtype
         )
@@ -285,6 +299,7 @@ class ContinualClassifier:
         precision: Precision = "float32",
         unfinished: bool = False,
         masks: MaskPlace = "memory",
+        feature_cache: str | Path | None = None,
     ) -> "ContinualClassifier":
         """Load what `save_pretrained` or a run saved; nothing is unpickled.
 
@@ -299,6 +314,7 @@ class ContinualClassifier:
             unfinished: accept what a crash left of a task that was being saved (a run's folder), without that task.
             masks: `memory`, or `disk` to leave those of the tasks loaded in their files and read in only what
                 predictions use, on the CPU, and to the device each time. The folder must then stay as it is.
+            feature_cache: as for the constructor.
 
         Raises:
             UserError: the folder is not a whole, unchanged learner, or the backbone is another one.
@@ -314,7 +330,7 @@ class ContinualClassifier:
         self.device = found
         header, self.learner, self.classes = load_learner(Path(folder), backbone_of, tasks, not unfinished, masks)
         self.header = replace(header, tasks=None)  # it may learn on
-        self._set_up(train, inference, precision)
+        self._set_up(train, inference, precision, feature_cache)
         return self
 
     def _by_label(self, answers: Answers) -> Tensor:

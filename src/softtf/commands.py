@@ -26,6 +26,7 @@ from softtf.rescore import rescore
 from softtf.run import start
 from softtf.runconfig import EvaluateConfig, RunConfig
 from softtf.runfolder import RunFolder
+from softtf.saving import MaskPlace
 from softtf.streams import STREAMS
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -101,6 +102,7 @@ class PredictOptions:
         pool: all files named belong to one task, which is not known: pool their evidence.
         batch_size: images at once; answers do not depend on it.
         device: auto, cpu, cuda, ...
+        masks: disk leaves them in their files and reads in those that answers use; the answers are the same.
     """
 
     json: bool = False
@@ -109,6 +111,7 @@ class PredictOptions:
     pool: bool = False
     batch_size: int = 64
     device: str = "auto"
+    masks: MaskPlace = "memory"
 
 
 def predict(args: list[str]) -> int:
@@ -125,6 +128,7 @@ def predict(args: list[str]) -> int:
         device=options.device,
         inference=options.inference,
         unfinished=is_run,
+        masks=options.masks,
     )
     if not model.num_tasks:
         raise UserError(
@@ -156,6 +160,7 @@ class EvaluateOptions:
         matrix: print the accuracy matrices.
         batch_size: samples run at once; changes no per-sample answer.
         precision: auto, bfloat16 or float32, which keeps answers independent of the batch.
+        masks: disk leaves them in their files and reads in those that answers use; the answers are the same.
     """
 
     policy: tuple[str, ...] = ()
@@ -164,6 +169,7 @@ class EvaluateOptions:
     matrix: bool = False
     batch_size: int = 120
     precision: Precision = "float32"
+    masks: MaskPlace = "memory"
 
 
 def evaluate(args: list[str]) -> int:
@@ -175,7 +181,7 @@ def evaluate(args: list[str]) -> int:
     settings = EvaluateConfig(options.policy, options.shuffle, options.batch_size, options.precision)
     folder, config = RunFolder.open(Path(path))
     console = Console()
-    results = rescore(folder.path, settings, console, options.last)
+    results = rescore(folder.path, settings, console, options.last, options.masks)
     rows = []
     for title, (matrix, score) in results.items():
         acc, forget = (matrix.acc, matrix.forget) if matrix else (score.acc, None)

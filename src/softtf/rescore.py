@@ -11,11 +11,15 @@ from softtf.inference.policy import Policy
 from softtf.machine import matmul_dtype
 from softtf.run import reopen
 from softtf.runconfig import EvaluateConfig
-from softtf.saving import load_learner
+from softtf.saving import MaskPlace, load_learner
 
 
 def rescore(
-    path: Path, settings: EvaluateConfig, console: Console, last_only: bool = False
+    path: Path,
+    settings: EvaluateConfig,
+    console: Console,
+    last_only: bool = False,
+    masks: MaskPlace = "memory",
 ) -> dict[str, tuple[AccuracyMatrix | None, Score]]:
     """Score the learner of a run as it was after each task (the whole matrix), or after the last task only.
 
@@ -25,7 +29,7 @@ def rescore(
     Raises:
         UserError: no task is finished, the data are gone, or the learner does not support a policy.
     """
-    run = reopen(path, console)
+    run = reopen(path, console, masks=masks)
     finished = len(run.classes.tasks)
     if not finished:  # the first one was being saved
         raise UserError(f"nothing was learned yet: {path} has no finished task; go on with `softtf resume {path}`")
@@ -35,7 +39,7 @@ def rescore(
     matrices = {policy: AccuracyMatrix() for policy in policies}
     scores: dict[Policy, Score] = {}
     for tasks in [finished] if last_only else range(1, finished + 1):
-        _, learner, classes = load_learner(run.folder.learner, lambda _: backbone, tasks, strict=False)
+        _, learner, classes = load_learner(run.folder.learner, lambda _: backbone, tasks, strict=False, masks=masks)
         scores = evaluate(
             learner,
             run.tests,

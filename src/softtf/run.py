@@ -26,7 +26,7 @@ from softtf.progress import TaskProgress
 from softtf.recipes.methods import TITLES
 from softtf.runconfig import RunConfig
 from softtf.runfolder import RunFolder
-from softtf.saving import HEADER, Header, load_learner, save_task
+from softtf.saving import HEADER, Header, MaskPlace, load_learner, save_task
 from softtf.streams import TaskStream
 from softtf.tracking import Tracker
 
@@ -62,8 +62,11 @@ def start(config: RunConfig, path: Path, console: Console) -> Run:
     return run
 
 
-def reopen(path: Path, console: Console, repair: bool = False) -> Run:
-    """Open a run at its last finished task; with `repair`, first make good what a crash left undone in the folder."""
+def reopen(path: Path, console: Console, repair: bool = False, masks: MaskPlace = "memory") -> Run:
+    """Open a run at its last finished task; with `repair`, first make good what a crash left undone in the folder.
+
+    `masks` is as for `load_learner`.
+    """
     folder, config = RunFolder.open(path)
     stream = config.stream.build()
     device = find_device(config.device)
@@ -75,7 +78,7 @@ def reopen(path: Path, console: Console, repair: bool = False) -> Run:
             _header(config, load_backbone(config.backbone, device)).write(folder.learner)
     elif not folder.learner_files():
         raise UserError(f"nothing was learned yet: {path} has no finished task; go on with `softtf resume {path}`")
-    header, learner, classes = load_learner(folder.learner, backbone_loader(device), strict=False)
+    header, learner, classes = load_learner(folder.learner, backbone_loader(device), strict=False, masks=masks)
     learned = [tuple(c) for c in classes.tasks]
     if learned != [task.classes for task in stream][: len(learned)]:
         raise UserError(f"{path} learned other classes than {config.stream.source!r} holds now; the data have changed")

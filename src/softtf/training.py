@@ -33,7 +33,8 @@ class TrainConfig:
         schedule: the rate stays, or falls to zero along a cosine.
         clip_norm: the gradient's norm is cut to this.
         augment: random resized crops and flips.
-        clean_query: match keys with the query of the unaugmented image, which is computed once and not at each step.
+        clean_query: match keys with the query of the unaugmented image, which is computed once and not at each step;
+            without augmentation that is done anyway, and this changes nothing.
         precision: of matrix products; auto is bfloat16 where the device has it in hardware.
     """
 

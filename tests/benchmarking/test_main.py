@@ -13,6 +13,7 @@ from benchmarks.setup import CPU, on_gpu, quickly
 from benchmarks.timing import in_turns, peak_bytes
 
 from softtf.backbones import BackboneSpec
+from softtf.errors import UserError
 
 SMALL = BackboneSpec("random:vit_tiny_patch16_224", image_size=32)
 
@@ -69,6 +70,35 @@ def test_wrong_options_are_one_line(args: list[str], words: str, capsys) -> None
     assert command.main(args) == 2
     found = capsys.readouterr()
     assert found.out == "" and found.err.count("\n") == 1 and words in found.err
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "words"),
+    [
+        (UserError("there are no\nweights"), 2, "benchmarks: error: there are no weights"),
+        (KeyboardInterrupt(), 130, "benchmarks: stopped"),
+    ],
+)
+def test_what_ends_the_measuring_is_one_line_below_the_rows_so_far(
+    small: None, failure: BaseException, code: int, words: str, tmp_path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(setup):
+        yield Row("first row", 0.5)
+        raise failure
+
+    monkeypatch.setitem(command.GROUPS, "data", measure)
+    assert command.main(["--only", "data-bundled", "--output", str(tmp_path)]) == code
+    found = capsys.readouterr()
+    assert found.err == words + "\n" and "first row" in found.out
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_report_that_cannot_be_written_is_one_line(small: None, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setitem(command.GROUPS, "data", lambda setup: iter([Row("first row", 0.5)]))
+    (tmp_path / "benchmarks.md").mkdir()
+    assert command.main(["--only", "data-bundled", "--output", str(tmp_path)]) == 2
+    found = capsys.readouterr()
+    assert found.err.count("\n") == 1 and "benchmarks.md" in found.err and "first row" in found.out
 
 
 def test_calls_take_turns() -> None:

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from cli import CLASSES, POLICIES, TINY_IMAGES, call, contents, output, read_json, unfinish
-from softtf import commands
+from softtf import classifier, commands
+from softtf import rescore as rescore_module
+from softtf import run as run_module
+from softtf.slots import MappedSlot
 
 Capture = pytest.CaptureFixture[str]
 
@@ -137,6 +140,49 @@ def test_predict_takes_a_learner_alone(animals: Path, images: Path, capsys: Capt
     shutil.copytree(animals / "learner", "published")
     test = images / "test"
     assert output(capsys, "predict", "published", test) == output(capsys, "predict", animals, test)
+
+
+def asked_for(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Where the masks of every learner that is loaded from now on are to be."""
+    places: list[str] = []
+    for module in (classifier, run_module, rescore_module):
+
+        def load(*args: Any, true_load: Any = module.load_learner, **options: Any) -> Any:
+            loaded = true_load(*args, **options)
+            mapped = [isinstance(s, MappedSlot) for part in loaded[1].slot_modules().values() for s in part.slots]
+            places.append("disk" if any(mapped) else "memory")
+            return loaded
+
+        monkeypatch.setattr(module, "load_learner", load)
+    return places
+
+
+def test_masks_left_on_disk_give_the_same_predictions(
+    animals: Path, images: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = asked_for(monkeypatch)
+    args = ("predict", animals, images / "test", "--inference", "gradient-id", "--json")
+    in_memory = output(capsys, *args)
+    assert output(capsys, *args, "--masks", "disk") == in_memory  # all digits of every confidence
+    assert output(capsys, *args, "--masks", "memory") == in_memory
+    assert places == ["memory", "disk", "memory"]
+
+
+def test_masks_left_on_disk_give_the_same_scores(run: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Any] = []
+    true_rescore = commands.rescore
+
+    def rescore(*args: Any) -> Any:
+        found.append(true_rescore(*args))
+        return found[-1]
+
+    places = asked_for(monkeypatch)
+    monkeypatch.setattr(commands, "rescore", rescore)
+    for place in ("memory", "disk"):
+        output(capsys, "evaluate", run, "--masks", place)
+    assert places == ["memory"] * 3 + ["disk"] * 3  # once to open, and as it was after each of two tasks
+    in_memory, on_disk = ({k: (m.to_dict(), s.correct, s.task_correct) for k, (m, s) in f.items()} for f in found)
+    assert in_memory == on_disk and len(in_memory) == len(POLICIES)
 
 
 def test_labels_of_digits_are_integers(run: Path, images: Path, capsys: Capture) -> None:
