@@ -100,14 +100,16 @@ def _papers(table: str, cell: Cell) -> Line | None:
     found = figure(table, cell.stream, row.name, row.task_id, row.backbone, row.setting)
     if found is None:
         return None
-    title = parse_policy(row.policy).title()
-    score = Score(title, _values(found.acc), _values(found.forget), (), _values(found.test_s))
+    policy = row.task_id if cell.left_out else parse_policy(row.policy).title()
+    score = Score(policy, _values(found.acc), _values(found.forget), (), _values(found.test_s))
     train = _values(found.train_s)
     return Line(row.title, row.task_id, "paper", Score(""), score, Score(""), found.params or "–", train)
 
 
 def _ours(cell: Cell) -> Line:
     row, results = cell.row, [job.results for job in cell.jobs if job.finished]
+    if not results:
+        return Line(row.title, row.task_id, "ours", Score(""), Score(""), Score(""))
 
     def score(code: str) -> Score:
         policy = [r["policies"][code] for r in results]
@@ -116,7 +118,7 @@ def _ours(cell: Cell) -> Line:
         acc, forget, test = columns
         return Score(parse_policy(code).title(), acc, forget, right, test)
 
-    trained = parameters(results[0]["parameters_per_task"]) if results else "–"
+    trained = parameters(results[0]["parameters_per_task"])
     train = tuple(r["train_seconds"] for r in results)
     scores = score(row.per_sample), score(row.policy), score("oracle")
     return Line(row.title, row.task_id, "ours", *scores, trained, train)

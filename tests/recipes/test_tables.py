@@ -87,7 +87,8 @@ def test_a_row_can_be_run_and_scored_under_its_policies(case: tuple[Table, Table
             config = resolve(row, stream, Wish(scale))
             assert config.evaluate.policies == row.trained.policies
             assert config.backbone.name == load.BUNDLED or load.timm.is_model(config.backbone.name.split(".")[0])
-            learner = config.learner.build(bundled(), 0)
+            build = getattr(config.learner, "new_learner", config.learner.build)  # with what gathers statistics
+            learner = build(bundled(), 0)
             learner.begin_task(2)
             codes = [p.code for p in EvaluateConfig(row.trained.policies).policies_for(learner)]
             assert codes == list(row.trained.policies)

@@ -5,7 +5,7 @@ all policies of its kind in one pass.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from softtf.inference.policy import PAPER_BATCH, parse_policy
@@ -19,6 +19,7 @@ NO_TASK = ("none", "oracle")
 BY_KEY = ("prompt-id", f"prompt-id:batch{PAPER_BATCH}", "oracle")
 BY_GRADIENT = (*BY_KEY, "gradient-id", f"gradient-id:batch{PAPER_BATCH}")
 BY_SHOTS = (*BY_GRADIENT, *(f"gradient-id:{n}-shot/{PAPER_BATCH}" for n in (3, 5, 7)))
+BY_CENTROIDS = ("mcg:own", "oracle")
 ONE_TASK = ("prompt-id", "oracle")
 
 PAPER_POLICIES = {  # what the paper's words mean (METHOD section 4)
@@ -80,7 +81,7 @@ class TableRow:
     @property
     def per_sample(self) -> str:
         """The code of the same task inference with every sample answered alone."""
-        return parse_policy(self.policy).inference
+        return replace(parse_policy(self.policy), group=1, shots=None).code
 
     def left_out(self, scale: Scale) -> str | None:
         """Say why the row cannot be run, None if it can."""
@@ -154,7 +155,8 @@ def l2p(method: str = "l2p", layers: str | None = None) -> Trained:
 
 def rehearsal(method: str, exemplars: int) -> Trained:
     """Return a method that keeps so many exemplars (at mini scale, the same share of fewer images)."""
-    return Trained(method, {"learner.exemplars": exemplars}, policies=NO_TASK)
+    policies = BY_CENTROIDS if method == "der+mcg" else NO_TASK
+    return Trained(method, {"learner.exemplars": exemplars}, policies=policies)
 
 
 def plain(method: str) -> Trained:
