@@ -55,7 +55,7 @@ def test_a_method_brings_its_rate_and_users_change_it(spec: LearnerSpec) -> None
     assert name in NAMES
     recipe = recipe_named("cifar100-10", name)
     paper = recipe_named("cifar100-10").train
-    assert recipe.train.learning_rate == type(spec).training["learning_rate"] < paper.learning_rate / 10
+    assert recipe.train.learning_rate == type(spec).training["learning_rate"] < paper.learning_rate / 5
     changed = flags.parse(recipe, ["--train.learning-rate", "0.5"], "softtf", "")
     assert changed.train.learning_rate == 0.5
     model = ContinualClassifier(tiny_backbone(), spec, device="cpu")

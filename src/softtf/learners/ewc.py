@@ -26,14 +26,15 @@ class EWC(LearnerSpec, kind="ewc"):
     """Fine-tune the whole network under a quadratic penalty, Fisher information its weights.
 
     Attributes:
-        weight: of the penalty, lambda; the Fisher information is a mean over examples.
+        weight: of the penalty, lambda; the Fisher information is a mean over examples. On three tasks of two digits
+            each, 1e3 changed nothing, 1e6 was best and 1e7 too stiff.
         fisher_samples: how many of a task's examples it is measured on, each with a backward pass of its own.
         classes: as for FT.
         tune: which weights are trained.
     """
 
     training = WHOLE_NETWORK
-    weight: float = 1e4
+    weight: float = 1e6
     fisher_samples: int = 200
     classes: LossClasses = "task"
     tune: FineTuning = FineTuning()

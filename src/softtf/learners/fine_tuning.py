@@ -21,8 +21,12 @@ from softtf.shared_pass import SharedPass
 from softtf.slots import Heads
 
 LossClasses = Literal["seen", "task"]
-WHOLE_NETWORK = {"learning_rate": 1e-3}
-"""Training settings of every method that trains the whole network: what prompts need would destroy it."""
+WHOLE_NETWORK = {"learning_rate": 3e-3}
+"""Training settings of every method that trains the whole network: the rate that prompts need would destroy it.
+
+Chosen on the digits with the bundled ViT, 40 images a class and 3 epochs: joint training then gives 68.5 at 1e-3, 89.0
+at 3e-3 and 88.5 at 1e-2. It was not tried on wider backbones, which usually want less (1e-3 or below for ViT-B).
+"""
 
 
 @dataclass(frozen=True)

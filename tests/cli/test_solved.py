@@ -1,0 +1,62 @@
+"""Methods without epochs, and Feature ID beside one with epochs, through the command line."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cli import BACKBONE, DIGITS, TINY, call, output, read_json, results, unfinish
+
+SOLVED = ("run", "quickstart", *BACKBONE, "--stream.num-tasks", "2", "--device", "cpu", *DIGITS)
+METHODS = {"ncm": ("--method", "ncm"), "ranpac": ("--method", "ranpac", "--learner.projection", "40")}
+Capture = pytest.CaptureFixture[str]
+
+
+def lose_the_last_task(run: Path) -> None:
+    """Leave of a finished run what a crash after its first task would."""
+    unfinish(run)
+    for pattern in ("learner/*-002.*", "accuracy/*", "accuracy.json", "summary.json", "checkpoint.safetensors"):
+        for file in run.glob(pattern):
+            if file.name != "after-001.json":
+                file.unlink()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_is_one_epoch_a_task_and_resumes_to_the_same_bytes(method: str, capsys: Capture) -> None:
+    out = output(capsys, *SOLVED, *METHODS[method], "--output", "run")
+    assert "does not read" not in out and "epoch 1/1" in out
+    events = [json.loads(line) for line in Path("run/events.jsonl").read_text().splitlines()]
+    assert [(e["event"], e["task"]) for e in events if e["event"] == "epoch"] == [("epoch", 0), ("epoch", 1)]
+    assert {"none", "oracle"} == read_json(Path("run/summary.json"))["policies"].keys()
+    whole = results(Path("run"))
+    shutil.copytree("run", "cut")
+    lose_the_last_task(Path("cut"))
+    assert "resumed from task 1 of 2" in output(capsys, "resume", "cut")
+    assert results(Path("cut")) == whole
+
+
+def test_settings_of_training_are_said_to_do_nothing(capsys: Capture) -> None:
+    args = (*SOLVED, *METHODS["ncm"])
+    plain, asked = (
+        output(capsys, *args, *more, "--output", name) for name, more in (("a", ()), ("b", ("--train.epochs", "3")))
+    )
+    assert "NCMLearner is solved in one pass over frozen features; it does not read epochs" in asked
+    assert "does not read" not in plain
+    assert results(Path("a")) == results(Path("b"))
+
+
+def test_feature_id_beside_soft_masks(capsys: Capture) -> None:
+    args = (*TINY, "--learner.feature-id", "30", "--evaluate.policies", "feature-id", "feature-id:batch3:own", "oracle")
+    output(capsys, *args, "--output", "run")
+    summary = read_json(Path("run/summary.json"))["policies"]
+    assert summary.keys() == {"feature-id", "feature-id:batch3:own", "oracle"}
+    assert summary["feature-id"]["title"] == "Feature ID, per-sample"
+    shutil.copytree("run", "cut")
+    lose_the_last_task(Path("cut"))
+    output(capsys, "resume", "cut")
+    assert results(Path("cut")) == results(Path("run"))
+    assert call("evaluate", "run", "--policy", "feature-id:own") == 0
+    Image.new("RGB", (20, 20), (90, 30, 10)).save("picture.png")
+    assert call("predict", "run", "picture.png", "--inference", "feature-id:own") == 0
