@@ -15,7 +15,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor, nn
 
-from softtf.adaptations.base import Adaptation, Selection
+from softtf.adaptations.base import ALL_ROWS, Adaptation, Selection
 from softtf.backbones.base import UNEDITED, Backbone, BlockEdit, Tokens
 from softtf.backbones.mixed_linear import MixedWeight
 from softtf.slots import Heads
@@ -135,14 +135,16 @@ class AdaptedNetwork(nn.Module):
         if selection is None or selection.mixture is None or not per_task:
             return self._task_weight(block, name, selection.task if selection else None)
         return MixedWeight(
-            selection.mixture, lambda task: self._task_weight(block, name, task).detach(), selection.workspace
+            selection.mixture,
+            self.backbone.linear(block, name).weight.shape,
+            lambda task, rows: self._task_weight(block, name, task, rows).detach(),
         )
 
-    def _task_weight(self, block: int, name: str, task: int | None) -> Tensor:
-        weight: Tensor = self.backbone.linear(block, name).weight
+    def _task_weight(self, block: int, name: str, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
+        weight: Tensor = self.backbone.linear(block, name).weight[rows]
         for adaptation in self._adaptations:
             if adaptation.edits_weight(block, name):
-                weight = adaptation.weight(block, name, weight, task)
+                weight = adaptation.weight(block, name, weight, task, rows)
         return weight
 
     def _after(self, block: int, name: str, selection: Selection, x: Tensor) -> Tensor:

@@ -24,6 +24,10 @@ class Packed:
         """Return the same matrix on a device."""
         return Packed(self.codes.to(device), self.steps.to(device), self.centre)
 
+    def __getitem__(self, rows: slice) -> "Packed":
+        """Return some rows."""
+        return Packed(self.codes[rows], self.steps[rows], self.centre)
+
     def unpack(self) -> Tensor:
         """Return the values [rows, columns] in the type of the steps."""
         return (self.codes * self.steps).add_(self.centre)

@@ -128,7 +128,8 @@ def test_a_weight_put_in_its_place_equals_the_reference(name: str) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
     assert (found - features(backbone, x)).abs().max() > 1e-3
     assert backbone.weights_hash() == before
-    mixed = MixedWeight(torch.tensor([[0.0, 1.0]] * 3).double(), [noise(*weight.shape), weight].__getitem__)
+    both = [noise(*weight.shape), weight]
+    mixed = MixedWeight(torch.tensor([[0.0, 1.0]] * 3).double(), weight.shape, lambda task, rows: both[task][rows])
     torch.testing.assert_close(edited(backbone, x, {(2, name): mixed}, {}), found, rtol=0, atol=1e-9)
 
 

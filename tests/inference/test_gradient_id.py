@@ -39,12 +39,13 @@ def parts(learner: Learner) -> tuple[list, list, dict]:
 
 
 @specs
-@pytest.mark.parametrize(("limit", "at_once"), [(2**28, 10), (9000, 2), (1, 1)])
+@pytest.mark.parametrize(("limit", "at_once", "block"), [(2**27, 10, 2**18), (9000, 2, 1000), (1, 1, 1)])
 def test_scores_equal_the_slow_loop(
-    spec: DualPrompt, limit: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+    spec: DualPrompt, limit: int, at_once: int, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mixed_linear, "GRADIENT_BYTES", limit)
     monkeypatch.setattr(mixed_linear, "COMPONENTS", at_once)
+    monkeypatch.setattr(mixed_linear, "CPU_BLOCK", block)
     learner, x = learned(spec).learner, inputs(5, 3)
     masks, prefixes, general = parts(learner)
     expected = gradient_id_scores(
@@ -174,11 +175,16 @@ def test_bfloat16_ranks_tasks_as_float32_does_however_close_their_masks_are(devi
     assert (exact.argmax(1) == rounded.argmax(1)).float().mean() >= 0.9
 
 
+def mixture(alpha: Tensor, components: Tensor) -> mixed_linear.MixedWeight:
+    """The mixture of components [tasks, out, in]."""
+    return mixed_linear.MixedWeight(alpha, components[0].shape, lambda task, rows: components[task][rows])
+
+
 def test_alpha_gets_a_gradient_of_its_own_for_each_sample() -> None:
     """mixed_linear against autograd through an explicit weight per sample."""
     x, alpha = noise(4, 3, 5, seed=1).requires_grad_(), torch.full((4, 2), 0.5).double().requires_grad_()
     components, bias, out = noise(2, 6, 5, seed=2), noise(6, seed=3), noise(4, 3, 6, seed=4)
-    mixed = mixed_linear.mixed_linear(x, mixed_linear.MixedWeight(alpha, components.__getitem__), bias)
+    mixed = mixed_linear.mixed_linear(x, mixture(alpha, components), bias)
     plain = torch.einsum("bni,bt,toi->bno", x, alpha, components) + bias
     torch.testing.assert_close(mixed, plain)
     torch.testing.assert_close(torch.autograd.grad(mixed, (x, alpha), out), torch.autograd.grad(plain, (x, alpha), out))
@@ -187,7 +193,7 @@ def test_alpha_gets_a_gradient_of_its_own_for_each_sample() -> None:
 def test_mixed_linear_without_a_gradient_to_alpha() -> None:
     x, alpha = noise(2, 3, 5, seed=1).requires_grad_(), torch.full((2, 2), 0.5).double()
     components = noise(2, 6, 5, seed=2)
-    weight = mixed_linear.MixedWeight(alpha, components.__getitem__)
+    weight = mixture(alpha, components)
     (gradient,) = torch.autograd.grad(mixed_linear.mixed_linear(x, weight, None).sum(), x)
     torch.testing.assert_close(gradient, components.mean(0).sum(0).expand_as(x))
 

@@ -91,7 +91,10 @@ class Adapters(CompactAdaptation):
             weight = self.matrix(selection.task, name, x.device)
             return linear(x, weight.to(x.dtype), self.slot(selection.task)[f"{name}_bias"].to(x))
         assert selection.mixture is not None
-        mixed = MixedWeight(selection.mixture, lambda task: self.matrix(task, name, x.device).detach())
+        shape = self.matrix(0, name, x.device).shape
+        mixed = MixedWeight(
+            selection.mixture, shape, lambda task, rows: self.matrix(task, name, x.device)[rows].detach()
+        )
         slots = [self.slot(task) for task in range(self.num_tasks)]
         biases = torch.stack([slot[f"{name}_bias"].to(selection.mixture) for slot in slots])
         return mixed_linear(x, mixed, None) + (selection.mixture @ biases)[:, None].to(x.dtype)

@@ -7,19 +7,19 @@ after a frozen layer, or by prefix keys and values.
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from softtf.backbones.base import Backbone
-from softtf.backbones.mixed_linear import Workspace
 from softtf.config import Spec
 from softtf.errors import UserError
 from softtf.slots import TaskSlots
 
 Layers = str | tuple[int, ...]
 MOST_LAYERS = 10_000
+ALL_ROWS = slice(None)
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,11 @@ class Selection:
 
     Exactly one of: task (an index), or mixture, alpha [batch, tasks] with equal rows on the simplex: the
     superposed network. `prompts` [batch] gives each sample the prompts of one task in place of mixed ones.
-    `workspace` is the memory that the mixture's backward writes into, one weight after the other.
     """
 
     task: int | None = None
     mixture: Tensor | None = None
     prompts: Tensor | None = None
-    workspace: Workspace = field(default_factory=Workspace)
 
     def __post_init__(self) -> None:
         assert (self.task is None) != (self.mixture is None)
@@ -67,8 +65,11 @@ class Adaptation(TaskSlots):
         """Say whether this adaptation puts another weight in place of `name` in `block`."""
         return False
 
-    def weight(self, block: int, name: str, weight: Tensor, task: int | None) -> Tensor:
-        """Return task `task`'s weight made from `weight` [out, in]; for None the one that tasks share."""
+    def weight(self, block: int, name: str, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
+        """Return rows `rows` of task `task`'s weight, made from those of the weight before it; for None the one shared.
+
+        weight: [rows, in], cut already.
+        """
         raise AssertionError("only adaptations that edit weights are asked for one")
 
     def follows(self, block: int, name: str) -> bool:

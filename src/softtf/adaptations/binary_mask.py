@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, parse_layers
+from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, parse_layers
 from softtf.adaptations.compact import CompactAdaptation
 from softtf.adaptations.targets import parse_targets, slot_key, weight_shapes
 from softtf.backbones.base import Backbone
@@ -79,10 +79,10 @@ class BinaryMasks(CompactAdaptation):
         size: Tensor = slot[key].abs()
         return top_share(size, self.keep) + (size - size.detach())
 
-    def weight(self, block: int, name: str, weight: Tensor, task: int | None) -> Tensor:
-        """Return W * m_t [out, in]."""
+    def weight(self, block: int, name: str, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
+        """Return W * m_t [rows, in]."""
         assert task is not None
-        return weight * self.mask(block, name, task).to(weight.device)
+        return weight * self.mask(block, name, task)[rows].to(weight.device)
 
 
 def top_share(scores: Tensor, keep: float) -> Tensor:

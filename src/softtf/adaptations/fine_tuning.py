@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, parse_layers
+from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, parse_layers
 from softtf.adaptations.targets import backbone_names, parse_targets
 from softtf.backbones.base import Backbone
 from softtf.errors import UserError
@@ -52,10 +52,10 @@ class FineTunedWeights(Adaptation):
         """Say whether this weight is trained."""
         return _key(block, name) in self.changes
 
-    def weight(self, block: int, name: str, weight: Tensor, task: int | None) -> Tensor:
-        """Return W + D [out, in]."""
+    def weight(self, block: int, name: str, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
+        """Return W + D [rows, in]."""
         change: Tensor = self.changes[_key(block, name)]
-        return weight + change
+        return weight + change[rows]
 
 
 def _key(block: int, name: str) -> str:

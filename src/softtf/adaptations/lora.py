@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, parse_layers
+from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, parse_layers
 from softtf.adaptations.compact import CompactAdaptation, Store, check_rank, check_store
 from softtf.adaptations.targets import QKV, backbone_names, blocks_of, parse_targets, slot_key
 from softtf.backbones.base import Backbone
@@ -103,11 +103,14 @@ class LoRAs(CompactAdaptation):
         """Say whether this weight has an increment."""
         return any(part.whole == name for part in self.parts.get(block, ()))
 
-    def weight(self, block: int, name: str, weight: Tensor, task: int | None) -> Tensor:
-        """Return W + s B A [out, in], the increment on its rows of W."""
+    def weight(self, block: int, name: str, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
+        """Return W + s B A [rows, in], the increment on its own rows of W."""
         assert task is not None
         for part in self.parts[block]:
-            if part.whole == name:
+            start, stop, _ = rows.indices(part.rows)
+            first, last = max(start, part.start), min(stop, part.stop)
+            if part.whole == name and first < last:
                 a, b = (self.matrix(task, f"{slot_key(block, part.name)}_{x}", weight.device) for x in "AB")
-                weight = weight + F.pad(self.scale * (b @ a), (0, 0, part.start, part.rows - part.stop))
+                increment = self.scale * (b[first - part.start : last - part.start] @ a)
+                weight = weight + F.pad(increment, (0, 0, first - start, stop - last))
         return weight

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, parse_layers
+from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, parse_layers
 from softtf.adaptations.compact import CompactAdaptation, Store, check_store
 from softtf.adaptations.targets import parse_targets, slot_key, weight_shapes
 from softtf.backbones.base import Backbone
@@ -70,10 +70,10 @@ class SoftMasks(CompactAdaptation):
         """Return m_t [out, in]: as it is trained, or packed if its task is finished."""
         return self.stored(task, slot_key(block, name))
 
-    def weight(self, block: int, name: str, weight: Tensor, task: int | None) -> Tensor:
-        """Return W * m_t [out, in]."""
+    def weight(self, block: int, name: str, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
+        """Return W * m_t [rows, in]."""
         assert task is not None
-        mask = self.mask(block, name, task)
+        mask = self.mask(block, name, task)[rows]
         return mask.times(weight) if isinstance(mask, Packed) else weight * mask.to(weight.device)
 
 

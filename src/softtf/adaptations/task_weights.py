@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, parse_layers
+from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, parse_layers
 from softtf.adaptations.compact import CompactAdaptation, Store, check_store
 from softtf.adaptations.targets import backbone_names, blocks_of, parse_targets, slot_key
 from softtf.backbones.base import Backbone
@@ -57,7 +57,7 @@ class TaskChanges(CompactAdaptation):
         """Say whether this weight has changes."""
         return slot_key(block, name) in self.shapes
 
-    def weight(self, block: int, name: str, weight: Tensor, task: int | None) -> Tensor:
-        """Return W + D_t [out, in]."""
+    def weight(self, block: int, name: str, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
+        """Return W + D_t [rows, in]."""
         assert task is not None
-        return weight + self.matrix(task, slot_key(block, name), weight.device)
+        return weight + self.matrix(task, slot_key(block, name), weight.device)[rows]

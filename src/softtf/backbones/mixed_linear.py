@@ -6,13 +6,13 @@ once per sample, [batch, tasks], so that autograd returns dH_x/dalpha_j for each
 
     dH_x/dalpha_j = <G_x, W_j>,   G_x = sum over tokens of (output gradient)(input)^T
 
-One G_x per layer and sample, and the number of tasks enters only through the inner products. The W_j are made when
-they are needed, a few tasks at a time, so that memory does not grow with the number of tasks.
+One G_x per layer and sample, and the number of tasks enters only through the inner products. All is done for some
+rows of the matrix at a time: their G_x and W_j are made, used while a CPU's cache still has them, and dropped, so that
+memory does not grow with the number of tasks.
 """
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,42 +20,35 @@ from torch import Tensor
 
 from softtf.backbones.kernels import linear
 
-GRADIENT_BYTES = 2**28  # samples are cut so that their G_x stay below this: each cut makes every W_j once more
+BLOCK = 2**24  # entries of a matrix done at a time
+CPU_BLOCK = 2**18
+GRADIENT_BYTES = 2**27  # samples are cut so that the rows of their G_x stay below this
 COMPONENTS = 10  # so many W_j are held at once: further ones would make memory grow with the number of tasks
-
-
-class Workspace:
-    """Buffers that one backward after the other writes into: fresh memory costs a CPU more than its use."""
-
-    def __init__(self) -> None:
-        self.buffers: dict[tuple[str, torch.dtype], Tensor] = {}
-
-    def take(self, name: str, like: Tensor, *shape: int) -> Tensor:
-        """Return the buffer of this name, of the type and device of `like`, with any content [*shape]."""
-        size = math.prod(shape)
-        held = self.buffers.get((name, like.dtype))
-        if held is None or held.numel() < size:
-            self.buffers[name, like.dtype] = held = like.new_empty(size)
-        return held[:size].view(shape)
 
 
 @dataclass(frozen=True)
 class MixedWeight:
     """A mixture of weights.
 
-    alpha: [batch, tasks], rows equal and on the simplex; component: task -> its weight [out, in]; workspace: memory for
-    the backward, to be shared by all mixtures of one pass.
+    alpha: [batch, tasks], rows equal and on the simplex; shape: of a weight, (out, in); component: task, rows -> these
+    rows of its weight.
     """
 
     alpha: Tensor
-    component: Callable[[int], Tensor]
-    workspace: Workspace = field(default_factory=Workspace)
+    shape: torch.Size
+    component: Callable[[int, slice], Tensor]
+
+    def blocks(self, outputs: slice) -> Iterator[slice]:
+        """Cut the rows `outputs` into runs of at most BLOCK (on a CPU CPU_BLOCK) entries, one row at least."""
+        start, stop, _ = outputs.indices(self.shape[0])
+        step = max(1, (CPU_BLOCK if self.alpha.device.type == "cpu" else BLOCK) // self.shape[1])
+        return (slice(row, min(row + step, stop)) for row in range(start, stop, step))
 
 
 class _MixedLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, alpha: Tensor, mixed: MixedWeight, outputs: slice) -> Tensor:
-        weight = _mixture(mixed)[outputs].to(x.dtype)
+        weight = _mixture(mixed, outputs).to(x.dtype)
         ctx.save_for_backward(x, weight)
         ctx.mixed, ctx.outputs = mixed, outputs
         return linear(x, weight)
@@ -70,31 +63,35 @@ class _MixedLinear(torch.autograd.Function):
         return grad_x, grad_alpha, None, None
 
 
-def _mixture(mixed: MixedWeight) -> Tensor:
-    """Return sum_j alpha_j W_j [out, in], adding one task at a time."""
-    total = mixed.component(0) * mixed.alpha[0, 0]
-    for task in range(1, mixed.alpha.shape[1]):
-        total.addcmul_(mixed.component(task), mixed.alpha[0, task])
-    return total
+def _mixture(mixed: MixedWeight, outputs: slice) -> Tensor:
+    """Return the rows `outputs` of sum_j alpha_j W_j, adding one task at a time."""
+    parts = []
+    for rows in mixed.blocks(outputs):
+        total = mixed.component(0, rows) * mixed.alpha[0, 0]
+        for task in range(1, mixed.alpha.shape[1]):
+            total.addcmul_(mixed.component(task, rows), mixed.alpha[0, task])
+        parts.append(total)
+    return torch.cat(parts)
 
 
 def _inner_products(grad: Tensor, x: Tensor, mixed: MixedWeight, outputs: slice) -> Tensor:
     """Return <G_x, W_j> [batch, tasks]; grad [batch, tokens, out], x [batch, tokens, in]."""
-    first = mixed.component(0)[outputs]
-    tasks, samples, size = mixed.alpha.shape[1], len(x), first.numel() * first.element_size()
-    some, many = max(1, GRADIENT_BYTES // size), COMPONENTS
-    products = first.new_empty(tasks, samples)
-    gradients = mixed.workspace.take("gradients", x, min(some, samples), *first.shape)
-    weights = mixed.workspace.take("weights", first, min(many, tasks), first.numel())
-    for rows in (slice(n, min(n + some, samples)) for n in range(0, samples, some)):
-        formed = torch.bmm(grad[rows].transpose(1, 2), x[rows], out=gradients[: rows.stop - rows.start])
-        # Tasks differ by little, so the inner products keep the components' own precision.
-        flat = formed.flatten(1).to(first.dtype).T
-        for chosen in (range(t, min(t + many, tasks)) for t in range(0, tasks, many)):
-            for place, task in enumerate(chosen):
-                weights[place] = mixed.component(task)[outputs].flatten()
-            products[chosen.start : chosen.stop, rows] = weights[: len(chosen)] @ flat
-    return products.T
+    samples, tasks = mixed.alpha.shape
+    products = torch.zeros_like(mixed.alpha)
+    first, _, _ = outputs.indices(mixed.shape[0])
+    for rows in mixed.blocks(outputs):
+        size = (rows.stop - rows.start) * mixed.shape[1]
+        weights = mixed.alpha.new_empty(min(COMPONENTS, tasks), size)
+        parts = torch.arange(samples).split(max(1, GRADIENT_BYTES // (4 * size)))
+        for part in (slice(int(p[0]), int(p[-1]) + 1) for p in parts):
+            deltas = grad[part, :, rows.start - first : rows.stop - first]
+            # Tasks differ by little, so the inner products keep the components' own precision.
+            formed = torch.bmm(deltas.transpose(1, 2), x[part]).flatten(1).to(weights.dtype)
+            for chosen in (range(t, min(t + COMPONENTS, tasks)) for t in range(0, tasks, COMPONENTS)):
+                for place, task in enumerate(chosen):
+                    weights[place] = mixed.component(task, rows).flatten()
+                products[part, chosen.start : chosen.stop] += linear(formed, weights[: len(chosen)])
+    return products
 
 
 def mixed_linear(x: Tensor, mixed: MixedWeight, bias: Tensor | None, outputs: slice = slice(None)) -> Tensor:
