@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from softtf.adaptations.base import Adaptation, Selection
+from softtf.adaptations.compact import CompactAdaptation
+from softtf.adaptations.prefix import ExpertPrefix
 from softtf.backbones.base import UNEDITED, Backbone, BlockEdit, Tokens
 from softtf.backbones.mixed_linear import MixedWeight
 from softtf.slots import Heads
@@ -29,6 +31,9 @@ class AdaptedNetwork(nn.Module):
         self.backbone = backbone
         self.adaptations = nn.ModuleList(adaptations)
         self.heads = heads or Heads(backbone.dim)
+        if any(isinstance(a, CompactAdaptation) and a.store == "int8" for a in adaptations):
+            for slots in (self.heads, *(a for a in adaptations if isinstance(a, ExpertPrefix))):
+                slots.halved = True  # beside a byte a number, four bytes each would show
         depth = backbone.depth
         per_task = [a.task_blocks for a in adaptations]
         shared = [a.shared_blocks for a in adaptations]

@@ -164,4 +164,4 @@ def _numbers(text: str, layers: Layers, what: str) -> list[int]:
 
 def stack_slots(adaptation: TaskSlots, name: str) -> Tensor:
     """Return every task's value of one parameter, [tasks, ...]."""
-    return torch.stack([adaptation.slot(task)[name] for task in range(adaptation.num_tasks)])
+    return torch.stack([adaptation.value(task, name) for task in range(adaptation.num_tasks)])
