@@ -187,7 +187,7 @@ def twin_of(learner: Learner) -> NaiveTwin:
             for name in backbone.weight_names
             if a.edits_weight(b, name)
         }
-        head = network.heads.slot(t)
-        values = (learner.keys.slot(t)["key"], head["weight"], head["bias"])
+        head = [network.heads.value(t, name) for name in ("weight", "bias")]
+        values = (learner.keys.slot(t)["key"], *head)
         tasks.append(Task(masks, prompts(Selection(task=t)), *(value.clone() for value in values)))
     return NaiveTwin(backbone.vit, backbone.mean, backbone.std, prompts(None), tasks, learner.spec.key_weight)

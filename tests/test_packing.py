@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softtf.packing import Packed, pack, pack_bits, unpack_bits
+from softtf.packing import Packed, halve, pack, pack_bits, unpack_bits
 
 CENTRES = (0.0, 1.0)
 EPSILON, SMALLEST = 2.0**-23, 2.0**-149  # of float32
@@ -72,6 +72,24 @@ def test_the_product_is_made_where_the_weight_is() -> None:
     packed: Packed = pack(torch.randn(2, 3), 1.0)
     assert packed.times(torch.empty(2, 3, device="meta")).device.type == "meta"
     assert packed.codes.device.type == "cpu"
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.one_of(st.floats(-65504, 65504, width=32), near_one, tiny), min_size=1, max_size=20))
+def test_halved_values_move_no_further_than_the_bound(values: list[float]) -> None:
+    exact = torch.tensor(values)
+    halved = halve(exact)
+    assert halved.dtype == torch.float16
+    bound = (exact.double().abs() * 2.0**-11).clamp(min=2.0**-25)
+    assert ((halved.double() - exact.double()).abs() <= bound).all()
+    assert torch.equal(halve(halved.float()), halved)  # once is enough
+
+
+def test_values_that_float16_does_not_reach_are_left_alone() -> None:
+    for largest, dtype in ((65504.0, torch.float16), (65505.0, torch.float32), (-1e30, torch.float32)):
+        values = torch.tensor([0.1, largest])
+        assert halve(values).dtype == dtype
+        torch.testing.assert_close(halve(values).float(), values, rtol=2**-11, atol=0)
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(1, 4))

@@ -29,6 +29,9 @@ class AdaptedNetwork(nn.Module):
         self.backbone = backbone
         self.adaptations = nn.ModuleList(adaptations)
         self.heads = heads or Heads(backbone.dim)
+        if any(a.stores_bytes for a in adaptations):
+            for slots in (self.heads, *adaptations):
+                slots.halved = slots.can_be_halved  # beside a byte a number, four bytes each would show
         depth = backbone.depth
         per_task = [a.task_blocks for a in adaptations]
         shared = [a.shared_blocks for a in adaptations]

@@ -1,4 +1,7 @@
-"""A matrix of real numbers in a byte each, or of ones and zeros in a bit each: what finished tasks are kept as."""
+"""A matrix of real numbers in a byte each, or of ones and zeros in a bit each: what finished tasks are kept as.
+
+What is small beside such a matrix takes two bytes a number.
+"""
 
 from dataclasses import dataclass
 
@@ -6,6 +9,7 @@ import torch
 from torch import Tensor
 
 LARGEST_CODE = 127
+LARGEST_HALF = torch.finfo(torch.float16).max
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,14 @@ def pack(values: Tensor, centre: float) -> Packed:
     steps = deviation.abs().amax(1, keepdim=True) / LARGEST_CODE
     codes = (deviation / steps.where(steps > 0, 1.0)).round_().clamp_(-LARGEST_CODE, LARGEST_CODE)
     return Packed(codes.to(torch.int8), steps, centre)
+
+
+def halve(values: Tensor) -> Tensor:
+    """Round finite values x to float16, each by at most max(2^-11 |x|, 2^-25).
+
+    If one is beyond float16's largest number, 65504, all are returned as they are.
+    """
+    return values.half() if values.abs().max() <= LARGEST_HALF else values
 
 
 def pack_bits(mask: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from softtf.packing import halve
+
 
 class TaskSlots(nn.Module):
     """A module whose parameters live in one slot per task; a slot costs memory only once its task exists.
@@ -16,6 +18,8 @@ class TaskSlots(nn.Module):
     """
 
     retrained = False  # True: later tasks go on training every slot, so that all slots count as shared
+    can_be_halved = False  # True: everything reads slots by `value`, so that they can be kept in float16
+    halved = False  # True: finished slots are kept so (`halve`)
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,8 +30,8 @@ class TaskSlots(nn.Module):
         """Return the initial values of the next task's parameters by name (no dots in names)."""
 
     def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return what a finished task's slot holds in place of its trained values; by default those themselves."""
-        return values
+        """Return what a finished task's slot holds in place of its trained values; by default those, maybe halved."""
+        return {name: halve(value) for name, value in values.items()} if self.halved else values
 
     def keep_on_disk(self) -> None:  # noqa: B027 - most slots are too small for it to matter
         """From now on leave slots that are loaded in the files they are mapped from, if this module can."""
@@ -42,6 +46,11 @@ class TaskSlots(nn.Module):
         slot = self.slots[task]
         assert isinstance(slot, nn.ParameterDict)
         return slot
+
+    def value(self, task: int, name: str) -> Tensor:
+        """Return a parameter of task `task` to compute with: in float32 if it is kept in float16."""
+        value: Tensor = self.slot(task)[name]
+        return value.float() if value.dtype == torch.float16 else value
 
     def add_task(self, num_classes: int, generator: torch.Generator) -> None:
         """Open the next task's slot and freeze all earlier ones."""
@@ -104,6 +113,8 @@ class Heads(TaskSlots):
         retrained: whether later tasks go on training the classifiers of earlier ones.
     """
 
+    can_be_halved = True
+
     def __init__(self, dim: int, retrained: bool = False) -> None:
         super().__init__()
         self.dim, self.retrained = dim, retrained
@@ -115,7 +126,6 @@ class Heads(TaskSlots):
 
     def forward(self, features: Tensor, tasks: range) -> Tensor:
         """Return logits [batch, classes of `tasks`] of features [batch, dim]."""
-        slots = [self.slot(t) for t in tasks]
-        weight = torch.cat([s["weight"] for s in slots]).to(features.dtype)
-        bias = torch.cat([s["bias"] for s in slots]).to(features.dtype)
+        weight = torch.cat([self.value(t, "weight") for t in tasks]).to(features.dtype)
+        bias = torch.cat([self.value(t, "bias") for t in tasks]).to(features.dtype)
         return nn.functional.linear(features, weight, bias)

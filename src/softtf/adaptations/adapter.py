@@ -35,7 +35,8 @@ class Adapter(AdaptationSpec, kind="adapter"):
         rank: the bottleneck's width.
         after: whose output it is put on: `attention` (or `proj`), `mlp` (or `fc2`), `fc1`; several with commas.
         store: how a finished task's matrices are kept, in memory and on disk. `int8`: a byte a number, each within
-            1/254 of its row's largest. `float32`: exact. Biases are always exact.
+            1/254 of its row's largest; the task's head and E-prompts in float16. `float32`: all exact.
+            An adapter's biases are always exact.
     """
 
     layers: Layers = (10, 11, 12)

@@ -61,6 +61,11 @@ class Adaptation(TaskSlots):
     shared_blocks: frozenset[int] = frozenset()
     reads_query: bool = False
 
+    @property
+    def stores_bytes(self) -> bool:
+        """Whether finished tasks are kept in about a byte a number, so that larger ones beside them show."""
+        return False
+
     def edits_weight(self, block: int, name: str) -> bool:
         """Say whether this adaptation puts another weight in place of `name` in `block`."""
         return False
@@ -165,4 +170,4 @@ def _numbers(text: str, layers: Layers, what: str) -> list[int]:
 
 def stack_slots(adaptation: TaskSlots, name: str) -> Tensor:
     """Return every task's value of one parameter, [tasks, ...]."""
-    return torch.stack([adaptation.slot(task)[name] for task in range(adaptation.num_tasks)])
+    return torch.stack([adaptation.value(task, name) for task in range(adaptation.num_tasks)])

@@ -47,6 +47,8 @@ class BinaryMask(AdaptationSpec, kind="binary-mask"):
 class BinaryMasks(CompactAdaptation):
     """Scores s of the shape of each target weight while a task is trained; bits once it is finished."""
 
+    store = "float32"  # nothing is rounded: the bits are exact, and so is all beside them
+
     def __init__(self, shapes: dict[tuple[int, str], torch.Size], keep: float) -> None:
         super().__init__()
         self.shapes, self.keep = shapes, keep

@@ -20,12 +20,18 @@ class CompactAdaptation(Adaptation):
     """An adaptation whose parameters are matrices [rows, columns], and vectors beside them.
 
     store: how a finished task's matrices are kept, in memory and on disk: `int8`, each number within 1/254 of its
-    row's largest deviation from `centre`; or `float32`, exact.
+    row's largest deviation from `centre`, and the task's head and E-prompts, which `float32` beside bytes would make
+    the file's bulk, in float16 (`softtf.packing.halve`); or `float32`: everything exact.
     """
 
     store: Store = "int8"
     centre: float = 0.0
     on_disk: bool = False
+
+    @property
+    def stores_bytes(self) -> bool:
+        """Whether `store` is int8."""
+        return self.store == "int8"
 
     def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return each matrix's codes under its own name and its steps beside it, or all as it is (`float32`)."""

@@ -30,7 +30,7 @@ class LoRA(AdaptationSpec, kind="lora"):
         targets: `query`, `key`, `value`, `proj`, `fc1`, `fc2`, with commas. `qkv` is the three together: one
             increment where they are one matrix.
         store: how a finished task's A and B are kept, in memory and on disk. `int8`: a byte a number, each within
-            1/254 of its row's largest. `float32`: exact.
+            1/254 of its row's largest; the task's head and E-prompts in float16. `float32`: all exact.
     """
 
     layers: Layers = (10, 11, 12)

@@ -49,6 +49,8 @@ class GeneralPrefix(Adaptation):
 class ExpertPrefix(Adaptation):
     """The E-prompt: one prefix per block and task; a new task's starts as a copy of the previous task's."""
 
+    can_be_halved = True
+
     def __init__(self, blocks: tuple[int, ...], length: int, dim: int) -> None:
         super().__init__()
         self.task_blocks = frozenset(blocks)
@@ -57,7 +59,8 @@ class ExpertPrefix(Adaptation):
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the previous task's prefixes, or U(-1, 1) for the first task."""
         if self.num_tasks:
-            return {name: value.clone() for name, value in self.task_state_dict(self.num_tasks - 1).items()}
+            last = self.num_tasks - 1
+            return {name: self.value(last, name).detach().clone() for name in self.slot(last)}
         return {_key(b): _new_prompt(self.length, self.dim, generator) for b in sorted(self.task_blocks)}
 
     def trained(self) -> dict[int, nn.Parameter]:
@@ -69,8 +72,7 @@ class ExpertPrefix(Adaptation):
         if block not in self.task_blocks or selection is None:
             return None
         if selection.task is not None:
-            own: Tensor = self.slot(selection.task)[_key(block)]
-            return own[None]
+            return self.value(selection.task, _key(block))[None]
         prompts = stack_slots(self, _key(block))
         if selection.prompts is not None:
             return prompts[selection.prompts]

@@ -29,8 +29,8 @@ class SoftMask(AdaptationSpec, kind="soft-mask"):
         init: `ones` (Table 4's Uniform(1.0, 1.0)), `uniform(a,b)` (the published code draws uniform(0.99,1)),
             `normal` or `normal(std)` (std 0.01), `xavier`, `kaiming`.
         store: how a finished task's masks are kept, in memory and on disk. `int8`: a byte a number, each within
-            1/254 of its row's largest deviation (from one; with `normal`, `xavier`, `kaiming` from zero).
-            `float32`: exact.
+            1/254 of its row's largest deviation (from one; with `normal`, `xavier`, `kaiming` from zero); the task's
+            head and E-prompts in float16. `float32`: all exact.
     """
 
     layers: Layers = (10, 11, 12)

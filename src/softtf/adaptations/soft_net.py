@@ -27,6 +27,8 @@ from softtf.packing import Packed
 class SoftNet(AdaptationSpec, kind="soft-net"):
     """A soft subnetwork per task on chosen linear layers; finished tasks take a byte a weight.
 
+    Their head and E-prompts are kept in float16.
+
     Attributes:
         layers: as the paper counts them, from 1: `10,11,12`, `10-12`, `all` or a tuple.
         targets: `qkv`, `proj`, `fc1`, `fc2` (several with commas), or the paper's `attn`, `w/o FF`, `w/ FF`.

@@ -20,8 +20,8 @@ class TaskWeights(AdaptationSpec, kind="task-weights"):
     Attributes:
         layers: in any notation of `SoftMask.layers`.
         targets: in any notation of `SoftMask.targets`.
-        store: how a finished task's change is kept. `int8`: a byte a number, each within 1/254 of its row's largest.
-            `float32`: exact.
+        store: how a finished task's change is kept. `int8`: a byte a number, each within 1/254 of its row's largest;
+            a head and E-prompts that are the task's own in float16. `float32`: all exact.
     """
 
     layers: Layers = (10, 11, 12)
