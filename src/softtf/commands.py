@@ -210,6 +210,7 @@ def show_list(args: list[str]) -> int:
             "NAME:batch24": "evidence pooled over batches of 24 of one task's test set (the paper's m-batch)",
             "NAME:3-shot": "the first 3 of each batch of 24 vote (the paper's n-shot; 3-shot/16 for 16)",
             "NAME:...:own": "answer with a class of the inferred task; otherwise with any class seen so far",
+            "NAME:...:joint": "P(c|x) = P(t|x) P(c|x,t) over the likely tasks; feature-id and mcg only",
             "oracle": "the task is given",
         },
     }

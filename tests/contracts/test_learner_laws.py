@@ -58,7 +58,8 @@ def task_answers(learner: Learner, x: Tensor) -> Tensor:
 
 
 def per_sample_policies(learner: Learner) -> list[Policy]:
-    return [Policy(name) for name in learner.policies] + [Policy("oracle")]
+    joint = [Policy(name, joint=True) for name in learner.inferences if INFERENCES[name].log_probabilities]
+    return [*map(Policy, learner.policies), *joint, Policy("oracle")]
 
 
 # --- Law 2: nothing learned before changes -------------------------------------------------------------------

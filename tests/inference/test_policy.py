@@ -11,9 +11,11 @@ from softtf.inference.policy import PAPER_BATCH, Policy, parse_policy, rank_in_g
 from softtf.inference.predict import whole_groups
 
 NAMES = sorted(INFERENCES)
+WEIGHED = ["feature-id", "mcg"]
 POLICIES = st.one_of(
     st.builds(Policy, st.sampled_from(["oracle", "none", *NAMES])),
     st.builds(Policy, st.sampled_from(NAMES), st.integers(1, 300), st.none(), st.booleans()),
+    st.builds(Policy, st.sampled_from(WEIGHED), st.integers(1, 300), st.none(), st.just(False), st.booleans()),
     st.integers(1, 40).flatmap(
         lambda group: st.builds(Policy, st.sampled_from(NAMES), st.just(group), st.integers(1, group), st.booleans())
     ),
@@ -30,6 +32,7 @@ def test_different_policies_have_different_titles_and_codes() -> None:
     policies = [Policy("oracle"), Policy("none")]
     shapes = [(g, s) for g in (1, 7, 24) for s in (None, 1, 3) if s is None or s <= g > 1]
     policies += [Policy(n, g, s, own) for n in NAMES for g, s in shapes for own in (False, True)]
+    policies += [Policy(n, g, s, joint=True) for n in WEIGHED for g, s in shapes]
     assert len({p.title() for p in policies}) == len({p.code for p in policies}) == len(policies)
     assert all("per-sample" in p.title() for p in policies if p.group == 1 and p.inference != "oracle")
     assert all("same-task batch" in p.title() for p in policies if p.group > 1)
@@ -50,6 +53,9 @@ def test_different_policies_have_different_titles_and_codes() -> None:
         ("gradient-id:per-sample:own", Policy("gradient-id", own=True)),
         ("gradient-id:batch7:own", Policy("gradient-id", 7, own=True)),
         ("gradient-id:3-shot/7:own", Policy("gradient-id", 7, 3, own=True)),
+        ("feature-id:joint", Policy("feature-id", joint=True)),
+        ("mcg:batch7:joint", Policy("mcg", 7, joint=True)),
+        ("mcg:3-shot/7:joint", Policy("mcg", 7, 3, joint=True)),
         ("oracle", Policy("oracle")),
     ],
 )
@@ -71,6 +77,10 @@ def test_forms(text: str, policy: Policy) -> None:
         ("prompt-id:own:batch3", ("not understood",)),
         ("prompt-id:batch3:batch3", ("not understood",)),
         ("prompt-id:own:own", ("not understood",)),
+        ("prompt-id:joint", ("'prompt-id:joint'", ":joint goes with feature-id, mcg")),
+        ("mcg:own:joint", ("not understood",)),
+        ("mcg:joint:own", ("not understood",)),
+        ("none:joint", ("pools nothing",)),
         ("oracle:own", ("pools nothing", "'oracle'")),
         ("oracle:batch24", ("pools nothing", "'oracle'")),
     ],

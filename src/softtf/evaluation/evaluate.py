@@ -9,7 +9,7 @@ from torch import Tensor
 
 from softtf.features import FixedQueries, Queries
 from softtf.inference import INFERENCES
-from softtf.inference.answers import Clock, choose_tasks, class_logits, gather_evidence
+from softtf.inference.answers import Clock, class_probabilities, gather_evidence, tops_needed, weigh_tasks
 from softtf.inference.policy import Policy
 from softtf.inference.predict import by_label
 from softtf.learners.base import Learner
@@ -88,19 +88,20 @@ def evaluate(
     clock = Clock(next(learner.parameters()).device)
     labels = torch.empty(len(order), len(policies), dtype=torch.int64)
     tasks = torch.empty_like(labels)
+    tops, alone = 0, torch.zeros(len(policies), dtype=torch.int64)
     with learner.computing_in(dtype):
         queries = _known_queries(learner, data, policies)
         for rows in chunks(segments, math.lcm(*(p.group for p in policies)), batch_size):
             known = queries.select(order[rows]) if queries else None
-            probabilities, tasks[rows] = _answer(learner, data, order[rows], policies, batch_size, clock, known)
+            probabilities, tasks[rows], needed = _answer(learner, data, order[rows], policies, batch_size, clock, known)
+            tops, alone = tops + needed[0], alone + needed[1]
             labels[rows] = by_label(probabilities, column_labels).argmax(2)
     truth = data.tasks[order]
     right = labels == data.labels[order][:, None]
     task_right = tasks == truth[:, None]
-    tops_run = sum(len(set(row)) for row in tasks.tolist())
     return {
         p: _score(
-            learner.num_tasks, truth, right[:, i], task_right[:, i], _alone(learner, p, clock, len(order) / tops_run)
+            learner.num_tasks, truth, right[:, i], task_right[:, i], _alone(learner, p, clock, int(alone[i]) / tops)
         )
         for i, p in enumerate(policies)
     }
@@ -139,20 +140,19 @@ def _answer(
     batch_size: int,
     clock: Clock,
     known: Queries | None,
-) -> tuple[Tensor, Tensor]:
-    """Return probabilities [samples, policies, columns] and the named tasks [samples, policies]."""
+) -> tuple[Tensor, Tensor, tuple[int, Tensor]]:
+    """Return probabilities [samples, policies, columns], the named tasks [samples, policies] and `tops_needed`."""
     inferences = sorted({p.inference for p in policies} - {"oracle", "none"})
     evidence = gather_evidence(learner, data.loader.batches(positions.tolist()), inferences, clock, known)
     given = data.tasks[positions].to(clock.device)
     place = torch.arange(len(positions), device=clock.device)
-    tasks = torch.stack([choose_tasks(p, evidence, place // p.group, given) for p in policies], 1)
-    logits = class_logits(learner, evidence.trunk, tasks, batch_size, clock)
-    column_task = learner.column_tasks().to(clock.device)
-    within = torch.tensor([p.within_task for p in policies], device=clock.device)
-    outside = within[None, :, None] & (column_task != tasks[:, :, None])
-    probabilities = logits.masked_fill(outside, float("-inf")).softmax(2)
+    weights = torch.stack([weigh_tasks(p, evidence, place // p.group, given, learner.num_tasks) for p in policies], 1)
+    within = [p.within_task for p in policies]
+    probabilities = class_probabilities(learner, evidence.trunk, weights, within, batch_size, clock)
+    column_task, tasks = learner.column_tasks().to(clock.device), weights.argmax(2)
     unneeded = torch.tensor([p.inference == "none" for p in policies], device=clock.device)
-    return probabilities.cpu(), torch.where(unneeded, column_task[probabilities.argmax(2)], tasks).cpu()
+    named = torch.where(unneeded, column_task[probabilities.argmax(2)], tasks)
+    return probabilities.cpu(), named.cpu(), tops_needed(learner, weights)
 
 
 def chunks(segments: Tensor, group: int, batch_size: int) -> list[Tensor]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from softtf.backbones.base import Tokens
 from softtf.features import Queries
@@ -97,20 +98,56 @@ def choose_tasks(policy: Policy, evidence: Evidence, groups: Tensor, given: Tens
     return policy.choose(evidence.scores[policy.inference], groups)
 
 
+def weigh_tasks(policy: Policy, evidence: Evidence, groups: Tensor, given: Tensor | None, num_tasks: int) -> Tensor:
+    """Return how much each task's network has to say in a sample's answer, [samples, tasks]; rows sum to 1.
+
+    It is all or nothing, but for a joint policy; the largest weight is that of the task named.
+    """
+    if policy.joint:
+        return policy.weights(evidence.scores[policy.inference], groups)
+    return F.one_hot(choose_tasks(policy, evidence, groups, given), num_tasks).float()
+
+
 @torch.no_grad()
-def class_logits(learner: Learner, trunk: Tokens, tasks: Tensor, batch_size: int, clock: Clock) -> Tensor:
-    """Return logits [samples, policies, classes seen] of the chosen tasks' networks, tasks [samples, policies].
+def class_probabilities(
+    learner: Learner, trunk: Tokens, weights: Tensor, within: Sequence[bool], batch_size: int, clock: Clock
+) -> Tensor:
+    """Return probabilities [samples, policies, classes seen]: those of the tasks' networks in their weighted mean.
 
     Samples are grouped by task at the top; a (sample, task) pair that several policies ask for is run once.
+
+    Args:
+        learner: what answers.
+        trunk: of all samples.
+        weights: [samples, policies, tasks]; rows sum to 1.
+        within: for each policy, whether a task's network is asked about that task's classes only.
+        batch_size: samples run at once.
+        clock: is told the seconds.
     """
-    if not learner.answer_depends_on_task:
-        tasks = torch.zeros_like(tasks)
-    columns = learner.task_columns(learner.num_tasks - 1).stop
-    logits = trunk.x.new_zeros(*tasks.shape, columns)
+    column_task = learner.column_tasks().to(trunk.x.device)
+    weights = weights.to(trunk.x.dtype)
+    probabilities = trunk.x.new_zeros(*weights.shape[:2], len(column_task))
+    every = torch.arange(len(trunk), device=trunk.x.device)
+
+    def logits(rows: Tensor, task: int) -> Tensor:
+        return learner.logits(trunk[rows], task).to(trunk.x.dtype)
+
     with clock.part("answer"):
-        for task in tasks.unique().tolist():
-            asked = tasks == task
-            for rows in asked.any(1).nonzero()[:, 0].split(batch_size):
-                answer = learner.logits(trunk[rows], int(task)).to(logits.dtype)
-                logits[rows] = torch.where(asked[rows][:, :, None], answer[:, None], logits[rows])
-    return logits
+        common = None if learner.answer_depends_on_task else torch.cat([logits(r, 0) for r in every.split(batch_size)])
+        for task in range(weights.shape[2]):
+            for rows in weights[:, :, task].any(1).nonzero()[:, 0].split(batch_size):
+                found = logits(rows, task) if common is None else common[rows]
+                own = found.masked_fill(column_task != task, float("-inf")).softmax(1)
+                free = found.softmax(1)
+                for policy, only_own in enumerate(within):
+                    answer = own if only_own else free
+                    probabilities[rows, policy] += weights[rows, policy, task, None] * answer
+    return probabilities
+
+
+def tops_needed(learner: Learner, weights: Tensor) -> tuple[int, Tensor]:
+    """Return how many tops are run for the weights [samples, policies, tasks], and for each policy alone [policies]."""
+    asked = weights > 0
+    if not learner.answer_depends_on_task:
+        asked = asked.any(2, keepdim=True)
+    return int(asked.any(1).sum()), asked.sum((0, 2)).cpu()

@@ -12,12 +12,17 @@ INFERENCES: "dict[str, type[TaskInference]]" = {}
 
 
 class TaskInference(ABC):
-    """Scores tasks for each sample from that sample alone; sharing evidence is the policy's business."""
+    """Scores tasks for each sample from that sample alone; sharing evidence is the policy's business.
+
+    log_probabilities: whether scores are log P(t|x), at a temperature fitted on training data, so that classes of
+    several tasks can be weighed by them.
+    """
 
     name: str
     title: str
     needs_query: bool = False
     by_default: bool = True
+    log_probabilities: bool = False
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)

@@ -19,6 +19,7 @@ class FeatureID(TaskInference):
     name = "feature-id"
     title = "Feature ID"
     needs_query = True
+    log_probabilities = True
 
     def scores(self, learner: Learner, shared: SharedPass) -> Tensor:
         """Return log P(t|x) [batch, tasks]."""

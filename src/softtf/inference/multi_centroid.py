@@ -14,6 +14,7 @@ class MultiCentroidGate(TaskInference):
     name = "mcg"
     title = "MCG"
     needs_query = True
+    log_probabilities = True
 
     def scores(self, learner: Learner, shared: SharedPass) -> Tensor:
         """Return log P(t|x) [batch, tasks]: log softmax of minus the squared distances over the temperature."""

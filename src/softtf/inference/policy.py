@@ -11,33 +11,47 @@ from softtf.inference import INFERENCES
 
 LARGEST_GROUP = 1_000_000
 PAPER_BATCH = 24  # the batch in which the published evaluation shares one vote
+LIKELY = 0.99  # of the probability is held by the tasks whose networks answer together
 
 
 @dataclass(frozen=True)
 class Policy:
     """A task inference, the samples that share one task, and the classes that the answer is chosen from.
 
+    Usually one task is named and its network answers. With `joint` no task is settled on: P(c|x) = P(t|x) P(c|x,t),
+    class c being one of task t's, and P(c|x,t) what t's network says of its own classes alone. For each sample the
+    networks of its likely tasks are run (`likely_tasks`: the fewest that hold 99% of P(t|x)), so that the cost grows
+    with the doubt.
+
     inference: `prompt-id`, `gradient-id`, ..., `oracle` (the task is given) or `none` (the answer needs no task).
     group: how many consecutive test samples share one task; 1 is per-sample, the honest default. shots: of
     each group only the first so many are evidence (the paper's n-shot). own: answer with a class of the inferred
-    task; otherwise with any class seen so far, by the inferred task's network (the published way).
+    task; otherwise with any class seen so far, by the inferred task's network (the published way). joint: weigh the
+    classes of all tasks by P(t|x), which the inference must give (`log_probabilities`); the likeliest task is named.
     """
 
     inference: str
     group: int = 1
     shots: int | None = None
     own: bool = False
+    joint: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.group <= LARGEST_GROUP or (self.shots is not None and not 1 <= self.shots <= self.group):
             raise UserError(
                 f"a group of {self.group} with {self.shots} shots cannot be; 1 <= shots <= group <= {LARGEST_GROUP}"
             )
+        able = [name for name, kind in INFERENCES.items() if kind.log_probabilities]
+        if self.joint and (self.own or self.inference not in able):
+            raise UserError(
+                f"policy {self.code!r}: tasks can be weighed where the inference gives their probabilities, and then"
+                f" without :own; :joint goes with {', '.join(able)}"
+            )
 
     @property
     def within_task(self) -> bool:
-        """Whether only the chosen task's classes can be the answer."""
-        return self.own or self.inference == "oracle"
+        """Whether a task's network is asked about that task's classes only."""
+        return self.own or self.joint or self.inference == "oracle"
 
     @property
     def code(self) -> str:
@@ -45,7 +59,7 @@ class Policy:
         pooling = "" if self.group == 1 else f":batch{self.group}"
         if self.shots is not None:
             pooling = f":{self.shots}-shot/{self.group}"
-        return f"{self.inference}{pooling}{':own' if self.own else ''}"
+        return f"{self.inference}{pooling}{':own' if self.own else ''}{':joint' if self.joint else ''}"
 
     def title(self, shuffled: bool = False) -> str:
         """The form for table headers, with the policy spelled out."""
@@ -56,10 +70,23 @@ class Policy:
         pooling = f"{'shuffled' if shuffled else 'same-task'} batch({self.group})" if self.group > 1 else "per-sample"
         if self.shots is not None:
             pooling = f"{self.shots}-shot of {pooling}"
-        return f"{INFERENCES[self.inference].title}, {pooling}{', own classes' if self.own else ''}"
+        classes = ", own classes" if self.own else ", joint over tasks" if self.joint else ""
+        return f"{INFERENCES[self.inference].title}, {pooling}{classes}"
 
     def choose(self, scores: Tensor, groups: Tensor) -> Tensor:
-        """Return the task [n] of each sample: argmax of the scores pooled within its group.
+        """Return the task [n] of each sample: argmax of its group's scores; arguments as for `pooled`."""
+        return self.pooled(scores, groups).argmax(1)
+
+    def weights(self, scores: Tensor, groups: Tensor) -> Tensor:
+        """Return P(t|x) [n, tasks] of the likely tasks, 0 for the others; arguments as for `pooled`.
+
+        A group's is the product of its samples', normalised: each is evidence of its own for the task they share.
+        """
+        assert self.joint
+        return likely_tasks(self.pooled(scores, groups).softmax(1))
+
+    def pooled(self, scores: Tensor, groups: Tensor) -> Tensor:
+        """Return each sample's scores summed over its group, [n, tasks] in float64.
 
         scores: [n, tasks]; groups: [n], group numbers from 0, each group's members in order.
         """
@@ -68,7 +95,17 @@ class Policy:
             evidence = evidence * (rank_in_group(groups) < self.shots).to(evidence)[:, None]
         count = int(groups.max()) + 1
         pooled = torch.zeros(count, scores.shape[1], dtype=evidence.dtype, device=scores.device)
-        return pooled.index_add_(0, groups, evidence).argmax(1)[groups]
+        return pooled.index_add_(0, groups, evidence)[groups]
+
+
+def likely_tasks(probabilities: Tensor) -> Tensor:
+    """Keep of each row [n, tasks] the largest entries, as few as hold `LIKELY`, and make their sum 1; the others are 0.
+
+    Of equal entries the earlier tasks' are kept.
+    """
+    ordered, order = probabilities.sort(dim=1, descending=True, stable=True)
+    kept = torch.where(ordered.cumsum(1) - ordered < LIKELY, ordered, 0)
+    return torch.zeros_like(probabilities).scatter_(1, order, kept / kept.sum(1, keepdim=True))
 
 
 def rank_in_group(groups: Tensor) -> Tensor:
@@ -82,28 +119,28 @@ def rank_in_group(groups: Tensor) -> Tensor:
 
 
 def parse_policy(text: str) -> Policy:
-    """Read `gradient-id`, `prompt-id:batch24`, `gradient-id:3-shot`, `gradient-id:3-shot/24:own` or `oracle`.
+    """Read `gradient-id`, `prompt-id:batch24`, `gradient-id:3-shot/24:own`, `feature-id:joint`, `oracle` and so on.
 
     Raises:
-        UserError: the inference or the form is unknown, or a number is out of range.
+        UserError: the inference or the form is unknown, a number is out of range, or `:joint` does not fit.
     """
     name, *parts = text.strip().lower().split(":")
     if name not in (*INFERENCES, "oracle", "none"):
         raise unknown("policy", name, [*INFERENCES, "oracle"])
-    own = parts[-1:] == ["own"]
-    pooling = parts[: len(parts) - own] or ["per-sample"]
+    own, joint = parts[-1:] == ["own"], parts[-1:] == ["joint"]
+    pooling = parts[: len(parts) - (own or joint)] or ["per-sample"]
     if name in ("oracle", "none") and parts:
         raise UserError(f"policy {text!r}: {name} pools nothing; write {name!r} alone")
     if pooling == ["per-sample"]:
-        return Policy(name, own=own)
+        return Policy(name, own=own, joint=joint)
     batch = re.fullmatch(r"batch[( ]?(\d+)\)?", pooling[0])
     shot = re.fullmatch(r"(\d+)-shot(?:/(\d+))?", pooling[0])
     if len(pooling) == 1 and batch and int(batch[1]) >= 1:
-        return Policy(name, int(batch[1]), own=own)
+        return Policy(name, int(batch[1]), own=own, joint=joint)
     if len(pooling) == 1 and shot:
         shots, group = int(shot[1]), int(shot[2] or PAPER_BATCH)
         if 1 <= shots <= group:
-            return Policy(name, group, shots, own)
+            return Policy(name, group, shots, own, joint)
     raise UserError(
         f"policy {text!r} is not understood; write for example {name}, {name}:batch24, {name}:3-shot/24 or {name}:own"
     )

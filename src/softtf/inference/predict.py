@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from softtf.inference.answers import Clock, choose_tasks, class_logits, gather_evidence
+from softtf.inference.answers import Clock, class_probabilities, gather_evidence, weigh_tasks
 from softtf.inference.policy import Policy
 from softtf.learners.base import Learner
 from softtf.streams import Loader
@@ -54,16 +55,17 @@ def predict(
         for rows in whole_groups(groups, loader.batch_size):
             evidence = gather_evidence(learner, loader.batches(rows.tolist()), needed, clock)
             if task is not None:
-                chosen = torch.full((len(rows),), task, device=device)
+                given = torch.full((len(rows),), task, device=device)
+                weights = F.one_hot(given, learner.num_tasks)
             else:
                 members = torch.unique(groups[rows], return_inverse=True)[1].to(device)
-                chosen = choose_tasks(policy, evidence, members, None)
-            logits = class_logits(learner, evidence.trunk, chosen[:, None], loader.batch_size, clock)[:, 0]
-            if within_task:
-                logits = logits.masked_fill(column_task != chosen[:, None], float("-inf"))
-            probabilities[rows] = logits.float().softmax(-1).cpu()
+                weights = weigh_tasks(policy, evidence, members, None, learner.num_tasks)
+            found = class_probabilities(
+                learner, evidence.trunk, weights[:, None], [within_task], loader.batch_size, clock
+            )[:, 0]
+            probabilities[rows] = found.float().cpu()
             unneeded = task is None and policy.inference == "none"
-            tasks[rows] = (column_task[logits.argmax(1)] if unneeded else chosen).cpu()
+            tasks[rows] = (column_task[found.argmax(1)] if unneeded else weights.argmax(1)).cpu()
     return Answers(probabilities, tasks)
 
 
