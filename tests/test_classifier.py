@@ -1,5 +1,7 @@
 """The Python API: labels of any kind, given tasks, repeated classes, groups."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from contracts.tiny import (
     learned,
     pictures,
     snapshot,
+    task_data,
     task_labels,
     tiny_backbone,
 )
@@ -90,6 +93,28 @@ def test_a_given_task_restricts_to_its_own_classes_and_its_own_network() -> None
         torch.testing.assert_close(proba.sum(1), torch.ones(5))
         assert model.predict_task(pictures(5), task=task) == [task] * 5
         assert torch.equal(proba, model.predict_proba(pictures(5), task=task, inference="oracle"))
+
+
+def test_tasks_are_named_by_feature_id_unless_another_inference_is_asked_for(tmp_path: Path) -> None:
+    model = empty()
+    for task in range(2):
+        model.learn(task_data(task), progress=False)
+    assert model.inference.code == "feature-id:joint" and model.header.learner.feature_id == 1000
+    proba = model.predict_proba(pictures(6))
+    torch.testing.assert_close(proba.sum(1), torch.ones(6))
+    assert torch.equal(proba, model.predict_proba(pictures(6), inference="feature-id:joint"))
+    model.save_pretrained(tmp_path / "saved")
+    again = ContinualClassifier.from_pretrained(tmp_path / "saved", backbone=tiny_backbone(), device="cpu")
+    assert again.inference == model.inference and torch.equal(again.predict_proba(pictures(6)), proba)
+
+
+def test_statistics_are_gathered_only_where_they_are_read() -> None:
+    own = empty(inference="prompt-id:own")
+    assert own.inference.code == "prompt-id:own" and not own.learner.statistics and not own.header.learner.feature_id
+    assert empty(inference="feature-id").learner.statistics
+    assert empty(replace(SOFT_TF, feature_id=50)).header.learner.feature_id == 50
+    plain = empty(LinearHead())
+    assert plain.inference.code == "none" and not plain.learner.statistics
 
 
 def test_own_classes_are_those_of_the_inferred_task() -> None:

@@ -87,9 +87,15 @@ def train_task(learner: Learner, classes: ClassTable, task: int, config: TrainCo
 def classifier(
     spec: LearnerSpec, tasks: int = 3, backbone: TimmViT | None = None, **options: Any
 ) -> ContinualClassifier:
-    """A classifier that learned `tasks` tasks."""
+    """A classifier that learned `tasks` tasks and answers by the method's own task inference."""
+    own = spec.build(tiny_backbone(), 0).policies[0]
     share = TrainConfig(**spec.training).learning_rate / TrainConfig().learning_rate  # what prompts need ruins weights
-    options = {"train": replace(TRAIN, learning_rate=share * TRAIN.learning_rate), "device": "cpu", "seed": 3} | options
+    options = {
+        "train": replace(TRAIN, learning_rate=share * TRAIN.learning_rate),
+        "device": "cpu",
+        "seed": 3,
+        "inference": own,
+    } | options
     model = ContinualClassifier(backbone or tiny_backbone(), spec, **options)
     for task in range(tasks):
         model.learn(task_data(task), progress=False)

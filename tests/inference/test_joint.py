@@ -6,10 +6,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from contracts.tiny import CLASSES, TRAIN, exact, held_out, learned, pictures, task_data, tiny_backbone
 from softtf import feeding
 from softtf.adaptations import SoftMask
+from softtf.backbones.base import Tokens
 from softtf.classifier import ContinualClassifier
 from softtf.evaluation.evaluate import evaluate
 from softtf.inference import INFERENCES
@@ -134,3 +136,18 @@ def test_likely_tasks_are_the_fewest_that_hold_99_percent(parts: list[int]) -> N
     assert min(p[t] for t in kept) >= max((p[t] for t in range(len(p)) if t not in kept), default=0)
     if not any(abs(sum(sorted(p, reverse=True)[:n]) - 0.99) < 1e-9 for n in range(len(p))):
         assert found == pytest.approx(slow_likely(p))
+
+
+def test_networks_are_run_for_the_tasks_asked_only() -> None:
+    """A top on no rows would still make its task's weights, and cost grow with the number of tasks."""
+    model = learned(SOFT_TF)
+    asked: list[int] = []
+    logits = model.learner.logits
+
+    def counted(trunk: Tokens, task: int) -> Tensor:
+        asked.append(task)
+        return logits(trunk, task)
+
+    model.learner.logits = counted
+    model.predict(pictures(5), task=1)
+    assert asked == [1]

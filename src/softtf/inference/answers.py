@@ -134,7 +134,7 @@ def class_probabilities(
 
     with clock.part("answer"):
         common = None if learner.answer_depends_on_task else torch.cat([logits(r, 0) for r in every.split(batch_size)])
-        for task in range(weights.shape[2]):
+        for task in weights.any(1).any(0).nonzero()[:, 0].tolist():  # a top on no rows would still make its weights
             for rows in weights[:, :, task].any(1).nonzero()[:, 0].split(batch_size):
                 found = logits(rows, task) if common is None else common[rows]
                 own = found.masked_fill(column_task != task, float("-inf")).softmax(1)
