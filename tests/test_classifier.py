@@ -218,3 +218,13 @@ def test_numpy_and_tensor_groups_are_compared_by_value() -> None:
 def test_not_one_group_per_input_is_refused(groups: list[int]) -> None:
     with pytest.raises(UserError, match=f"one group per input: 3 inputs but {len(groups)} groups"):
         learned(SOFT_TF).predict(pictures(3), groups=groups)
+
+
+def test_fewer_tasks_cannot_be_loaded_without_the_statistics_as_they_were_then(tmp_path: Path) -> None:
+    """With them as of a later task, or with none, answers and further tasks would be wrong."""
+    model = empty(DualPrompt(g_layers="none", e_layers=(3,)))
+    for task in range(2):
+        model.learn(task_data(task), progress=False)
+    model.save_pretrained(tmp_path / "saved")
+    with pytest.raises(UserError, match="no shared state as of task 1"):
+        ContinualClassifier.from_pretrained(tmp_path / "saved", tasks=1, backbone=tiny_backbone(), device="cpu")

@@ -185,6 +185,13 @@ def test_the_precision_of_products_is_in_the_name() -> None:
     torch.set_float32_matmul_precision(before)  # type: ignore[arg-type]
 
 
+def test_the_number_of_threads_is_in_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products shared by more threads are rounded differently."""
+    alone = plain()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
+    assert plain() != alone
+
+
 def test_labels_batch_sizes_and_what_the_data_are_called_do_not_matter() -> None:
     loader = loader_of(labels=[f"class {i}" for i in range(COUNT)], batch_size=3)
     loader.examples.name = "renamed"

@@ -140,7 +140,7 @@ class FeatureStore:
             "backbone": _settings_hash(backbone),
             "inputs": loader.examples.fingerprint(labels=False),
             "preparation": loader.preparation.fingerprint,
-            "computed in": f"{backbone.compute_dtype} on {loader.device.type}",
+            "computed in": f"{backbone.compute_dtype} on {_hardware(loader.device)}",
             "by": [torch.get_float32_matmul_precision(), *(f"{name} {version(name)}" for name in CODE)],
         }
         name = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -194,6 +194,13 @@ def open_store(setting: str | None, weights_hash: str, say: Callable[[str], None
         say(f"there is no home folder to find {folder} in; features are kept in memory only")
         return None
     return FeatureStore(Path(folder), weights_hash, say)
+
+
+def _hardware(device: torch.device) -> str:
+    """Return what the last digits depend on: a GPU's model, or how many threads share a product on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"
 
 
 def _settings_hash(backbone: Backbone) -> str:

@@ -177,7 +177,7 @@ def _load_shared(folder: Path, learner: Learner, last: int) -> None:
     shared = learner.shared_state_dict()
     _, _, files = _read_task(folder, last)
     if f"shared-{last + 1:03d}.safetensors" not in files:
-        if not shared:
+        if not shared and not learner.statistics:
             return
         raise UserError(f"{folder} has no shared state as of task {last + 1}; load all its tasks")
     path, sha256 = files[f"shared-{last + 1:03d}.safetensors"]

@@ -152,6 +152,14 @@ def test_fingerprint_changes_with_any_content_label_or_order(tmp_path):
     assert Examples(every_kind(tmp_path, 1), labels, "renamed").fingerprint() == variants[0].fingerprint()
 
 
+@pytest.mark.parametrize("mode", ["P", "PA"])
+def test_fingerprint_sees_the_colours_of_a_palette(mode: str) -> None:
+    images = [Image.new("P", (4, 4)) for _ in range(2)]
+    for image, first in zip(images, (10, 20), strict=True):
+        image.putpalette([first] * 3)
+    assert len({Examples([image.convert(mode)], ["a"]).fingerprint() for image in images}) == 2
+
+
 def test_fingerprint_without_labels_sees_the_inputs_only(tmp_path):
     plain, other = every_kind(tmp_path, 1), every_kind(tmp_path, 2)
     labels = list(range(len(plain)))

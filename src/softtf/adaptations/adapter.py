@@ -94,7 +94,7 @@ class Adapters(CompactAdaptation):
         assert selection.mixture is not None
         shape = self.matrix(0, name, x.device).shape
         mixed = MixedWeight(
-            selection.mixture, shape, lambda task, rows: self.matrix(task, name, x.device)[rows].detach()
+            selection.mixture, shape, lambda task, rows: self.matrix(task, name, x.device, rows).detach()
         )
         slots = [self.slot(task) for task in range(self.num_tasks)]
         biases = torch.stack([slot[f"{name}_bias"].to(selection.mixture) for slot in slots])

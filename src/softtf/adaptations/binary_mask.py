@@ -73,18 +73,23 @@ class BinaryMasks(CompactAdaptation):
         """Say whether this weight is masked."""
         return (block, name) in self.shapes
 
-    def mask(self, block: int, name: str, task: int) -> Tensor:
-        """Return m_t [out, in] of ones and zeros; in training with a gradient straight through to |s|."""
+    def mask(self, block: int, name: str, task: int, rows: slice = ALL_ROWS) -> Tensor:
+        """Return rows of m_t [out, in], ones and zeros; in training with a gradient straight through to |s|."""
         slot, key = self.slot(task), slot_key(block, name)
         if key + BITS in slot:
-            return unpack_bits(slot[key + BITS], self.shapes[block, name])
+            count, columns = self.shapes[block, name]
+            if columns % 8:  # rows begin within a byte
+                return unpack_bits(slot[key + BITS], self.shapes[block, name])[rows]
+            start, stop, _ = rows.indices(count)
+            some = slot[key + BITS][start * columns // 8 : stop * columns // 8]
+            return unpack_bits(some, torch.Size((stop - start, columns)))
         size: Tensor = slot[key].abs()
-        return top_share(size, self.keep) + (size - size.detach())
+        return (top_share(size, self.keep) + (size - size.detach()))[rows]
 
     def weight(self, block: int, name: str, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
         """Return W * m_t [rows, in]."""
         assert task is not None
-        return weight * self.mask(block, name, task)[rows].to(weight.device)
+        return weight * self.mask(block, name, task, rows).to(weight.device)
 
 
 def top_share(scores: Tensor, keep: float) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from softtf.adaptations.base import Adaptation
+from softtf.adaptations.base import ALL_ROWS, Adaptation
 from softtf.errors import UserError, unknown
 from softtf.packing import Packed, pack
 from softtf.slots import MappedSlot
@@ -65,9 +65,9 @@ class CompactAdaptation(Adaptation):
         values: Tensor = slot[name]
         return Packed(values, slot[name + STEPS], self.centre) if name + STEPS in slot else values
 
-    def matrix(self, task: int, name: str, device: torch.device) -> Tensor:
-        """Return a matrix's values on a device."""
-        stored = self.stored(task, name).to(device)
+    def matrix(self, task: int, name: str, device: torch.device, rows: slice = ALL_ROWS) -> Tensor:
+        """Return the values of a matrix's rows on a device; no others are unpacked."""
+        stored = self.stored(task, name)[rows].to(device)
         return stored.unpack() if isinstance(stored, Packed) else stored
 
 

@@ -110,7 +110,8 @@ class LoRAs(CompactAdaptation):
             start, stop, _ = rows.indices(part.rows)
             first, last = max(start, part.start), min(stop, part.stop)
             if part.whole == name and first < last:
-                a, b = (self.matrix(task, f"{slot_key(block, part.name)}_{x}", weight.device) for x in "AB")
-                increment = self.scale * (b[first - part.start : last - part.start] @ a)
+                key, own = slot_key(block, part.name), slice(first - part.start, last - part.start)
+                b = self.matrix(task, f"{key}_B", weight.device, own)
+                increment = self.scale * (b @ self.matrix(task, f"{key}_A", weight.device))
                 weight = weight + F.pad(increment, (0, 0, first - start, stop - last))
         return weight

@@ -60,4 +60,4 @@ class TaskChanges(CompactAdaptation):
     def weight(self, block: int, name: str, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
         """Return W + D_t [rows, in]."""
         assert task is not None
-        return weight + self.matrix(task, slot_key(block, name), weight.device)[rows]
+        return weight + self.matrix(task, slot_key(block, name), weight.device, rows)

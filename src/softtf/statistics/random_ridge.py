@@ -80,14 +80,15 @@ class RandomRidge(nn.Module):
         """
         h = self(features.to(self.projection)).cpu().double()
         y = F.one_hot(columns, classes).double()
+        newest = columns.unique()  # of the other columns this task's sums, and so the solution, are zero
         held = first_of_five(columns)
         held_h, held_y = h[held], y[held]
         held_gram, held_sums = held_h.T @ held_h, held_h.T @ held_y
         gram, sums = h.T @ h, h.T @ y
 
         def error(ridge: float) -> float:
-            scores = held_h @ solve(gram - held_gram, sums - held_sums, ridge)
-            return float((scores - held_y).square().mean())
+            scores = held_h @ solve(gram - held_gram, (sums - held_sums)[:, newest], ridge)
+            return float((scores - held_y[:, newest]).square().sum() / held_y.numel())
 
         scale = float(h.square().mean().clamp_min(torch.finfo(torch.float32).tiny))
         errors = {r: error(r) for r in ([self.ridge] if self.ridge else [scale * factor for factor in FACTORS])}

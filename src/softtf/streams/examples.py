@@ -260,6 +260,6 @@ def _content(raw: Any, where: str) -> list[bytes]:
             raise UserError(f"{where}: there is no file {str(raw)!r}")
         return [b"bytes", raw.read_bytes()]
     if hasattr(raw, "mode") and hasattr(raw, "tobytes"):  # a PIL image
-        palette = raw.getpalette() if raw.mode == "P" else None
+        palette = raw.getpalette() if raw.mode in ("P", "PA") else None
         return [f"{raw.mode}{raw.size}{palette}{raw.getexif().get(EXIF_ORIENTATION)}".encode(), raw.tobytes()]
     raise UserError(f"{where}: cannot read an input of type {type(raw).__name__}")
