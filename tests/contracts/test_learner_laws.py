@@ -264,7 +264,9 @@ def test_evaluate_counts_what_predict_answers(case: LearnerCase) -> None:
 def test_saved_and_loaded_is_the_same_bit_for_bit(case: LearnerCase, tmp_path: Path) -> None:
     model = classifier(case.spec)
     model.save_pretrained(tmp_path / "saved")
-    again = ContinualClassifier.from_pretrained(tmp_path / "saved", backbone=tiny_backbone(), device="cpu")
+    again = ContinualClassifier.from_pretrained(
+        tmp_path / "saved", backbone=tiny_backbone(), device="cpu", inference=model.inference.code
+    )
     images, x = pictures(7, 6), inputs(7, 6)
     assert_same(snapshot(again.learner), snapshot(model.learner))
     assert torch.equal(again.predict_proba(images), model.predict_proba(images))
