@@ -9,8 +9,9 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from softtf.config import Spec, from_dict, from_yaml, read_value, to_dict, to_yaml, with_settings
+from softtf.config import Spec, from_dict, from_yaml, to_dict, to_yaml, with_settings
 from softtf.errors import UserError
+from softtf.strict_yaml import read_value
 
 
 class ToySpec(Spec, family="toy"):

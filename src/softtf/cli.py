@@ -52,13 +52,14 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _commands() -> dict[str, Callable[[list[str]], int]]:
-    from softtf import commands, table_command  # torch and timm are loaded only when a command needs them
+    # Here, so that torch and timm are loaded only when a command needs them.
+    from softtf import commands, predict_command, table_command
 
     return {
         "quickstart": commands.quickstart,
         "run": commands.run,
         "resume": commands.resume,
-        "predict": commands.predict,
+        "predict": predict_command.predict,
         "evaluate": commands.evaluate,
         "table": table_command.table,
         "list": commands.show_list,

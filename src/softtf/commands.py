@@ -1,8 +1,5 @@
 """What each subcommand does; reads options, calls the library, prints."""
 
-import json
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +8,8 @@ from rich.console import Console
 
 from softtf import flags
 from softtf.adaptations import AdaptationSpec
+from softtf.arguments import positionals, take, wants_help
 from softtf.backbones.load import BUNDLED, MINILM, backbone_names
-from softtf.classifier import ContinualClassifier
 from softtf.config import from_yaml, with_settings
 from softtf.errors import UserError, unknown
 from softtf.evaluation.report import Row, render, render_matrix
@@ -30,22 +27,20 @@ from softtf.run import start
 from softtf.runconfig import EvaluateConfig, RunConfig
 from softtf.runfolder import RunFolder
 from softtf.saving import MaskPlace
-from softtf.streams import STREAMS, TextPreparation
-from softtf.streams.files import ENDINGS, read_texts
+from softtf.streams import STREAMS
+from softtf.streams.files import ENDINGS
 
 OFFLINE = {BUNDLED: "bundled, works offline", MINILM: "texts; works offline, needs softtf[text]"}
-PREDICT_HELP = "Label images, or texts with a learner of texts."
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
 def quickstart(args: list[str]) -> int:
     """Learn the digits, or with --text docstrings, with three methods and show them in one table."""
-    output, args = _take(args, "--output")
-    if _wants_help(args):
+    output, args = take(args, "--output")
+    if wants_help(args):
         print("usage: softtf quickstart [--text] [--output DIR] [--seed N]")
         print("  --text: docstrings of Python's standard library instead of digits (needs softtf[text])")
         return 0
-    seed_text, args = _take(args, "--seed")
+    seed_text, args = take(args, "--seed")
     recipe = "quickstart-text" if "--text" in args else "quickstart"
     if args := [arg for arg in args if arg != "--text"]:
         raise UserError(f"quickstart does not know {args[0]!r}; it takes --text, --output and --seed")
@@ -57,10 +52,10 @@ def quickstart(args: list[str]) -> int:
 
 def run(args: list[str]) -> int:
     """Learn a stream from a recipe or from a config.yaml."""
-    config_file, args = _take(args, "--config")
-    output, args = _take(args, "--output")
-    method, args = _take(args, "--method")
-    scale, args = _take(args, "--scale")
+    config_file, args = take(args, "--config")
+    output, args = take(args, "--output")
+    method, args = take(args, "--method")
+    scale, args = take(args, "--scale")
     if config_file:
         if method or scale or (args and not args[0].startswith("-")):
             raise UserError("--config names the whole run; leave out the recipe, --method and --scale")
@@ -92,7 +87,7 @@ def run(args: list[str]) -> int:
 
 def resume(args: list[str]) -> int:
     """Go on with a stopped run."""
-    (path,), rest = _positionals(args, "softtf resume DIR", 1)
+    (path,), rest = positionals(args, "softtf resume DIR", 1)
     if rest:
         raise UserError(f"resume does not know {rest[0]!r}; it takes the run's folder only")
     console = Console()
@@ -102,71 +97,6 @@ def resume(args: list[str]) -> int:
     folder, config = RunFolder.open(Path(path))
     rows = finish(lambda: resumed(folder.path, console), folder.path, folder.path)
     _show(rows, config, folder.path, console)
-    return 0
-
-
-@dataclass(frozen=True)
-class PredictOptions:
-    """How to predict.
-
-    An image learner takes image files and folders of them. A text learner takes texts as they are; a file is read
-    line by line, one of .csv, .tsv, .jsonl or .parquet by its column `text`, and - is the lines of stdin.
-
-    Attributes:
-        json: print one JSON object a line.
-        inference: another task inference, such as gradient-id.
-        task: the task, from 1, where it is known.
-        pool: all that is named belongs to one task, which is not known: pool their evidence.
-        batch_size: samples at once; answers do not depend on it.
-        device: auto, cpu, cuda, ...
-        masks: disk leaves them in their files and reads in those that answers use; the answers are the same.
-    """
-
-    json: bool = False
-    inference: str | None = None
-    task: int | None = None
-    pool: bool = False
-    batch_size: int = 64
-    device: str = "auto"
-    masks: MaskPlace = "memory"
-
-
-def predict(args: list[str]) -> int:
-    """Label images or texts with a learner that was saved or run."""
-    usage = "softtf predict DIR FILE|FOLDER|TEXT..."
-    if _wants_help(args):
-        flags.parse(PredictOptions(), ["--help"], usage, PREDICT_HELP)
-    (folder, *inputs), rest = _positionals(args, usage, 2)
-    options = flags.parse(PredictOptions(), rest, "softtf predict", PREDICT_HELP)
-    path = Path(folder)
-    is_run = (path / "config.yaml").exists()
-    model = ContinualClassifier.from_pretrained(
-        path / "learner" if is_run else path,
-        device=options.device,
-        inference=options.inference,
-        unfinished=is_run,
-        masks=options.masks,
-    )
-    if not model.num_tasks:
-        raise UserError(
-            f"nothing was learned yet: {path} has no finished task"
-            + (f"; go on with `softtf resume {path}`" if is_run else "")
-        )
-    if options.task is not None and not 1 <= options.task <= model.num_tasks:
-        raise UserError(f"there is no task {options.task}; tasks 1 to {model.num_tasks} were learned")
-    task = None if options.task is None else options.task - 1
-    if isinstance(model.learner.network.backbone.preparation, TextPreparation):
-        kind, rows = "text", [text for name in inputs for text in _texts(name)]
-    else:
-        kind, rows = "file", [str(file) for name in inputs for file in _image_files(Path(name))]
-    groups = [0] * len(rows) if options.pool else None
-    answers = model.answer(rows, groups=groups, task=task, batch_size=options.batch_size)
-    for row, (label, confidence, named) in zip(rows, model.describe(answers), strict=True):
-        if options.json:
-            print(json.dumps({kind: row, "label": label, "confidence": confidence, "task": named + 1}))
-        else:
-            shown = " ".join(row.split()) if kind == "text" else row
-            print(f"{shown}\t{label}\t{confidence:.3f}\ttask {named + 1}")
     return 0
 
 
@@ -196,9 +126,9 @@ class EvaluateOptions:
 
 def evaluate(args: list[str]) -> int:
     """Score a finished learner under other policies."""
-    if _wants_help(args):
+    if wants_help(args):
         flags.parse(EvaluateOptions(), ["--help"], "softtf evaluate DIR", "Score a finished learner.")
-    (path,), rest = _positionals(args, "softtf evaluate DIR [--policy P ...]", 1)
+    (path,), rest = positionals(args, "softtf evaluate DIR [--policy P ...]", 1)
     options = flags.parse(EvaluateOptions(), rest, "softtf evaluate DIR", "Score a finished learner.")
     settings = EvaluateConfig(options.policy, options.shuffle, options.batch_size, options.precision)
     folder, config = RunFolder.open(Path(path))
@@ -209,8 +139,7 @@ def evaluate(args: list[str]) -> int:
         acc, forget = (matrix.acc, matrix.forget) if matrix else (score.acc, None)
         method = TITLES.get(config.method, config.method)
         rows.append(Row(method, title, acc, forget, score.task_identity, None, None, score.seconds))
-    parts = (f"{config.recipe}: {folder.path}", config.stream.labels_protocol, POLICY_TITLE)
-    console.print(render(rows, "; ".join(part for part in parts if part), POLICY_NOTE))
+    console.print(render(rows, _heading(f"{config.recipe}: {folder.path}", config), POLICY_NOTE))
     if options.matrix:
         for title, (matrix, _) in results.items():
             if matrix:
@@ -259,9 +188,12 @@ def _kinds(kinds: dict[str, type]) -> dict[str, str]:
 
 def _show(rows: list[Row], config: RunConfig, path: Path, console: Console) -> None:
     about = f"{config.recipe} on {config.backbone.name}, seed {config.seed}"
-    parts = (about, config.stream.labels_protocol, POLICY_TITLE)
-    console.print(render(rows, "; ".join(part for part in parts if part), POLICY_NOTE))
+    console.print(render(rows, _heading(about, config), POLICY_NOTE))
     console.print(f"run folder: {path}", highlight=False, soft_wrap=True)
+
+
+def _heading(about: str, config: RunConfig) -> str:
+    return "; ".join(part for part in (about, config.stream.labels_protocol, POLICY_TITLE) if part)
 
 
 def _read_config(file: Path) -> RunConfig:
@@ -269,56 +201,6 @@ def _read_config(file: Path) -> RunConfig:
         return from_yaml(RunConfig, file.read_text(encoding="utf-8"), str(file))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-
-
-def _texts(name: str) -> list[str]:
-    """Return the texts of a file, the lines of stdin for `-`, or the text itself."""
-    if name == "-":
-        return [line for line in sys.stdin.read().split("\n") if line.strip()]
-    if os.path.isfile(name):
-        return read_texts(Path(name))
-    if name.lower().endswith((".txt", *ENDINGS)) and " " not in name:
-        raise UserError(f"there is no file {name}")
-    return [name]
-
-
-def _image_files(path: Path) -> list[Path]:
-    """Return a file, or the images anywhere below a folder, sorted."""
-    if path.is_dir():
-        files = sorted(f for f in path.rglob("*") if f.suffix.lower() in IMAGE_ENDINGS)
-        if not files:
-            raise UserError(f"there is no image in folder {path} (looked for {', '.join(IMAGE_ENDINGS)})")
-        return files
-    if not path.exists():
-        raise UserError(f"there is no file or folder {path}")
-    return [path]
-
-
-def _take(args: list[str], flag: str) -> tuple[str | None, list[str]]:
-    """Take `flag VALUE` or `flag=VALUE` out of the arguments."""
-    for i, arg in enumerate(args):
-        if arg == flag:
-            if i + 1 == len(args) or args[i + 1].startswith("--"):
-                raise UserError(f"{flag} needs a value")
-            return args[i + 1], args[:i] + args[i + 2 :]
-        if arg.startswith(flag + "="):
-            return arg.removeprefix(flag + "="), args[:i] + args[i + 1 :]
-    return None, args
-
-
-def _positionals(args: list[str], usage: str, at_least: int) -> tuple[list[str], list[str]]:
-    """Split off what stands before the first flag."""
-    end = next((i for i, arg in enumerate(args) if arg.startswith("-") and arg != "-"), len(args))
-    if _wants_help(args):
-        print(f"usage: {usage}")
-        raise SystemExit(0)
-    if end < at_least or (at_least == 1 and end > 1):
-        raise UserError(f"usage: {usage}")
-    return args[:end], args[end:]
-
-
-def _wants_help(args: list[str]) -> bool:
-    return bool({"-h", "--help"} & set(args))
 
 
 def _scale(text: str | None) -> Scale:

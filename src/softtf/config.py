@@ -1,16 +1,14 @@
 """Settings as a tree of frozen dataclasses, and the same tree as plain dicts and YAML, read strictly."""
 
 import dataclasses
-import re
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-import yaml
-
 from softtf.errors import UserError, unknown
+from softtf.strict_yaml import dump_yaml, load_yaml
 
 T = TypeVar("T")
 
@@ -220,46 +218,9 @@ def _wrong(hint: Any, value: Any, where: str) -> UserError:
     return UserError(f"{where} must be {_describe(hint)}, not {shown}")
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if (key.tag, key.value) in seen:
-                    raise yaml.MarkedYAMLError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)
-                seen.add((key.tag, key.value))
-        return super().construct_mapping(node, deep)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes lists of scalars in one line, and quotes text whose line ends YAML would fold to spaces."""
-
-    def represent_str(self, data: str) -> yaml.ScalarNode:
-        style = None if data.isprintable() else '"'
-        return self.represent_scalar("tag:yaml.org,2002:str", data, style)
-
-    def represent_list(self, data: Any) -> yaml.SequenceNode:
-        short = not any(isinstance(part, list | dict) for part in data)
-        return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=short)
-
-
-_Dumper.add_representer(str, _Dumper.represent_str)
-_Dumper.add_representer(list, _Dumper.represent_list)
-# YAML 1.1 reads 1e-3 as text, YAML 1.2 and people as a number. The dumper must know, to quote such text.
-for _yaml in (_Loader, _Dumper):
-    _yaml.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
-        re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-        list("-+.0123456789"),
-    )
-
-
 def to_yaml(config: Any) -> str:
     """Write a dataclass tree as YAML text that `from_yaml` reads back to an equal tree."""
-    text: str = yaml.dump(to_dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-    return text
+    return dump_yaml(to_dict(config))
 
 
 def from_yaml(cls: type[T], text: str, where: str = "config") -> T:
@@ -273,30 +234,7 @@ def from_yaml(cls: type[T], text: str, where: str = "config") -> T:
     Raises:
         UserError: The text is not YAML (the message gives the line), or as in `from_dict`.
     """
-    try:
-        data = yaml.load(text, Loader=_Loader)  # a SafeLoader: plain data only
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UserError(f"{where}: line {line} is not valid YAML: {error.problem}") from error
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise UserError(f"{where}: line {line} is not valid YAML: {error.reason}") from error
-    except (ValueError, RecursionError) as error:  # such as the date 2020-13-45
-        raise UserError(f"{where} is not valid YAML: {error}") from error
-    return from_dict(cls, data, where)
-
-
-def read_value(text: str) -> Any:
-    """Read one value as `from_yaml` would: `3`, `1e-3`, `false`, `[a, b]`, `10-12`; but `off` is a word.
-
-    Raises:
-        UserError: The text is not YAML.
-    """
-    try:
-        value = yaml.load(text, Loader=_Loader)
-        return text if isinstance(value, bool) and text.lower() not in ("true", "false") else value
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise UserError(f"{text!r} is not a value; write for example 3, 0.1, true, 10-12 or [a, b]") from None
+    return from_dict(cls, load_yaml(text, where), where)
 
 
 def with_settings(config: T, settings: Mapping[str, Any]) -> T:

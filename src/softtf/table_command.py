@@ -11,12 +11,13 @@ from rich.console import Console
 
 from softtf import flags
 from softtf import table_report as report
-from softtf.config import read_value, to_dict
+from softtf.config import to_dict
 from softtf.errors import UserError, unknown
 from softtf.recipes.recipes import RECIPES, Scale
 from softtf.recipes.tables import TABLES, Table, TableRow, table_named
 from softtf.recipes.tables.figures import STREAMS
 from softtf.streams import STREAMS as DATA_SETS
+from softtf.strict_yaml import read_value
 from softtf.table_runs import Cell, Wish, complete, jobs_of, left, plan
 
 USAGE = "softtf table [N] [--rows ...] [--streams ...] [--seeds ...] [--scale mini] [--source ...]"

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from softtf.config import to_dict, to_yaml, with_settings
 from softtf.errors import TrainingError, UserError
-from softtf.recipes.recipes import RECIPES, Scale, at_scale, recipe_named
+from softtf.recipes.recipes import RECIPES, Scale, at_scale, unscaled
 from softtf.recipes.tables import TableRow
 from softtf.recipes.tables.rows import CLIP_VIT_B
 from softtf.run import learn_stream, reopen, start
@@ -165,7 +165,7 @@ def resolve(row: TableRow, stream: str, wish: Wish) -> RunConfig:
         UserError: a setting is unknown or refused.
     """
     trained = row.trained
-    config = recipe_named(stream, trained.method)
+    config = unscaled(stream, trained.method)
     config = at_scale(with_settings(config, {**trained.settings, **trained.on.get(stream, {})}), wish.scale)
     changes = dict(trained.mini) if wish.scale == "mini" else {}
     if trained.clip:

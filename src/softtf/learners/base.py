@@ -106,8 +106,8 @@ class Learner(nn.Module):
     A subclass gives `loss`; it may add slots of its own (`extra_slots`) and change any hook. The hooks of a task, in
     order: `replay` (old examples to train on beside the new), `name_classes`, `begin_task`, `before_training` (copy the
     network, hold examples out), then for each step `loss` and `after_backward`, then `gather` (statistics of frozen
-    features) and `consolidate` (herd exemplars, measure Fisher information), `end_task`. A method without steps is a
-    `SolvedLearner`.
+    features) and `consolidate` (herd exemplars, measure Fisher information), `end_task` and with it `let_go`. A method
+    without steps is a `SolvedLearner`.
 
     query_use: what the loss reads the query for, so that it is given one that was computed before. `matching`: it is
     compared with keys, and may be that of the unaugmented image; `features`: it stands for the image, so that it is
@@ -182,7 +182,7 @@ class Learner(nn.Module):
         """Return old examples that the next task is to be trained on beside its own."""
         return None
 
-    def check_labels(self, labels: Sequence[Hashable]) -> None:  # noqa: B027 - likewise
+    def check_labels(self, labels: Sequence[Hashable]) -> None:  # noqa: B027 - a hook, empty unless a method needs it
         """Refuse a stream with these labels before its first task, if the method cannot use them.
 
         Raises:
@@ -199,7 +199,7 @@ class Learner(nn.Module):
     def before_training(self, loader: Loader) -> None:  # noqa: B027 - a hook, empty unless a method needs it
         """Look at the task's training data before the first step; what is set here is set again on resuming."""
 
-    def after_backward(self) -> None:  # noqa: B027 - likewise
+    def after_backward(self) -> None:  # noqa: B027 - a hook, empty unless a method needs it
         """Change gradients between backward and the optimizer's step (PGP)."""
 
     def gather(self, features: Tensor, columns: Tensor) -> None:
@@ -209,19 +209,24 @@ class Learner(nn.Module):
             found = statistics.gather(self.gathered.get(name, {}), features, columns, self.num_classes)
             self.gathered = self.gathered | {name: found}
 
-    def consolidate(self, loader: Loader) -> None:  # noqa: B027 - likewise
+    def consolidate(self, loader: Loader) -> None:  # noqa: B027 - a hook, empty unless a method needs it
         """Do what comes after the last step: `loader` holds all that the task was trained on, in training mode."""
 
     def end_task(self) -> None:
         """Close the current task: nothing of it is trained again."""
         for slots in self.slot_modules().values():
             slots.freeze()
+        self.let_go()
 
     def abandon_task(self) -> None:
         """Undo `begin_task` and all training since: the learner is as it was before this task."""
         for slots in self.slot_modules().values():
             slots.drop_task()
         self.load_shared(self.shared_before)
+        self.let_go()
+
+    def let_go(self) -> None:  # noqa: B027 - a hook, empty unless a method needs it
+        """Drop what was held for the task in training only; it has been closed, or undone."""
 
     @property
     def answer_depends_on_task(self) -> bool:

@@ -153,13 +153,11 @@ class CLIPPromptLearner(ProjectedLearner):
     def end_task(self) -> None:
         """Compute the text features of the task's classes once and keep them; close the task."""
         self.heads.settle(self._text_features())
-        self.texts.ids = self.texts.ids[:0]
         super().end_task()
 
-    def abandon_task(self) -> None:
-        """Undo `begin_task` and all training since."""
+    def let_go(self) -> None:
+        """Forget the names of the task's classes."""
         self.texts.ids = self.texts.ids[:0]
-        super().abandon_task()
 
     def _text_features(self) -> Tensor:
         """Return text features [classes, shared dim] of the task in training."""

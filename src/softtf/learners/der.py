@@ -69,7 +69,7 @@ class ExpandingHeads(Heads):
         """Weights ~ N(0, 0.02); what earlier classes read of the new features starts at zero, as does the bias."""
         weight = 0.02 * torch.randn(num_classes, (self.num_tasks + 1) * self.dim, generator=generator)
         slot = {"weight": weight, "bias": torch.zeros(num_classes)}
-        before = sum(len(self.slot(t)["bias"]) for t in range(self.num_tasks))
+        before = sum(map(self.num_classes, range(self.num_tasks)))
         return slot | {"earlier": torch.zeros(before, self.dim)} if before else slot
 
     def matrix(self) -> Tensor:

@@ -116,14 +116,8 @@ class DERppLearner(FineTunedLearner):
         for (place, i), example in zip(chosen.items(), examples, strict=True):
             self.buffer.put(place, Kept(example.clone(), columns[i], stored[i].clone()))
 
-    def end_task(self) -> None:
-        """Close the task and let its data go."""
-        super().end_task()
-        self.loader = None
-
-    def abandon_task(self) -> None:
-        """Undo the task and let its data go."""
-        super().abandon_task()
+    def let_go(self) -> None:
+        """Let the task's data go."""
         self.loader = None
 
 

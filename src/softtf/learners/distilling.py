@@ -34,14 +34,8 @@ class DistillingLearner(FineTunedLearner):
         assert self.previous is not None
         return network_logits(self.previous, inputs)[:, : self.num_old]
 
-    def end_task(self) -> None:
-        """Close the task and let the copy go."""
-        super().end_task()
-        self.previous = None
-
-    def abandon_task(self) -> None:
-        """Undo the task and let the copy go."""
-        super().abandon_task()
+    def let_go(self) -> None:
+        """Let the copy go."""
         self.previous = None
 
 

@@ -173,12 +173,6 @@ class IDBRLearner(Learner):
         logits: Tensor = self.network.heads(codes, range(self.num_tasks))
         return logits
 
-    def end_task(self) -> None:
-        """Close the task and let its data go."""
-        super().end_task()
-        self.loader = self.before = None
-
-    def abandon_task(self) -> None:
-        """Undo the task and let its data go."""
-        super().abandon_task()
+    def let_go(self) -> None:
+        """Let the task's data and the copy go."""
         self.loader = self.before = None

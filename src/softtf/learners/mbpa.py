@@ -139,14 +139,8 @@ class MBPALearner(FineTunedLearner):
         moved = adapted(found, self.network.heads(found, classes), columns, self.spec)
         return logits + torch.einsum("bkd,bd,bkc->bc", with_one(found), with_one(features), moved)
 
-    def end_task(self) -> None:
-        """Close the task and let its data go."""
-        super().end_task()
-        self.loader = None
-
-    def abandon_task(self) -> None:
-        """Undo the task and let its data go."""
-        super().abandon_task()
+    def let_go(self) -> None:
+        """Let the task's data go."""
         self.loader = None
 
 

@@ -41,8 +41,7 @@ class NCMLearner(SolvedLearner):
         """Set the head to the class means; tell the share of training examples that are nearest to another's."""
         head = self.network.heads.slot(self.num_tasks - 1)
         own = self.own(columns)
-        sums = torch.zeros(len(head["bias"]), features.shape[1], dtype=torch.float64)
-        means = F.normalize(sums.index_add_(0, own, features.double()))  # a sum points where the mean does
+        means = unit_means(features.double(), own, len(head["bias"]))
         head["weight"].copy_(means)
         if TEMPERATURE not in self.memory:
             self.memory = self.memory | {TEMPERATURE: torch.tensor(first_temperature(features.double(), own))}
@@ -56,6 +55,12 @@ class NCMLearner(SolvedLearner):
         return cosines / self.memory[TEMPERATURE].to(cosines)
 
 
+def unit_means(features: Tensor, classes: Tensor, count: int) -> Tensor:
+    """Return the mean of each class's features at length 1, [count, dim]; features: [n, dim], classes: [n]."""
+    sums = torch.zeros(count, features.shape[1], dtype=features.dtype)
+    return F.normalize(sums.index_add_(0, classes, features))  # a sum points where the mean does
+
+
 def first_temperature(features: Tensor, classes: Tensor) -> float:
     """Return the temperature of cosines under which a fifth of a task's examples is told best by the others' means.
 
@@ -65,6 +70,5 @@ def first_temperature(features: Tensor, classes: Tensor) -> float:
     count = int(classes.max()) + 1
     if count < 2 or len(torch.unique(classes[~held])) < count:
         return DEFAULT
-    sums = torch.zeros(count, features.shape[1], dtype=features.dtype)
-    means = F.normalize(sums.index_add_(0, classes[~held], features[~held]))
+    means = unit_means(features[~held], classes[~held], count)
     return fit_temperature(F.normalize(features[held]) @ means.T, classes[held])

@@ -1,6 +1,8 @@
 """The paper's methods by name, as complete learner specs with the layers its runs use (METHOD sections 2, 3, 5)."""
 
 from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
 
 from softtf.adaptations import Adapter, BinaryMask, LoRA, Projection, SoftMask, SoftNet
 from softtf.errors import unknown
@@ -102,3 +104,14 @@ def method_named(name: str) -> LearnerSpec:
     if name not in METHODS:
         raise unknown("method", name, METHODS)
     return METHODS[name]()
+
+
+def adjusted(learner: LearnerSpec, **settings: Any) -> LearnerSpec:
+    """Return the learner with those of the settings that it has and that are not None."""
+    known = {field.name for field in fields(learner)}
+    return replace(learner, **{k: v for k, v in settings.items() if k in known and v is not None})
+
+
+def mini_epochs(learner: LearnerSpec) -> int:
+    """Return how many epochs a learner trains at mini scale: 3, but for those that need another number at any scale."""
+    return int(learner.training.get("epochs", 3))

@@ -1,14 +1,14 @@
 """The runs that softtf knows by name; every setting of them can be changed from the command line."""
 
 from collections.abc import Callable
-from dataclasses import fields, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Literal
 
 from softtf.backbones.load import BUNDLED, MINILM, BackboneSpec
 from softtf.errors import UserError, unknown
-from softtf.learners import LearnerSpec, RanPAC
+from softtf.learners import RanPAC
 from softtf.learners.fine_tuning import WHOLE_NETWORK
-from softtf.recipes.methods import method_named
+from softtf.recipes.methods import adjusted, method_named, mini_epochs
 from softtf.recipes.texts import BERT, TEXT_DESCRIPTIONS, TEXT_RECIPES, at_mini_scale, is_text, on_six_layers
 from softtf.runconfig import RunConfig, StreamConfig
 from softtf.streams import STREAMS
@@ -17,7 +17,7 @@ from softtf.training import TrainConfig
 Scale = Literal["full", "mini"]
 VIT_B = "vit_base_patch16_224.augreg_in21k"
 WIDE_RATE = 3e-4  # of the whole network, Adam at 2.8e-5 for a batch of 24: customary for ViT-B and BERT-base, not tried
-RANPAC_PAPER, RANPAC_MINI = 10_000, 2000  # numbers of the random projection
+RANPAC_PAPER = 10_000  # numbers of the random projection
 
 
 def _paper_run(name: str, source: str, num_tasks: int, epochs: int, rate: float, e_length: int = 5) -> RunConfig:
@@ -27,7 +27,7 @@ def _paper_run(name: str, source: str, num_tasks: int, epochs: int, rate: float,
         recipe=name,
         stream=StreamConfig(source, num_tasks),
         backbone=BackboneSpec(VIT_B, normalise="unit"),
-        learner=_with(learner, e_length=e_length),
+        learner=adjusted(learner, e_length=e_length),
         train=TrainConfig(epochs=epochs, batch_size=24, learning_rate=rate),
     )
 
@@ -84,18 +84,27 @@ def recipe_named(name: str, method: str | None = None, scale: Scale = "full") ->
     Raises:
         UserError: there is no such recipe, method or scale.
     """
+    config = at_scale(unscaled(name, method), scale)
+    if name == "quickstart":
+        config = replace(config, learner=adjusted(config.learner, key_scale=0.1, exemplars=60))
+    return config
+
+
+def unscaled(name: str, method: str | None = None) -> RunConfig:
+    """Return a recipe with the method's own settings, but not yet what `at_scale` changes.
+
+    Raises:
+        UserError: there is no such recipe or method.
+    """
     if name not in RECIPES:
         near = [r for r in RECIPES if r.startswith(name)] or list(RECIPES)
         raise unknown("recipe", name, near if name in STREAMS else RECIPES)
     config = RECIPES[name]()
     if method is not None:
         e_length = getattr(config.learner, "e_length", None)
-        config = replace(config, method=method, learner=_with(method_named(method), e_length=e_length))
+        config = replace(config, method=method, learner=adjusted(method_named(method), e_length=e_length))
     config = replace(config, train=replace(config.train, **config.learner.training))
-    config = at_scale(on_six_layers(config) if config.backbone.name == MINILM else config, scale)
-    if name == "quickstart":
-        config = replace(config, learner=_with(config.learner, key_scale=0.1, exemplars=60))
-    return config
+    return on_six_layers(config) if config.backbone.name == MINILM else config
 
 
 def at_scale(config: RunConfig, scale: Scale) -> RunConfig:
@@ -110,12 +119,9 @@ def at_scale(config: RunConfig, scale: Scale) -> RunConfig:
         return _on_wide(config) if config.backbone.name in (VIT_B, BERT) else config
     if scale != "mini":
         raise UserError(f"scale {scale!r} is neither full nor mini")
-    learner = config.learner
-    if isinstance(learner, RanPAC):
-        learner = replace(learner, projection=RANPAC_MINI)
     if is_text(config):
-        return at_mini_scale(replace(config, learner=learner))
-    exemplars: int | None = getattr(learner, "exemplars", None)
+        return at_mini_scale(config)
+    exemplars: int | None = getattr(config.learner, "exemplars", None)
     known = STREAMS.get(config.stream.source)
     if exemplars is not None and known is not None:
         exemplars = round(exemplars * min(1.0, 100 * known.num_classes / known.num_train))
@@ -123,8 +129,8 @@ def at_scale(config: RunConfig, scale: Scale) -> RunConfig:
         config,
         stream=replace(config.stream, train_per_class=100, test_per_class=50),
         backbone=BackboneSpec(BUNDLED),
-        learner=_with(learner, key_scale=0.1, exemplars=exemplars),
-        train=replace(config.train, **{"epochs": 3, **learner.training}),
+        learner=adjusted(config.learner, key_scale=0.1, exemplars=exemplars),
+        train=replace(config.train, epochs=mini_epochs(config.learner)),
     )
 
 
@@ -135,9 +141,3 @@ def _on_wide(config: RunConfig) -> RunConfig:
     if config.learner.training is WHOLE_NETWORK:
         config = replace(config, train=replace(config.train, learning_rate=WIDE_RATE))
     return config
-
-
-def _with(learner: LearnerSpec, **settings: Any) -> LearnerSpec:
-    """Return the learner with those of the settings that it has and that are not None."""
-    known = {field.name for field in fields(learner)}
-    return replace(learner, **{k: v for k, v in settings.items() if k in known and v is not None})

@@ -13,8 +13,8 @@ from typing import Any
 from softtf.adaptations.base import parse_layers
 from softtf.backbones.load import MINILM, BackboneSpec
 from softtf.config import with_settings
-from softtf.learners import IDBR, MBPA, LearnerSpec
-from softtf.recipes.methods import method_named
+from softtf.learners import IDBR, MBPA
+from softtf.recipes.methods import adjusted, method_named, mini_epochs
 from softtf.runconfig import RunConfig, StreamConfig
 from softtf.streams import HUB
 from softtf.streams.columns import LABEL_NAMES
@@ -82,11 +82,13 @@ def of_file(file: Path) -> tuple[dict[str, Any], str]:
     Raises:
         UserError: the file cannot be read, or is empty.
     """
-    tasks, classes = count_values(file, ["task"]), count_values(file, LABEL_NAMES)
+    counts = count_values(file, ["task", *LABEL_NAMES])
+    tasks = counts.pop("task", None)
     if tasks is not None:
         said = f"{file.name}: column 'task' names {tasks} tasks (--stream.task-column None to deal classes out instead)"
         return {"stream.source": str(file), "stream.task_column": "task", "stream.num_tasks": tasks}, said
-    number = min(5, max(1, (classes or 10) // 2))
+    classes = next(iter(counts.values()), 10)
+    number = min(5, max(1, classes // 2))
     said = f"{file.name}: no column 'task'; its classes are dealt to {number} tasks (--stream.num-tasks)"
     return {"stream.source": str(file), "stream.num_tasks": number}, said
 
@@ -103,7 +105,7 @@ def at_mini_scale(config: RunConfig) -> RunConfig:
     config = on_six_layers(config)
     learner = config.learner
     if exemplars is not None:
-        learner = with_settings(learner, {"exemplars": max(1, exemplars * MINI_ROWS // ROWS)})
+        learner = adjusted(learner, exemplars=max(1, exemplars * MINI_ROWS // ROWS))
     if isinstance(learner, MBPA):
         learner = replace(learner, replay_every=5)
     if isinstance(learner, IDBR):
@@ -114,7 +116,7 @@ def at_mini_scale(config: RunConfig) -> RunConfig:
         stream=with_settings(config.stream, {"train_per_class": MINI_ROWS, tests: MINI_TESTS}),
         backbone=BackboneSpec(MINILM, max_tokens=64, pooling="mean"),
         learner=learner,
-        train=replace(config.train, **{"epochs": 3, **config.learner.training}),
+        train=replace(config.train, epochs=mini_epochs(learner)),
     )
 
 
@@ -137,12 +139,7 @@ def is_text(config: RunConfig) -> bool:
 
 def on_six_layers(config: RunConfig) -> RunConfig:
     """Return a run on the offline encoder with its method's layers among six, and keys for few steps."""
-    return replace(config, learner=few_steps(for_six_layers(config.learner)))
-
-
-def few_steps(learner: LearnerSpec) -> LearnerSpec:
-    """Return the learner with keys that start short enough to turn in few steps, if it has any."""
-    return replace(learner, key_scale=0.1) if hasattr(learner, "key_scale") else learner  # type: ignore[call-arg]
+    return replace(config, learner=adjusted(for_six_layers(config.learner), key_scale=0.1))
 
 
 TEXT_RECIPES: dict[str, Callable[[], RunConfig]] = {

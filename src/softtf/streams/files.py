@@ -43,15 +43,14 @@ def load_file(
     return hold_out(named_examples(data, file.name, text_column, label_column, task_column=task_column))
 
 
-def count_values(file: Path, columns: Sequence[str]) -> int | None:
-    """Return how many different values the first of the columns that a file has holds, None if it has none of them.
+def count_values(file: Path, columns: Sequence[str]) -> dict[str, int]:
+    """Return how many different values each of the columns holds that a file has, in the order of `columns`.
 
     Raises:
         UserError: the file cannot be read, or is empty.
     """
     data = _read(file, (), columns)
-    found = [name for name in columns if name in data.column_names]
-    return len(set(data[found[0]]) - {None}) if found else None
+    return {name: len(set(data[name]) - {None}) for name in columns if name in data.column_names}
 
 
 def read_lines(file: Path) -> list[str]:

@@ -1,0 +1,105 @@
+"""`softtf predict`: label images or texts from the command line."""
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from softtf import flags
+from softtf.arguments import positionals, wants_help
+from softtf.classifier import ContinualClassifier
+from softtf.errors import UserError
+from softtf.saving import MaskPlace
+from softtf.streams.files import ENDINGS, read_texts
+
+HELP = "Label images, or texts with a learner of texts."
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How to predict.
+
+    An image learner takes image files and folders of them. A text learner takes texts as they are; a file is read
+    line by line, one of .csv, .tsv, .jsonl or .parquet by its column `text`, and - is the lines of stdin.
+
+    Attributes:
+        json: print one JSON object a line.
+        inference: another task inference, such as gradient-id.
+        task: the task, from 1, where it is known.
+        pool: all that is named belongs to one task, which is not known: pool their evidence.
+        batch_size: samples at once; answers do not depend on it.
+        device: auto, cpu, cuda, ...
+        masks: disk leaves them in their files and reads in those that answers use; the answers are the same.
+    """
+
+    json: bool = False
+    inference: str | None = None
+    task: int | None = None
+    pool: bool = False
+    batch_size: int = 64
+    device: str = "auto"
+    masks: MaskPlace = "memory"
+
+
+def predict(args: list[str]) -> int:
+    """Label images or texts with a learner that was saved or run."""
+    usage = "softtf predict DIR FILE|FOLDER|TEXT..."
+    if wants_help(args):
+        flags.parse(PredictOptions(), ["--help"], usage, HELP)
+    (folder, *inputs), rest = positionals(args, usage, 2)
+    options = flags.parse(PredictOptions(), rest, "softtf predict", HELP)
+    path = Path(folder)
+    is_run = (path / "config.yaml").exists()
+    model = ContinualClassifier.from_pretrained(
+        path / "learner" if is_run else path,
+        device=options.device,
+        inference=options.inference,
+        unfinished=is_run,
+        masks=options.masks,
+    )
+    if not model.num_tasks:
+        raise UserError(
+            f"nothing was learned yet: {path} has no finished task"
+            + (f"; go on with `softtf resume {path}`" if is_run else "")
+        )
+    if options.task is not None and not 1 <= options.task <= model.num_tasks:
+        raise UserError(f"there is no task {options.task}; tasks 1 to {model.num_tasks} were learned")
+    task = None if options.task is None else options.task - 1
+    if model.learner.network.backbone.reads_text:
+        kind, rows = "text", [text for name in inputs for text in _texts(name)]
+    else:
+        kind, rows = "file", [str(file) for name in inputs for file in _image_files(Path(name))]
+    groups = [0] * len(rows) if options.pool else None
+    answers = model.answer(rows, groups=groups, task=task, batch_size=options.batch_size)
+    for row, (label, confidence, named) in zip(rows, model.describe(answers), strict=True):
+        if options.json:
+            print(json.dumps({kind: row, "label": label, "confidence": confidence, "task": named + 1}))
+        else:
+            shown = " ".join(row.split()) if kind == "text" else row
+            print(f"{shown}\t{label}\t{confidence:.3f}\ttask {named + 1}")
+    return 0
+
+
+def _texts(name: str) -> list[str]:
+    """Return the texts of a file, the lines of stdin for `-`, or the text itself."""
+    if name == "-":
+        return [line for line in sys.stdin.read().split("\n") if line.strip()]
+    if os.path.isfile(name):
+        return read_texts(Path(name))
+    if name.lower().endswith((".txt", *ENDINGS)) and " " not in name:
+        raise UserError(f"there is no file {name}")
+    return [name]
+
+
+def _image_files(path: Path) -> list[Path]:
+    """Return a file, or the images anywhere below a folder, sorted."""
+    if path.is_dir():
+        files = sorted(f for f in path.rglob("*") if f.suffix.lower() in IMAGE_ENDINGS)
+        if not files:
+            raise UserError(f"there is no image in folder {path} (looked for {', '.join(IMAGE_ENDINGS)})")
+        return files
+    if not path.exists():
+        raise UserError(f"there is no file or folder {path}")
+    return [path]
