@@ -16,16 +16,23 @@ def take(args: list[str], flag: str) -> tuple[str | None, list[str]]:
 
 
 def positionals(args: list[str], usage: str, at_least: int) -> tuple[list[str], list[str]]:
-    """Split off what stands before the first flag."""
+    """Split off what stands before the first flag, and all that stands behind `--`."""
+    args, behind = _at_dashes(args)
     end = next((i for i, arg in enumerate(args) if arg.startswith("-") and arg != "-"), len(args))
     if wants_help(args):
         print(f"usage: {usage}")
         raise SystemExit(0)
-    if end < at_least or (at_least == 1 and end > 1):
+    found = args[:end] + behind
+    if len(found) < at_least or (at_least == 1 and len(found) > 1):
         raise UserError(f"usage: {usage}")
-    return args[:end], args[end:]
+    return found, args[end:]
 
 
 def wants_help(args: list[str]) -> bool:
-    """Say whether help is asked for anywhere among the arguments."""
-    return bool({"-h", "--help"} & set(args))
+    """Say whether help is asked for anywhere before `--`."""
+    return bool({"-h", "--help"} & set(_at_dashes(args)[0]))
+
+
+def _at_dashes(args: list[str]) -> tuple[list[str], list[str]]:
+    cut = args.index("--") if "--" in args else len(args)
+    return args[:cut], args[cut + 1 :]

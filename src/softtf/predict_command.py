@@ -22,7 +22,8 @@ class PredictOptions:
     """How to predict.
 
     An image learner takes image files and folders of them. A text learner takes texts as they are; a file is read
-    line by line, one of .csv, .tsv, .jsonl or .parquet by its column `text`, and - is the lines of stdin.
+    line by line, one of .csv, .tsv, .jsonl or .parquet by its column `text`, and - is the lines of stdin. Texts that
+    begin with a dash stand at the end, behind --.
 
     Attributes:
         json: print one JSON object a line.

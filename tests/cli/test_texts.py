@@ -91,6 +91,8 @@ def test_predict_takes_texts_files_of_texts_and_stdin(
     assert [row[0] for row in found] == ["a bee, it says", "one", "two words", "a b", "from a pipe"]
     assert all(row[1] in WORDS and row[3] in ("task 1", "task 2") for row in found)
     (row,) = map(json.loads, output(capsys, "predict", learned, "two words", "--json").splitlines())
+    (dash,) = output(capsys, "predict", learned, "--task", "1", "--", "--help -5").splitlines()
+    assert dash.startswith("--help -5\t") and dash.endswith("task 1")
     assert row["text"] == "two words" and row["confidence"] == pytest.approx(float(found[2][2]), abs=6e-4)
     assert "there is no file missing.txt" in refused(capsys, "predict", learned, "missing.txt")
 

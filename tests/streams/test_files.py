@@ -72,6 +72,8 @@ def test_lines_of_a_plain_file_are_texts(tmp_path: Path) -> None:
         ("a.jsonl", b'{"text": "x", "label": 1}\n{"text": \n', "line 2: not valid JSON"),
         ("a.jsonl", b"[1]\n", "line 1: not an object"),
         ("a.jsonl", b'{"text": "x"}\n', "unknown column of a.jsonl 'label'"),
+        ("a.jsonl", b'{"text": "x", "label": 1}\n{"text": null, "label": 1}\n', "row 1 has nothing in column 'text'"),
+        ("a.jsonl", b'{"text": "x", "label": 1}\n{"label": 1}\n', "row 1 has nothing in column 'text'"),
         ("a.jsonl", b'{"text": "x", "label": 1}\n{"text": "x", "label": "b"}\n', "values of several kinds"),
         ("a.parquet", b"", "it is empty"),
     ],

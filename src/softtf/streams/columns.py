@@ -78,9 +78,24 @@ def input_name(dataset: Any, name: str, inputs: str | None = None) -> str:
     return inputs or _only(images or [c for c in INPUT_NAMES if c in known], "input", "image_column", name, known)
 
 
-def read_labels(dataset: Any, column: str) -> list[Any]:
+def read_values(dataset: Any, column: str) -> list[Any]:
     """Return all values of `column` as Python values."""
     return list(dataset.select_columns([column]).with_format(None)[:][column])
+
+
+def check_filled(dataset: Any, column: str, name: str) -> None:
+    """Refuse a column in which a row is null, before anything is trained on the others.
+
+    Of columns that are joined, such as `title+content`, any may be null.
+
+    Raises:
+        UserError: a row is null.
+    """
+    if column not in dataset.column_names or not dataset.data.column(column).null_count:
+        return
+    for row, value in enumerate(read_values(dataset, column)):
+        if value is None:
+            raise UserError(f"{name}: row {row} has nothing in column {column!r}; fill it or leave the row out")
 
 
 def class_names(dataset: Any, column: str) -> list[str] | None:

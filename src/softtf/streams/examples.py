@@ -18,7 +18,7 @@ import torch
 
 from softtf.errors import UserError
 from softtf.seeds import derive_seed
-from softtf.streams.columns import Column, find_columns, is_hub_dataset, read_labels
+from softtf.streams.columns import Column, find_columns, is_hub_dataset, read_values
 
 EXIF_ORIENTATION = 0x0112  # decoding turns the image by it
 
@@ -185,7 +185,7 @@ def examples_from(data: Any, name: str = "data") -> Examples:
         return data
     if is_hub_dataset(data):
         inputs, label = find_columns(data, name)
-        return Examples(Column(data, inputs), read_labels(data, label), name)
+        return Examples(Column(data, inputs), read_values(data, label), name)
     if isinstance(data, tuple) and len(data) == 2 and all(hasattr(part, "__len__") for part in data):
         return Examples(data[0], data[1], name)
     if not hasattr(data, "__len__") or not hasattr(data, "__getitem__") or isinstance(data, str | dict):

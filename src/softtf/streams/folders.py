@@ -5,7 +5,7 @@ from typing import Any
 
 from softtf.errors import UserError, unknown
 from softtf.streams.archives import CUB_SPLIT, TINY_IMAGENET_VAL, cub, tiny_imagenet_val
-from softtf.streams.columns import Column, class_names, find_columns, read_labels
+from softtf.streams.columns import Column, check_filled, class_names, find_columns, read_values
 from softtf.streams.examples import Examples
 from softtf.streams.holdout import hold_out
 
@@ -72,13 +72,14 @@ def named_examples(
         task_column: the column that says which task a row belongs to, if any.
 
     Raises:
-        UserError: columns not found, or labels that do not fit the names.
+        UserError: columns not found, a row without an input, or labels that do not fit the names.
     """
     inputs, column = find_columns(dataset, name, image_column, label_column)
-    labels = read_labels(dataset, column)
+    check_filled(dataset, inputs, name)
+    labels = read_values(dataset, column)
     if task_column is not None and task_column not in dataset.column_names:
         raise unknown(f"column of {name}", task_column, dataset.column_names)
-    tasks = None if task_column is None else read_labels(dataset, task_column)
+    tasks = None if task_column is None else read_values(dataset, task_column)
     names = names or class_names(dataset, column)
     if names is None:
         return Examples(Column(dataset, inputs), labels, name, tasks=tasks)
