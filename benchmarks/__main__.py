@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import torch
 
-from benchmarks import data, growth, inference, kernels, results, training
+from benchmarks import data, growth, inference, kernels, results, texts, training
 from benchmarks.results import Result, Row
 from benchmarks.setup import CPU, Setup, setup_for
 from benchmarks.timing import matrix_rate
@@ -23,8 +23,10 @@ GROUPS: dict[str, Callable[[Setup], Iterator[Result]]] = {
     "growth": growth.measure,
     "data": data.measure,
     "kernels": kernels.measure,
+    "texts": texts.measure,
 }
-CASES = {f"{group}-{backbone}": (group, backbone) for group in GROUPS for backbone in CPU}
+CASES = {f"{group}-{backbone}": (group, backbone) for group in GROUPS if group != "texts" for backbone in CPU}
+CASES["texts-minilm"] = ("texts", "bundled")  # as many rounds as the bundled ViT gets
 OPTIONS = ("--device", "--only", "--quick", "--output", "--help")
 
 

@@ -96,13 +96,17 @@ def fixed_queries(backbone: Backbone, loader: Loader, store: "FeatureStore | Non
 
 @torch.no_grad()
 def _compute(backbone: Backbone, loader: Loader) -> Queries:
-    """Run the backbone over all examples in order, in batches of one fixed size."""
+    """Run the backbone over all examples in batches of one fixed size: in order, or texts by their length.
+
+    Texts of like length together leave little padding to compute on.
+    """
+    order = loader.lengths().argsort(stable=True) if backbone.reads_text else torch.arange(len(loader.examples))
     parts, seconds = [], 0.0
-    for inputs in loader.batches(batch_size=BATCH):
+    for inputs in loader.batches(order.tolist(), BATCH):
         start = time.perf_counter()
         parts.append(_query(backbone, inputs).cpu())  # the copy waits for the device, so the time is true
         seconds += time.perf_counter() - start
-    return Queries(torch.cat(parts), seconds)
+    return Queries(torch.cat(parts)[order.argsort()], seconds)
 
 
 def _query(backbone: Backbone, inputs: Tensor) -> Tensor:

@@ -48,3 +48,23 @@ def _texts_in_place_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_learners_law_holds_on_texts(law: Callable[..., None], case: LearnerCase, tmp_path: Path) -> None:
     known: dict[str, Any] = {"case": case, "tmp_path": tmp_path, **OTHERS}
     law(**{name: known[name] for name in inspect.signature(law).parameters})
+
+
+def test_texts_of_like_length_are_run_together_and_answers_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny.classifier(LEARNERS["Soft-TF, Feature ID"].spec)
+    rows = [text * times for text in texts(8) for times in (3, 1, 2)]
+    kinds = ("prompt-id", "gradient-id", "feature-id")
+    alone = {kind: torch.cat([model.predict_proba(row, inference=kind) for row in rows]) for kind in kinds}
+    queries = torch.cat([model.features(row) for row in rows])
+    ran: list[torch.Tensor] = []
+    backbone, embed = model.learner.network.backbone, model.learner.network.backbone.embed
+    monkeypatch.setattr(backbone, "embed", lambda ids: [ran.append(ids), embed(ids)][1])
+    for kind in kinds:
+        ran.clear()
+        found = model.predict_proba(rows, inference=kind, batch_size=4)
+        torch.testing.assert_close(found, alone[kind], rtol=0, atol=1e-5)
+        widths = [ids.shape[1] for ids in ran]
+        assert len(ran) == 6 and widths == sorted(widths) and len(set(widths)) > 2
+    torch.testing.assert_close(model.features(rows), queries, rtol=0, atol=1e-5)
+    pooled = [model.predict_proba(rows, groups=[i % 5 for i in range(24)], batch_size=size) for size in (1, 64)]
+    torch.testing.assert_close(*pooled, rtol=0, atol=1e-5)

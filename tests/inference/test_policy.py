@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from softtf.errors import UserError
 from softtf.inference import INFERENCES
 from softtf.inference.policy import PAPER_BATCH, Policy, parse_policy, rank_in_group
-from softtf.inference.predict import whole_groups
+from softtf.inference.predict import shortest_first, whole_groups
 
 NAMES = sorted(INFERENCES)
 WEIGHED = ["feature-id", "mcg"]
@@ -138,6 +138,15 @@ def test_runs_hold_whole_groups_and_as_many_as_fit(groups: list[int], batch_size
         assert all(i < j for i, j in zip(run, run[1:], strict=False) if groups[i] == groups[j])
     for members, after in zip(held, held[1:], strict=False):
         assert len(members) + groups.count(after[0]) > batch_size
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 9)), min_size=1, max_size=30))
+def test_groups_dealt_by_length_are_the_same_groups_and_their_longest_ascend(rows: list[tuple[int, int]]) -> None:
+    groups, lengths = (torch.tensor(column) for column in zip(*rows, strict=True))
+    dealt = shortest_first(groups, lengths)
+    assert torch.equal(dealt[:, None] == dealt, groups[:, None] == groups)
+    longest = [max(n for d, n in zip(dealt.tolist(), lengths.tolist(), strict=True) if d == g) for g in dealt.unique()]
+    assert longest == sorted(longest)
 
 
 def test_alone_in_its_group_a_sample_decides_for_itself() -> None:

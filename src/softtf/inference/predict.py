@@ -45,6 +45,8 @@ def predict(
         policy = Policy("oracle")
     if groups is None:
         groups = torch.arange(count) // policy.group
+    if learner.network.backbone.reads_text:
+        groups = shortest_first(groups, loader.lengths())
     probabilities = torch.empty(count, learner.num_classes)
     tasks = torch.empty(count, dtype=torch.int64)
     column_task = learner.column_tasks().to(device)
@@ -69,6 +71,15 @@ def by_label(probabilities: Tensor, column_labels: Tensor) -> Tensor:
     labels = int(column_labels.max()) + 1
     summed = torch.zeros(*probabilities.shape[:-1], labels, dtype=probabilities.dtype)
     return summed.index_add_(-1, column_labels, probabilities)
+
+
+def shortest_first(groups: Tensor, lengths: Tensor) -> Tensor:
+    """Return the group numbers [samples] dealt anew, so that groups are in the order of their longest texts.
+
+    Texts that are run together are then of like length, and little is computed on padding.
+    """
+    longest = lengths.new_zeros(int(groups.max()) + 1).scatter_reduce_(0, groups, lengths, "amax")
+    return longest.argsort(stable=True).argsort()[groups]
 
 
 def whole_groups(groups: Tensor, batch_size: int) -> list[Tensor]:

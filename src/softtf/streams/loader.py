@@ -119,6 +119,15 @@ class Loader:
             raise UserError(f"{self.examples.name}: no indices given; ask for at least one input")
         return join(list(self.batches(indices)))
 
+    def lengths(self) -> Tensor:
+        """Return how many rows the loaded form of each example has, int64 [N]: of a text, its tokens.
+
+        Raises:
+            UserError: an input cannot be loaded.
+        """
+        batches = self._load(self._split(range(len(self.examples)), self.batch_size))
+        return torch.tensor([len(loaded) for batch in batches for loaded in batch])
+
     def loaded(self, indices: Sequence[int]) -> list[Tensor]:
         """Return the inputs of the examples at `indices` in their loaded form, on the CPU: what is kept as exemplars.
 
