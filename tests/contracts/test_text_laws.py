@@ -20,6 +20,8 @@ NAMES = (
     "DualPrompt, PGP",
     "L2P + Soft-TF, PGP",
     "DER++",
+    "iCaRL",
+    "BiC",
     "DER + MCG",
     "DualPrompt + LoRA",
     "MBPA++",

@@ -108,10 +108,14 @@ def test_icarls_answer_is_the_class_whose_exemplars_mean_is_nearest() -> None:
     means = [F.normalize(features[memory["exemplars.columns"] == c].mean(0), dim=0) for c in range(sum(CLASSES))]
     images, columns = pictures(30, 8), [label for t in range(3) for label in task_labels(t)]
     tests = torch.stack([preparation.load_test(image, "") for image in images])
-    expected = []
-    for feature in F.normalize(slow_features(network, preparation.batch(tests, "cpu")).detach(), dim=1):
-        expected.append(columns[min(range(9), key=lambda c: float((feature - means[c]).norm()))])
+    unit = F.normalize(slow_features(network, preparation.batch(tests, "cpu")).detach(), dim=1)
+    distances = torch.stack([torch.stack([(feature - mean).norm() for mean in means]) for feature in unit])
+    expected = [columns[int(row.argmin())] for row in distances]
     assert model.predict(images) == expected and len(set(expected)) > 3
+    found = model.predict_proba(images)
+    shares = (-distances.square() / memory["temperature"]).exp()
+    torch.testing.assert_close(found.double(), shares / shares.sum(1, keepdim=True), rtol=0, atol=1e-5)
+    assert found.max(1).values.mean() > 0.2  # at temperature 1 it is hardly above a ninth
     with torch.no_grad():  # the classifier has no say
         for task in range(3):
             network.heads.slot(task)["weight"].zero_()

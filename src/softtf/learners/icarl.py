@@ -13,9 +13,10 @@ from torch.nn import functional as F
 from softtf.backbones.base import Backbone, Tokens
 from softtf.learners.base import Batch, Learner
 from softtf.learners.rehearsing import RehearsalSpec, RehearsingLearner
+from softtf.statistics.random_ridge import fit_temperature
 from softtf.streams import Loader
 
-MEANS = "means"
+MEANS, TEMPERATURE = "means", "temperature"
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,11 @@ class ICaRL(RehearsalSpec, kind="icarl"):
 
 
 class ICaRLLearner(RehearsingLearner):
-    """The classifier serves for training only: what answers are class means in the space of unit features."""
+    """The classifier serves for training only: what answers are class means in the space of unit features.
+
+    A temperature, fitted after each task on all that it was trained on, makes a softmax of the distances a probability.
+    It changes no order of columns, but matters where tasks share a label and those of its columns are added up.
+    """
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return both parts of the binary cross-entropy: summed over classes, a mean over examples."""
@@ -45,13 +50,21 @@ class ICaRLLearner(RehearsingLearner):
         features = F.normalize(self.training_features(loader))
         rows = self.choose_exemplars(loader, features)
         means = torch.stack([features[own.to(features.device)].mean(0) for own in rows])
-        self.memory = self.memory | {MEANS: F.normalize(means, dim=1)}
+        means = F.normalize(means, dim=1)
+        scores = torch.cat([nearness(part, means) for part in features.split(64)]).double().cpu()
+        temperature = fit_temperature(scores, loader.targets.cpu())
+        self.memory = self.memory | {MEANS: means, TEMPERATURE: torch.tensor(temperature)}
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
-        """Return minus the squared distance of the unit feature from each class's mean, [batch, classes seen]."""
+        """Return how near the unit feature is to each class's mean, over the temperature, [batch, classes seen]."""
         features = F.normalize(self.network.top(trunk, task=task), dim=1)
-        means = self.memory[MEANS].to(features)
-        return -(features[:, None] - means).square().sum(2)
+        means, temperature = (self.memory[name].to(features) for name in (MEANS, TEMPERATURE))
+        return nearness(features, means) / temperature
+
+
+def nearness(features: Tensor, means: Tensor) -> Tensor:
+    """Return minus the squared distance of each feature [n, dim] from each mean [classes, dim]."""
+    return -(features[:, None] - means).square().sum(2)
 
 
 def _binary(logits: Tensor, targets: Tensor) -> Tensor:
