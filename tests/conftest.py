@@ -2,9 +2,16 @@
 left in the user's cache."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+
+from contracts.tiny import TRAIN, task_data, tiny_backbone
+from counting import Notes
+from folders import SOFT_TF
+from softtf.classifier import ContinualClassifier
+from softtf.saving import save_task
 
 torch.set_num_threads(1)
 
@@ -19,3 +26,20 @@ def _features_in_a_folder_of_the_tests(tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def notes() -> Notes:
+    return Notes()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A learner of three tasks, saved after each."""
+    folder = tmp_path_factory.mktemp("saved")
+    model = ContinualClassifier(tiny_backbone(), SOFT_TF, TRAIN, device="cpu", seed=3)
+    model.header.write(folder)
+    for task in range(3):
+        model.learn(task_data(task), progress=False)
+        save_task(folder, model.learner, model.classes, task)
+    return folder
