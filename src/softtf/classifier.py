@@ -15,7 +15,7 @@ from softtf.errors import UserError
 from softtf.evaluation.evaluate import evaluate
 from softtf.features import OFF, FixedQueries, fixed_queries, open_store
 from softtf.feeding import abandon, begin_training, group_numbers, test_data, test_loader, unlabelled, unread_settings
-from softtf.inference.policy import Policy, parse_policy
+from softtf.inference.policy import Policy, parse_policy, usual_policy
 from softtf.inference.predict import Answers, by_label, predict
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.machine import Precision, find_device, matmul_dtype
@@ -101,7 +101,7 @@ class ContinualClassifier:
     def _policy(self, text: str | None) -> Policy:
         supported = self.learner.policies
         if text is None:
-            text = DEFAULT if "none" not in supported and "feature-id" in supported else supported[0]
+            text = DEFAULT if "none" not in supported and "feature-id" in supported else usual_policy(supported)
         policy = parse_policy(text)
         if policy.inference not in (*supported, "oracle"):
             raise UserError(

@@ -9,7 +9,7 @@ import tyro
 from softtf.backbones.load import BackboneSpec
 from softtf.errors import UserError
 from softtf.inference import INFERENCES
-from softtf.inference.policy import Policy, parse_policy
+from softtf.inference.policy import Policy, parse_policy, usual_policy
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.dual_prompt import DualPrompt
 from softtf.machine import Precision
@@ -153,7 +153,7 @@ class EvaluateConfig:
         supported = learner.policies
         if not self.policies:
             usual = [name for name in supported if name not in INFERENCES or INFERENCES[name].by_default]
-            named = [Policy(name, own=name != "none" and "none" in supported) for name in usual]
+            named = [parse_policy(usual_policy([name, *supported])) for name in usual]
             return list(dict.fromkeys([*named, Policy("oracle")]))
         chosen = [parse_policy(text) for text in self.policies]
         for policy in chosen:

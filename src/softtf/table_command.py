@@ -192,12 +192,15 @@ def _sources(texts: Sequence[str], streams: Sequence[str]) -> dict[str, str]:
     sources: dict[str, str] = {}
     for text in texts:
         name, found, source = text.partition("=")
-        if not found:
+        if not found or Path(text).expanduser().is_dir():
+            source = text
             if len(needed) > 1 or len(texts) > 1:
                 raise UserError(f"--source {text!r}: say of which data set, such as {needed[0]}={text}")
-            name, source = needed[0], text
+            name = needed[0]
         elif name not in needed:
             raise unknown("data set of --source", name, needed)
+        if not source:
+            raise UserError(f"--source {text!r}: name a folder behind the =")
         folder = Path(source).expanduser()
         if not folder.is_dir() and source not in DATA_SETS and "/" in source:
             raise UserError(f"--source {text!r}: there is no folder {source!r}")

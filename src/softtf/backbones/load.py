@@ -95,7 +95,8 @@ def _pretrained(name: str, spec: BackboneSpec, options: dict[str, int]) -> Visio
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         raise UserError(
             f"the weights of backbone {spec.name!r} could not be had from the Hub ({reason}); give a local file"
-            f" with --backbone.weights FILE.safetensors, or ask for random ones with the name '{RANDOM}{name}'"
+            " as backbone.weights (--backbone.weights FILE.safetensors; of a table --set backbone.weights=FILE),"
+            f" or ask for random ones with the name '{RANDOM}{name}'"
         ) from None
 
 

@@ -1,6 +1,7 @@
 """Whose evidence is pooled before a task is named: the policy that every number must be printed with."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -111,6 +112,15 @@ class Policy:
             votes = one_hot(scores.argmax(1), scores.shape[1]).to(evidence)
             return sum_in_groups(votes, groups) + pooled.softmax(1) / 2
         return pooled
+
+
+def usual_policy(supported: Sequence[str]) -> str:
+    """Return the code of the first way to answer of those that a learner supports (`Learner.policies`).
+
+    Where its answer needs no task, naming one can only restrict the answer to that task's classes.
+    """
+    first = supported[0]
+    return f"{first}:own" if first != "none" and "none" in supported else first
 
 
 def sum_in_groups(values: Tensor, groups: Tensor) -> Tensor:

@@ -123,6 +123,11 @@ class DERLearner(RehearsingLearner):
         self.budget, self.auxiliary, self.previous = spec.exemplars, spec.auxiliary, None
 
     @property
+    def policies(self) -> tuple[str, ...]:
+        """The gate first, if there is one: with it the method is DER + MCG."""
+        return tuple(sorted(super().policies, key=lambda name: name != "mcg"))
+
+    @property
     def answer_depends_on_task(self) -> bool:
         """No: every answer reads all extractors."""
         return False
