@@ -1,5 +1,6 @@
 """The `softtf` command."""
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -28,6 +29,9 @@ def main(args: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for wrong input, 130 after Ctrl-C."""
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # they would cut through ours
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its retries; what they come to is told in one line
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show is escaped
+            stream.reconfigure(errors="backslashreplace")
     argv = sys.argv[1:] if args is None else args
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(USAGE, end="")

@@ -67,13 +67,14 @@ def run(args: list[str]) -> int:
             print("       softtf run RECIPE --help lists every setting; softtf list recipes lists the recipes")
             return 0
         raise UserError(f"name a recipe, or give --config FILE; recipes: {', '.join(DESCRIPTIONS)}")
-    elif args[0].lower().endswith(ENDINGS):
-        settings, said = of_file(Path(args[0]))
-        default = with_settings(recipe_named(OWN_TEXTS, method, _scale(scale)), settings)
-        print(said)
-        prog, args = f"softtf run {args[0]}", args[1:]
     else:
-        default = recipe_named(args[0], method, _scale(scale))
+        file = _file_of_texts(args)
+        default = recipe_named(OWN_TEXTS if file else args[0], method, _scale(scale))
+        if file:
+            columns = (take(args, f"--stream.{kind}-column")[0] for kind in ("task", "label"))
+            settings, said = of_file(Path(file), *columns)
+            default = with_settings(default, settings)
+            print(said)
         prog, args = f"softtf run {args[0]}", args[1:]
     extra = f"Also: --output DIR, --scale mini, --method {' | '.join(METHODS)}"
     config = flags.parse(default, args, prog, extra, ("--output", "--method", "--scale", "--config"))
@@ -161,7 +162,7 @@ def show_list(args: list[str]) -> int:
             **{name: f"{kind.title}, per-sample" for name, kind in INFERENCES.items()},
             "NAME:batch24": "evidence pooled over batches of 24 of one task's test set (the paper's m-batch)",
             "NAME:vote24": "each of 24 votes for its own best task, the majority answers (the paper's Prompt ID)",
-            "NAME:3-shot": "the first 3 of each batch of 24 vote (the paper's n-shot; 3-shot/16 for 16)",
+            "NAME:3-shot": "the first 3 of each batch of 24 are the evidence (the paper's n-shot; 3-shot/16 for 16)",
             "NAME:...:own": "answer with a class of the inferred task; otherwise with any class seen so far",
             "NAME:...:joint": "P(c|x) = P(t|x) P(c|x,t) over the likely tasks; feature-id and mcg only",
             "oracle": "the task is given",
@@ -190,6 +191,12 @@ def _show(rows: list[Row], config: RunConfig, path: Path, console: Console) -> N
     about = f"{config.recipe} on {config.backbone.name}, seed {config.seed}"
     console.print(render(rows, _heading(about, config), POLICY_NOTE))
     console.print(f"run folder: {path}", highlight=False, soft_wrap=True)
+
+
+def _file_of_texts(args: list[str]) -> str | None:
+    """Return the user's own file of rows that is to be learned: named in place of a recipe, or as its source."""
+    named = take(args, "--stream.source")[0] if args[0] == OWN_TEXTS else args[0]
+    return named if named and named.lower().endswith(ENDINGS) else None
 
 
 def _heading(about: str, config: RunConfig) -> str:

@@ -11,7 +11,7 @@ from softtf.arguments import positionals, wants_help
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.saving import MaskPlace
-from softtf.streams.files import ENDINGS, read_texts
+from softtf.streams.files import ENDINGS, read_texts, split_lines
 
 HELP = "Label images, or texts with a learner of texts."
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -22,7 +22,7 @@ class PredictOptions:
     """How to predict.
 
     An image learner takes image files and folders of them. A text learner takes texts as they are; a file is read
-    line by line, one of .csv, .tsv, .jsonl or .parquet by its column `text`, and - is the lines of stdin. Texts that
+    line by line, one of .csv, .tsv, .jsonl or .parquet by a column, and - is the lines of stdin. Texts that
     begin with a dash stand at the end, behind --.
 
     Attributes:
@@ -32,6 +32,7 @@ class PredictOptions:
         pool: all that is named belongs to one task, which is not known: pool their evidence.
         batch_size: samples at once; answers do not depend on it.
         device: auto, cpu, cuda, ...
+        text_column: of a file of rows, the column with the texts; none given finds it.
         masks: disk leaves them in their files and reads in those that answers use; the answers are the same.
     """
 
@@ -41,6 +42,7 @@ class PredictOptions:
     pool: bool = False
     batch_size: int = 64
     device: str = "auto"
+    text_column: str | None = None
     masks: MaskPlace = "memory"
 
 
@@ -69,7 +71,7 @@ def predict(args: list[str]) -> int:
         raise UserError(f"there is no task {options.task}; tasks 1 to {model.num_tasks} were learned")
     task = None if options.task is None else options.task - 1
     if model.learner.network.backbone.reads_text:
-        kind, rows = "text", [text for name in inputs for text in _texts(name)]
+        kind, rows = "text", [text for name in inputs for text in _texts(name, options.text_column)]
     else:
         kind, rows = "file", [str(file) for name in inputs for file in _image_files(Path(name))]
     groups = [0] * len(rows) if options.pool else None
@@ -83,12 +85,14 @@ def predict(args: list[str]) -> int:
     return 0
 
 
-def _texts(name: str) -> list[str]:
+def _texts(name: str, column: str | None) -> list[str]:
     """Return the texts of a file, the lines of stdin for `-`, or the text itself."""
     if name == "-":
-        return [line for line in sys.stdin.read().split("\n") if line.strip()]
+        return split_lines(sys.stdin.read())
     if os.path.isfile(name):
-        return read_texts(Path(name))
+        return read_texts(Path(name), column)
+    if os.path.isdir(name):
+        raise UserError(f"{name} is a folder; give texts, files of texts, or - for the lines of stdin")
     if name.lower().endswith((".txt", *ENDINGS)) and " " not in name:
         raise UserError(f"there is no file {name}")
     return [name]

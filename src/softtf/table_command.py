@@ -135,7 +135,7 @@ def _print(
         parts[f"mean over {' and '.join(streams)}"] = report.mean_lines(list(parts.values()))
     said = report.notes(table, cells, wish, failed)
     if form == "csv":
-        print(report.to_csv(table.name, parts), end="")
+        print(report.to_csv(table.name, parts, report.labels_protocol(cells)), end="")
         return
     if form == "terminal":
         console = Console()

@@ -49,7 +49,7 @@ OURS = {  # what ours are, by scale and whether they are texts
     ),
 }
 CSV_FIELDS = (
-    *("table", "stream", "method", "task_id", "numbers", "policy", "seeds"),
+    *("table", "stream", "labels", "method", "task_id", "numbers", "policy", "seeds"),
     *("acc", "acc_std", "forget", "forget_std", "task_right"),
     *("parameters", "train_s", "train_s_std", "test_s", "test_s_std"),
 )
@@ -175,6 +175,7 @@ def _mean_line(lines: Sequence[Line]) -> Line:
         per_sample=score([line.per_sample for line in lines]),
         papers=score([line.papers for line in lines]),
         oracle=score([line.oracle for line in lines]),
+        parameters=lines[0].parameters if len({line.parameters for line in lines}) == 1 else "varies",
         train_seconds=_mean([line.train_seconds for line in lines]),
     )
 
@@ -188,12 +189,16 @@ def _mean(values: Sequence[Values]) -> Values:
 def title(table: Table, stream: str, cells: Sequence[Cell]) -> str:
     """Return the heading of a table's part on one stream, or, if that has no description, of what it says."""
     name = f"Table {table.name}" if table.name.isdigit() else table.name.capitalize()
-    protocol = next((job.config.stream.labels_protocol for cell in cells for job in cell.jobs), "")
-    parts = [f"{name}: {table.caption}", DESCRIPTIONS.get(stream, stream).partition(",")[0], protocol]
+    parts = [f"{name}: {table.caption}", DESCRIPTIONS.get(stream, stream).partition(",")[0], labels_protocol(cells)]
     tasks = {job.config.stream.num_tasks for cell in cells for job in cell.jobs if cell.row.trained_on_stream}
     if stream in RECIPES and (others := sorted(tasks - {RECIPES[stream]().stream.num_tasks})):
         parts.append(f"here in {', '.join(map(str, others))} tasks")
     return "; ".join(part for part in parts if part)
+
+
+def labels_protocol(cells: Sequence[Cell]) -> str:
+    """Return what is said of labels that tasks share; empty where they can share none."""
+    return next((job.config.stream.labels_protocol for cell in cells for job in cell.jobs), "")
 
 
 def notes(table: Table, cells: Sequence[Cell], wish: Wish, failed: Mapping[Path, str]) -> list[str]:
@@ -226,7 +231,7 @@ def notes(table: Table, cells: Sequence[Cell], wish: Wish, failed: Mapping[Path,
     said.append(f"Mean ± standard deviation over seeds {seeds}." if len(wish.seeds) > 1 else f"Seed {seeds}.")
     said.append(
         "Train s: all epochs. Test s: the evaluations after every task, under the paper's policy alone. The paper's"
-        " seconds are of one Quadro RTX 8000. Params/task of ours count heads, keys and prompts."
+        " seconds are of one Quadro RTX 8000. Params/task of ours count heads, keys and prompts, in the last task."
     )
     if not all(cell.row.trained_on_stream for cell in cells):
         epochs = "for 10 epochs" if wish.scale == "mini" else "for as many epochs as a task's row, as many steps in all"
@@ -276,8 +281,8 @@ def to_latex(lines: Sequence[Line], heading: str) -> str:
     return f"% {heading}\n" + latex_table(HEADERS, [line.cells for line in lines], NUMBERS)
 
 
-def to_csv(table: str, parts: Mapping[str, Sequence[Line]]) -> str:
-    """Return the lines of every stream as CSV, one line for each policy that has numbers."""
+def to_csv(table: str, parts: Mapping[str, Sequence[Line]], protocol: str) -> str:
+    """Return the lines of every stream as CSV, one line for each policy that has numbers; `protocol` is of labels."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_FIELDS)
@@ -285,7 +290,7 @@ def to_csv(table: str, parts: Mapping[str, Sequence[Line]]) -> str:
         for line in lines:
             for score in dict.fromkeys((line.per_sample, line.papers, line.oracle)):
                 if score.acc or score.test_seconds:
-                    writer.writerow([table, stream, *_csv(line, score)])
+                    writer.writerow([table, stream, protocol, *_csv(line, score)])
     return text.getvalue()
 
 

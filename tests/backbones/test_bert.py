@@ -201,3 +201,12 @@ def test_features_of_texts_are_kept_on_disk_under_a_name_of_tokenizer_and_length
         kept(other)
     kept(tiny_bert(), Examples([*texts(8, 3), "another"], [0] * 9, "texts"))
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "tiny")
+    tokenizer = byte_tokenizer()
+    tokenizer.add_tokens([f"<extra {i}>" for i in range(SIZES["vocab_size"])])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    with pytest.raises(UserError, match="its tokenizer has a token"):
+        load_backbone(BackboneSpec(str(folder), max_tokens=20))

@@ -102,7 +102,7 @@ def test_formats_stand_alone_on_stdout(capsys: Capture) -> None:
             "% Table 8",
             [r"DualPrompt & Prompt ID & paper & -- & 86.50 / 5.77 &", r"\bottomrule"],
         ),
-        ("csv", "table,stream,method", ["8,cifar100-10,DualPrompt,Prompt ID,paper,"]),
+        ("csv", "table,stream,labels,method", ["8,cifar100-10,,DualPrompt,Prompt ID,paper,"]),
     ):
         assert call(*TINY, "--format", form) == 0
         out, err = capsys.readouterr()

@@ -28,6 +28,11 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     return ("--backbone.name", str(folder), "--backbone.max-tokens", "20", *layers, *short)
 
 
+def without_layers(encoder: tuple[str, ...]) -> tuple[str, ...]:
+    """The same settings for a method that has no layers and no epochs."""
+    return (*encoder[:4], "--device", "cpu")
+
+
 def write_texts(file: Path, task: bool) -> Path:
     """Fifteen rows a class; with a column of tasks, two that share their labels."""
     rows = [
@@ -94,6 +99,13 @@ def test_predict_takes_texts_files_of_texts_and_stdin(
     (dash,) = output(capsys, "predict", learned, "--task", "1", "--", "--help -5").splitlines()
     assert dash.startswith("--help -5\t") and dash.endswith("task 1")
     assert row["text"] == "two words" and row["confidence"] == pytest.approx(float(found[2][2]), abs=6e-4)
+    Path("columns.csv").write_text("body,label\nthree words here,1\n")
+    assert output(capsys, "predict", learned, "columns.csv", "--text-column", "body").startswith("three words here\t")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("one\r\n\r\ntwo words\r\n"))
+    assert [line.split("\t")[:3] for line in output(capsys, "predict", learned, "-").splitlines()] == [
+        row[:3] for row in found[1:3]
+    ]
+    assert ". is a folder" in refused(capsys, "predict", learned, ".")
     assert "there is no file missing.txt" in refused(capsys, "predict", learned, "missing.txt")
 
 
@@ -126,6 +138,26 @@ def test_a_file_that_cannot_be_used_is_one_line_and_leaves_nothing(content: str,
     Path("mine.csv").write_text(content)
     assert words in refused(capsys, "run", "mine.csv")
     assert [path.name for path in Path().iterdir()] == ["mine.csv"]
+
+
+def test_columns_of_other_names_are_counted_before_the_run(capsys: Capture, encoder: tuple[str, ...]) -> None:
+    rows = ["text,domain,topic,task"] + [f"words {i},d{i % 3},{'abcd'[i % 4]},t{i % 12}" for i in range(120)]
+    Path("mine.csv").write_text("\n".join(rows))
+    more = ("--method", "ncm", "--stream.label-column", "topic")
+    for words, said, tasks in (
+        (("mine.csv",), "column 'task' names 12 tasks", 12),
+        (("own-texts", "--stream.source", "mine.csv"), "column 'task' names 12 tasks", 12),
+        (("mine.csv", "--stream.task-column", "domain"), "column 'domain' names 3 tasks", 3),
+        (("mine.csv", "--stream.task-column", "None"), "its classes are dealt to 2 tasks", 2),
+    ):
+        shown = output(capsys, "run", *words, *without_layers(encoder), *more, "--output", f"run {tasks} {len(words)}")
+        assert said in shown
+        assert len(list(Path(f"run {tasks} {len(words)}").glob("learner/task-*.json"))) == tasks
+
+
+def test_labels_that_are_lists_are_one_line(capsys: Capture, encoder: tuple[str, ...]) -> None:
+    Path("mine.jsonl").write_text("\n".join(json.dumps({"text": "a", "label": ["x"]}) for _ in range(9)))
+    assert "not one hashable value" in refused(capsys, "run", "mine.jsonl", *encoder)
 
 
 def test_a_text_that_is_none_is_one_line(capsys: Capture, encoder: tuple[str, ...]) -> None:

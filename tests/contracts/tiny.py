@@ -17,6 +17,7 @@ from softtf.backbones.timm_vit import TimmViT
 from softtf.classes import ClassTable
 from softtf.classifier import ContinualClassifier
 from softtf.feeding import begin_training
+from softtf.inference.policy import usual_policy
 from softtf.learners import CLIPPrompt, CLIPZeroShot, Learner, LearnerSpec, SolvedLearner
 from softtf.learners.class_texts import TextHeads
 from softtf.learners.der import DERLearner
@@ -125,7 +126,7 @@ def classifier(
     spec: LearnerSpec, tasks: int = 3, backbone: Backbone | None = None, **options: Any
 ) -> ContinualClassifier:
     """A classifier that learned `tasks` tasks and answers by the method's own task inference."""
-    own = spec.new_learner(backbone_for(spec), 0).policies[0]
+    own = usual_policy(spec.new_learner(backbone_for(spec), 0).policies)
     share = TrainConfig(**spec.training).learning_rate / TrainConfig().learning_rate  # what prompts need ruins weights
     options = {
         "train": replace(TRAIN, learning_rate=share * TRAIN.learning_rate),

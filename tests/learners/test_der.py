@@ -1,5 +1,7 @@
 """DER: its classifier and its loss written out, what is trained and what is not; and the gate beside it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -24,6 +26,7 @@ from softtf.feeding import begin_training
 from softtf.learners import DER
 from softtf.learners.base import Batch
 from softtf.learners.der import DECAY, DERLearner, ExpandingHeads, fit_classifier
+from softtf.runconfig import EvaluateConfig
 from softtf.shared_pass import SharedPass
 
 SPEC = DER(exemplars=20, extractor=TaskWeights((3, 4), store="float32"), mcg=3)
@@ -136,12 +139,18 @@ def test_the_classifier_is_fitted_to_as_many_exemplars_of_every_class(monkeypatc
 def test_the_answer_is_the_same_whichever_task_is_asked_and_the_gate_restricts_it() -> None:
     model = exact(classifier(SPEC))
     images = pictures(8, 5)
-    assert model.learner.policies == ("none", "mcg")
-    free, gated = model.answer(images), model.answer(images, inference="mcg:own")
+    assert model.learner.policies == ("mcg", "none")
+    free, gated = model.answer(images, inference="none"), model.answer(images, inference="mcg:own")
     owners = model.learner.column_tasks()
     for probabilities, task, all_of_them in zip(gated.probabilities, gated.tasks, free.probabilities, strict=True):
         own = torch.where(owners == task, all_of_them, 0)
         torch.testing.assert_close(probabilities, own / own.sum(), rtol=0, atol=1e-6)
+
+
+def test_with_its_gate_it_answers_by_it_unless_asked_not_to() -> None:
+    assert classifier(SPEC).inference.code == "mcg:own"
+    assert [p.code for p in EvaluateConfig().policies_for(classifier(SPEC).learner)] == ["mcg:own", "none", "oracle"]
+    assert classifier(replace(SPEC, mcg=0)).inference.code == "none"
 
 
 def test_settings_that_cannot_be_are_refused() -> None:

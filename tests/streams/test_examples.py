@@ -2,6 +2,7 @@ import hashlib
 
 import datasets
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -102,6 +103,18 @@ def test_concatenate_is_one_after_another():
 def test_wrong_rows_or_labels_are_refused_by_name(rows, labels, message):
     with pytest.raises(UserError, match=f"^birds: .*{message}"):
         Examples(rows, labels, "birds")
+
+
+def test_pandas_rows_are_read_by_their_place():
+    series = pd.Series(["a", "b", "c", "d"], index=[3, 1, 0, 2])
+    for rows, labels in ((series, series), (series[series != "b"], ["a", "c", "d"])):
+        found = Examples(rows, labels)
+        assert [found[i] for i in range(len(found))] == list(found.labels) == list(labels)
+
+
+def test_inputs_without_order_are_refused():
+    with pytest.raises(UserError, match="a set of inputs has no order"):
+        Examples({"a", "b"}, ["a", "b"])
 
 
 def test_wrong_views_are_refused():

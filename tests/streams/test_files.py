@@ -87,6 +87,26 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_line(
     assert name in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_columns_joined_by_plus_are_read_and_joined(tmp_path: Path, name: str) -> None:
+    rows = [{"title": f"t{i}", "body": f"b{i}", "label": i % 2} for i in range(10)]
+    csv_text = "\n".join(["title,body,label", *(f"{r['title']},{r['body']},{r['label']}" for r in rows)])
+    text = csv_text if name == "a.csv" else "\n".join(map(json.dumps, rows))
+    (tmp_path / name).write_text(text)
+    train, _ = load_file(tmp_path / name, text_column="title+body")
+    assert {train[i] for i in range(len(train))} <= {f"t{i}\nb{i}" for i in range(10)}
+    assert read_texts(tmp_path / name, "title+body") == [f"t{i}\nb{i}" for i in range(10)]
+    assert read_texts(tmp_path / name, "body")[3] == "b3"
+    with pytest.raises(UserError, match="unknown column of .* 'bdy'; did you mean 'body'"):
+        read_texts(tmp_path / name, "bdy")
+
+
+def test_a_file_has_no_splits(tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "a.csv", [(f"x{i}", i % 2) for i in range(10)])
+    with pytest.raises(UserError, match="has no splits"):
+        load_source(str(file), split_train="learn")
+
+
 def test_numbers_are_labels_in_columns_of_labels_only(tmp_path: Path) -> None:
     file = tmp_path / "numbers.csv"
     rows = [f"{10**25},{'9' * 5000 if i == 0 else 1000 + i},{i % 2}" for i in range(10)]

@@ -1,10 +1,12 @@
 """Texts become token ids: any text, cut and padded; what is no text is refused."""
 
 import copy
+import json
 import pickle
 
 import pytest
 import torch
+from tokenizers import Tokenizer
 from torch.testing import assert_close
 
 from contracts.tiny_bert import byte_tokenizer
@@ -56,6 +58,15 @@ def test_a_loader_gives_batches_as_long_as_their_longest_and_inputs_as_long_as_a
     for _ in range(2):  # the second time from the cache
         assert [b.shape[1] for b in loader.batches()] == [5, 8]
         assert_close(loader.inputs(range(4)), PREPARATION.batch([PREPARATION.load_test(t, "") for t in rows], "cpu"))
+
+
+def test_a_text_without_any_token_is_token_0() -> None:
+    """A tokenizer that sets no marks gives none for an empty text."""
+    bare = Tokenizer.from_str(json.dumps(json.loads(byte_tokenizer().to_str()) | {"post_processor": None}))
+    preparation = TextPreparation(bare, 9)
+    loaded = [preparation.load_test(text, "") for text in ("", "ab")]
+    assert loaded[0].tolist() == [0] and len(loaded[1]) == 2
+    assert preparation.batch(loaded, "cpu").tolist()[0] == [0, -1]
 
 
 def test_join_pads_texts_and_only_stacks_other_inputs() -> None:

@@ -168,7 +168,11 @@ def _text_encoder(source: Source) -> Backbone:
     if pooled == "pooler" and not has_pooler:
         raise UserError(f"backbone {spec.name!r} has no pooling layer; choose pooling cls or mean")
     model = source.model(**({"add_pooling_layer": pooled == "pooler"} if has_pooler else {}))
-    return Bert(model, spec.name, TextPreparation(source.tokenizer(), spec.max_tokens), pooled)
+    tokenizer = source.tokenizer()
+    known = model.get_input_embeddings().num_embeddings
+    if (largest := max(tokenizer.get_vocab().values(), default=0)) >= known:
+        raise UserError(f"backbone {spec.name!r}: its tokenizer has a token {largest}, its model only 0 to {known - 1}")
+    return Bert(model, spec.name, TextPreparation(tokenizer, spec.max_tokens), pooled)
 
 
 def _pooling(source: Source) -> Pooled:

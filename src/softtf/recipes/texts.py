@@ -76,20 +76,26 @@ def quickstart_text() -> RunConfig:
     )
 
 
-def of_file(file: Path) -> tuple[dict[str, Any], str]:
+def of_file(file: Path, task_column: str | None = None, label_column: str | None = None) -> tuple[dict[str, Any], str]:
     """Return the stream's settings for a user's file of texts, and a line that says what was found in it.
+
+    Args:
+        file: of rows.
+        task_column: as asked for; None takes the column `task` if there is one, "None" no column.
+        label_column: as asked for; None takes `label` or another usual name.
 
     Raises:
         UserError: the file cannot be read, or is empty.
     """
-    counts = count_values(file, ["task", *LABEL_NAMES])
-    tasks = counts.pop("task", None)
+    named = task_column or "task"
+    counts = count_values(file, [named, *([label_column] if label_column else LABEL_NAMES)])
+    tasks = counts.pop(named, None)
     if tasks is not None:
-        said = f"{file.name}: column 'task' names {tasks} tasks (--stream.task-column None to deal classes out instead)"
-        return {"stream.source": str(file), "stream.task_column": "task", "stream.num_tasks": tasks}, said
-    classes = next(iter(counts.values()), 10)
-    number = min(5, max(1, classes // 2))
-    said = f"{file.name}: no column 'task'; its classes are dealt to {number} tasks (--stream.num-tasks)"
+        said = f"{file.name}: column {named!r} names {tasks} tasks (--stream.task-column None to deal classes out)"
+        return {"stream.source": str(file), "stream.task_column": named, "stream.num_tasks": tasks}, said
+    number = min(5, max(1, next(iter(counts.values()), 10) // 2))
+    absent = "" if named == "None" else f"no column {named!r}; "
+    said = f"{file.name}: {absent}its classes are dealt to {number} tasks (--stream.num-tasks)"
     return {"stream.source": str(file), "stream.num_tasks": number}, said
 
 

@@ -18,7 +18,7 @@ import torch
 
 from softtf.errors import UserError
 from softtf.seeds import derive_seed
-from softtf.streams.columns import Column, find_columns, is_hub_dataset, read_values
+from softtf.streams.columns import Column, check_filled, find_columns, is_hub_dataset, read_values
 
 EXIF_ORIENTATION = 0x0112  # decoding turns the image by it
 
@@ -52,6 +52,8 @@ class Examples(Sequence[Any]):
             UserError: no rows, not one label or task a row, or one that is missing (None, NaN), unhashable or
                 not in `class_order`.
         """
+        if not hasattr(rows, "__getitem__"):
+            raise UserError(f"{name}: a {type(rows).__name__} of inputs has no order; give a list or an array")
         self.name = name
         self.labels: tuple[Hashable, ...] = tuple(_label(label, i, name) for i, label in enumerate(labels))
         if len(rows) != len(self.labels):
@@ -63,7 +65,7 @@ class Examples(Sequence[Any]):
         self.tasks = None if tasks is None else tuple(_label(task, i, name, "task") for i, task in enumerate(tasks))
         if self.tasks is not None and len(self.tasks) != len(self.labels):
             raise UserError(f"{name}: {len(self.labels)} inputs but {len(self.tasks)} tasks; give one task an input")
-        self._rows: Sequence[Any] = rows
+        self._rows: Sequence[Any] = list(rows) if hasattr(rows, "iloc") else rows  # pandas numbers rows its own way
         self._indices: Sequence[int] = range(len(rows))
 
     def __len__(self) -> int:
@@ -185,6 +187,7 @@ def examples_from(data: Any, name: str = "data") -> Examples:
         return data
     if is_hub_dataset(data):
         inputs, label = find_columns(data, name)
+        check_filled(data, inputs, name)
         return Examples(Column(data, inputs), read_values(data, label), name)
     if isinstance(data, tuple) and len(data) == 2 and all(hasattr(part, "__len__") for part in data):
         return Examples(data[0], data[1], name)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from softtf.errors import UserError, unknown
-from softtf.streams.columns import INPUT_NAMES, LABEL_NAMES
+from softtf.streams.columns import INPUT_NAMES, LABEL_NAMES, Column, input_name
 from softtf.streams.examples import Examples
 from softtf.streams.folders import named_examples, read_parquet
 from softtf.streams.holdout import hold_out
@@ -27,7 +27,7 @@ def load_file(
 
     Args:
         file: its ending, one of ENDINGS, says what it is; the first row of CSV and TSV names the columns.
-        text_column: None takes `text` or another usual name.
+        text_column: None takes `text` or another usual name; of `title+content` the texts are joined.
         label_column: None takes `label` or another usual name.
         task_column: the column that says which task a row belongs to, if any.
 
@@ -35,7 +35,8 @@ def load_file(
         UserError: the file cannot be read, is empty, or lacks a column; a row has too few fields, or no label or
             task.
     """
-    texts, labels = (((n,) if n else usual) for n, usual in ((text_column, INPUT_NAMES), (label_column, LABEL_NAMES)))
+    texts = (text_column, *text_column.split("+")) if text_column else INPUT_NAMES
+    labels = (label_column,) if label_column else LABEL_NAMES
     data = _read(file, texts, (*labels, *((task_column,) if task_column else ())))
     for named, usual in ((text_column, INPUT_NAMES), (label_column, LABEL_NAMES)):
         if named is None and not set(usual) & set(data.column_names):
@@ -50,7 +51,7 @@ def count_values(file: Path, columns: Sequence[str]) -> dict[str, int]:
         UserError: the file cannot be read, or is empty.
     """
     data = _read(file, (), columns)
-    return {name: len(set(data[name]) - {None}) for name in columns if name in data.column_names}
+    return {n: len({str(v) for v in data[n] if v is not None}) for n in columns if n in data.column_names}
 
 
 def read_lines(file: Path) -> list[str]:
@@ -59,25 +60,34 @@ def read_lines(file: Path) -> list[str]:
     Raises:
         UserError: it cannot be read, is not UTF-8, or has none.
     """
-    lines = [line for line in _text(file).split("\n") if line.strip()]
+    lines = split_lines(_text(file))
     if not lines:
         raise UserError(f"{file} is empty; it needs a text a line")
     return lines
 
 
-def read_texts(file: Path) -> list[str]:
-    """Return the texts of a file: of the column `text` of a file of rows, or the lines of any other.
+def split_lines(text: str) -> list[str]:
+    """Return the lines that are not empty, without their ends, be these those of Unix, Windows or old Macs."""
+    return [line for line in StringIO(text, newline=None).read().split("\n") if line.strip()]
+
+
+def read_texts(file: Path, column: str | None = None) -> list[str]:
+    """Return the texts of a file: of a column of a file of rows, or the lines of any other.
+
+    Args:
+        file: one of ENDINGS is a file of rows.
+        column: None takes `text` or another usual name; of `title+content` the texts are joined.
 
     Raises:
         UserError: it cannot be read, or has no such column.
     """
     if file.suffix.lower() not in ENDINGS:
         return read_lines(file)
-    data = _read(file, INPUT_NAMES, ())
+    data = _read(file, (column, *column.split("+")) if column else INPUT_NAMES, ())
     found = [name for name in INPUT_NAMES if name in data.column_names]
-    if not found:
+    if column is None and not found:
         raise unknown(f"column of {file.name}", "text", data.column_names)
-    return list(data[found[0]])
+    return list(Column(data, input_name(data, file.name, column or found[0])))
 
 
 def _read(file: Path, texts: Sequence[str], labels: Sequence[str]) -> Any:

@@ -45,6 +45,8 @@ class TextPreparation:
     def load_train(self, raw: Any, where: str) -> Tensor:
         """Return a text's token ids, int32 [tokens]; errors name `where`. An exemplar's are returned as they are.
 
+        Where the tokenizer gives no token, as without marks it does for an empty text, token 0 stands for it.
+
         Raises:
             UserError: this is no text, or it has characters that no text has (halves of pairs).
         """
@@ -53,7 +55,7 @@ class TextPreparation:
         if not isinstance(raw, str):
             raise UserError(f"{where}: a text is needed, a string, not {type(raw).__name__}")
         try:
-            return torch.tensor(self.tokenizer.encode(raw).ids, dtype=torch.int32)
+            return torch.tensor(self.tokenizer.encode(raw).ids or [0], dtype=torch.int32)
         except TypeError:
             raise UserError(f"{where}: the text has a lone surrogate, which is no character; leave it out") from None
 
