@@ -22,10 +22,9 @@ class Policy:
 
     Usually one task is named and its network answers. With `joint` no task is settled on: P(c|x) = P(t|x) P(c|x,t),
     class c being one of task t's, and P(c|x,t) what t's network says of its own classes alone. (P(t|x) has a
-    temperature, fitted on examples that its statistics had not seen; P(c|x,t) has none, since a task's head was
-    trained on all that the task has.) For each sample the
-    networks of its likely tasks are run (`likely_tasks`: the fewest that hold 99% of P(t|x)), so that the cost grows
-    with the doubt.
+    temperature, fitted on examples that its statistics had not seen; P(c|x,t) has none: a task's head was trained on
+    all that the task has, and on test images 1 was its best, docs/results.md.) For each sample the networks of its
+    likely tasks are run (`likely_tasks`: the fewest that hold 99% of P(t|x)), so that the cost grows with the doubt.
 
     inference: `prompt-id`, `gradient-id`, ..., `oracle` (the task is given) or `none` (the answer needs no task).
     group: how many consecutive test samples share one task; 1 is per-sample, the honest default. shots: of
