@@ -95,8 +95,9 @@ class Line:
 
     @property
     def seconds(self) -> tuple[Values, Values]:
-        """Of training, and of testing under the paper's policy, else per sample."""
-        return self.train_seconds, self.papers.test_seconds or self.per_sample.test_seconds
+        """Of training, and of testing under the first policy there is: the paper's, per sample, the oracle."""
+        test = (s.test_seconds for s in (self.papers, self.per_sample, self.oracle) if s.test_seconds)
+        return self.train_seconds, next(test, ())
 
     @property
     def cells(self) -> list[str]:
@@ -131,7 +132,9 @@ def _ours(cell: Cell) -> Line:
     row, results = cell.row, [job.results for job in cell.jobs if job.finished]
     shuffled = any(job.config.evaluate.shuffle for job in cell.jobs)
 
-    def score(code: str) -> Score:
+    def score(code: str | None) -> Score:
+        if code is None:
+            return Score("")
         policy = [r["policies"][code] for r in results]
         right = tuple(p["task_identity"] for p in policy if p["task_identity"] is not None)
         columns = (tuple(p[name] for p in policy) for name in ("acc", "forget", "test_seconds"))
@@ -141,8 +144,8 @@ def _ours(cell: Cell) -> Line:
 
     trained = parameters(results[0]["parameters_per_task"]) if results else "–"
     train = tuple(r["train_seconds"] for r in results)
-    given = score("oracle") if row.trained_on_stream else Score("")  # of one task only it would say the same again
-    scores = score(row.per_sample), score(row.policy) if row.policy else Score(""), given
+    given = "oracle" if row.trained_on_stream else None  # of one task only it would say the same again
+    scores = score(row.per_sample), score(row.policy), score(given)
     return Line(row.title, row.task_id, "ours", *scores, trained, train)
 
 

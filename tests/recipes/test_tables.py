@@ -115,7 +115,7 @@ def test_no_method_is_missing() -> None:
 @pytest.mark.parametrize("case", RUNNABLE, ids=name)
 def test_a_row_can_be_run_and_scored_under_its_policies(case: tuple[Table, TableRow]) -> None:
     table, row = case
-    assert {row.policy or "oracle", row.per_sample, "oracle"} <= set(row.trained.policies)
+    assert {row.policy or "oracle", row.per_sample or "oracle", "oracle"} <= set(row.trained.policies)
     for stream in table.streams:
         for scale in ("full", "mini"):
             if row.left_out(scale):
@@ -172,9 +172,15 @@ def test_the_papers_words_mean_our_policies() -> None:
         "Gradient ID, 3-shot": "gradient-id:3-shot/24",
         "Gradient ID, 5-shot": "gradient-id:5-shot/24",
         "Gradient ID, 7-shot": "gradient-id:7-shot/24",
-        "Feature ID, joint": "feature-id:joint",
-        "given": "oracle",
     }
+
+
+def test_rows_of_ours_have_no_number_under_the_papers_policy_nor_alone_if_the_task_is_given() -> None:
+    rows = {(row.name, row.task_id): row for row in table_named("2").rows}
+    weighed = rows["DualPrompt-L[10,11,12] + Soft-TF-L[10,11,12]", "Feature ID, joint"]
+    assert (weighed.per_sample, weighed.policy) == ("feature-id:joint", None)
+    given = rows["Progressive Prompts", "given"]
+    assert (given.per_sample, given.policy) == (None, None)
 
 
 @cache

@@ -31,8 +31,8 @@ PAPER_POLICIES = {  # what the paper's words mean (METHOD section 4)
     "Gradient ID": f"gradient-id:batch{PAPER_BATCH}",
     "Gradient ID, m-batch": f"gradient-id:batch{PAPER_BATCH}",
     "Gradient ID, batch": f"gradient-id:batch{PAPER_BATCH}",
-    "Feature ID, joint": "feature-id:joint",  # not the paper's
 } | {f"Gradient ID, {n}-shot": f"gradient-id:{n}-shot/{PAPER_BATCH}" for n in (3, 5, 7)}
+OUR_POLICIES = {"Feature ID, joint": "feature-id:joint", "given": "oracle"}  # of rows that are not the paper's
 
 
 @dataclass(frozen=True)
@@ -82,17 +82,21 @@ class TableRow:
 
     @property
     def papers_policy(self) -> str:
-        """The code of the paper's policy; that of the first of ours where it names none."""
-        return PAPER_POLICIES.get(self.task_id, self.trained.policies[0])
+        """The code of the paper's policy, or of ours in a row that is not its; of our first where none is named."""
+        return (PAPER_POLICIES | OUR_POLICIES).get(self.task_id, self.trained.policies[0])
 
     @property
     def policy(self) -> str | None:
         """The code of the paper's policy if ours can be scored under it (L2P's batches share prompts, not a task)."""
-        return self.papers_policy if self.papers_policy in self.trained.policies else None
+        if self.task_id in OUR_POLICIES or self.papers_policy not in self.trained.policies:
+            return None
+        return self.papers_policy
 
     @property
-    def per_sample(self) -> str:
-        """The code of the same task inference with every sample answered alone."""
+    def per_sample(self) -> str | None:
+        """The code of the same task inference with every sample answered alone; None where the task must be given."""
+        if self.papers_policy == "oracle":
+            return None
         alone = replace(parse_policy(self.papers_policy), group=1, shots=None, vote=False).code
         return alone if alone in self.trained.policies else self.trained.policies[0]
 
