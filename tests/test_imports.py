@@ -15,6 +15,7 @@ LEAVES = (
     "seeds",
     "store",
     "config",
+    "strict_yaml",
     "machine",
     "packing",
     "slots",
