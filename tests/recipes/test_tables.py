@@ -16,7 +16,7 @@ from softtf.backbones.base import Backbone
 from softtf.backbones.bert import Bert
 from softtf.backbones.timm_vit import TimmViT
 from softtf.learners import LearnerSpec
-from softtf.recipes import METHODS
+from softtf.recipes import METHODS, recipe_named
 from softtf.recipes.recipes import RECIPES
 from softtf.recipes.tables import TABLES, Table, TableRow, figure, figures, table_named
 from softtf.recipes.tables.figures import STREAMS
@@ -286,6 +286,13 @@ def test_exemplars_keep_their_share_of_the_training_images_at_mini_scale() -> No
     assert resolve(row, "cifar100-10", Wish("full")).learner.exemplars == 1000  # type: ignore[attr-defined]
     assert resolve(row, "cifar100-10", Wish("mini")).learner.exemplars == 200  # type: ignore[attr-defined]
     assert resolve(row, "imagenet-r-10", Wish("mini")).learner.exemplars == 833  # type: ignore[attr-defined]
+
+
+def test_exemplars_of_a_smaller_stream_are_the_same_share_unless_a_row_says_how_many() -> None:
+    budgets = {name: recipe_named(name, "icarl").learner.exemplars for name in ("cifar100-10", "cub200-5")}  # type: ignore[attr-defined]
+    assert budgets == {"cifar100-10": 2000, "cub200-5": round(2000 * 5994 / 50_000)}
+    row = next(row for row in table_named("6").rows if row.title == "BiC, exemplars=1000")
+    assert resolve(row, "imagenet-r-10", Wish("full")).learner.exemplars == 1000  # type: ignore[attr-defined]
 
 
 def test_rows_on_clip_want_a_folder_at_mini_scale_and_take_it() -> None:

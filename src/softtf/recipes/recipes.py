@@ -17,6 +17,7 @@ from softtf.training import TrainConfig
 Scale = Literal["full", "mini"]
 VIT_B = "vit_base_patch16_224.augreg_in21k"
 WIDE_RATE = 3e-4  # of the whole network, Adam at 2.8e-5 for a batch of 24: customary for ViT-B and BERT-base, not tried
+BUDGETS_ARE_OF = 50_000  # training images: CIFAR-100's
 RANPAC_PAPER = 10_000  # numbers of the random projection
 
 
@@ -93,6 +94,8 @@ def recipe_named(name: str, method: str | None = None, scale: Scale = "full") ->
 def unscaled(name: str, method: str | None = None) -> RunConfig:
     """Return a recipe with the method's own settings, but not yet what `at_scale` changes.
 
+    A method's exemplars are those of CIFAR-100; of a smaller known data set they are the same share.
+
     Raises:
         UserError: there is no such recipe or method.
     """
@@ -104,6 +107,10 @@ def unscaled(name: str, method: str | None = None) -> RunConfig:
         e_length = getattr(config.learner, "e_length", None)
         config = replace(config, method=method, learner=adjusted(method_named(method), e_length=e_length))
     config = replace(config, train=replace(config.train, **config.learner.training))
+    budget: int | None = getattr(config.learner, "exemplars", None)
+    if budget is not None and (known := STREAMS.get(config.stream.source)) is not None:
+        budget = round(budget * min(1.0, known.num_train / BUDGETS_ARE_OF))
+        config = replace(config, learner=adjusted(config.learner, exemplars=budget))
     return on_six_layers(config) if config.backbone.name == MINILM else config
 
 
