@@ -28,7 +28,7 @@ FORMAT = 1
 BATCH = 64  # always, so that the numbers do not depend on who asks first
 PROBES = 4  # how many are computed again when a file is read
 WIDEST = 0.03  # their largest relative error that can be rounding, in bfloat16
-CODE = ("torch", "timm", "transformers", "tokenizers", "pillow", "numpy")  # what makes pixels and features of inputs
+CODE = ("torch", "timm", "transformers", "pillow", "numpy")  # what makes pixels and features of inputs
 OFF = "off"
 
 

@@ -236,11 +236,9 @@ def notes(table: Table, cells: Sequence[Cell], wish: Wish, failed: Mapping[Path,
         "Train s: all epochs. Test s: the evaluations after every task, under the paper's policy alone. The paper's"
         " seconds are of one Quadro RTX 8000. Params/task of ours count heads, keys and prompts, in the last task."
     )
-    if not all(cell.row.trained_on_stream for cell in cells):
-        epochs = "for 10 epochs" if wish.scale == "mini" else "for as many epochs as a task's row, as many steps in all"
-        said.append(
-            f"Upper bounds of ours learn all classes at once, {epochs}; no task is to be named, and none is given."
-        )
+    if joint := {job.config.train.epochs for cell in cells if not cell.row.trained_on_stream for job in cell.jobs}:
+        epochs = " or ".join(map(str, sorted(joint)))
+        said.append(f"Upper bounds of ours learn all classes at once in {epochs} epochs; no task is named or given.")
     if any(hasattr(job.config.learner, "tune") for cell in cells for job in cell.jobs):
         said.append(
             "Whole network: all weight matrices of the blocks and the head, 99% of a ViT's parameters; norms, biases"

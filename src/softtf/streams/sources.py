@@ -48,14 +48,14 @@ def load_source(
     """
     if source in ("digits", "docstrings") and task_column is not None:
         raise UserError(f"{source} have no column {task_column!r}; leave task_column out")
-    is_file = bool(source) and Path(source).expanduser().is_file()
+    folder = Path(source).expanduser()
+    is_file = folder.is_file()
     if (is_file or source in ("digits", "docstrings")) and (split_train, split_test) != ("train", "test"):
         raise UserError(f"{source} has no splits, a fifth is held out of it; leave split_train and split_test out")
     if source == "digits":
         return _digits()
     if source == "docstrings":
         return docstrings()
-    folder = Path(source).expanduser()
     if source and folder.is_dir():
         return load_folder(folder.resolve(), split_train, split_test, image_column, label_column, task_column)
     if is_file:
