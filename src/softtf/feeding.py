@@ -46,7 +46,8 @@ def begin_training(
     own = examples.classes
     classes.check(own)
     columns = own_columns(examples.labels, own) + len(classes.column_labels())
-    features = _task_features(learner, examples, columns, config, store)
+    plain = _plain_queries(learner, examples, config, store) if _reads_features(learner) else None
+    of_task = columns
     if (replay := learner.replay()) is not None:
         examples = Examples.concatenate([examples, Examples(replay.inputs, replay.columns, "exemplars")])
         columns = torch.cat([columns, replay.columns])
@@ -62,12 +63,13 @@ def begin_training(
     learner.begin_task(len(own))
     classes.add(own, name)
     learner.before_training(loader)
+    features = None if plain is None else TaskFeatures(plain, of_task, classes.column_labels())
     if isinstance(learner, SolvedLearner):
         assert features is not None
         return SolvedTraining(learner, loader, config, learner.seed, features)
     queries = _training_queries(learner, examples, config, store)
     if queries and features and replay is None:
-        features = TaskFeatures(queries, columns)  # they are the same ones
+        features = dataclasses.replace(features, queries=queries)  # they are the same ones
     return TaskTraining(learner, loader, config, learner.seed, queries, features)
 
 
@@ -105,13 +107,9 @@ def _training_queries(
     return _plain_queries(learner, examples, config, store)
 
 
-def _task_features(
-    learner: Learner, examples: Examples, columns: Tensor, config: TrainConfig, store: FeatureStore | None
-) -> TaskFeatures | None:
-    """Return the frozen features of a task's examples for a learner that is solved or gathers statistics."""
-    if not learner.statistics and not isinstance(learner, SolvedLearner):
-        return None
-    return TaskFeatures(_plain_queries(learner, examples, config, store), columns)
+def _reads_features(learner: Learner) -> bool:
+    """Say whether a learner is solved from the frozen features of a task's examples or gathers statistics of them."""
+    return bool(learner.statistics) or isinstance(learner, SolvedLearner)
 
 
 def _plain_queries(

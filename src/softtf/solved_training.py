@@ -28,7 +28,7 @@ class SolvedTraining(TaskTraining):
         start = time.perf_counter()
         with self.learner.computing_in(self.dtype):
             found = self.frozen.get()
-        shown = self.solved.fit(found.values, self.frozen.columns)
+        shown = self.solved.fit(found.values, self.frozen.columns, self.frozen.labels)
         self.epoch = 1
         on_step(len(self.loader), len(self.loader))
         seconds = time.perf_counter() - start + (found.seconds if found.from_disk else 0.0)

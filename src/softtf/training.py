@@ -80,10 +80,14 @@ class EpochReport:
 
 @dataclass(frozen=True)
 class TaskFeatures:
-    """The frozen features of a task's own training examples, unaugmented, and their logit columns [n]."""
+    """The frozen features of a task's own training examples, unaugmented, and their logit columns [n].
+
+    labels: [columns so far], the label number of each column (`ClassTable.column_labels`).
+    """
 
     queries: FixedQueries
     columns: Tensor
+    labels: Tensor
 
     def get(self) -> Queries:
         """Return the features of all examples.
@@ -190,7 +194,7 @@ class TaskTraining:
         with self.learner.computing_in(self.dtype):
             if self.features and self.learner.statistics:
                 found = self.features.get()
-                self.learner.gather(found.values, self.features.columns)
+                self.learner.gather(found.values, self.features.columns, self.features.labels)
                 earlier = found.seconds if found.from_disk and not self.features_counted else 0.0
             self.learner.consolidate(self.loader)
         self.learner.end_task()

@@ -36,7 +36,7 @@ def test_nearness_is_minus_the_squared_distance_to_a_tasks_nearest() -> None:
     known: dict = {}
     for task in range(3):
         columns = 2 * task + torch.arange(20) % 2
-        known = statistics.gather(known, noise(20, 6, seed=task), columns, 2 * task + 2)
+        known = statistics.gather(known, noise(20, 6, seed=task), columns, torch.arange(2 * task + 2))
     assert known["tasks"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     features = noise(4, 6, seed=9).float()
     for row, feature in zip(statistics.nearness(known, features), features, strict=True):
@@ -48,14 +48,14 @@ def test_nearness_is_minus_the_squared_distance_to_a_tasks_nearest() -> None:
 
 def test_what_was_gathered_before_stays_and_the_seed_decides() -> None:
     data = [(noise(30, 6, seed=t), torch.arange(30) % 3 + 3 * t) for t in range(2)]
-    first = TaskCentroids(4, 0).gather({}, *data[0], 3)
-    both = TaskCentroids(4, 0).gather(first, *data[1], 6)
+    first = TaskCentroids(4, 0).gather({}, *data[0], torch.arange(3))
+    both = TaskCentroids(4, 0).gather(first, *data[1], torch.arange(6))
     assert torch.equal(both["centroids"][:4], first["centroids"]) and len(first["centroids"]) == 4
-    assert torch.equal(TaskCentroids(4, 0).gather({}, *data[0], 3)["centroids"], first["centroids"])
-    assert not torch.equal(TaskCentroids(4, 1).gather({}, *data[0], 3)["centroids"], first["centroids"])
+    assert torch.equal(TaskCentroids(4, 0).gather({}, *data[0], torch.arange(3))["centroids"], first["centroids"])
+    assert not torch.equal(TaskCentroids(4, 1).gather({}, *data[0], torch.arange(3))["centroids"], first["centroids"])
 
 
 @pytest.mark.parametrize("per_class", [1, 2])
 def test_a_few_examples_are_enough(per_class: int) -> None:
-    found = TaskCentroids(5, 0).gather({}, noise(2 * per_class, 6), torch.arange(2 * per_class) % 2, 2)
+    found = TaskCentroids(5, 0).gather({}, noise(2 * per_class, 6), torch.arange(2 * per_class) % 2, torch.arange(2))
     assert 1 <= len(found["centroids"]) <= 2 * per_class and found["temperature"] > 0

@@ -8,15 +8,8 @@ from torch import Tensor
 
 from contracts.tiny import noise
 from softtf.errors import TrainingError
-from softtf.statistics.random_ridge import (
-    FACTORS,
-    RandomRidge,
-    RidgeSolution,
-    first_of_five,
-    fit_temperature,
-    from_triangle,
-    to_triangle,
-)
+from softtf.statistics.random_ridge import FACTORS, RandomRidge, RidgeSolution
+from softtf.statistics.ridge_sums import from_triangle
 
 SIZE, CLASSES = 48, 6
 
@@ -27,10 +20,16 @@ def data(n: int = 90) -> tuple[Tensor, Tensor]:
     return 2 * noise(CLASSES, 16, seed=7)[columns] + 3 * noise(n, 16, seed=8), columns
 
 
-def plain_ridge(features: Tensor, columns: Tensor, ridge: float, projection: Tensor) -> Tensor:
-    """W of least |H W - Y|^2 + ridge |W|^2, by least squares on H with sqrt(ridge) I below it; no G is ever formed."""
-    h = (features.double() @ projection.double()).clamp(min=0)
-    y = torch.eye(CLASSES, dtype=torch.float64)[columns]
+def plain_ridge(
+    features: Tensor, columns: Tensor, ridge: float, projection: Tensor, weights: Tensor | None = None
+) -> Tensor:
+    """W of least |H W - Y|^2 + ridge |W|^2, by least squares on H with sqrt(ridge) I below it; no G is ever formed.
+
+    weights: of the examples, [n]; None for one each.
+    """
+    root = torch.ones(len(features), 1, dtype=torch.float64) if weights is None else weights.sqrt()[:, None]
+    h = root * (features.double() @ projection.double()).clamp(min=0)
+    y = root * torch.eye(CLASSES, dtype=torch.float64)[columns]
     stacked = torch.cat([h, math.sqrt(ridge) * torch.eye(h.shape[1], dtype=torch.float64)])
     return torch.linalg.lstsq(stacked, torch.cat([y, torch.zeros(h.shape[1], CLASSES)])).solution
 
@@ -41,7 +40,7 @@ def learned(regression: RandomRidge, parts: list[tuple[Tensor, Tensor]]) -> Ridg
     classes = 0
     for features, columns in parts:
         classes = max(classes, int(columns.max()) + 1)
-        found = regression.learn(known, features, columns, classes)
+        found = regression.learn(known, features, columns, torch.arange(classes))
         known = found.sums
     return found
 
@@ -76,7 +75,7 @@ def test_the_order_of_tasks_does_not_matter() -> None:
 
 
 def test_sums_kept_in_float32_over_fifty_tasks_answer_as_float64_does() -> None:
-    regression = RandomRidge(16, SIZE, 3, ridge=30.0)
+    regression = RandomRidge(16, SIZE, 3, ridge=30.0, balance=False)
     features, columns = data(3000)
     parts = list(zip(features.split(60), columns.split(60), strict=True))
     found = learned(regression, parts)
@@ -89,11 +88,14 @@ def test_sums_kept_in_float32_over_fifty_tasks_answer_as_float64_does() -> None:
     assert (gram - exact).norm() / exact.norm() < 1e-6
 
 
-def test_lambda_is_the_grids_best_on_a_fifth_of_the_newest_task() -> None:
-    regression = RandomRidge(16, SIZE, 3)
-    first, (features, columns) = by_class([[0, 1, 2], [3, 4, 5]])
-    known = regression.learn({}, *first, 3).sums
-    found = regression.learn(known, features, columns, 6)
+SEVERAL = [[[0, 1, 2, 3, 4, 5]], [[0, 1, 2], [3, 4, 5]], [[0, 1, 2, 3, 4], [5]]]
+
+
+@pytest.mark.parametrize("groups", SEVERAL)
+def test_lambda_is_the_grids_best_on_a_fifth_of_all_tasks(groups: list[list[int]]) -> None:
+    regression = RandomRidge(16, SIZE, 3, balance=False)
+    found = learned(regression, by_class(groups))
+    features, columns = data()
     scale = float(regression(features).square().mean())
     held = [i for i in range(len(columns)) if int((columns[:i] == columns[i]).sum()) % 5 == 0]
     rest = [i for i in range(len(columns)) if i not in held]
@@ -103,8 +105,54 @@ def test_lambda_is_the_grids_best_on_a_fifth_of_the_newest_task() -> None:
         target = torch.eye(CLASSES, dtype=torch.float64)[columns[held]]
         errors[factor * scale] = float((regression(features[held]) @ weights - target).square().mean())
     best = min(errors, key=lambda ridge: errors[ridge])
-    assert found.ridge == pytest.approx(best, rel=1e-6) and found.error == pytest.approx(errors[best], rel=1e-6)
+    assert found.ridge == pytest.approx(best, rel=1e-4) and found.error == pytest.approx(errors[best], rel=1e-4)
     assert min(errors) < best < max(errors)  # or the grid is too short for this test to say much
+
+
+def test_labels_weigh_the_same_whatever_their_examples() -> None:
+    features, columns = data()
+    kept = (columns < 4) | (torch.arange(len(columns)) < 12)  # 15 examples of four labels, 2 of the others
+    features, columns = features[kept], columns[kept]
+    weights = 1 / torch.bincount(columns)[columns].double()
+    regression = RandomRidge(16, SIZE, 3, ridge=30.0)
+    expected = plain_ridge(
+        features, columns, 30.0 * float(weights.sum()) / len(columns), regression.projection, weights
+    )
+    found = learned(regression, [(features, columns)])
+    torch.testing.assert_close(found.weights.double(), expected, rtol=0, atol=1e-6)
+    as_published = learned(RandomRidge(16, SIZE, 3, ridge=30.0, balance=False), [(features, columns)])
+    plain = plain_ridge(features, columns, 30.0, regression.projection)
+    torch.testing.assert_close(as_published.weights.double(), plain, rtol=0, atol=1e-6)
+    assert (expected - plain).norm() > 0.1 * plain.norm()
+
+
+def test_a_label_that_comes_again_is_one_label() -> None:
+    """Two columns of one label have its score, and share out its probability by their examples."""
+    features, columns = data()
+    first, second = torch.arange(len(columns)) < 60, torch.arange(len(columns)) >= 60
+    regression = RandomRidge(16, SIZE, 3, ridge=30.0, balance=False)
+    whole = plain_ridge(features, columns, 30.0, regression.projection)
+    known = regression.learn({}, features[first], columns[first], torch.arange(6)).sums
+    again = second & (columns < 2)
+    known = regression.learn(known, features[again], columns[again] + 6, torch.tensor([0, 1, 2, 3, 4, 5, 0, 1])).sums
+    labels = torch.tensor([0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5])
+    last = second & (columns >= 2)
+    found = regression.learn(known, features[last], columns[last] + 6, labels)
+    torch.testing.assert_close(found.weights.double(), whole[:, labels], rtol=0, atol=1e-6)
+    torch.testing.assert_close(found.log_shares.exp(), torch.tensor([10 / 15] * 6 + [5 / 15] * 6))
+
+
+@pytest.mark.parametrize("rows", [1, 7, 100])
+def test_rows_are_projected_a_few_at_a_time(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = learned(RandomRidge(16, SIZE, 3), by_class([[0, 1, 2], [3, 4, 5]]))
+    monkeypatch.setattr("softtf.statistics.random_ridge.ROWS", rows)
+    seen: list[int] = []
+    regression = RandomRidge(16, SIZE, 3)
+    regression.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    found = learned(regression, by_class([[0, 1, 2], [3, 4, 5]]))
+    assert max(seen) <= rows
+    torch.testing.assert_close(found.weights, whole.weights, rtol=1e-4, atol=1e-6)
+    assert found.temperature == pytest.approx(whole.temperature, rel=1e-4)
 
 
 def test_the_scale_of_the_features_changes_no_answer() -> None:
@@ -117,13 +165,14 @@ def test_the_scale_of_the_features_changes_no_answer() -> None:
 def test_nothing_is_forgotten_of_the_memory_and_nothing_in_it_changed() -> None:
     regression = RandomRidge(16, SIZE, 3)
     first, second = by_class([[0, 1, 2], [3, 4, 5]])
-    known = regression.learn({}, *first, 3).sums
+    known = regression.learn({}, *first, torch.arange(3)).sums
     before = {name: value.clone() for name, value in known.items()}
-    after = regression.learn(known, *second, 6).sums
+    after = regression.learn(known, *second, torch.arange(6)).sums
     assert all(torch.equal(known[name], before[name]) for name in before)
-    torch.testing.assert_close(after["sums"][:, :3], before["sums"])
-    assert {k: v.dtype for k, v in after.items()} == {"gram": torch.float32, "sums": torch.float32}
-    assert after["gram"].shape == (SIZE * (SIZE + 1) // 2,) and after["sums"].shape == (SIZE, 6)
+    for prefix in ("", "held_"):
+        torch.testing.assert_close(after[f"{prefix}sums"][:, :3], before[f"{prefix}sums"])
+        assert after[f"{prefix}gram"].shape == (SIZE * (SIZE + 1) // 2,) and after[f"{prefix}sums"].shape == (SIZE, 6)
+        assert after[f"{prefix}gram"].dtype == after[f"{prefix}sums"].dtype == torch.float32
 
 
 def test_the_projection_comes_from_the_seed_and_is_never_stored() -> None:
@@ -132,35 +181,14 @@ def test_the_projection_comes_from_the_seed_and_is_never_stored() -> None:
     assert not RandomRidge(16, SIZE, 3).state_dict() and not list(RandomRidge(16, SIZE, 3).parameters())
 
 
-def test_a_triangle_is_the_matrix() -> None:
-    for size in (1, 2, 7):
-        half = noise(size, size).float().double()
-        gram = half + half.T
-        assert torch.equal(from_triangle(to_triangle(gram)), gram.float().double())
-
-
-def test_the_first_of_each_five_examples_of_a_class_is_held_out() -> None:
-    columns = torch.tensor([3, 1, 3, 3, 3, 3, 1, 3, 0, 1, 3])
-    expected = [True, True, False, False, False, False, False, True, True, False, False]
-    assert first_of_five(columns).tolist() == expected
-    assert first_of_five(torch.zeros(100, dtype=torch.int64)).sum() == 20
-
-
-def test_the_temperature_is_the_one_that_scores_were_divided_by() -> None:
-    logits = 4 * noise(4000, 5)
-    columns = torch.multinomial(logits.softmax(1), 1, generator=torch.Generator().manual_seed(0))[:, 0]
-    for temperature in (0.03, 0.3, 3.0):
-        assert fit_temperature(logits * temperature, columns) == pytest.approx(temperature, rel=0.13)
-
-
 @pytest.mark.parametrize("per_class", [1, 2, 6])
 def test_a_few_examples_are_enough_to_solve(per_class: int) -> None:
     features, columns = data(CLASSES * per_class)
-    found = RandomRidge(16, SIZE, 3).learn({}, features, columns, CLASSES)
+    found = RandomRidge(16, SIZE, 3).learn({}, features, columns, torch.arange(CLASSES))
     assert found.weights.isfinite().all() and math.isfinite(found.error)
 
 
 def test_a_ridge_too_small_for_rounding_is_refused() -> None:
     features = torch.ones(20, 16)
     with pytest.raises(TrainingError, match="ridge 1e-30 is too small"):
-        RandomRidge(16, SIZE, 3, ridge=1e-30).learn({}, features, torch.arange(20) % 2, 2)
+        RandomRidge(16, SIZE, 3, ridge=1e-30).learn({}, features, torch.arange(20) % 2, torch.arange(2))

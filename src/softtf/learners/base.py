@@ -58,7 +58,7 @@ class LearnerSpec(Spec, family="learner"):
 
     Attributes:
         feature_id: numbers of the random projection from whose class statistics Feature ID names tasks (1000 is a
-            good start); M of them cost 2 M (M + 1) bytes in what tasks share, and 8 M a class. 0: no Feature ID.
+            good start); M of them cost 4 M (M + 1) bytes in what tasks share, and 12 M a class. 0: no Feature ID.
         mcg: centroids of frozen features per task, by the nearest of which MCG names tasks. 0: no MCG.
     """
 
@@ -202,11 +202,14 @@ class Learner(nn.Module):
     def after_backward(self) -> None:  # noqa: B027 - a hook, empty unless a method needs it
         """Change gradients between backward and the optimizer's step (PGP)."""
 
-    def gather(self, features: Tensor, columns: Tensor) -> None:
-        """Add the task's frozen features [n, dim], of logit columns [n], to every statistic."""
+    def gather(self, features: Tensor, columns: Tensor, labels: Tensor) -> None:
+        """Add the task's frozen features [n, dim], of logit columns [n], to every statistic.
+
+        labels: [classes seen], the label number of each column.
+        """
         for name, statistics in self.statistics.items():
             assert isinstance(statistics, FeatureStatistics)
-            found = statistics.gather(self.gathered.get(name, {}), features, columns, self.num_classes)
+            found = statistics.gather(self.gathered.get(name, {}), features, columns, labels)
             self.gathered = self.gathered | {name: found}
 
     def consolidate(self, loader: Loader) -> None:  # noqa: B027 - a hook, empty unless a method needs it

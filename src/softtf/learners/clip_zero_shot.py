@@ -55,7 +55,7 @@ class CLIPZeroShotLearner(SolvedLearner):
         self.texts.name(labels)
 
     @torch.no_grad()
-    def fit(self, features: Tensor, columns: Tensor) -> dict[str, float]:
+    def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
         """Keep the classes' text features; tell the share of training examples that are nearest to another's."""
         heads, texts = self.network.heads, self.texts.features()
         assert isinstance(heads, TextHeads)

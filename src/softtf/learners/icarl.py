@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from softtf.backbones.base import Backbone, Tokens
 from softtf.learners.base import Batch, Learner
 from softtf.learners.rehearsing import RehearsalSpec, RehearsingLearner
-from softtf.statistics.random_ridge import fit_temperature
+from softtf.statistics.temperature import fit_temperature
 from softtf.streams import Loader
 
 MEANS, TEMPERATURE = "means", "temperature"

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from softtf.backbones.base import Backbone, Tokens
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.solved import ONE_PASS, SolvedLearner
-from softtf.statistics.random_ridge import first_of_five, fit_temperature
+from softtf.statistics.random_ridge import add_counts, check_kept
+from softtf.statistics.temperature import FittedMean, first_of_five, fit_temperature, log_shares
 
-TEMPERATURE = "temperature"
-DEFAULT = 0.05
+TEMPERATURE = FittedMean("temperatures", default=0.05)
 
 
 @dataclass(frozen=True)
@@ -29,46 +29,56 @@ class NCM(LearnerSpec, kind="ncm"):
 
 
 class NCMLearner(SolvedLearner):
-    """Each task's head holds its classes' means at length 1, and reads features at length 1.
+    """Remembers the sum of each label's features, whichever tasks taught it; each task's head holds its own means.
 
-    The temperature makes the softmax of the cosines a probability, which matters where tasks share a label and those of
-    its columns are added up. It is fitted once, on a fifth of the first task with the means of the rest, and stays, so
-    that no later task changes an answer.
+    The temperature makes the softmax of the cosines a probability, which matters where tasks are weighed by it. It is
+    fitted on a fifth of each task with the means of the rest, and is the mean over tasks; no answer depends on it.
     """
 
     @torch.no_grad()
-    def fit(self, features: Tensor, columns: Tensor) -> dict[str, float]:
-        """Set the head to the class means; tell the share of training examples that are nearest to another's."""
-        head = self.network.heads.slot(self.num_tasks - 1)
-        own = self.own(columns)
-        means = unit_means(features.double(), own, len(head["bias"]))
-        head["weight"].copy_(means)
-        if TEMPERATURE not in self.memory:
-            self.memory = self.memory | {TEMPERATURE: torch.tensor(first_temperature(features.double(), own))}
-        nearest = (features.double() @ means.T).argmax(1)
+    def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
+        """Add the task to the sums; tell the share of its examples that are nearest to another label's mean."""
+        check_kept(self.memory, "sums")
+        self.network.heads.slot(self.num_tasks - 1)["weight"].copy_(
+            unit_sums(features.double(), self.own(columns), len(columns.unique()))
+        )
+        own, count = labels[columns], int(labels.max()) + 1
+        held = first_of_five(columns)
+        rest = label_sums(self.memory, features[~held], own[~held], count)
+        sums = rest.index_add(0, own[held], features[held].double())
+        chosen = None
+        if held.any() and count > 1:
+            scores = F.normalize(features[held].double()) @ F.normalize(rest).T
+            chosen = fit_temperature(scores, own[held])
+        self.memory = {
+            "sums": sums.float(),
+            "counts": add_counts(self.memory, columns, len(labels)),
+            "labels": labels,
+            **TEMPERATURE.add(self.memory, chosen, float(held.sum())),
+        }
+        nearest = (features.double() @ F.normalize(sums).T).argmax(1)
         return {"training_error": float((nearest != own).double().mean())}
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
-        """Return cosines over the temperature, [batch, classes seen]."""
+        """Return cosines over the temperature, [batch, classes seen], with the log of each column's share."""
         features = F.normalize(self.network.top(trunk, task=task))
-        cosines: Tensor = self.network.heads(features, range(self.num_tasks))
-        return cosines / self.memory[TEMPERATURE].to(cosines)
+        if "sums" not in self.memory:  # an earlier version's: its heads are all there is
+            cosines: Tensor = self.network.heads(features, range(self.num_tasks))
+            return cosines / self.memory["temperature"].to(cosines)
+        labels = self.memory["labels"]
+        means = F.normalize(self.memory["sums"])[labels].to(features)
+        shares = log_shares(self.memory["counts"], labels).to(features)
+        return features @ means.T / TEMPERATURE.value(self.memory) + shares
 
 
-def unit_means(features: Tensor, classes: Tensor, count: int) -> Tensor:
-    """Return the mean of each class's features at length 1, [count, dim]; features: [n, dim], classes: [n]."""
-    sums = torch.zeros(count, features.shape[1], dtype=features.dtype)
-    return F.normalize(sums.index_add_(0, classes, features))  # a sum points where the mean does
+def unit_sums(features: Tensor, classes: Tensor, count: int) -> Tensor:
+    """Return each class's mean feature at length 1, [count, dim]; features: [n, dim], classes: [n]."""
+    return F.normalize(torch.zeros(count, features.shape[1]).to(features).index_add_(0, classes, features))
 
 
-def first_temperature(features: Tensor, classes: Tensor) -> float:
-    """Return the temperature of cosines under which a fifth of a task's examples is told best by the others' means.
-
-    features: [n, dim], classes: [n]. Of one class, or where a class has one example alone, it is DEFAULT.
-    """
-    held = first_of_five(classes)
-    count = int(classes.max()) + 1
-    if count < 2 or len(torch.unique(classes[~held])) < count:
-        return DEFAULT
-    means = unit_means(features[~held], classes[~held], count)
-    return fit_temperature(F.normalize(features[held]) @ means.T, classes[held])
+def label_sums(known: Mapping[str, Tensor], features: Tensor, labels: Tensor, count: int) -> Tensor:
+    """Return the sums known [labels, dim], in float64, with those of features [n, dim] of `labels` [n] in them."""
+    sums = torch.zeros(count, features.shape[1], dtype=torch.float64)
+    if known:
+        sums[: len(known["sums"])] += known["sums"].double()
+    return sums.index_add_(0, labels, features.double())

@@ -24,8 +24,10 @@ class SolvedLearner(Learner):
     """A method without steps or gradients: its whole training is `fit`."""
 
     @abstractmethod
-    def fit(self, features: Tensor, columns: Tensor) -> dict[str, float]:
+    def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
         """Learn the task from the features q(x) [n, dim] of its unaugmented inputs, of logit columns [n], on the CPU.
+
+        labels: [classes seen], the label number of each column; a label that came before has its number again.
 
         Returns:
             what to show in place of losses.

@@ -14,12 +14,14 @@ class FeatureStatistics(nn.Module, ABC):
     """
 
     @abstractmethod
-    def gather(self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, classes: int) -> dict[str, Tensor]:
+    def gather(
+        self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, labels: Tensor
+    ) -> dict[str, Tensor]:
         """Return the statistics with one more task in them.
 
         Args:
             known: those of the tasks before, empty before the first; not to be changed in place.
             features: q(x) [n, dim] of the task's training inputs, unaugmented, on the CPU.
             columns: [n], the logit column of each; the task's own are the last ones.
-            classes: how many columns there are by now.
+            labels: [columns so far], the label number of each column; a label that came before has its number again.
         """

@@ -14,9 +14,10 @@ from torch.nn import functional as F
 
 from softtf.seeds import derive_seed
 from softtf.statistics.base import FeatureStatistics
-from softtf.statistics.random_ridge import first_of_five, fit_temperature
+from softtf.statistics.temperature import FittedMean, first_of_five, fit_temperature
 
 ROUNDS = 100
+TEMPERATURE = FittedMean("temperatures", default=1.0)
 
 
 class TaskCentroids(FeatureStatistics):
@@ -31,25 +32,29 @@ class TaskCentroids(FeatureStatistics):
         super().__init__()
         self.count, self.seed = count, seed
 
-    def gather(self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, classes: int) -> dict[str, Tensor]:
+    def gather(
+        self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, labels: Tensor
+    ) -> dict[str, Tensor]:
         """Return `centroids` [all tasks' together, dim], `tasks` [as many] and the temperature.
 
-        The temperature is the one under which a fifth of the newest task's examples, the first of each five of a class,
-        tell their task best (least mean negative log-likelihood); the centroids are those of the others.
+        The temperature is the one under which a fifth of a task's examples, the first of each five of a class, tell
+        their task best (least mean negative log-likelihood) when it is learned, in the mean over tasks; the centroids
+        are those of the others.
         """
         task = int(known["tasks"][-1]) + 1 if known else 0
         held = first_of_five(columns)
-        if held.all():
-            held = torch.zeros_like(held)  # too few to spare any
         generator = torch.Generator().manual_seed(derive_seed(self.seed, task))
         new = k_means(F.normalize(features[~held].double()), self.count, generator).float()
         tasks = torch.full((len(new),), task)
         if known:
             new, tasks = torch.cat([known["centroids"], new]), torch.cat([known["tasks"], tasks])
         found = {"centroids": new, "tasks": tasks}
-        scores = self.nearness(found, features[held].float())
-        chosen = fit_temperature(scores, torch.full((len(scores),), task)) if len(scores) else 1.0
-        return found | {"temperature": torch.tensor(chosen)}
+        chosen = None
+        if task and held.any():
+            scores = self.nearness(found, features[held].float())
+            chosen = fit_temperature(scores, torch.full((len(scores),), task))
+        mean = TEMPERATURE.add(known, chosen, float(held.sum()))
+        return found | mean | {"temperature": torch.tensor(TEMPERATURE.value(mean))}
 
     def nearness(self, known: Mapping[str, Tensor], features: Tensor) -> Tensor:
         """Return minus the squared distance [n, tasks] of unit features to each task's nearest centroid."""

@@ -22,12 +22,19 @@ class ClassScores(FeatureStatistics):
         super().__init__()
         self.regression = RandomRidge(dim, size, seed)
 
-    def gather(self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, classes: int) -> dict[str, Tensor]:
-        """Return G, C, the weights that solve them, and the temperature."""
-        found = self.regression.learn(known, features, columns, classes)
-        return {**found.sums, "weights": found.weights, "temperature": torch.tensor(found.temperature)}
+    def gather(
+        self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, labels: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the sums, the weights that solve them, the columns' shares and the temperature."""
+        sums = {name: value for name, value in known.items() if name not in ("weights", "log_shares", "temperature")}
+        found = self.regression.learn(sums, features, columns, labels)
+        temperature = torch.tensor(found.temperature)
+        return {**found.sums, "weights": found.weights, "log_shares": found.log_shares, "temperature": temperature}
 
     def log_probabilities(self, known: Mapping[str, Tensor], features: Tensor) -> Tensor:
-        """Return log P(c|x) [n, classes] of features [n, dim]: log softmax(h W / temperature)."""
+        """Return log P(column|x) [n, columns] of features [n, dim]: log softmax(h W / temperature + log_shares)."""
         scores: Tensor = self.regression(features) @ known["weights"].to(features)
-        return torch.log_softmax(scores / known["temperature"].to(features), 1)
+        logits = scores / known["temperature"].to(features)
+        if "log_shares" in known:  # an earlier version kept none
+            logits = logits + known["log_shares"].to(features)
+        return torch.log_softmax(logits, 1)

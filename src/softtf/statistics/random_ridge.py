@@ -1,12 +1,17 @@
-"""Ridge regression of classes on a random projection of frozen features: phase 2 of RanPAC, Algorithm 1.
+"""Ridge regression of labels on a random projection of frozen features: phase 2 of RanPAC, Algorithm 1.
 
 McDonnell et al., "RanPAC: Random Projections and Pre-trained Models for Continual Learning", NeurIPS 2023. With
-h = relu(P^T q(x)) of M numbers and y the one-hot class: G = sum h h^T and C = sum h y^T over all examples of all
+h = relu(P^T q(x)) of M numbers and y the one-hot label: G = sum w h h^T and C = sum w h y^T over all examples of all
 tasks, and W = (G + lambda I)^-1 C. Sums forget nothing, so W is that of all tasks' data at once, in any order.
+
+As published w = 1. Here w = 1/n, n being how many examples of its label have come so far, unless `balance` is off:
+labels then weigh the same, whatever the size of their task. Where all labels have equally many examples W is the same.
+
+As published lambda is chosen on a fifth of the newest task. Here that fifth of every task has sums of its own, and
+lambda is the best on all of them: a task of one class says nothing about lambda and must not choose it.
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,22 +20,28 @@ from torch.nn import functional as F
 
 from softtf.errors import TrainingError
 from softtf.seeds import derive_seed
+from softtf.statistics.ridge_sums import RidgeSums
+from softtf.statistics.temperature import FittedMean, first_of_five, fit_temperature, log_shares
 
 FACTORS = tuple(10.0**exponent for exponent in range(6, -2, -1))  # of the mean of h^2
-TEMPERATURES = tuple(10 ** (exponent / 20) for exponent in range(-50, 21))
+UNCHOSEN = 1e4  # the factor where no task had an example to hold out
+SHARPNESS = FittedMean("sharpness", default=0.28)  # CIFAR-100's on the bundled ViT, of 5 classes and of 100
+LEAST_SCORE = 1e-3  # of the right label above the mean: less is noise
+ROWS = 4096  # of h at once
 
 
 @dataclass(frozen=True)
 class RidgeSolution:
     """What one more task's data make of the regression.
 
-    sums: G as its upper triangle [M (M + 1) / 2] and C [M, classes], float32; weights: W [M, classes], float32;
-    ridge: lambda; error: mean squared error on the slice that lambda was chosen on; temperature: by which the scores
-    h W must be divided so that their softmax tells that slice's classes best (least mean negative log-likelihood).
+    sums: what is kept (see `RandomRidge`); weights: W [M, columns], float32, columns of one label alike; log_shares:
+    [columns], of `log_shares`; ridge: lambda; error: mean squared error on the examples that lambda was chosen on;
+    temperature: the logits are h W / temperature + log_shares.
     """
 
     sums: dict[str, Tensor]
     weights: Tensor
+    log_shares: Tensor
     ridge: float
     error: float
     temperature: float
@@ -39,21 +50,26 @@ class RidgeSolution:
 class RandomRidge(nn.Module):
     """The projection P [dim, M] ~ N(0, 1), drawn from the seed and never stored, and the regression on it.
 
-    G and C are summed and solved in float64 on the CPU and kept in float32: 2 M (M + 1) + 4 M classes bytes, which is
-    2.4 MB for M = 1,000, 8.8 MB for 2,000 and 204 MB for 10,000 (with 100 classes).
+    G and C are summed and solved in float64 on the CPU and kept in float32, over all examples and over those held out:
+    4 M (M + 1) + 8 M labels bytes, which is 4.8 MB for M = 1,000, 17.6 MB for 2,000 and 408 MB for 10,000 (100 labels).
+
+    The temperature of the scores falls as labels are added, and so does the right label's score above the mean of all.
+    Their ratio stays (docs/results.md): it is fitted on each task's held-out examples and averaged over tasks
+    (`SHARPNESS`), and the temperature is that average times the right label's score on all tasks' held-out examples.
 
     Args:
         dim: of the features.
         size: M.
         seed: of the projection.
-        ridge: lambda; None to choose it anew with each task.
+        ridge: lambda, for examples of weight 1; None to have it chosen.
+        balance: whether labels weigh the same; otherwise examples do.
     """
 
     projection: Tensor
 
-    def __init__(self, dim: int, size: int, seed: int, ridge: float | None = None) -> None:
+    def __init__(self, dim: int, size: int, seed: int, ridge: float | None = None, balance: bool = True) -> None:
         super().__init__()
-        self.ridge = ridge
+        self.size, self.ridge, self.balance = size, ridge, balance
         generator = torch.Generator().manual_seed(derive_seed(seed, "projection"))
         self.register_buffer("projection", torch.randn(dim, size, generator=generator), persistent=False)
 
@@ -62,89 +78,128 @@ class RandomRidge(nn.Module):
         return F.relu(features @ self.projection.to(features.dtype))
 
     @torch.no_grad()
-    def learn(self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, classes: int) -> RidgeSolution:
-        """Add a task's examples to G and C and solve.
+    def learn(self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, labels: Tensor) -> RidgeSolution:
+        """Add a task's examples to the sums and solve.
 
-        Lambda is chosen as in the paper: of a log grid, the one with the least squared error on a fifth of the newest
-        task's examples when it is fitted to the other four. The grid is relative to the mean of h^2, so that the scale
-        of the features does not matter. The fifth is the first of each five examples of a class: nothing is drawn.
+        Lambda is, of a log grid, the one with the least squared error on the held-out fifth of all tasks' examples when
+        W is fitted to the rest. The grid is relative to the mean of h^2, so that the scale of the features does not
+        matter. The fifth is the first of each five examples of a class: nothing is drawn.
 
         Args:
             known: the `sums` of the tasks before; empty if there are none.
             features: [n, dim].
             columns: [n].
-            classes: the number of columns.
+            labels: [columns so far], the label number of each; a label that came before has its number again.
 
         Raises:
-            TrainingError: lambda is too small for these features.
+            TrainingError: lambda is too small for these features, or `known` is an earlier version's, which kept less.
         """
-        h = self(features.to(self.projection)).cpu().double()
-        y = F.one_hot(columns, classes).double()
-        newest = columns.unique()  # of the other columns this task's sums, and so the solution, are zero
-        held = first_of_five(columns)
-        held_h, held_y = h[held], y[held]
-        held_gram, held_sums = held_h.T @ held_h, held_h.T @ held_y
-        gram, sums = h.T @ h, h.T @ y
+        check_kept(known, "held_gram")
+        counts = add_counts(known, columns, len(labels))
+        count = int(labels.max()) + 1
+        own, held = labels[columns], first_of_five(columns)
+        of_label = torch.zeros(count).double().index_add_(0, labels, counts.double())
+        weights = of_label.reciprocal()[own] if self.balance else torch.ones(len(own), dtype=torch.float64)
 
-        def error(ridge: float) -> float:
-            scores = held_h @ solve(gram - held_gram, (sums - held_sums)[:, newest], ridge)
-            return float((scores - held_y[:, newest]).square().sum() / held_y.numel())
+        new = [RidgeSums.zeros(self.size, count) for _ in range(2)]
+        for part, rows in enumerate((held, ~held)):
+            for h, chunk in self._projected(features, rows):
+                new[part] = new[part].add(h, own[chunk], weights[chunk])
+        held_sums = RidgeSums.read(known, "held_", self.size, count) + new[0]
+        sums = RidgeSums.read(known, "", self.size, count) + new[0] + new[1]
+        ridge, error = self._choose(sums, held_sums)
 
-        scale = float(h.square().mean().clamp_min(torch.finfo(torch.float32).tiny))
-        errors = {r: error(r) for r in ([self.ridge] if self.ridge else [scale * factor for factor in FACTORS])}
-        ridge = min(errors, key=lambda r: errors[r])
-        if known:
-            gram += from_triangle(known["gram"])
-            sums[:, : known["sums"].shape[1]] += known["sums"]
-        scores = held_h @ solve(gram - held_gram, sums - held_sums, ridge)
+        fitted = solve(sums - held_sums, ridge)
+        right = max(LEAST_SCORE, mean_right_score(fitted, held_sums))
+        found = self._temperature(fitted, features, own, held, weights) if count > 1 else None
+        sharpness = SHARPNESS.add(known, None if found is None else found / right, float(weights[held].sum()))
         return RidgeSolution(
-            sums={"gram": to_triangle(gram), "sums": sums.float()},
-            weights=solve(gram, sums, ridge).float().contiguous(),  # as it is read from a file: products round alike
+            sums=sums.kept("") | held_sums.kept("held_") | {"counts": counts, "labels": labels} | sharpness,
+            weights=solve(sums, ridge)[:, labels].float().contiguous(),  # as read from a file: products round alike
+            log_shares=log_shares(counts, labels),
             ridge=ridge,
-            error=errors[ridge],
-            temperature=fit_temperature(scores, columns[held]),
+            error=error,
+            temperature=SHARPNESS.value(sharpness) * right,
         )
 
+    def _projected(self, features: Tensor, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield h [chunk, M] in float64 of the features that the mask `rows` has, and their numbers, `ROWS` at once."""
+        for chunk in rows.nonzero()[:, 0].split(ROWS):
+            if len(chunk):
+                yield self(features[chunk].to(self.projection)).cpu().double(), chunk
 
-def solve(gram: Tensor, sums: Tensor, ridge: float) -> Tensor:
-    """Return (G + ridge I)^-1 C.
+    def _choose(self, sums: RidgeSums, held: RidgeSums) -> tuple[float, float]:
+        """Return lambda and its mean squared error on the held-out examples."""
+        scale = max(float(sums.gram.trace()) / self.size / sums.weight, torch.finfo(torch.float32).tiny)
+        factors = FACTORS if held.examples else [UNCHOSEN]
+        candidates = [self.ridge] if self.ridge is not None else [scale * factor for factor in factors]
+        errors = {ridge: held_out_error(sums - held, held, ridge) for ridge in candidates}
+        best = min(errors, key=lambda ridge: errors[ridge])
+        return best, errors[best]
+
+    def _temperature(
+        self, fitted: Tensor, features: Tensor, own: Tensor, held: Tensor, weights: Tensor
+    ) -> float | None:
+        """Return the best temperature of the scores of a task's held-out examples; None if there are none."""
+        scored = [(h @ fitted, chunk) for h, chunk in self._projected(features, held)]
+        if not scored:
+            return None
+        rows = torch.cat([chunk for _, chunk in scored])
+        return fit_temperature(torch.cat([scores for scores, _ in scored]), own[rows], weights[rows])
+
+
+def solve(sums: RidgeSums, ridge: float) -> Tensor:
+    """Return (G + u ridge I)^-1 C [M, labels], u being the examples' mean weight: one, if all weigh one.
 
     Raises:
         TrainingError: G + ridge I is not positive definite, for rounding.
     """
-    factor, failed = torch.linalg.cholesky_ex(gram + ridge * torch.eye(len(gram), dtype=gram.dtype))
+    unit = sums.weight / sums.examples if sums.examples else 1.0
+    eye = torch.eye(len(sums.gram), dtype=sums.gram.dtype)
+    factor, failed = torch.linalg.cholesky_ex(sums.gram + ridge * unit * eye)
     if failed:
         raise TrainingError(f"the ridge {ridge:g} is too small for these features; leave it out to have it chosen")
-    return torch.cholesky_solve(sums, factor)
+    return torch.cholesky_solve(sums.cross, factor)
 
 
-def first_of_five(columns: Tensor) -> Tensor:
-    """Return a mask [n] of the first, sixth, ... example of each class, in the order in which they stand."""
-    order = torch.argsort(columns, stable=True)
-    ordered = columns[order]
-    place = torch.arange(len(columns)) - torch.searchsorted(ordered, ordered)
-    held = torch.empty_like(columns, dtype=torch.bool)
-    held[order] = place % 5 == 0
-    return held
+def held_out_error(fit: RidgeSums, held: RidgeSums, ridge: float) -> float:
+    """Return the mean squared error on held-out examples of the W that is fitted to others; infinite if there is none.
+
+    It is sum w |y - W^T h|^2 = sum w - 2 tr W^T C + tr W^T G W over the held-out examples' sums, over labels and w.
+    """
+    if not held.examples:
+        return 0.0
+    try:
+        weights = solve(fit, ridge)
+    except TrainingError:
+        return float("inf")
+    total = held.weight - 2 * (weights * held.cross).sum() + (weights * (held.gram @ weights)).sum()
+    return float(total) / held.weight / weights.shape[1]
 
 
-def fit_temperature(scores: Tensor, columns: Tensor) -> float:
-    """Return the temperature of a log grid under which softmax(scores / temperature) tells `columns` [n] best."""
-    return min(TEMPERATURES, key=lambda t: float(F.cross_entropy(scores / t, columns)))
+def mean_right_score(weights: Tensor, held: RidgeSums) -> float:
+    """Return by how much the right label's score is above the mean of all, in the mean over held-out examples."""
+    if not held.examples:
+        return 0.0
+    return float(((weights - weights.mean(1, keepdim=True)) * held.cross).sum()) / held.weight
 
 
-def to_triangle(gram: Tensor) -> Tensor:
-    """Return the upper triangle of a symmetric matrix [M, M], row by row, in float32 [M (M + 1) / 2]."""
-    return gram[_upper(len(gram))].float()
+def add_counts(known: Mapping[str, Tensor], columns: Tensor, count: int) -> Tensor:
+    """Return the examples of each column, [count]: those known, and one more task's, of `columns` [n]."""
+    counts = torch.bincount(columns, minlength=count)
+    if known:
+        counts[: len(known["counts"])] += known["counts"]
+    return counts
 
 
-def from_triangle(triangle: Tensor) -> Tensor:
-    """Return the symmetric matrix [M, M] that `to_triangle` was given, in float64."""
-    size = math.isqrt(2 * len(triangle))
-    gram = torch.zeros(size, size, dtype=torch.float64)
-    gram[_upper(size)] = triangle.double()
-    return gram + gram.triu(1).T
+def check_kept(known: Mapping[str, Tensor], name: str) -> None:
+    """Refuse to go on from statistics of an earlier version that kept less.
 
-
-def _upper(size: int) -> Tensor:
-    return torch.ones(size, size, dtype=torch.bool).triu()
+    Raises:
+        TrainingError: they lack `name`.
+    """
+    if known and name not in known:
+        raise TrainingError(
+            "this learner's statistics were saved by an earlier softtf, which kept less of them; it answers as it did,"
+            " but to learn another task it must learn its tasks anew"
+        )
