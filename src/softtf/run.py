@@ -87,7 +87,8 @@ def reopen(path: Path, console: Console, repair: bool = False, masks: MaskPlace 
 
 
 def _header(config: RunConfig, backbone: Backbone) -> Header:
-    return Header(config.backbone, backbone.weights_hash(), config.learner, config.seed, config.stream.merge_labels)
+    merged = config.stream.merge_labels
+    return Header(config.backbone, backbone.weights_hash(), config.learner, config.seed, merged, train=config.train)
 
 
 def backbone_loader(device: torch.device) -> Callable[[BackboneSpec], Backbone]:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from softtf.backbones.kernels import linear
 from softtf.backbones.mixed_linear import MixedWeight, mixed_linear
+from softtf.backbones.spec import BackboneSpec
 from softtf.streams import Preparation
 
 
@@ -98,6 +99,7 @@ class Backbone(nn.Module, ABC):
     weight_names: tuple[str, ...]
     preparation: Preparation
     reads_text: bool = False  # True: inputs are token ids as `softtf.streams.texts` gives them
+    spec: BackboneSpec | None = None  # what `load_backbone` was given, so that it can be loaded again
 
     def __init__(self) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ from softtf.backbones.timm_vit import TimmViT, check_plain
 from softtf.errors import UserError, unknown
 from softtf.store import load_tensors
 
-__all__ = ["BUNDLED", "MINILM", "BackboneSpec", "backbone_names", "load_backbone", "random_name"]
+__all__ = ["BUNDLED", "MINILM", "BackboneSpec", "backbone_names", "load_backbone", "random_name", "spec_of"]
 
 
 def backbone_names() -> list[str]:
@@ -35,11 +35,24 @@ def load_backbone(spec: BackboneSpec, device: torch.device | str = "cpu") -> Bac
         UserError: unknown name, a file that is missing or does not fit, a Hub that cannot be reached, an image
             size that the patch size does not divide, a model of another form, a setting that it does not have.
     """
+    backbone = _load_any(spec).to(device)
+    backbone.spec = spec
+    return backbone
+
+
+def spec_of(backbone: str | BackboneSpec | Backbone) -> BackboneSpec:
+    """Return what a backbone is found by again; of one that `load_backbone` did not load, its name alone."""
+    if isinstance(backbone, Backbone):
+        return backbone.spec or BackboneSpec(backbone.name)
+    return backbone if isinstance(backbone, BackboneSpec) else BackboneSpec(backbone)
+
+
+def _load_any(spec: BackboneSpec) -> Backbone:
     name = spec.name.removeprefix(RANDOM)
     if spec.name == BUNDLED or (timm.is_model(name.partition(".")[0]) and not Path(name).is_dir()):
-        return _load_vit(spec).to(device)
+        return _load_vit(spec)
     if name in TEXT_MODELS or "/" in name or Path(name).is_dir():
-        return load_from_transformers(spec).to(device)
+        return load_from_transformers(spec)
     raise unknown("backbone", name, [*TEXT_MODELS, BUNDLED, *timm.list_models("vit_*"), *timm.list_pretrained("vit_*")])
 
 
