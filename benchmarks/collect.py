@@ -8,6 +8,7 @@ from statistics import mean, stdev
 
 from softtf.evaluation.report import parameters
 from softtf.recipes.methods import TITLES
+from softtf.seconds import upgraded
 
 METRICS = ("acc", "forget", "task_identity", "average_incremental", "bwt", "pooled")
 
@@ -15,9 +16,9 @@ METRICS = ("acc", "forget", "task_identity", "average_incremental", "bwt", "pool
 def main(paths: list[str]) -> None:
     found: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
     for path in paths:
-        summary = json.loads((Path(path) / "summary.json").read_text(encoding="utf-8"))
+        summary = upgraded(json.loads((Path(path) / "summary.json").read_text(encoding="utf-8")))
         for policy in summary["policies"].values():
-            extra = {"parameters": summary["parameters_per_task"], "train": summary["train_seconds"]}
+            extra = {"parameters": summary["parameters_per_task"], "train": summary["train_seconds_from_nothing"]}
             found[TITLES[summary["method"]], policy["title"]].append({**policy, **extra})
     print("| method | task inference (policy) | ACC | Forget | task right | average | BWT | pooled | params |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")

@@ -138,8 +138,8 @@ def evaluate(args: list[str]) -> int:
     rows = []
     for title, (matrix, score) in results.items():
         acc, forget = (matrix.acc, matrix.forget) if matrix else (score.acc, None)
-        method = TITLES.get(config.method, config.method)
-        rows.append(Row(method, title, acc, forget, score.task_identity, None, None, score.seconds))
+        method, seconds = TITLES.get(config.method, config.method), (score.seconds, score.from_nothing)
+        rows.append(Row(method, title, acc, forget, score.task_identity, None, None, None, *seconds))
     console.print(render(rows, _heading(f"{config.recipe}: {folder.path}", config), POLICY_NOTE))
     if options.matrix:
         for title, (matrix, _) in results.items():

@@ -19,7 +19,8 @@ METHODS = ("linear-head", "dual-prompt", "dual-prompt+soft-tf")
 POLICY_TITLE = "policy: per-sample unless the row says otherwise"
 POLICY_NOTE = (
     "per-sample: every test sample is answered alone. Answers are any class seen so far; with 'own classes', and with"
-    " the task given, a class of that task."
+    " the task given, a class of that task. Seconds: this run's, and from nothing, with those that were spared by what"
+    " earlier runs and evaluations had computed; Test s is of all evaluations, under the row's policy alone."
 )
 
 

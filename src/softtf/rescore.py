@@ -1,5 +1,6 @@
 """Score a finished learner under other policies, without training; nothing in its run's folder changes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -24,7 +25,7 @@ def rescore(
     """Score the learner of a run as it was after each task (the whole matrix), or after the last task only.
 
     Returns:
-        policy title -> (accuracy matrix, or None with last_only; the counts after the last task).
+        policy title -> (accuracy matrix, or None with last_only; the last task's counts, the seconds of all).
 
     Raises:
         UserError: no task is finished, the data are gone, or the learner does not support a policy.
@@ -38,6 +39,8 @@ def rescore(
     dtype = matmul_dtype(settings.precision, run.tests.loader.device)
     matrices = {policy: AccuracyMatrix() for policy in policies}
     scores: dict[Policy, Score] = {}
+    seconds = dict.fromkeys(policies, 0.0)
+    nothing = dict.fromkeys(policies, 0.0)
     for tasks in [finished] if last_only else range(1, finished + 1):
         _, learner, classes = load_learner(run.folder.learner, lambda _: backbone, tasks, strict=False, masks=masks)
         scores = evaluate(
@@ -49,8 +52,10 @@ def rescore(
             dtype=dtype,
             shuffle_seed=run.config.seed if settings.shuffle else None,
         )
-        if not last_only:
-            for policy, matrix in matrices.items():
-                score = scores[policy]
-                matrix.add_row(score.correct, score.total, score.task_correct)
+        for policy, score in scores.items():
+            seconds[policy] += score.seconds
+            nothing[policy] += score.from_nothing
+            if not last_only:
+                matrices[policy].add_row(score.correct, score.total, score.task_correct)
+    scores = {p: replace(s, seconds=seconds[p], from_nothing=nothing[p]) for p, s in scores.items()}
     return {p.title(settings.shuffle): (None if last_only else matrices[p], scores[p]) for p in policies}

@@ -16,6 +16,7 @@ from softtf.classes import ClassTable
 from softtf.errors import UserError
 from softtf.evaluation.accuracy_matrix import summary
 from softtf.evaluation.evaluate import TestData, evaluate
+from softtf.evaluation.kept import KeptTrunks
 from softtf.evaluation.report import Row
 from softtf.features import FeatureStore, FixedQueries, open_store
 from softtf.feeding import abandon, begin_training, check_training, test_data, unread_settings
@@ -27,6 +28,7 @@ from softtf.recipes.methods import TITLES
 from softtf.runconfig import RunConfig
 from softtf.runfolder import RunFolder
 from softtf.saving import HEADER, Header, MaskPlace, load_learner, save_task
+from softtf.seconds import seconds_of, upgraded
 from softtf.streams import TaskStream
 from softtf.tracking import Tracker
 
@@ -119,7 +121,8 @@ def _assemble(
         held_out.append(task.test)
     store = open_store(config.feature_cache, header.backbone_sha256, _noting(console))
     tests = test_data(held_out, table, learner, config.evaluate.batch_size)
-    tests = replace(tests, queries=FixedQueries(learner.network.backbone, tests.loader, store))
+    queries = FixedQueries(learner.network.backbone, tests.loader, store)
+    tests = replace(tests, queries=queries, trunks=KeptTrunks())
     if unread := unread_settings(learner, config.train):
         _noting(console)(unread)
     if random_name(config.backbone):
@@ -164,11 +167,13 @@ def learn_task(run: Run, index: int, tracker: Tracker) -> None:
             while not training.finished:
                 report = training.run_epoch(progress.step)
                 progress.epoch(report)
-                fields = {"losses": report.losses, "samples": report.samples, "seconds": report.seconds}
-                run.folder.log("epoch", task=index, epoch=report.epoch, **fields)
+                fields = {"losses": report.losses, "samples": report.samples}
+                seconds = {"seconds": report.seconds, "kept": report.kept}
+                run.folder.log("epoch", task=index, epoch=report.epoch, **fields, **seconds)
                 run.folder.save_checkpoint(index, training.state())
                 tracker.epoch(report)
-            run.folder.log("consolidation", task=index, seconds=training.finish())
+            passed, kept = training.finish()
+            run.folder.log("consolidation", task=index, seconds=passed, kept=kept)
     except BaseException:
         abandon(run.learner, run.classes)
         raise
@@ -199,8 +204,9 @@ def score_task(run: Run, index: int, tracker: Tracker) -> None:
     )
     accuracies = {policy.code: round(score.acc, 4) for policy, score in scores.items()}
     seconds = {policy.code: score.seconds for policy, score in scores.items()}
+    nothing = {policy.code: score.from_nothing for policy, score in scores.items()}
     wall = time.perf_counter() - began
-    run.folder.log("evaluation", task=index, accuracy=accuracies, seconds=seconds, wall=wall)
+    run.folder.log("evaluation", task=index, accuracy=accuracies, seconds=seconds, from_nothing=nothing, wall=wall)
     run.folder.save_scores(index, scores)
     tracker.scores(index, accuracies)
     if run.console.is_terminal or index + 1 == len(run.stream):
@@ -214,10 +220,7 @@ def write_results(folder: RunFolder, tasks: int, learner: Learner, config: RunCo
     for code, matrix in matrices.items():
         folder.write_text(f"accuracy/{code.replace(':', '-').replace('/', '-of-')}.csv", matrix.to_csv())
     folder.write_json("accuracy.json", {code: matrix.to_dict() for code, matrix in matrices.items()})
-    events = folder.logged()
-    train_seconds = sum(e["seconds"] for e in events if e["event"] in ("epoch", "consolidation"))
-    test_seconds = {c: sum(e["seconds"].get(c, 0.0) for e in events if e["event"] == "evaluation") for c in matrices}
-    evaluation_seconds = sum(e.get("wall", 0.0) for e in events if e["event"] == "evaluation")
+    seconds = seconds_of(folder.logged())
     last = learner.num_tasks - 1
     own = sum(slots.num_parameters(last) for slots in learner.slot_modules().values())
     shared = sum(p.numel() for _, p in learner.shared_parameters() if p.requires_grad)
@@ -227,13 +230,15 @@ def write_results(folder: RunFolder, tasks: int, learner: Learner, config: RunCo
         "seed": config.seed,
         "parameters_per_task": own + shared,
         "bytes_per_task": (folder.learner / f"task-{tasks:03d}.safetensors").stat().st_size,
-        "train_seconds": train_seconds,
-        "evaluation_seconds": evaluation_seconds,
+        "train_seconds_this_run": seconds.train,
+        "train_seconds_from_nothing": seconds.train_from_nothing,
+        "evaluation_seconds": seconds.evaluation,
         "policies": {
             code: {
                 "title": parse_policy(code).title(config.evaluate.shuffle),
                 **summary(matrix),
-                "test_seconds": test_seconds[code],
+                "test_seconds_this_run": seconds.test.get(code, 0.0),
+                "test_seconds_from_nothing": seconds.test_from_nothing.get(code, 0.0),
             }
             for code, matrix in matrices.items()
         },
@@ -243,6 +248,7 @@ def write_results(folder: RunFolder, tasks: int, learner: Learner, config: RunCo
 
 def result_rows(results: dict[str, Any]) -> list[Row]:
     """Return the rows of a finished run's summary, one per policy."""
+    results = upgraded(results)
     title = TITLES.get(results["method"], results["method"])
     return [
         Row(
@@ -252,8 +258,10 @@ def result_rows(results: dict[str, Any]) -> list[Row]:
             policy["forget"],
             policy["task_identity"],
             results["parameters_per_task"],
-            results["train_seconds"],
-            policy["test_seconds"],
+            results["train_seconds_this_run"],
+            results["train_seconds_from_nothing"],
+            policy["test_seconds_this_run"],
+            policy["test_seconds_from_nothing"],
         )
         for policy in results["policies"].values()
     ]

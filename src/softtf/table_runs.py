@@ -20,6 +20,7 @@ from softtf.recipes.tables import TableRow
 from softtf.recipes.tables.rows import CLIP_VIT_B
 from softtf.run import learn_stream, reopen, start
 from softtf.runconfig import RunConfig
+from softtf.seconds import upgraded
 from softtf.store import write_atomic
 from softtf.streams import STREAMS
 
@@ -83,8 +84,8 @@ class Job:
         """
         file = self.path / "summary.json"
         try:
-            results: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            results["train_seconds"] + results["evaluation_seconds"] + results["parameters_per_task"]
+            results = upgraded(json.loads(file.read_text(encoding="utf-8")))
+            results["train_seconds_from_nothing"] + results["evaluation_seconds"] + results["parameters_per_task"]
             [results["policies"][code] for code in self.config.evaluate.policies]
         except (OSError, ValueError, TypeError, KeyError):
             raise UserError(f"{file} cannot be read; remove it and give the command again") from None
@@ -94,7 +95,9 @@ class Job:
     def seconds(self) -> float:
         """How long a finished run took, over all its sittings."""
         results = self.results
-        return float(results["train_seconds"] + results["evaluation_seconds"])
+        passed = results["train_seconds_this_run"]  # earlier versions did not tell it
+        train = results["train_seconds_from_nothing"] if passed is None else passed
+        return float(train + results["evaluation_seconds"])
 
     @property
     def work(self) -> int:

@@ -83,7 +83,8 @@ def test_seeds_give_mean_and_deviation(capsys: Capture) -> None:
         ("ours", "oracle (task given)", "2"),
     ]
     for line, code in zip(lines[1:], ("prompt-id", "prompt-id:vote24", "oracle"), strict=True):
-        for column, metric in (("acc", "acc"), ("forget", "forget"), ("test_s", "test_seconds")):
+        timed = [(f"test_s_{kind}", f"test_seconds_{kind}") for kind in ("this_run", "from_nothing")]
+        for column, metric in (("acc", "acc"), ("forget", "forget"), *timed):
             values = [s["policies"][code][metric] for s in summaries]
             assert float(line[column]) == pytest.approx(statistics.mean(values), abs=0.006)
             assert float(line[f"{column}_std"]) == pytest.approx(statistics.stdev(values), abs=0.006)

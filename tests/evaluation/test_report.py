@@ -9,9 +9,11 @@ from rich.table import Table
 from softtf.evaluation import AccuracyMatrix, Row, render, render_matrix, to_csv, to_latex, to_markdown
 from softtf.evaluation.report import parameters
 
-ORACLE = Row("Soft-TF L[10]", "oracle", 98.505, 0.0, 100.0, 6_930_000, 12.0, 3.5)
-SAMPLE = Row("Soft-TF L[10]", "Gradient ID, per-sample", 41.2345, 1.5, None, 5130, None, 3.25)
-BATCH = Row("A|B & 100%_c", "prompt-id, same-task batch(24)", 97.0, 0.126, 99.0, 30_000, 1.0, 2.0, "as published")
+ORACLE = Row("Soft-TF L[10]", "oracle", 98.505, 0.0, 100.0, 6_930_000, 2.0, 12.0, 0.5, 3.5)
+SAMPLE = Row("Soft-TF L[10]", "Gradient ID, per-sample", 41.2345, 1.5, None, 5130, None, None, 1.25, 3.25)
+BATCH = Row(
+    "A|B & 100%_c", "prompt-id, same-task batch(24)", 97.0, 0.126, 99.0, 30_000, 1.0, 1.5, 2.0, 2.5, "as published"
+)
 ROWS = [ORACLE, SAMPLE, BATCH]
 
 
@@ -30,10 +32,10 @@ def test_the_terminal_table_names_policies_and_puts_the_oracle_last() -> None:
     start = body.index("Soft-TF L[10]")
     assert body[start : start + 5] == [
         "Soft-TF L[10]",
-        "Gradient ID, per-sample 41.23 1.50 – 5,130 – 3.25",
-        f"oracle (task given) {98.505:.2f} 0.00 100.00 6.93M 12.00 3.50",
+        "Gradient ID, per-sample 41.23 1.50 – 5,130 – – 1.25 3.25",
+        f"oracle (task given) {98.505:.2f} 0.00 100.00 6.93M 2.00 12.00 0.50 3.50",
         BATCH.method,
-        f"{BATCH.policy} 97.00 0.13 99.00 0.03M 1.00 2.00 as published",
+        f"{BATCH.policy} 97.00 0.13 99.00 0.03M 1.00 1.50 2.00 2.50 as published",
     ]
     assert [row.style for row in table.rows] == [None, None, "dim", None, None]
 
@@ -83,17 +85,19 @@ def test_csv_reads_back() -> None:
         "forget": "1.50",
         "task_identity": "",
         "parameters_per_task": "5130",
-        "train_seconds": "",
-        "test_seconds": "3.25",
+        "train_seconds_this_run": "",
+        "train_seconds_from_nothing": "",
+        "test_seconds_this_run": "1.25",
+        "test_seconds_from_nothing": "3.25",
         "note": "",
     }
 
 
 def test_latex_is_escaped_and_has_one_cell_for_each_column() -> None:
     lines = to_latex(ROWS).splitlines()
-    assert lines[0] == r"\begin{tabular}{llrrrrrrl}" and lines[-1] == r"\end{tabular}"
+    assert lines[0] == r"\begin{tabular}{llrrrrrrrrl}" and lines[-1] == r"\end{tabular}"
     table = [line for line in lines if line.endswith(r" \\")]
-    assert {line.replace(r"\&", "").count("&") for line in table} == {8}
+    assert {line.replace(r"\&", "").count("&") for line in table} == {10}
     assert r"Task inference (policy) & ACC \%" in table[0]
     assert table[2].startswith(r"A|B \& 100\%\_c & ") and "oracle (task given)" in table[3]
     assert r"\textbackslash{}\{\textasciicircum{}\}" in to_latex([replace(SAMPLE, method="\\{^}")])

@@ -18,11 +18,13 @@ HEADERS = (
     "Forget %",
     "Task right %",
     "Params/task",
-    "Train s",
-    "Test s",
+    "Train s, this run",
+    "Train s, from nothing",
+    "Test s, this run",
+    "Test s, from nothing",
     "Note",
 )
-NUMBERS = range(2, 8)  # the columns that hold them
+NUMBERS = range(2, 10)  # the columns that hold them
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -42,8 +44,10 @@ class Row:
         forget: Forgetting, percent.
         task_identity: Percent of samples whose task was named right; None if that was not recorded.
         parameters_per_task: Trainable parameters that a task adds.
-        train_seconds: None if not measured.
-        test_seconds: None if not measured.
+        train_seconds_this_run: That passed; None if not measured, as are all seconds.
+        train_seconds_from_nothing: If no feature had been kept from earlier runs.
+        test_seconds_this_run: That this policy alone took in all evaluations.
+        test_seconds_from_nothing: If nothing had been kept from earlier runs, tasks and evaluations.
         note: A remark.
     """
 
@@ -53,8 +57,10 @@ class Row:
     forget: float | None
     task_identity: float | None
     parameters_per_task: int | None
-    train_seconds: float | None
-    test_seconds: float | None
+    train_seconds_this_run: float | None
+    train_seconds_from_nothing: float | None
+    test_seconds_this_run: float | None
+    test_seconds_from_nothing: float | None
     note: str = ""
 
     @property
@@ -70,9 +76,9 @@ def render(rows: Sequence[Row], title: str, caption: str) -> Table:
     )
     headers, _ = _cells(rows)
     table.add_column("Method\n  task inference (policy)")
-    for header in headers[2:8]:
+    for header in headers[2:10]:
         table.add_column(Text(header.replace(" ", "\n").replace("/", "/\n")), justify="right", no_wrap=True)
-    for header in headers[8:]:
+    for header in headers[10:]:
         table.add_column(Text(header))
     for method in dict.fromkeys(row.method for row in rows):
         mine = [row for row in rows if row.method == method]
@@ -150,8 +156,10 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         numbers = [_number(row.acc), _number(row.forget), _number(row.task_identity)]
         numbers += [
             "–" if row.parameters_per_task is None else parameters(row.parameters_per_task),
-            _number(row.train_seconds),
-            _number(row.test_seconds),
+            _number(row.train_seconds_this_run),
+            _number(row.train_seconds_from_nothing),
+            _number(row.test_seconds_this_run),
+            _number(row.test_seconds_from_nothing),
         ]
         body.append([row.method, policy, *numbers, row.note][:width])
     return list(HEADERS[:width]), body

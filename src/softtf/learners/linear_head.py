@@ -23,6 +23,7 @@ class LinearHeadLearner(Learner):
     """Cross-entropy over the current task's classes on the frozen backbone's features."""
 
     query_use = "features"
+    answers_by_features = True
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy; where nothing is edited, the query is the network's feature."""
