@@ -14,14 +14,14 @@ from softtf.backbones.load import BackboneSpec, load_backbone, random_name, spec
 from softtf.classes import ClassTable
 from softtf.config import checked
 from softtf.errors import UserError
-from softtf.evaluation.evaluate import evaluate
+from softtf.evaluation.evaluate import BATCH_SIZE, evaluate
 from softtf.features import OFF, FixedQueries, fixed_queries, open_store
 from softtf.feeding import abandon, begin_training, group_numbers, test_data, test_loader, unlabelled, unread_settings
 from softtf.inference.policy import Policy, parse_policy, usual_policy
 from softtf.inference.predict import Answers, by_label, predict
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.machine import Precision, find_device, matmul_dtype
-from softtf.progress import TaskProgress
+from softtf.progress import ScoringProgress, TaskProgress
 from softtf.saving import Header, MaskPlace, load_learner, save_learner
 from softtf.streams import examples_from
 from softtf.training import EpochReport, TrainConfig
@@ -242,7 +242,12 @@ class ContinualClassifier:
             return fixed_queries(self.learner.network.backbone, loader, self.store).values
 
     def evaluate(
-        self, tests: Sequence[Any], policies: Sequence[str] | None = None, *, batch_size: int = 120
+        self,
+        tests: Sequence[Any],
+        policies: Sequence[str] | None = None,
+        *,
+        batch_size: int = BATCH_SIZE,
+        progress: bool = True,
     ) -> dict[str, dict[str, float]]:
         """Score the tasks learned so far.
 
@@ -250,6 +255,7 @@ class ContinualClassifier:
             tests: one test set per task learned, in the order of learning, each as `learn` takes it.
             policies: such as `prompt-id`, `gradient-id:batch24`, `oracle`; None for the classifier's own and oracle.
             batch_size: samples run at once.
+            progress: show it live, on a terminal or in a notebook.
 
         Returns:
             policy title -> acc, task_identity and pooled accuracy, in percent.
@@ -263,9 +269,16 @@ class ContinualClassifier:
         data = test_data(examples, self.classes, self.learner, batch_size)
         if self.store:
             data = replace(data, queries=FixedQueries(self.learner.network.backbone, data.loader, self.store))
-        scores = evaluate(
-            self.learner, data, self.classes.column_labels(), chosen, batch_size=batch_size, dtype=self.dtype
-        )
+        with ScoringProgress(f"{self.num_tasks} tasks", shown=progress) as shown:
+            scores = evaluate(
+                self.learner,
+                data,
+                self.classes.column_labels(),
+                chosen,
+                batch_size=batch_size,
+                dtype=self.dtype,
+                on_progress=shown.told,
+            )
         return {
             policy.title(): {"acc": s.acc, "task_identity": s.task_identity, "pooled": s.pooled}
             for policy, s in scores.items()

@@ -98,7 +98,8 @@ def finish(begin: Callable[[], Run], path: Path, resume: Path) -> list[Row]:
             print(f"\nstopped; everything up to the last full epoch is kept. Go on with: softtf resume {resume}")
         raise
     except TrainingError as error:
-        raise TrainingError(f"{error} (finished tasks are in {path / 'learner'})") from None
+        kept = f" (finished tasks are in {path / 'learner'})" if (path / "learner").exists() else ""
+        raise TrainingError(f"{error}{kept}") from None
     return _rows(path)
 
 

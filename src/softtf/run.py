@@ -1,7 +1,8 @@
 """A run: learn a stream task by task and score the learner after each (the paper's Algorithms 1 and 2)."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 from softtf.backbones.base import Backbone
 from softtf.backbones.load import BackboneSpec, load_backbone, random_name
 from softtf.classes import ClassTable
-from softtf.errors import UserError
+from softtf.errors import TrainingError, UserError
 from softtf.evaluation.accuracy_matrix import summary
 from softtf.evaluation.evaluate import TestData, evaluate
 from softtf.evaluation.kept import KeptTrunks
@@ -23,7 +24,7 @@ from softtf.feeding import abandon, begin_training, check_training, test_data, u
 from softtf.inference.policy import Policy, parse_policy
 from softtf.learners.base import Learner
 from softtf.machine import environment, find_device, matmul_dtype
-from softtf.progress import TaskProgress
+from softtf.progress import ScoringProgress, TaskProgress
 from softtf.recipes.methods import TITLES
 from softtf.runconfig import RunConfig
 from softtf.runfolder import RunFolder
@@ -35,7 +36,10 @@ from softtf.tracking import Tracker
 
 @dataclass
 class Run:
-    """A run in progress: everything `learn_stream` works on."""
+    """A run in progress: everything `learn_stream` works on.
+
+    fresh: whether its folder was made just now; then it goes again if nothing can be learned.
+    """
 
     config: RunConfig
     folder: RunFolder
@@ -47,6 +51,7 @@ class Run:
     tests: TestData
     store: FeatureStore | None
     console: Console
+    fresh: bool = False
 
 
 def start(config: RunConfig, path: Path, console: Console) -> Run:
@@ -60,9 +65,26 @@ def start(config: RunConfig, path: Path, console: Console) -> Run:
     classes = ClassTable(header.allow_repeated)
     run = _assemble(config, RunFolder(path), stream, header, learner, classes, console)
     RunFolder.create(path, config)
-    run.folder.write_json("environment.json", environment(device))
-    header.write(run.folder.learner)
+    run.fresh = True
+    with _leaving_no_empty_run(run):
+        run.folder.write_json("environment.json", environment(device))
+        header.write(run.folder.learner)
     return run
+
+
+@contextmanager
+def _leaving_no_empty_run(run: Run) -> Iterator[None]:
+    """On failure remove a fresh run's folder if nothing in it is worth going on from: the same command then works.
+
+    A last full epoch is, unless it was the training itself that failed.
+    """
+    try:
+        yield
+    except Exception as error:
+        going_on = run.folder.checkpoint.exists() and not isinstance(error, TrainingError)
+        if run.fresh and not going_on and not run.folder.learner_files():
+            run.folder.discard()
+        raise
 
 
 def reopen(path: Path, console: Console, repair: bool = False, masks: MaskPlace = "memory") -> Run:
@@ -138,9 +160,14 @@ def learn_stream(run: Run) -> None:
     """Learn every task that is not finished yet, scoring all tasks so far after each one.
 
     Raises:
-        TrainingError: a loss was not finite; the folder keeps the tasks before.
+        TrainingError: a loss was not finite; the folder keeps the tasks before, and with none of them is removed.
         UserError: the frozen backbone was changed (a bug in a method).
     """
+    with _leaving_no_empty_run(run):
+        _learn_stream(run)
+
+
+def _learn_stream(run: Run) -> None:
     finished = len(run.classes.tasks)
     tracker = Tracker(run.folder.path, run.config.tensorboard)
     for task in run.stream:
@@ -193,15 +220,17 @@ def score_task(run: Run, index: int, tracker: Tracker) -> None:
     """Algorithm 2 for all tasks so far, under every policy, in one pass over their test sets."""
     settings = run.config.evaluate
     began = time.perf_counter()
-    scores = evaluate(
-        run.learner,
-        run.tests,
-        run.classes.column_labels(),
-        run.policies,
-        batch_size=settings.batch_size,
-        dtype=matmul_dtype(settings.precision, next(run.learner.parameters()).device),
-        shuffle_seed=run.config.seed if settings.shuffle else None,
-    )
+    with ScoringProgress(f"after task {index + 1}", console=run.console) as progress:
+        scores = evaluate(
+            run.learner,
+            run.tests,
+            run.classes.column_labels(),
+            run.policies,
+            batch_size=settings.batch_size,
+            dtype=matmul_dtype(settings.precision, next(run.learner.parameters()).device),
+            shuffle_seed=run.config.seed if settings.shuffle else None,
+            on_progress=progress.told,
+        )
     accuracies = {policy.code: round(score.acc, 4) for policy, score in scores.items()}
     seconds = {policy.code: score.seconds for policy, score in scores.items()}
     nothing = {policy.code: score.from_nothing for policy, score in scores.items()}
@@ -218,7 +247,7 @@ def write_results(folder: RunFolder, tasks: int, learner: Learner, config: RunCo
     """Write the matrices and the summary of a finished run."""
     matrices = folder.matrices(tasks)
     for code, matrix in matrices.items():
-        folder.write_text(f"accuracy/{code.replace(':', '-').replace('/', '-of-')}.csv", matrix.to_csv())
+        folder.save_matrix(code, matrix)
     folder.write_json("accuracy.json", {code: matrix.to_dict() for code, matrix in matrices.items()})
     seconds = seconds_of(folder.logged())
     last = learner.num_tasks - 1

@@ -32,12 +32,23 @@ def test_the_terminal_table_names_policies_and_puts_the_oracle_last() -> None:
     start = body.index("Soft-TF L[10]")
     assert body[start : start + 5] == [
         "Soft-TF L[10]",
-        "Gradient ID, per-sample 41.23 1.50 – 5,130 – – 1.25 3.25",
-        f"oracle (task given) {98.505:.2f} 0.00 100.00 6.93M 2.00 12.00 0.50 3.50",
+        "Gradient ID, per-sample 41.23 1.50 – 5,130 – – 1.2 3.2",
+        f"oracle (task given) {98.505:.2f} 0.00 100.00 6.93M 2.0 12.0 0.5 3.5",
         BATCH.method,
-        f"{BATCH.policy} 97.00 0.13 99.00 0.03M 1.00 1.50 2.00 2.50 as published",
+        f"{BATCH.policy} 97.00 0.13 99.00 0.03M 1.0 1.5 2.0 2.5 as published",
     ]
     assert [row.style for row in table.rows] == [None, None, "dim", None, None]
+
+
+def test_eighty_columns_are_enough() -> None:
+    slow = replace(
+        SAMPLE, train_seconds_this_run=150.4, train_seconds_from_nothing=12345.6, parameters_per_task=7_080_000
+    )
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(render([slow, ORACLE], "t", "c"))
+    lines = [" ".join(line.split()) for line in console.export_text().splitlines()]
+    assert any(line.endswith("41.23 1.50 – 7.08M 150 12346 1.2 3.2") for line in lines)
+    assert f"oracle (task given) {98.505:.2f} 0.00 100.00 6.93M 2.0 12.0 0.5 3.5" in lines
 
 
 def test_the_task_is_said_to_be_given_once() -> None:

@@ -71,13 +71,13 @@ class Row:
 
 def render(rows: Sequence[Row], title: str, caption: str) -> Table:
     """Return the rows as a table for the terminal: under each method its policies, the oracle last and dim."""
-    table = Table(
-        title=Text(title), caption=Text(caption), box=SIMPLE_HEAD, title_justify="left", caption_justify="left"
-    )
+    table = Table(box=SIMPLE_HEAD, title_justify="left", caption_justify="left", padding=0, show_edge=False)
+    table.title, table.caption = Text(title), Text(caption)
     headers, _ = _cells(rows)
-    table.add_column("Method\n  task inference (policy)")
+    table.add_column("Method\n  task inference (policy)", min_width=20)
     for header in headers[2:10]:
-        table.add_column(Text(header.replace(" ", "\n").replace("/", "/\n")), justify="right", no_wrap=True)
+        words = header.replace(", ", " ").replace(" ", "\n").replace("/", "/\n")
+        table.add_column(Text(words), justify="right", no_wrap=True)
     for header in headers[10:]:
         table.add_column(Text(header))
     for method in dict.fromkeys(row.method for row in rows):
@@ -156,10 +156,8 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         numbers = [_number(row.acc), _number(row.forget), _number(row.task_identity)]
         numbers += [
             "–" if row.parameters_per_task is None else parameters(row.parameters_per_task),
-            _number(row.train_seconds_this_run),
-            _number(row.train_seconds_from_nothing),
-            _number(row.test_seconds_this_run),
-            _number(row.test_seconds_from_nothing),
+            *map(_seconds, (row.train_seconds_this_run, row.train_seconds_from_nothing)),
+            *map(_seconds, (row.test_seconds_this_run, row.test_seconds_from_nothing)),
         ]
         body.append([row.method, policy, *numbers, row.note][:width])
     return list(HEADERS[:width]), body
@@ -167,6 +165,10 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
+
+
+def _seconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.{1 if value < 100 else 0}f}"
 
 
 def _markdown(text: str) -> str:
