@@ -6,6 +6,7 @@ import re
 import signal
 import statistics
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from cli.test_crash import Killer, at_call, in_another_process, send
 from softtf import run as run_module
 from softtf import table_runs
 from softtf.learners.dual_prompt import DualPromptLearner
+from softtf.runconfig import EvaluateConfig, RunConfig
 
 Capture = pytest.CaptureFixture[str]
 
@@ -160,6 +162,13 @@ def test_another_device_is_no_other_run(capsys: Capture, whole: dict[str, dict[s
     args = ["device=auto" if arg == "device=cpu" else arg for arg in TINY]
     assert in_another_process(stop, *args) == -signal.SIGKILL
     go_on(capsys, whole)
+
+
+def test_the_batch_of_scoring_makes_no_other_run(tmp_path: Path) -> None:
+    config = RunConfig()
+    for size in (1, 60, 120):
+        scored = replace(config, evaluate=EvaluateConfig(batch_size=size))
+        assert table_runs.place(tmp_path, scored) == table_runs.place(tmp_path, config)
 
 
 def test_a_run_that_fails_does_not_stop_the_others(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,8 +43,9 @@ class Tokens:
         return len(self.x)
 
     def __getitem__(self, rows: Tensor | slice) -> "Tokens":
-        parts = {"mask": self.mask, "at": self.at, "query": self.query, "features": self.features}
-        return replace(self, x=self.x[rows], **{name: part[rows] for name, part in parts.items() if part is not None})
+        parts = (self.mask, self.at, self.query, self.features)
+        mask, at, query, features = (None if part is None else part[rows] for part in parts)
+        return replace(self, x=self.x[rows], mask=mask, at=at, query=query, features=features)
 
     def prepend(self, prompt: Tensor) -> "Tokens":
         """Put tokens [batch, length, dim] before these; the pooling will then read them and no others."""
@@ -64,9 +65,10 @@ class Tokens:
         places = [part.at for part in parts if part.at is not None]
         queries = [part.query for part in parts if part.query is not None]
         features = [part.features for part in parts if part.features is not None]
-        all_parts = {"mask": _padded(masks), "at": places, "query": queries, "features": features}
-        joined = {name: torch.cat(values) if values else None for name, values in all_parts.items()}
-        return replace(parts[0], x=torch.cat(_padded([part.x for part in parts])), **joined)
+        lists = (_padded(masks), places, queries, features)
+        mask, at, query, known = (torch.cat(values) if values else None for values in lists)
+        x = torch.cat(_padded([part.x for part in parts]))
+        return replace(parts[0], x=x, mask=mask, at=at, query=query, features=known)
 
 
 def _padded(parts: Sequence[Tensor]) -> list[Tensor]:
