@@ -14,10 +14,10 @@ from benchmarks.inference import POLICIES, one_tasks_test, spreading, varied_pic
 from benchmarks.setup import CPU, learner_with
 from softtf.evaluation.evaluate import evaluate
 
-SIZES = (24, 48, 60, 72, 96, 120, 240)
-IMAGES = 480
+SIZES = (24, 48, 60, 72, 120, 240)
+IMAGES = 240
 TASKS = 10
-ROUNDS = 3
+ROUNDS = 2
 
 
 @dataclass(frozen=True, order=True)
