@@ -9,7 +9,7 @@ mixes the masks while each sample keeps the prompts it chose.
 
 With `projection` (PGP) the pool's prompts are under gradient projection: what they meet in block 1's attention is the
 embedded tokens x and the prompts p, and x dp^T = 0, p dp^T = 0 would leave old inputs' scores there as they were.
-Keys are not projected.
+With `key_eps` so are the pool's keys, which meet the queries: q dk^T = 0. PGP's code has 0.97 there.
 """
 
 from dataclasses import dataclass
@@ -26,9 +26,11 @@ from softtf.adaptations.task_keys import TaskKeys, check_keys
 from softtf.backbones.base import Backbone
 from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner, LearnerSpec
-from softtf.learners.projected import ALL, ProjectedLearner, real_rows
+from softtf.learners.projected import ALL, BASIS, ProjectedLearner, real_rows
 from softtf.seeds import derive_seed
 from softtf.shared_pass import SharedPass
+
+KEYS = "keys"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class L2P(LearnerSpec, kind="l2p"):
         key_scale: keys start as U(-key_scale, key_scale), as DualPrompt's.
         adapt: a further adaptation; `SoftMask(...)` makes it L2P + Soft-TF.
         projection: `Projection()` makes it L2P + PGP.
+        key_eps: with `projection`, the share of the queries' spectrum that the pool's keys keep out of (0.97 in the
+            published runs); None leaves keys free.
     """
 
     pool_size: int = 10
@@ -52,6 +56,7 @@ class L2P(LearnerSpec, kind="l2p"):
     key_scale: float = 1.0
     adapt: AdaptationSpec = NoAdaptation()
     projection: Projection | None = None
+    key_eps: float | None = None
 
     def __post_init__(self) -> None:
         check_length(self.length, "length")
@@ -59,6 +64,10 @@ class L2P(LearnerSpec, kind="l2p"):
         if not 1 <= self.top_k <= self.pool_size:
             raise UserError(f"top_k must be at least 1 and at most pool_size, {self.pool_size}, not {self.top_k}")
         check_keys(self.key_weight, self.key_scale)
+        if self.key_eps is not None and not 0 < self.key_eps <= 1:
+            raise UserError(f"key_eps must be above 0 and at most 1, not {self.key_eps}")
+        if self.key_eps is not None and self.projection is None:
+            raise UserError(f"key_eps {self.key_eps} projects nothing without a projection; leave it out")
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner.
@@ -110,9 +119,18 @@ class L2PLearner(ProjectedLearner):
         return losses
 
     def prompts(self) -> dict[str, tuple[nn.Parameter, int | slice]]:
-        """Return the pool's prompts."""
-        return {"pool": (self.pool.prompts, ALL)}
+        """Return the pool's prompts and, if they are projected too, its keys."""
+        keys = {} if self.spec.key_eps is None else {KEYS: (self.pool.keys, ALL)}
+        return {"pool": (self.pool.prompts, ALL), **keys}
 
     def met(self, shared: SharedPass) -> dict[str, Tensor]:
-        """Return the embedded tokens, before block 1."""
-        return {"pool": real_rows(shared.stem.x, shared.stem.mask)}
+        """Return the embedded tokens, before block 1, and the queries."""
+        queries = {} if self.spec.key_eps is None else {KEYS: shared.query}
+        return {"pool": real_rows(shared.stem.x, shared.stem.mask), **queries}
+
+    def basis(self, name: str, met: Tensor, own: Tensor) -> Tensor:
+        """Return a basis after the task; the keys' is of queries alone, as published."""
+        if name != KEYS:
+            return super().basis(name, met, own)
+        assert self.projection is not None
+        return self.projection.extend(self.memory.get(BASIS + name), met, self.spec.key_eps)
