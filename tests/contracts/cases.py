@@ -92,7 +92,11 @@ ADAPTATIONS = {
     "mask, exact": AdaptationCase(SoftMask((3, 4), init=NOISY, store="float32"), SoftMask((3, 4), store="float32")),
     "mask around 0": AdaptationCase(SoftMask((4,), "w/ FF", "normal(0.5)"), SoftMask((4,), "w/ FF")),
     "LoRA": AdaptationCase(LoRA((3, 4), 3, alpha=6), LoRA((3, 4), 3)),
+    "LoRA, dropout": AdaptationCase(
+        LoRA((3, 4), 3, alpha=24, dropout=0.1, init="soft-tf"), LoRA((3, 4), 3, alpha=24, dropout=0.1, init="soft-tf")
+    ),
     "adapter": AdaptationCase(Adapter((3, 4), 5), Adapter("all", 2)),
+    "adapter, near identity": AdaptationCase(Adapter((3, 4), 5, init="soft-tf"), Adapter((4,), 5)),
     "WSN": AdaptationCase(BinaryMask((3, 4), keep=60), BinaryMask((3, 4), keep=100)),
     "SoftNet": AdaptationCase(SoftNet((3, 4), "w/ FF", 30), SoftNet((3, 4), "w/ FF", 100)),
     "all kinds, exact": AdaptationCase(
@@ -139,6 +143,7 @@ LEARNERS = {
     "MBPA++": LearnerCase(MBPA(write=0.6, replay_every=2, neighbours=4, steps=3), trains_shared=True),
     "IDBR": LearnerCase(IDBR(share=0.3, replay_every=2, code=16), trains_shared=True, texts=True),
     "SLM": LearnerCase(SLM(keys=2, groups=4, increments=LoRA((2, 4), 3, targets="query,proj"))),
+    "SLM, dropout": LearnerCase(SLM(keys=2, groups=4, increments=LoRA((2, 4), 3, dropout=0.2))),
     "Progressive Prompts": LearnerCase(ProgressivePrompts(length=2, mlp=5, feature_id=24)),
     "linear head, MCG": LearnerCase(LinearHead(mcg=2)),
     "BiC, Feature ID": LearnerCase(BiC(exemplars=20, feature_id=24), trains_shared=True),
@@ -148,6 +153,9 @@ LEARNERS = {
     ),
     "L2P": LearnerCase(L2P(4, 2, 2), trains_shared=True),
     "L2P, PGP": LearnerCase(L2P(4, 2, 2, projection=Projection(samples=5)), trains_shared=True),
+    "L2P, PGP as published": LearnerCase(
+        L2P(4, 2, 2, projection=Projection(0.3, spectrum="published"), key_eps=0.97), trains_shared=True
+    ),
     "L2P + Soft-TF, PGP": LearnerCase(L2P(4, 2, 2, adapt=MASK, projection=Projection()), trains_shared=True),
     "L2P + mask in block 1": LearnerCase(L2P(3, 2, 1, adapt=SoftMask((1, 4), init=NOISY)), trains_shared=True),
     "CLIP zero-shot": LearnerCase(CLIPZeroShot()),

@@ -319,6 +319,19 @@ class Learner(nn.Module):
         }
 
     @contextmanager
+    def drawing_noise(self, seed: int) -> Iterator[None]:
+        """Let adaptations that train with noise (LoRA's dropout) draw it meanwhile; at other times there is none."""
+        device = next(self.network.backbone.parameters()).device
+        noisy = [module for module in self.modules() if isinstance(module, Adaptation) and module.beside_in_training]
+        for number, adaptation in enumerate(noisy):
+            adaptation.noise = torch.Generator(device).manual_seed(derive_seed(seed, number))
+        try:
+            yield
+        finally:
+            for adaptation in noisy:
+                adaptation.noise = None
+
+    @contextmanager
     def computing_in(self, dtype: torch.dtype) -> Iterator[None]:
         """Run the backbone's matrix products in `dtype` meanwhile."""
         backbone = self.network.backbone
