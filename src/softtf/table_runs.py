@@ -7,7 +7,7 @@ FOLDER/<data>-<tasks>-<method>-<hash>/seed-<n>.
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,21 @@ from softtf.streams import STREAMS
 # What a method's name stands for, beside what a row itself says.
 METHOD_SETTINGS = tuple(
     f"learner.{name}"
-    for name in ("adapt", "projection", "e_layers", "e_length", "g_layers", "g_length", "tune", "extractor", "mcg")
+    for name in (
+        *("adapt", "projection", "key_eps", "e_layers", "e_length", "g_layers", "g_length", "tune", "extractor", "mcg"),
+        *("text_prompts", "before_norm"),
+    )
 )
 # What a run is called and where it is computed makes no other run of it.
 NEUTRAL = ("recipe", "method", "seed", "device", "feature_cache", "tensorboard")
 # Settings that came later: where they are as before, runs of earlier versions are found.
-LATER = {"stream": ("datasets", "test_per_dataset", "merge_labels"), "backbone": ("max_tokens", "pooling")}
+LATER = {
+    "stream": ("datasets", "test_per_dataset", "merge_labels"),
+    "backbone": ("max_tokens", "pooling"),
+    "learner": ("key_eps", "text_prompts", "before_norm"),
+    "learner.projection": ("spectrum",),
+    "train": ("weight_decay", "first_task_learning_rate", "first_task_weight_decay"),
+}
 
 
 @dataclass(frozen=True)
@@ -178,9 +187,14 @@ def place(folder: Path, config: RunConfig) -> Path:
     """Return the folder of a run."""
     plain = {name: value for name, value in to_dict(config).items() if name not in NEUTRAL}
     for part, names in LATER.items():
-        before = to_dict(type(getattr(config, part))())
-        for name in (n for n in names if plain[part][n] == before[n]):
-            del plain[part][name]
+        spec: Any = config
+        settings: Any = plain
+        for step in part.split("."):
+            spec, settings = getattr(spec, step, None), settings.get(step)
+        kind: Any = type(spec)
+        before = to_dict(kind()) if is_dataclass(kind) else {}
+        for name in (n for n in names if n in before and settings[n] == before[n]):
+            del settings[name]
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
     data = Path(config.stream.source).name
     return folder / f"{data}-{config.stream.num_tasks}-{config.method}-{digest}" / f"seed-{config.seed}"

@@ -67,8 +67,14 @@ class TrainConfig:
 
     def of_task(self, task: int) -> "TrainConfig":
         """Return the settings of one task, counted from 0: the first may have a rate and a decay of its own."""
-        first = {"learning_rate": self.first_task_learning_rate, "weight_decay": self.first_task_weight_decay}
-        return replace(self, **{name: value for name, value in first.items() if value is not None and task == 0})
+        rate, decay = self.first_task_learning_rate, self.first_task_weight_decay
+        if task:
+            return self
+        return replace(
+            self,
+            learning_rate=self.learning_rate if rate is None else rate,
+            weight_decay=self.weight_decay if decay is None else decay,
+        )
 
 
 def check_batch_size(batch_size: int) -> None:

@@ -32,6 +32,7 @@ from softtf.learners import (
     SLM,
     BiC,
     CLIPPrompt,
+    CLIPPromptPublished,
     CLIPZeroShot,
     DERpp,
     DualPrompt,
@@ -160,6 +161,10 @@ LEARNERS = {
     "L2P + mask in block 1": LearnerCase(L2P(3, 2, 1, adapt=SoftMask((1, 4), init=NOISY)), trains_shared=True),
     "CLIP zero-shot": LearnerCase(CLIPZeroShot()),
     "CLIP-Prompt, PGP": LearnerCase(CLIPPrompt(2, 3, projection=Projection(0.9, 9)), trains_shared=True),
+    "CLIP-Prompt as published, PGP": LearnerCase(
+        CLIPPromptPublished(2, 3, projection=Projection(0.9, 9, "published")), trains_shared=True
+    ),
+    "CLIP-Prompt as published, masked": LearnerCase(CLIPPromptPublished(2, 3, adapt=MASK), trains_shared=True),
     "CLIP-Prompt, both towers masked": LearnerCase(
         CLIPPrompt(2, 3, adapt=MASK, adapt_text=SoftMask((2,), init=NOISY)), trains_shared=True
     ),

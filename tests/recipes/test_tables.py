@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import torch
 from transformers import BertConfig, BertModel
 
 from contracts.tiny import tiny_clip
+from softtf.adaptations import Adapter, LoRA, Projection
 from softtf.adaptations.compact import CompactAdaptation
 from softtf.backbones import load
 from softtf.backbones.base import Backbone
 from softtf.backbones.bert import Bert
 from softtf.backbones.timm_vit import TimmViT
-from softtf.learners import LearnerSpec
+from softtf.learners import L2P, SLM, CLIPPrompt, CLIPPromptPublished, LearnerSpec
 from softtf.recipes import METHODS, recipe_named
 from softtf.recipes.recipes import RECIPES
 from softtf.recipes.tables import TABLES, Table, TableRow, figure, figures, table_named
@@ -23,7 +25,7 @@ from softtf.recipes.tables.figures import STREAMS
 from softtf.recipes.tables.rows import CLIP_VIT_B
 from softtf.runconfig import EvaluateConfig
 from softtf.streams import TextPreparation
-from softtf.table_runs import Wish, place, resolve
+from softtf.table_runs import Wish, place, plan, resolve
 
 PAPER = Path("/work/shared/paper/tables.csv")
 MALFORMED = range(376, 382)  # lines of Table 12 that the extraction filed under Table 11, without their numbers
@@ -254,9 +256,18 @@ def test_at_mini_scale_lora_and_masks_train_equally_many_weights_on_the_offline_
     assert (low.adapt.layers, low.e_layers, low.g_layers) == ((2, 3, 4), (4, 5, 6), (1,))  # type: ignore[attr-defined]
 
 
-def test_runs_of_earlier_versions_are_found() -> None:
-    row = next(row for row in table_named("8").rows if row.name == "DualPrompt")
-    assert place(Path(), resolve(row, "cifar100-10", Wish())).parts[0] == "cifar100-10-dual-prompt-c429b432"
+@pytest.mark.parametrize(
+    ("table", "title", "folder"),
+    [
+        ("8", "DualPrompt", "cifar100-10-dual-prompt-c429b432"),
+        ("1", "L2P", "cifar100-10-l2p-02824692"),
+        ("5", "CLIP-Prompt, our form (not in the paper)", "cifar100-10-clip-prompt-d77b81d2"),
+        ("5", "CLIP-PGP, our form (not in the paper)", "cifar100-10-clip-prompt+pgp-34677383"),
+    ],
+)
+def test_runs_of_earlier_versions_are_found(table: str, title: str, folder: str) -> None:
+    row = next(row for row in table_named(table).rows if row.name == title)
+    assert place(Path(), resolve(row, "cifar100-10", Wish())).parts[0] == folder
 
 
 def test_upper_bounds_learn_all_classes_at_once_and_the_splits_of_cifar100_share_them() -> None:
@@ -309,3 +320,42 @@ def test_table_5_has_the_papers_both_settings() -> None:
     row = next(row for row in table_named("5").rows if row.name.endswith("(SOTA)"))
     pair = [of(table_named("5"), row, "cifar100-10") for of in (figure_of, given_of)]
     assert [(f.acc, f.forget) for f in pair] == [(85.9, 3.07), (96.83, 0.44)]  # type: ignore[attr-defined]
+
+
+def test_comparators_are_as_published() -> None:
+    """What the code of Soft-TransFormers (LoRA, adapter) and of PGP says; at any rank and scale s is 8."""
+    for table, row in RUNNABLE:
+        for scale in ("full", "mini"):
+            if row.left_out(scale, {"backbone.name": "a CLIP"}) or "our form" in row.name:
+                continue
+            config = resolve(row, table.streams[0], Wish(scale))
+            learner = config.learner
+            match getattr(learner, "adapt", None):
+                case LoRA() as lora:
+                    assert (lora.alpha, lora.dropout, lora.init) == (8 * lora.rank, 0.1, "soft-tf")
+                case Adapter() as adapter:
+                    assert adapter.init == "soft-tf"
+            if isinstance(projection := getattr(learner, "projection", None), Projection):
+                assert projection.spectrum == "published"
+                assert projection.eps == (0.9 if table.name == "5" else 0.5)
+                assert not isinstance(learner, L2P) or learner.key_eps == 0.97
+            if isinstance(learner, SLM):
+                assert learner.top_k == 4
+
+
+def test_table_5_has_clip_prompt_as_published_and_in_our_form() -> None:
+    rows = {row.name: row for row in table_named("5").rows}
+    wish = Wish("mini", settings={"backbone.name": "somewhere"})
+    for scale, rates in (("full", (0.08, 0.008, 0.016)), ("mini", (6.4, 0.64, 6.4))):
+        published, ours = (
+            resolve(rows[name], "cifar100-10", replace(wish, scale=scale)) for name in ("CLIP-Prompt", OUR_FORM)
+        )
+        assert isinstance(published.learner, CLIPPromptPublished) and published.train.clip_norm is None
+        assert type(ours.learner) is CLIPPrompt
+        assert (published.train.learning_rate, published.train.first_task_learning_rate) == rates[:2]
+        assert (ours.train.learning_rate, ours.train.first_task_learning_rate) == (rates[2], None)
+    changed = replace(wish, settings={**wish.settings, "learner.text_prompts": "class"})
+    assert "text_prompts" in str(plan([rows["CLIP-Prompt"]], ["cifar100-10"], changed)[0].left_out)
+
+
+OUR_FORM = "CLIP-Prompt, our form (not in the paper)"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from softtf.inference.policy import PAPER_BATCH, parse_policy
-from softtf.recipes.methods import METHODS
+from softtf.recipes.methods import LORA_SCALE, METHODS
 from softtf.recipes.recipes import Scale
 
 Settings = Mapping[str, Any]
@@ -164,8 +164,14 @@ def low_rank(method: str, layers: str, rank: int) -> Trained:
     A rank above the bundled ViT's width shrinks with the width at mini scale, so that the large ones train about as
     many parameters as soft masks at either scale.
     """
-    mini = {"learner.adapt.rank": rank // 4} if rank > 192 else {}
-    return Trained(method, _adapt({"layers": layers, "rank": rank}, layers), mini=mini)
+    mini = _of_rank(method, rank // 4) if rank > 192 else {}
+    return Trained(method, _adapt({"layers": layers}, layers) | _of_rank(method, rank), mini=mini)
+
+
+def _of_rank(method: str, rank: int) -> dict[str, Any]:
+    """Return the settings of a rank: LoRA keeps its published scale, alpha / rank."""
+    alpha = {"learner.adapt.alpha": LORA_SCALE * rank} if method.endswith("lora") else {}
+    return {"learner.adapt.rank": rank} | alpha
 
 
 def l2p(method: str = "l2p", layers: str | None = None) -> Trained:
@@ -200,10 +206,11 @@ def clip(method: str, layers: str | None = None) -> Trained:
     """Return a method on a CLIP; with `layers`, CLIP-Prompt whose image tower is masked there (qkv and proj).
 
     At mini scale a CLIP is small, knows few words and has few steps: the rate that lowers CLIP-Prompt's loss most on
-    the one of scripts/train_tiny_clip.py is 400 times that of a full one.
+    the one of scripts/train_tiny_clip.py is 400 times that of a full one. As published the first task has a tenth.
     """
     settings = {} if layers is None else {"learner.adapt.layers": layers}
     mini = {"train.learning_rate": 6.4} if method.startswith("clip-prompt") else {}
+    mini |= {"train.first_task_learning_rate": 0.64} if method.startswith("clip-prompt-published") else {}
     return Trained(method, settings, mini=mini, policies=NO_TASK if layers is None else BY_GRADIENT, clip=True)
 
 
