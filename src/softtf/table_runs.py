@@ -7,7 +7,7 @@ FOLDER/<data>-<tasks>-<method>-<hash>/seed-<n>.
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -191,8 +191,7 @@ def place(folder: Path, config: RunConfig) -> Path:
         settings: Any = plain
         for step in part.split("."):
             spec, settings = getattr(spec, step, None), settings.get(step)
-        kind: Any = type(spec)
-        before = to_dict(kind()) if is_dataclass(kind) else {}
+        before = to_dict(type(spec)()) if hasattr(spec, "__dataclass_fields__") else {}
         for name in (n for n in names if n in before and settings[n] == before[n]):
             del settings[name]
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
