@@ -3,10 +3,9 @@
 The paper's Tables 1, 7 and 8 put it on query, value and proj of L[10,11,12]: with rank 500 that is 6.91M numbers a
 task on ViT-B/16 (the paper says 6.93M), with rank 4 0.055M (0.06M), with rank 24 0.33M (0.32M).
 
-As the Soft-TransFormers code has it: s = 8 (alpha = 8 rank), dropout 0.1 on what A reads, `init="soft-tf"`. There A is
-drawn for all tasks as one tensor, which makes it sqrt(rank) times smaller than LoRA's; with s = 8 that keeps the first
-steps from being too long. `dual-prompt+lora` has these settings. Beside that code: in the last block the query of
-[class] has a dropout of its own, as that block computes no other query.
+As the Soft-TransFormers code has it: s = 8 (alpha = 8 rank), dropout 0.1 on what A reads, `init="soft-tf"`, where A is
+drawn for all tasks as one tensor and so is sqrt(rank) times smaller than LoRA's. `dual-prompt+lora` has these settings.
+Beside that code: in the last block the query of [class] has a dropout of its own, as that block computes no other.
 """
 
 import math
