@@ -165,6 +165,21 @@ def test_the_published_start_is_smaller_by_the_root_of_the_ranks_of_a_matrix() -
         assert not loras.slot(0)[f"layer03_{name}_B"].any()
 
 
+@pytest.mark.parametrize(
+    ("settings", "scale"),
+    [({}, 1), ({"init": "soft-tf"}, 8), ({"alpha": 6.0}, 2), ({"init": "soft-tf", "alpha": 6.0}, 2)],
+)
+def test_without_alpha_the_scale_is_the_inits_whatever_the_rank(settings: dict, scale: float) -> None:
+    backbone, loras = moved(LoRA((2,), 3, targets="proj", store="float32", **settings))
+    slot, frozen = loras.slot(0), backbone.linear(1, "proj").weight
+    change = loras.weight(1, "proj", frozen, 0) - frozen
+    torch.testing.assert_close(change, scale * slot["layer02_proj_B"] @ slot["layer02_proj_A"])
+
+
+def test_the_published_scale_is_of_any_rank() -> None:
+    assert [LoRA((2,), rank, init="soft-tf").build(tiny_backbone())[0].scale for rank in (4, 7)] == [8, 8]  # type: ignore[attr-defined]
+
+
 def moved(spec: LoRA) -> tuple[TimmViT, LoRAs]:
     """A tiny ViT and increments of one task that are far from zero."""
     backbone = tiny_backbone()

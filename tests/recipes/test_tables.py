@@ -332,7 +332,7 @@ def test_comparators_are_as_published() -> None:
             learner = config.learner
             match getattr(learner, "adapt", None):
                 case LoRA() as lora:
-                    assert (lora.alpha, lora.dropout, lora.init) == (8 * lora.rank, 0.1, "soft-tf")
+                    assert (lora.alpha, lora.dropout, lora.init) == (None, 0.1, "soft-tf")
                 case Adapter() as adapter:
                     assert adapter.init == "soft-tf"
             if isinstance(projection := getattr(learner, "projection", None), Projection):

@@ -3,8 +3,8 @@
 The paper's Tables 1, 7 and 8 put it on query, value and proj of L[10,11,12]: with rank 500 that is 6.91M numbers a
 task on ViT-B/16 (the paper says 6.93M), with rank 4 0.055M (0.06M), with rank 24 0.33M (0.32M).
 
-As the Soft-TransFormers code has it: s = 8 (alpha = 8 rank), dropout 0.1 on what A reads, `init="soft-tf"`, where A is
-drawn for all tasks as one tensor and so is sqrt(rank) times smaller than LoRA's. `dual-prompt+lora` has these settings.
+As the Soft-TransFormers code has it: dropout 0.1 on what A reads, and `init="soft-tf"`: A is drawn for all tasks as one
+tensor, and so is sqrt(rank) times smaller than LoRA's, and s = 8. `dual-prompt+lora` has these settings.
 Beside that code: in the last block the query of [class] has a dropout of its own, as that block computes no other.
 """
 
@@ -23,7 +23,7 @@ from softtf.backbones.base import Backbone
 from softtf.errors import UserError, unknown
 
 Init = Literal["lora", "soft-tf"]
-INITS = ("lora", "soft-tf")
+SCALES = {"lora": 1.0, "soft-tf": 8.0}  # s of each init, whatever the rank
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class LoRA(AdaptationSpec, kind="lora"):
     Attributes:
         layers: as the paper counts them, from 1: `10,11,12`, `10-12`, `all` or a tuple.
         rank: rows of A and columns of B.
-        alpha: the increment is scaled by s = alpha / rank, as in peft; left out, s = 1.
+        alpha: the increment is scaled by s = alpha / rank, as in peft; left out, s = 1, or 8 with `init="soft-tf"`.
         targets: `query`, `key`, `value`, `proj`, `fc1`, `fc2`, with commas. `qkv` is the three together: one
             increment where they are one matrix.
         store: how a finished task's A and B are kept, in memory and on disk. `int8`: a byte a number, each within
@@ -62,8 +62,8 @@ class LoRA(AdaptationSpec, kind="lora"):
             raise UserError(f"LoRA alpha must be a positive number, not {self.alpha}")
         if not 0 <= self.dropout < 1:
             raise UserError(f"LoRA dropout must be at least 0 and below 1, not {self.dropout}")
-        if self.init not in INITS:
-            raise unknown("LoRA init", self.init, INITS)
+        if self.init not in SCALES:
+            raise unknown("LoRA init", self.init, SCALES)
 
     def build(self, backbone: Backbone) -> list[Adaptation]:
         """Return the increments for `backbone`, with no task yet."""
@@ -106,7 +106,7 @@ class LoRAs(CompactAdaptation):
         super().__init__()
         self.parts, self.rank, self.store, self.init = parts, spec.rank, spec.store, spec.init
         self.dropout, self.beside_in_training = spec.dropout, spec.dropout > 0
-        self.scale = 1.0 if spec.alpha is None else spec.alpha / spec.rank
+        self.scale = SCALES[spec.init] if spec.alpha is None else spec.alpha / spec.rank
         self.task_blocks = frozenset(parts)
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:

@@ -32,7 +32,6 @@ from softtf.learners import (
     RanPAC,
 )
 
-LORA_SCALE = 8.0  # alpha / rank in the Soft-TransFormers code
 PGP = Projection(spectrum="published")
 METHODS: dict[str, Callable[[], LearnerSpec]] = {
     "ncm": NCM,
@@ -58,7 +57,7 @@ METHODS: dict[str, Callable[[], LearnerSpec]] = {
     "dual-prompt+soft-tf": lambda: DualPrompt(e_layers="10-12", adapt=SoftMask(layers="10-12")),
     "dual-prompt+adapter": lambda: DualPrompt(e_layers="10-12", adapt=Adapter(layers="all", rank=75, init="soft-tf")),
     "dual-prompt+lora": lambda: DualPrompt(
-        e_layers="10-12", adapt=LoRA(layers="10-12", rank=500, alpha=LORA_SCALE * 500, dropout=0.1, init="soft-tf")
+        e_layers="10-12", adapt=LoRA(layers="10-12", rank=500, dropout=0.1, init="soft-tf")
     ),
     "dual-prompt+wsn": lambda: DualPrompt(e_layers="10-12", adapt=BinaryMask(layers="10-12")),
     "dual-prompt+softnet": lambda: DualPrompt(e_layers="10-12", adapt=SoftNet(layers="10-12")),

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from softtf.recipes.methods import LORA_SCALE
 from softtf.recipes.tables.rows import BY_GRADIENT, BY_KEY, Table, TableRow, Trained, plain, upper_bound
 
 FEATURE_ID = "Feature ID, joint"
@@ -11,7 +10,7 @@ BY_FEATURE = "feature-id:joint"
 
 def table2() -> Table:
     """Text streams: MBPA++, IDBR, SLM, and DualPrompt with what is put beside its prompts."""
-    masks, lora = _dual_prompt("soft-tf", layers="10-12"), _dual_prompt("lora", **R96)
+    masks, lora = _dual_prompt("soft-tf", layers="10-12"), _dual_prompt("lora", layers="all", rank=96, targets=QKV_PROJ)
     last = "DualPrompt-L[10,11,12]"
     rows = (
         TableRow("MBPA++", "L.Adapter", plain("mbpa++")),
@@ -47,7 +46,7 @@ def table2() -> Table:
     return Table("2", "five text data sets in four orders", orders, rows, notes, mean=True)
 
 
-R96 = {"layers": "all", "rank": 96, "alpha": LORA_SCALE * 96, "targets": "query,key,value,proj"}
+QKV_PROJ = "query,key,value,proj"
 
 
 def _dual_prompt(method: str, **adapt: Any) -> Trained:

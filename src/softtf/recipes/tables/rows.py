@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from softtf.inference.policy import PAPER_BATCH, parse_policy
-from softtf.recipes.methods import LORA_SCALE, METHODS
+from softtf.recipes.methods import METHODS
 from softtf.recipes.recipes import Scale
 
 Settings = Mapping[str, Any]
@@ -164,14 +164,8 @@ def low_rank(method: str, layers: str, rank: int) -> Trained:
     A rank above the bundled ViT's width shrinks with the width at mini scale, so that the large ones train about as
     many parameters as soft masks at either scale.
     """
-    mini = _of_rank(method, rank // 4) if rank > 192 else {}
-    return Trained(method, _adapt({"layers": layers}, layers) | _of_rank(method, rank), mini=mini)
-
-
-def _of_rank(method: str, rank: int) -> dict[str, Any]:
-    """Return the settings of a rank: LoRA keeps its published scale, alpha / rank."""
-    alpha = {"learner.adapt.alpha": LORA_SCALE * rank} if method.endswith("lora") else {}
-    return {"learner.adapt.rank": rank} | alpha
+    mini = {"learner.adapt.rank": rank // 4} if rank > 192 else {}
+    return Trained(method, _adapt({"layers": layers, "rank": rank}, layers), mini=mini)
 
 
 def l2p(method: str = "l2p", layers: str | None = None) -> Trained:
