@@ -67,17 +67,19 @@ def run(args: list[str]) -> int:
             print("       softtf run RECIPE --help lists every setting; softtf list recipes lists the recipes")
             return 0
         raise UserError(f"name a recipe, or give --config FILE; recipes: {', '.join(DESCRIPTIONS)}")
+        said = None
     else:
-        file = _file_of_texts(args)
+        file, said = _file_of_texts(args), None
         default = recipe_named(OWN_TEXTS if file else args[0], method, _scale(scale))
         if file:
             columns = (take(args, f"--stream.{kind}-column")[0] for kind in ("task", "label"))
             settings, said = of_file(Path(file), *columns)
             default = with_settings(default, settings)
-            print(said)
         prog, args = f"softtf run {args[0]}", args[1:]
     extra = f"Also: --output DIR, --scale mini, --method {' | '.join(METHODS)}"
     config = flags.parse(default, args, prog, extra, ("--output", "--method", "--scale", "--config"))
+    if said:
+        print(said(config.stream))
     path = Path("runs") / f"{config.recipe}-{config.method}-seed{config.seed}"
     path = Path(output) if output else _free(path) if config_file else path
     console = Console()
@@ -88,15 +90,18 @@ def run(args: list[str]) -> int:
 
 def resume(args: list[str]) -> int:
     """Go on with a stopped run."""
-    (path,), rest = positionals(args, "softtf resume DIR", 1)
+    source, args = take(args, "--source")
+    (path,), rest = positionals(args, "softtf resume DIR [--source FOLDER, where the same data are now]", 1)
     if rest:
-        raise UserError(f"resume does not know {rest[0]!r}; it takes the run's folder only")
+        raise UserError(f"resume does not know {rest[0]!r}; it takes the run's folder and --source")
     console = Console()
     if (Path(path) / MARKER).exists():
+        if source is not None:
+            raise UserError("--source says where the data of a run are now; a quickstart's are built in")
         compare_methods(Path(path), None, console)
         return 0
     folder, config = RunFolder.open(Path(path))
-    rows = finish(lambda: resumed(folder.path, console), folder.path, folder.path)
+    rows = finish(lambda: resumed(folder.path, console, source), folder.path, folder.path)
     _show(rows, config, folder.path, console)
     return 0
 
@@ -114,6 +119,7 @@ class EvaluateOptions:
         batch_size: samples run at once; changes no per-sample answer.
         precision: auto, bfloat16 or float32, which keeps answers independent of the batch.
         masks: disk leaves them in their files and reads in those that answers use; the answers are the same.
+        source: the folder or file where the run's data are now, if they were moved.
     """
 
     policy: tuple[str, ...] = ()
@@ -123,6 +129,7 @@ class EvaluateOptions:
     batch_size: int = 120
     precision: Precision = "float32"
     masks: MaskPlace = "memory"
+    source: str | None = None
 
 
 def evaluate(args: list[str]) -> int:
@@ -134,7 +141,7 @@ def evaluate(args: list[str]) -> int:
     settings = EvaluateConfig(options.policy, options.shuffle, options.batch_size, options.precision)
     folder, config = RunFolder.open(Path(path))
     console = Console()
-    results = rescore(folder.path, settings, console, options.last, options.masks)
+    results = rescore(folder.path, settings, console, options.last, options.masks, options.source)
     rows = []
     for title, (matrix, score) in results.items():
         acc, forget = (matrix.acc, matrix.forget) if matrix else (score.acc, None)
