@@ -24,7 +24,7 @@ from softtf.recipes.tables import TABLES
 from softtf.recipes.texts import OWN_TEXTS, of_file
 from softtf.rescore import rescore
 from softtf.run import start
-from softtf.runconfig import EvaluateConfig, RunConfig
+from softtf.runconfig import EvaluateConfig, RunConfig, StreamConfig
 from softtf.runfolder import RunFolder
 from softtf.saving import MaskPlace
 from softtf.streams import STREAMS
@@ -56,6 +56,7 @@ def run(args: list[str]) -> int:
     output, args = take(args, "--output")
     method, args = take(args, "--method")
     scale, args = take(args, "--scale")
+    said: Callable[[StreamConfig], str] | None = None
     if config_file:
         if method or scale or (args and not args[0].startswith("-")):
             raise UserError("--config names the whole run; leave out the recipe, --method and --scale")
@@ -67,9 +68,8 @@ def run(args: list[str]) -> int:
             print("       softtf run RECIPE --help lists every setting; softtf list recipes lists the recipes")
             return 0
         raise UserError(f"name a recipe, or give --config FILE; recipes: {', '.join(DESCRIPTIONS)}")
-        said = None
     else:
-        file, said = _file_of_texts(args), None
+        file = _file_of_texts(args)
         default = recipe_named(OWN_TEXTS if file else args[0], method, _scale(scale))
         if file:
             columns = (take(args, f"--stream.{kind}-column")[0] for kind in ("task", "label"))

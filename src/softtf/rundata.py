@@ -68,8 +68,8 @@ def check_data(
         scored = part == "test" and folder.has_scores(index)
         if scored or (part == "train" and index < trained):
             raise UserError(
-                f"{source}: not the data that {folder.path} has learned: the {PARTS[part]} of task {index + 1} have"
-                f" {words}; give the same data, and if they were moved, say where with --source"
+                f"{source}: the data have changed since {folder.path} learned them: the {PARTS[part]} of task"
+                f" {index + 1} have {words}; give the same data, and if they were moved, say where with --source"
             )
         note(f"the {PARTS[part]} of task {index + 1} have {words} than when the run began; it was not used yet")
 

@@ -43,7 +43,11 @@ def test_other_data_in_the_place_of_those_learned_are_refused(part: str, words: 
     before = contents(Path("new"))
     for command in ("evaluate", "resume"):
         message = refused(capsys, command, "new")
-        assert f"{words} other contents" in message and "--source" in message and "data: not the data" in message
+        assert (
+            f"{words} other contents" in message
+            and "--source" in message
+            and "/data: the data have changed since new" in message
+        )
         assert contents(Path("new")) == before
     (Path("data") / part / "ant" / "0.png").unlink()
     assert "examples, not" in refused(capsys, "evaluate", "new")
@@ -121,3 +125,20 @@ def test_splits_litter_and_what_is_held_out_are_said_by_a_run(capsys: Capture) -
     said = output(capsys, *NCM, "--stream.source", "data/train", "--output", "part")
     assert "note: train: 4 of 20 examples are held out for testing, a fifth of every class\n" in said
     assert results(Path("new")) != results(Path("part"))
+
+
+def test_a_file_of_paths_of_images_is_learned_in_its_order_and_scored_from_elsewhere(capsys: Capture) -> None:
+    image_folder(Path("data"))
+    months = ("30 sep", "2 feb")
+    rows = [f"train/{name}/{i}.png,{name},{month}" for month in months for name in ("ant", "bee") for i in range(3)]
+    Path("data/photos.csv").write_text("\n".join(["image,label,month", *rows]))
+    ncm = (*NCM, "--stream.task-column", "month", "--stream.merge-labels")
+    said = output(capsys, *ncm, "--stream.source", "data/photos.csv", "--output", "new")
+    assert "photos.csv: 4 of 12 examples are held out for testing, a fifth of every class in every task" in said
+    assert [json.loads(Path(f"new/learner/task-00{n}.json").read_text())["name"] for n in (1, 2)] == list(months)
+    Path("data").rename("moved")
+    Path("else").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir("else")
+        assert "no longer at" in refused(capsys, "evaluate", "../new")
+        assert "task given" in output(capsys, "evaluate", "../new", "--source", "../moved/photos.csv")
