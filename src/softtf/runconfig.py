@@ -41,7 +41,7 @@ class StreamConfig:
         task_column: a column that says which task each row belongs to; classes are then not dealt out. The tasks
             come in the order of the file.
         split_train: the split to learn from; `all` takes every parquet file of a folder and holds a fifth out.
-        split_test: the split to test on; local ones are found by their usual names in any case (Train, testing, val).
+        split_test: the split to test on; both are found by their usual names in any case (Train, testing, val).
         train_per_class: learn from at most so many examples of each class.
         test_per_class: test on at most so many examples of each class.
         subset_seed: which ones they are.

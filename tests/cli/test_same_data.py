@@ -33,6 +33,20 @@ def test_a_run_with_a_relative_source_is_scored_and_resumed_from_elsewhere(capsy
         assert call("resume", "../out [1]") == 0
 
 
+def test_folders_of_runs_and_of_features_may_have_any_name(capsys: Capture) -> None:
+    image_folder(Path("data"))
+    odd = " a[1]*?{x,y}::50%ü~ "
+    for name in ("a1", odd):
+        place = (f"runs {name}", "--feature-cache", f"features {name}")
+        assert call(*NCM, "--stream.source", "data", "--seed", len(name), "--output", *place) == 0
+    assert results(Path(f"runs {odd}")) != results(Path("runs a1"))
+    assert any(Path(f"features {odd}").rglob("*.*"))
+    assert "task given" in output(capsys, "evaluate", f"runs {odd}")
+    assert "ant/0.png\t" in output(capsys, "predict", f"runs {odd}", "data/test/ant/0.png")
+    Path(f"runs {odd}/summary.json").unlink()
+    assert call("resume", f"runs {odd}") == 0
+
+
 @pytest.mark.parametrize(
     ("part", "words"), [("train", "the training data of task 1 have"), ("test", "the test data of task 1 have")]
 )

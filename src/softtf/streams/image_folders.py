@@ -7,7 +7,7 @@ from softtf.streams.archives import CUB_SPLIT, TINY_IMAGENET_VAL, cub, tiny_imag
 from softtf.streams.examples import Examples
 from softtf.streams.holdout import hold_out
 from softtf.streams.splits import TEST, TRAIN, VALIDATION, Say, listed, named_as, say_splits
-from softtf.streams.walk import Passed, entries, images_below, is_image_name, say_passed
+from softtf.streams.walk import Passed, counted, entries, images_below, is_image_name, say_passed
 
 WHOLE = ("all", "train")  # what may be asked of a folder that has no splits
 
@@ -84,8 +84,7 @@ def _folders(folder: Path, passed: Passed) -> list[Path]:
 
 def _class_folders(folder: Path, classes: list[Path], name: str, passed: Passed) -> Examples:
     if not classes:
-        loose = passed["images outside class folders"]
-        found = f"; it holds {loose} images, which no class folder names" if loose else ""
+        found = f"; it holds {counted(passed)}" if passed else ""
         raise UserError(f"{folder}: no parquet files and no class folders with images in it{found}")
     rows: list[Path] = []
     labels: list[str] = []
@@ -94,7 +93,7 @@ def _class_folders(folder: Path, classes: list[Path], name: str, passed: Passed)
         own = Passed()
         images = images_below(path, own)
         if not images:
-            found = f"it holds {', '.join(f'{n} {kind}' for kind, n in sorted(own.items()))}" if own else "it is empty"
+            found = f"it holds {counted(own)}" if own else "it is empty"
             raise UserError(f"{path}: this class folder holds no images ({found})")
         passed += own
         rows += images

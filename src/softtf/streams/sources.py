@@ -14,7 +14,7 @@ from softtf.streams.files import ENDINGS, load_file
 from softtf.streams.folders import load_folder, named_examples
 from softtf.streams.holdout import hold_out
 from softtf.streams.registry import STREAMS
-from softtf.streams.splits import Say, quiet
+from softtf.streams.splits import Say, named_as, quiet, say_splits
 
 HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 BUILT_IN = ("digits", "docstrings")
@@ -58,9 +58,9 @@ def load_source(
             links are followed; or as Tiny-ImageNet and CUB-200 are packed); an existing file of rows with columns such
             as `text` and `label`, or `image` with paths from the file's folder on (.csv, .tsv, .jsonl, .parquet);
             a name in STREAMS; or "owner/name" on the Hub.
-        split_train: the split to learn from; "all" takes every parquet file of a folder and holds a fifth out. Local
-            splits are found by their usual names in any case, such as Train or training.
-        split_test: the split to test on; "test" also finds a local "testing", "val", "validation", "dev" or "eval".
+        split_train: the split to learn from; "all" takes every parquet file of a folder and holds a fifth out. Splits
+            are found by their usual names in any case, such as Train or training.
+        split_test: the split to test on; "test" also finds "testing", else "val", "validation", "dev" or "eval".
         image_column: the column with the inputs; None finds it. Texts of several are joined: `title+content`.
         label_column: the column with the labels; None finds it.
         task_column: the column that says which task a row belongs to (`split_by_task`), if any.
@@ -119,21 +119,24 @@ def _load_hub(
         split_train = info.split_train if split_train == "train" else split_train
         test_split = (info.split_test or "") if split_test == "test" else split_test
     splits = _download(hub, source)
-    if split_train not in splits and len(splits) == 1:
-        split_train = next(iter(splits))  # the only split, whatever its name
-    if split_train not in splits:
+    found = list(splits) if len(splits) == 1 else named_as(split_train, splits)  # the only split, whatever its name
+    if not found:
         raise unknown(f"split of {source}", split_train, splits)
 
     def examples(split: str) -> Examples:
         name = f"{source} {split}"
         return named_examples(splits[split], name, image_column, label_column, names, task_column)
 
-    train = examples(split_train)
+    train = examples(found[0])
     if len(splits) == 1:
         return hold_out(train, say)
-    if test_split not in splits:
+    others = [split for split in splits if split != found[0]]
+    tests = named_as(test_split, others)
+    if not tests:
         raise unknown(f"test split of {source}", test_split, splits)
-    return train, examples(test_split)
+    test = examples(tests[0])
+    say_splits(say, source, (found[0], train), (tests[0], test), [split for split in others if split != tests[0]])
+    return train, test
 
 
 def _download(hub: str, source: str) -> dict[str, Any]:

@@ -88,7 +88,12 @@ def _images(folder: Path, passed: Passed, seen: set[str]) -> list[Path]:
 def say_passed(say: Say, name: str, passed: Passed) -> None:
     """Say in one line what was passed over, if anything was."""
     if passed:
-        say(f"{name}: passed over {', '.join(f'{count} {kind}' for kind, count in sorted(passed.items()))}")
+        say(f"{name}: passed over {counted(passed)}")
+
+
+def counted(passed: Passed) -> str:
+    """Return the numbers of what was passed over, by kind."""
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(passed.items()))
 
 
 def _kind(path: Path) -> str:
