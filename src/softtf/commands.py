@@ -24,7 +24,7 @@ from softtf.recipes.tables import TABLES
 from softtf.recipes.texts import OWN_TEXTS, of_file
 from softtf.rescore import rescore
 from softtf.run import start
-from softtf.runconfig import EvaluateConfig, RunConfig
+from softtf.runconfig import EvaluateConfig, RunConfig, StreamConfig
 from softtf.runfolder import RunFolder
 from softtf.saving import MaskPlace
 from softtf.streams import STREAMS
@@ -56,6 +56,7 @@ def run(args: list[str]) -> int:
     output, args = take(args, "--output")
     method, args = take(args, "--method")
     scale, args = take(args, "--scale")
+    said: Callable[[StreamConfig], str] | None = None
     if config_file:
         if method or scale or (args and not args[0].startswith("-")):
             raise UserError("--config names the whole run; leave out the recipe, --method and --scale")
@@ -74,10 +75,11 @@ def run(args: list[str]) -> int:
             columns = (take(args, f"--stream.{kind}-column")[0] for kind in ("task", "label"))
             settings, said = of_file(Path(file), *columns)
             default = with_settings(default, settings)
-            print(said)
         prog, args = f"softtf run {args[0]}", args[1:]
     extra = f"Also: --output DIR, --scale mini, --method {' | '.join(METHODS)}"
     config = flags.parse(default, args, prog, extra, ("--output", "--method", "--scale", "--config"))
+    if said:
+        print(said(config.stream))
     path = Path("runs") / f"{config.recipe}-{config.method}-seed{config.seed}"
     path = Path(output) if output else _free(path) if config_file else path
     console = Console()
@@ -88,15 +90,18 @@ def run(args: list[str]) -> int:
 
 def resume(args: list[str]) -> int:
     """Go on with a stopped run."""
-    (path,), rest = positionals(args, "softtf resume DIR", 1)
+    source, args = take(args, "--source")
+    (path,), rest = positionals(args, "softtf resume DIR [--source FOLDER, where the same data are now]", 1)
     if rest:
-        raise UserError(f"resume does not know {rest[0]!r}; it takes the run's folder only")
+        raise UserError(f"resume does not know {rest[0]!r}; it takes the run's folder and --source")
     console = Console()
     if (Path(path) / MARKER).exists():
+        if source is not None:
+            raise UserError("--source says where the data of a run are now; a quickstart's are built in")
         compare_methods(Path(path), None, console)
         return 0
     folder, config = RunFolder.open(Path(path))
-    rows = finish(lambda: resumed(folder.path, console), folder.path, folder.path)
+    rows = finish(lambda: resumed(folder.path, console, source), folder.path, folder.path)
     _show(rows, config, folder.path, console)
     return 0
 
@@ -114,6 +119,7 @@ class EvaluateOptions:
         batch_size: samples run at once; changes no per-sample answer.
         precision: auto, bfloat16 or float32, which keeps answers independent of the batch.
         masks: disk leaves them in their files and reads in those that answers use; the answers are the same.
+        source: the folder or file where the run's data are now, if they were moved.
     """
 
     policy: tuple[str, ...] = ()
@@ -123,6 +129,7 @@ class EvaluateOptions:
     batch_size: int = 120
     precision: Precision = "float32"
     masks: MaskPlace = "memory"
+    source: str | None = None
 
 
 def evaluate(args: list[str]) -> int:
@@ -134,7 +141,7 @@ def evaluate(args: list[str]) -> int:
     settings = EvaluateConfig(options.policy, options.shuffle, options.batch_size, options.precision)
     folder, config = RunFolder.open(Path(path))
     console = Console()
-    results = rescore(folder.path, settings, console, options.last, options.masks)
+    results = rescore(folder.path, settings, console, options.last, options.masks, options.source)
     rows = []
     for title, (matrix, score) in results.items():
         acc, forget = (matrix.acc, matrix.forget) if matrix else (score.acc, None)

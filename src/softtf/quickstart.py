@@ -81,9 +81,9 @@ def _one(recipe: str, method: str, seed: int, folder: Path, console: Console) ->
     return finish(lambda: start(config, path, console), path, folder)
 
 
-def resumed(path: Path, console: Console) -> Run:
-    """Open a stopped run, make good what a crash left undone, and say where it goes on."""
-    run = reopen(path, console, repair=True)
+def resumed(path: Path, console: Console, source: str | None = None) -> Run:
+    """Open a stopped run, make good what a crash left undone, and say where it goes on; `source` as for `reopen`."""
+    run = reopen(path, console, repair=True, source=source)
     print(f"resumed from task {len(run.classes.tasks)} of {len(run.stream)}", flush=True)
     return run
 

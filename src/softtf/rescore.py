@@ -20,16 +20,19 @@ def rescore(
     console: Console,
     last_only: bool = False,
     masks: MaskPlace = "memory",
+    source: str | None = None,
 ) -> dict[str, tuple[AccuracyMatrix | None, Score]]:
     """Score the learner of a run as it was after each task (the whole matrix), or after the last task only.
+
+    `masks` and `source` are as for `reopen`.
 
     Returns:
         policy title -> (accuracy matrix, or None with last_only; the counts after the last task).
 
     Raises:
-        UserError: no task is finished, the data are gone, or the learner does not support a policy.
+        UserError: no task is finished, the data are gone or others, or the learner does not support a policy.
     """
-    run = reopen(path, console, masks=masks)
+    run = reopen(path, console, masks=masks, source=source)
     finished = len(run.classes.tasks)
     if not finished:  # the first one was being saved
         raise UserError(f"nothing was learned yet: {path} has no finished task; go on with `softtf resume {path}`")

@@ -13,6 +13,7 @@ from torch import Tensor
 from softtf.backbones.base import Backbone
 from softtf.backbones.load import BackboneSpec, load_backbone, random_name
 from softtf.classes import ClassTable
+from softtf.config import to_yaml
 from softtf.errors import UserError
 from softtf.evaluation.accuracy_matrix import summary
 from softtf.evaluation.evaluate import TestData, evaluate
@@ -25,6 +26,7 @@ from softtf.machine import environment, find_device, matmul_dtype
 from softtf.progress import TaskProgress
 from softtf.recipes.methods import TITLES
 from softtf.runconfig import RunConfig
+from softtf.rundata import DATA, check_data, check_there, identities
 from softtf.runfolder import RunFolder
 from softtf.saving import HEADER, Header, MaskPlace, load_learner, save_task
 from softtf.streams import TaskStream
@@ -51,24 +53,35 @@ def start(config: RunConfig, path: Path, console: Console) -> Run:
     """Check a config against data and backbone, then make the run's folder: a wrong setting leaves nothing behind."""
     RunFolder.check_free(path)
     device = find_device(config.device)
-    stream = config.stream.build()
+    config = replace(config, stream=config.stream.located())
+    stream = config.stream.build(_noting(console))
+    data = identities(stream)
     backbone = load_backbone(config.backbone, device)
     header = _header(config, backbone)
     learner = config.learner.new_learner(backbone, config.seed).to(device)
     classes = ClassTable(header.allow_repeated)
     run = _assemble(config, RunFolder(path), stream, header, learner, classes, console)
     RunFolder.create(path, config)
+    run.folder.write_json(DATA, data)
     run.folder.write_json("environment.json", environment(device))
     header.write(run.folder.learner)
     return run
 
 
-def reopen(path: Path, console: Console, repair: bool = False, masks: MaskPlace = "memory") -> Run:
+def reopen(
+    path: Path, console: Console, repair: bool = False, masks: MaskPlace = "memory", source: str | None = None
+) -> Run:
     """Open a run at its last finished task; with `repair`, first make good what a crash left undone in the folder.
 
-    `masks` is as for `load_learner`.
+    `masks` is as for `load_learner`. `source` is where the run's data are now, if they were moved.
+
+    Raises:
+        UserError: there is no run, or its data are gone or others than those that it learned.
     """
     folder, config = RunFolder.open(path)
+    if source is not None:
+        config = replace(config, stream=replace(config.stream, source=source).located())
+    check_there(path, config.stream.source)
     stream = config.stream.build()
     device = find_device(config.device)
     if repair:
@@ -81,9 +94,15 @@ def reopen(path: Path, console: Console, repair: bool = False, masks: MaskPlace 
         raise UserError(f"nothing was learned yet: {path} has no finished task; go on with `softtf resume {path}`")
     header, learner, classes = load_learner(folder.learner, backbone_loader(device), strict=False, masks=masks)
     learned = [tuple(c) for c in classes.tasks]
+    check_data(folder, stream, config.stream.source, len(learned), _noting(console))
     if learned != [task.classes for task in stream][: len(learned)]:
         raise UserError(f"{path} learned other classes than {config.stream.source!r} holds now; the data have changed")
-    return _assemble(config, folder, stream, header, learner, classes, console)
+    run = _assemble(config, folder, stream, header, learner, classes, console)
+    if repair:
+        folder.write_json(DATA, identities(stream))
+        if source is not None:
+            folder.write_text("config.yaml", to_yaml(config))
+    return run
 
 
 def _header(config: RunConfig, backbone: Backbone) -> Header:
@@ -114,7 +133,10 @@ def _assemble(
     held_out = []
     for task in stream:
         if task.test is None:
-            raise UserError(f"{config.stream.source!r} has no test data to score {task.name} on")
+            raise UserError(
+                f"{config.stream.source!r} has no test data to score {task.name} on: no class has two examples, of"
+                " which one could be held out; give each class at least two, or a test part"
+            )
         held_out.append(task.test)
     store = open_store(config.feature_cache, header.backbone_sha256, _noting(console))
     tests = test_data(held_out, table, learner, config.evaluate.batch_size)

@@ -1,6 +1,7 @@
 """A run's folder: settings, log, results and learner, all written so that a crash leaves nothing half-done.
 
 config.yaml              the resolved settings; runs again with `softtf run --config`
+data.json                what the data are known by (softtf.streams.identity)
 environment.json         versions, commit, machine
 events.jsonl             one line an epoch and an evaluation
 learner/                 one file per finished task (softtf.saving)

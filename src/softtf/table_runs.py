@@ -180,7 +180,8 @@ def resolve(row: TableRow, stream: str, wish: Wish) -> RunConfig:
     if trained.clip:
         changes |= {"backbone.name": CLIP_VIT_B, "backbone.normalise": "backbone"}
     changes["stream.source"] = wish.sources.get(config.stream.source, config.stream.source)
-    return with_settings(config, {**changes, "evaluate.policies": list(trained.policies), **wish.settings})
+    config = with_settings(config, {**changes, "evaluate.policies": list(trained.policies), **wish.settings})
+    return replace(config, stream=config.stream.located())
 
 
 def place(folder: Path, config: RunConfig) -> Path:

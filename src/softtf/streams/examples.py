@@ -46,7 +46,8 @@ class Examples(Sequence[Any]):
             labels: one hashable label a row; numpy and torch scalars become Python values.
             name: what errors call this data.
             class_order: the order that `classes` follows (it may list absent classes too); None sorts them.
-            tasks: the task that each row belongs to, where the data say so (`split_by_task`).
+            tasks: the task that each row belongs to, where the data say so (`split_by_task`); they come in the order
+                in which the rows first name them.
 
         Raises:
             UserError: no rows, not one label or task a row, or one that is missing (None, NaN), unhashable or
@@ -65,6 +66,7 @@ class Examples(Sequence[Any]):
         self.tasks = None if tasks is None else tuple(_label(task, i, name, "task") for i, task in enumerate(tasks))
         if self.tasks is not None and len(self.tasks) != len(self.labels):
             raise UserError(f"{name}: {len(self.labels)} inputs but {len(self.tasks)} tasks; give one task an input")
+        self.task_order: tuple[Hashable, ...] = tuple(dict.fromkeys(self.tasks or ()))
         self._rows: Sequence[Any] = list(rows) if hasattr(rows, "iloc") else rows  # pandas numbers rows its own way
         self._indices: Sequence[int] = range(len(rows))
 
@@ -138,7 +140,7 @@ class Examples(Sequence[Any]):
         digest = hashlib.sha256()
         for i in range(len(self)):
             label = self.labels[i]
-            parts = _content(self[i], self.where(i))
+            parts = content(self[i], self.where(i))
             if labels:
                 parts.append(f"{type(label).__name__}:{label!r}".encode())
             digest.update(str([len(part) for part in parts]).encode())  # lengths keep neighbours apart
@@ -154,7 +156,7 @@ class Examples(Sequence[Any]):
         tasks: Iterable[Hashable] | None,
     ) -> Examples:
         view = Examples(indices, labels, self.name, class_order, tasks)
-        view._rows, view._indices = self._rows, indices
+        view._rows, view._indices, view.task_order = self._rows, indices, self.task_order
         return view
 
 
@@ -242,8 +244,12 @@ def _in_order(present: dict[Hashable, None], order: tuple[Hashable, ...] | None,
         return tuple(present)
 
 
-def _content(raw: Any, where: str) -> list[bytes]:
-    """Return what identifies a raw input: its kind and its bytes."""
+def content(raw: Any, where: str) -> list[bytes]:
+    """Return what identifies a raw input: its kind and its bytes.
+
+    Raises:
+        UserError: it is a file that is not there, or of no known kind.
+    """
     if isinstance(raw, dict):
         raw = raw.get("bytes") or Path(raw.get("path") or "")
     if isinstance(raw, torch.Tensor):
