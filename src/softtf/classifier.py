@@ -14,21 +14,21 @@ from softtf.classes import ClassTable
 from softtf.errors import UserError
 from softtf.evaluation.evaluate import evaluate
 from softtf.features import OFF, FixedQueries, fixed_queries, open_store
-from softtf.feeding import abandon, begin_training, group_numbers, test_data, test_loader, unlabelled, unread_settings
+from softtf.feeding import abandon, begin_training, group_numbers, test_data, test_loader, unread_settings
 from softtf.inference.policy import Policy, parse_policy, usual_policy
 from softtf.inference.predict import Answers, by_label, predict
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.machine import Precision, find_device, matmul_dtype
 from softtf.progress import TaskProgress
 from softtf.saving import Header, MaskPlace, load_learner, save_learner
-from softtf.streams import examples_from
+from softtf.streams import examples_from, unlabelled
 from softtf.training import EpochReport, TrainConfig
 
 DEFAULT = "feature-id:joint"  # by far the best per sample (docs/results.md)
 PROJECTION = 1000  # numbers of its random projection, if the learner's spec asks for none
 
 Inputs = Any
-"""A sequence of images (paths, PIL images, arrays) or texts, an array [n, H, W(, C)], a Hub data set, or one input."""
+"""Inputs in any form that `learn` takes, with labels or without, or one input (`softtf.streams.forms` has the rule)."""
 
 
 class ContinualClassifier:
@@ -136,7 +136,8 @@ class ContinualClassifier:
         """Learn one task.
 
         Args:
-            train: (inputs, labels), a list of pairs, `Examples`, or a Hub data set; labels of any hashable kind.
+            train: (inputs, labels), a list of pairs, `Examples`, a DataFrame or a Hub data set. Labels are strings,
+                integers, booleans, finite floats, bytes, or tuples of these.
             name: what to call the task.
             config: other training settings for this task.
             progress: show it live.
@@ -177,7 +178,7 @@ class ContinualClassifier:
         """Return the label of each input; the task is inferred for each sample alone.
 
         Args:
-            inputs: images, or texts if the backbone reads texts.
+            inputs: images (files, bytes, PIL images, arrays), or texts if the backbone reads texts; several, or one.
             groups: one hashable per input: samples known to belong to one task (one visit, one camera), whose
                 evidence is pooled.
             task: the task, from 0, where it is known.
