@@ -10,6 +10,7 @@ from softtf.backbones.from_timm import architecture_of, load_vit, vit_names, wor
 from softtf.backbones.from_transformers import CLIP_MODELS, TEXT_MODELS, load_from_transformers
 from softtf.backbones.spec import BUNDLED, MINILM, BackboneSpec, model_name, random_name
 from softtf.errors import unknown
+from softtf.torch_state import with_own_settings
 
 __all__ = ["BUNDLED", "MINILM", "BackboneSpec", "backbone_names", "load_backbone", "random_name"]
 
@@ -24,6 +25,7 @@ def backbone_names() -> list[str]:
     return [BUNDLED, *TEXT_MODELS, *CLIP_MODELS, *(name for name in vit_names() if works(architecture_of(name)))]
 
 
+@with_own_settings
 def load_backbone(spec: BackboneSpec, device: torch.device | str = "cpu") -> Backbone:
     """Build a frozen backbone.
 
