@@ -1,5 +1,6 @@
 """Backbones by name: the bundled one, random ones, local files; and what is refused."""
 
+import json
 import re
 import warnings
 from importlib import resources
@@ -146,6 +147,12 @@ def test_what_timm_saved_is_loaded_with_its_own_settings(tmp_path: Path, monkeyp
     with torch.no_grad():
         expected = vit.eval().forward_head(vit.forward_features((images - found.mean) / found.std), pre_logits=True)
         torch.testing.assert_close(found.pool(found.run(found.embed(images), 0, found.depth)), expected)
+    whole = json.loads((folder / "config.json").read_text())
+    older = {**whole, "model_args": {}, "pretrained_cfg": {**whole["pretrained_cfg"], "fixed_input_size": True}}
+    older["pretrained_cfg"]["input_size"] = [3, 48, 48]
+    (folder / "config.json").write_text(json.dumps(older))
+    assert load_backbone(BackboneSpec(str(folder))).weights_hash() == found.weights_hash()
+    assert load_backbone(BackboneSpec(str(folder), image_size=64)).preparation.size == 64
     random = load_backbone(BackboneSpec(f"random:{folder}"))
     assert random.preparation.size == 48 and not torch.equal(random.vit.pos_embed, found.vit.pos_embed)
     monkeypatch.chdir(tmp_path)

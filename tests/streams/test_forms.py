@@ -106,6 +106,33 @@ def test_every_form_of_one_input_is_a_list_of_one(tmp_path: Path) -> None:
             assert torch.equal(shown(examples_from((one, ["a"]))), found)
 
 
+def test_every_form_of_texts_is_the_same() -> None:
+    texts = ["a bee", "an ant"]
+    table = datasets.Dataset.from_dict({"text": texts, "label": [0, 1]})
+    frame = pandas.DataFrame({"text": texts, "label": ["x", "y"]}, index=[5, 3])
+    forms = [texts, tuple(texts), np.array(texts), np.array(texts, dtype=object), pandas.Series(texts, index=[4, 2])]
+    forms += [
+        table,
+        table["text"],
+        frame,
+        frame["text"],
+        frame[["text"]],
+        (texts, [0, 1]),
+        list(zip(texts, "xy", strict=True)),
+    ]
+    for form in forms:
+        assert list(unlabelled(form)) == texts
+    assert list(unlabelled(texts[0])) == texts[:1]
+    for form in (
+        table,
+        frame,
+        (table["text"], table["label"]),
+        (frame["text"], frame["label"]),
+        list(zip(texts, "xy", strict=True)),
+    ):
+        assert list(examples_from(form)) == texts and len(set(examples_from(form).labels)) == 2
+
+
 def test_labels_decide_and_what_nothing_decides_is_refused() -> None:
     grey = shown(Examples(GREY, LABELS))
     assert torch.equal(shown(examples_from((GREY, LABELS))), grey)

@@ -94,12 +94,16 @@ def load_saved(spec: BackboneSpec, config: Path, weights: Path | None) -> TimmVi
     architecture = whole.get("architecture")
     if not isinstance(architecture, str) or not architecture_of(architecture):
         raise unknown(f"timm architecture in {config}", str(architecture), timm.list_models("vit_*"))
-    saved = {k: v for k, v in (whole.get("model_args") or {}).items() if k != "num_classes"}
-    size = saved.get("img_size", about.get("input_size", (None,))[-1])
-    options = saved | ({"img_size": spec.image_size} if spec.image_size else {})
+    options = {k: v for k, v in (whole.get("model_args") or {}).items() if k != "num_classes"}
+    sides = about.get("input_size", (None, None))[-2:]
+    if about.get("fixed_input_size"):  # as timm takes it, where the arguments say no other
+        options = {"img_size": tuple(sides)} | options
+    if size := options.get("img_size"):
+        sides = (size, size) if isinstance(size, int) else size
+    if spec.image_size:
+        options["img_size"] = spec.image_size
     vit = _create(architecture.partition(".")[0], spec, options)
     if weights is not None:
-        sides = size if isinstance(size, list | tuple) else (size, size)
         patch = vit.patch_embed.patch_size
         grid = None if None in sides else (int(sides[0]) // patch[0], int(sides[1]) // patch[1])
         _load(vit, weights, spec.name, grid)
