@@ -94,6 +94,7 @@ def test_a_local_file_is_loaded_without_its_classifier_and_one_that_does_not_fit
             BackboneSpec("timm/vit_base_patch16_242"),
             "unknown backbone 'timm/vit_base.*did you mean .*vit_base_patch16_224'",
         ),
+        (BackboneSpec("random:vit_tiny_patch8_64"), "on its own weights; write 'vit_tiny_patch8_64' alone"),
         (BackboneSpec("diet_tiny_patch16_224"), "did you mean 'deit_tiny_patch16_224'"),
         (BackboneSpec("random:vit_base_patch16_siglip_224"), "pools by attention"),
     ],

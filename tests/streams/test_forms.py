@@ -154,6 +154,7 @@ def frames():
     [
         (frames(), "generator can be read only once; give list"),
         (iter(LABELS), "can be read only once; give list"),
+        (io.BytesIO(b""), r"BytesIO is an open file; give its path, or its bytes by .read\(\)"),
         ({"a", "b"}, "a set is no input.*give a list"),
         (None, "a NoneType is no input"),
         (3, "a int is no input"),

@@ -9,7 +9,7 @@ from softtf.backbones.base import Backbone
 from softtf.backbones.from_timm import architecture_of, load_vit, vit_names, works
 from softtf.backbones.from_transformers import CLIP_MODELS, TEXT_MODELS, load_from_transformers
 from softtf.backbones.spec import BUNDLED, MINILM, BackboneSpec, model_name, random_name
-from softtf.errors import unknown
+from softtf.errors import UserError, unknown
 from softtf.torch_state import with_own_settings
 
 __all__ = ["BUNDLED", "MINILM", "BackboneSpec", "backbone_names", "load_backbone", "random_name"]
@@ -40,6 +40,8 @@ def load_backbone(spec: BackboneSpec, device: torch.device | str = "cpu") -> Bac
     folder = Path(name).is_dir()
     if spec.name == BUNDLED or (architecture_of(name) and not folder):
         return load_vit(spec).to(device)
+    if name == BUNDLED:
+        raise UserError(f"backbone {spec.name!r} comes with the package on its own weights; write {BUNDLED!r} alone")
     if name in TEXT_MODELS or folder or ("/" in name and not name.startswith("timm/")):
         return load_from_transformers(spec).to(device)
     known = vit_names() if "." in name else sorted({architecture_of(vit) for vit in vit_names()})

@@ -112,6 +112,8 @@ def rows_of(inputs: Any, name: str, labels: int | None = None) -> Sequence[Any]:
     """
     if _is_one(inputs, labels):
         return [inputs]
+    if hasattr(inputs, "read"):
+        raise UserError(f"{name}: a {type(inputs).__name__} is an open file; give its path, or its bytes by .read()")
     if isinstance(inputs, Iterator):
         raise UserError(f"{name}: a {type(inputs).__name__} can be read only once; give list(...) of it")
     if not hasattr(inputs, "__len__") or not hasattr(inputs, "__getitem__"):
