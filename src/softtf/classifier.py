@@ -14,25 +14,28 @@ from softtf.classes import ClassTable
 from softtf.errors import UserError
 from softtf.evaluation.evaluate import evaluate
 from softtf.features import OFF, FixedQueries, fixed_queries, open_store
-from softtf.feeding import abandon, begin_training, group_numbers, test_data, test_loader, unlabelled, unread_settings
+from softtf.feeding import abandon, begin_training, group_numbers, test_data, test_loader, unread_settings
 from softtf.inference.policy import Policy, parse_policy, usual_policy
 from softtf.inference.predict import Answers, by_label, predict
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.machine import Precision, find_device, matmul_dtype
 from softtf.progress import TaskProgress
 from softtf.saving import Header, MaskPlace, load_learner, save_learner
-from softtf.streams import examples_from
+from softtf.streams import examples_from, unlabelled
+from softtf.torch_state import with_own_settings
 from softtf.training import EpochReport, TrainConfig
 
 DEFAULT = "feature-id:joint"  # by far the best per sample (docs/results.md)
 PROJECTION = 1000  # numbers of its random projection, if the learner's spec asks for none
 
 Inputs = Any
-"""A sequence of images (paths, PIL images, arrays) or texts, an array [n, H, W(, C)], a Hub data set, or one input."""
+"""Inputs in any form that `learn` takes, with labels or without, or one input (`softtf.streams.forms` has the rule)."""
 
 
 class ContinualClassifier:
     """A frozen backbone and a learner; each `learn` call is one task, and nothing learned before changes.
+
+    torch's global settings (default type and device, autocast, inference mode, seeds) change no answer and stay.
 
     Args:
         backbone: a name (see `softtf list`), a `BackboneSpec`, or a loaded backbone.
@@ -54,6 +57,7 @@ class ContinualClassifier:
         UserError: a name is unknown or a setting does not fit.
     """
 
+    @with_own_settings
     def __init__(
         self,
         backbone: str | BackboneSpec | Backbone,
@@ -95,7 +99,7 @@ class ContinualClassifier:
         self.train_config = train or TrainConfig(**self.header.learner.training)
         self.dtype = matmul_dtype(precision, self.device)
         if random_name(self.header.backbone):
-            warnings.warn(f"the weights of {self.header.backbone.name} are random, as asked for", stacklevel=3)
+            warnings.warn(f"the weights of {self.header.backbone.name} are random, as asked for", stacklevel=4)
         self.inference = self._policy(inference)
 
     def _policy(self, text: str | None) -> Policy:
@@ -125,6 +129,7 @@ class ContinualClassifier:
         """Whether the backbone's weights still have the hash they had at the start."""
         return self.learner.network.backbone.weights_hash() == self.header.backbone_sha256
 
+    @with_own_settings
     def learn(
         self,
         train: Any,
@@ -136,7 +141,8 @@ class ContinualClassifier:
         """Learn one task.
 
         Args:
-            train: (inputs, labels), a list of pairs, `Examples`, or a Hub data set; labels of any hashable kind.
+            train: (inputs, labels), a list of pairs, `Examples`, a DataFrame or a Hub data set. Labels are strings,
+                integers, booleans, finite floats, bytes, or tuples of these.
             name: what to call the task.
             config: other training settings for this task.
             progress: show it live.
@@ -152,7 +158,7 @@ class ContinualClassifier:
         examples = examples_from(train, name)
         training = begin_training(self.learner, self.classes, examples, name, config or self.train_config, self.store)
         if unread := unread_settings(self.learner, training.config):
-            warnings.warn(unread, stacklevel=2)
+            warnings.warn(unread, stacklevel=3)
         reports: list[EpochReport] = []
         try:
             with TaskProgress(training, name, shown=progress) as shown:
@@ -165,6 +171,7 @@ class ContinualClassifier:
             raise
         return reports
 
+    @with_own_settings
     def predict(
         self,
         inputs: Inputs,
@@ -177,7 +184,7 @@ class ContinualClassifier:
         """Return the label of each input; the task is inferred for each sample alone.
 
         Args:
-            inputs: images, or texts if the backbone reads texts.
+            inputs: images (files, bytes, PIL images, arrays), or texts if the backbone reads texts; several, or one.
             groups: one hashable per input: samples known to belong to one task (one visit, one camera), whose
                 evidence is pooled.
             task: the task, from 0, where it is known.
@@ -191,6 +198,7 @@ class ContinualClassifier:
         labels = self.labels
         return [labels[i] for i in self._by_label(answers).argmax(1).tolist()]
 
+    @with_own_settings
     def predict_proba(self, inputs: Inputs, **options: Any) -> Tensor:
         """Return probabilities [inputs, labels]; columns in the order of `labels`. Options as for `predict`."""
         return self._by_label(self.answer(inputs, **options))
@@ -199,6 +207,7 @@ class ContinualClassifier:
         """Return the task, from 0, that each input is inferred to belong to. Options as for `predict`."""
         return self.answer(inputs, **options).tasks.tolist()
 
+    @with_own_settings
     def describe(self, answers: Answers) -> list[tuple[Hashable, float, int]]:
         """Return (label, its probability, the task from 0 that was named) of each answer."""
         best = self._by_label(answers).max(1)
@@ -206,6 +215,7 @@ class ContinualClassifier:
         found = zip(best.indices.tolist(), best.values.tolist(), tasks, strict=True)
         return [(labels[i], probability, task) for i, probability, task in found]
 
+    @with_own_settings
     def answer(
         self,
         inputs: Inputs,
@@ -229,6 +239,7 @@ class ContinualClassifier:
         numbers = None if groups is None else group_numbers(groups, len(loader.examples))
         return predict(self.learner, loader, policy, groups=numbers, task=task, dtype=self.dtype)
 
+    @with_own_settings
     def features(self, inputs: Inputs, batch_size: int = 64) -> Tensor:
         """Return the frozen backbone's features q(x) [inputs, dim]; no task has to be learned for that.
 
@@ -239,6 +250,7 @@ class ContinualClassifier:
         with self.learner.computing_in(self.dtype):
             return fixed_queries(self.learner.network.backbone, loader, self.store).values
 
+    @with_own_settings
     def evaluate(
         self, tests: Sequence[Any], policies: Sequence[str] | None = None, *, batch_size: int = 120
     ) -> dict[str, dict[str, float]]:
@@ -269,6 +281,7 @@ class ContinualClassifier:
             for policy, s in scores.items()
         }
 
+    @with_own_settings
     def save_pretrained(self, folder: str | Path) -> None:
         """Save to a folder that is new or empty: a header and one safetensors file per task.
 
@@ -278,6 +291,7 @@ class ContinualClassifier:
         save_learner(Path(folder), self.header, self.learner, self.classes)
 
     @classmethod
+    @with_own_settings
     def from_pretrained(
         cls,
         folder: str | Path,

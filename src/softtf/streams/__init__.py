@@ -1,7 +1,8 @@
 """Streams of tasks: labelled raw inputs, how they are split into tasks, and how batches are made of them."""
 
 from softtf.streams.decode import decode
-from softtf.streams.examples import Examples, examples_from
+from softtf.streams.examples import Examples
+from softtf.streams.forms import examples_from, unlabelled
 from softtf.streams.identity import Identity, difference, identity
 from softtf.streams.images import ImagePreparation
 from softtf.streams.loader import Loader
@@ -40,4 +41,5 @@ __all__ = [
     "quiet",
     "split_by_class",
     "split_by_task",
+    "unlabelled",
 ]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from softtf.errors import UserError, unknown
-from softtf.streams.columns import Column, check_filled, class_names, find_columns, read_values
+from softtf.streams.columns import Column, check_filled, find_columns, read_labels, read_values
 from softtf.streams.examples import Examples
 from softtf.streams.holdout import hold_out
 from softtf.streams.image_folders import load_image_folder
@@ -82,23 +82,11 @@ def named_examples(
     """
     inputs, column = find_columns(dataset, name, image_column, label_column)
     check_filled(dataset, inputs, name)
-    labels = read_values(dataset, column)
+    labels, order = read_labels(dataset, column, name, names)
     if task_column is not None and task_column not in dataset.column_names:
         raise unknown(f"column of {name}", task_column, dataset.column_names)
     tasks = None if task_column is None else read_values(dataset, task_column)
-    names = names or class_names(dataset, column)
-    if names is None:
-        return Examples(Column(dataset, inputs), labels, name, tasks=tasks)
-    if len(set(names)) < len(names):
-        twice = next(n for n in names if names.count(n) > 1)
-        raise UserError(f"{name}: the class name {twice!r} stands for two labels; make the names differ")
-    for row, label in enumerate(labels):
-        if not isinstance(label, int) or not 0 <= label < len(names):
-            raise UserError(
-                f"{name}: label {label!r} in row {row} of column {column!r} is not an integer in "
-                f"0..{len(names) - 1}, as its {len(names)} class names ask for"
-            )
-    return Examples(Column(dataset, inputs), [names[label] for label in labels], name, names, tasks)
+    return Examples(Column(dataset, inputs), labels, name, order, tasks)
 
 
 def _load_parquet(
