@@ -156,7 +156,7 @@ def test_predict_takes_texts_files_of_texts_and_stdin(
     assert dash.startswith("--help -5\t") and dash.endswith("task 1")
     assert row["text"] == "two words" and row["confidence"] == pytest.approx(float(found[2][2]), abs=6e-4)
     Path("columns.csv").write_text("body,label\nthree words here,1\n")
-    assert output(capsys, "predict", learned, "columns.csv", "--text-column", "body").startswith("three words here\t")
+    assert output(capsys, "predict", learned, "columns.csv", "--input-column", "body").startswith("three words here\t")
     monkeypatch.setattr(sys, "stdin", io.StringIO("one\r\n\r\ntwo words\r\n"))
     assert [line.split("\t")[:3] for line in output(capsys, "predict", learned, "-").splitlines()] == [
         row[:3] for row in found[1:3]

@@ -117,11 +117,32 @@ def read_texts(file: Path, column: str | None = None) -> list[str]:
     """
     if file.suffix.lower() not in ENDINGS:
         return read_lines(file)
+    data, column = _inputs(file, column, "text")
+    return list(Column(data, column))
+
+
+def read_images(file: Path, column: str | None = None) -> list[tuple[str, Any]]:
+    """Return the images of a file of rows, one of ENDINGS, each with what to call it.
+
+    Args:
+        file: its column of images, or of their paths, which go on from the file's folder.
+        column: None takes `image` or another usual name.
+
+    Raises:
+        UserError: it cannot be read, or has no such column.
+    """
+    data, column = _inputs(file, column, "image")
+    if (paths := _image_paths(file, data, column)) is not None:
+        return [(str(path), path) for path in paths]
+    return [(f"{file}, row {i}", image) for i, image in enumerate(Column(data, column))]
+
+
+def _inputs(file: Path, column: str | None, usual: str) -> tuple[Any, str]:
+    """Return a file's rows and the name of the column with the inputs; None finds it, of a usual name."""
     data = _read(file, (column, *column.split("+")) if column else INPUT_NAMES, ())
-    found = [name for name in INPUT_NAMES if name in data.column_names]
-    if column is None and not found:
-        raise unknown(f"column of {file.name}", "text", data.column_names)
-    return list(Column(data, input_name(data, file.name, column or found[0])))
+    if column is None and not set(INPUT_NAMES) & set(data.column_names):
+        raise unknown(f"column of {file.name}", usual, data.column_names)
+    return data, input_name(data, file.name, column)
 
 
 def _read(file: Path, texts: Sequence[str], labels: Sequence[str]) -> Any:
