@@ -22,6 +22,7 @@ from softtf.features import FeatureStore, FixedQueries, open_store
 from softtf.feeding import abandon, begin_training, check_training, test_data, unread_settings
 from softtf.inference.policy import Policy, parse_policy
 from softtf.learners.base import Learner
+from softtf.learners.spans import span_of
 from softtf.machine import environment, find_device, matmul_dtype
 from softtf.progress import TaskProgress
 from softtf.recipes.methods import TITLES
@@ -56,6 +57,7 @@ def start(config: RunConfig, path: Path, console: Console) -> Run:
     config = replace(config, stream=config.stream.located())
     stream = config.stream.build(_noting(console))
     data = identities(stream)
+    config = _knowing(config, stream)
     backbone = load_backbone(config.backbone, device)
     header = _header(config, backbone)
     learner = config.learner.new_learner(backbone, config.seed).to(device)
@@ -83,6 +85,7 @@ def reopen(
         config = replace(config, stream=replace(config.stream, source=source).located())
     check_there(path, config.stream.source)
     stream = config.stream.build()
+    config = _knowing(config, stream)
     device = find_device(config.device)
     if repair:
         folder.sweep()
@@ -103,6 +106,11 @@ def reopen(
         if source is not None:
             folder.write_text("config.yaml", to_yaml(config))
     return run
+
+
+def _knowing(config: RunConfig, stream: TaskStream) -> RunConfig:
+    """Return the config with what the method must know of the stream beforehand."""
+    return replace(config, learner=config.learner.for_stream(sum(len(task.classes) for task in stream)))
 
 
 def _header(config: RunConfig, backbone: Backbone) -> Header:
@@ -245,6 +253,7 @@ def write_results(folder: RunFolder, tasks: int, learner: Learner, config: RunCo
     results = {
         "recipe": config.recipe,
         "method": config.method,
+        "classes": span_of(config.learner),
         "seed": config.seed,
         "parameters_per_task": own + shared,
         "bytes_per_task": (folder.learner / f"task-{tasks:03d}.safetensors").stat().st_size,
@@ -262,13 +271,14 @@ def write_results(folder: RunFolder, tasks: int, learner: Learner, config: RunCo
     folder.write_json("summary.json", results)
 
 
-def result_rows(results: dict[str, Any]) -> list[Row]:
-    """Return the rows of a finished run's summary, one per policy."""
+def result_rows(results: dict[str, Any], config: RunConfig) -> list[Row]:
+    """Return the rows of a finished run's summary, one per policy; `config` says what its loss is over."""
     title = TITLES.get(results["method"], results["method"])
     return [
         Row(
             title,
             policy["title"],
+            span_of(config.learner),
             policy["acc"],
             policy["forget"],
             policy["task_identity"],

@@ -133,11 +133,13 @@ LEARNERS = {
     "masks only": LearnerCase(DualPrompt(g_layers="none", e_layers="none", adapt=MASK)),
     "G only": LearnerCase(DualPrompt(g_layers=(1, 2), e_layers="none"), trains_shared=True),
     "FT": LearnerCase(FT(), trains_shared=True),
-    "FT, own classes": LearnerCase(FT(FineTuning((3, 4)), "task"), trains_shared=True),
+    "FT, own classes": LearnerCase(FT(FineTuning((3, 4)), "own"), trains_shared=True),
     "EWC": LearnerCase(EWC(fisher_samples=3), trains_shared=True),
     "EWC, all classes": LearnerCase(EWC(fisher_samples=3, classes="seen"), trains_shared=True),
     "LwF": LearnerCase(LwF(), trains_shared=True),
     "DER++": LearnerCase(DERpp(exemplars=7), trains_shared=True),
+    "DER++, own classes": LearnerCase(DERpp(exemplars=7, classes="own"), trains_shared=True),
+    "DER++, classes to come": LearnerCase(DERpp(exemplars=7, classes="all", total_classes=11), trains_shared=True),
     "iCaRL": LearnerCase(ICaRL(exemplars=20), trains_shared=True),
     "BiC": LearnerCase(BiC(exemplars=20), trains_shared=True),
     "DER + MCG": LearnerCase(DER(exemplars=20, extractor=TaskWeights((3, 4)), mcg=3), trains_shared=True),
@@ -152,6 +154,7 @@ LEARNERS = {
     "Soft-TF, PGP": LearnerCase(
         DualPrompt(e_layers=(2, 3), adapt=MASK, projection=Projection(0.9)), trains_shared=True
     ),
+    "Soft-TF, all classes": LearnerCase(DualPrompt(e_layers=(3,), adapt=MASK, classes="seen"), trains_shared=True),
     "L2P": LearnerCase(L2P(4, 2, 2), trains_shared=True),
     "L2P, PGP": LearnerCase(L2P(4, 2, 2, projection=Projection(samples=5)), trains_shared=True),
     "L2P, PGP as published": LearnerCase(

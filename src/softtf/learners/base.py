@@ -9,11 +9,13 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from softtf.adaptations.base import Adaptation
 from softtf.backbones.base import Backbone, Tokens
 from softtf.config import Spec
 from softtf.errors import UserError
+from softtf.learners.spans import AnyClasses, check_span, in_todays_words
 from softtf.network import AdaptedNetwork
 from softtf.seeds import derive_seed
 from softtf.slots import Heads, TaskSlots
@@ -82,12 +84,22 @@ class LearnerSpec(Spec, family="learner"):
             UserError: it cannot.
         """
 
+    def for_stream(self, count: int) -> "LearnerSpec":
+        """Return the spec for a stream of `count` classes: what the method must know of them is filled in."""
+        return self
+
+    @classmethod
+    def of_earlier(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """Return settings as an earlier version saved them in today's words."""
+        return in_todays_words(settings)
+
     def new_learner(self, backbone: Backbone, seed: int) -> "Learner":
         """Return a learner with no task yet, and with the statistics that are asked for.
 
         Raises:
-            UserError: a setting does not fit the backbone.
+            UserError: a setting makes no sense, or does not fit the backbone.
         """
+        check_span(self)
         for name, value in (("feature_id", self.feature_id), ("mcg", self.mcg)):
             if not 0 <= value <= LARGEST_PROJECTION:
                 raise UserError(f"{name} must be from 0 (none) to {LARGEST_PROJECTION}, not {value}")
@@ -109,6 +121,7 @@ class Learner(nn.Module):
     features) and `consolidate` (herd exemplars, measure Fisher information), `end_task` and with it `let_go`. A method
     without steps is a `SolvedLearner`.
 
+    classes: the classes that the cross-entropy is over (`softtf.learners.spans`); None for a method without one.
     query_use: what the loss reads the query for, so that it is given one that was computed before. `matching`: it is
     compared with keys, and may be that of the unaugmented image; `features`: it stands for the image, so that it is
     given only where nothing is augmented; `none`.
@@ -127,9 +140,11 @@ class Learner(nn.Module):
         seed: int,
         extra_slots: Mapping[str, TaskSlots] | None = None,
         heads: Heads | None = None,
+        classes: AnyClasses | None = None,
     ) -> None:
         super().__init__()
-        self.seed = seed
+        self.seed, self.classes = seed, classes
+        heads = heads or Heads(backbone.dim, retrained=classes == "seen")
         self.network = AdaptedNetwork(backbone, adaptations, heads)
         self.extra_slots = nn.ModuleDict(dict(extra_slots or {}))
         self.statistics = nn.ModuleDict()
@@ -249,6 +264,23 @@ class Learner(nn.Module):
         """Return the task of each logit column, [classes seen]."""
         sizes = [self.network.heads.num_classes(t) for t in range(self.num_tasks)]
         return torch.repeat_interleave(torch.arange(self.num_tasks), torch.tensor(sizes, dtype=torch.int64))
+
+    @property
+    def span(self) -> range:
+        """The tasks whose classes the cross-entropy compares an example of the current task with."""
+        return range(self.num_tasks - 1 if self.classes == "own" else 0, self.num_tasks)
+
+    def cross_entropy(self, logits: Tensor, targets: Tensor, reduction: Literal["mean", "none"] = "mean") -> Tensor:
+        """Return the cross-entropy over `span`; over all columns for an example of an earlier task (a replayed one).
+
+        logits: [b, columns], of `span`, of all classes seen, or of more; targets: [b], columns of all classes seen.
+        """
+        first = max(0, self.num_classes - logits.shape[1])
+        own: int = self.task_columns(self.num_tasks - 1).start
+        if self.classes == "own" and first < own:
+            earlier = torch.arange(logits.shape[1], device=logits.device) < own - first
+            logits = logits.masked_fill(earlier & (targets >= own)[:, None], -torch.inf)
+        return F.cross_entropy(logits, targets - first, reduction=reduction)
 
     def own(self, targets: Tensor) -> Tensor:
         """Turn logit columns [b] into columns of the current task's own head."""

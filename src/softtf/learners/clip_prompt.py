@@ -7,7 +7,7 @@ scale * cos(image, text). With `adapt`
 the superposed towers serve Gradient ID. Text features do not depend on the task that is asked: a class's text is always
 computed with what its own task learned.
 
-Loss: cross-entropy over the task's own classes, and, where tasks differ, key_weight * (1 - cos(q(x), k_t)).
+Loss: cross-entropy over the task's own classes (`classes`), and, where tasks differ, key_weight * (1 - cos(q(x), k_t)).
 
 With `projection` (PGP) the image prompt's gradients keep out of the space of earlier tasks' embedded tokens and prompt.
 
@@ -25,7 +25,6 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from softtf.adaptations.appended_prompt import AppendedPrompt
 from softtf.adaptations.base import AdaptationSpec, NoAdaptation
@@ -38,6 +37,7 @@ from softtf.errors import unknown
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.class_texts import ClassTexts, TextHeads, check_clip, check_template
 from softtf.learners.projected import ALL, ProjectedLearner, real_rows
+from softtf.learners.spans import LossClasses
 from softtf.seeds import derive_seed
 from softtf.shared_pass import SharedPass
 from softtf.slots import TaskSlots
@@ -80,6 +80,8 @@ class CLIPPrompt(LearnerSpec, kind="clip-prompt"):
         projection: `Projection(0.9)` makes it CLIP-PGP.
         text_prompts: each `class` has a text prompt of its own, or all classes of a `task` have one.
         before_norm: put the image prompt before the image tower's first norm.
+        classes: images are compared with the texts of their task's `own` classes, as a text prompt is trained with its
+            own task only (METHOD section 3), or with those of all `seen`, of which the earlier ones stand still.
     """
 
     training: ClassVar[Mapping[str, Any]] = CLIP_TRAINING
@@ -94,6 +96,7 @@ class CLIPPrompt(LearnerSpec, kind="clip-prompt"):
     projection: Projection | None = None
     text_prompts: TextPrompts = "class"
     before_norm: bool = False
+    classes: LossClasses = "own"
 
     def __post_init__(self) -> None:
         if self.text_prompts not in TEXT_PROMPTS:
@@ -137,7 +140,8 @@ class CLIPPromptLearner(ProjectedLearner):
         if any(a.task_blocks for a in image):
             extra["task_keys"] = TaskKeys(clip.dim, spec.key_scale)
             self.query_use = "matching"
-        super().__init__(clip, image, seed, extra, TextHeads(clip, spec.text_length, spec.text_prompts == "task"))
+        heads = TextHeads(clip, spec.text_length, spec.text_prompts == "task")
+        super().__init__(clip, image, seed, extra, heads, spec.classes)
         self.texts = texts
 
     @property
@@ -181,13 +185,18 @@ class CLIPPromptLearner(ProjectedLearner):
         """Return cross-entropy and, where tasks differ, the matching loss."""
         task = self.num_tasks - 1
         shared = SharedPass(self.network, batch.inputs, batch.query)
-        logits = self.heads.scores(self.network.top(shared.trunk, task=task), self._text_features())
-        losses = {"cross_entropy": F.cross_entropy(logits, self.own(batch.targets))}
+        logits = self._loss_logits(self.network.top(shared.trunk, task=task))
+        losses = {"cross_entropy": self.cross_entropy(logits, batch.targets)}
         if self.network.top_depends_on_task:
             keys = self.extra_slots["task_keys"]
             assert isinstance(keys, TaskKeys)
             losses["matching"] = self.spec.key_weight * keys.matching_loss(shared.query, task)
         return losses
+
+    def _loss_logits(self, features: Tensor) -> Tensor:
+        """Return logits [b, columns of `span`] of features [b, dim], by texts in training and those that were kept."""
+        new, earlier = self.heads.scores(features, self._text_features()), self.span[:-1]
+        return torch.cat([self.heads(features, earlier), new], 1) if earlier else new
 
     @torch.no_grad()
     def end_task(self) -> None:

@@ -14,7 +14,8 @@ from torch import Tensor
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.backbones.base import Backbone
 from softtf.learners.base import Batch, Learner, LearnerSpec
-from softtf.learners.fine_tuning import WHOLE_NETWORK, FTLearner, LossClasses, check_counts, check_weights
+from softtf.learners.fine_tuning import WHOLE_NETWORK, FTLearner, check_counts, check_weights
+from softtf.learners.spans import LossClasses
 from softtf.seeds import derive_seed
 from softtf.streams import Loader
 
@@ -29,14 +30,15 @@ class EWC(LearnerSpec, kind="ewc"):
         weight: of the penalty, lambda; the Fisher information is a mean over examples. On three tasks of two digits
             each, 1e3 changed nothing, 1e6 was best and 1e7 too stiff.
         fisher_samples: how many of a task's examples it is measured on, each with a backward pass of its own.
-        classes: as for FT.
+        classes: as for FT. Kirkpatrick et al. have tasks that share one output, or games of their own; of public
+            code for class-incremental learning PyCIL has the `own` classes, mammoth all.
         tune: which weights are trained.
     """
 
     training = WHOLE_NETWORK
     weight: float = 1e6
     fisher_samples: int = 200
-    classes: LossClasses = "task"
+    classes: LossClasses = "own"
     tune: FineTuning = FineTuning()
 
     def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
 """L2P (Wang et al., 2022): a pool of prompts from which each sample takes those nearest to its query.
 
-Loss: cross-entropy over the task's own classes + key_weight * sum over the chosen keys of (1 - cos(q(x), k_i)).
+Loss: cross-entropy over the task's own classes (`classes`) + key_weight * sum over the chosen keys of
+(1 - cos(q(x), k_i)).
 
 Plain L2P needs no task: pool and keys are shared, tasks differ in their classifiers' columns only, and the answer
 is the best of all classes seen. With soft masks (`adapt`) every task has its own network above the shared prompts;
@@ -16,7 +17,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from softtf.adaptations.base import Adaptation, AdaptationSpec, NoAdaptation
 from softtf.adaptations.prefix import check_length
@@ -27,6 +27,7 @@ from softtf.backbones.base import Backbone
 from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.projected import ALL, BASIS, ProjectedLearner, real_rows
+from softtf.learners.spans import LossClasses
 from softtf.seeds import derive_seed
 from softtf.shared_pass import SharedPass
 
@@ -47,6 +48,8 @@ class L2P(LearnerSpec, kind="l2p"):
         projection: `Projection()` makes it L2P + PGP.
         key_eps: with `projection`, the share of the queries' spectrum that the pool's keys keep out of (0.97 in the
             published runs); None leaves keys free.
+        classes: the cross-entropy is over the task's `own` classes, as in the published code (`train_mask`), or over
+            all `seen`, as DualPrompt's.
     """
 
     pool_size: int = 10
@@ -57,6 +60,7 @@ class L2P(LearnerSpec, kind="l2p"):
     adapt: AdaptationSpec = NoAdaptation()
     projection: Projection | None = None
     key_eps: float | None = None
+    classes: LossClasses = "own"
 
     def __post_init__(self) -> None:
         check_length(self.length, "length")
@@ -89,7 +93,7 @@ class L2PLearner(ProjectedLearner):
         self.spec, self.projection = spec, spec.projection
         tasks_differ = any(a.task_blocks for a in adaptations)
         keys = {"task_keys": TaskKeys(backbone.dim, spec.key_scale)} if tasks_differ else None
-        super().__init__(backbone, adaptations, seed, keys)
+        super().__init__(backbone, adaptations, seed, keys, classes=spec.classes)
 
     @property
     def task_inferences(self) -> tuple[str, ...]:
@@ -107,9 +111,9 @@ class L2PLearner(ProjectedLearner):
         """Return cross-entropy and the matching loss of the pool's keys and, if there is one, of the task's key."""
         task = self.num_tasks - 1
         shared = SharedPass(self.network, batch.inputs, batch.query)
-        logits = self.network.heads(self.network.top(shared.trunk, task=task), range(task, task + 1))
+        logits = self.network.heads(self.network.top(shared.trunk, task=task), self.span)
         losses = {
-            "cross_entropy": F.cross_entropy(logits, self.own(batch.targets)),
+            "cross_entropy": self.cross_entropy(logits, batch.targets),
             "matching": self.spec.key_weight * self.pool.matching_loss(shared.query),
         }
         if self.network.top_depends_on_task:
