@@ -15,6 +15,7 @@ from softtf.errors import UserError, unknown
 from softtf.evaluation.report import Row, render, render_matrix
 from softtf.inference import INFERENCES
 from softtf.learners import LearnerSpec
+from softtf.learners.spans import span_of
 from softtf.machine import Precision
 from softtf.quickstart import MARKER, POLICY_NOTE, POLICY_TITLE, compare_methods, finish, resumed
 from softtf.recipes import METHODS, recipe_named
@@ -146,7 +147,8 @@ def evaluate(args: list[str]) -> int:
     for title, (matrix, score) in results.items():
         acc, forget = (matrix.acc, matrix.forget) if matrix else (score.acc, None)
         method = TITLES.get(config.method, config.method)
-        rows.append(Row(method, title, acc, forget, score.task_identity, None, None, score.seconds))
+        span = span_of(config.learner)
+        rows.append(Row(method, title, span, acc, forget, score.task_identity, None, None, score.seconds))
     console.print(render(rows, _heading(f"{config.recipe}: {folder.path}", config), POLICY_NOTE))
     if options.matrix:
         for title, (matrix, _) in results.items():

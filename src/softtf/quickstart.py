@@ -12,6 +12,7 @@ from softtf.evaluation.report import Row, render, to_markdown
 from softtf.recipes import recipe_named
 from softtf.recipes.methods import TITLES
 from softtf.run import Run, learn_stream, reopen, result_rows, start
+from softtf.runfolder import RunFolder
 from softtf.store import write_atomic
 
 MARKER = "quickstart.json"
@@ -19,7 +20,8 @@ METHODS = ("linear-head", "dual-prompt", "dual-prompt+soft-tf")
 POLICY_TITLE = "policy: per-sample unless the row says otherwise"
 POLICY_NOTE = (
     "per-sample: every test sample is answered alone. Answers are any class seen so far; with 'own classes', and with"
-    " the task given, a class of that task."
+    " the task given, a class of that task. Loss over: the classes that the cross-entropy compares, all seen so far,"
+    " the task's own, or all of the stream."
 )
 
 
@@ -102,4 +104,5 @@ def finish(begin: Callable[[], Run], path: Path, resume: Path) -> list[Row]:
 
 
 def _rows(path: Path) -> list[Row]:
-    return result_rows(json.loads((path / "summary.json").read_text(encoding="utf-8")))
+    folder, config = RunFolder.open(path)
+    return result_rows(json.loads((folder.path / "summary.json").read_text(encoding="utf-8")), config)

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from softtf.config import to_dict, to_yaml, with_settings
 from softtf.errors import TrainingError, UserError
+from softtf.learners.spans import NO_SPAN, span_of
 from softtf.recipes.recipes import RECIPES, Scale, at_scale, unscaled
 from softtf.recipes.tables import TableRow
 from softtf.recipes.tables.rows import CLIP_VIT_B
@@ -37,10 +38,11 @@ NEUTRAL = ("recipe", "method", "seed", "device", "feature_cache", "tensorboard")
 LATER = {
     "stream": ("datasets", "test_per_dataset", "merge_labels"),
     "backbone": ("max_tokens", "pooling"),
-    "learner": ("key_eps", "text_prompts", "before_norm"),
+    "learner": ("key_eps", "text_prompts", "before_norm", "classes", "total_classes"),
     "learner.projection": ("spectrum",),
     "train": ("weight_decay", "first_task_learning_rate", "first_task_weight_decay"),
 }
+NOT_LATER = ("ft", "ewc")  # learners that had `classes` from the start
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,10 @@ def resolve(row: TableRow, stream: str, wish: Wish) -> RunConfig:
     if trained.clip:
         changes |= {"backbone.name": CLIP_VIT_B, "backbone.normalise": "backbone"}
     changes["stream.source"] = wish.sources.get(config.stream.source, config.stream.source)
-    config = with_settings(config, {**changes, "evaluate.policies": list(trained.policies), **wish.settings})
+    wanted = dict(wish.settings)
+    if span_of(config.learner) == NO_SPAN:
+        wanted.pop("learner.classes", None)  # its column says that there is none to change
+    config = with_settings(config, {**changes, "evaluate.policies": list(trained.policies), **wanted})
     return replace(config, stream=config.stream.located())
 
 
@@ -192,6 +197,8 @@ def place(folder: Path, config: RunConfig) -> Path:
         settings: Any = plain
         for step in part.split("."):
             spec, settings = getattr(spec, step, None), settings.get(step)
+        if getattr(spec, "kind", None) in NOT_LATER:
+            continue
         before = to_dict(type(spec)()) if hasattr(spec, "__dataclass_fields__") else {}
         for name in (n for n in names if n in before and settings[n] == before[n]):
             del settings[name]

@@ -9,9 +9,9 @@ from rich.table import Table
 from softtf.evaluation import AccuracyMatrix, Row, render, render_matrix, to_csv, to_latex, to_markdown
 from softtf.evaluation.report import parameters
 
-ORACLE = Row("Soft-TF L[10]", "oracle", 98.505, 0.0, 100.0, 6_930_000, 12.0, 3.5)
-SAMPLE = Row("Soft-TF L[10]", "Gradient ID, per-sample", 41.2345, 1.5, None, 5130, None, 3.25)
-BATCH = Row("A|B & 100%_c", "prompt-id, same-task batch(24)", 97.0, 0.126, 99.0, 30_000, 1.0, 2.0, "as published")
+ORACLE = Row("Soft-TF L[10]", "oracle", "own", 98.505, 0.0, 100.0, 6_930_000, 12.0, 3.5)
+SAMPLE = Row("Soft-TF L[10]", "Gradient ID, per-sample", "seen", 41.2345, 1.5, None, 5130, None, 3.25)
+BATCH = Row("A|B & 100%_c", "prompt-id, same-task batch(24)", "–", 97.0, 0.126, 99.0, 30_000, 1.0, 2.0, "as published")
 ROWS = [ORACLE, SAMPLE, BATCH]
 
 
@@ -30,10 +30,10 @@ def test_the_terminal_table_names_policies_and_puts_the_oracle_last() -> None:
     start = body.index("Soft-TF L[10]")
     assert body[start : start + 5] == [
         "Soft-TF L[10]",
-        "Gradient ID, per-sample 41.23 1.50 – 5,130 – 3.25",
-        f"oracle (task given) {98.505:.2f} 0.00 100.00 6.93M 12.00 3.50",
+        "Gradient ID, per-sample seen 41.23 1.50 – 5,130 – 3.25",
+        f"oracle (task given) own {98.505:.2f} 0.00 100.00 6.93M 12.00 3.50",
         BATCH.method,
-        f"{BATCH.policy} 97.00 0.13 99.00 0.03M 1.00 2.00 as published",
+        f"{BATCH.policy} – 97.00 0.13 99.00 0.03M 1.00 2.00 as published",
     ]
     assert [row.style for row in table.rows] == [None, None, "dim", None, None]
 
@@ -68,7 +68,7 @@ def test_markdown_has_one_cell_for_each_header() -> None:
     assert "Task inference (policy)" in header and set(rule) <= set("|-: ")
     counts = {line.replace(r"\|", "").count("|") for line in (header, rule, *body)}
     assert len(counts) == 1 and len(body) == 3
-    assert body[1].startswith(r"| A\|B & 100%_c | prompt-id, same-task batch(24) | 97.00 |")
+    assert body[1].startswith(r"| A\|B & 100%_c | prompt-id, same-task batch(24) | – | 97.00 |")
     assert "oracle (task given)" in body[2]
 
 
@@ -79,6 +79,7 @@ def test_csv_reads_back() -> None:
     assert rows[1] == {
         "method": SAMPLE.method,
         "policy": SAMPLE.policy,
+        "classes": "seen",
         "acc": "41.23",
         "forget": "1.50",
         "task_identity": "",
@@ -91,10 +92,10 @@ def test_csv_reads_back() -> None:
 
 def test_latex_is_escaped_and_has_one_cell_for_each_column() -> None:
     lines = to_latex(ROWS).splitlines()
-    assert lines[0] == r"\begin{tabular}{llrrrrrrl}" and lines[-1] == r"\end{tabular}"
+    assert lines[0] == r"\begin{tabular}{lllrrrrrrl}" and lines[-1] == r"\end{tabular}"
     table = [line for line in lines if line.endswith(r" \\")]
-    assert {line.replace(r"\&", "").count("&") for line in table} == {8}
-    assert r"Task inference (policy) & ACC \%" in table[0]
+    assert {line.replace(r"\&", "").count("&") for line in table} == {9}
+    assert r"Task inference (policy) & Loss over & ACC \%" in table[0]
     assert table[2].startswith(r"A|B \& 100\%\_c & ") and "oracle (task given)" in table[3]
     assert r"\textbackslash{}\{\textasciicircum{}\}" in to_latex([replace(SAMPLE, method="\\{^}")])
 

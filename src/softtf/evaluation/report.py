@@ -14,6 +14,7 @@ from softtf.evaluation.accuracy_matrix import AccuracyMatrix
 HEADERS = (
     "Method",
     "Task inference (policy)",
+    "Loss over",
     "ACC %",
     "Forget %",
     "Task right %",
@@ -22,7 +23,7 @@ HEADERS = (
     "Test s",
     "Note",
 )
-NUMBERS = range(2, 8)  # the columns that hold them
+NUMBERS = range(3, 9)  # the columns that hold them
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -38,6 +39,7 @@ class Row:
     Attributes:
         method: Its name.
         policy: How the task was inferred and over which samples; "oracle..." is the ceiling.
+        classes: The classes that the method's cross-entropy is over (`softtf.learners.spans`); "–" for none.
         acc: Average accuracy, percent.
         forget: Forgetting, percent.
         task_identity: Percent of samples whose task was named right; None if that was not recorded.
@@ -49,6 +51,7 @@ class Row:
 
     method: str
     policy: str
+    classes: str
     acc: float
     forget: float | None
     task_identity: float | None
@@ -70,9 +73,10 @@ def render(rows: Sequence[Row], title: str, caption: str) -> Table:
     )
     headers, _ = _cells(rows)
     table.add_column("Method\n  task inference (policy)")
-    for header in headers[2:8]:
+    table.add_column(Text(headers[2].replace(" ", "\n")))
+    for header in headers[3:9]:
         table.add_column(Text(header.replace(" ", "\n").replace("/", "/\n")), justify="right", no_wrap=True)
-    for header in headers[8:]:
+    for header in headers[9:]:
         table.add_column(Text(header))
     for method in dict.fromkeys(row.method for row in rows):
         mine = [row for row in rows if row.method == method]
@@ -153,7 +157,7 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
             _number(row.train_seconds),
             _number(row.test_seconds),
         ]
-        body.append([row.method, policy, *numbers, row.note][:width])
+        body.append([row.method, policy, row.classes, *numbers, row.note][:width])
     return list(HEADERS[:width]), body
 
 
