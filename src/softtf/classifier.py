@@ -1,4 +1,4 @@
-"""The Python API: a classifier that learns new classes task after task and keeps what it knew."""
+"""The Python API: a classifier that learns new classes task after task."""
 
 import warnings
 from collections.abc import Hashable, Sequence
@@ -33,7 +33,10 @@ Inputs = Any
 
 
 class ContinualClassifier:
-    """A frozen backbone and a learner; each `learn` call is one task, and nothing learned before changes.
+    """A frozen backbone and a learner; each `learn` call is one task.
+
+    What is a task's own (masks, E-prompt, key, head) never changes afterwards. What tasks share does, such as
+    DualPrompt's G-prompt (unless `freeze_g_after_first`), L2P's pool, or FT's whole network.
 
     torch's global settings (default type and device, autocast, inference mode, seeds) change no answer and stay.
 

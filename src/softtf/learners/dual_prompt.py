@@ -1,6 +1,9 @@
 """DualPrompt, plain or with soft masks: the method of Soft-TransFormers' Algorithms 1 and 2.
 
-G-prompts shared by all tasks, an E-prompt and a key per task, and whatever `adapt` adds (soft masks).
+G-prompts shared by all tasks, an E-prompt and a key per task, and whatever `adapt` adds (soft masks). The G-prompts go
+on training with every task, so that old tasks' answers do change a little though nothing of their own does, unless
+`freeze_g_after_first`.
+
 Loss: cross-entropy over the task's own classes (`classes`) + key_weight * (1 - cos(q(x), k_t)), equation 7.
 
 With `projection` (PGP) the G-prompt and the E-prompt in training, which starts as a copy of the one before, are under
@@ -45,7 +48,7 @@ class DualPrompt(LearnerSpec, kind="dual-prompt"):
             towards the queries, 0.1 takes hundreds.
         adapt: a further adaptation; `SoftMask(...)` makes it Soft-TransFormers.
         freeze_g_after_first: train the G-prompt in the first task only, so that later tasks' backward passes end at
-            the first layer of their own and nothing shared ever changes again.
+            the first layer of their own and no old task's features ever change again.
         projection: `Projection()` makes it DualPrompt + PGP.
         classes: the cross-entropy is over the task's `own` classes, as in the published code (`train_mask`), or over
             all `seen`; then the classifiers of all tasks go on training with each one (`softtf.learners.spans`).
