@@ -7,23 +7,28 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from softtf.evaluation.report import parameters
+from softtf.learners.spans import span_of
 from softtf.recipes.methods import TITLES
+from softtf.runfolder import RunFolder
 
 METRICS = ("acc", "forget", "task_identity", "average_incremental", "bwt", "pooled")
 
 
 def main(paths: list[str]) -> None:
-    found: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
+    found: dict[tuple[str, str, str], list[dict[str, float]]] = defaultdict(list)
     for path in paths:
+        span = span_of(RunFolder.open(Path(path))[1].learner)
         summary = json.loads((Path(path) / "summary.json").read_text(encoding="utf-8"))
         for policy in summary["policies"].values():
             extra = {"parameters": summary["parameters_per_task"], "train": summary["train_seconds"]}
-            found[TITLES[summary["method"]], policy["title"]].append({**policy, **extra})
-    print("| method | task inference (policy) | ACC | Forget | task right | average | BWT | pooled | params |")
-    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for (method, policy), rows in found.items():
+            found[TITLES[summary["method"]], policy["title"], span].append({**policy, **extra})
+    print(
+        "| method | task inference (policy) | loss over | ACC | Forget | task right | average | BWT | pooled | params |"
+    )
+    print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for (method, policy, span), rows in found.items():
         cells = [_over_seeds([row[metric] for row in rows]) for metric in METRICS]
-        print(f"| {method} | {policy} | {' | '.join(cells)} | {parameters(int(rows[0]['parameters']))} |")
+        print(f"| {method} | {policy} | {span} | {' | '.join(cells)} | {parameters(int(rows[0]['parameters']))} |")
 
 
 def _over_seeds(values: list[float]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from benchmarks import collect
 
 from cli import BACKBONE, DIGITS, SMALL, call, output, read_json, refused, results
 from cli.test_solved import lose_the_last_task
@@ -97,3 +98,11 @@ def test_every_row_of_a_table_names_the_classes(capsys: Capture) -> None:
         assert "| Loss over |" in table and "Loss over: the classes that the cross-entropy of ours" in table
         lines = [line.split(" | ") for line in table.splitlines() if " | ours | " in line]
         assert [line[3] for line in lines] == found
+
+
+def test_runs_that_differ_in_the_classes_are_not_taken_for_seeds_of_one(capsys: Capture) -> None:
+    for word in ("seen", "own"):
+        output(capsys, *RUN, "--method", "ft", "--learner.classes", word, "--output", word)
+    collect.main(["seen", "own"])
+    lines = [line.split(" | ") for line in capsys.readouterr().out.splitlines()]
+    assert [(line[2], "±" in line[3]) for line in lines[2:]] == [(w, False) for w in ("seen", "seen", "own", "own")]
