@@ -20,6 +20,14 @@ from softtf.seeds import derive_seed
 from softtf.streams import Loader
 
 FISHER = "fisher."
+WEIGHT = 1e4
+"""Chosen with the bundled ViT, 3 epochs, the loss over own classes, and training images alone: five tasks of four
+classes of CIFAR-100, 40 images a class to train on and 25 other training images a class to score. Accuracy over all 20
+classes is 25.8 without a penalty, 27.6 at 1e3, 30.8 at 1e4 and 23.4 at 1e5; with the task given 67.2, 69.0, 69.4 and
+64.8. One seed, 500 images: a difference of two points is noise. On digits, five tasks of two, 20 images a class to
+train on and 30 to score, it is 31.0 without a penalty and 25.0 at 1e4, with the task given 93.3 and 92.3: there is
+nothing to protect there, and the digits do not choose.
+"""
 
 
 @dataclass(frozen=True)
@@ -27,8 +35,9 @@ class EWC(LearnerSpec, kind="ewc"):
     """Fine-tune the whole network under a quadratic penalty, Fisher information its weights.
 
     Attributes:
-        weight: of the penalty, lambda; the Fisher information is a mean over examples. On three tasks of two digits
-            each, 1e3 changed nothing, 1e6 was best and 1e7 too stiff.
+        weight: of the penalty, lambda. It belongs to the scale of F, here a mean over examples of squared gradients of
+            single ones: code that sums over examples, or averages gradients before squaring them, has other weights.
+            Chosen on training images held out, see WEIGHT.
         fisher_samples: how many of a task's examples it is measured on, each with a backward pass of its own.
         classes: as for FT. Kirkpatrick et al. have tasks that share one output, or games of their own; of public
             code for class-incremental learning PyCIL has the `own` classes, mammoth all.
@@ -36,7 +45,7 @@ class EWC(LearnerSpec, kind="ewc"):
     """
 
     training = WHOLE_NETWORK
-    weight: float = 1e6
+    weight: float = WEIGHT
     fisher_samples: int = 200
     classes: LossClasses = "own"
     tune: FineTuning = FineTuning()
