@@ -40,6 +40,7 @@ PUBLISHED = {
     "slm": "own",
     "progressive-prompts": "own",
     "clip-prompt": "own",
+    "clip-prompt-published": "own",
 }
 SPECS = {case.spec.kind: case.spec for case in reversed(LEARNERS.values()) if case.spec.kind in PUBLISHED}
 SPECS["dual-prompt"] = LEARNERS["Soft-TF"].spec
