@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from transformers import BertConfig, BertModel
 
@@ -124,7 +125,7 @@ def test_a_row_can_be_run_and_scored_under_its_policies(case: tuple[Table, Table
                 continue
             config = resolve(row, stream, Wish(scale))
             assert config.evaluate.policies == row.trained.policies
-            vits = (load.BUNDLED, *load.timm.list_pretrained("vit_*"))
+            vits = (load.BUNDLED, *timm.list_pretrained("vit_*"))
             assert config.backbone.name in (*vits, load.MINILM, "bert-base-uncased", CLIP_VIT_B)
             learner = config.learner.new_learner(backbone_of(config.backbone.name), 0)
             learner.begin_task(2)
@@ -189,7 +190,7 @@ def test_rows_of_ours_have_no_number_under_the_papers_policy_nor_alone_if_the_ta
 def vit_b() -> Backbone:
     """ViT-B/16 in shapes only."""
     with torch.device("meta"):
-        return TimmViT(load.timm.create_model("vit_base_patch16_224", num_classes=0), "base", (0.0,) * 3, (1.0,) * 3)
+        return TimmViT(timm.create_model("vit_base_patch16_224", num_classes=0), "base", (0.0,) * 3, (1.0,) * 3)
 
 
 @cache
@@ -281,7 +282,7 @@ def test_backbones_of_table_3() -> None:
     names = {resolve(row, "cub200-5", Wish()).backbone.name for table, row in RUNNABLE if table.name == "3"}
     assert {n.partition(".")[2] for n in names} == {"augreg_in21k", "dino", "sam_in1k"}
     for name in names:
-        assert name in load.timm.list_pretrained()
+        assert name in timm.list_pretrained()
     dino = next(row for row in table_named("3").rows if row.backbone == "DINO")
     assert dino.left_out("full") is None
     assert "bundled" in str(dino.left_out("mini"))
