@@ -15,6 +15,7 @@ from softtf.errors import UserError
 from softtf.evaluation.evaluate import evaluate
 from softtf.features import OFF, FixedQueries, fixed_queries, open_store
 from softtf.feeding import abandon, begin_training, group_numbers, test_data, test_loader, unread_settings
+from softtf.inference import unsupported
 from softtf.inference.policy import Policy, parse_policy, usual_policy
 from softtf.inference.predict import Answers, by_label, predict
 from softtf.learners.base import Learner, LearnerSpec
@@ -111,10 +112,7 @@ class ContinualClassifier:
             text = DEFAULT if "none" not in supported and "feature-id" in supported else usual_policy(supported)
         policy = parse_policy(text)
         if policy.inference not in (*supported, "oracle"):
-            raise UserError(
-                f"{type(self.learner).__name__} cannot infer the task by {policy.inference!r};"
-                f" it supports {', '.join(supported).replace('none', 'none (its answer needs no task)')}"
-            )
+            raise unsupported(policy.inference, self.learner)
         return policy
 
     @property

@@ -107,7 +107,7 @@ def _training_queries(
 
 def _reads_features(learner: Learner) -> bool:
     """Say whether a learner is solved from the frozen features of a task's examples or gathers statistics of them."""
-    return bool(learner.statistics) or isinstance(learner, SolvedLearner)
+    return learner.gathers_features or isinstance(learner, SolvedLearner)
 
 
 def _plain_queries(

@@ -8,7 +8,7 @@ import tyro
 
 from softtf.backbones.load import BackboneSpec
 from softtf.errors import UserError
-from softtf.inference import INFERENCES
+from softtf.inference import INFERENCES, unsupported
 from softtf.inference.policy import Policy, parse_policy, usual_policy
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.dual_prompt import DualPrompt
@@ -183,10 +183,7 @@ class EvaluateConfig:
         chosen = [parse_policy(text) for text in self.policies]
         for policy in chosen:
             if policy.inference not in (*supported, "oracle"):
-                raise UserError(
-                    f"this learner cannot be scored under policy {policy.code!r};"
-                    f" it supports {', '.join(supported)} and oracle"
-                )
+                raise unsupported(policy.inference, learner)
         return list(dict.fromkeys(chosen))
 
 

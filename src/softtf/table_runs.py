@@ -38,7 +38,7 @@ NEUTRAL = ("recipe", "method", "seed", "device", "feature_cache", "tensorboard")
 LATER = {
     "stream": ("datasets", "test_per_dataset", "merge_labels"),
     "backbone": ("max_tokens", "pooling"),
-    "learner": ("key_eps", "text_prompts", "before_norm", "classes", "total_classes"),
+    "learner": ("key_eps", "text_prompts", "before_norm", "classes", "total_classes", "gradient_offset"),
     "learner.projection": ("spectrum",),
     "train": ("weight_decay", "first_task_learning_rate", "first_task_weight_decay"),
 }

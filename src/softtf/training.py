@@ -12,6 +12,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from softtf.errors import TrainingError, UserError
 from softtf.features import FixedQueries, Queries
+from softtf.inference.gradient_offset import gather_offsets
 from softtf.learners.base import Batch, Learner
 from softtf.machine import Precision, matmul_dtype
 from softtf.seeds import derive_seed
@@ -213,12 +214,13 @@ class TaskTraining:
         """
         start, earlier = time.perf_counter(), 0.0
         with self.learner.computing_in(self.dtype):
-            if self.features and self.learner.statistics:
+            if self.features and self.learner.gathers_features:
                 found = self.features.get()
                 self.learner.gather(found.values, self.features.columns, self.features.labels)
                 earlier = found.seconds if found.from_disk and not self.features_counted else 0.0
             self.learner.consolidate(self.loader)
-        self.learner.end_task()
+            self.learner.end_task()
+            gather_offsets(self.learner, self.loader)
         return time.perf_counter() - start + earlier
 
     def _set_rate(self, step: int, steps: int) -> None:

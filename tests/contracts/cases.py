@@ -123,6 +123,7 @@ LEARNERS = {
     "linear head": LearnerCase(LinearHead()),
     "linear head, Feature ID": LearnerCase(LinearHead(feature_id=40)),
     "Soft-TF, Feature ID": LearnerCase(DualPrompt(e_layers=(3,), adapt=MASK, feature_id=24), trains_shared=True),
+    "Soft-TF, offsets": LearnerCase(DualPrompt(e_layers=(3,), adapt=MASK, gradient_offset=5), trains_shared=True),
     "DualPrompt": LearnerCase(DualPrompt(e_layers=(3, 4)), trains_shared=True),
     "Soft-TF": LearnerCase(DualPrompt(e_layers=(2, 3), adapt=MASK), trains_shared=True),
     "Soft-TF, G above E": LearnerCase(

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -186,6 +186,7 @@ class Rows:
     st.integers(0, 99),
     st.sampled_from(["gradient-id", "gradient-id-full"]),
 )
+@settings(deadline=None)
 def test_of_networks_sure_of_their_own_inputs_the_right_one_is_named_at_any_scale(
     sizes: list[int], magnitude: float, seed: int, name: str
 ) -> None:

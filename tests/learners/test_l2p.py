@@ -141,7 +141,7 @@ def test_plain_l2p_needs_no_task_and_answers_with_any_class_seen() -> None:
 
 def test_with_masks_tasks_have_networks_and_keys_of_their_own() -> None:
     learner, x = learned(MASKED).learner, inputs(4, 1)
-    assert learner.task_inferences == ("prompt-id", "gradient-id")
+    assert learner.task_inferences == ("prompt-id", "gradient-id", "gradient-id-full")
     with torch.no_grad(), learner.computing_in(torch.float64):
         shared = SharedPass(learner.network, x)
         found = INFERENCES["prompt-id"]().scores(learner, shared)

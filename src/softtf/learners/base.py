@@ -19,7 +19,7 @@ from softtf.learners.spans import AnyClasses, check_span, in_todays_words
 from softtf.network import AdaptedNetwork
 from softtf.seeds import derive_seed
 from softtf.slots import Heads, TaskSlots
-from softtf.statistics import ClassScores, FeatureStatistics, TaskCentroids
+from softtf.statistics import ClassScores, FeatureStatistics, TaskCentroids, TaskOffsets
 from softtf.streams import Loader
 
 MEMORY = "memory."
@@ -62,12 +62,15 @@ class LearnerSpec(Spec, family="learner"):
         feature_id: numbers of the random projection from whose class statistics Feature ID names tasks (1000 is a
             good start); M of them cost 4 M (M + 1) bytes in what tasks share, and 12 M a class. 0: no Feature ID.
         mcg: centroids of frozen features per task, by the nearest of which MCG names tasks. 0: no MCG.
+        gradient_offset: training examples of each task on which Gradient ID's offsets are fitted (200 is a good start;
+            they cost that many of its answers a task). 0: no offsets.
     """
 
     training: ClassVar[Mapping[str, Any]] = {}
 
     feature_id: int = field(default=0, kw_only=True)
     mcg: int = field(default=0, kw_only=True)
+    gradient_offset: int = field(default=0, kw_only=True)
 
     @abstractmethod
     def build(self, backbone: Backbone, seed: int) -> "Learner":
@@ -100,8 +103,8 @@ class LearnerSpec(Spec, family="learner"):
             UserError: a setting makes no sense, or does not fit the backbone.
         """
         check_span(self)
-        for name, value in (("feature_id", self.feature_id), ("mcg", self.mcg)):
-            if not 0 <= value <= LARGEST_PROJECTION:
+        for name in ("feature_id", "mcg", "gradient_offset"):
+            if not 0 <= (value := getattr(self, name)) <= LARGEST_PROJECTION:
                 raise UserError(f"{name} must be from 0 (none) to {LARGEST_PROJECTION}, not {value}")
         learner = self.build(backbone, seed)
         if self.feature_id:
@@ -109,6 +112,13 @@ class LearnerSpec(Spec, family="learner"):
             learner.statistics["feature-id"] = scores
         if self.mcg:
             learner.statistics["mcg"] = TaskCentroids(self.mcg, derive_seed(seed, "mcg"))
+        if self.gradient_offset:
+            if "gradient-id" not in learner.task_inferences:
+                raise UserError(
+                    f"gradient_offset: {self.kind!r} has no networks of its tasks' own to mix, so no Gradient ID;"
+                    " leave it out"
+                )
+            learner.statistics["gradient-id-offset"] = TaskOffsets(self.gradient_offset)
         return learner
 
 
@@ -127,7 +137,7 @@ class Learner(nn.Module):
     given only where nothing is augmented; `none`.
     memory: tensors that the method remembers from task to task besides parameters (exemplars, statistics), by any
     names; they are replaced, never changed in place, and saved and restored with what tasks share.
-    statistics: of frozen features, by the name of the task inference that reads them.
+    statistics: of frozen features or of the learner's own scores, by the name of the task inference that reads them.
     gathered: what each of them has gathered; kept as `memory` is, but no method's own business.
     """
 
@@ -217,13 +227,19 @@ class Learner(nn.Module):
     def after_backward(self) -> None:  # noqa: B027 - a hook, empty unless a method needs it
         """Change gradients between backward and the optimizer's step (PGP)."""
 
+    @property
+    def gathers_features(self) -> bool:
+        """Whether there are statistics of frozen features."""
+        return any(isinstance(s, FeatureStatistics) for s in self.statistics.values())
+
     def gather(self, features: Tensor, columns: Tensor, labels: Tensor) -> None:
-        """Add the task's frozen features [n, dim], of logit columns [n], to every statistic.
+        """Add the task's frozen features [n, dim], of logit columns [n], to every statistic of features.
 
         labels: [classes seen], the label number of each column.
         """
         for name, statistics in self.statistics.items():
-            assert isinstance(statistics, FeatureStatistics)
+            if not isinstance(statistics, FeatureStatistics):
+                continue
             found = statistics.gather(self.gathered.get(name, {}), features, columns, labels)
             self.gathered = self.gathered | {name: found}
 

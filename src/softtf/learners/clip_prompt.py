@@ -145,11 +145,6 @@ class CLIPPromptLearner(ProjectedLearner):
         self.texts = texts
 
     @property
-    def task_inferences(self) -> tuple[str, ...]:
-        """Prompt ID and Gradient ID where tasks have image towers of their own; otherwise no task is to be inferred."""
-        return ("prompt-id", "gradient-id") if self.network.top_depends_on_task else ()
-
-    @property
     def heads(self) -> TextHeads:
         """The classes' texts."""
         heads = self.network.heads

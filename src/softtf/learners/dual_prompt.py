@@ -101,11 +101,9 @@ class DualPromptLearner(ProjectedLearner):
 
     @property
     def task_inferences(self) -> tuple[str, ...]:
-        """Prompt ID and Gradient ID in both forms; no choice to make where nothing in the top is per task."""
-        if not self.network.top_depends_on_task:
-            return ()
+        """Those of all prompts' learners; with weights of tasks' own, Gradient ID with key-matched prompts too."""
         key_matched = ("gradient-id-key-prompts",) if self.network.edits_weights else ()
-        return ("prompt-id", "gradient-id", *key_matched)
+        return (*super().task_inferences, *key_matched)
 
     @property
     def keys(self) -> TaskKeys:

@@ -96,11 +96,6 @@ class L2PLearner(ProjectedLearner):
         super().__init__(backbone, adaptations, seed, keys, classes=spec.classes)
 
     @property
-    def task_inferences(self) -> tuple[str, ...]:
-        """Prompt ID and Gradient ID where tasks have networks of their own; otherwise there is no task to infer."""
-        return ("prompt-id", "gradient-id") if self.network.top_depends_on_task else ()
-
-    @property
     def pool(self) -> PromptPool:
         """The prompts and their keys."""
         pool = self.network.adaptations[0]

@@ -31,6 +31,11 @@ class ProjectedLearner(Learner):
 
     projection: Projection | None
 
+    @property
+    def task_inferences(self) -> tuple[str, ...]:
+        """Prompt ID and Gradient ID where tasks have networks of their own; otherwise there is no task to infer."""
+        return ("prompt-id", "gradient-id", "gradient-id-full") if self.network.top_depends_on_task else ()
+
     @abstractmethod
     def prompts(self) -> dict[str, tuple[nn.Parameter, int | slice]]:
         """Return by name what a later task would change: a prompt and which part of it, [..., dim]."""
