@@ -13,7 +13,7 @@ from softtf.backbones.load import BUNDLED, MINILM, backbone_names
 from softtf.config import from_yaml, with_settings
 from softtf.errors import UserError, unknown
 from softtf.evaluation.report import Row, render, render_matrix
-from softtf.inference import INFERENCES
+from softtf.inference import INFERENCES, TaskInference
 from softtf.learners import LearnerSpec
 from softtf.learners.spans import span_of
 from softtf.machine import Precision
@@ -168,7 +168,7 @@ def show_list(args: list[str]) -> int:
         "streams": lambda: {name: info.description for name, info in STREAMS.items()},
         "tables": lambda: {name: make().caption for name, make in TABLES.items()},
         "policies": lambda: {
-            **{name: f"{kind.title}, per-sample" for name, kind in INFERENCES.items()},
+            **{name: f"{kind.title}, per-sample{_asked_for(kind)}" for name, kind in INFERENCES.items()},
             "NAME:batch24": "evidence pooled over batches of 24 of one task's test set (the paper's m-batch)",
             "NAME:vote24": "each of 24 votes for its own best task, the majority answers (the paper's Prompt ID)",
             "NAME:3-shot": "the first 3 of each batch of 24 are the evidence (the paper's n-shot; 3-shot/16 for 16)",
@@ -190,6 +190,11 @@ def show_list(args: list[str]) -> int:
         for entry, text in entries.items():
             print(f"  {entry:<{width}}  {text}".rstrip())
     return 0
+
+
+def _asked_for(kind: type[TaskInference]) -> str:
+    """Say which setting of the learner a task inference needs, if any."""
+    return "" if kind.setting is None else f"; needs {kind.option()} when the run learns"
 
 
 def _kinds(kinds: dict[str, type]) -> dict[str, str]:

@@ -55,6 +55,7 @@ SAME_RESULT = {  # these change where a run's data and files come from and how i
     "stream.source": "other",
     "learner.feature_id": 8,  # felt under the policies that ask for it
     "learner.mcg": 2,
+    "learner.gradient_offset": 9,
     "train.clean_query": True,  # nothing is augmented here, so that all are clean
     "stream.task_column": "batch",
     "stream.split_train": "all",

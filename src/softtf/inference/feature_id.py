@@ -19,7 +19,7 @@ class FeatureID(TaskInference):
     name = "feature-id"
     title = "Feature ID"
     needs_query = True
-    asked_for = "feature_id", 1000
+    setting = "feature_id", 1000
     log_probabilities = True
 
     def scores(self, learner: Learner, shared: SharedPass) -> Tensor:

@@ -23,7 +23,7 @@ class GradientIDOffset(GradientID):
 
     name = "gradient-id-offset"
     title = "Gradient ID (offsets)"
-    asked_for = "gradient_offset", 200
+    setting = "gradient_offset", 200
 
     def scores(self, learner: Learner, shared: SharedPass) -> Tensor:
         """Return u - b [batch, tasks]: Gradient ID's scores on one scale, and the offsets."""
