@@ -55,6 +55,6 @@ def fit_offsets(means: Tensor) -> Tensor:
     design = torch.cat([one_hot[row], (row == column)[:, None].to(means), one_hot[column]], 1)
     penalty = torch.cat([torch.zeros(tasks + 1), torch.ones(tasks)]).to(means).sqrt().diag() * RIDGE**0.5
     targets = torch.cat([means[row, column], means.new_zeros(2 * tasks + 1)])
-    found = torch.linalg.lstsq(torch.cat([design, penalty]), targets[:, None], driver="gelsd").solution[:, 0]
-    offsets = found[tasks + 1 :]
+    found = torch.linalg.lstsq(torch.cat([design, penalty]), targets[:, None], driver="gelsd").solution
+    offsets: Tensor = found[tasks + 1 :, 0]
     return offsets - offsets.mean()
