@@ -3,7 +3,14 @@
 The gradient leans to tasks of many classes, or of many steps, whose networks are sure of any input. An option of ours;
 neither supermasks nor Soft-TransFormers have it. When a task ends, some of its training examples are scored against all
 tasks so far, and what their means say is kept and fitted by `softtf.statistics.task_offsets`. No data of earlier tasks
-are needed, and no test data.
+are needed, and no test data. Cost: Gradient ID's answers to so many examples when a task ends, T (T + 1) / 2 + T
+numbers kept, and nothing at prediction.
+
+Chosen on images held back from training (bundled ViT, CIFAR-100, one seed): where tasks have 2, 8, 4, 10 and 3
+classes it names 82.5% of groups of 24 right in place of 57.5%, and 37.9% of images alone in place of 37.6%; where all
+have 4, and nothing leans, 87.5 in place of 90.0 (one group of 40), and 43.2 in place of 43.5. On scores that are not
+put on one scale: 77.5% of the groups; with a ridge of 0.1, 60.0 and 40.0: too much for the newest task, whose offset is
+known from its own data alone.
 """
 
 from collections.abc import Iterator
