@@ -30,10 +30,10 @@ class Policy:
     group: how many consecutive test samples share one task; 1 is per-sample, the honest default. shots: of
     each group only the first so many are evidence (the paper's n-shot). vote: each sample of a group has one vote for
     its own best task, and the majority is named, as the published code does for Prompt ID; otherwise scores are summed,
-    as it does for Gradient ID (the mean of entropies; with offsets each sample counts alike), which names more tasks
-    right. own: answer with a class of the inferred task; otherwise with any class seen so far, by the inferred task's
-    network (the published way). joint: weigh the classes of all tasks by P(t|x), which the inference must give
-    (`log_probabilities`); the likeliest task is named.
+    as it does for Gradient ID (the mean of entropies), which names more tasks right. own: answer with a class of the
+    inferred task; otherwise with any class seen so far, by the inferred task's network (the published way). joint:
+    weigh the classes of all tasks by P(t|x), which the inference must give (`log_probabilities`); the likeliest task
+    is named.
     """
 
     inference: str
