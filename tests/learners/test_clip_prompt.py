@@ -108,9 +108,9 @@ def test_gradient_id_is_the_slow_loop_over_transformers_own_blocks() -> None:
 
 
 def entropy_of_top(logits: Tensor, entries: int) -> Tensor:
-    """-sum p log p over the largest entries of softmax(logits [classes])."""
-    p = logits.softmax(0).sort(descending=True).values[:entries]
-    return -(p * p.log()).sum()
+    """Of the softmax over the largest logits alone, term by term."""
+    p = logits.sort(descending=True).values[:entries].softmax(0)
+    return -torch.stack([x * x.log() for x in p]).sum()
 
 
 def begun(spec: CLIPPrompt, tasks: int = 1) -> CLIPPromptLearner:
