@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from softtf.evaluation.report import parameters
+from softtf.learners.spans import span_of
 from softtf.recipes.methods import TITLES
 from softtf.runfolder import RunFolder
 from softtf.seconds import upgraded
@@ -18,19 +19,23 @@ METRICS = ("acc", "forget", "task_identity", "average_incremental", "bwt", "pool
 
 
 def main(paths: list[str]) -> None:
-    found: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
+    found: dict[tuple[str, str, str], list[dict[str, float]]] = defaultdict(list)
     for path in paths:
+        folder, config = RunFolder.open(Path(path))
+        span = span_of(config.learner)
         summary = upgraded(json.loads((Path(path) / "summary.json").read_text(encoding="utf-8")))
-        again = [found for found in RunFolder(Path(path)).rescored() if found["accuracy"]]
+        again = [found for found in folder.rescored() if found["accuracy"]]
         policies = {policy["title"]: policy for policy in (*summary["policies"].values(), *again)}
         for policy in policies.values():
             extra = {"parameters": summary["parameters_per_task"], "train": summary["train_seconds_from_nothing"]}
-            found[TITLES[summary["method"]], policy["title"]].append({**policy, **extra})
-    print("| method | task inference (policy) | ACC | Forget | task right | average | BWT | pooled | params |")
-    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for (method, policy), rows in found.items():
+            found[TITLES[summary["method"]], policy["title"], span].append({**policy, **extra})
+    print(
+        "| method | task inference (policy) | loss over | ACC | Forget | task right | average | BWT | pooled | params |"
+    )
+    print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for (method, policy, span), rows in found.items():
         cells = [_over_seeds([row[metric] for row in rows]) for metric in METRICS]
-        print(f"| {method} | {policy} | {' | '.join(cells)} | {parameters(int(rows[0]['parameters']))} |")
+        print(f"| {method} | {policy} | {span} | {' | '.join(cells)} | {parameters(int(rows[0]['parameters']))} |")
 
 
 def _over_seeds(values: list[float]) -> str:

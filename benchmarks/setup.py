@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from softtf.backbones import Backbone, BackboneSpec, load_backbone
-from softtf.backbones.load import RANDOM
+from softtf.backbones.spec import RANDOM
 from softtf.learners import Learner, LearnerSpec
 from softtf.machine import Precision
 from softtf.recipes import method_named

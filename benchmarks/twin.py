@@ -112,8 +112,8 @@ class NaiveTwin(nn.Module):
         alpha = torch.full((count,), 1 / count, dtype=images.dtype, device=images.device, requires_grad=True)
         every = [task.masks for task in self.tasks]
         mixed = {key: sum(a * masks[key] for a, masks in zip(alpha, every, strict=True)) for key in every[0]}
-        log_p = self.logits(images, mixed, prompts).log_softmax(1)
-        log_p = log_p.topk(max(1, log_p.shape[1] // count), dim=1).values
+        logits = self.logits(images, mixed, prompts)
+        log_p = logits.topk(max(2, logits.shape[1] // count), dim=1).values.log_softmax(1)
         entropy = -(log_p.exp() * log_p).sum(1).mean()
         return -torch.autograd.grad(entropy, alpha)[0]
 

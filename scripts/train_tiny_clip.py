@@ -23,11 +23,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from datasets import Image, load_dataset
+from datasets import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+
+from softtf.streams.folders import read_parquet
 
 SEEN, SIZE, PATCH, BATCH = 60, 32, 4, 256
 MEAN, STD = (0.507, 0.487, 0.441), (0.267, 0.256, 0.276)
@@ -71,7 +73,7 @@ def data_of(source: Path) -> tuple[list[str], list[int]]:
 
 def images_of(source: Path, split: str, labels: list[int]) -> tuple[Tensor, Tensor]:
     """uint8 [n, 3, 32, 32] and their classes' places in `labels` [n]."""
-    rows = load_dataset("parquet", data_files=[str(f) for f in sorted(source.glob(f"{split}*.parquet"))], split="train")
+    rows = read_parquet(sorted(source.glob(f"{split}*.parquet")))
     rows = rows.cast_column("image", Image())
     place = {label: i for i, label in enumerate(labels)}
     rows = rows.select([i for i, label in enumerate(rows["label"]) if label in place])
@@ -85,8 +87,8 @@ def write_stream(source: Path, folder: Path, names: list[str], seen: list[int]) 
     others = [label for label in range(len(names)) if label not in seen]
     place = {label: i for i, label in enumerate(others)}
     for split in ("train", "test"):
-        files = [str(f) for f in sorted(source.glob(f"{split}*.parquet"))]
-        rows = load_dataset("parquet", data_files=files, split="train").filter(lambda row: row["label"] in place)
+        rows = read_parquet(sorted(source.glob(f"{split}*.parquet")))
+        rows = rows.filter(lambda row: row["label"] in place)
         rows.map(lambda row: {"label": place[row["label"]]}).to_parquet(folder / f"{split}.parquet")
     (folder / "labels.txt").write_text("\n".join(names[label] for label in others) + "\n")
 

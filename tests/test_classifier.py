@@ -50,11 +50,11 @@ def test_labels_of_any_kind_come_back_as_they_were() -> None:
         assert {type(label) for label in found} <= {type(label) for label in task_labels(task)}
 
 
-def test_numpy_labels_and_frozen_sets_are_labels() -> None:
+def test_numpy_labels_and_tuples_are_labels() -> None:
     model = empty(LinearHead())
     model.learn((pictures(4), np.array([5, 6, 5, 6])), progress=False)
-    model.learn((pictures(2), [frozenset({1}), "x"]), progress=False)
-    assert model.labels == [5, 6, frozenset({1}), "x"] and type(model.labels[0]) is int
+    model.learn((pictures(2), [(1, "y"), "x"]), progress=False)
+    assert model.labels == [5, 6, (1, "y"), "x"] and type(model.labels[0]) is int
 
 
 def test_a_task_of_one_class() -> None:

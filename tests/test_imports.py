@@ -21,6 +21,7 @@ LEAVES = (
     "slots",
     "memory",
     "statistics",
+    "torch_state",
 )  # below all packages
 MODULES = {
     ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path

@@ -1,10 +1,12 @@
 """What may be given to learn and predict, and what is refused."""
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+import pandas
 import pytest
 import torch
 from PIL import Image
@@ -127,3 +129,33 @@ def test_a_hub_data_set_is_an_input_with_and_without_labels() -> None:
     expected = model.predict(images)
     assert model.predict(data) == expected
     assert model.predict(data.remove_columns("label")) == expected
+    assert model.predict(data["image"]) == model.predict((data["image"], data["label"])) == expected
+
+
+def test_predict_evaluate_and_features_take_what_learn_takes() -> None:
+    """Forms are read in one place, `softtf.streams.forms`; here only that everything reads them there."""
+    images = pictures(4, 2)
+    labels = ["p", "q", "p", "q"]
+    frame = pandas.DataFrame({"image": list(images.numpy()), "label": labels})
+    answers = []
+    for data in (frame, (images, labels), list(zip(images, labels, strict=True))):
+        model = empty(LinearHead())
+        model.learn(data, progress=False)
+        answers.append((model.predict_proba(data), model.features(data), model.evaluate([data])))
+    for found in answers[1:]:
+        assert torch.equal(found[0], answers[0][0]) and torch.equal(found[1], answers[0][1])
+        assert found[2] == answers[0][2]
+    chw = images.permute(0, 3, 1, 2)
+    torch.testing.assert_close(model.predict_proba(chw[1]), answers[0][0][1:2])
+    for data in (chw[:1], chw[0], [chw[0]], images[0].numpy()):
+        assert len(model.predict(data)) == len(model.features(data)) == 1
+
+
+@pytest.mark.parametrize("label", [None, pandas.NA, pandas.NaT, float("inf"), date(2020, 1, 1), "\udce9"])
+def test_labels_that_are_missing_or_cannot_be_saved_are_refused_before_anything_is_learned(label: Any) -> None:
+    model = classifier(SOFT_TF, 1)
+    before = snapshot(model.learner)
+    with pytest.raises(UserError, match="example 3.*(is missing|cannot save the label)"):
+        model.learn((pictures(4), ["p", "q", "p", label]), progress=False)
+    assert_same(snapshot(model.learner), before)
+    assert model.num_tasks == 1 and len(model.labels) == 3

@@ -13,10 +13,13 @@ import torch
 
 from contracts.tiny import TRAIN, assert_same, classifier, pictures, snapshot, tiny_backbone
 from folders import change, load, replace_tensors
+from softtf.adaptations import Adapter, LoRA, Projection
 from softtf.classifier import ContinualClassifier
+from softtf.config import from_dict
 from softtf.errors import UserError
-from softtf.learners import LinearHead
+from softtf.learners import L2P, SLM, CLIPPrompt, DualPrompt, LearnerSpec, LinearHead
 from softtf.saving import load_learner, save_task, saved_tasks
+from softtf.training import TrainConfig
 
 
 def rename_file(folder: Path, name: object) -> None:
@@ -186,12 +189,13 @@ def test_saving_into_a_folder_that_holds_something_is_refused(tmp_path: Path) ->
         model.save_pretrained(tmp_path / "empty")
 
 
-def test_a_label_that_cannot_be_saved_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_a_label_that_cannot_be_saved_is_refused_before_it_is_learned(tmp_path: Path) -> None:
     model = ContinualClassifier(tiny_backbone(), LinearHead(), TRAIN, device="cpu")
-    model.learn((pictures(4), [frozenset({1}), "x"] * 2), progress=False)
     with pytest.raises(UserError, match="cannot save the label"):
-        model.save_pretrained(tmp_path / "new")
-    assert not (tmp_path / "new").exists()
+        model.learn((pictures(4), [frozenset({1}), "x"] * 2), progress=False)
+    model.learn((pictures(4), ["y", "x"] * 2), progress=False)
+    model.save_pretrained(tmp_path / "new")
+    assert load(tmp_path / "new").labels == ["x", "y"]
 
 
 def test_nothing_in_the_folder_is_a_pickle_or_the_backbone(saved: Path) -> None:
@@ -273,3 +277,26 @@ def test_a_thousand_tasks_and_more_are_counted(tmp_path: Path) -> None:
     assert saved_tasks(tmp_path) == 1001
     (tmp_path / "task-1001.json").unlink()
     assert saved_tasks(tmp_path) == 1000
+
+
+@pytest.mark.parametrize(
+    ("saved", "meant"),
+    [
+        (
+            {"kind": "l2p", "key_weight": 0.1, "projection": {"eps": 0.5, "samples": 768}},
+            L2P(projection=Projection(0.5, 768, "ours"), key_eps=None),
+        ),
+        (
+            {"kind": "dual-prompt", "adapt": {"kind": "lora", "rank": 4, "alpha": None}},
+            DualPrompt(adapt=LoRA(rank=4, dropout=0.0, init="lora")),
+        ),
+        ({"kind": "dual-prompt", "adapt": {"kind": "adapter"}}, DualPrompt(adapt=Adapter(init="identity"))),
+        ({"kind": "slm", "top_k": 2}, SLM(top_k=2)),
+        ({"kind": "clip-prompt", "length": 5}, CLIPPrompt(text_prompts="class", before_norm=False)),
+    ],
+)
+def test_learners_saved_before_published_settings_were_there_mean_what_they_meant(
+    saved: dict[str, object], meant: LearnerSpec
+) -> None:
+    assert from_dict(LearnerSpec, saved) == meant
+    assert from_dict(TrainConfig, {"epochs": 3}).of_task(0) == TrainConfig(3, weight_decay=0.0, clip_norm=1.0)

@@ -63,6 +63,44 @@ def test_the_rate_scales_with_the_batch_and_falls_as_half_a_cosine() -> None:
     assert steady.optimizer.param_groups[0]["lr"] == pytest.approx(0.01)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_weight_decay_adds_a_share_of_each_parameter_to_its_gradient_and_nothing_need_be_clipped(
+    optimizer: str,
+) -> None:
+    config = TrainConfig(1, 5, 0.7, clip_norm=None, precision="float32", optimizer=optimizer, weight_decay=0.3)  # type: ignore[arg-type]
+    ours, plain = begun(config), begun(replace(config, weight_decay=0.0))
+    ours.run_epoch()
+
+    def decayed() -> None:
+        for p in plain.parameters.values():
+            p.grad += 0.3 * p.detach()
+
+    plain.learner.after_backward = decayed  # type: ignore[method-assign]
+    plain.run_epoch()
+    clipped = begun(replace(config, clip_norm=1e-3))
+    clipped.run_epoch()
+    for name, parameter in ours.parameters.items():
+        torch.testing.assert_close(parameter, plain.parameters[name])
+        assert not torch.allclose(parameter, clipped.parameters[name])
+
+
+def test_the_first_task_may_have_a_rate_and_a_decay_of_its_own() -> None:
+    config = TrainConfig(
+        1, 4, 0.64, "cosine", weight_decay=0.2, first_task_learning_rate=0.064, first_task_weight_decay=0.5
+    )
+    learner, classes = SPEC.build(tiny_backbone(), 0), ClassTable()
+    found = []
+    for task in range(3):
+        training = begin_training(learner, classes, task_data(task), "", config)
+        (group,) = training.optimizer.param_groups
+        found.append((group["lr"], training.rate, group["weight_decay"]))
+        training.run_epoch()
+        training.finish()
+    assert found == [pytest.approx(values) for values in ((0.001, 0.001, 0.5), *[(0.01, 0.01, 0.2)] * 2)]
+    plain = TrainConfig(weight_decay=0.2)
+    assert [plain.of_task(task) for task in range(2)] == [plain, plain]
+
+
 def test_each_step_is_told() -> None:
     told: list[tuple[int, int]] = []
     begun(TRAIN).run_epoch(lambda *step: told.append(step))
@@ -116,7 +154,8 @@ def test_a_state_loaded_is_a_copy_of_its_own() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"learning_rate": float("inf")}, {"clip_norm": -1.0}],
+    [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"learning_rate": float("inf")}, {"clip_norm": -1.0}]
+    + [{"weight_decay": -0.1}, {"first_task_learning_rate": 0.0}, {"first_task_weight_decay": float("nan")}],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict) -> None:
     with pytest.raises(UserError, match=next(iter(settings))):

@@ -1,6 +1,6 @@
 """Continual learning with frozen pre-trained transformers.
 
-A frozen backbone learns one task after another and forgets nothing::
+A frozen backbone learns one task after another; what is a task's own never changes afterwards::
 
     from softtf import ContinualClassifier, DualPrompt, SoftMask
 
@@ -12,6 +12,8 @@ A frozen backbone learns one task after another and forgets nothing::
         model.learn(task.train)              # one call is one task; labels may be strings
     labels = model.predict(images)           # the task is inferred for each sample alone
     model.save_pretrained("birds-and-cars")  # safetensors, one file a task; the backbone is named, not copied
+
+What tasks share goes on training: DualPrompt's G-prompt, unless `freeze_g_after_first`; other methods' whole network.
 
 `vit_tiny_patch8_64` is a small backbone that comes with the package and needs no download.
 """
@@ -44,6 +46,7 @@ from softtf.learners import (
     SLM,
     BiC,
     CLIPPrompt,
+    CLIPPromptPublished,
     CLIPZeroShot,
     DERpp,
     DualPrompt,
@@ -64,6 +67,7 @@ __all__ = [
     "BiC",
     "BinaryMask",
     "CLIPPrompt",
+    "CLIPPromptPublished",
     "CLIPZeroShot",
     "Compose",
     "ContinualClassifier",

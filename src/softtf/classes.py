@@ -32,8 +32,9 @@ class ClassTable:
         if seen and not self.allow_repeated:
             listed = ", ".join(map(repr, seen[:5])) + (", ..." if len(seen) > 5 else "")
             raise UserError(
-                f"learned already in an earlier task: {listed}; leave these classes out, or build the"
-                " classifier with repeated_classes='allow' (a run: --stream.merge-labels) to let tasks share labels"
+                f"learned already in an earlier task: {listed}; leave these classes out, or, where a label means"
+                " another class now, name it otherwise; where it means the same, build the classifier with"
+                " repeated_classes='allow' (a run: --stream.merge-labels) to let tasks share labels"
             )
 
     def add(self, classes: Sequence[Hashable], name: str) -> None:

@@ -1,4 +1,4 @@
-"""The Python API: a classifier that learns new classes task after task and keeps what it knew."""
+"""The Python API: a classifier that learns new classes task after task."""
 
 import warnings
 from collections.abc import Hashable, Sequence
@@ -16,14 +16,16 @@ from softtf.config import checked
 from softtf.errors import UserError
 from softtf.evaluation.evaluate import BATCH_SIZE, evaluate
 from softtf.features import OFF, FixedQueries, fixed_queries, open_store
-from softtf.feeding import abandon, begin_training, group_numbers, test_data, test_loader, unlabelled, unread_settings
+from softtf.feeding import abandon, begin_training, group_numbers, test_data, test_loader, unread_settings
+from softtf.inference import unsupported
 from softtf.inference.policy import Policy, parse_policy, usual_policy
 from softtf.inference.predict import Answers, by_label, predict
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.machine import Precision, find_device, matmul_dtype
 from softtf.progress import ScoringProgress, TaskProgress
 from softtf.saving import Header, MaskPlace, load_learner, save_learner
-from softtf.streams import examples_from
+from softtf.streams import examples_from, unlabelled
+from softtf.torch_state import with_own_settings
 from softtf.training import EpochReport, TrainConfig
 
 DEFAULT = "feature-id:joint"  # by far the best per sample (docs/results.md)
@@ -32,11 +34,16 @@ PROJECTION = 1000  # numbers of its random projection, if the learner's spec ask
 Repeated = Literal["refuse", "allow"]
 
 Inputs = Any
-"""A sequence of images (paths, PIL images, arrays) or texts, an array [n, H, W(, C)], a Hub data set, or one input."""
+"""Inputs in any form that `learn` takes, with labels or without, or one input (`softtf.streams.forms` has the rule)."""
 
 
 class ContinualClassifier:
-    """A frozen backbone and a learner; each `learn` call is one task, and nothing learned before changes.
+    """A frozen backbone and a learner; each `learn` call is one task.
+
+    What is a task's own (masks, E-prompt, key, head) never changes afterwards. What tasks share does, such as
+    DualPrompt's G-prompt (unless `freeze_g_after_first`), L2P's pool, or FT's whole network.
+
+    torch's global settings (default type and device, autocast, inference mode, seeds) change no answer and stay.
 
     `save_pretrained` keeps all that is given here but `device` and `feature_cache`, which belong to the machine.
 
@@ -60,6 +67,7 @@ class ContinualClassifier:
         UserError: a name is unknown or a setting does not fit.
     """
 
+    @with_own_settings
     def __init__(
         self,
         backbone: str | BackboneSpec | Backbone,
@@ -95,7 +103,7 @@ class ContinualClassifier:
         self.train_config = TrainConfig(**header.learner.training) if header.train is None else _checked(header.train)
         self.dtype = matmul_dtype(header.precision, self.device)
         if random_name(header.backbone):
-            warnings.warn(f"the weights of {header.backbone.name} are random, as asked for", stacklevel=3)
+            warnings.warn(f"the weights of {header.backbone.name} are random, as asked for", stacklevel=4)
         self.inference = self._policy(header.inference)
         self.header = replace(header, train=self.train_config, inference=self.inference.code)
 
@@ -105,10 +113,7 @@ class ContinualClassifier:
             text = DEFAULT if "none" not in supported and "feature-id" in supported else usual_policy(supported)
         policy = parse_policy(text)
         if policy.inference not in (*supported, "oracle"):
-            raise UserError(
-                f"{type(self.learner).__name__} cannot infer the task by {policy.inference!r};"
-                f" it supports {', '.join(supported).replace('none', 'none (its answer needs no task)')}"
-            )
+            raise unsupported(policy.inference, self.learner)
         return policy
 
     @property
@@ -126,6 +131,7 @@ class ContinualClassifier:
         """Whether the backbone's weights still have the hash they had at the start."""
         return self.learner.network.backbone.weights_hash() == self.header.backbone_sha256
 
+    @with_own_settings
     def learn(
         self,
         train: Any,
@@ -137,7 +143,8 @@ class ContinualClassifier:
         """Learn one task.
 
         Args:
-            train: (inputs, labels), a list of pairs, `Examples`, or a Hub data set; labels of any hashable kind.
+            train: (inputs, labels), a list of pairs, `Examples`, a DataFrame or a Hub data set. Labels are strings,
+                integers, booleans, finite floats, bytes, or tuples of these.
             name: what to call the task.
             config: other training settings for this task.
             progress: show it live.
@@ -154,7 +161,7 @@ class ContinualClassifier:
         settings = self.train_config if config is None else _checked(config)
         training = begin_training(self.learner, self.classes, examples, name, settings, self.store)
         if unread := unread_settings(self.learner, training.config):
-            warnings.warn(unread, stacklevel=2)
+            warnings.warn(unread, stacklevel=3)
         reports: list[EpochReport] = []
         try:
             with TaskProgress(training, name, shown=progress) as shown:
@@ -167,6 +174,7 @@ class ContinualClassifier:
             raise
         return reports
 
+    @with_own_settings
     def predict(
         self,
         inputs: Inputs,
@@ -179,7 +187,7 @@ class ContinualClassifier:
         """Return the label of each input; the task is inferred for each sample alone.
 
         Args:
-            inputs: images, or texts if the backbone reads texts.
+            inputs: images (files, bytes, PIL images, arrays), or texts if the backbone reads texts; several, or one.
             groups: one hashable per input: samples known to belong to one task (one visit, one camera), whose
                 evidence is pooled.
             task: the task, from 0, where it is known.
@@ -193,6 +201,7 @@ class ContinualClassifier:
         labels = self.labels
         return [labels[i] for i in self._by_label(answers).argmax(1).tolist()]
 
+    @with_own_settings
     def predict_proba(self, inputs: Inputs, **options: Any) -> Tensor:
         """Return probabilities [inputs, labels]; columns in the order of `labels`. Options as for `predict`."""
         return self._by_label(self.answer(inputs, **options))
@@ -201,6 +210,7 @@ class ContinualClassifier:
         """Return the task, from 0, that each input is inferred to belong to. Options as for `predict`."""
         return self.answer(inputs, **options).tasks.tolist()
 
+    @with_own_settings
     def describe(self, answers: Answers) -> list[tuple[Hashable, float, int]]:
         """Return (label, its probability, the task from 0 that was named) of each answer."""
         best = self._by_label(answers).max(1)
@@ -208,6 +218,7 @@ class ContinualClassifier:
         found = zip(best.indices.tolist(), best.values.tolist(), tasks, strict=True)
         return [(labels[i], probability, task) for i, probability, task in found]
 
+    @with_own_settings
     def answer(
         self,
         inputs: Inputs,
@@ -231,6 +242,7 @@ class ContinualClassifier:
         numbers = None if groups is None else group_numbers(groups, len(loader.examples))
         return predict(self.learner, loader, policy, groups=numbers, task=task, dtype=self.dtype)
 
+    @with_own_settings
     def features(self, inputs: Inputs, batch_size: int = 64) -> Tensor:
         """Return the frozen backbone's features q(x) [inputs, dim]; no task has to be learned for that.
 
@@ -241,6 +253,7 @@ class ContinualClassifier:
         with self.learner.computing_in(self.dtype):
             return fixed_queries(self.learner.network.backbone, loader, self.store).values
 
+    @with_own_settings
     def evaluate(
         self,
         tests: Sequence[Any],
@@ -284,6 +297,7 @@ class ContinualClassifier:
             for policy, s in scores.items()
         }
 
+    @with_own_settings
     def save_pretrained(self, folder: str | Path) -> None:
         """Save to a folder that is new or empty: a header with the settings and one safetensors file per task.
 
@@ -295,6 +309,7 @@ class ContinualClassifier:
         save_learner(Path(folder), self.header, self.learner, self.classes)
 
     @classmethod
+    @with_own_settings
     def from_pretrained(
         cls,
         folder: str | Path,

@@ -26,7 +26,7 @@ USAGE = """usage: softtf COMMAND ...
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 2 for wrong input, 130 after Ctrl-C."""
+    """Run one command; returns the exit code: 0, 1 if an input was not read, 2 for wrong input, 130 after Ctrl-C."""
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # they would cut through ours
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its retries; what they come to is told in one line
     for stream in (sys.stdout, sys.stderr):

@@ -14,8 +14,9 @@ from softtf.config import from_yaml, with_settings
 from softtf.errors import UserError, unknown
 from softtf.evaluation.evaluate import BATCH_SIZE
 from softtf.evaluation.report import Row, render, render_matrix
-from softtf.inference import INFERENCES
+from softtf.inference import INFERENCES, TaskInference
 from softtf.learners import LearnerSpec
+from softtf.learners.spans import span_of
 from softtf.machine import Precision, environment, find_device
 from softtf.quickstart import MARKER, POLICY_NOTE, POLICY_TITLE, compare_methods, finish, resumed
 from softtf.recipes import METHODS, recipe_named
@@ -25,7 +26,7 @@ from softtf.recipes.tables import TABLES
 from softtf.recipes.texts import OWN_TEXTS, of_file
 from softtf.rescore import rescore
 from softtf.run import start
-from softtf.runconfig import EvaluateConfig, RunConfig
+from softtf.runconfig import EvaluateConfig, RunConfig, StreamConfig
 from softtf.runfolder import RunFolder
 from softtf.saving import MaskPlace
 from softtf.streams import STREAMS
@@ -57,6 +58,7 @@ def run(args: list[str]) -> int:
     output, args = take(args, "--output")
     method, args = take(args, "--method")
     scale, args = take(args, "--scale")
+    said: Callable[[StreamConfig], str] | None = None
     if config_file:
         if method or scale or (args and not args[0].startswith("-")):
             raise UserError("--config names the whole run; leave out the recipe, --method and --scale")
@@ -75,10 +77,11 @@ def run(args: list[str]) -> int:
             columns = (take(args, f"--stream.{kind}-column")[0] for kind in ("task", "label"))
             settings, said = of_file(Path(file), *columns)
             default = with_settings(default, settings)
-            print(said)
         prog, args = f"softtf run {args[0]}", args[1:]
     extra = f"Also: --output DIR, --scale mini, --method {' | '.join(METHODS)}"
     config = flags.parse(default, args, prog, extra, ("--output", "--method", "--scale", "--config"))
+    if said:
+        print(said(config.stream))
     path = Path("runs") / f"{config.recipe}-{config.method}-seed{config.seed}"
     path = Path(output) if output else _free(path) if config_file else path
     console = Console()
@@ -89,15 +92,18 @@ def run(args: list[str]) -> int:
 
 def resume(args: list[str]) -> int:
     """Go on with a stopped run."""
-    (path,), rest = positionals(args, "softtf resume DIR", 1)
+    source, args = take(args, "--source")
+    (path,), rest = positionals(args, "softtf resume DIR [--source FOLDER, where the same data are now]", 1)
     if rest:
-        raise UserError(f"resume does not know {rest[0]!r}; it takes the run's folder only")
+        raise UserError(f"resume does not know {rest[0]!r}; it takes the run's folder and --source")
     console = Console()
     if (Path(path) / MARKER).exists():
+        if source is not None:
+            raise UserError("--source says where the data of a run are now; a quickstart's are built in")
         compare_methods(Path(path), None, console)
         return 0
     folder, config = RunFolder.open(Path(path))
-    rows = finish(lambda: resumed(folder.path, console), folder.path, folder.path)
+    rows = finish(lambda: resumed(folder.path, console, source), folder.path, folder.path)
     _show(rows, config, folder.path, console)
     return 0
 
@@ -115,6 +121,7 @@ class EvaluateOptions:
         batch_size: samples run at once; changes no per-sample answer.
         precision: auto, bfloat16 or float32, which keeps answers independent of the batch.
         masks: disk leaves them in their files and reads in those that answers use; the answers are the same.
+        source: the folder or file where the run's data are now, if they were moved.
     """
 
     policy: tuple[str, ...] = ()
@@ -124,6 +131,7 @@ class EvaluateOptions:
     batch_size: int = BATCH_SIZE
     precision: Precision = "float32"
     masks: MaskPlace = "memory"
+    source: str | None = None
 
 
 def evaluate(args: list[str]) -> int:
@@ -135,12 +143,9 @@ def evaluate(args: list[str]) -> int:
     settings = EvaluateConfig(options.policy, options.shuffle, options.batch_size, options.precision)
     folder, config = RunFolder.open(Path(path))
     console = Console()
-    results = rescore(folder.path, settings, console, options.last, options.masks)
-    method = TITLES.get(config.method, config.method)
-    rows = [
-        Row(method, found.title, found.acc, found.forget, found.score.task_identity, None, None, None, *found.seconds)
-        for found in results
-    ]
+    results = rescore(folder.path, settings, console, options.last, options.masks, options.source)
+    about = TITLES.get(config.method, config.method), span_of(config.learner)
+    rows = [found.row(*about) for found in results]
     console.print(render(rows, _heading(f"{config.recipe}: {folder.path}", config), POLICY_NOTE))
     if options.matrix:
         for found in results:
@@ -164,7 +169,7 @@ def show_list(args: list[str]) -> int:
         "streams": lambda: {name: info.description for name, info in STREAMS.items()},
         "tables": lambda: {name: make().caption for name, make in TABLES.items()},
         "policies": lambda: {
-            **{name: f"{kind.title}, per-sample" for name, kind in INFERENCES.items()},
+            **{name: f"{kind.title}, per-sample{_asked_for(kind)}" for name, kind in INFERENCES.items()},
             "NAME:batch24": "evidence pooled over batches of 24 of one task's test set (the paper's m-batch)",
             "NAME:vote24": "each of 24 votes for its own best task, the majority answers (the paper's Prompt ID)",
             "NAME:3-shot": "the first 3 of each batch of 24 are the evidence (the paper's n-shot; 3-shot/16 for 16)",
@@ -186,6 +191,11 @@ def show_list(args: list[str]) -> int:
         for entry, text in entries.items():
             print(f"  {entry:<{width}}  {text}".rstrip())
     return 0
+
+
+def _asked_for(kind: type[TaskInference]) -> str:
+    """Say which setting of the learner a task inference needs, if any."""
+    return "" if kind.setting is None else f"; needs {kind.option()} when the run learns"
 
 
 def _kinds(kinds: dict[str, type]) -> dict[str, str]:

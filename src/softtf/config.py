@@ -61,6 +61,11 @@ class Spec:
         cls._kinds[kind] = cls
 
     @classmethod
+    def of_earlier(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """Return settings as an earlier version wrote them in today's words; families whose words changed override."""
+        return settings
+
+    @classmethod
     def kinds(cls) -> dict[str, type[Self]]:
         """Return the registered classes of this family by kind."""
         return {name: member for name, member in cls._kinds.items() if issubclass(member, cls)}
@@ -113,6 +118,8 @@ def from_dict(cls: type[T], data: Any, where: str = "config") -> T:
         raise _wrong(cls, data, where)
     settings = dict(data)
     target = _member(cls, settings, where) if issubclass(cls, Spec) else cls
+    if issubclass(target, Spec):
+        settings = target.of_earlier(settings)
     fields = {field.name: field for field in dataclasses.fields(cast(Any, target)) if field.init}
     hints = get_type_hints(target)
     for key in settings:

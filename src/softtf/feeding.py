@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Hashable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +15,6 @@ from softtf.learners import Learner, SolvedLearner
 from softtf.learners.solved import ONE_PASS
 from softtf.solved_training import SolvedTraining
 from softtf.streams import Examples, Loader, Preparation
-from softtf.streams.columns import Column, input_name, is_hub_dataset
 from softtf.streams.preparation import TrainingInputs, unaugmented
 from softtf.training import TaskFeatures, TaskTraining, TrainConfig, check_batch_size
 
@@ -109,7 +107,7 @@ def _training_queries(
 
 def _reads_features(learner: Learner) -> bool:
     """Say whether a learner is solved from the frozen features of a task's examples or gathers statistics of them."""
-    return bool(learner.statistics) or isinstance(learner, SolvedLearner)
+    return learner.gathers_features or isinstance(learner, SolvedLearner)
 
 
 def _plain_queries(
@@ -157,31 +155,6 @@ def _preparation(learner: Learner, augment: bool = True) -> Preparation:
 def device_of(learner: Learner) -> torch.device:
     """Return where the learner's backbone is."""
     return next(learner.network.backbone.parameters()).device
-
-
-def unlabelled(inputs: Any) -> Examples:
-    """Wrap inputs that have no labels; one path or image counts as a list of one.
-
-    Raises:
-        UserError: there are none.
-    """
-    if isinstance(inputs, Examples):
-        return inputs
-    if is_hub_dataset(inputs):
-        inputs = Column(inputs, input_name(inputs, "inputs"))
-    elif _is_one(inputs):
-        inputs = [inputs]
-    if not len(inputs):
-        raise UserError("there are no inputs to predict")
-    return Examples(inputs, [0] * len(inputs), "inputs")  # the label is never read
-
-
-def _is_one(inputs: Any) -> bool:
-    """Say whether these are one input: a path, a PIL image, bytes, or an array [H, W] or [H, W, 3 or 4]."""
-    if isinstance(inputs, (str, Path, dict)) or not hasattr(inputs, "__len__") or hasattr(inputs, "convert"):
-        return True
-    shape = tuple(getattr(inputs, "shape", ()))
-    return len(shape) == 2 or (len(shape) == 3 and shape[-1] in (3, 4))
 
 
 def group_numbers(groups: Sequence[Hashable], count: int) -> Tensor:

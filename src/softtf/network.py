@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from softtf.adaptations.base import ALL_ROWS, Adaptation, Selection
 from softtf.backbones.base import UNEDITED, Backbone, BlockEdit, Tokens
 from softtf.backbones.mixed_linear import MixedWeight
+from softtf.errors import UserError
 from softtf.slots import Heads
 
 
@@ -28,6 +29,7 @@ class AdaptedNetwork(nn.Module):
     def __init__(self, backbone: Backbone, adaptations: Sequence[Adaptation], heads: Heads | None = None) -> None:
         super().__init__()
         self.backbone = backbone
+        _check_order(adaptations, backbone)
         self.adaptations = nn.ModuleList(adaptations)
         self.heads = heads or Heads(backbone.dim)
         if any(a.stores_bytes for a in adaptations):
@@ -201,6 +203,18 @@ class AdaptedNetwork(nn.Module):
         """For each block, whether any adaptation touches it."""
         touched = frozenset[int]().union(*(a.task_blocks | a.shared_blocks for a in self._adaptations))
         return [block in touched for block in range(self.backbone.depth)]
+
+
+def _check_order(adaptations: Sequence[Adaptation], backbone: Backbone) -> None:
+    """Raise UserError where what stands beside a weight in training would be within what a later part edits."""
+    weights = [(block, name) for block in range(backbone.depth) for name in backbone.weight_names]
+    for i, first in enumerate(adaptations):
+        for later in adaptations[i + 1 :] if first.beside_in_training else ():
+            if any(first.edits_weight(b, n) and later.edits_weight(b, n) for b, n in weights):
+                raise UserError(
+                    f"dropout stands beside a weight that {type(later).__name__} edits after it; put what has dropout"
+                    " last, or give it dropout 0"
+                )
 
 
 def _join(prefixes: list[Tensor]) -> Tensor | None:

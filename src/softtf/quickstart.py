@@ -12,6 +12,7 @@ from softtf.evaluation.report import Row, render, to_markdown
 from softtf.recipes import recipe_named
 from softtf.recipes.methods import TITLES
 from softtf.run import Run, learn_stream, reopen, result_rows, start
+from softtf.runfolder import RunFolder
 from softtf.store import write_atomic
 
 MARKER = "quickstart.json"
@@ -19,7 +20,8 @@ METHODS = ("linear-head", "dual-prompt", "dual-prompt+soft-tf")
 POLICY_TITLE = "policy: per-sample unless the row says otherwise"
 POLICY_NOTE = (
     "per-sample: every test sample is answered alone. Answers are any class seen so far; with 'own classes', and with"
-    " the task given, a class of that task. Seconds: this run's, and from nothing, with those that were spared by what"
+    " the task given, a class of that task. Loss over: the classes that the cross-entropy compares, all seen so far,"
+    " the task's own, or all of the stream. Seconds: this run's, and from nothing, with those that were spared by what"
     " earlier runs and evaluations had computed; Test s is of all evaluations, under the row's policy alone."
 )
 
@@ -82,9 +84,9 @@ def _one(recipe: str, method: str, seed: int, folder: Path, console: Console) ->
     return finish(lambda: start(config, path, console), path, folder)
 
 
-def resumed(path: Path, console: Console) -> Run:
-    """Open a stopped run, make good what a crash left undone, and say where it goes on."""
-    run = reopen(path, console, repair=True)
+def resumed(path: Path, console: Console, source: str | None = None) -> Run:
+    """Open a stopped run, make good what a crash left undone, and say where it goes on; `source` as for `reopen`."""
+    run = reopen(path, console, repair=True, source=source)
     print(f"resumed from task {len(run.classes.tasks)} of {len(run.stream)}", flush=True)
     return run
 
@@ -104,4 +106,5 @@ def finish(begin: Callable[[], Run], path: Path, resume: Path) -> list[Row]:
 
 
 def _rows(path: Path) -> list[Row]:
-    return result_rows(json.loads((path / "summary.json").read_text(encoding="utf-8")))
+    folder, config = RunFolder.open(path)
+    return result_rows(json.loads((folder.path / "summary.json").read_text(encoding="utf-8")), config)

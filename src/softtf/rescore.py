@@ -10,6 +10,7 @@ from rich.console import Console
 from softtf.errors import UserError
 from softtf.evaluation.accuracy_matrix import AccuracyMatrix, summary
 from softtf.evaluation.evaluate import Score, evaluate
+from softtf.evaluation.report import Row
 from softtf.inference.policy import Policy
 from softtf.machine import matmul_dtype
 from softtf.progress import ScoringProgress
@@ -38,20 +39,11 @@ class Rescored:
         """The policy spelled out."""
         return self.policy.title(self.settings.shuffle)
 
-    @property
-    def acc(self) -> float:
-        """ACC after the last task, percent."""
-        return self.score.acc
-
-    @property
-    def forget(self) -> float | None:
-        """Forgetting, percent; None if it was scored after its last task only."""
-        return self.matrix.forget if self.matrix else None
-
-    @property
-    def seconds(self) -> tuple[float, float]:
-        """Those of this scoring, and from nothing."""
-        return self.score.seconds, self.score.from_nothing
+    def row(self, method: str, classes: str) -> Row:
+        """Return it as a table's row; without Forget if the learner was scored after its last task only."""
+        score, forget = self.score, self.matrix.forget if self.matrix else None
+        seconds = None, None, score.seconds, score.from_nothing
+        return Row(method, self.title, classes, score.acc, forget, score.task_identity, None, *seconds)
 
     def save(self, folder: RunFolder, environment: dict[str, Any]) -> Path:
         """Add it to a run's folder; the same policy scored in another way stays beside it.
@@ -91,15 +83,16 @@ def rescore(
     console: Console,
     last_only: bool = False,
     masks: MaskPlace = "memory",
+    source: str | None = None,
 ) -> list[Rescored]:
     """Score the learner of a run as it was after each task (the whole matrix), or after the last task only.
 
-    Nothing is written.
+    `masks` and `source` are as for `reopen`. Nothing is written.
 
     Raises:
-        UserError: no task is finished, the data are gone, or the learner does not support a policy.
+        UserError: no task is finished, the data are gone or others, or the learner does not support a policy.
     """
-    run = reopen(path, console, masks=masks)
+    run = reopen(path, console, masks=masks, source=source)
     finished = len(run.classes.tasks)
     if not finished:  # the first one was being saved
         raise UserError(f"nothing was learned yet: {path} has no finished task; go on with `softtf resume {path}`")

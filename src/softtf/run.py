@@ -14,6 +14,7 @@ from torch import Tensor
 from softtf.backbones.base import Backbone
 from softtf.backbones.load import BackboneSpec, load_backbone, random_name
 from softtf.classes import ClassTable
+from softtf.config import to_yaml
 from softtf.errors import TrainingError, UserError
 from softtf.evaluation.accuracy_matrix import summary
 from softtf.evaluation.evaluate import TestData, evaluate
@@ -23,10 +24,12 @@ from softtf.features import FeatureStore, FixedQueries, open_store
 from softtf.feeding import abandon, begin_training, check_training, test_data, unread_settings
 from softtf.inference.policy import Policy, parse_policy
 from softtf.learners.base import Learner
+from softtf.learners.spans import span_of
 from softtf.machine import environment, find_device, matmul_dtype
 from softtf.progress import ScoringProgress, TaskProgress
 from softtf.recipes.methods import TITLES
 from softtf.runconfig import RunConfig
+from softtf.rundata import DATA, check_data, check_there, identities
 from softtf.runfolder import RunFolder
 from softtf.saving import HEADER, Header, MaskPlace, load_learner, save_task
 from softtf.seconds import seconds_of, upgraded
@@ -58,7 +61,10 @@ def start(config: RunConfig, path: Path, console: Console) -> Run:
     """Check a config against data and backbone, then make the run's folder: a wrong setting leaves nothing behind."""
     RunFolder.check_free(path)
     device = find_device(config.device)
-    stream = config.stream.build()
+    config = replace(config, stream=config.stream.located())
+    stream = config.stream.build(_noting(console))
+    data = identities(stream)
+    config = _knowing(config, stream)
     backbone = load_backbone(config.backbone, device)
     header = _header(config, backbone)
     learner = config.learner.new_learner(backbone, config.seed).to(device)
@@ -67,6 +73,7 @@ def start(config: RunConfig, path: Path, console: Console) -> Run:
     RunFolder.create(path, config)
     run.fresh = True
     with _leaving_no_empty_run(run):
+        run.folder.write_json(DATA, data)
         run.folder.write_json("environment.json", environment(device))
         header.write(run.folder.learner)
     return run
@@ -87,13 +94,22 @@ def _leaving_no_empty_run(run: Run) -> Iterator[None]:
         raise
 
 
-def reopen(path: Path, console: Console, repair: bool = False, masks: MaskPlace = "memory") -> Run:
+def reopen(
+    path: Path, console: Console, repair: bool = False, masks: MaskPlace = "memory", source: str | None = None
+) -> Run:
     """Open a run at its last finished task; with `repair`, first make good what a crash left undone in the folder.
 
-    `masks` is as for `load_learner`.
+    `masks` is as for `load_learner`. `source` is where the run's data are now, if they were moved.
+
+    Raises:
+        UserError: there is no run, or its data are gone or others than those that it learned.
     """
     folder, config = RunFolder.open(path)
+    if source is not None:
+        config = replace(config, stream=replace(config.stream, source=source).located())
+    check_there(path, config.stream.source)
     stream = config.stream.build()
+    config = _knowing(config, stream)
     device = find_device(config.device)
     if repair:
         folder.sweep()
@@ -105,9 +121,20 @@ def reopen(path: Path, console: Console, repair: bool = False, masks: MaskPlace 
         raise UserError(f"nothing was learned yet: {path} has no finished task; go on with `softtf resume {path}`")
     header, learner, classes = load_learner(folder.learner, backbone_loader(device), strict=False, masks=masks)
     learned = [tuple(c) for c in classes.tasks]
+    check_data(folder, stream, config.stream.source, len(learned), _noting(console))
     if learned != [task.classes for task in stream][: len(learned)]:
         raise UserError(f"{path} learned other classes than {config.stream.source!r} holds now; the data have changed")
-    return _assemble(config, folder, stream, header, learner, classes, console)
+    run = _assemble(config, folder, stream, header, learner, classes, console)
+    if repair:
+        folder.write_json(DATA, identities(stream))
+        if source is not None:
+            folder.write_text("config.yaml", to_yaml(config))
+    return run
+
+
+def _knowing(config: RunConfig, stream: TaskStream) -> RunConfig:
+    """Return the config with what the method must know of the stream beforehand."""
+    return replace(config, learner=config.learner.for_stream(sum(len(task.classes) for task in stream)))
 
 
 def _header(config: RunConfig, backbone: Backbone) -> Header:
@@ -139,7 +166,10 @@ def _assemble(
     held_out = []
     for task in stream:
         if task.test is None:
-            raise UserError(f"{config.stream.source!r} has no test data to score {task.name} on")
+            raise UserError(
+                f"{config.stream.source!r} has no test data to score {task.name} on: no class has two examples, of"
+                " which one could be held out; give each class at least two, or a test part"
+            )
         held_out.append(task.test)
     store = open_store(config.feature_cache, header.backbone_sha256, _noting(console))
     tests = test_data(held_out, table, learner, config.evaluate.batch_size)
@@ -256,6 +286,7 @@ def write_results(folder: RunFolder, tasks: int, learner: Learner, config: RunCo
     results = {
         "recipe": config.recipe,
         "method": config.method,
+        "classes": span_of(config.learner),
         "seed": config.seed,
         "parameters_per_task": own + shared,
         "bytes_per_task": (folder.learner / f"task-{tasks:03d}.safetensors").stat().st_size,
@@ -275,14 +306,15 @@ def write_results(folder: RunFolder, tasks: int, learner: Learner, config: RunCo
     folder.write_json("summary.json", results)
 
 
-def result_rows(results: dict[str, Any]) -> list[Row]:
-    """Return the rows of a finished run's summary, one per policy."""
+def result_rows(results: dict[str, Any], config: RunConfig) -> list[Row]:
+    """Return the rows of a finished run's summary, one per policy; `config` says what its loss is over."""
     results = upgraded(results)
     title = TITLES.get(results["method"], results["method"])
     return [
         Row(
             title,
             policy["title"],
+            span_of(config.learner),
             policy["acc"],
             policy["forget"],
             policy["task_identity"],

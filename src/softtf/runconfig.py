@@ -1,6 +1,6 @@
 """What a run is: one frozen tree of settings, written as YAML and run again from it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,12 +9,24 @@ import tyro
 from softtf.backbones.load import BackboneSpec
 from softtf.errors import UserError
 from softtf.evaluation.evaluate import BATCH_SIZE
-from softtf.inference import INFERENCES
+from softtf.inference import INFERENCES, unsupported
 from softtf.inference.policy import Policy, parse_policy, usual_policy
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.dual_prompt import DualPrompt
 from softtf.machine import Precision
-from softtf.streams import Examples, TaskStream, from_datasets, load_sets, load_source, split_by_class, split_by_task
+from softtf.streams import (
+    HUB,
+    Examples,
+    Say,
+    TaskStream,
+    from_datasets,
+    load_sets,
+    load_source,
+    located,
+    quiet,
+    split_by_class,
+    split_by_task,
+)
 from softtf.training import TrainConfig, check_batch_size
 
 
@@ -24,12 +36,13 @@ class StreamConfig:
 
     Attributes:
         source: `digits`, a known data set's name (`softtf list`), a folder of parquet or image files, a file of texts,
-            or a Hub name; with datasets, the folder that holds them, or `hub`.
+            or a Hub name; with datasets, the folder that holds them, or `hub`. No path is a pattern.
         num_tasks: how many tasks the classes are dealt to; with task_column, how many tasks are learned; with datasets,
             their number, or 1 for all at once (joint training).
-        task_column: a column that says which task each row belongs to; classes are then not dealt out.
+        task_column: a column that says which task each row belongs to; classes are then not dealt out. The tasks
+            come in the order of the file.
         split_train: the split to learn from; `all` takes every parquet file of a folder and holds a fifth out.
-        split_test: the split to test on.
+        split_test: the split to test on; both are found by their usual names in any case (Train, testing, val).
         train_per_class: learn from at most so many examples of each class.
         test_per_class: test on at most so many examples of each class.
         subset_seed: which ones they are.
@@ -84,8 +97,14 @@ class StreamConfig:
             return "labels that tasks have in common merged"
         return "labels of every data set apart" if self.datasets else ""
 
-    def build(self) -> TaskStream:
+    def located(self) -> "StreamConfig":
+        """Return the settings with a source that means the same data in any working directory."""
+        return self if self.datasets and self.source == HUB else replace(self, source=located(self.source))
+
+    def build(self, say: Say = quiet) -> TaskStream:
         """Load the data and split them by class, or by the tasks that they name.
+
+        `say` is told which part of the data became which split, what is held out for testing and what is passed over.
 
         Raises:
             UserError: the source cannot be read, or has fewer classes than tasks; or a setting would do nothing.
@@ -94,18 +113,24 @@ class StreamConfig:
             raise UserError("test_per_dataset goes with datasets; without them give test_per_class")
         name = Path(self.source).name or self.source  # a folder's place on this machine is nobody else's business
         if self.datasets:
-            return self._of_datasets("+".join(self.datasets))
+            return self._of_datasets("+".join(self.datasets), say)
         train, test = load_source(
-            self.source, self.split_train, self.split_test, self.image_column, self.label_column, self.task_column
+            self.source,
+            self.split_train,
+            self.split_test,
+            self.image_column,
+            self.label_column,
+            self.task_column,
+            say,
         )
         train, test = self._some(train, test)
         if self.task_column is not None:
             return split_by_task(train, test, self.num_tasks, name)
         return split_by_class(train, test, self.num_tasks, self.class_order_seed, name)
 
-    def _of_datasets(self, name: str) -> TaskStream:
+    def _of_datasets(self, name: str, say: Say) -> TaskStream:
         """Return a stream with one task for each data set, or one for all of them."""
-        found = load_sets(self.datasets, self.source, self.merge_labels, self.split_train, self.split_test)
+        found = load_sets(self.datasets, self.source, self.merge_labels, self.split_train, self.split_test, say)
         sets = {key: self._some(*pair) for key, pair in found.items()}
         if self.num_tasks > 1 or len(sets) == 1:
             return from_datasets(sets, name)
@@ -159,10 +184,7 @@ class EvaluateConfig:
         chosen = [parse_policy(text) for text in self.policies]
         for policy in chosen:
             if policy.inference not in (*supported, "oracle"):
-                raise UserError(
-                    f"this learner cannot be scored under policy {policy.code!r};"
-                    f" it supports {', '.join(supported)} and oracle"
-                )
+                raise unsupported(policy.inference, learner)
         return list(dict.fromkeys(chosen))
 
 

@@ -1,6 +1,7 @@
 """A run's folder: settings, log, results and learner, all written so that a crash leaves nothing half-done.
 
 config.yaml              the resolved settings; runs again with `softtf run --config`
+data.json                what the data are known by (softtf.streams.identity)
 environment.json         versions, commit, machine
 events.jsonl             one line an epoch and an evaluation
 learner/                 one file per finished task (softtf.saving)
@@ -83,7 +84,7 @@ class RunFolder:
         with suppress(OSError):
             for name in ("learner", "accuracy", "tensorboard"):
                 shutil.rmtree(self.path / name, ignore_errors=True)
-            for name in ("checkpoint.safetensors", "events.jsonl", "environment.json", "config.yaml"):
+            for name in ("checkpoint.safetensors", "events.jsonl", "environment.json", "data.json", "config.yaml"):
                 (self.path / name).unlink(missing_ok=True)
             self.path.rmdir()
 

@@ -1,4 +1,7 @@
-"""Parameters with one slot per task: why a learner forgets nothing and saves one small file a task."""
+"""Parameters with one slot per task: no task changes another's, and a learner saves one small file a task.
+
+What tasks share (a G-prompt, a pool of prompts, a whole network) is no slot's, and goes on training.
+"""
 
 from abc import abstractmethod
 from collections.abc import Iterator

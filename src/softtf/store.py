@@ -229,7 +229,8 @@ def encode_label(label: Hashable) -> Any:
     if type(label) is tuple:
         return [encode_label(part) for part in label]
     kind = type(label).__name__
-    raise UserError(f"cannot save the label {label!r} of type {kind}; use strings or integers")
+    why = ", which is no Unicode text (so it is with names that are not UTF-8)" if isinstance(label, str) else ""
+    raise UserError(f"cannot save the label {label!r} of type {kind}{why}; use strings or integers")
 
 
 def _is_unicode(text: str) -> bool:

@@ -17,6 +17,7 @@ from softtf.recipes.recipes import RECIPES, Scale
 from softtf.recipes.tables import TABLES, Table, TableRow, table_named
 from softtf.recipes.tables.figures import STREAMS
 from softtf.streams import STREAMS as DATA_SETS
+from softtf.streams import local_path
 from softtf.strict_yaml import read_value
 from softtf.table_runs import Cell, Wish, complete, jobs_of, left, plan
 
@@ -192,7 +193,7 @@ def _sources(texts: Sequence[str], streams: Sequence[str]) -> dict[str, str]:
     sources: dict[str, str] = {}
     for text in texts:
         name, found, source = text.partition("=")
-        if not found or Path(text).expanduser().is_dir():
+        if not found or local_path(text).is_dir():
             source = text
             if len(needed) > 1 or len(texts) > 1:
                 raise UserError(f"--source {text!r}: say of which data set, such as {needed[0]}={text}")
@@ -201,7 +202,7 @@ def _sources(texts: Sequence[str], streams: Sequence[str]) -> dict[str, str]:
             raise unknown("data set of --source", name, needed)
         if not source:
             raise UserError(f"--source {text!r}: name a folder behind the =")
-        folder = Path(source).expanduser()
+        folder = local_path(source)
         if not folder.is_dir() and source not in DATA_SETS and "/" in source:
             raise UserError(f"--source {text!r}: there is no folder {source!r}")
         sources[name] = str(folder.resolve()) if folder.is_dir() else source

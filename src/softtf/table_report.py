@@ -14,6 +14,7 @@ from rich.text import Text
 
 from softtf.evaluation.report import latex_table, markdown_table, parameters
 from softtf.inference.policy import PAPER_BATCH, parse_policy
+from softtf.learners.spans import NO_SPAN, span_of
 from softtf.recipes.recipes import DESCRIPTIONS, RECIPES
 from softtf.recipes.tables import Table, figure
 from softtf.recipes.tables.rows import CLIP_VIT_B
@@ -25,6 +26,7 @@ HEADERS = (
     "Method",
     "Task ID",
     "Numbers",
+    "Loss over",
     "per-sample (headline): ACC / Forget",
     f"paper's policy, same-task batch({PAPER_BATCH}): ACC / Forget",
     "task given: ACC",
@@ -34,7 +36,7 @@ HEADERS = (
     "Test s, this run",
     "Test s, from nothing",
 )
-NUMBERS = range(3, len(HEADERS))
+NUMBERS = range(4, len(HEADERS))
 OURS = {  # what ours are, by scale and whether they are texts
     ("full", False): "Ours: ViT-B/16 with the paper's settings where it states them (softtf.recipes).",
     ("full", True): (
@@ -52,7 +54,7 @@ OURS = {  # what ours are, by scale and whether they are texts
     ),
 }
 CSV_FIELDS = (
-    *("table", "stream", "labels", "method", "task_id", "numbers", "policy", "seeds"),
+    *("table", "stream", "labels", "method", "task_id", "numbers", "classes", "policy", "seeds"),
     *("acc", "acc_std", "forget", "forget_std", "task_right"),
     "parameters",
     *(
@@ -87,6 +89,7 @@ class Line:
         method: the row's title.
         task_id: the paper's task inference.
         numbers: `paper` or `ours`.
+        classes: that the cross-entropy of ours is over; the paper does not say.
         per_sample: every sample answered alone.
         papers: under the paper's policy.
         oracle: with the task given; its accuracy only is shown.
@@ -98,6 +101,7 @@ class Line:
     method: str
     task_id: str
     numbers: str
+    classes: str
     per_sample: Score
     papers: Score
     oracle: Score
@@ -116,7 +120,7 @@ class Line:
     def cells(self) -> list[str]:
         """The line as text."""
         return [
-            *(self.method, self.task_id, self.numbers),
+            *(self.method, self.task_id, self.numbers, self.classes),
             *(f"{_text(s.acc)} / {_text(s.forget)}" if s.acc else "–" for s in (self.per_sample, self.papers)),
             *(_text(self.oracle.acc), self.parameters),
             *(_text(values, 1 if mean(values or (0,)) < 100 else 0) for values in self.seconds),
@@ -138,7 +142,7 @@ def _papers(table: str, cell: Cell) -> Line | None:
     train = _values(found.train_s)
     given = figure(table, cell.stream, row.name, row.task_id, row.backbone, row.setting, task_given=True)
     oracle = Score(parse_policy("oracle").title(), _values(given.acc), _values(given.forget)) if given else Score("")
-    return Line(row.title, row.task_id, "paper", Score(""), score, oracle, found.params or "–", (), train)
+    return Line(row.title, row.task_id, "paper", NO_SPAN, Score(""), score, oracle, found.params or "–", (), train)
 
 
 def _ours(cell: Cell) -> Line:
@@ -159,7 +163,8 @@ def _ours(cell: Cell) -> Line:
     train = (_known(r[f"train_seconds_{kind}"] for r in results) for kind in ("this_run", "from_nothing"))
     given = "oracle" if row.trained_on_stream else None  # of one task only it would say the same again
     scores = score(row.per_sample), score(row.policy), score(given)
-    return Line(row.title, row.task_id, "ours", *scores, trained, *train)
+    span = span_of(cell.jobs[0].config.learner) if cell.jobs else NO_SPAN
+    return Line(row.title, row.task_id, "ours", span, *scores, trained, *train)
 
 
 def _values(value: float | None) -> Values:
@@ -231,6 +236,8 @@ def notes(table: Table, cells: Sequence[Cell], wish: Wish, failed: Mapping[Path,
         " share one answer (Prompt ID: the majority of their votes; Gradient ID: the gradient of their mean entropy;"
         " n-shot: of the first n); the paper's figures are under it, and '-' or an upper bound needs no task. Task"
         " given: the oracle, the ceiling.",
+        "Loss over: the classes that the cross-entropy of ours compares, all seen so far, the task's own, or all of the"
+        " stream (--set learner.classes=own); the paper does not say.",
     ]
     if any(cell.row.task_id.startswith("Gradient ID") for cell in cells):
         said.append(
@@ -279,7 +286,8 @@ def render(lines: Sequence[Line], heading: str) -> RichTable:
     table = RichTable(title=Text(heading), box=SIMPLE_HEAD, title_justify="left")
     table.add_column(Text("Method\n  task ID"), min_width=24)
     for header in HEADERS[2:]:
-        words = header.replace(": ", ":\n").replace(", ", ",\n").replace("/t", "/\nt").replace("from ", "from\n")
+        words = header.replace(": ", ":\n").replace(", ", ",\n").replace("/t", "/\nt")
+        words = words.replace("from ", "from\n").replace(" over", "\nover")
         table.add_column(Text("" if header == "Numbers" else words), justify="right")
     before = None
     for i, line in enumerate(lines):
@@ -318,13 +326,8 @@ def to_csv(table: str, parts: Mapping[str, Sequence[Line]], protocol: str) -> st
 
 
 def _csv(line: Line, score: Score) -> list[str]:
-    first = [
-        line.method,
-        line.task_id,
-        line.numbers,
-        score.policy,
-        str(max(len(score.acc), len(score.test_from_nothing))),
-    ]
+    seeds = str(max(len(score.acc), len(score.test_from_nothing)))
+    first = [line.method, line.task_id, line.numbers, line.classes, score.policy, seeds]
     right = f"{mean(score.task_right):.2f}" if score.task_right else ""
     parts = [*_mean_and_deviation(score.acc), *_mean_and_deviation(score.forget), right]
     parts.append("" if line.parameters == "–" else line.parameters)

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from softtf.config import to_dict, to_yaml, with_settings
 from softtf.errors import TrainingError, UserError
+from softtf.learners.spans import NO_SPAN, span_of
 from softtf.recipes.recipes import RECIPES, Scale, at_scale, unscaled
 from softtf.recipes.tables import TableRow
 from softtf.recipes.tables.rows import CLIP_VIT_B
@@ -27,12 +28,22 @@ from softtf.streams import STREAMS
 # What a method's name stands for, beside what a row itself says.
 METHOD_SETTINGS = tuple(
     f"learner.{name}"
-    for name in ("adapt", "projection", "e_layers", "e_length", "g_layers", "g_length", "tune", "extractor", "mcg")
+    for name in (
+        *("adapt", "projection", "key_eps", "e_layers", "e_length", "g_layers", "g_length", "tune", "extractor", "mcg"),
+        *("text_prompts", "before_norm"),
+    )
 )
 # What a run is called and where it is computed makes no other run of it.
 NEUTRAL = ("recipe", "method", "seed", "device", "feature_cache", "tensorboard")
 # Settings that came later: where they are as before, runs of earlier versions are found.
-LATER = {"stream": ("datasets", "test_per_dataset", "merge_labels"), "backbone": ("max_tokens", "pooling")}
+LATER = {
+    "stream": ("datasets", "test_per_dataset", "merge_labels"),
+    "backbone": ("max_tokens", "pooling"),
+    "learner": ("key_eps", "text_prompts", "before_norm", "classes", "total_classes", "gradient_offset"),
+    "learner.projection": ("spectrum",),
+    "train": ("weight_decay", "first_task_learning_rate", "first_task_weight_decay"),
+}
+NOT_LATER = ("ft", "ewc")  # learners that had `classes` from the start
 
 
 @dataclass(frozen=True)
@@ -174,7 +185,11 @@ def resolve(row: TableRow, stream: str, wish: Wish) -> RunConfig:
     if trained.clip:
         changes |= {"backbone.name": CLIP_VIT_B, "backbone.normalise": "backbone"}
     changes["stream.source"] = wish.sources.get(config.stream.source, config.stream.source)
-    return with_settings(config, {**changes, "evaluate.policies": list(trained.policies), **wish.settings})
+    wanted = dict(wish.settings)
+    if span_of(config.learner) == NO_SPAN:
+        wanted.pop("learner.classes", None)  # its column says that there is none to change
+    config = with_settings(config, {**changes, "evaluate.policies": list(trained.policies), **wanted})
+    return replace(config, stream=config.stream.located())
 
 
 def place(folder: Path, config: RunConfig) -> Path:
@@ -182,9 +197,15 @@ def place(folder: Path, config: RunConfig) -> Path:
     plain = {name: value for name, value in to_dict(config).items() if name not in NEUTRAL}
     plain["evaluate"]["batch_size"] = 120  # the default when names were first made; it changes no answer of a sample
     for part, names in LATER.items():
-        before = to_dict(type(getattr(config, part))())
-        for name in (n for n in names if plain[part][n] == before[n]):
-            del plain[part][name]
+        spec: Any = config
+        settings: Any = plain
+        for step in part.split("."):
+            spec, settings = getattr(spec, step, None), settings.get(step)
+        if getattr(spec, "kind", None) in NOT_LATER:
+            continue
+        before = to_dict(type(spec)()) if hasattr(spec, "__dataclass_fields__") else {}
+        for name in (n for n in names if n in before and settings[n] == before[n]):
+            del settings[name]
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
     data = Path(config.stream.source).name
     return folder / f"{data}-{config.stream.num_tasks}-{config.method}-{digest}" / f"seed-{config.seed}"

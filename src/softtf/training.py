@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -12,6 +12,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from softtf.errors import TrainingError, UserError
 from softtf.features import FixedQueries, Queries
+from softtf.inference.gradient_offset import gather_offsets
 from softtf.learners.base import Batch, Learner
 from softtf.machine import Precision, matmul_dtype
 from softtf.seeds import derive_seed
@@ -30,31 +31,51 @@ class TrainConfig:
         batch_size: examples a step.
         learning_rate: for a batch of 256; scales with batch_size.
         schedule: the rate stays, or falls to zero along a cosine.
-        clip_norm: the gradient's norm is cut to this.
+        clip_norm: the gradient's norm is cut to this; None leaves it as it is.
         augment: random resized crops and flips.
         clean_query: match keys with the query of the unaugmented image, which is computed once and not at each step;
             without augmentation that is done anyway, and this changes nothing.
         precision: of matrix products; auto is bfloat16 where the device has it in hardware.
         optimizer: Adam, or SGD with momentum 0.9.
+        weight_decay: so much of each parameter is added to its gradient (after clipping).
+        first_task_learning_rate: the first task's rate, where it is another one.
+        first_task_weight_decay: its weight decay, where that is another one.
     """
 
     epochs: int = 20
     batch_size: int = 24
     learning_rate: float = 0.03
     schedule: Literal["constant", "cosine"] = "constant"
-    clip_norm: float = 1.0
+    clip_norm: float | None = 1.0
     augment: bool = True
     clean_query: bool = False
     precision: Precision = "auto"
     optimizer: Literal["adam", "sgd"] = "adam"
+    weight_decay: float = 0.0
+    first_task_learning_rate: float | None = None
+    first_task_weight_decay: float | None = None
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise UserError(f"epochs must be at least 1, not {self.epochs}")
         check_batch_size(self.batch_size)
-        for name, value in (("learning_rate", self.learning_rate), ("clip_norm", self.clip_norm)):
-            if not 0 < value <= LARGEST_RATE:
+        for name in ("learning_rate", "clip_norm", "first_task_learning_rate"):
+            if (value := getattr(self, name)) is not None and not 0 < value <= LARGEST_RATE:
                 raise UserError(f"{name} must be a positive number up to {LARGEST_RATE:g}, not {value}")
+        for name in ("weight_decay", "first_task_weight_decay"):
+            if (value := getattr(self, name)) is not None and not 0 <= value <= LARGEST_RATE:
+                raise UserError(f"{name} must be a number from 0 up to {LARGEST_RATE:g}, not {value}")
+
+    def of_task(self, task: int) -> "TrainConfig":
+        """Return the settings of one task, counted from 0: the first may have a rate and a decay of its own."""
+        rate, decay = self.first_task_learning_rate, self.first_task_weight_decay
+        if task:
+            return self
+        return replace(
+            self,
+            learning_rate=self.learning_rate if rate is None else rate,
+            weight_decay=self.weight_decay if decay is None else decay,
+        )
 
 
 def check_batch_size(batch_size: int) -> None:
@@ -124,16 +145,15 @@ class TaskTraining:
         queries: FixedQueries | None = None,
         features: TaskFeatures | None = None,
     ) -> None:
-        self.learner, self.loader, self.config, self.seed = learner, loader, config, seed
+        self.learner, self.loader, self.seed = learner, loader, seed
         self.queries, self.features = queries, features
-        self.epochs = config.epochs
         self.features_counted = features is not None and features.queries is queries  # in the first epoch
         self.task = learner.num_tasks - 1
-        self.epoch = 0
+        self.config = config = config.of_task(self.task)
+        self.epoch, self.epochs = 0, config.epochs
         self.parameters = learner.trained_parameters()
-        rate = config.learning_rate * config.batch_size / 256
-        self.optimizer = _optimizer(config.optimizer, self.parameters.values(), rate)
-        self.rate = rate
+        self.rate = config.learning_rate * config.batch_size / 256
+        self.optimizer = _optimizer(config, self.parameters.values(), self.rate)
         self.dtype = matmul_dtype(config.precision, loader.device)
 
     @property
@@ -151,7 +171,8 @@ class TaskTraining:
         steps = len(self.loader)
         watch = LossWatch(self.task, self.epoch, every=1 if self.loader.device.type == "cpu" else 50)
         samples = 0
-        with self.learner.computing_in(self.dtype):
+        noise = derive_seed(self.seed, "noise", self.task, self.epoch)
+        with self.learner.computing_in(self.dtype), self.learner.drawing_noise(noise):
             known = self.queries.get() if self.queries else None
             for step, batch in enumerate(self._batches(known)):
                 self._set_rate(batch.step, self.epochs * steps)
@@ -160,7 +181,8 @@ class TaskTraining:
                 torch.stack(list(losses.values())).sum().backward()
                 watch.add(losses)
                 self.learner.after_backward()
-                clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
+                if self.config.clip_norm is not None:
+                    clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
                 self.optimizer.step()
                 samples += len(batch.targets)
                 on_step(step + 1, steps)
@@ -193,12 +215,13 @@ class TaskTraining:
         """
         start, kept = time.perf_counter(), 0.0
         with self.learner.computing_in(self.dtype):
-            if self.features and self.learner.statistics:
+            if self.features and self.learner.gathers_features:
                 found = self.features.get()
                 self.learner.gather(found.values, self.features.columns, self.features.labels)
                 kept = found.seconds if found.from_disk and not self.features_counted else 0.0
             self.learner.consolidate(self.loader)
-        self.learner.end_task()
+            self.learner.end_task()
+            gather_offsets(self.learner, self.loader)
         return time.perf_counter() - start, kept
 
     def _set_rate(self, step: int, steps: int) -> None:
@@ -238,9 +261,11 @@ class TaskTraining:
             }
 
 
-def _optimizer(name: str, parameters: Iterable[Tensor], rate: float) -> torch.optim.Optimizer:
+def _optimizer(config: TrainConfig, parameters: Iterable[Tensor], rate: float) -> torch.optim.Optimizer:
     """Return Adam, or SGD with momentum 0.9 (METHOD section 5: CLIP)."""
-    return torch.optim.Adam(parameters, rate) if name == "adam" else torch.optim.SGD(parameters, rate, momentum=0.9)
+    if config.optimizer == "adam":
+        return torch.optim.Adam(parameters, rate, weight_decay=config.weight_decay)
+    return torch.optim.SGD(parameters, rate, momentum=0.9, weight_decay=config.weight_decay)
 
 
 def _like(value: Tensor, parameter: Tensor) -> Tensor:

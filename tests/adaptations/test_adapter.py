@@ -181,3 +181,28 @@ Build = Callable[[], object]
 def test_what_cannot_be_is_refused(build: Build, words: str) -> None:
     with pytest.raises(UserError, match=words):
         build()
+
+
+def test_a_new_task_starts_as_the_identity_or_as_published() -> None:
+    """Houlsby's start in the paper, section 3.6; Soft-TF's in the published code, both matrices alike."""
+
+    def started(init: str) -> tuple[Tensor, Tensor]:
+        (adapters,) = Adapter((2,), 40, "fc1", init=init).build(tiny_backbone())  # type: ignore[arg-type]
+        adapters.add_task(2, generator(3))
+        slot = adapters.slot(0)
+        assert not any(value.any() for name, value in slot.items() if name.endswith("bias"))
+        assert slot["layer02_fc1_down"].shape == (40, 128) and slot["layer02_fc1_up"].shape == (128, 40)
+        return slot["layer02_fc1_down"].detach(), slot["layer02_fc1_up"].detach()
+
+    def uniform(matrix: Tensor, bound: float) -> bool:
+        return bool(0.98 * bound < matrix.abs().max() <= bound and abs(matrix.std() / bound - 3**-0.5) < 0.02)
+
+    down, up = started("identity")
+    assert uniform(down, 128**-0.5) and not up.any()
+    down, up = started("soft-tf")
+    assert uniform(down, (40 * 128) ** -0.5) and uniform(up, (40 * 128) ** -0.5) and not torch.equal(down, up.T)
+    for matrix in started("houlsby"):
+        assert 0.0195 < matrix.abs().max() <= 0.02
+        assert abs(matrix.std() - 0.0088) < 0.0003  # a normal of 0.01 cut off at two deviations
+    with pytest.raises(UserError, match="unknown adapter init 'houlsbey'; did you mean 'houlsby'"):
+        Adapter(init="houlsbey")  # type: ignore[arg-type]

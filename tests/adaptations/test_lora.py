@@ -1,6 +1,8 @@
 """LoRA is peft's LoRA, in outputs and gradients, on one qkv matrix as on three; with the paper's parameter count."""
 
 import math
+from dataclasses import replace
+from functools import partial
 
 import peft
 import pytest
@@ -10,13 +12,28 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-from contracts.tiny import MEAN, STD, generator, noise, tiny_backbone, tiny_vit
+from contracts.tiny import (
+    MEAN,
+    STD,
+    TRAIN,
+    assert_same,
+    generator,
+    noise,
+    snapshot,
+    task_data,
+    tiny_backbone,
+    tiny_vit,
+)
 from contracts.tiny_bert import SIZES, noisy, tiny_bert, token_ids
-from softtf.adaptations import LoRA
-from softtf.adaptations.lora import parts_of
+from softtf.adaptations import Compose, LoRA, SoftMask
+from softtf.adaptations.base import Selection
+from softtf.adaptations.lora import LoRAs, parts_of
 from softtf.adaptations.targets import QKV
 from softtf.backbones.timm_vit import TimmViT
+from softtf.classes import ClassTable
 from softtf.errors import UserError
+from softtf.feeding import begin_training
+from softtf.learners import DualPrompt, Learner
 from softtf.network import AdaptedNetwork
 from softtf.shared_pass import SharedPass
 
@@ -138,6 +155,107 @@ def test_it_starts_where_peft_starts() -> None:
         assert not loras.slot(0)[f"layer03_{name}_B"].any() and not theirs(vit, 2, name, "B").any()
 
 
+def test_the_published_start_is_smaller_by_the_root_of_the_ranks_of_a_matrix() -> None:
+    """Uniform within 1/sqrt(fan in) of a tensor [tasks, ranks, in]: of query and value together, and of proj alone."""
+    (loras,) = LoRA((3,), 50, targets="query,value,proj", init="soft-tf").build(tiny_backbone())
+    loras.add_task(2, generator(0))
+    for name, ranks in (("query", 100), ("value", 100), ("proj", 50)):
+        a, bound = loras.slot(0)[f"layer03_{name}_A"], (ranks * 32) ** -0.5
+        assert 0.98 * bound < a.abs().max() < bound and abs(a.mean()) < 0.1 * bound
+        assert not loras.slot(0)[f"layer03_{name}_B"].any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "scale"),
+    [({}, 1), ({"init": "soft-tf"}, 8), ({"alpha": 6.0}, 2), ({"init": "soft-tf", "alpha": 6.0}, 2)],
+)
+def test_without_alpha_the_scale_is_the_inits_whatever_the_rank(settings: dict, scale: float) -> None:
+    backbone, loras = moved(LoRA((2,), 3, targets="proj", store="float32", **settings))
+    slot, frozen = loras.slot(0), backbone.linear(1, "proj").weight
+    change = loras.weight(1, "proj", frozen, 0) - frozen
+    torch.testing.assert_close(change, scale * slot["layer02_proj_B"] @ slot["layer02_proj_A"])
+
+
+def test_the_published_scale_is_of_any_rank() -> None:
+    assert [LoRA((2,), rank, init="soft-tf").build(tiny_backbone())[0].scale for rank in (4, 7)] == [8, 8]  # type: ignore[attr-defined]
+
+
+def moved(spec: LoRA) -> tuple[TimmViT, LoRAs]:
+    """A tiny ViT and increments of one task that are far from zero."""
+    backbone = tiny_backbone()
+    (loras,) = spec.build(backbone)
+    assert isinstance(loras, LoRAs)
+    loras.add_task(2, generator(0))
+    loras.double()
+    for number, value in enumerate(loras.slot(0).values()):
+        value.data.copy_(noise(*value.shape, seed=number))
+    return backbone, loras
+
+
+def test_dropout_is_on_what_a_reads_where_noise_is_drawn_and_nowhere_else() -> None:
+    """W x + s B A drop(x): a number is zero with probability 0.3, else divided by 0.7; one draw for query and value."""
+    backbone, loras = moved(LoRA((2,), 3, 6, "query,value", "float32", dropout=0.3))
+    network, x = AdaptedNetwork(backbone, [loras]), noise(4, 5, 32, seed=9)
+    slot = loras.slot(0)
+
+    def applied() -> Tensor:
+        return backbone.apply_linear(x, 1, "qkv", network._edit(1, Selection(task=0)))
+
+    def expected(dropped: Tensor) -> Tensor:
+        parts = [2 * dropped @ slot[f"layer02_{n}_A"].T @ slot[f"layer02_{n}_B"].T for n in ("query", "value")]
+        layer = backbone.linear(1, "qkv")
+        return x @ layer.weight.T + layer.bias + torch.cat([parts[0], torch.zeros(4, 5, 32), parts[1]], 2)
+
+    torch.testing.assert_close(applied(), expected(x))
+    loras.noise = generator(5)
+    kept = torch.empty(4, 5, 32, dtype=torch.float64).bernoulli_(0.7, generator=generator(5))
+    assert 0.6 < kept.mean() < 0.8
+    torch.testing.assert_close(applied(), expected(x * kept / 0.7))
+    assert not torch.allclose(applied(), expected(x * kept / 0.7))  # the next step draws anew
+    loras.noise = None
+    torch.testing.assert_close(applied(), expected(x))
+
+
+@pytest.mark.parametrize("mask_first", [True, False])
+def test_dropout_goes_with_a_mask_before_it_but_not_after_it(mask_first: bool) -> None:
+    """W * m stands within, s B A beside it: the same network without noise; (W + s B A) * m is no such sum."""
+    parts = (SoftMask((2,), "w/ FF", "uniform(0.5,1.5)"), LoRA((2,), 3, dropout=0.3))
+    network = partial(
+        AdaptedNetwork, tiny_backbone(), Compose(parts[:: 1 if mask_first else -1]).build(tiny_backbone())
+    )
+    if mask_first:
+        network()
+    else:
+        with pytest.raises(UserError, match="dropout stands beside a weight that SoftMasks edits.*last"):
+            network()
+
+
+def trained(dropout: float, seed: int = 3, epochs: int = 2, stop: int = 0) -> Learner:
+    """One task with LoRA; after `stop` epochs the training is begun anew from its state."""
+    spec = DualPrompt(e_layers=(3,), adapt=LoRA((3, 4), 3, dropout=dropout))
+    config = replace(TRAIN, epochs=epochs)
+    state = None
+    for last in [stop, epochs] if stop else [epochs]:
+        training = begin_training(spec.build(tiny_backbone(), seed), ClassTable(), task_data(0), "first", config)
+        if state is not None:
+            training.load_state(state)
+        while training.epoch < last:
+            training.run_epoch()
+        state = {name: value.clone() for name, value in training.state().items()}
+    return training.learner
+
+
+def test_dropout_is_drawn_from_the_runs_seed_and_again_on_resuming() -> None:
+    torch.manual_seed(1)
+    whole = snapshot(trained(0.4))
+    torch.rand(5)  # the global generator must not matter
+    assert_same(snapshot(trained(0.4)), whole)
+    assert_same(snapshot(trained(0.4, stop=1)), whole)
+    for other in (trained(0.0), trained(0.4, seed=4)):
+        assert not torch.equal(snapshot(other)["0/LoRAs.layer03_query_A"], whole["0/LoRAs.layer03_query_A"])
+    assert whole["0/LoRAs.layer03_query_B"].abs().max() > 0
+
+
 def test_only_the_rows_of_a_named_part_change() -> None:
     backbone = tiny_backbone()
     (loras,) = LoRA((2,), 4, 2.0, "key,value").build(backbone)
@@ -210,6 +328,9 @@ def test_finished_tasks_take_a_byte_a_number_and_stay_close() -> None:
         ({"targets": ""}, "name no weight"),
         ({"store": "int4"}, "unknown LoRA store 'int4'; did you mean 'int8'"),
         ({"layers": "3,3"}, "LoRA layers: a layer is named twice"),
+        ({"dropout": 1.0}, "LoRA dropout must be at least 0 and below 1, not 1.0"),
+        ({"dropout": -0.1}, "LoRA dropout"),
+        ({"init": "lore"}, "unknown LoRA init 'lore'; did you mean 'lora'"),
         ({"layers": "9"}, "LoRA layers: there is no layer 9"),
         ({"layers": "none"}, "match no layer; leave the LoRA out"),
     ],

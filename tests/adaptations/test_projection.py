@@ -1,5 +1,6 @@
 """PGP's bases: their size on spectra that are known, what they take from a gradient, and that nothing is kept twice."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from contracts.tiny import noise
-from softtf.adaptations.projection import Projection, SecondMoment, extended, projected
+from softtf.adaptations.projection import Projection, SecondMoment, extended, extended_as_published, projected
 from softtf.errors import UserError
 
 
@@ -97,7 +98,52 @@ def test_the_mean_of_batches_is_the_mean_of_all_rows() -> None:
     torch.testing.assert_close(parts.mean, rows.T @ rows / 11)
 
 
-@pytest.mark.parametrize("settings", [{"eps": 0.0}, {"eps": 1.5}, {"eps": float("nan")}, {"samples": 0}])
+@pytest.mark.parametrize(
+    "settings", [{"eps": 0.0}, {"eps": 1.5}, {"eps": float("nan")}, {"samples": 0}, {"spectrum": "paper"}]
+)
 def test_settings_that_make_no_sense_are_refused(settings: dict) -> None:
     with pytest.raises(UserError, match=f"projection {next(iter(settings))}"):
         Projection(**settings)
+
+
+@pytest.mark.parametrize(("eps", "size"), [(0.3, 0), (0.7, 0), (0.72, 1), (0.8, 1), (0.95, 2), (0.985, 2), (0.995, 3)])
+def test_the_published_first_basis_is_of_the_shares_of_sigma_to_the_fourth_that_stay_below_eps(
+    eps: float, size: int
+) -> None:
+    rows, right = rows_of([2.0**0.5, 1.0, 0.75**0.5, 0.25**0.5])  # fourth powers 4, 1, 0.5625, 0.0625 of 5.625
+    assert [sum((4, 1, 0.5625, 0.0625)[:n]) / 5.625 >= eps - 1e-9 for n in (size, size + 1)] == [False, True]
+    basis = Projection(eps, spectrum="published").extend(None, moment(rows))
+    assert basis.shape == (8, size)
+    torch.testing.assert_close(
+        basis.double() @ basis.T.double(), right[:, :size] @ right[:, :size].T, atol=1e-6, rtol=0
+    )
+    assert torch.equal(projected(rows, basis), rows) == (size == 0)
+
+
+@given(st.lists(st.integers(0, 1000), min_size=1, max_size=5), st.floats(0.05, 1.0))
+@settings(max_examples=40, deadline=None)
+def test_published_bases_are_those_of_the_published_count(seeds: list[int], eps: float) -> None:
+    """By loops over what numpy decomposes; PGP's own products are r^T r, here of features, and not their mean."""
+    theirs, ours = None, None
+    for seed in seeds:
+        rows = noise(6, 10, seed=seed)
+        product = (rows.T @ rows).numpy()
+        ours = extended_as_published(ours, moment(rows), eps)
+        if theirs is None:
+            directions, values, _ = np.linalg.svd(product)
+            total, count, share = (values**2).sum(), 0, 0.0
+            for value in values:
+                share += value**2 / total
+                count += share < eps - 1e-6
+            theirs = directions[:, :count]
+        else:
+            directions, values, _ = np.linalg.svd(product - theirs @ theirs.T @ product)
+            total, count = (np.linalg.svd(product)[1] ** 2).sum(), 0
+            share = (total - (values**2).sum()) / total
+            while count < 10 - theirs.shape[1] and share < eps - 1e-6:
+                share += values[count] ** 2 / total
+                count += 1
+            theirs = np.hstack([theirs, directions[:, :count]])
+        assert ours.shape == theirs.shape
+        np.testing.assert_allclose(ours.double() @ ours.double().T, theirs @ theirs.T, atol=1e-5)
+        torch.testing.assert_close(ours.T @ ours, torch.eye(ours.shape[1]), rtol=0, atol=1e-5)

@@ -1,13 +1,23 @@
 """Backbones by name: the bundled one, random ones, local files; and what is refused."""
 
+import json
+import re
+import warnings
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
 import torch
+import transformers
+from timm.layers import resample_abs_pos_embed
+from timm.models import save_for_hf
 
 from softtf.backbones import BUNDLED, BackboneSpec, load_backbone
+from softtf.backbones.from_timm import architecture_of, vit_names, works
 from softtf.backbones.load import backbone_names, random_name
+from softtf.backbones.timm_vit import TimmViT
 from softtf.errors import UserError
 from softtf.store import load_tensors, save_tensors
 
@@ -18,11 +28,7 @@ def test_the_bundled_backbone_is_timms_model_on_the_bundled_weights() -> None:
     backbone = load_backbone(BackboneSpec())
     assert (backbone.name, backbone.dim, backbone.depth) == (BUNDLED, 192, 12) and backbone.preparation.size == 64
     vit = timm.create_model("vit_tiny_patch16_224", img_size=64, patch_size=8, num_classes=0)
-    file = (
-        Path(str(load_backbone.__globals__["resources"].files("softtf.backbones")))
-        / "bundled"
-        / f"{BUNDLED}.safetensors"
-    )
+    file = Path(str(resources.files("softtf.backbones"))) / "bundled" / f"{BUNDLED}.safetensors"
     vit.load_state_dict({k: v.float() for k, v in load_tensors(file).items() if not k.startswith("head")})
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -77,6 +83,20 @@ def test_a_local_file_is_loaded_without_its_classifier_and_one_that_does_not_fit
         (BackboneSpec(image_size=60), "image_size 60 is not a multiple"),
         (BackboneSpec("random:resnet10t"), "resnet10t"),
         (BackboneSpec("random:test_efficientnet"), "test_efficientnet"),
+        (
+            BackboneSpec("vit_base_patch16_224.nope"),
+            "unknown backbone .*patch16_224.nope'; did you mean 'vit_base_patch16",
+        ),
+        (BackboneSpec("random:vit_base_patch16_224.nope"), "unknown backbone .*did you mean"),
+        (BackboneSpec("vit_tiny_patch16_224.augreg_in21"), "did you mean 'vit_tiny_patch16_224.augreg_in21k'"),
+        (BackboneSpec("hf-hub:timm/vit_tiny_patch16_224.augreg_in21"), "mean 'vit_tiny_patch16_224.augreg_in21k'"),
+        (
+            BackboneSpec("timm/vit_base_patch16_242"),
+            "unknown backbone 'timm/vit_base.*did you mean .*vit_base_patch16_224'",
+        ),
+        (BackboneSpec("random:vit_tiny_patch8_64"), "on its own weights; write 'vit_tiny_patch8_64' alone"),
+        (BackboneSpec("diet_tiny_patch16_224"), "did you mean 'deit_tiny_patch16_224'"),
+        (BackboneSpec("random:vit_base_patch16_siglip_224"), "pools by attention"),
     ],
 )
 def test_what_cannot_be_built_is_refused(spec: BackboneSpec, words: str) -> None:
@@ -90,9 +110,159 @@ def test_an_image_size_below_one_is_refused() -> None:
         BackboneSpec(image_size=0)
 
 
-def test_the_list_of_names_starts_with_the_bundled_one() -> None:
+def test_a_misspelt_name_is_answered_with_names_that_work() -> None:
+    with pytest.raises(UserError) as caught:
+        load_backbone(BackboneSpec("vit_base_patch16_siglip_225"))
+    near = re.findall(r"'(vit[^']+)'", str(caught.value).partition("did you mean")[2])
+    assert near and all(works(architecture_of(name)) for name in near)
+
+
+def test_names_as_the_hub_writes_them_are_timms(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    true_create = timm.create_model
+
+    def create(name: str, pretrained: bool = False, **options: Any) -> Any:
+        asked.append(name)
+        return true_create(name, pretrained=False, **options)  # as if its weights had been downloaded
+
+    monkeypatch.setattr(timm, "create_model", create)
+    for name in ("test_vit.r160_in1k", "timm/test_vit.r160_in1k", "hf-hub:timm/test_vit.r160_in1k"):
+        backbone = load_backbone(BackboneSpec(name))
+        assert backbone.name == name and set(asked) == {"test_vit.r160_in1k"}
+    assert load_backbone(BackboneSpec("random:timm/test_vit")).depth == backbone.depth
+
+
+def test_what_timm_saved_is_loaded_with_its_own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+    vit = timm.create_model("test_vit", num_classes=5, img_size=48, pretrained_cfg_overlay=config)
+    folder = tmp_path / "mine"
+    save_for_hf(vit, folder, safe_serialization="both")
+    (folder / "pytorch_model.bin").write_bytes(b"never read")
+    found = load_backbone(BackboneSpec(str(folder)))
+    assert found.preparation.size == 48 and found.vit.num_classes == 0
+    assert torch.allclose(found.mean.flatten(), torch.tensor(config["mean"]))
+    assert torch.allclose(found.std.flatten(), torch.tensor(config["std"]))
+    for name, value in found.vit.state_dict().items():
+        assert torch.equal(value, vit.state_dict()[name])
+    images = torch.rand(2, 3, 48, 48)
+    with torch.no_grad():
+        expected = vit.eval().forward_head(vit.forward_features((images - found.mean) / found.std), pre_logits=True)
+        torch.testing.assert_close(found.pool(found.run(found.embed(images), 0, found.depth)), expected)
+    whole = json.loads((folder / "config.json").read_text())
+    older = {**whole, "model_args": {}, "pretrained_cfg": {**whole["pretrained_cfg"], "fixed_input_size": True}}
+    older["pretrained_cfg"]["input_size"] = [3, 48, 48]
+    (folder / "config.json").write_text(json.dumps(older))
+    assert load_backbone(BackboneSpec(str(folder))).weights_hash() == found.weights_hash()
+    assert load_backbone(BackboneSpec(str(folder), image_size=64)).preparation.size == 64
+    random = load_backbone(BackboneSpec(f"random:{folder}"))
+    assert random.preparation.size == 48 and not torch.equal(random.vit.pos_embed, found.vit.pos_embed)
+    monkeypatch.chdir(tmp_path)
+    assert load_backbone(BackboneSpec("local-dir:mine")).weights_hash() == found.weights_hash()
+
+    def cached_file(place: str, name: str, **options: Any) -> str | None:  # the Hub
+        assert place == "someone/model"
+        return str(folder / name) if (folder / name).exists() else None
+
+    monkeypatch.setattr(transformers.utils, "cached_file", cached_file)
+    monkeypatch.setattr(transformers.configuration_utils, "cached_file", cached_file)
+    for name in ("someone/model", "hf-hub:someone/model"):
+        assert load_backbone(BackboneSpec(name)).weights_hash() == found.weights_hash()
+
+
+def test_what_timm_saved_in_another_form_is_refused(tmp_path: Path) -> None:
+    for options, words in (
+        ({"img_size": (32, 64)}, "other images than square ones"),
+        ({"in_chans": 1}, "other images than square ones of three channels"),
+        ({"global_pool": "map"}, "pools by attention"),
+    ):
+        save_for_hf(timm.create_model("test_vit", **options), tmp_path, safe_serialization=True)
+        with pytest.raises(UserError, match=words):
+            load_backbone(BackboneSpec(str(tmp_path)))
+    save_for_hf(timm.create_model("test_efficientnet"), tmp_path, safe_serialization=True)
+    with pytest.raises(UserError, match="not a plain Vision Transformer"):
+        load_backbone(BackboneSpec(str(tmp_path)))
+    save_for_hf(timm.create_model("test_vit"), tmp_path, safe_serialization=True)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="could not be loaded.*model.safetensors") as caught:
+        load_backbone(BackboneSpec(str(tmp_path)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_grid_that_is_known_is_resampled_as_it_lies_and_one_that_is_guessed_is_said(tmp_path: Path) -> None:
+    """64 positions may be 8 x 8 or 4 x 16 patches."""
+    vit = timm.create_model("test_vit", num_classes=0, img_size=(64, 256))
+    state = vit.state_dict()
+    file = tmp_path / "wide.safetensors"
+    save_tensors(file, state)
+    with pytest.warns(UserWarning, match=r"64 patches and does not say .* taken as 8 x 8 and resampled to 10 x 10"):
+        load_backbone(BackboneSpec("test_vit", weights=file))
+    save_for_hf(vit, tmp_path / "wide", safe_serialization=True)
+    expected = resample_abs_pos_embed(state["pos_embed"], [8, 8], [4, 16], num_prefix_tokens=1)
+    found = load_backbone(BackboneSpec(str(tmp_path / "wide"), image_size=128))
+    torch.testing.assert_close(found.vit.pos_embed, expected)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_backbone(BackboneSpec(image_size=96))  # the bundled one's grid is known
+
+
+def test_weights_may_be_named_by_a_string(tmp_path: Path) -> None:
+    file = tmp_path / "weights.safetensors"
+    save_tensors(file, load_backbone(BackboneSpec(SMALL)).vit.state_dict())
+    spec = BackboneSpec("test_vit", weights=str(file))
+    assert spec == BackboneSpec("test_vit", weights=file) and isinstance(spec.weights, Path)
+    assert load_backbone(spec).weights_hash() == load_backbone(BackboneSpec(SMALL)).weights_hash()
+    with pytest.raises(UserError, match="path of a file, not 3"):
+        BackboneSpec(weights=3)
+
+
+def test_the_list_of_names_starts_with_the_bundled_one_and_holds_what_works() -> None:
     names = backbone_names()
     assert names[0] == BUNDLED and "vit_base_patch16_224.augreg_in21k" in names
+    architectures = {name.partition(".")[0] for name in names}
+    assert {"deit_tiny_patch16_224", "deit3_small_patch16_224", "flexivit_small"} <= architectures
+    assert (
+        not {"vit_base_patch16_siglip_224", "deit_tiny_distilled_patch16_224", "aimv2_1b_patch14_224"} & architectures
+    )
+    assert len(names) == len(set(names)) > 250
+
+
+def family(vit: Any) -> tuple[Any, ...]:
+    """What of a model's form `TimmViT` could get wrong."""
+    block = vit.blocks[0]
+    parts = (
+        vit.patch_embed,
+        vit.norm_pre,
+        vit.norm,
+        vit.fc_norm,
+        block.norm1,
+        block.ls1,
+        block.attn.q_norm,
+        block.mlp.act,
+    )
+    flags = (vit.global_pool, vit.num_prefix_tokens, vit.no_embed_class, vit.pos_embed is None, vit.cls_token is None)
+    biases = (block.attn.qkv.bias is None, block.mlp.fc1.bias is None, vit.pool_include_prefix)
+    return tuple(type(part).__name__ for part in parts) + flags + biases
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_one_of_each_family_that_is_listed_gives_timms_features() -> None:
+    families: dict[tuple[Any, ...], str] = {}
+    for name in sorted({architecture_of(name) for name in vit_names()}, key=len):
+        if works(name):
+            with torch.device("meta"):
+                vit = timm.create_model(name, num_classes=0, depth=1)
+            families.setdefault(family(vit), name)
+    assert len(families) > 10
+    for name in families.values():
+        vit = timm.create_model(name, num_classes=0, depth=2)
+        for parameter in vit.parameters():
+            torch.nn.init.normal_(parameter, mean=1.0 if parameter.ndim == 1 else 0.0, std=0.02)
+        backbone = TimmViT(vit, name, (0.4,) * 3, (0.3,) * 3)
+        images = torch.rand(1, 3, backbone.image_size, backbone.image_size)
+        with torch.no_grad():
+            expected = vit.forward_head(vit.forward_features((images - 0.4) / 0.3), pre_logits=True)
+            found = backbone.pool(backbone.run(backbone.embed(images), 0, 2))
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
 
 
 @pytest.mark.parametrize("size", [32, 96])

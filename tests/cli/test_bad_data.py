@@ -1,5 +1,6 @@
 """Images, streams and losses that cannot be learned from: one clear line, and what was learned stays."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cli import CLASSES, TINY, TINY_IMAGES, call, image_folder, refused, results
+from cli import CLASSES, TINY, TINY_IMAGES, call, image_folder, output, refused, results
 from softtf.learners.base import Batch
 from softtf.learners.dual_prompt import DualPromptLearner
 
@@ -29,9 +30,39 @@ PROBLEMS = {"empty": "empty (0 bytes)", "truncated": "cut off", "text": "not a r
 def test_predict_names_the_image_that_cannot_be_read(kind: str, run: Path, images: Path, capsys: Capture) -> None:
     good = images / "test" / "ant" / "0.png"
     Path("bad.png").write_bytes(broken(kind, good))
-    message = refused(capsys, "predict", run, good, "bad.png")
-    assert "bad.png" in message and PROBLEMS[kind] in message
-    assert " object at 0x" not in message
+    for args in (("bad.png",), (good, "bad.png", "--strict")):
+        message = refused(capsys, "predict", run, *args)
+        assert "bad.png" in message and PROBLEMS[kind] in message
+        assert " object at 0x" not in message
+
+
+@pytest.mark.parametrize("kind", PROBLEMS)
+@pytest.mark.parametrize("pool", [(), ("--pool",)])
+def test_predict_answers_the_rest_and_says_so(
+    kind: str, pool: tuple[str, ...], run: Path, images: Path, capsys: Capture
+) -> None:
+    first, last = (images / "test" / name / "0.png" for name in ("ant", "dog"))
+    Path("mixed/ant").mkdir(parents=True)
+    shutil.copy(first, "mixed/ant/0.png")
+    Path("mixed/bad.png").write_bytes(broken(kind, first))
+    shutil.copy(last, "mixed/z.JPG")
+    Path("mixed/dir.png").mkdir()  # a folder, whatever its name
+    Path("mixed/notes.txt").write_text("no image")
+    expected = output(capsys, "predict", run, "mixed/ant", "mixed/z.JPG", *pool).splitlines()
+    assert call("predict", run, "mixed", *pool) == 1
+    out, err = capsys.readouterr()
+    assert out.splitlines() == expected and len(expected) == 2
+    (line,) = err.splitlines()
+    assert line.startswith("softtf: not answered: ") and "mixed/bad.png" in line and PROBLEMS[kind] in line
+    assert call("predict", run, "mixed", "--json", *pool) == 1
+    out, err = capsys.readouterr()
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["file"] for row in rows] == ["mixed/ant/0.png", "mixed/bad.png", "mixed/z.JPG"] and not err
+    assert rows[1].keys() == {"file", "error"} and PROBLEMS[kind] in rows[1]["error"]
+    assert all(row.keys() == {"file", "label", "confidence", "task"} for row in (rows[0], rows[2]))
+    Path("mixed/ant/0.png").unlink()
+    Path("mixed/z.JPG").unlink()
+    assert "bad.png" in refused(capsys, "predict", run, "mixed", "--json", *pool)
 
 
 def test_predict_needs_files_that_exist(run: Path, images: Path, capsys: Capture) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 
 from cli import CLASSES, POLICIES, TINY_IMAGES, call, contents, output, read_json, unfinish
@@ -157,6 +158,20 @@ def test_predict_takes_files_and_folders_in_their_order(animals: Path, images: P
     names = [str(file), *(str(images / "test" / "ant" / f"{i}.png") for i in range(3)), str(file)]
     assert [line.split("\t")[0] for line in lines] == names
     assert lines[0] == lines[-1]
+
+
+def test_predict_takes_lists_of_images_and_parquet(animals: Path, images: Path, capsys: Capture) -> None:
+    """Paths go on from the list's folder, wherever the command is called."""
+    files = sorted((images / "test").rglob("*.png"))
+    expected = output(capsys, "predict", animals, *files).splitlines()
+    (images / "list.csv").write_text("\n".join(["image", *(str(f.relative_to(images)) for f in files)]) + "\n")
+    assert output(capsys, "predict", animals, images / "list.csv").splitlines() == expected
+    rows = datasets.Dataset.from_dict({"shot": [str(f) for f in files]}).cast_column("shot", datasets.Image())
+    rows.to_parquet("rows.parquet")
+    found = output(capsys, "predict", animals, "rows.parquet", "--input-column", "shot").splitlines()
+    assert [line.split("\t")[1:] for line in found] == [line.split("\t")[1:] for line in expected]
+    assert found[3].startswith("rows.parquet, row 3\t")
+    (images / "list.csv").unlink()
 
 
 def test_predict_json_says_the_same_as_text(animals: Path, images: Path, capsys: Capture) -> None:

@@ -46,12 +46,16 @@ CHANGED = {
     "train.augment": True,
     "train.precision": "bfloat16",
     "train.optimizer": "sgd",
+    "train.weight_decay": 0.5,
+    "train.first_task_learning_rate": 0.3,
+    "train.first_task_weight_decay": 0.5,
     "evaluate.policies": ("prompt-id:batch5", "gradient-id:3-shot/5"),
 }
 SAME_RESULT = {  # these change where a run's data and files come from and how it is computed, not its numbers
     "stream.source": "other",
     "learner.feature_id": 8,  # felt under the policies that ask for it
     "learner.mcg": 2,
+    "learner.gradient_offset": 9,
     "train.clean_query": True,  # nothing is augmented here, so that all are clean
     "stream.task_column": "batch",
     "stream.split_train": "all",

@@ -1,4 +1,4 @@
-"""Methods without epochs, and Feature ID beside one with epochs, through the command line."""
+"""Methods without epochs, and statistics beside one with epochs, through the command line."""
 
 import json
 import shutil
@@ -63,3 +63,25 @@ def test_feature_id_beside_soft_masks(capsys: Capture) -> None:
     assert call("evaluate", "run", "--policy", "feature-id:own") == 0
     Image.new("RGB", (20, 20), (90, 30, 10)).save("picture.png")
     assert call("predict", "run", "picture.png", "--inference", "feature-id:own") == 0
+
+
+def test_gradient_offsets_beside_soft_masks(capsys: Capture) -> None:
+    """Scored if nothing else is asked for; the same after a crash; without them it is said what is missing."""
+    output(capsys, *TINY, "--learner.gradient-offset", "8", "--output", "run")
+    policies = read_json(Path("run/summary.json"))["policies"]
+    assert policies.keys() == {"prompt-id", "gradient-id", "gradient-id-offset", "oracle"}
+    assert policies["gradient-id-offset"]["title"] == "Gradient ID (offsets), per-sample"
+    shutil.copytree("run", "cut")
+    lose_the_last_task(Path("cut"))
+    output(capsys, "resume", "cut")
+    assert results(Path("cut")) == results(Path("run"))
+    asked = ("gradient-id-full:batch3:own", "gradient-id-offset:3-shot/5:own")
+    shown = output(capsys, "evaluate", "run", "--last", "--policy", *asked).split()
+    assert {"softmax),", "(offsets),", "3-shot"} <= set(shown)
+    listed = output(capsys, "list", "policies")
+    assert "gradient-id-full" in listed and "needs --learner.gradient-offset 200" in listed
+
+
+def test_a_run_without_statistics_says_which_option_gives_them(capsys: Capture) -> None:
+    assert call(*TINY, "--evaluate.policies", "gradient-id-offset", "--output", "run") == 2
+    assert "--learner.gradient-offset 200" in capsys.readouterr().err and not Path("run").exists()

@@ -99,13 +99,13 @@ def test_formats_stand_alone_on_stdout(capsys: Capture) -> None:
     assert call(*TINY) == 0
     capsys.readouterr()
     for form, first, parts in (
-        ("markdown", "## Table 8", ["| DualPrompt | Prompt ID | paper | – | 86.50 / 5.77 |", "- per-sample:"]),
+        ("markdown", "## Table 8", ["| DualPrompt | Prompt ID | paper | – | – | 86.50 / 5.77 |", "- per-sample:"]),
         (
             "latex",
             "% Table 8",
-            [r"DualPrompt & Prompt ID & paper & -- & 86.50 / 5.77 &", r"\bottomrule"],
+            [r"DualPrompt & Prompt ID & paper & -- & -- & 86.50 / 5.77 &", r"\bottomrule"],
         ),
-        ("csv", "table,stream,labels,method", ["8,cifar100-10,,DualPrompt,Prompt ID,paper,"]),
+        ("csv", "table,stream,labels,method", ["8,cifar100-10,,DualPrompt,Prompt ID,paper,–,"]),
     ):
         assert call(*TINY, "--format", form) == 0
         out, err = capsys.readouterr()

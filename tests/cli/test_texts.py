@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -79,10 +80,65 @@ def test_a_method_for_texts_alone_runs_on_a_file(tmp_path: Path, encoder: tuple[
 def test_a_file_without_tasks_is_dealt_out_and_says_so(tmp_path: Path, capsys: Capture, encoder: tuple) -> None:
     file = write_texts(tmp_path / "mine.csv", False)
     text = output(capsys, "run", file, *encoder, "--stream.num-tasks", 3, "--output", "one")
-    assert "mine.csv: no column 'task'; its classes are dealt to 1 tasks (--stream.num-tasks)" in text
+    assert "mine.csv: no column 'task'; its classes are dealt to 3 tasks (--stream.num-tasks)" in text
     assert len(list(Path("one/learner").glob("task-*.json"))) == 3 and "merged" not in text
     assert call("run", "--config", "one/config.yaml", "--output", "two") == 0
     assert results(Path("one")) == results(Path("two"))
+
+
+def test_the_number_of_tasks_said_is_the_number_made(tmp_path: Path, capsys: Capture, encoder: tuple) -> None:
+    known = ("--method", "ncm", *without_layers(encoder))
+    tasked, plain = write_texts(tmp_path / "tasked.csv", True), write_texts(tmp_path / "plain.csv", False)
+    for file, options, tasks, words in (
+        (tasked, (), 2, "column 'task' names 2 tasks (--stream"),
+        (
+            tasked,
+            ("--stream.num-tasks", 1),
+            1,
+            "column 'task' names 2 tasks, of which the first 1 are learned (--stream",
+        ),
+        (tasked, ("--stream.task-column", "None", "--stream.num-tasks", 3), 3, "its classes are dealt to 3 tasks"),
+        (plain, ("--stream.num-tasks", 3), 3, "its classes are dealt to 3 tasks"),
+        (plain, (), 1, "its classes are dealt to 1 tasks"),
+    ):
+        place = tmp_path / f"{file.stem}-{tasks}-{len(options)}"
+        text = output(capsys, "run", file, *known, *options, "--output", place)
+        assert words in text and text.count(" tasks") == 1
+        assert "examples are held out for testing, a fifth of every class" in text
+        assert len(list(place.glob("learner/task-*.json"))) == tasks
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("", "is empty; its first row must name the columns"),
+        ("text,label\n", "holds no rows"),
+        ("text,label\na,x\nb,y\n", "no class has two examples, of which one could be held out"),
+        ("text,label,task\na,x,1\nb,x,2\n", "no class has two examples, of which one could be held out"),
+        ("text,label,task\na,x,1\nb,x,1\nc,x,2\n", "no examples of task 2; .* needs a class of two examples"),
+    ],
+)
+def test_files_of_a_few_rows_get_a_clear_line(
+    tmp_path: Path, capsys: Capture, encoder: tuple, rows: str, words: str
+) -> None:
+    (tmp_path / "few.csv").write_text(rows)
+    known = ("--method", "ncm", *without_layers(encoder))
+    message = refused(capsys, "run", tmp_path / "few.csv", *known, "--output", "new")
+    assert "few.csv" in message and re.search(words, message)
+    assert not Path("new").exists()
+
+
+def test_two_rows_of_one_label_and_a_class_of_one_example_are_learned(
+    tmp_path: Path, capsys: Capture, encoder: tuple
+) -> None:
+    known = ("--method", "ncm", *without_layers(encoder))
+    (tmp_path / "few.csv").write_text("text,label\na,x\nb,x\n")
+    text = output(capsys, "run", tmp_path / "few.csv", *known, "--output", "two")
+    assert "few.csv: 1 of 2 examples are held out for testing, a fifth of every class\n" in text
+    (tmp_path / "few.csv").write_text("text,label\na,x\nb,x\nc,y\n")
+    text = output(capsys, "run", tmp_path / "few.csv", *known, "--output", "three")
+    assert "1 of 3 examples are held out for testing, a fifth of every class; 1 with one example is not tested" in text
+    assert read_json(Path("three/learner/task-001.json"))["classes"] == ["x", "y"]
 
 
 def test_predict_takes_texts_files_of_texts_and_stdin(
@@ -100,7 +156,7 @@ def test_predict_takes_texts_files_of_texts_and_stdin(
     assert dash.startswith("--help -5\t") and dash.endswith("task 1")
     assert row["text"] == "two words" and row["confidence"] == pytest.approx(float(found[2][2]), abs=6e-4)
     Path("columns.csv").write_text("body,label\nthree words here,1\n")
-    assert output(capsys, "predict", learned, "columns.csv", "--text-column", "body").startswith("three words here\t")
+    assert output(capsys, "predict", learned, "columns.csv", "--input-column", "body").startswith("three words here\t")
     monkeypatch.setattr(sys, "stdin", io.StringIO("one\r\n\r\ntwo words\r\n"))
     assert [line.split("\t")[:3] for line in output(capsys, "predict", learned, "-").splitlines()] == [
         row[:3] for row in found[1:3]

@@ -32,6 +32,7 @@ from softtf.learners import (
     SLM,
     BiC,
     CLIPPrompt,
+    CLIPPromptPublished,
     CLIPZeroShot,
     DERpp,
     DualPrompt,
@@ -92,7 +93,11 @@ ADAPTATIONS = {
     "mask, exact": AdaptationCase(SoftMask((3, 4), init=NOISY, store="float32"), SoftMask((3, 4), store="float32")),
     "mask around 0": AdaptationCase(SoftMask((4,), "w/ FF", "normal(0.5)"), SoftMask((4,), "w/ FF")),
     "LoRA": AdaptationCase(LoRA((3, 4), 3, alpha=6), LoRA((3, 4), 3)),
+    "LoRA, dropout": AdaptationCase(
+        LoRA((3, 4), 3, alpha=24, dropout=0.1, init="soft-tf"), LoRA((3, 4), 3, alpha=24, dropout=0.1, init="soft-tf")
+    ),
     "adapter": AdaptationCase(Adapter((3, 4), 5), Adapter("all", 2)),
+    "adapter, near identity": AdaptationCase(Adapter((3, 4), 5, init="soft-tf"), Adapter((4,), 5)),
     "WSN": AdaptationCase(BinaryMask((3, 4), keep=60), BinaryMask((3, 4), keep=100)),
     "SoftNet": AdaptationCase(SoftNet((3, 4), "w/ FF", 30), SoftNet((3, 4), "w/ FF", 100)),
     "all kinds, exact": AdaptationCase(
@@ -118,6 +123,7 @@ LEARNERS = {
     "linear head": LearnerCase(LinearHead()),
     "linear head, Feature ID": LearnerCase(LinearHead(feature_id=40)),
     "Soft-TF, Feature ID": LearnerCase(DualPrompt(e_layers=(3,), adapt=MASK, feature_id=24), trains_shared=True),
+    "Soft-TF, offsets": LearnerCase(DualPrompt(e_layers=(3,), adapt=MASK, gradient_offset=5), trains_shared=True),
     "DualPrompt": LearnerCase(DualPrompt(e_layers=(3, 4)), trains_shared=True),
     "Soft-TF": LearnerCase(DualPrompt(e_layers=(2, 3), adapt=MASK), trains_shared=True),
     "Soft-TF, G above E": LearnerCase(
@@ -128,17 +134,20 @@ LEARNERS = {
     "masks only": LearnerCase(DualPrompt(g_layers="none", e_layers="none", adapt=MASK)),
     "G only": LearnerCase(DualPrompt(g_layers=(1, 2), e_layers="none"), trains_shared=True),
     "FT": LearnerCase(FT(), trains_shared=True),
-    "FT, own classes": LearnerCase(FT(FineTuning((3, 4)), "task"), trains_shared=True),
+    "FT, own classes": LearnerCase(FT(FineTuning((3, 4)), "own"), trains_shared=True),
     "EWC": LearnerCase(EWC(fisher_samples=3), trains_shared=True),
     "EWC, all classes": LearnerCase(EWC(fisher_samples=3, classes="seen"), trains_shared=True),
     "LwF": LearnerCase(LwF(), trains_shared=True),
     "DER++": LearnerCase(DERpp(exemplars=7), trains_shared=True),
+    "DER++, own classes": LearnerCase(DERpp(exemplars=7, classes="own"), trains_shared=True),
+    "DER++, classes to come": LearnerCase(DERpp(exemplars=7, classes="all", total_classes=11), trains_shared=True),
     "iCaRL": LearnerCase(ICaRL(exemplars=20), trains_shared=True),
     "BiC": LearnerCase(BiC(exemplars=20), trains_shared=True),
     "DER + MCG": LearnerCase(DER(exemplars=20, extractor=TaskWeights((3, 4)), mcg=3), trains_shared=True),
     "MBPA++": LearnerCase(MBPA(write=0.6, replay_every=2, neighbours=4, steps=3), trains_shared=True),
     "IDBR": LearnerCase(IDBR(share=0.3, replay_every=2, code=16), trains_shared=True, texts=True),
     "SLM": LearnerCase(SLM(keys=2, groups=4, increments=LoRA((2, 4), 3, targets="query,proj"))),
+    "SLM, dropout": LearnerCase(SLM(keys=2, groups=4, increments=LoRA((2, 4), 3, dropout=0.2))),
     "Progressive Prompts": LearnerCase(ProgressivePrompts(length=2, mlp=5, feature_id=24)),
     "linear head, MCG": LearnerCase(LinearHead(mcg=2)),
     "BiC, Feature ID": LearnerCase(BiC(exemplars=20, feature_id=24), trains_shared=True),
@@ -146,12 +155,20 @@ LEARNERS = {
     "Soft-TF, PGP": LearnerCase(
         DualPrompt(e_layers=(2, 3), adapt=MASK, projection=Projection(0.9)), trains_shared=True
     ),
+    "Soft-TF, all classes": LearnerCase(DualPrompt(e_layers=(3,), adapt=MASK, classes="seen"), trains_shared=True),
     "L2P": LearnerCase(L2P(4, 2, 2), trains_shared=True),
     "L2P, PGP": LearnerCase(L2P(4, 2, 2, projection=Projection(samples=5)), trains_shared=True),
+    "L2P, PGP as published": LearnerCase(
+        L2P(4, 2, 2, projection=Projection(0.3, spectrum="published"), key_eps=0.97), trains_shared=True
+    ),
     "L2P + Soft-TF, PGP": LearnerCase(L2P(4, 2, 2, adapt=MASK, projection=Projection()), trains_shared=True),
     "L2P + mask in block 1": LearnerCase(L2P(3, 2, 1, adapt=SoftMask((1, 4), init=NOISY)), trains_shared=True),
     "CLIP zero-shot": LearnerCase(CLIPZeroShot()),
     "CLIP-Prompt, PGP": LearnerCase(CLIPPrompt(2, 3, projection=Projection(0.9, 9)), trains_shared=True),
+    "CLIP-Prompt as published, PGP": LearnerCase(
+        CLIPPromptPublished(2, 3, projection=Projection(0.9, 9, "published")), trains_shared=True
+    ),
+    "CLIP-Prompt as published, masked": LearnerCase(CLIPPromptPublished(2, 3, adapt=MASK), trains_shared=True),
     "CLIP-Prompt, both towers masked": LearnerCase(
         CLIPPrompt(2, 3, adapt=MASK, adapt_text=SoftMask((2,), init=NOISY)), trains_shared=True
     ),

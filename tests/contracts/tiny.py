@@ -179,7 +179,7 @@ def spread(model: ContinualClassifier) -> ContinualClassifier:
     for module, name in modules:
         away = torch.linalg.svd(common[name], full_matrices=False).Vh
         for task in range(tasks):
-            value = module.slot(task)[name]
+            value = module.value(task, name)
             value.copy_(larger.get(name, 1) * noise(*value.shape, seed=task))
             value.sub_(value @ away.T @ away)
     return model

@@ -9,10 +9,11 @@ from rich.table import Table
 from softtf.evaluation import AccuracyMatrix, Row, render, render_matrix, to_csv, to_latex, to_markdown
 from softtf.evaluation.report import parameters
 
-ORACLE = Row("Soft-TF L[10]", "oracle", 98.505, 0.0, 100.0, 6_930_000, 2.0, 12.0, 0.5, 3.5)
-SAMPLE = Row("Soft-TF L[10]", "Gradient ID, per-sample", 41.2345, 1.5, None, 5130, None, None, 1.25, 3.25)
+ORACLE = Row("Soft-TF L[10]", "oracle", "own", 98.505, 0.0, 100.0, 6_930_000, 2.0, 12.0, 0.5, 3.5)
+SAMPLE = Row("Soft-TF L[10]", "Gradient ID, per-sample", "seen", 41.2345, 1.5, None, 5130, None, None, 1.25, 3.25)
 BATCH = Row(
-    "A|B & 100%_c", "prompt-id, same-task batch(24)", 97.0, 0.126, 99.0, 30_000, 1.0, 1.5, 2.0, 2.5, "as published"
+    *("A|B & 100%_c", "prompt-id, same-task batch(24)", "–", 97.0, 0.126, 99.0),
+    *(30_000, 1.0, 1.5, 2.0, 2.5, "as published"),
 )
 ROWS = [ORACLE, SAMPLE, BATCH]
 
@@ -32,10 +33,10 @@ def test_the_terminal_table_names_policies_and_puts_the_oracle_last() -> None:
     start = body.index("Soft-TF L[10]")
     assert body[start : start + 5] == [
         "Soft-TF L[10]",
-        "Gradient ID, per-sample 41.23 1.50 – 5,130 – – 1.2 3.2",
-        f"oracle (task given) {98.505:.2f} 0.00 100.00 6.93M 2.0 12.0 0.5 3.5",
+        "Gradient ID, per-sample seen 41.23 1.50 – 5,130 – – 1.2 3.2",
+        f"oracle (task given) own {98.505:.2f} 0.00 100.00 6.93M 2.0 12.0 0.5 3.5",
         BATCH.method,
-        f"{BATCH.policy} 97.00 0.13 99.00 0.03M 1.0 1.5 2.0 2.5 as published",
+        f"{BATCH.policy} – 97.00 0.13 99.00 0.03M 1.0 1.5 2.0 2.5 as published",
     ]
     assert [row.style for row in table.rows] == [None, None, "dim", None, None]
 
@@ -48,7 +49,7 @@ def test_eighty_columns_are_enough() -> None:
     console.print(render([slow, ORACLE], "t", "c"))
     lines = [" ".join(line.split()) for line in console.export_text().splitlines()]
     assert any(line.endswith("41.23 1.50 – 7.08M 150 12346 1.2 3.2") for line in lines)
-    assert f"oracle (task given) {98.505:.2f} 0.00 100.00 6.93M 2.0 12.0 0.5 3.5" in lines
+    assert f"oracle (task given) own {98.505:.2f} 0.00 100.00 6.93M 2.0 12.0 0.5 3.5" in lines
 
 
 def test_the_task_is_said_to_be_given_once() -> None:
@@ -81,7 +82,7 @@ def test_markdown_has_one_cell_for_each_header() -> None:
     assert "Task inference (policy)" in header and set(rule) <= set("|-: ")
     counts = {line.replace(r"\|", "").count("|") for line in (header, rule, *body)}
     assert len(counts) == 1 and len(body) == 3
-    assert body[1].startswith(r"| A\|B & 100%_c | prompt-id, same-task batch(24) | 97.00 |")
+    assert body[1].startswith(r"| A\|B & 100%_c | prompt-id, same-task batch(24) | – | 97.00 |")
     assert "oracle (task given)" in body[2]
 
 
@@ -92,6 +93,7 @@ def test_csv_reads_back() -> None:
     assert rows[1] == {
         "method": SAMPLE.method,
         "policy": SAMPLE.policy,
+        "classes": "seen",
         "acc": "41.23",
         "forget": "1.50",
         "task_identity": "",
@@ -106,10 +108,10 @@ def test_csv_reads_back() -> None:
 
 def test_latex_is_escaped_and_has_one_cell_for_each_column() -> None:
     lines = to_latex(ROWS).splitlines()
-    assert lines[0] == r"\begin{tabular}{llrrrrrrrrl}" and lines[-1] == r"\end{tabular}"
+    assert lines[0] == r"\begin{tabular}{lllrrrrrrrrl}" and lines[-1] == r"\end{tabular}"
     table = [line for line in lines if line.endswith(r" \\")]
-    assert {line.replace(r"\&", "").count("&") for line in table} == {10}
-    assert r"Task inference (policy) & ACC \%" in table[0]
+    assert {line.replace(r"\&", "").count("&") for line in table} == {11}
+    assert r"Task inference (policy) & Loss over & ACC \%" in table[0]
     assert table[2].startswith(r"A|B \& 100\%\_c & ") and "oracle (task given)" in table[3]
     assert r"\textbackslash{}\{\textasciicircum{}\}" in to_latex([replace(SAMPLE, method="\\{^}")])
 

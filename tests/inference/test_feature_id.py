@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from contracts.tiny import CLASSES, TRAIN, classifier, exact, learned, pictures, task_data, tiny_backbone
-from softtf import feeding
+from softtf import feeding, streams
 from softtf.adaptations import SoftMask
 from softtf.classes import ClassTable
 from softtf.classifier import ContinualClassifier
@@ -38,7 +38,7 @@ def slow_scores(learner: Learner, feature: Tensor) -> list[float]:
 def test_scores_are_the_log_of_each_tasks_share_of_the_softmax(spec: object) -> None:
     model = learned(spec)
     images = pictures(6, 5)
-    loader = feeding.test_loader(feeding.unlabelled(images), model.learner, 9)
+    loader = feeding.test_loader(streams.unlabelled(images), model.learner, 9)
     shared = SharedPass(model.learner.network, loader.inputs(range(6)))
     with model.learner.computing_in(torch.float64), torch.no_grad():
         found = FeatureID().scores(model.learner, shared)

@@ -1,16 +1,20 @@
 """Law 5: per-sample Gradient ID is the slow loop's, sample by sample, in float64."""
 
+import math
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from contracts.by_hand import head, normalised, scores
-from contracts.tiny import inputs, learned, mask_values, noise, tiny_backbone
+from contracts.tiny import generator, inputs, learned, mask_values, noise, tiny_backbone
 from references.gradient_id import gradient_id_scores
 from softtf.adaptations import SoftMask
 from softtf.backbones import mixed_linear
 from softtf.inference import INFERENCES
-from softtf.inference.entropy_gradient import top_entropy
+from softtf.inference.entropy_gradient import GradientID, largest_entropy
 from softtf.inference.policy import Policy
 from softtf.learners import DualPrompt, Learner
 from softtf.network import AdaptedNetwork
@@ -91,17 +95,108 @@ def test_a_groups_pooled_evidence_is_the_gradient_of_its_mean_entropy(spec: Dual
             with torch.no_grad():
                 trunk = SharedPass(network, members).trunk
             features = network.top(trunk, mixture=shared_alpha.expand(len(members), 3))
-            mean_entropy = top_entropy(network.heads(features, range(3)), 3).mean()
+            mean_entropy = largest_entropy(network.heads(features, range(3)), 3).mean()
             gradient = torch.autograd.grad(mean_entropy, shared_alpha)[0]
             torch.testing.assert_close(own[groups == group].mean(0), -gradient, rtol=1e-8, atol=1e-10)
             assert set(chosen[groups == group].tolist()) == {int((-gradient).argmax())}
 
 
-def test_entropy_is_of_the_largest_probabilities_not_renormalised() -> None:
+@specs
+def test_the_full_form_is_the_slow_loop_over_all_classes(spec: DualPrompt) -> None:
+    learner, x = learned(spec).learner, inputs(4, 3)
+    masks, prefixes, general = parts(learner)
+    expected = gradient_id_scores(
+        learner.network.backbone.vit, normalised(x), masks=masks, prefixes=prefixes, head=head(learner),
+        shared_prefixes=general, top_entries=9,
+    )  # fmt: skip
+    torch.testing.assert_close(scores(learner, x, "gradient-id-full"), expected, rtol=1e-6, atol=1e-9)
+    assert (expected - scores(learner, x)).abs().max() > 1e-4
+
+
+def test_entropy_is_of_a_softmax_over_the_largest_logits_alone() -> None:
     logits = noise(4, 7, seed=1) * 3
     for entries in (1, 3, 7):
-        p = logits.softmax(1).sort(1, descending=True).values[:, :entries]
-        torch.testing.assert_close(top_entropy(logits, entries), -(p * p.log()).sum(1))
+        p = logits.sort(1, descending=True).values[:, :entries].softmax(1)
+        torch.testing.assert_close(p.sum(1), torch.ones(4, dtype=torch.float64))
+        torch.testing.assert_close(largest_entropy(logits, entries), -(p * p.log()).sum(1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("margin", [0.01, 1.0, 18.0, 80.0])
+def test_a_sure_mixtures_scores_are_no_rounding_noise(margin: float, dtype: torch.dtype) -> None:
+    """Of two logits, d apart: dH = p (1 - p) d; in float32 too, where 1 - p itself is rounding noise."""
+    logits = torch.tensor([[margin, 0.0]], dtype=dtype, requires_grad=True)
+    (gradient,) = torch.autograd.grad(largest_entropy(logits, 2).sum(), logits)
+    slope = margin * math.exp(-margin) / (1 + math.exp(-margin)) ** 2
+    assert gradient[0].tolist() == pytest.approx([-slope, slope], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("classes", "tasks", "expected"),
+    [(100, 10, 10), (9, 3, 3), (38, 5, 7), (15, 10, 2), (10, 10, 2), (2, 1, 2), (1, 1, 1)],
+)
+def test_as_many_logits_as_a_task_has_classes_but_two_where_there_are_two(
+    classes: int, tasks: int, expected: int
+) -> None:
+    assert GradientID().entries(classes, tasks) == expected
+
+
+class Ensemble:
+    """Linear networks, each with an opinion on its own inputs only, behind the face of a learner of masks.
+
+    An input is its task and class; every network's logits on it are small noise, and its own task's has `scale` more
+    for its class. The mixture's logits are the mean of theirs.
+    """
+
+    def __init__(self, sizes: list[int], scale: float, seed: int) -> None:
+        self.network, self.num_tasks, self.trunk = self, len(sizes), torch.arange(sum(sizes)).double()[:, None]
+        self.task_of = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+        classes = torch.arange(sum(sizes))
+        self.logits = 0.05 * noise(len(classes), len(sizes), len(classes), seed=seed)  # of input, network, class
+        self.logits[classes, self.task_of, classes] += 1
+        self.logits *= scale
+
+    def top(self, trunk: Tensor, mixture: Tensor, prompts: None) -> Tensor:
+        return torch.einsum("bt,btc->bc", mixture, self.logits)
+
+    def heads(self, features: Tensor, tasks: range) -> Tensor:
+        return features
+
+
+class Pass:
+    """What is shared of an ensemble's pass."""
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        self.trunk = Rows(ensemble.trunk)
+
+
+class Rows:
+    """Tokens that nothing reads but for their number and type."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.x = x
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@given(
+    st.lists(st.integers(1, 6), min_size=2, max_size=10),
+    st.floats(-4, 2.5),
+    st.integers(0, 99),
+    st.sampled_from(["gradient-id", "gradient-id-full"]),
+)
+@settings(deadline=None)
+def test_of_networks_sure_of_their_own_inputs_the_right_one_is_named_at_any_scale(
+    sizes: list[int], magnitude: float, seed: int, name: str
+) -> None:
+    """From a mixture that is all but undecided to one that is all but certain.
+
+    Without renormalising, the terms -p log p of an unsure mixture *grow* with certainty, and this fails.
+    """
+    ensemble = Ensemble(sizes, 10.0**magnitude, seed)
+    found = INFERENCES[name]().scores(ensemble, Pass(ensemble))  # type: ignore[arg-type]
+    assert torch.equal(found.argmax(1), ensemble.task_of)
 
 
 def certain(learner: Learner, x: Tensor, sure: int) -> None:
@@ -124,21 +219,27 @@ def certain(learner: Learner, x: Tensor, sure: int) -> None:
 
 def own_entropy(learner: Learner, trunk, task: int) -> Tensor:
     logits = learner.network.heads(learner.network.top(trunk, task=task), range(learner.num_tasks))
-    return top_entropy(logits, 3).sum()
+    return largest_entropy(logits, 3).sum()
 
 
+@pytest.mark.parametrize("name", ["gradient-id", "gradient-id-full"])
+@pytest.mark.parametrize("scale", [1e-4, 0.01, 1.0, 5.0])
 @pytest.mark.parametrize("sure", [0, 1, 2])
-def test_the_task_whose_network_is_certain_is_named(sure: int) -> None:
-    """The sign: scores are -dH/dalpha, so the highest is the task that lowers the entropy."""
+def test_the_task_whose_network_is_certain_is_named(sure: int, scale: float, name: str) -> None:
+    """The sign: scores are -dH/dalpha, so the highest is the task that lowers the entropy, at any scale of logits."""
     spec = DualPrompt(g_layers="none", e_layers="none", adapt=SoftMask((3, 4), "w/ FF", store="float32"))
     learner, x = learned(spec).learner, inputs(1, 6)
+    with torch.no_grad():
+        for task in range(3):
+            for value in learner.network.heads.slot(task).values():
+                value *= scale
     with learner.computing_in(torch.float64):
         certain(learner, x, sure)
         trunk = SharedPass(learner.network, x).trunk
         entropies = torch.stack([own_entropy(learner, trunk, t) for t in range(3)])
     others = [t for t in range(3) if t != sure]
-    assert entropies[sure] + 0.1 < entropies[others].min()
-    assert scores(learner, x).argmax(1).tolist() == [sure]
+    assert entropies[sure] < entropies[others].min()
+    assert scores(learner, x, name).argmax(1).tolist() == [sure]
 
 
 @specs
@@ -148,14 +249,16 @@ def test_one_task_is_named_when_there_is_one(spec: DualPrompt) -> None:
     assert found.shape == (3, 1) and found.isfinite().all()
 
 
-def test_more_tasks_than_classes_to_share_keep_one_entry() -> None:
-    """C/T is at least one entry, also where some tasks hold fewer classes than the mean."""
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (1, 2, 1)])
+def test_tasks_of_a_class_or_two_are_told_apart(sizes: tuple[int, ...]) -> None:
+    """The entropy of one entry would be 0 whatever the weights, and so would every score."""
     learner = LEARNERS["qkv of one layer"].build(tiny_backbone(), 0)
-    for _ in range(3):
-        learner.begin_task(1)
-    learner.end_task()
+    for size in sizes:
+        learner.begin_task(size)
+        learner.network.heads.slot(learner.num_tasks - 1)["weight"].data.normal_(generator=generator(learner.num_tasks))
+        learner.end_task()
     found = scores(learner, inputs(2, 1))
-    assert found.shape == (2, 3) and found.isfinite().all() and found.abs().max() > 0
+    assert found.shape == (2, 3) and found.isfinite().all() and found.std(1).min() > 0
 
 
 @pytest.mark.parametrize("deviation", [0.3, 0.03, 0.003])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from contracts.tiny import CLASSES, TRAIN, exact, held_out, learned, pictures, task_data, tiny_backbone
-from softtf import feeding
+from softtf import feeding, streams
 from softtf.adaptations import SoftMask
 from softtf.backbones.base import Tokens
 from softtf.classifier import ContinualClassifier
@@ -39,7 +39,7 @@ def slow(
     model: ContinualClassifier, images: torch.Tensor, name: str, groups: list[int], cut: bool
 ) -> list[list[float]]:
     learner = model.learner
-    loader = feeding.test_loader(feeding.unlabelled(images), learner, 1)
+    loader = feeding.test_loader(streams.unlabelled(images), learner, 1)
     scores, logits = [], []
     with torch.no_grad(), learner.computing_in(torch.float64):
         for i in range(len(images)):

@@ -1,6 +1,7 @@
 """CLIP-Prompt against transformers' own modules: loss, logits, Gradient ID; and what its parts must not touch."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -33,6 +34,7 @@ from softtf.learners import (
     L2P,
     NCM,
     CLIPPrompt,
+    CLIPPromptPublished,
     CLIPZeroShot,
     DualPrompt,
     LearnerSpec,
@@ -44,6 +46,7 @@ from softtf.learners.class_texts import TextHeads
 from softtf.learners.clip_prompt import CLIPPromptLearner
 from softtf.saving import save_task
 from softtf.shared_pass import SharedPass
+from softtf.training import TrainConfig
 
 MASK = SoftMask((2, 4), "w/ FF", "uniform(0.5,1.5)", store="float32")
 NAMES = {"query": "self_attn.q_proj", "key": "self_attn.k_proj", "value": "self_attn.v_proj"}
@@ -53,9 +56,12 @@ NAMES |= {"proj": "self_attn.out_proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
 def transformers_image_features(learner: CLIPPromptLearner, x: Tensor, weights: dict[str, Tensor]) -> Tensor:
     """Projected features at length 1 by transformers' own blocks, with weights put in and the image prompt behind."""
     clip = learner.network.backbone
-    prompt = learner.prompts()["image"][0]
-    tokens = clip.first_norm(clip.embeddings((x - clip.mean) / clip.std))
-    hidden = torch.cat([tokens, prompt.expand(len(x), -1, -1)], 1)
+    prompt = learner.prompts()["image"][0].expand(len(x), -1, -1)
+    tokens = clip.embeddings((x - clip.mean) / clip.std)
+    if learner.spec.before_norm:  # CLIP-PGP puts it between [class] and patches, which is the same without positions
+        hidden = clip.first_norm(torch.cat([tokens[:, :1], prompt, tokens[:, 1:]], 1))
+    else:
+        hidden = torch.cat([clip.first_norm(tokens), prompt], 1)
     for block, layer in enumerate(clip.layers):
         own = {n.partition("|")[2]: w for n, w in weights.items() if int(n.partition("|")[0]) == block}
         hidden = functional_call(layer, own, (hidden, None))
@@ -72,8 +78,9 @@ def masked(learner: CLIPPromptLearner, mix: Callable[[list[Tensor]], Tensor]) ->
     }
 
 
-def test_logits_are_scaled_cosines_of_the_tasks_image_tower_and_every_classes_text() -> None:
-    learner, x = learned(CLIPPrompt(2, 3, adapt=MASK)).learner, inputs(4, 1)
+@pytest.mark.parametrize("spec", [CLIPPrompt(2, 3, adapt=MASK), CLIPPromptPublished(2, 3, adapt=MASK)])
+def test_logits_are_scaled_cosines_of_the_tasks_image_tower_and_every_classes_text(spec: CLIPPrompt) -> None:
+    learner, x = learned(spec).learner, inputs(4, 1)
     texts = torch.cat([learner.network.heads.slot(t)["features"] for t in range(3)])
     with torch.no_grad(), learner.computing_in(torch.float64):
         trunk = SharedPass(learner.network, x).trunk
@@ -101,9 +108,9 @@ def test_gradient_id_is_the_slow_loop_over_transformers_own_blocks() -> None:
 
 
 def entropy_of_top(logits: Tensor, entries: int) -> Tensor:
-    """-sum p log p over the largest entries of softmax(logits [classes])."""
-    p = logits.softmax(0).sort(descending=True).values[:entries]
-    return -(p * p.log()).sum()
+    """Of the softmax over the largest logits alone, term by term."""
+    p = logits.sort(descending=True).values[:entries].softmax(0)
+    return -torch.stack([x * x.log() for x in p]).sum()
 
 
 def begun(spec: CLIPPrompt, tasks: int = 1) -> CLIPPromptLearner:
@@ -117,15 +124,25 @@ def begun(spec: CLIPPrompt, tasks: int = 1) -> CLIPPromptLearner:
     return learner.double()
 
 
-def test_the_loss_compares_with_the_texts_of_the_tasks_own_classes_which_have_their_names() -> None:
-    learner, x = begun(CLIPPrompt(2, 3)), inputs(4, 2)
+FORMS = [(CLIPPrompt(2, 3), "a photo of a {}.", 2), (CLIPPromptPublished(2, 3), "{}.", 1)]
+
+
+@pytest.mark.parametrize(("spec", "template", "prompts_of_task"), FORMS)
+def test_the_loss_compares_with_the_texts_of_the_tasks_own_classes_which_have_their_names(
+    spec: CLIPPrompt, template: str, prompts_of_task: int
+) -> None:
+    """Each class has a text prompt of its own, or as published all of the task's have one."""
+    learner, x = begun(spec), inputs(4, 2)
     own = torch.tensor([0, 1, 1, 0])
     with learner.computing_in(torch.float64):
         loss = learner.loss(Batch(x, own + 3, torch.arange(4)))
         text = learner.texts.tower
         prompts = learner.heads.slot(1)["prompts"]
-        captions = [f"a photo of a {str(label)}." for label in task_labels(1)]
-        pooled = text.pool(text.run(text.embed(text.ids(captions), prompts), 0, text.depth))
+        assert prompts.shape == (prompts_of_task, 3, 24)
+        captions = [template.replace("{}", str(label)) for label in task_labels(1)]
+        ids = text.ids(captions)
+        each = torch.cat([prompts] * (2 // prompts_of_task))
+        pooled = text.pool(text.run(text.embed(ids, each), 0, text.depth))
     texts = F.normalize(F.linear(pooled, text.projection.weight), dim=-1)
     images = transformers_image_features(learner, x, {})
     expected = F.cross_entropy(torch.tensor(2.0).double().exp() * images @ texts.T, own)
@@ -133,6 +150,33 @@ def test_the_loss_compares_with_the_texts_of_the_tasks_own_classes_which_have_th
     torch.testing.assert_close(loss["cross_entropy"], expected)
     loss["cross_entropy"].backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in learner.trained_parameters().values())
+
+
+def test_as_published_are_the_settings_of_clip_pgps_code() -> None:
+    spec = CLIPPromptPublished()
+    assert (spec.text_length, spec.template, spec.text_prompts, spec.before_norm) == (16, "{}.", "task", True)
+    train = TrainConfig(**spec.training)
+    rates = [t.learning_rate * t.batch_size / 256 for t in (train.of_task(0), train.of_task(1))]
+    assert rates == pytest.approx([0.001, 0.01])
+    assert [train.of_task(t).weight_decay for t in range(3)] == [5e-4, 2e-4, 2e-4]
+    assert (train.optimizer, train.schedule, train.batch_size, train.epochs, train.clip_norm) == (
+        *("sgd", "cosine", 32, 5),
+        None,
+    )
+    assert ContinualClassifier(tiny_clip(), replace(spec, text_length=3), device="cpu").train_config == train
+    learner = learned(CLIPPromptPublished(2, 3)).learner
+    assert [learner.network.heads.num_parameters(t) for t in range(3)] == [3 * 24] * 3
+
+
+def test_the_published_prompt_meets_the_first_norm_and_its_basis_is_of_tokens_before_it() -> None:
+    learner, x = begun(CLIPPromptPublished(2, 3, projection=Projection(0.9))), inputs(3, 1)
+    clip = learner.network.backbone
+    prompt, _ = learner.prompts()["image"]
+    assert torch.equal(learner.network.adaptations[0].appended(None)[0], clip.first_norm(prompt))
+    met = learner.met(SharedPass(learner.network, x))["image"]
+    assert torch.equal(met, clip.embeddings((x - clip.mean) / clip.std).flatten(0, 1))
+    ours = begun(CLIPPrompt(2, 3, projection=Projection(0.9)))
+    assert torch.equal(ours.met(SharedPass(ours.network, x))["image"], clip.first_norm(met).view_as(met))
 
 
 def test_underscores_in_names_are_spaces() -> None:
@@ -204,6 +248,7 @@ def test_zero_shot_is_the_nearest_text() -> None:
         (lambda: CLIPPrompt(length=0), "length must be at least 1"),
         (lambda: CLIPPrompt(text_length=0), "text_length must be at least 1"),
         (lambda: CLIPPrompt(key_scale=0), "key_scale"),
+        (lambda: CLIPPrompt(text_prompts="tasks"), "unknown kind of text_prompts 'tasks'; did you mean 'task'"),
         (lambda: CLIPPrompt().new_learner(tiny_backbone(), 0), "no text tower; give a CLIP"),
         (lambda: CLIPZeroShot().new_learner(tiny_backbone(), 0), "no text tower; give a CLIP"),
         (lambda: CLIPPrompt(adapt=SoftMask("12")).new_learner(tiny_clip(), 0), "no layer 12"),

@@ -10,7 +10,7 @@ from softtf.learners import EWC
 from softtf.streams import Examples
 
 
-@pytest.mark.parametrize("classes", ["seen", "task"])
+@pytest.mark.parametrize("classes", ["seen", "own"])
 def test_the_loss_is_cross_entropy_and_the_weighted_squared_distance(classes: str) -> None:
     training = in_task(EWC(weight=7.0, fisher_samples=4, classes=classes), 1)  # type: ignore[arg-type]
     learner, batch = training.learner, whole_batch(training)
@@ -20,7 +20,7 @@ def test_the_loss_is_cross_entropy_and_the_weighted_squared_distance(classes: st
     for name, parameter in learner.shared_parameters():
         if f"fisher.{name}" in learner.memory:
             penalty = penalty + 7.0 / 2 * (learner.memory[f"fisher.{name}"] * (parameter - before[name]) ** 2).sum()
-    first = 3 if classes == "task" else 0
+    first = 3 if classes == "own" else 0
     logits = slow_logits(learner.network, batch.inputs)[:, first:]
     data_loss = cross_entropy(logits, [t - first for t in batch.targets.tolist()])
     losses = loss_of(training, batch)

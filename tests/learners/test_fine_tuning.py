@@ -19,12 +19,12 @@ NAMES = ("ft", "ewc", "lwf", "der++", "icarl", "bic")
 specs = pytest.mark.parametrize("spec", SPECS, ids=NAMES)
 
 
-@pytest.mark.parametrize("classes", ["seen", "task"])
+@pytest.mark.parametrize("classes", ["seen", "own"])
 def test_the_loss_is_cross_entropy_over_the_classes_seen_or_the_tasks(classes: str) -> None:
     training = in_task(FT(FineTuning((2, 4), "qkv,fc1"), classes), 1)  # type: ignore[arg-type]
     batch = whole_batch(training)
     logits, targets = slow_logits(training.learner.network, batch.inputs), batch.targets.tolist()
-    first = 3 if classes == "task" else 0
+    first = 3 if classes == "own" else 0
     expected = cross_entropy(logits[:, first:], [t - first for t in targets])
     torch.testing.assert_close(loss_of(training, batch)["cross_entropy"], expected)
     assert_gradients(training, batch, expected)

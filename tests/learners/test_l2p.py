@@ -13,7 +13,7 @@ from softtf.adaptations import SoftMask
 from softtf.classes import ClassTable
 from softtf.errors import UserError
 from softtf.inference import INFERENCES
-from softtf.inference.entropy_gradient import top_entropy
+from softtf.inference.entropy_gradient import largest_entropy
 from softtf.learners import L2P, Learner
 from softtf.shared_pass import SharedPass
 
@@ -141,7 +141,7 @@ def test_plain_l2p_needs_no_task_and_answers_with_any_class_seen() -> None:
 
 def test_with_masks_tasks_have_networks_and_keys_of_their_own() -> None:
     learner, x = learned(MASKED).learner, inputs(4, 1)
-    assert learner.task_inferences == ("prompt-id", "gradient-id")
+    assert learner.task_inferences == ("prompt-id", "gradient-id", "gradient-id-full")
     with torch.no_grad(), learner.computing_in(torch.float64):
         shared = SharedPass(learner.network, x)
         found = INFERENCES["prompt-id"]().scores(learner, shared)
@@ -170,7 +170,7 @@ def test_gradient_id_mixes_the_masks_behind_each_samples_own_prompts() -> None:
         }
         prompts = torch.cat([learner.pool.prompts[j] for j in indices]).detach()[None]
         feature = vit_forward(vit, normalised(x[i : i + 1]), weights=weights, prepended=prompts)[0]
-        entropy = top_entropy(feature @ head.T + bias, 3).sum()
+        entropy = largest_entropy(feature @ head.T + bias, 3).sum()
         torch.testing.assert_close(found[i], -torch.autograd.grad(entropy, alpha)[0], rtol=1e-6, atol=1e-9)
     assert found.std(1).min() > 1e-4  # so the tasks differ
 

@@ -1,5 +1,6 @@
 """PGP in training: which gradients are projected, onto the complement of which space, and what is remembered of it."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from learners.test_dual_prompt import batch_of
 from softtf.adaptations import Projection, SoftMask
 from softtf.adaptations.projection import extended
 from softtf.classes import ClassTable
+from softtf.errors import UserError
 from softtf.feeding import begin_training
 from softtf.learners import L2P, DualPrompt, Learner, LearnerSpec
 from softtf.learners.projected import BASIS, real_rows
@@ -22,6 +24,7 @@ PGP = Projection(0.7)
 SPECS: dict[str, LearnerSpec] = {
     "L2P": L2P(4, 3, 2, projection=PGP),
     "L2P + Soft-TF": L2P(4, 3, 2, adapt=MASK, projection=PGP),
+    "L2P, keys too": L2P(4, 3, 2, projection=PGP, key_eps=0.97),
     "DualPrompt": DualPrompt((1, 2), 3, (3, 4), 2, projection=PGP),
     "DualPrompt + Soft-TF": DualPrompt((1, 3), 3, (2, 3), 2, adapt=MASK, projection=PGP),
 }
@@ -71,7 +74,8 @@ def test_every_step_leaves_the_prompts_gradients_orthogonal_to_the_kept_basis(sp
 def test_the_first_task_is_learned_as_without_projection(spec: Any) -> None:
     ends = []
     for projection in (PGP, None):
-        learner = type(spec)(**{**spec.__dict__, "projection": projection}).build(tiny_backbone(), 3)
+        free = {"projection": None, **({"key_eps": None} if isinstance(spec, L2P) else {})}
+        learner = (spec if projection else replace(spec, **free)).build(tiny_backbone(), 3)
         train_task(learner, ClassTable(), 0)
         ends.append((learner.task_state_dict(0), dict(learner.shared_parameters()), learner.memory))
     assert_same(ends[0][0], ends[1][0])
@@ -126,7 +130,8 @@ def test_a_basis_is_that_of_all_samples_rows_and_of_the_prompts(spec: LearnerSpe
         prompt = parameter.detach()[part].reshape(-1, 32)
         inputs_moment = rows[name].double().T @ rows[name].double() / len(rows[name])
         moment = inputs_moment + prompt.double().T @ prompt.double() / len(prompt)
-        basis, expected = learner.memory[BASIS + name], extended(None, moment, 0.7)
+        expected = extended(None, inputs_moment, 0.97) if name == "keys" else extended(None, moment, 0.7)
+        basis = learner.memory[BASIS + name]
         torch.testing.assert_close(basis @ basis.T, expected @ expected.T, rtol=0, atol=1e-4)
         torch.testing.assert_close(basis.T @ basis, torch.eye(basis.shape[1]), rtol=0, atol=1e-5)
         assert 1 <= basis.shape[1] < 32
@@ -189,3 +194,37 @@ def test_with_the_whole_spectrum_a_step_along_the_gradient_keeps_old_products_as
     step = prompts.grad / prompts.grad.norm()
     torch.testing.assert_close(old @ (prompts - step).detach().flatten(0, 1).T, before, rtol=0, atol=1e-3)
     assert (old @ step.flatten(0, 1).T).abs().max() < 1e-3 < step.abs().max()
+
+
+def test_keys_are_projected_out_of_the_queries_only_if_they_are_asked_to_be() -> None:
+    """q dk^T = 0 with the whole spectrum: an old input's similarity keeps the numerator that it had."""
+    spec = L2P(4, 3, 2, projection=Projection(1.0, 2), key_eps=1.0)
+    learner, classes = spec.build(tiny_backbone(), 3), ClassTable()
+    assert set(replace(spec, key_eps=None).build(tiny_backbone(), 3).prompts()) == {"pool"}
+    training = begin_training(learner, classes, task_data(0), "first", TRAIN)
+    training.run_epoch()
+    learner.consolidate(training.loader)
+    with torch.no_grad():
+        old = SharedPass(learner.network, next(learner._some(training.loader, 2))).query.float()
+    sum(learner.loss(batch_of(learner, inputs(4, 1), torch.tensor([0, 1, 0, 1]))).values()).backward()
+    free = learner.pool.keys.grad.clone()
+    learner.after_backward()
+    assert (old @ free.T).abs().max() > 1e-4 > 20 * (old @ learner.pool.keys.grad.T).abs().max()
+    assert learner.pool.keys.grad.norm() > 0.1 * free.norm()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"key_eps": 0.0, "projection": PGP}, "key_eps must be above 0")]
+    + [({"key_eps": 0.97}, "key_eps 0.97 projects nothing without a projection")],
+)
+def test_a_share_of_keys_that_makes_no_sense_is_refused(settings: dict, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        L2P(**settings)
+
+
+def test_the_published_spectrum_is_what_a_learner_keeps() -> None:
+    spec = DualPrompt((1,), 3, (3,), 2, projection=replace(PGP, spectrum="published"))
+    ours, published = (learned(s, 2).learner.memory for s in (replace(spec, projection=PGP), spec))
+    assert ours.keys() == published.keys()
+    assert sum(b.shape[1] for b in published.values()) < sum(b.shape[1] for b in ours.values())

@@ -106,6 +106,16 @@ def test_keys_lie_where_their_examples_are() -> None:
         assert F.cosine_similarity(mean, keys[key], dim=0) > 0.999
 
 
+def test_by_default_a_sample_retrieves_as_many_keys_as_published() -> None:
+    assert (SLM().top_k, SLM().keys, SLM().groups) == (4, 4, 6)
+    spec = SLM(keys=3, groups=4, increments=SPEC.increments)
+    learner = classifier(spec).learner
+    query = learner.in_groups(torch.randn(1, 32, generator=torch.Generator().manual_seed(1)))
+    similar, best = (query @ learner.in_groups(learner.memory[KEYS]).T)[0].sort(descending=True)
+    expected = torch.zeros(3).index_add_(0, learner.memory[TASKS][best[:4]], similar[:4].clamp(min=1e-6))
+    torch.testing.assert_close(learner.retrieved(query)[0], expected / expected.sum())
+
+
 def test_settings_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UserError, match="groups must divide.*32; 5"):
         SLM(groups=5).new_learner(tiny_backbone(), 0)

@@ -2,20 +2,23 @@
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from transformers import BertConfig, BertModel
 
 from contracts.tiny import tiny_clip
+from softtf.adaptations import Adapter, LoRA, Projection
 from softtf.adaptations.compact import CompactAdaptation
 from softtf.backbones import load
 from softtf.backbones.base import Backbone
 from softtf.backbones.bert import Bert
 from softtf.backbones.timm_vit import TimmViT
-from softtf.learners import LearnerSpec
+from softtf.learners import L2P, SLM, CLIPPrompt, CLIPPromptPublished, LearnerSpec
 from softtf.recipes import METHODS, recipe_named
 from softtf.recipes.recipes import RECIPES
 from softtf.recipes.tables import TABLES, Table, TableRow, figure, figures, table_named
@@ -23,7 +26,7 @@ from softtf.recipes.tables.figures import STREAMS
 from softtf.recipes.tables.rows import CLIP_VIT_B
 from softtf.runconfig import EvaluateConfig
 from softtf.streams import TextPreparation
-from softtf.table_runs import Wish, place, resolve
+from softtf.table_runs import Wish, place, plan, resolve
 
 PAPER = Path("/work/shared/paper/tables.csv")
 MALFORMED = range(376, 382)  # lines of Table 12 that the extraction filed under Table 11, without their numbers
@@ -122,7 +125,7 @@ def test_a_row_can_be_run_and_scored_under_its_policies(case: tuple[Table, Table
                 continue
             config = resolve(row, stream, Wish(scale))
             assert config.evaluate.policies == row.trained.policies
-            vits = (load.BUNDLED, *load.timm.list_pretrained("vit_*"))
+            vits = (load.BUNDLED, *timm.list_pretrained("vit_*"))
             assert config.backbone.name in (*vits, load.MINILM, "bert-base-uncased", CLIP_VIT_B)
             learner = config.learner.new_learner(backbone_of(config.backbone.name), 0)
             learner.begin_task(2)
@@ -187,7 +190,7 @@ def test_rows_of_ours_have_no_number_under_the_papers_policy_nor_alone_if_the_ta
 def vit_b() -> Backbone:
     """ViT-B/16 in shapes only."""
     with torch.device("meta"):
-        return TimmViT(load.timm.create_model("vit_base_patch16_224", num_classes=0), "base", (0.0,) * 3, (1.0,) * 3)
+        return TimmViT(timm.create_model("vit_base_patch16_224", num_classes=0), "base", (0.0,) * 3, (1.0,) * 3)
 
 
 @cache
@@ -254,9 +257,18 @@ def test_at_mini_scale_lora_and_masks_train_equally_many_weights_on_the_offline_
     assert (low.adapt.layers, low.e_layers, low.g_layers) == ((2, 3, 4), (4, 5, 6), (1,))  # type: ignore[attr-defined]
 
 
-def test_runs_of_earlier_versions_are_found() -> None:
-    row = next(row for row in table_named("8").rows if row.name == "DualPrompt")
-    assert place(Path(), resolve(row, "cifar100-10", Wish())).parts[0] == "cifar100-10-dual-prompt-c429b432"
+@pytest.mark.parametrize(
+    ("table", "title", "folder"),
+    [
+        ("8", "DualPrompt", "cifar100-10-dual-prompt-c429b432"),
+        ("1", "L2P", "cifar100-10-l2p-02824692"),
+        ("5", "CLIP-Prompt, our form (not in the paper)", "cifar100-10-clip-prompt-d77b81d2"),
+        ("5", "CLIP-PGP, our form (not in the paper)", "cifar100-10-clip-prompt+pgp-34677383"),
+    ],
+)
+def test_runs_of_earlier_versions_are_found(table: str, title: str, folder: str) -> None:
+    row = next(row for row in table_named(table).rows if row.name == title)
+    assert place(Path(), resolve(row, "cifar100-10", Wish())).parts[0] == folder
 
 
 def test_upper_bounds_learn_all_classes_at_once_and_the_splits_of_cifar100_share_them() -> None:
@@ -270,7 +282,7 @@ def test_backbones_of_table_3() -> None:
     names = {resolve(row, "cub200-5", Wish()).backbone.name for table, row in RUNNABLE if table.name == "3"}
     assert {n.partition(".")[2] for n in names} == {"augreg_in21k", "dino", "sam_in1k"}
     for name in names:
-        assert name in load.timm.list_pretrained()
+        assert name in timm.list_pretrained()
     dino = next(row for row in table_named("3").rows if row.backbone == "DINO")
     assert dino.left_out("full") is None
     assert "bundled" in str(dino.left_out("mini"))
@@ -309,3 +321,43 @@ def test_table_5_has_the_papers_both_settings() -> None:
     row = next(row for row in table_named("5").rows if row.name.endswith("(SOTA)"))
     pair = [of(table_named("5"), row, "cifar100-10") for of in (figure_of, given_of)]
     assert [(f.acc, f.forget) for f in pair] == [(85.9, 3.07), (96.83, 0.44)]  # type: ignore[attr-defined]
+
+
+def test_comparators_are_as_published() -> None:
+    """What the code of Soft-TransFormers (LoRA, adapter) and of PGP says; at any rank and scale s is 8."""
+    for table, row in RUNNABLE:
+        for scale in ("full", "mini"):
+            if row.left_out(scale, {"backbone.name": "a CLIP"}) or "our form" in row.name:
+                continue
+            config = resolve(row, table.streams[0], Wish(scale))
+            learner = config.learner
+            match getattr(learner, "adapt", None):
+                case LoRA() as lora:
+                    assert (lora.alpha, lora.dropout, lora.init) == (None, 0.1, "soft-tf")
+                case Adapter() as adapter:
+                    assert adapter.init == "soft-tf"
+            if isinstance(projection := getattr(learner, "projection", None), Projection):
+                assert projection.spectrum == "published"
+                assert projection.eps == (0.9 if table.name == "5" else 0.5)
+                assert not isinstance(learner, L2P) or learner.key_eps == 0.97
+            if isinstance(learner, SLM):
+                assert learner.top_k == 4
+
+
+def test_table_5_has_clip_prompt_as_published_and_in_our_form() -> None:
+    rows = {row.name: row for row in table_named("5").rows}
+    wish = Wish("mini", settings={"backbone.name": "somewhere"})
+    for scale, rates in (("full", (0.08, 0.008, 0.016)), ("mini", (6.4, 0.64, 6.4))):
+        published, ours = (
+            resolve(rows[name], "cifar100-10", replace(wish, scale=scale)) for name in ("CLIP-Prompt", OUR_FORM)
+        )
+        assert isinstance(published.learner, CLIPPromptPublished)
+        assert published.train.clip_norm == (None if scale == "full" else 1.0)
+        assert type(ours.learner) is CLIPPrompt
+        assert (published.train.learning_rate, published.train.first_task_learning_rate) == rates[:2]
+        assert (ours.train.learning_rate, ours.train.first_task_learning_rate) == (rates[2], None)
+    changed = replace(wish, settings={**wish.settings, "learner.text_prompts": "class"})
+    assert "text_prompts" in str(plan([rows["CLIP-Prompt"]], ["cifar100-10"], changed)[0].left_out)
+
+
+OUR_FORM = "CLIP-Prompt, our form (not in the paper)"

@@ -52,9 +52,9 @@ def mixture_entropy(
     base_weights: Weights | None = None,
     adapters: list[Adapters] | None = None,
 ) -> Tensor:
-    """H = -sum p log p over the `top_entries` largest p = softmax(logits of all C seen classes).
+    """H = -sum p log p, p = softmax over the `top_entries` largest of the C seen classes' logits, so that p sums to 1.
 
-    The probabilities are not renormalised. The network is W(alpha) = W * sum_j alpha_j m_j with the prefixes
+    The network is W(alpha) = W * sum_j alpha_j m_j with the prefixes
     sum_j alpha_j p_j; `masks` and `prefixes` hold one dict a task, `head` is (W [C, D], b [C]). A mask's W is
     the model's own unless `base_weights` has it. `shared_prefixes` do not depend on alpha; they come first
     where a block has both kinds. Of `adapters`, one dict a task too, each of the four tensors is mixed.
@@ -73,9 +73,9 @@ def mixture_entropy(
     bottlenecks = {key: tuple(_mix(alpha, [a[key][i] for a in adapters]) for i in range(4)) for key in adapters[0]}
     feature = vit_forward(model, image[None], weights=weights, prefixes=mixed, adapters=bottlenecks)[0][0]
     logits = head[0] @ feature + head[1]
-    log_p = logits.log_softmax(dim=0)
-    largest = log_p.topk(top_entries).indices
-    return -sum((log_p[c].exp() * log_p[c] for c in largest), start=torch.zeros_like(log_p[0]))
+    largest = sorted(logits, reverse=True)[:top_entries]
+    total = sum((z.exp() for z in largest), start=torch.zeros_like(largest[0]))
+    return -sum((z.exp() / total * (z.exp() / total).log() for z in largest), start=torch.zeros_like(total))
 
 
 def _mix(alpha: Tensor, parts: list[Tensor]) -> Tensor:

@@ -131,7 +131,7 @@ def test_a_one_hot_mixture_is_that_tasks_own_network() -> None:
     prefixes = {0: shared[0], 2: torch.cat([shared[2], setup["prefixes"][1][2]], dim=1)}
     adapters = setup["adapters"][1]
     feature = vit_forward(model, images, weights=weights, prefixes=prefixes, adapters=adapters)[0][0]
-    p = torch.softmax(setup["head"][0] @ feature + setup["head"][1], dim=0).sort(descending=True).values[:3]
+    p = torch.softmax((setup["head"][0] @ feature + setup["head"][1]).sort(descending=True).values[:3], dim=0)
     assert_equal(entropy, -(p * p.log()).sum())
 
 

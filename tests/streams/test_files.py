@@ -6,9 +6,10 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
+from PIL import Image
 
 from softtf.errors import UserError
-from softtf.streams import load_source
+from softtf.streams import decode, load_source, split_by_task
 from softtf.streams.files import count_values, load_file, read_texts
 
 ODD = ['a "quoted", text', "two\nlines", "", "🙂 שלום", "nul\0 here", "\u2028 is no line end", "last"]
@@ -132,3 +133,66 @@ def test_columns_that_nobody_reads_may_hold_anything(tmp_path: Path) -> None:
     rows = [{"text": f"words {i}", "label": i % 2, "meta": "x" if i % 2 else 1} for i in range(10)]
     file.write_text("\n".join(map(json.dumps, rows)), "utf-8")
     assert load_file(file)[0].classes == (0, 1)
+
+
+def test_tasks_come_in_the_order_of_the_file(tmp_path: Path) -> None:
+    months = ["30 sep", "2 feb", "10 oct"]
+    rows = [(f"{label} {month} {i}", label, month) for month in months for label in "ab" for i in range(3)]
+    for order in (rows, rows[::-1]):
+        train, test = load_source(
+            str(write_csv(tmp_path / "a.csv", order, ("text", "label", "month"))), task_column="month"
+        )
+        assert [task.name for task in split_by_task(train, test)] == list(dict.fromkeys(row[2] for row in order))
+    numbers = write_csv(
+        tmp_path / "b.csv", [(f"x{n}{i}", "a", n) for n in (10, 9, 100) for i in range(2)], ("text", "label", "task")
+    )
+    assert [task.name for task in split_by_task(*load_source(str(numbers), task_column="task"))] == ["10", "9", "100"]
+
+
+def test_what_is_held_out_of_a_file_is_said(tmp_path: Path) -> None:
+    said: list[str] = []
+    load_source(
+        str(write_csv(tmp_path / "a.csv", TASKED, ("text", "label", "task"))), task_column="task", say=said.append
+    )
+    load_source(str(write_csv(tmp_path / "b.csv", [("x", "a"), ("y", "a"), ("z", "b")])), say=said.append)
+    assert said == [
+        "a.csv: 4 of 20 examples are held out for testing, a fifth of every class in every task",
+        "b.csv: 1 of 3 examples are held out for testing, a fifth of every class; 1 with one example is not tested",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("column", "asked"), [("image", None), ("img", None), ("photo", "photo"), ("file name", "file name")]
+)
+def test_paths_of_images_go_on_from_the_file_wherever_the_work_is_done(
+    tmp_path: Path, column: str, asked: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, shade in (("data/pictures", 7), ("work/pictures", 8)):
+        (tmp_path / folder).mkdir(parents=True)
+        for i in range(4):
+            Image.new("RGB", (4, 4), (shade, 0, 0)).save(tmp_path / folder / f"{i}.jfif", "PNG")
+    file = tmp_path / "data" / "a.csv"
+    write_csv(
+        file,
+        [
+            ("pictures/0.jfif", "a"),
+            (tmp_path / "data/pictures/1.jfif", "a"),
+            ("./pictures/2.jfif", "b"),
+            ("pictures/3.jfif", "b"),
+        ],
+        (column, "label"),
+    )
+    monkeypatch.chdir(tmp_path / "data")
+    train, test = load_source("a.csv", image_column=asked)
+    monkeypatch.chdir(tmp_path / "work")
+    assert len(train) == len(test) == 2
+    for image in (*train, *test, *load_source("../data/a.csv", image_column=asked)[0]):
+        assert decode(image, "")[0, 0, 0] == 7
+
+
+def test_texts_stay_texts_and_an_empty_path_is_refused(tmp_path: Path) -> None:
+    rows = [("see 1.png", "a"), ("2.png", "a"), ("plain words", "b"), ("more", "b")]
+    assert sorted(all_texts(write_csv(tmp_path / "a.csv", rows))) == sorted(text for text, _ in rows)
+    file = write_csv(tmp_path / "b.csv", [("1.png", "a"), ("", "a")], ("image", "label"))
+    with pytest.raises(UserError, match="row 1 has nothing in column 'image'"):
+        load_source(str(file))

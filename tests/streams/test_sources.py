@@ -258,6 +258,22 @@ def test_other_names_on_the_hub(hub):
         load_source("me/birds", split_train="learn")
 
 
+def test_splits_of_the_hub_are_known_by_their_usual_names_and_said(hub):
+    rows = table([0, 1], names=["a", "b"])
+    hub["me/birds"] = datasets.DatasetDict(Train=rows, validation=rows, extra=rows)
+    said = []
+    train, test = load_source("me/birds", say=said.append)
+    assert (train.name, test.name) == ("me/birds Train", "me/birds validation")
+    assert said == ["me/birds: learns from Train (2), tests on validation (2); extra is not read"]
+
+
+def test_a_folder_named_as_a_set_of_the_hub_is_not_read_in_its_place(hub, tmp_path, monkeypatch):
+    (tmp_path / "uoft-cs" / "cifar100").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="uoft-cs/cifar100 is a folder here"):
+        load_source("cifar100")
+
+
 def test_a_hub_out_of_reach_is_one_line_with_a_way_out(hub):
     for source in ("me/gone", "cifar100"):
         with pytest.raises(UserError, match="Hub could not be reached.*local folder") as caught:

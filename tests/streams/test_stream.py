@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from softtf.errors import UserError
 from softtf.streams import Examples, TaskStream, from_datasets, split_by_class, split_by_task
+from softtf.streams.holdout import hold_out
 
 
 def letters(labels, name="data", **options):
@@ -95,10 +96,21 @@ def test_tasks_that_the_data_name_may_share_labels():
     test = letters("abca", "test", tasks=["y", "y", "x", "x"])
     stream = split_by_task(train, test)
     assert [(t.name, t.classes, list(t.train), list(t.test)) for t in stream] == [
-        ("x", ("a", "b", "c"), ["train 2", "train 3", "train 4"], ["test 2", "test 3"]),
         ("y", ("a", "b"), ["train 0", "train 1"], ["test 0", "test 1"]),
+        ("x", ("a", "b", "c"), ["train 2", "train 3", "train 4"], ["test 2", "test 3"]),
     ]
-    assert [t.name for t in split_by_task(train.select([4, 1, 0]), None, 1)] == ["x"]
+    assert [t.name for t in split_by_task(train.select([2, 3, 4]), None, 1)] == ["x"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(["2 feb", "10 oct", "1 jan", "30 sep"]), min_size=4, max_size=40), st.integers(0, 9))
+def test_tasks_come_in_the_order_of_the_data_whatever_is_held_out_or_left_out(values, seed):
+    data = letters(["a"] * len(values), tasks=values)
+    train, _ = hold_out(data)
+    named = [value for i, value in enumerate(values) if value not in values[:i]]
+    for part in (data, train, train.per_class(3, seed), train.with_labels(["b"] * len(train))):
+        found = [task.name for task in split_by_task(part, None)]
+        assert found == [value for value in named if value in part.tasks]
 
 
 def test_tasks_are_refused_where_the_data_do_not_name_them():

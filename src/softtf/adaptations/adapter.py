@@ -6,10 +6,15 @@ Houlsby's is put on the output of the attention and of the MLP, ahead of the res
 output of each of the MLP's two linear layers, 3072 and 768 wide on ViT-B/16, has 6.91M both times. So the default
 is `after="fc1,fc2"`. Our biases, which the paper's count leaves no room for, add 0.05M and 0.01M. Table 8's rows r=1
 (0.09M) and r=4 (0.36M) fit this form on all twelve layers (0.09M, 0.37M), not on the three that they name.
+
+A new task's adapters start as the identity (`init="identity"`), or near it: as Houlsby's (`houlsby`), or as those of
+the Soft-TransFormers code (`soft-tf`), which `dual-prompt+adapter` has. Beside that code: ours have biases, and are
+trained (there the names of adapters are not among those that are, so that they stay as they start).
 """
 
 from dataclasses import dataclass
 from math import sqrt
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +28,8 @@ from softtf.backbones.kernels import linear
 from softtf.backbones.mixed_linear import MixedWeight, mixed_linear
 from softtf.errors import UserError, unknown
 
+Init = Literal["identity", "houlsby", "soft-tf"]
+INITS = ("identity", "houlsby", "soft-tf")
 PLACES = {"attention": "proj", "mlp": "fc2", "proj": "proj", "fc1": "fc1", "fc2": "fc2"}
 
 
@@ -37,45 +44,59 @@ class Adapter(AdaptationSpec, kind="adapter"):
         store: how a finished task's matrices are kept, in memory and on disk. `int8`: a byte a number, each within
             1/254 of its row's largest; the task's head and E-prompts in float16. `float32`: all exact.
             An adapter's biases are always exact.
+        init: how a new task's matrices start. `identity`: down as U(+-1/sqrt(width)), up as zero. `houlsby`: both as
+            N(0, 0.01), cut off at two standard deviations. `soft-tf`: both as U(+-1/sqrt(rank width)).
     """
 
     layers: Layers = (10, 11, 12)
     rank: int = 300
     after: str = "fc1,fc2"
     store: Store = "int8"
+    init: Init = "identity"
 
     def __post_init__(self) -> None:
         parse_layers(self.layers, what="adapter layers")
         check_rank(self.rank, "adapter rank")
         parse_places(self.after)
         check_store(self.store, "adapter")
+        if self.init not in INITS:
+            raise unknown("adapter init", self.init, INITS)
 
     def build(self, backbone: Backbone) -> list[Adaptation]:
         """Return the adapters for `backbone`, with no task yet."""
         blocks = blocks_of(self.layers, backbone, "adapter")
         names = backbone_names(parse_places(self.after), backbone)
         widths = {(b, n): backbone.linear(b, n).out_features for b in blocks for n in names}
-        return [Adapters(widths, self.rank, self.store)]
+        return [Adapters(widths, self.rank, self.store, self.init)]
 
 
 class Adapters(CompactAdaptation):
     """Down [rank, width], up [width, rank] and their biases after each layer; a mixture mixes all four."""
 
-    def __init__(self, widths: dict[tuple[int, str], int], rank: int, store: Store) -> None:
+    def __init__(self, widths: dict[tuple[int, str], int], rank: int, store: Store, init: Init) -> None:
         super().__init__()
-        self.widths, self.rank, self.store = widths, rank, store
+        self.widths, self.rank, self.store, self.init = widths, rank, store, init
         self.task_blocks = frozenset(block for block, _ in widths)
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return down, uniform in +-1/sqrt(width), and zeros: a new task starts as the frozen backbone."""
+        """Return down and up as `init` says, and biases of zero."""
         slot = {}
         for (block, name), width in self.widths.items():
-            key, down = slot_key(block, name), torch.empty(self.rank, width)
-            slot[f"{key}_down"] = nn.init.kaiming_uniform_(down, sqrt(5), generator=generator)
+            key = slot_key(block, name)
+            slot[f"{key}_down"] = self._started(width, generator)
             slot[f"{key}_down_bias"] = torch.zeros(self.rank)
-            slot[f"{key}_up"] = torch.zeros(width, self.rank)
+            up = torch.zeros(self.rank, width) if self.init == "identity" else self._started(width, generator)
+            slot[f"{key}_up"] = up.T.contiguous()
             slot[f"{key}_up_bias"] = torch.zeros(width)
         return slot
+
+    def _started(self, width: int, generator: torch.Generator) -> Tensor:
+        """Return a matrix [rank, width] as `init` says."""
+        matrix = torch.empty(self.rank, width)
+        if self.init == "houlsby":
+            return nn.init.trunc_normal_(matrix, std=0.01, a=-0.02, b=0.02, generator=generator)
+        uniform = nn.init.kaiming_uniform_(matrix, sqrt(5), generator=generator)  # +-1/sqrt(width)
+        return uniform / sqrt(self.rank) if self.init == "soft-tf" else uniform
 
     def follows(self, block: int, name: str) -> bool:
         """Say whether this layer has an adapter after it."""

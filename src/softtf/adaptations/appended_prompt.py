@@ -1,5 +1,7 @@
 """A prompt behind an image's tokens (visual prompt tuning): [class] meets it in every block and is still read."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -7,13 +9,19 @@ from softtf.adaptations.base import Adaptation, Selection
 
 
 class AppendedPrompt(Adaptation):
-    """One prompt [length, dim] ~ N(0, 0.02) for all tasks; as L2P's it has no positions and meets no first norm."""
+    """One prompt [length, dim] ~ N(0, 0.02) for all tasks; as L2P's it has no positions.
+
+    norm: what the prompt goes through first, as the tokens did; None: it meets no first norm.
+    """
 
     shared_blocks = frozenset({0})
 
-    def __init__(self, length: int, dim: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, length: int, dim: int, generator: torch.Generator, norm: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
         super().__init__()
         self.prompt = nn.Parameter(torch.randn(length, dim, generator=generator) * 0.02)
+        self.norm = norm
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return nothing: no parameter belongs to one task."""
@@ -21,4 +29,6 @@ class AppendedPrompt(Adaptation):
 
     def appended(self, selection: Selection | None) -> Tensor | None:
         """Return the prompt [1, length, dim], which all tasks share."""
-        return self.prompt[None] if selection is None else None
+        if selection is not None:
+            return None
+        return (self.norm(self.prompt) if self.norm else self.prompt)[None]

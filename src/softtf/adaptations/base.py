@@ -56,11 +56,15 @@ class Adaptation(TaskSlots):
 
     task_blocks: the blocks (from 0) that per-task parameters touch. shared_blocks: those that shared ones touch.
     reads_query: whether what it does, or what a learner does with the trunk's tokens, depends on the query.
+    noise: what dropout is drawn from while a task is trained (`Learner.drawing_noise`); None: there is none.
+    beside_in_training: whether it stands beside the weights that it edits while there is noise.
     """
 
     task_blocks: frozenset[int] = frozenset()
     shared_blocks: frozenset[int] = frozenset()
     reads_query: bool = False
+    noise: torch.Generator | None = None
+    beside_in_training: bool = False
 
     @property
     def stores_bytes(self) -> bool:

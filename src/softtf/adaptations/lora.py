@@ -2,20 +2,28 @@
 
 The paper's Tables 1, 7 and 8 put it on query, value and proj of L[10,11,12]: with rank 500 that is 6.91M numbers a
 task on ViT-B/16 (the paper says 6.93M), with rank 4 0.055M (0.06M), with rank 24 0.33M (0.32M).
+
+As the Soft-TransFormers code has it: dropout 0.1 on what A reads, and `init="soft-tf"`: A is drawn for all tasks as one
+tensor, and so is sqrt(rank) times smaller than LoRA's, and s = 8. `dual-prompt+lora` has these settings.
+Beside that code: in the last block the query of [class] has a dropout of its own, as that block computes no other.
 """
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, parse_layers
+from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, Selection, parse_layers
 from softtf.adaptations.compact import CompactAdaptation, Store, check_rank, check_store
 from softtf.adaptations.targets import QKV, backbone_names, blocks_of, parse_targets, slot_key
 from softtf.backbones.base import Backbone
-from softtf.errors import UserError
+from softtf.errors import UserError, unknown
+
+Init = Literal["lora", "soft-tf"]
+SCALES = {"lora": 1.0, "soft-tf": 8.0}  # s of each init, whatever the rank
 
 
 @dataclass(frozen=True)
@@ -25,12 +33,14 @@ class LoRA(AdaptationSpec, kind="lora"):
     Attributes:
         layers: as the paper counts them, from 1: `10,11,12`, `10-12`, `all` or a tuple.
         rank: rows of A and columns of B.
-        alpha: the increment is scaled by s = alpha / rank, as in peft; left out, s = 1. (The published
-            Soft-TransFormers runs have alpha = 8 * rank.)
+        alpha: the increment is scaled by s = alpha / rank, as in peft; left out, s = 1, or 8 with `init="soft-tf"`.
         targets: `query`, `key`, `value`, `proj`, `fc1`, `fc2`, with commas. `qkv` is the three together: one
             increment where they are one matrix.
         store: how a finished task's A and B are kept, in memory and on disk. `int8`: a byte a number, each within
             1/254 of its row's largest; the task's head and E-prompts in float16. `float32`: all exact.
+        dropout: in training, the share of A's inputs that are set to zero (the others are scaled up).
+        init: A starts as U(+-1/sqrt(in)) (`lora`, and peft), or as U(+-1/sqrt(n rank in)) with n the number of
+            increments of one matrix (`soft-tf`); B starts as zero.
     """
 
     layers: Layers = (10, 11, 12)
@@ -38,6 +48,8 @@ class LoRA(AdaptationSpec, kind="lora"):
     alpha: float | None = None
     targets: str = "query,value,proj"
     store: Store = "int8"
+    dropout: float = 0.0
+    init: Init = "lora"
 
     def __post_init__(self) -> None:
         parse_layers(self.layers, what="LoRA layers")
@@ -48,6 +60,10 @@ class LoRA(AdaptationSpec, kind="lora"):
             raise UserError(f"LoRA targets {self.targets!r} name a part of qkv beside the whole; leave one out")
         if self.alpha is not None and not (math.isfinite(self.alpha) and self.alpha > 0):
             raise UserError(f"LoRA alpha must be a positive number, not {self.alpha}")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"LoRA dropout must be at least 0 and below 1, not {self.dropout}")
+        if self.init not in SCALES:
+            raise unknown("LoRA init", self.init, SCALES)
 
     def build(self, backbone: Backbone) -> list[Adaptation]:
         """Return the increments for `backbone`, with no task yet."""
@@ -81,27 +97,42 @@ def parts_of(names: tuple[str, ...], backbone: Backbone, block: int) -> tuple[Pa
 
 
 class LoRAs(CompactAdaptation):
-    """A [rank, in] and B [out, rank] for each part of a weight; the frozen weight is added to, never written to."""
+    """A [rank, in] and B [out, rank] for each part of a weight; the frozen weight is added to, never written to.
+
+    Where dropout is drawn the increment stands beside the weight, W x + s B A drop(x); elsewhere within it.
+    """
 
     def __init__(self, parts: dict[int, tuple[Part, ...]], spec: LoRA) -> None:
         super().__init__()
-        self.parts, self.rank, self.store = parts, spec.rank, spec.store
-        self.scale = 1.0 if spec.alpha is None else spec.alpha / spec.rank
+        self.parts, self.rank, self.store, self.init = parts, spec.rank, spec.store, spec.init
+        self.dropout, self.beside_in_training = spec.dropout, spec.dropout > 0
+        self.scale = SCALES[spec.init] if spec.alpha is None else spec.alpha / spec.rank
         self.task_blocks = frozenset(parts)
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return A, uniform in +-1/sqrt(in), and B, zero: a new task starts as the frozen backbone."""
+        """Return A, uniform as `init` says, and B, zero: a new task starts as the frozen backbone."""
         slot = {}
         for block, parts in self.parts.items():
             for part in parts:
                 a = torch.empty(self.rank, part.columns)
-                slot[slot_key(block, part.name) + "_A"] = nn.init.kaiming_uniform_(a, math.sqrt(5), generator=generator)
+                a = nn.init.kaiming_uniform_(a, math.sqrt(5), generator=generator)
+                if self.init == "soft-tf":
+                    a /= math.sqrt(self.rank * sum(other.whole == part.whole for other in parts))
+                slot[slot_key(block, part.name) + "_A"] = a
                 slot[slot_key(block, part.name) + "_B"] = torch.zeros(part.stop - part.start, self.rank)
         return slot
 
-    def edits_weight(self, block: int, name: str) -> bool:
+    def has(self, block: int, name: str) -> bool:
         """Say whether this weight has an increment."""
         return any(part.whole == name for part in self.parts.get(block, ()))
+
+    def edits_weight(self, block: int, name: str) -> bool:
+        """Say whether this weight has an increment within it."""
+        return self.has(block, name) and not self.runs_beside(block, name)
+
+    def runs_beside(self, block: int, name: str) -> bool:
+        """Say whether this weight has an increment beside it: where dropout is drawn."""
+        return self.dropout > 0 and self.noise is not None and self.has(block, name)
 
     def weight(self, block: int, name: str, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
         """Return W + s B A [rows, in], the increment on its own rows of W."""
@@ -115,3 +146,29 @@ class LoRAs(CompactAdaptation):
                 increment = self.scale * (b @ self.matrix(task, f"{key}_A", weight.device))
                 weight = weight + F.pad(increment, (0, 0, first - start, stop - last))
         return weight
+
+    def beside(self, block: int, name: str, x: Tensor, selection: Selection) -> Tensor:
+        """Return the selected increments' products [batch, tokens, out] with x [batch, tokens, in], after dropout."""
+        x = self._dropped(x)
+        total = x.new_zeros(())
+        for task, weight in _shares(selection, len(x)):
+            for part in (p for p in self.parts[block] if p.whole == name):
+                a, b = (self.matrix(task, f"{slot_key(block, part.name)}_{m}", x.device).to(x.dtype) for m in "AB")
+                found = self.scale * weight.to(x)[:, None, None] * F.linear(F.linear(x, a), b)
+                total = total + F.pad(found, (part.start, part.rows - part.stop))
+        return total
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        if self.noise is None or not self.dropout:
+            return x
+        kept = torch.empty_like(x, requires_grad=False).bernoulli_(1 - self.dropout, generator=self.noise)
+        return x * kept / (1 - self.dropout)
+
+
+def _shares(selection: Selection, batch: int) -> list[tuple[int, Tensor]]:
+    """Return the tasks that have a share in any sample, with the shares [batch]."""
+    if selection.mixture is None:
+        assert selection.task is not None
+        return [(selection.task, torch.ones(batch))]
+    shares = selection.mixture.unbind(1)
+    return [(task, share) for task, share in enumerate(shares) if share.any()]

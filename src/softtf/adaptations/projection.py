@@ -9,16 +9,26 @@ the rows' singular value decomposition, its eigenvalues the squared singular val
 memory (Saha et al., 2021), the basis V [dim, k] of earlier tasks is extended by the leading directions of what it
 leaves over, (I - V V^T) C (I - V V^T), until both together hold the share eps of the spectrum, trace C. From then
 on a prompt's gradient [..., dim] is g - g V V^T.
+
+With `spectrum="published"` directions are counted as the code of PGP counts them. It decomposes r^T r in place of r, so
+that its shares are those of squared eigenvalues (sigma^4), and later directions are the left ones of (I - V V^T) C. The
+first task's basis has the directions whose shares, added up, stay below eps: one fewer than reach it, so maybe none.
+In that code the rows are first cut to a few leading scores of each sample (5, 9 or 50), and the products are of samples
+with samples; there are 768 of these, as ViT-B has features, so that the bases fit the gradients and mean something
+else. Here products are of features with features, whichever the spectrum.
 """
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from softtf.errors import UserError
+from softtf.errors import UserError, unknown
 
+Spectrum = Literal["ours", "published"]
+SPECTRA = ("ours", "published")
 ROUNDING = 1e-6  # of the spectrum: a basis is kept in float32, and a share that only rounding misses is reached
 
 
@@ -29,16 +39,34 @@ class Projection:
     Attributes:
         eps: the share of the spectrum that is kept out; 0.5 in the published runs.
         samples: how many training examples of each task span the space.
+        spectrum: whose shares reach eps: those of the rows' squared length (`ours`), or `published`.
     """
 
     eps: float = 0.5
     samples: int = 768
+    spectrum: Spectrum = "ours"
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.eps) and 0 < self.eps <= 1):
             raise UserError(f"projection eps must be above 0 and at most 1, not {self.eps}")
         if self.samples < 1:
             raise UserError(f"projection samples must be at least 1, not {self.samples}")
+        if self.spectrum not in SPECTRA:
+            raise unknown("projection spectrum", self.spectrum, SPECTRA)
+
+    def extend(self, basis: Tensor | None, moment: Tensor, eps: float | None = None) -> Tensor:
+        """Return the basis with the leading directions of a second moment that it lacks.
+
+        Args:
+            basis: V [dim, k], orthonormal columns; None for none yet.
+            moment: C [dim, dim], float64 on the CPU.
+            eps: the share to reach, where it is another than the setting.
+
+        Returns:
+            [dim, k or more], float32 on the CPU, orthonormal columns; `basis` itself where nothing is added.
+        """
+        count = extended if self.spectrum == "ours" else extended_as_published
+        return count(basis, moment, self.eps if eps is None else eps)
 
 
 class SecondMoment:
@@ -64,16 +92,7 @@ class SecondMoment:
 
 
 def extended(basis: Tensor | None, moment: Tensor, eps: float) -> Tensor:
-    """Return the basis with the leading directions that it lacks of the share `eps` of a spectrum.
-
-    Args:
-        basis: [dim, k], orthonormal columns; None for none yet.
-        moment: C [dim, dim], float64 on the CPU.
-        eps: the share of trace C that the new basis holds.
-
-    Returns:
-        [dim, k or more], float32 on the CPU, orthonormal columns; `basis` itself where it holds the share already.
-    """
+    """Return the basis with what it lacks of the share `eps` of trace C; all is as for `Projection.extend`."""
     kept = moment.new_zeros(len(moment), 0) if basis is None else basis.to(moment)
     outside = torch.eye(len(moment), dtype=moment.dtype) - kept @ kept.T
     values, vectors = torch.linalg.eigh(outside @ moment @ outside)
@@ -81,9 +100,29 @@ def extended(basis: Tensor | None, moment: Tensor, eps: float) -> Tensor:
     missing = eps * moment.trace() - (moment.trace() - values.sum())
     held = torch.cat([values.new_zeros(1), values.cumsum(0)])  # by the first 0, 1, ... directions
     more = int((held < missing - ROUNDING * moment.trace()).sum())
-    if basis is not None and not more:
+    return _joined(basis, vectors[:, :more])
+
+
+def extended_as_published(basis: Tensor | None, moment: Tensor, eps: float) -> Tensor:
+    """Return the basis with what it lacks by shares of sigma^4; all is as for `Projection.extend`."""
+    kept = moment.new_zeros(len(moment), 0) if basis is None else basis.to(moment)
+    vectors, values, _ = torch.linalg.svd(moment - kept @ (kept.T @ moment))
+    total = moment.square().sum()  # = the sum of C's squared eigenvalues
+    shares = values.square() / total
+    if basis is None:
+        more = int((shares.cumsum(0) < eps - ROUNDING).sum())
+    else:
+        before = 1 - shares.sum() + torch.cat([shares.new_zeros(1), shares.cumsum(0)[:-1]])
+        more = int((before < eps - ROUNDING).sum())
+    return _joined(basis, vectors[:, : min(more, len(moment) - kept.shape[1])])
+
+
+def _joined(basis: Tensor | None, more: Tensor) -> Tensor:
+    """Return the basis with further directions [dim, n], or as it is if there are none."""
+    if basis is not None and not more.shape[1]:
         return basis
-    orthonormal: Tensor = torch.linalg.qr(torch.cat([kept, vectors[:, :more]], 1)).Q
+    both = more if basis is None else torch.cat([basis.to(more), more], 1)
+    orthonormal: Tensor = torch.linalg.qr(both).Q
     return orthonormal.float().contiguous()  # as it is read from a file, so that products round alike
 
 

@@ -187,6 +187,16 @@ class ClipImage(ClipTower):
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
     def embed(self, inputs: Tensor) -> Tokens:
-        """Normalise, cut into patches, add [class] token and positions: [batch, 1 + patches, dim]."""
+        """Return the embedded tokens after the first norm, [batch, 1 + patches, dim]."""
+        return Tokens(self.normed(self.unnormed(inputs)), read=1)
+
+    def unnormed(self, inputs: Tensor) -> Tensor:
+        """Normalise images, cut them into patches, add [class] token and positions: [batch, 1 + patches, dim]."""
         images = (inputs.to(self.mean.dtype) - self.mean) / self.std
-        return Tokens(self.first_norm(self.embeddings(images)), read=1)
+        tokens: Tensor = self.embeddings(images)
+        return tokens
+
+    def normed(self, tokens: Tensor) -> Tensor:
+        """Return tokens [..., dim] after the first norm."""
+        found: Tensor = self.first_norm(tokens.to(self.mean.dtype))
+        return found

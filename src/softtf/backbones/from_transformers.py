@@ -19,7 +19,8 @@ from softtf.backbones.base import Backbone
 from softtf.backbones.bert import Bert, Pooled, check_form
 from softtf.backbones.clip import ClipImage, Tokenize, byte_ids
 from softtf.backbones.clip_settings import image_settings
-from softtf.backbones.spec import MINILM, RANDOM, BackboneSpec, random_name
+from softtf.backbones.from_timm import load_saved
+from softtf.backbones.spec import MINILM, BackboneSpec, model_name, random_name
 from softtf.errors import UserError
 from softtf.streams.texts import TextPreparation
 
@@ -84,16 +85,22 @@ class Source:
         Raises:
             UserError: there are none.
         """
-        from transformers.utils import cached_file
 
         def read(name: str, missing: bool = True) -> Any:
-            file = cached_file(self.place, name, _raise_exceptions_for_missing_entries=missing)
-            return None if file is None else json.loads(Path(file).read_text("utf-8"))
+            file = self.file(name, missing)
+            return None if file is None else json.loads(file.read_text("utf-8"))
 
         whole = self._ask(lambda: read("processor_config.json", missing=False))
         if isinstance(whole, dict) and "image_processor" in whole:
             return whole["image_processor"]
         return self._ask(lambda: read("preprocessor_config.json"))
+
+    def file(self, name: str, missing: bool = True) -> Path | None:
+        """Return a file of the folder, or of the Hub in its cache; None if it is not there and may be missing."""
+        from transformers.utils import cached_file
+
+        found = cached_file(self.place, name, _raise_exceptions_for_missing_entries=missing)
+        return None if found is None else Path(found)
 
     def _ask(self, load: Callable[[], T]) -> T:
         return ask(self.spec.name, load)
@@ -115,7 +122,7 @@ def ask(name: str, load: Callable[[], T]) -> T:
         reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
         raise UserError(
             f"backbone {name!r} could not be loaded, from a folder or from the Hub ({reason}); give a local folder with"
-            f" config.json, model.safetensors and tokenizer.json, or {MINILM!r}, which works offline"
+            f" config.json, model.safetensors and, for texts, tokenizer.json, or {MINILM!r}, which works offline"
         ) from None
 
 
@@ -127,7 +134,7 @@ def load_from_transformers(spec: BackboneSpec) -> Backbone:
     """
     from transformers import AutoConfig, BertConfig, CLIPConfig
 
-    name, random = spec.name.removeprefix(RANDOM), random_name(spec)
+    name, random = model_name(spec), random_name(spec)
     place = str(offline_folder()) if name == MINILM else name
     if random and name == BERT_BASE:
         config: Any = BertConfig()
@@ -142,8 +149,8 @@ def load_from_transformers(spec: BackboneSpec) -> Backbone:
         config = ask(spec.name, lambda: AutoConfig.from_pretrained(place))
     if config.model_type not in FAMILIES:
         raise UserError(
-            f"backbone {spec.name!r} is a {config.model_type!r} model; here are {', '.join(FAMILIES)} and the plain"
-            " Vision Transformers of timm"
+            f"backbone {spec.name!r} is a {config.model_type!r} model; here are {', '.join(WITH_POOLER)}, electra,"
+            " distilbert, clip and the plain Vision Transformers of timm"
         )
     return FAMILIES[config.model_type](Source(spec, place, config, random))
 
@@ -208,6 +215,13 @@ def _clip(source: Source) -> Backbone:
     return ClipImage(source.model(), tokenize, spec.name, mean, std, short)
 
 
+def _timm(source: Source) -> Backbone:
+    config = ask(source.spec.name, lambda: source.file("config.json"))
+    weights = None if source.random else ask(source.spec.name, lambda: source.file("model.safetensors"))
+    assert config is not None
+    return load_saved(source.spec, config, weights)
+
+
 def _ids(tokenizer: Any, texts: list[str]) -> list[list[int]]:
     return [encoding.ids for encoding in tokenizer.encode_batch(texts)]
 
@@ -216,4 +230,5 @@ WITH_POOLER = ("bert", "roberta", "xlm-roberta", "camembert", "ernie", "data2vec
 FAMILIES: dict[str, Callable[[Source], Backbone]] = {
     **dict.fromkeys((*WITH_POOLER, "electra", "distilbert"), _text_encoder),
     "clip": _clip,
+    "timm_wrapper": _timm,  # transformers' name for what timm saved
 }

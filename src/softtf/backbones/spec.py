@@ -1,5 +1,6 @@
 """Which backbone is meant: the name and the settings that users write and recipes store."""
 
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,7 @@ from softtf.errors import UserError
 BUNDLED = "vit_tiny_patch8_64"
 MINILM = "minilm-l6-v2"
 RANDOM = "random:"
+PLACES = ("hf-hub:", "hf_hub:", "local-dir:")  # where a model is, as timm writes it
 LARGEST_IMAGE = 4096
 
 Pooling = Literal["auto", "cls", "pooler", "mean"]
@@ -20,9 +22,10 @@ class BackboneSpec:
 
     Attributes:
         name: `vit_tiny_patch8_64` (bundled, works offline), a timm name such as `vit_base_patch16_224.augreg_in21k`
-            (downloaded from the Hub); for texts `minilm-l6-v2` (offline, from softtf[text]), `bert-base-uncased` or
-            another encoder of BERT's family on the Hub, or a local folder with one; or `random:` and a name of timm,
-            `bert-base-uncased` or a folder for random weights.
+            (downloaded from the Hub; `timm/` and `hf-hub:` may stand before it); for texts `minilm-l6-v2` (offline,
+            from softtf[text]), `bert-base-uncased` or another encoder of BERT's family on the Hub; `owner/name` of the
+            Hub or a local folder (config.json, model.safetensors) with one of these or a ViT of timm; or `random:` and
+            a name of timm, `bert-base-uncased` or a folder for random weights.
         weights: a local safetensors file in timm's naming instead of a download.
         image_size: input size in pixels, if not the model's own.
         normalise: the backbone's own mean and deviation, or `unit`: inputs in [0, 1] as they are (the paper's).
@@ -32,7 +35,7 @@ class BackboneSpec:
     """
 
     name: str = BUNDLED
-    weights: Path | None = None
+    weights: Path | None = None  # a string becomes one
     image_size: int | None = None
     normalise: Literal["backbone", "unit"] = "backbone"
     max_tokens: int = 128
@@ -41,6 +44,10 @@ class BackboneSpec:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise UserError(f"a backbone's name must be a string, not {self.name!r}")
+        if self.weights is not None:
+            if not isinstance(self.weights, str | os.PathLike):
+                raise UserError(f"a backbone's weights are the path of a file, not {self.weights!r}")
+            object.__setattr__(self, "weights", Path(self.weights))
         if self.image_size is not None and not 1 <= self.image_size <= LARGEST_IMAGE:
             raise UserError(f"image_size must be between 1 and {LARGEST_IMAGE} pixels, not {self.image_size}")
         if self.max_tokens < 3:
@@ -61,3 +68,11 @@ class BackboneSpec:
 def random_name(spec: BackboneSpec) -> bool:
     """Say whether this backbone's weights are random."""
     return spec.name.startswith(RANDOM)
+
+
+def model_name(spec: BackboneSpec) -> str:
+    """Return the name without what stands before it: that the weights are random, that it is on the Hub or local."""
+    name = spec.name.removeprefix(RANDOM)
+    for place in PLACES:
+        name = name.removeprefix(place)
+    return name

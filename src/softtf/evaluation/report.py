@@ -14,6 +14,7 @@ from softtf.evaluation.accuracy_matrix import AccuracyMatrix
 HEADERS = (
     "Method",
     "Task inference (policy)",
+    "Loss over",
     "ACC %",
     "Forget %",
     "Task right %",
@@ -24,7 +25,7 @@ HEADERS = (
     "Test s, from nothing",
     "Note",
 )
-NUMBERS = range(2, 10)  # the columns that hold them
+NUMBERS = range(3, 11)  # the columns that hold them
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -40,6 +41,7 @@ class Row:
     Attributes:
         method: Its name.
         policy: How the task was inferred and over which samples; "oracle..." is the ceiling.
+        classes: The classes that the method's cross-entropy is over (`softtf.learners.spans`); "–" for none.
         acc: Average accuracy, percent.
         forget: Forgetting, percent.
         task_identity: Percent of samples whose task was named right; None if that was not recorded.
@@ -53,6 +55,7 @@ class Row:
 
     method: str
     policy: str
+    classes: str
     acc: float
     forget: float | None
     task_identity: float | None
@@ -74,11 +77,12 @@ def render(rows: Sequence[Row], title: str, caption: str) -> Table:
     table = Table(box=SIMPLE_HEAD, title_justify="left", caption_justify="left", padding=0, show_edge=False)
     table.title, table.caption = Text(title), Text(caption)
     headers, _ = _cells(rows)
-    table.add_column("Method\n  task inference (policy)", min_width=20)
-    for header in headers[2:10]:
+    table.add_column("Method\n  task inference (policy)", min_width=16)
+    table.add_column(Text(headers[2].replace(" ", "\n")))
+    for header in headers[3:11]:
         words = header.replace(", ", " ").replace(" ", "\n").replace("/", "/\n")
         table.add_column(Text(words), justify="right", no_wrap=True)
-    for header in headers[10:]:
+    for header in headers[11:]:
         table.add_column(Text(header))
     for method in dict.fromkeys(row.method for row in rows):
         mine = [row for row in rows if row.method == method]
@@ -159,7 +163,7 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
             *map(_seconds, (row.train_seconds_this_run, row.train_seconds_from_nothing)),
             *map(_seconds, (row.test_seconds_this_run, row.test_seconds_from_nothing)),
         ]
-        body.append([row.method, policy, *numbers, row.note][:width])
+        body.append([row.method, policy, row.classes, *numbers, row.note][:width])
     return list(HEADERS[:width]), body
 
 

@@ -1,8 +1,9 @@
 """Gradient ID: the task whose share in the superposed network would lower the entropy fastest.
 
-alpha = 1/T; H = entropy of the mixture network's top C/T probabilities; scores = -dH/dalpha (one-shot
-inference of supermasks in superposition). Exact for each sample, in one shared forward and one backward
-of the top: see `softtf.backbones.mixed_linear`.
+alpha = 1/T; H = entropy of the softmax over the C/T largest logits of the mixture network, and over these alone; scores
+= -dH/dalpha (one-shot inference of Wortsman et al., "Supermasks in Superposition", NeurIPS 2020, whose own H is that of
+the whole softmax). Exact for each sample, in one shared forward and one backward of the top: see
+`softtf.backbones.mixed_linear`.
 """
 
 import torch
@@ -29,13 +30,33 @@ class GradientID(TaskInference):
             alpha.requires_grad_()
             features = learner.network.top(trunk, mixture=alpha, prompts=self.prompts(learner, shared))
             logits = learner.network.heads(features, range(tasks))
-            entropy = top_entropy(logits, max(1, logits.shape[1] // tasks))
+            entropy = largest_entropy(logits, self.entries(logits.shape[1], tasks))
             (gradient,) = torch.autograd.grad(entropy.sum(), alpha)
         return -gradient
+
+    def entries(self, classes: int, tasks: int) -> int:
+        """Return how many of the logits, the largest, H looks at: C/T, rounded down, but two where there are two.
+
+        The softmax over one logit is 1 whatever the weights, so that its entropy and all scores would be 0. Where tasks
+        have one class each, or one and two, H so asks how sure the mixture is between its two best classes.
+        """
+        return min(classes, max(2, classes // tasks))
 
     def prompts(self, learner: Learner, shared: SharedPass) -> Tensor | None:
         """Return the task [batch] whose prompts each sample gets, or None to mix them."""
         return None
+
+
+class GradientIDFull(GradientID):
+    """Gradient ID as supermasks in superposition have it: H is the entropy of the softmax over all classes seen."""
+
+    name = "gradient-id-full"
+    title = "Gradient ID (full softmax)"
+    by_default = False
+
+    def entries(self, classes: int, tasks: int) -> int:
+        """Return all of them."""
+        return classes
 
 
 class GradientIDKeyPrompts(GradientID):
@@ -53,7 +74,15 @@ class GradientIDKeyPrompts(GradientID):
         return keys.similarities(shared.query).argmax(1)
 
 
-def top_entropy(logits: Tensor, entries: int) -> Tensor:
-    """Return -sum p log p over the `entries` largest of softmax(logits), [batch]; they are not renormalised."""
-    log_p = logits.log_softmax(-1).topk(entries, dim=-1).values
-    return -(log_p.exp() * log_p).sum(-1)
+def largest_entropy(logits: Tensor, entries: int) -> Tensor:
+    """Return the entropy [batch] of the softmax over the `entries` largest of logits [batch, classes] alone.
+
+    With d_c = z_1 - z_c for all but the largest logit z_1, and S the sum of exp(-d_c): H = log(1 + S) + sum of d_c p_c.
+    In -sum p log p the term of a p near 1 rounds to nothing, and its gradient to noise, once a float32 mixture is sure
+    by 17; here no digits cancel.
+    """
+    largest = logits.topk(entries, dim=-1).values
+    behind = largest[..., :1] - largest[..., 1:]
+    odds = (-behind).exp()
+    total = odds.sum(-1)
+    return total.log1p() + (behind * odds).sum(-1) / (1 + total)

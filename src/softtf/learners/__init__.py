@@ -2,7 +2,7 @@
 
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.bic import BiC
-from softtf.learners.clip_prompt import CLIPPrompt
+from softtf.learners.clip_prompt import CLIPPrompt, CLIPPromptPublished
 from softtf.learners.clip_zero_shot import CLIPZeroShot
 from softtf.learners.der import DER
 from softtf.learners.derpp import DERpp
@@ -24,6 +24,7 @@ from softtf.learners.solved import SolvedLearner
 __all__ = [
     "BiC",
     "CLIPPrompt",
+    "CLIPPromptPublished",
     "CLIPZeroShot",
     "DER",
     "DERpp",

@@ -9,15 +9,17 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from softtf.adaptations.base import Adaptation
 from softtf.backbones.base import Backbone, Tokens
 from softtf.config import Spec
 from softtf.errors import UserError
+from softtf.learners.spans import AnyClasses, check_span, in_todays_words
 from softtf.network import AdaptedNetwork
 from softtf.seeds import derive_seed
 from softtf.slots import Heads, TaskSlots
-from softtf.statistics import ClassScores, FeatureStatistics, TaskCentroids
+from softtf.statistics import ClassScores, FeatureStatistics, TaskCentroids, TaskOffsets
 from softtf.streams import Loader
 
 MEMORY = "memory."
@@ -60,12 +62,15 @@ class LearnerSpec(Spec, family="learner"):
         feature_id: numbers of the random projection from whose class statistics Feature ID names tasks (1000 is a
             good start); M of them cost 4 M (M + 1) bytes in what tasks share, and 12 M a class. 0: no Feature ID.
         mcg: centroids of frozen features per task, by the nearest of which MCG names tasks. 0: no MCG.
+        gradient_offset: training examples of each task on which Gradient ID's offsets are fitted (200 is a good start;
+            they cost that many of its answers a task). 0: no offsets.
     """
 
     training: ClassVar[Mapping[str, Any]] = {}
 
     feature_id: int = field(default=0, kw_only=True)
     mcg: int = field(default=0, kw_only=True)
+    gradient_offset: int = field(default=0, kw_only=True)
 
     @abstractmethod
     def build(self, backbone: Backbone, seed: int) -> "Learner":
@@ -82,14 +87,24 @@ class LearnerSpec(Spec, family="learner"):
             UserError: it cannot.
         """
 
+    def for_stream(self, count: int) -> "LearnerSpec":
+        """Return the spec for a stream of `count` classes: what the method must know of them is filled in."""
+        return self
+
+    @classmethod
+    def of_earlier(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """Return settings as an earlier version saved them in today's words."""
+        return in_todays_words(settings)
+
     def new_learner(self, backbone: Backbone, seed: int) -> "Learner":
         """Return a learner with no task yet, and with the statistics that are asked for.
 
         Raises:
-            UserError: a setting does not fit the backbone.
+            UserError: a setting makes no sense, or does not fit the backbone.
         """
-        for name, value in (("feature_id", self.feature_id), ("mcg", self.mcg)):
-            if not 0 <= value <= LARGEST_PROJECTION:
+        check_span(self)
+        for name in ("feature_id", "mcg", "gradient_offset"):
+            if not 0 <= (value := getattr(self, name)) <= LARGEST_PROJECTION:
                 raise UserError(f"{name} must be from 0 (none) to {LARGEST_PROJECTION}, not {value}")
         learner = self.build(backbone, seed)
         if self.feature_id:
@@ -97,6 +112,13 @@ class LearnerSpec(Spec, family="learner"):
             learner.statistics["feature-id"] = scores
         if self.mcg:
             learner.statistics["mcg"] = TaskCentroids(self.mcg, derive_seed(seed, "mcg"))
+        if self.gradient_offset:
+            if "gradient-id" not in learner.task_inferences:
+                raise UserError(
+                    f"gradient_offset: {self.kind!r} has no networks of its tasks' own to mix, so no Gradient ID;"
+                    " leave it out"
+                )
+            learner.statistics["gradient-id-offset"] = TaskOffsets(self.gradient_offset)
         return learner
 
 
@@ -109,6 +131,7 @@ class Learner(nn.Module):
     features) and `consolidate` (herd exemplars, measure Fisher information), `end_task` and with it `let_go`. A method
     without steps is a `SolvedLearner`.
 
+    classes: the classes that the cross-entropy is over (`softtf.learners.spans`); None for a method without one.
     query_use: what the loss reads the query for, so that it is given one that was computed before. `matching`: it is
     compared with keys, and may be that of the unaugmented image; `features`: it stands for the image, so that it is
     given only where nothing is augmented; `none`.
@@ -116,7 +139,7 @@ class Learner(nn.Module):
     scoring need not run a backbone that nothing edits: it reads the queries of test inputs that were kept.
     memory: tensors that the method remembers from task to task besides parameters (exemplars, statistics), by any
     names; they are replaced, never changed in place, and saved and restored with what tasks share.
-    statistics: of frozen features, by the name of the task inference that reads them.
+    statistics: of frozen features or of the learner's own scores, by the name of the task inference that reads them.
     gathered: what each of them has gathered; kept as `memory` is, but no method's own business.
     """
 
@@ -130,9 +153,11 @@ class Learner(nn.Module):
         seed: int,
         extra_slots: Mapping[str, TaskSlots] | None = None,
         heads: Heads | None = None,
+        classes: AnyClasses | None = None,
     ) -> None:
         super().__init__()
-        self.seed = seed
+        self.seed, self.classes = seed, classes
+        heads = heads or Heads(backbone.dim, retrained=classes == "seen")
         self.network = AdaptedNetwork(backbone, adaptations, heads)
         self.extra_slots = nn.ModuleDict(dict(extra_slots or {}))
         self.statistics = nn.ModuleDict()
@@ -205,13 +230,19 @@ class Learner(nn.Module):
     def after_backward(self) -> None:  # noqa: B027 - a hook, empty unless a method needs it
         """Change gradients between backward and the optimizer's step (PGP)."""
 
+    @property
+    def gathers_features(self) -> bool:
+        """Whether there are statistics of frozen features."""
+        return any(isinstance(s, FeatureStatistics) for s in self.statistics.values())
+
     def gather(self, features: Tensor, columns: Tensor, labels: Tensor) -> None:
-        """Add the task's frozen features [n, dim], of logit columns [n], to every statistic.
+        """Add the task's frozen features [n, dim], of logit columns [n], to every statistic of features.
 
         labels: [classes seen], the label number of each column.
         """
         for name, statistics in self.statistics.items():
-            assert isinstance(statistics, FeatureStatistics)
+            if not isinstance(statistics, FeatureStatistics):
+                continue
             found = statistics.gather(self.gathered.get(name, {}), features, columns, labels)
             self.gathered = self.gathered | {name: found}
 
@@ -252,6 +283,23 @@ class Learner(nn.Module):
         """Return the task of each logit column, [classes seen]."""
         sizes = [self.network.heads.num_classes(t) for t in range(self.num_tasks)]
         return torch.repeat_interleave(torch.arange(self.num_tasks), torch.tensor(sizes, dtype=torch.int64))
+
+    @property
+    def span(self) -> range:
+        """The tasks whose classes the cross-entropy compares an example of the current task with."""
+        return range(self.num_tasks - 1 if self.classes == "own" else 0, self.num_tasks)
+
+    def cross_entropy(self, logits: Tensor, targets: Tensor, reduction: Literal["mean", "none"] = "mean") -> Tensor:
+        """Return the cross-entropy over `span`; over all columns for an example of an earlier task (a replayed one).
+
+        logits: [b, columns], of `span`, of all classes seen, or of more; targets: [b], columns of all classes seen.
+        """
+        first = max(0, self.num_classes - logits.shape[1])
+        own: int = self.task_columns(self.num_tasks - 1).start
+        if self.classes == "own" and first < own:
+            earlier = torch.arange(logits.shape[1], device=logits.device) < own - first
+            logits = logits.masked_fill(earlier & (targets >= own)[:, None], -torch.inf)
+        return F.cross_entropy(logits, targets - first, reduction=reduction)
 
     def own(self, targets: Tensor) -> Tensor:
         """Turn logit columns [b] into columns of the current task's own head."""
@@ -320,6 +368,19 @@ class Learner(nn.Module):
             for name in self.statistics
             for start in [f"{STATISTICS}{name}."]
         }
+
+    @contextmanager
+    def drawing_noise(self, seed: int) -> Iterator[None]:
+        """Let adaptations that train with noise (LoRA's dropout) draw it meanwhile; at other times there is none."""
+        device = next(self.network.backbone.parameters()).device
+        noisy = [module for module in self.modules() if isinstance(module, Adaptation) and module.beside_in_training]
+        for number, adaptation in enumerate(noisy):
+            adaptation.noise = torch.Generator(device).manual_seed(derive_seed(seed, number))
+        try:
+            yield
+        finally:
+            for adaptation in noisy:
+                adaptation.noise = None
 
     @contextmanager
     def computing_in(self, dtype: torch.dtype) -> Iterator[None]:

@@ -1,9 +1,9 @@
 """BiC, bias correction (Wu et al., 2019): exemplars and distillation, then two numbers against the pull to new classes.
 
-Stage 1: (1 - r) * cross-entropy over all classes seen + r * distillation from the network before (temperature 2), with
-r the old classes' share, on new data and exemplars. Stage 2, from the second task on: the new task's logits become
-alpha * o + beta, fitted on a small balanced set that stage 1 was not trained on. A task's correction stays for good,
-in the answers and on both sides of later distillations.
+Stage 1: (1 - r) * cross-entropy over all classes seen (`classes`) + r * distillation from the network before
+(temperature 2), with r the old classes' share, on new data and exemplars. Stage 2, from the second task on: the new
+task's logits become alpha * o + beta, fitted on a small balanced set that stage 1 was not trained on. A task's
+correction stays for good, in the answers and on both sides of later distillations.
 """
 
 from dataclasses import dataclass
@@ -31,6 +31,8 @@ class BiC(RehearsalSpec, kind="bic"):
     """Fine-tune the whole network with exemplars, then correct the bias towards the new task's classes.
 
     A tenth of a class's exemplars (at least one), and as many examples of each new class, are for the correction alone.
+    The paper's stage 1 is over all classes `seen`; with `classes="own"` new examples are compared with the task's own
+    classes, exemplars with all (`softtf.learners.spans`). Stage 2 is over all classes seen either way.
     """
 
     least = 2  # one to train on and one to hold out
@@ -61,7 +63,7 @@ class BiCLearner(RehearsingLearner):
         logits = self.corrected(self.all_logits(batch.inputs))
         kept = (~torch.isin(batch.rows, self.held_out)).to(logits)
         share = self.num_old / logits.shape[1]
-        cross_entropy = F.cross_entropy(logits, batch.targets, reduction="none")
+        cross_entropy = self.cross_entropy(logits, batch.targets, "none")
         losses = {"cross_entropy": (1 - share) * _mean(cross_entropy, kept)}
         if self.task:
             before = self.corrected(self.previous_logits(batch.inputs))

@@ -38,17 +38,18 @@ def check_clip(backbone: Backbone, what: str) -> ClipImage:
 class TextHeads(Heads):
     """A text feature for each class: logits are exp(logit_scale) cos(P f(x), text), P the image tower's projection.
 
-    While a task is trained its slot holds the prompts [classes, length, dim] that go into its classes' texts; when it
-    is finished, their text features [classes, shared dim] at length 1, which never change again: to answer, neither
-    names nor text tower are needed.
+    While a task is trained its slot holds the prompts [classes, length, dim] that go into its classes' texts, or one
+    [1, length, dim] for all of them (`shared`); when it is finished, their text features [classes, shared dim] at
+    length 1, which never change again: to answer, neither names nor text tower are needed.
     """
 
     projection: Tensor
     scale: Tensor
 
-    def __init__(self, clip: ClipImage, length: int) -> None:
+    def __init__(self, clip: ClipImage, length: int, shared: bool = False) -> None:
         super().__init__(clip.dim)
-        self.length, self.text_dim = length, clip.text.dim
+        self.length, self.text_dim, self.shared = length, clip.text.dim, shared
+        self.begun = 0  # classes of the task in training
         self.register_buffer("projection", clip.projection.weight.detach(), persistent=False)
         self.register_buffer("scale", clip.logit_scale.detach().exp(), persistent=False)
 
@@ -56,15 +57,18 @@ class TextHeads(Heads):
         """Return prompts ~ N(0, 0.02); with prompts of no length, text features that are yet to be set."""
         if not self.length:
             return {"features": torch.zeros(num_classes, len(self.projection))}
-        return {"prompts": torch.randn(num_classes, self.length, self.text_dim, generator=generator) * 0.02}
+        self.begun = num_classes
+        prompts = 1 if self.shared else num_classes
+        return {"prompts": torch.randn(prompts, self.length, self.text_dim, generator=generator) * 0.02}
 
     def num_classes(self, task: int) -> int:
         """Return how many classes task `task` has."""
-        return len(next(iter(self.slot(task).values())))
+        slot = self.slot(task)
+        return len(slot["features"]) if "features" in slot else self.begun
 
     def num_parameters(self, task: int) -> int:
         """Return how many numbers were trained for task `task`: those of its prompts."""
-        return self.num_classes(task) * self.length * self.text_dim
+        return (1 if self.shared else self.num_classes(task)) * self.length * self.text_dim
 
     def settle(self, texts: Tensor) -> None:
         """Keep the text features [classes, shared dim] of the newest task in place of its prompts."""
@@ -124,8 +128,9 @@ class ClassTexts(nn.Module):
     def features(self, prompts: Tensor | None = None, task: int = 0) -> Tensor:
         """Return the classes' text features [classes, shared dim] at length 1, by task `task`'s text tower.
 
-        prompts: [classes, length, dim of the text tower], put before the words of each text.
+        prompts: [classes or 1, length, dim of the text tower], put before the words of each text.
         """
         network = self.network
-        tokens = self.tower.run(self.tower.embed(self.ids, prompts), 0, network.first_edited_block)
+        each = None if prompts is None else prompts.expand(len(self.ids), -1, -1)
+        tokens = self.tower.run(self.tower.embed(self.ids, each), 0, network.first_edited_block)
         return F.normalize(self.tower.project(network.top(network.trunk(tokens), task=task)), dim=-1)

@@ -1,24 +1,30 @@
-"""CLIP-Prompt, plain or with PGP and soft masks: the learner of the paper's Table 5.
+"""CLIP-Prompt, plain or with PGP and soft masks: the learner of the paper's Table 5, in our form and as published.
 
-One image prompt shared by all tasks, behind the tokens of the image tower; a text prompt for each class, before the
-words of its text in the text tower, trained with its own task only. Logits are scale * cos(image, text). With `adapt`
+One image prompt shared by all tasks, behind the tokens of the image tower; a text prompt for each class, or one for all
+classes of a task, before the words of a class's text in the text tower, trained with its own task only. Logits are
+scale * cos(image, text). With `adapt`
 (soft masks in the image tower) each task has an image tower of its own, and a key, by which Prompt ID names the task;
 the superposed towers serve Gradient ID. Text features do not depend on the task that is asked: a class's text is always
 computed with what its own task learned.
 
-Loss: cross-entropy over the task's own classes, and, where tasks differ, key_weight * (1 - cos(q(x), k_t)).
+Loss: cross-entropy over the task's own classes (`classes`), and, where tasks differ, key_weight * (1 - cos(q(x), k_t)).
 
 With `projection` (PGP) the image prompt's gradients keep out of the space of earlier tasks' embedded tokens and prompt.
+
+`CLIPPromptPublished` is as in the code of CLIP-PGP (Qiao et al., 2024): 16 context tokens a task and no template, the
+prompt before the image tower's first norm, its rates and decay, nothing clipped. Beside that code: 5 image tokens, as
+the Soft-TransFormers paper says, for 10; a prompt ~ N(0, 0.02) for a uniform one of about that deviation; images in
+CLIP's own normalisation for CIFAR's; a cosine that falls at each step, not at each epoch; the basis of PGP as in
+`softtf.learners.projected`. What the paper says of text prompts, one for each class, is our form (`CLIPPrompt`).
 """
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from softtf.adaptations.appended_prompt import AppendedPrompt
 from softtf.adaptations.base import AdaptationSpec, NoAdaptation
@@ -27,9 +33,11 @@ from softtf.adaptations.projection import Projection
 from softtf.adaptations.task_keys import TaskKeys, check_keys
 from softtf.backbones.base import Backbone
 from softtf.backbones.clip import ClipImage
+from softtf.errors import unknown
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.class_texts import ClassTexts, TextHeads, check_clip, check_template
 from softtf.learners.projected import ALL, ProjectedLearner, real_rows
+from softtf.learners.spans import LossClasses
 from softtf.seeds import derive_seed
 from softtf.shared_pass import SharedPass
 from softtf.slots import TaskSlots
@@ -43,6 +51,19 @@ CLIP_TRAINING: Mapping[str, Any] = {
 }
 """The paper's settings for CLIP (METHOD section 5); the rate, which it does not give, is CoOp's 0.002 at batch 32."""
 
+CLIP_PGP_TRAINING: Mapping[str, Any] = {
+    **CLIP_TRAINING,
+    "learning_rate": 0.08,
+    "weight_decay": 2e-4,
+    "first_task_learning_rate": 0.008,
+    "first_task_weight_decay": 5e-4,
+    "clip_norm": None,
+}
+"""Those of CLIP-PGP's code: at batch 32 a rate of 0.001 in the first task, of 0.01 after."""
+
+TextPrompts = Literal["class", "task"]
+TEXT_PROMPTS = ("class", "task")
+
 
 @dataclass(frozen=True)
 class CLIPPrompt(LearnerSpec, kind="clip-prompt"):
@@ -50,13 +71,17 @@ class CLIPPrompt(LearnerSpec, kind="clip-prompt"):
 
     Attributes:
         length: of the image prompt, in tokens.
-        text_length: of each class's text prompt.
+        text_length: of each text prompt.
         template: the text of a class; its name goes where {} is.
         key_weight: weight of the matching loss, where tasks differ in the image tower.
         key_scale: keys start as U(-key_scale, key_scale); SGD needs short ones to turn them in time.
         adapt: a further adaptation of the image tower; `SoftMask(...)` makes it CLIP-Prompt-Soft-TF.
         adapt_text: one of the text tower, used while its task is trained and for the text features that are kept.
         projection: `Projection(0.9)` makes it CLIP-PGP.
+        text_prompts: each `class` has a text prompt of its own, or all classes of a `task` have one.
+        before_norm: put the image prompt before the image tower's first norm.
+        classes: images are compared with the texts of their task's `own` classes, as a text prompt is trained with its
+            own task only (METHOD section 3), or with those of all `seen`, of which the earlier ones stand still.
     """
 
     training: ClassVar[Mapping[str, Any]] = CLIP_TRAINING
@@ -69,8 +94,13 @@ class CLIPPrompt(LearnerSpec, kind="clip-prompt"):
     adapt: AdaptationSpec = NoAdaptation()
     adapt_text: AdaptationSpec = NoAdaptation()
     projection: Projection | None = None
+    text_prompts: TextPrompts = "class"
+    before_norm: bool = False
+    classes: LossClasses = "own"
 
     def __post_init__(self) -> None:
+        if self.text_prompts not in TEXT_PROMPTS:
+            raise unknown("kind of text_prompts", self.text_prompts, TEXT_PROMPTS)
         check_length(self.length, "length")
         check_length(self.text_length, "text_length")
         check_keys(self.key_weight, self.key_scale)
@@ -85,25 +115,34 @@ class CLIPPrompt(LearnerSpec, kind="clip-prompt"):
         return CLIPPromptLearner(check_clip(backbone, "CLIP-Prompt"), seed, self)
 
 
+@dataclass(frozen=True)
+class CLIPPromptPublished(CLIPPrompt, kind="clip-prompt-published"):
+    """CLIP-Prompt with the settings of CLIP-PGP's code; each can be changed as those of `CLIPPrompt`."""
+
+    training: ClassVar[Mapping[str, Any]] = CLIP_PGP_TRAINING
+
+    text_length: int = 16
+    template: str = "{}."
+    text_prompts: TextPrompts = "task"
+    before_norm: bool = True
+
+
 class CLIPPromptLearner(ProjectedLearner):
     """Cross-entropy of images against the texts of their task, and, where tasks differ, a key drawn to its queries."""
 
     def __init__(self, clip: ClipImage, seed: int, spec: CLIPPrompt) -> None:
         self.spec, self.projection = spec, spec.projection
         generator = torch.Generator().manual_seed(derive_seed(seed, "shared"))
-        image = [AppendedPrompt(spec.length, clip.dim, generator), *spec.adapt.build(clip)]
+        norm = clip.normed if spec.before_norm else None
+        image = [AppendedPrompt(spec.length, clip.dim, generator, norm), *spec.adapt.build(clip)]
         texts = ClassTexts(clip.text, spec.template, spec.text_length, spec.adapt_text)
         extra: dict[str, TaskSlots] = {f"text_{type(a).__name__}{i + 1}": a for i, a in enumerate(texts.adaptations)}
         if any(a.task_blocks for a in image):
             extra["task_keys"] = TaskKeys(clip.dim, spec.key_scale)
             self.query_use = "matching"
-        super().__init__(clip, image, seed, extra, TextHeads(clip, spec.text_length))
+        heads = TextHeads(clip, spec.text_length, spec.text_prompts == "task")
+        super().__init__(clip, image, seed, extra, heads, spec.classes)
         self.texts = texts
-
-    @property
-    def task_inferences(self) -> tuple[str, ...]:
-        """Prompt ID and Gradient ID where tasks have image towers of their own; otherwise no task is to be inferred."""
-        return ("prompt-id", "gradient-id") if self.network.top_depends_on_task else ()
 
     @property
     def heads(self) -> TextHeads:
@@ -141,13 +180,18 @@ class CLIPPromptLearner(ProjectedLearner):
         """Return cross-entropy and, where tasks differ, the matching loss."""
         task = self.num_tasks - 1
         shared = SharedPass(self.network, batch.inputs, batch.query)
-        logits = self.heads.scores(self.network.top(shared.trunk, task=task), self._text_features())
-        losses = {"cross_entropy": F.cross_entropy(logits, self.own(batch.targets))}
+        logits = self._loss_logits(self.network.top(shared.trunk, task=task))
+        losses = {"cross_entropy": self.cross_entropy(logits, batch.targets)}
         if self.network.top_depends_on_task:
             keys = self.extra_slots["task_keys"]
             assert isinstance(keys, TaskKeys)
             losses["matching"] = self.spec.key_weight * keys.matching_loss(shared.query, task)
         return losses
+
+    def _loss_logits(self, features: Tensor) -> Tensor:
+        """Return logits [b, columns of `span`] of features [b, dim], by texts in training and those that were kept."""
+        new, earlier = self.heads.scores(features, self._text_features()), self.span[:-1]
+        return torch.cat([self.heads(features, earlier), new], 1) if earlier else new
 
     @torch.no_grad()
     def end_task(self) -> None:
@@ -171,5 +215,8 @@ class CLIPPromptLearner(ProjectedLearner):
         return {"image": (prompt.prompt, ALL)}
 
     def met(self, shared: SharedPass) -> dict[str, Tensor]:
-        """Return the embedded tokens, before block 1."""
-        return {"image": real_rows(shared.stem.x, shared.stem.mask)}
+        """Return the embedded tokens, before block 1, or as the prompt before the first norm."""
+        clip = self.network.backbone
+        assert isinstance(clip, ClipImage)
+        tokens = clip.unnormed(shared.inputs) if self.spec.before_norm else shared.stem.x
+        return {"image": real_rows(tokens, shared.stem.mask)}

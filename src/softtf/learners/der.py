@@ -18,6 +18,7 @@ from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.convex import minimise
 from softtf.learners.fine_tuning import WHOLE_NETWORK, check_counts, check_weights
 from softtf.learners.rehearsing import RehearsingLearner, check_budget
+from softtf.learners.spans import LossClasses
 from softtf.shared_pass import SharedPass
 from softtf.slots import Heads
 from softtf.streams import Loader
@@ -33,6 +34,9 @@ class DER(LearnerSpec, kind="der"):
         exemplars: how many examples are kept in all, equally many of each class, herded.
         auxiliary: weight of the auxiliary classifier's loss.
         extractor: which weights are a task's own; the paper has a whole network for each task, `layers="all"`.
+        classes: the classifier's cross-entropy is over all classes `seen`, as in the paper; with `own` new examples
+            are compared with the task's own classes, exemplars with all (`softtf.learners.spans`). The auxiliary
+            classifier has the task's own and one for all others either way.
         mcg: centroids per task of the gate; 0 for none.
     """
 
@@ -40,6 +44,7 @@ class DER(LearnerSpec, kind="der"):
     exemplars: int = 2000
     auxiliary: float = 1.0
     extractor: TaskWeights = TaskWeights()
+    classes: LossClasses = "seen"
     mcg: int = field(default=10, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -119,7 +124,8 @@ class DERLearner(RehearsingLearner):
 
     def __init__(self, backbone: Backbone, seed: int, spec: DER) -> None:
         extra = {"auxiliary": AuxiliaryHead(backbone.dim)}
-        Learner.__init__(self, backbone, spec.extractor.build(backbone), seed, extra, ExpandingHeads(backbone.dim))
+        heads = ExpandingHeads(backbone.dim)
+        Learner.__init__(self, backbone, spec.extractor.build(backbone), seed, extra, heads, spec.classes)
         self.budget, self.auxiliary, self.previous = spec.exemplars, spec.auxiliary, None
 
     @property
@@ -153,7 +159,7 @@ class DERLearner(RehearsingLearner):
         """Return both cross-entropies."""
         features = self.features(batch.inputs)
         logits = self.network.heads(features, range(self.num_tasks))
-        losses = {"cross_entropy": F.cross_entropy(logits, batch.targets)}
+        losses = {"cross_entropy": self.cross_entropy(logits, batch.targets)}
         if self.task:
             head = self.extra_slots["auxiliary"]
             assert isinstance(head, AuxiliaryHead)

@@ -4,9 +4,12 @@ Loss (their equation 6): cross-entropy of the batch + alpha * |logits - stored l
 beta * cross-entropy of another. The buffer is a reservoir of all that was trained on, each example in each epoch, with
 the logits of that moment. Logits stored when fewer classes were known are compared over those classes; the square is a
 mean over classes, as in public implementations, whose alpha this one's is.
+
+Those (mammoth) have a logit for every class of the stream from the first step on, in both cross-entropies and in what
+is stored: `classes="all"`, for which their number must be known. Answers are among the classes seen all the same.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -16,8 +19,17 @@ from torch.nn.utils.rnn import pad_sequence
 
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.backbones.base import Backbone
+from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner, LearnerSpec
-from softtf.learners.fine_tuning import WHOLE_NETWORK, FineTunedLearner, check_counts, check_weights
+from softtf.learners.fine_tuning import (
+    WHOLE_NETWORK,
+    FineTunedLearner,
+    check_counts,
+    check_weights,
+    network_features,
+)
+from softtf.learners.foreseen import ForeseenHeads
+from softtf.learners.spans import AnyClasses
 from softtf.memory import Reservoir, pack, unpack
 from softtf.seeds import derive_seed
 from softtf.streams import Loader, join
@@ -35,6 +47,9 @@ class DERpp(LearnerSpec, kind="der++"):
         alpha: weight of the distance to stored logits.
         beta: weight of the cross-entropy on stored labels.
         tune: which weights are trained.
+        classes: what new examples are compared with: all classes `seen`; the task's `own`, replayed labels still being
+            over all seen (ER-ACE, `softtf.learners.spans`); or `all` of the stream, as the published code does.
+        total_classes: with `all`, how many classes the stream has; a run fills it in.
     """
 
     training = WHOLE_NETWORK
@@ -42,18 +57,42 @@ class DERpp(LearnerSpec, kind="der++"):
     alpha: float = 0.2
     beta: float = 0.5
     tune: FineTuning = FineTuning()
+    classes: AnyClasses = "seen"
+    total_classes: int | None = None
 
     def __post_init__(self) -> None:
         check_counts(exemplars=self.exemplars)
         check_weights(alpha=self.alpha, beta=self.beta)
+        if self.total_classes is not None:
+            check_counts(total_classes=self.total_classes)
+            if self.classes != "all":
+                raise UserError(f"total_classes goes with classes='all'; with {self.classes!r} leave it out")
+
+    def for_stream(self, count: int) -> "DERpp":
+        """Return the spec with the number of classes of the stream, if it is wanted and not given."""
+        unknown = self.classes == "all" and self.total_classes is None
+        return replace(self, total_classes=count) if unknown else self
+
+    def check_classes(self, count: int) -> None:
+        """Refuse more classes than were foreseen; raises UserError."""
+        if self.total_classes is not None and count > self.total_classes:
+            raise UserError(f"total_classes is {self.total_classes}, too few for {count} classes; give that many")
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
-        """Return the learner."""
+        """Return the learner.
+
+        Raises:
+            UserError: logits of classes to come are wanted, and nobody says how many those are.
+        """
+        if self.classes == "all" and self.total_classes is None:
+            raise UserError(
+                "classes='all' needs to know how many classes the stream has; give total_classes=... (a run knows it)"
+            )
         return DERppLearner(backbone, seed, self)
 
 
 class Kept(NamedTuple):
-    """One of the buffer: the example in its loaded form, its logit column, its logits [classes seen then]."""
+    """One of the buffer: the example in its loaded form, its logit column, its logits [classes seen then, or all]."""
 
     example: Tensor
     column: int
@@ -66,7 +105,25 @@ class DERppLearner(FineTunedLearner):
     def __init__(self, backbone: Backbone, seed: int, spec: DERpp) -> None:
         self.spec = spec
         self.loader: Loader | None = None
-        super().__init__(backbone, spec.tune, seed)
+        generator = torch.Generator().manual_seed(derive_seed(seed, "shared"))
+        heads = ForeseenHeads(backbone.dim, spec.total_classes, generator) if spec.total_classes else None
+        super().__init__(backbone, spec.tune, seed, spec.classes, heads)
+
+    def begin_task(self, num_classes: int) -> None:
+        """Open the task.
+
+        Raises:
+            UserError: these are more classes than were foreseen.
+        """
+        self.spec.check_classes(self.num_classes + num_classes)
+        super().begin_task(num_classes)
+
+    def all_logits(self, inputs: Tensor) -> Tensor:
+        """Return logits [b, classes seen, or all of the stream] of prepared inputs [b, ...]."""
+        heads = self.network.heads
+        if isinstance(heads, ForeseenHeads):
+            return heads.whole(network_features(self.network, inputs))
+        return super().all_logits(inputs)
 
     @property
     def memory(self) -> dict[str, Tensor]:
@@ -101,7 +158,7 @@ class DERppLearner(FineTunedLearner):
         nothing = logits.new_zeros(())
         columns = torch.tensor([k.column for k in labelled], device=logits.device)
         return {
-            "cross_entropy": F.cross_entropy(new, batch.targets),
+            "cross_entropy": self.cross_entropy(new, batch.targets),
             "stored_logits": self.spec.alpha * distance(of_dark, [k.logits for k in dark]) if dark else nothing,
             "stored_labels": self.spec.beta * F.cross_entropy(of_labelled, columns) if labelled else nothing,
         }
@@ -124,7 +181,7 @@ class DERppLearner(FineTunedLearner):
 def distance(logits: Tensor, stored: list[Tensor]) -> Tensor:
     """Return the mean over examples of the mean squared distance from the logits stored, over the classes known then.
 
-    logits: [b, classes seen]; stored: b of [classes seen then].
+    logits: [b, classes seen, or all]; stored: b of [classes seen then, or all].
     """
     widths = torch.tensor([len(row) for row in stored], device=logits.device)
     target = pad_sequence(stored, batch_first=True).to(logits)

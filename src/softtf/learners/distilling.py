@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.backbones.base import Backbone
 from softtf.learners.fine_tuning import FineTunedLearner, network_logits
+from softtf.learners.spans import LossClasses
 from softtf.network import AdaptedNetwork
 from softtf.streams import Loader
 
@@ -14,8 +15,8 @@ from softtf.streams import Loader
 class DistillingLearner(FineTunedLearner):
     """While a task trains, keeps a copy of the network as it was before; in the first task there is none."""
 
-    def __init__(self, backbone: Backbone, tune: FineTuning, seed: int) -> None:
-        super().__init__(backbone, tune, seed)
+    def __init__(self, backbone: Backbone, tune: FineTuning, seed: int, classes: LossClasses) -> None:
+        super().__init__(backbone, tune, seed, classes)
         self.previous: AdaptedNetwork | None = None
 
     @property

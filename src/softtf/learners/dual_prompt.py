@@ -1,7 +1,10 @@
 """DualPrompt, plain or with soft masks: the method of Soft-TransFormers' Algorithms 1 and 2.
 
-G-prompts shared by all tasks, an E-prompt and a key per task, and whatever `adapt` adds (soft masks).
-Loss: cross-entropy over the task's own classes + key_weight * (1 - cos(q(x), k_t)), equation 7.
+G-prompts shared by all tasks, an E-prompt and a key per task, and whatever `adapt` adds (soft masks). The G-prompts go
+on training with every task, so that old tasks' answers do change a little though nothing of their own does, unless
+`freeze_g_after_first`.
+
+Loss: cross-entropy over the task's own classes (`classes`) + key_weight * (1 - cos(q(x), k_t)), equation 7.
 
 With `projection` (PGP) the G-prompt and the E-prompt in training, which starts as a copy of the one before, are under
 gradient projection, each layer's keys p_K and values p_V in a space of their own. In softmax(q [p_K; k]^T / sqrt(d))
@@ -14,7 +17,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, NoAdaptation, parse_layers
 from softtf.adaptations.prefix import ExpertPrefix, GeneralPrefix, check_length
@@ -23,6 +25,7 @@ from softtf.adaptations.task_keys import TaskKeys, check_keys
 from softtf.backbones.base import Backbone
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.projected import ProjectedLearner, real_rows
+from softtf.learners.spans import LossClasses
 from softtf.seeds import derive_seed
 from softtf.shared_pass import SharedPass
 
@@ -45,8 +48,10 @@ class DualPrompt(LearnerSpec, kind="dual-prompt"):
             towards the queries, 0.1 takes hundreds.
         adapt: a further adaptation; `SoftMask(...)` makes it Soft-TransFormers.
         freeze_g_after_first: train the G-prompt in the first task only, so that later tasks' backward passes end at
-            the first layer of their own and nothing shared ever changes again.
+            the first layer of their own and no old task's features ever change again.
         projection: `Projection()` makes it DualPrompt + PGP.
+        classes: the cross-entropy is over the task's `own` classes, as in the published code (`train_mask`), or over
+            all `seen`; then the classifiers of all tasks go on training with each one (`softtf.learners.spans`).
     """
 
     g_layers: Layers = (1, 2)
@@ -58,6 +63,7 @@ class DualPrompt(LearnerSpec, kind="dual-prompt"):
     adapt: AdaptationSpec = NoAdaptation()
     freeze_g_after_first: bool = False
     projection: Projection | None = None
+    classes: LossClasses = "own"
 
     def __post_init__(self) -> None:
         check_length(self.g_length, "g_length")
@@ -90,15 +96,14 @@ class DualPromptLearner(ProjectedLearner):
 
     def __init__(self, backbone: Backbone, adaptations: list[Adaptation], seed: int, spec: DualPrompt) -> None:
         self.spec, self.projection = spec, spec.projection
-        super().__init__(backbone, adaptations, seed, {"task_keys": TaskKeys(backbone.dim, spec.key_scale)})
+        keys = {"task_keys": TaskKeys(backbone.dim, spec.key_scale)}
+        super().__init__(backbone, adaptations, seed, keys, classes=spec.classes)
 
     @property
     def task_inferences(self) -> tuple[str, ...]:
-        """Prompt ID and Gradient ID in both forms; no choice to make where nothing in the top is per task."""
-        if not self.network.top_depends_on_task:
-            return ()
+        """Those of all prompts' learners; with weights of tasks' own, Gradient ID with key-matched prompts too."""
         key_matched = ("gradient-id-key-prompts",) if self.network.edits_weights else ()
-        return ("prompt-id", "gradient-id", *key_matched)
+        return (*super().task_inferences, *key_matched)
 
     @property
     def keys(self) -> TaskKeys:
@@ -111,17 +116,17 @@ class DualPromptLearner(ProjectedLearner):
         """Open the slots; freeze the G-prompt from the second task on if the spec says so."""
         super().begin_task(num_classes)
         if self.spec.freeze_g_after_first and self.num_tasks > 1:
-            for _, parameter in self.shared_parameters():
-                parameter.requires_grad_(False)
+            for name, parameter in self.shared_parameters():
+                parameter.requires_grad_(name.startswith("head."))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return cross-entropy and matching loss (equation 7)."""
         task = self.num_tasks - 1
         shared = SharedPass(self.network, batch.inputs, batch.query)
         features = self.network.top(shared.trunk, task=task)
-        logits = self.network.heads(features, range(task, task + 1))
+        logits = self.network.heads(features, self.span)
         return {
-            "cross_entropy": F.cross_entropy(logits, self.own(batch.targets)),
+            "cross_entropy": self.cross_entropy(logits, batch.targets),
             "matching": self.spec.key_weight * self.keys.matching_loss(shared.query, task),
         }
 

@@ -14,11 +14,20 @@ from torch import Tensor
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.backbones.base import Backbone
 from softtf.learners.base import Batch, Learner, LearnerSpec
-from softtf.learners.fine_tuning import WHOLE_NETWORK, FTLearner, LossClasses, check_counts, check_weights
+from softtf.learners.fine_tuning import WHOLE_NETWORK, FTLearner, check_counts, check_weights
+from softtf.learners.spans import LossClasses
 from softtf.seeds import derive_seed
 from softtf.streams import Loader
 
 FISHER = "fisher."
+WEIGHT = 1e4
+"""Chosen with the bundled ViT, 3 epochs, the loss over own classes, and training images alone: five tasks of four
+classes of CIFAR-100, 40 images a class to train on and 25 other training images a class to score. Accuracy over all 20
+classes is 25.8 without a penalty, 27.6 at 1e3, 30.8 at 1e4 and 23.4 at 1e5; with the task given 67.2, 69.0, 69.4 and
+64.8. One seed, 500 images: a difference of two points is noise. The digits do not choose: five tasks of two, 20 images
+a class to train on and 30 to score, give 31.0 without a penalty and 30.0, 25.0, 24.3 and 32.3 at 1e3 to 1e6; with the
+task given 93.3, 93.3, 92.3, 92.7 and 90.0, so that there is next to nothing to protect.
+"""
 
 
 @dataclass(frozen=True)
@@ -26,17 +35,19 @@ class EWC(LearnerSpec, kind="ewc"):
     """Fine-tune the whole network under a quadratic penalty, Fisher information its weights.
 
     Attributes:
-        weight: of the penalty, lambda; the Fisher information is a mean over examples. On three tasks of two digits
-            each, 1e3 changed nothing, 1e6 was best and 1e7 too stiff.
+        weight: of the penalty, lambda. It belongs to the scale of F, here a mean over examples of squared gradients of
+            single ones: code that sums over examples, or averages gradients before squaring them, has other weights.
+            Chosen on training images held out, see WEIGHT.
         fisher_samples: how many of a task's examples it is measured on, each with a backward pass of its own.
-        classes: as for FT.
+        classes: as for FT. Kirkpatrick et al. have tasks that share one output, or games of their own; of public
+            code for class-incremental learning PyCIL has the `own` classes, mammoth all.
         tune: which weights are trained.
     """
 
     training = WHOLE_NETWORK
-    weight: float = 1e6
+    weight: float = WEIGHT
     fisher_samples: int = 200
-    classes: LossClasses = "task"
+    classes: LossClasses = "own"
     tune: FineTuning = FineTuning()
 
     def __post_init__(self) -> None:

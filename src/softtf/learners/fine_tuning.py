@@ -1,26 +1,25 @@
 """FT: plain sequential fine-tuning of the whole network, and what other methods that train all of it have in common.
 
-The paper's FT forgets because its loss spans all classes seen while the data hold the current task's only: every step
-lowers the logits of old classes (`classes="seen"`). A loss over the current task's classes leaves old classifiers as
-they are, and only the features move under them (`classes="task"`). Training on a stream of one task is joint training.
+The paper's FT forgets because its loss is over all classes seen while the data hold the current task's only: every
+step lowers the logits of old classes (`classes="seen"`). A loss over the current task's own classes leaves old
+classifiers as they are, and only the features move under them (`classes="own"`). Training on a stream of one task is
+joint training.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.backbones.base import Backbone
 from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.spans import AnyClasses, LossClasses
 from softtf.network import AdaptedNetwork
 from softtf.shared_pass import SharedPass
 from softtf.slots import Heads
 
-LossClasses = Literal["seen", "task"]
 WHOLE_NETWORK = {"learning_rate": 3e-3}
 """Training settings of every method that trains the whole network: the rate that prompts need would destroy it.
 
@@ -37,7 +36,8 @@ class FT(LearnerSpec, kind="ft"):
 
     Attributes:
         tune: which weights are trained.
-        classes: the cross-entropy is over all classes `seen` so far, or over those of the current `task`.
+        classes: the cross-entropy is over all classes `seen` so far, as plain fine-tuning's always was, or over the
+            current task's `own` (`softtf.learners.spans`).
     """
 
     training = WHOLE_NETWORK
@@ -52,11 +52,14 @@ class FT(LearnerSpec, kind="ft"):
 class FineTunedLearner(Learner):
     """A learner whose network all tasks go on training: one set of weights, one growing classifier.
 
-    Its answer needs no task. `grows`: whether later tasks go on training the classifiers of earlier ones.
+    Its answer needs no task. `heads`: the classifier, if it is not one that later tasks go on training all of.
     """
 
-    def __init__(self, backbone: Backbone, tune: FineTuning, seed: int, grows: bool = True) -> None:
-        super().__init__(backbone, tune.build(backbone), seed, heads=Heads(backbone.dim, retrained=grows))
+    def __init__(
+        self, backbone: Backbone, tune: FineTuning, seed: int, classes: AnyClasses, heads: Heads | None = None
+    ) -> None:
+        heads = heads or Heads(backbone.dim, retrained=True)
+        super().__init__(backbone, tune.build(backbone), seed, heads=heads, classes=classes)
 
     @property
     def task(self) -> int:
@@ -83,21 +86,16 @@ class FTLearner(FineTunedLearner):
     """Cross-entropy and nothing against forgetting."""
 
     def __init__(self, backbone: Backbone, tune: FineTuning, seed: int, classes: LossClasses) -> None:
-        super().__init__(backbone, tune, seed, grows=classes == "seen")
-        self.classes = classes
+        super().__init__(backbone, tune, seed, classes, Heads(backbone.dim, retrained=classes == "seen"))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy."""
-        return {"cross_entropy": F.cross_entropy(self.loss_logits(batch.inputs), self.loss_targets(batch.targets))}
+        return {"cross_entropy": self.cross_entropy(self.loss_logits(batch.inputs), batch.targets)}
 
     def loss_logits(self, inputs: Tensor) -> Tensor:
-        """Return the logits that the loss is over: of the classes seen, or of the current task's."""
-        logits = self.all_logits(inputs)
-        return logits if self.classes == "seen" else logits[:, self.task_columns(self.task)]
-
-    def loss_targets(self, targets: Tensor) -> Tensor:
-        """Turn logit columns [b] into columns of `loss_logits`."""
-        return targets if self.classes == "seen" else self.own(targets)
+        """Return the logits [b, columns of `span`] that the loss is over."""
+        logits: Tensor = self.network.heads(network_features(self.network, inputs), self.span)
+        return logits
 
 
 def check_weights(**settings: float) -> None:

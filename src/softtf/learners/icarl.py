@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from softtf.backbones.base import Backbone, Tokens
 from softtf.learners.base import Batch, Learner
 from softtf.learners.rehearsing import RehearsalSpec, RehearsingLearner
+from softtf.learners.spans import LossClasses
 from softtf.statistics.temperature import fit_temperature
 from softtf.streams import Loader
 
@@ -21,7 +22,13 @@ MEANS, TEMPERATURE = "means", "temperature"
 
 @dataclass(frozen=True)
 class ICaRL(RehearsalSpec, kind="icarl"):
-    """Fine-tune the whole network with exemplars; answer with the class whose exemplars' mean is nearest."""
+    """Fine-tune the whole network with exemplars; answer with the class whose exemplars' mean is nearest.
+
+    The paper's labels are for the new classes, the task's `own`, and old classes are distilled alone. With
+    `classes="seen"` labels are for all classes seen, beside the distillation of the old ones.
+    """
+
+    classes: LossClasses = "own"
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner."""
@@ -38,8 +45,9 @@ class ICaRLLearner(RehearsingLearner):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return both parts of the binary cross-entropy: summed over classes, a mean over examples."""
         logits, old = self.all_logits(batch.inputs), self.num_old
-        labels = F.one_hot(batch.targets, logits.shape[1])[:, old:].to(logits)  # all zero for an exemplar
-        losses = {"classification": _binary(logits[:, old:], labels)}
+        labelled = slice(self.task_columns(self.span.start).start, None)
+        labels = F.one_hot(batch.targets, logits.shape[1]).to(logits)  # over its own classes an exemplar's are all zero
+        losses = {"classification": _binary(logits[:, labelled], labels[:, labelled])}
         if self.task:
             before = self.previous_logits(batch.inputs).sigmoid()
             losses["distillation"] = _binary(logits[:, :old], before)

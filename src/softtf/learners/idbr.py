@@ -2,7 +2,7 @@
 
 Of a text's feature f two codes are made, a generic g = tanh(G f) and a specific s = tanh(S f). The loss is the sum of
 
-- the cross-entropy of the class, read from g and s together, over all classes seen;
+- the cross-entropy of the class, read from g and s together, over all classes seen (`classes`);
 - next-sentence prediction from g: each text is cut in two at random, and comes once with its halves in order and once
   with them swapped, [CLS] a [SEP] b [SEP] and [CLS] b [SEP] a [SEP]; which is which?
 - from the second task on, r (r_g |g - g'|^2 + r_s |s - s'|^2), means over numbers: g' and s' are the codes that the
@@ -28,6 +28,7 @@ from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.fine_tuning import WHOLE_NETWORK, check_counts, check_weights, network_features
 from softtf.learners.idbr_codes import Codes, TaskClassifier
+from softtf.learners.spans import LossClasses
 from softtf.memory import most_central, pack, unpack
 from softtf.seeds import derive_seed
 from softtf.slots import Heads
@@ -52,6 +53,8 @@ class IDBR(LearnerSpec, kind="idbr"):
         hold: r in steps that do not replay.
         hold_replayed: r in those that do.
         tune: which weights are trained.
+        classes: new texts are compared with all classes `seen` (the published classifier has all classes of the stream
+            from the start), or with the task's `own`; exemplars with all seen (`softtf.learners.spans`).
     """
 
     training = WHOLE_NETWORK
@@ -65,6 +68,7 @@ class IDBR(LearnerSpec, kind="idbr"):
     hold: float = 0.5
     hold_replayed: float = 5.0
     tune: FineTuning = FineTuning()
+    classes: LossClasses = "seen"
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
@@ -90,7 +94,8 @@ class IDBRLearner(Learner):
     def __init__(self, backbone: Backbone, seed: int, spec: IDBR) -> None:
         codes = Codes(backbone.dim, spec.code, torch.Generator().manual_seed(derive_seed(seed, "shared")))
         slots = {"codes": codes, "which_task": TaskClassifier(spec.code, retrained=True)}
-        super().__init__(backbone, spec.tune.build(backbone), seed, slots, Heads(2 * spec.code, retrained=True))
+        heads = Heads(2 * spec.code, retrained=True)
+        super().__init__(backbone, spec.tune.build(backbone), seed, slots, heads, spec.classes)
         self.spec = spec
         self.loader: Loader | None = None
         self.before: Tensor | None = None
@@ -128,7 +133,7 @@ class IDBRLearner(Learner):
         order = torch.arange(2, device=codes.device).repeat_interleave(len(targets))
         logits = self.network.heads(codes, range(task + 1))
         losses = {
-            "cross_entropy": F.cross_entropy(logits, targets.repeat(2)),
+            "cross_entropy": self.cross_entropy(logits, targets.repeat(2)),
             "next_sentence": spec.next_sentence * F.cross_entropy(self.codes.order(general), order),
         }
         if self.before is not None:

@@ -1,6 +1,7 @@
 """L2P (Wang et al., 2022): a pool of prompts from which each sample takes those nearest to its query.
 
-Loss: cross-entropy over the task's own classes + key_weight * sum over the chosen keys of (1 - cos(q(x), k_i)).
+Loss: cross-entropy over the task's own classes (`classes`) + key_weight * sum over the chosen keys of
+(1 - cos(q(x), k_i)).
 
 Plain L2P needs no task: pool and keys are shared, tasks differ in their classifiers' columns only, and the answer
 is the best of all classes seen. With soft masks (`adapt`) every task has its own network above the shared prompts;
@@ -9,14 +10,13 @@ mixes the masks while each sample keeps the prompts it chose.
 
 With `projection` (PGP) the pool's prompts are under gradient projection: what they meet in block 1's attention is the
 embedded tokens x and the prompts p, and x dp^T = 0, p dp^T = 0 would leave old inputs' scores there as they were.
-Keys are not projected.
+With `key_eps` so are the pool's keys, which meet the queries: q dk^T = 0. PGP's code has 0.97 there.
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from softtf.adaptations.base import Adaptation, AdaptationSpec, NoAdaptation
 from softtf.adaptations.prefix import check_length
@@ -26,9 +26,12 @@ from softtf.adaptations.task_keys import TaskKeys, check_keys
 from softtf.backbones.base import Backbone
 from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner, LearnerSpec
-from softtf.learners.projected import ALL, ProjectedLearner, real_rows
+from softtf.learners.projected import ALL, BASIS, ProjectedLearner, real_rows
+from softtf.learners.spans import LossClasses
 from softtf.seeds import derive_seed
 from softtf.shared_pass import SharedPass
+
+KEYS = "keys"
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,10 @@ class L2P(LearnerSpec, kind="l2p"):
         key_scale: keys start as U(-key_scale, key_scale), as DualPrompt's.
         adapt: a further adaptation; `SoftMask(...)` makes it L2P + Soft-TF.
         projection: `Projection()` makes it L2P + PGP.
+        key_eps: with `projection`, the share of the queries' spectrum that the pool's keys keep out of (0.97 in the
+            published runs); None leaves keys free.
+        classes: the cross-entropy is over the task's `own` classes, as in the published code (`train_mask`), or over
+            all `seen`, as DualPrompt's.
     """
 
     pool_size: int = 10
@@ -52,6 +59,8 @@ class L2P(LearnerSpec, kind="l2p"):
     key_scale: float = 1.0
     adapt: AdaptationSpec = NoAdaptation()
     projection: Projection | None = None
+    key_eps: float | None = None
+    classes: LossClasses = "own"
 
     def __post_init__(self) -> None:
         check_length(self.length, "length")
@@ -59,6 +68,10 @@ class L2P(LearnerSpec, kind="l2p"):
         if not 1 <= self.top_k <= self.pool_size:
             raise UserError(f"top_k must be at least 1 and at most pool_size, {self.pool_size}, not {self.top_k}")
         check_keys(self.key_weight, self.key_scale)
+        if self.key_eps is not None and not 0 < self.key_eps <= 1:
+            raise UserError(f"key_eps must be above 0 and at most 1, not {self.key_eps}")
+        if self.key_eps is not None and self.projection is None:
+            raise UserError(f"key_eps {self.key_eps} projects nothing without a projection; leave it out")
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner.
@@ -80,12 +93,7 @@ class L2PLearner(ProjectedLearner):
         self.spec, self.projection = spec, spec.projection
         tasks_differ = any(a.task_blocks for a in adaptations)
         keys = {"task_keys": TaskKeys(backbone.dim, spec.key_scale)} if tasks_differ else None
-        super().__init__(backbone, adaptations, seed, keys)
-
-    @property
-    def task_inferences(self) -> tuple[str, ...]:
-        """Prompt ID and Gradient ID where tasks have networks of their own; otherwise there is no task to infer."""
-        return ("prompt-id", "gradient-id") if self.network.top_depends_on_task else ()
+        super().__init__(backbone, adaptations, seed, keys, classes=spec.classes)
 
     @property
     def pool(self) -> PromptPool:
@@ -98,9 +106,9 @@ class L2PLearner(ProjectedLearner):
         """Return cross-entropy and the matching loss of the pool's keys and, if there is one, of the task's key."""
         task = self.num_tasks - 1
         shared = SharedPass(self.network, batch.inputs, batch.query)
-        logits = self.network.heads(self.network.top(shared.trunk, task=task), range(task, task + 1))
+        logits = self.network.heads(self.network.top(shared.trunk, task=task), self.span)
         losses = {
-            "cross_entropy": F.cross_entropy(logits, self.own(batch.targets)),
+            "cross_entropy": self.cross_entropy(logits, batch.targets),
             "matching": self.spec.key_weight * self.pool.matching_loss(shared.query),
         }
         if self.network.top_depends_on_task:
@@ -110,9 +118,18 @@ class L2PLearner(ProjectedLearner):
         return losses
 
     def prompts(self) -> dict[str, tuple[nn.Parameter, int | slice]]:
-        """Return the pool's prompts."""
-        return {"pool": (self.pool.prompts, ALL)}
+        """Return the pool's prompts and, if they are projected too, its keys."""
+        keys = {} if self.spec.key_eps is None else {KEYS: (self.pool.keys, ALL)}
+        return {"pool": (self.pool.prompts, ALL), **keys}
 
     def met(self, shared: SharedPass) -> dict[str, Tensor]:
-        """Return the embedded tokens, before block 1."""
-        return {"pool": real_rows(shared.stem.x, shared.stem.mask)}
+        """Return the embedded tokens, before block 1, and the queries."""
+        queries = {} if self.spec.key_eps is None else {KEYS: shared.query}
+        return {"pool": real_rows(shared.stem.x, shared.stem.mask), **queries}
+
+    def basis(self, name: str, met: Tensor, own: Tensor) -> Tensor:
+        """Return a basis after the task; the keys' is of queries alone, as published."""
+        if name != KEYS:
+            return super().basis(name, met, own)
+        assert self.projection is not None
+        return self.projection.extend(self.memory.get(BASIS + name), met, self.spec.key_eps)

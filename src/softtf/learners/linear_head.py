@@ -3,34 +3,37 @@
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from softtf.backbones.base import Backbone
 from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.spans import LossClasses
 from softtf.shared_pass import SharedPass
 
 
 @dataclass(frozen=True)
 class LinearHead(LearnerSpec, kind="linear-head"):
-    """Train nothing but each task's classifier."""
+    """Train nothing but each task's classifier.
+
+    Attributes:
+        classes: the cross-entropy is over the task's `own` classes, or over all `seen`, and then one classifier of all
+            of them goes on training (`softtf.learners.spans`). No paper says which; `own` leaves old classifiers
+            as they are.
+    """
+
+    classes: LossClasses = "own"
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner."""
-        return LinearHeadLearner(backbone, (), seed)
+        return LinearHeadLearner(backbone, (), seed, classes=self.classes)
 
 
 class LinearHeadLearner(Learner):
-    """Cross-entropy over the current task's classes on the frozen backbone's features."""
+    """Cross-entropy on the frozen backbone's features."""
 
     query_use = "features"
     answers_by_features = True
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy; where nothing is edited, the query is the network's feature."""
-        task = self.num_tasks - 1
         features = SharedPass(self.network, batch.inputs, batch.query).query
-        return {
-            "cross_entropy": F.cross_entropy(
-                self.network.heads(features, range(task, task + 1)), self.own(batch.targets)
-            )
-        }
+        return {"cross_entropy": self.cross_entropy(self.network.heads(features, self.span), batch.targets)}

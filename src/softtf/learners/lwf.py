@@ -1,6 +1,6 @@
 """LwF, learning without forgetting (Li & Hoiem, 2016): on the new task's data, old tasks' outputs stay as they were.
 
-Loss: cross-entropy over the new task's classes + weight * sum over old tasks of the distillation from the network
+Loss: cross-entropy over the new task's own classes + weight * sum over old tasks of the distillation from the network
 before, a softmax for each task's classes (their equations 1 to 3). Their warm-up, which first trains the new classifier
 alone, is left out. No old example is kept.
 """
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.backbones.base import Backbone
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.distilling import DistillingLearner, distillation
 from softtf.learners.fine_tuning import WHOLE_NETWORK, check_temperature, check_weights
+from softtf.learners.spans import LossClasses
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,14 @@ class LwF(LearnerSpec, kind="lwf"):
         weight: of the distillation, lambda_o.
         temperature: of the softmax whose outputs are compared.
         tune: which weights are trained.
+        classes: the cross-entropy is over the new task's `own`, as in their equation 1, or over all `seen`.
     """
 
     training = WHOLE_NETWORK
     weight: float = 1.0
     temperature: float = 2.0
     tune: FineTuning = FineTuning()
+    classes: LossClasses = "own"
 
     def __post_init__(self) -> None:
         check_weights(weight=self.weight)
@@ -46,14 +48,13 @@ class LwFLearner(DistillingLearner):
     """Cross-entropy on the new task and distillation on every old one."""
 
     def __init__(self, backbone: Backbone, seed: int, spec: LwF) -> None:
-        super().__init__(backbone, spec.tune, seed)
+        super().__init__(backbone, spec.tune, seed, spec.classes)
         self.spec = spec
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return cross-entropy and, from the second task on, distillation."""
         logits = self.all_logits(batch.inputs)
-        own = logits[:, self.task_columns(self.task)]
-        losses = {"cross_entropy": F.cross_entropy(own, self.own(batch.targets))}
+        losses = {"cross_entropy": self.cross_entropy(logits, batch.targets)}
         if self.task:
             old, columns = self.previous_logits(batch.inputs), map(self.task_columns, range(self.task))
             terms = [distillation(logits[:, c], old[:, c], self.spec.temperature).mean() for c in columns]

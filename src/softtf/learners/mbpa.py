@@ -25,6 +25,7 @@ from softtf.backbones.base import Backbone, Tokens
 from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.fine_tuning import WHOLE_NETWORK, FineTunedLearner, check_counts, check_weights
+from softtf.learners.spans import LossClasses
 from softtf.memory import pack, unpack
 from softtf.seeds import derive_seed
 from softtf.streams import Loader
@@ -45,6 +46,8 @@ class MBPA(LearnerSpec, kind="mbpa++"):
         rate: of the steps, see above.
         pull: lambda, back to the learned weights.
         tune: which weights are trained.
+        classes: new examples are compared with all classes `seen` (the paper has one classifier of all classes), or
+            with the task's `own`; memories, when replayed and when adapted to, with all seen (`softtf.learners.spans`).
     """
 
     training = WHOLE_NETWORK
@@ -55,6 +58,7 @@ class MBPA(LearnerSpec, kind="mbpa++"):
     rate: float = 1.0
     pull: float = 1e-3
     tune: FineTuning = FineTuning()
+    classes: LossClasses = "seen"
 
     def __post_init__(self) -> None:
         if not 0 < self.write <= 1:
@@ -68,13 +72,13 @@ class MBPA(LearnerSpec, kind="mbpa++"):
 
 
 class MBPALearner(FineTunedLearner):
-    """Cross-entropy over all classes seen, of the batch and now and then of memories.
+    """Cross-entropy of the batch and now and then of memories.
 
     The memory holds examples, their columns, their frozen features (`keys`) and those of the network as it is.
     """
 
     def __init__(self, backbone: Backbone, seed: int, spec: MBPA) -> None:
-        super().__init__(backbone, spec.tune, seed)
+        super().__init__(backbone, spec.tune, seed, spec.classes)
         self.spec = spec
         self.loader: Loader | None = None
         tuned = self.network.adaptations[0]
@@ -97,7 +101,7 @@ class MBPALearner(FineTunedLearner):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy of the batch and, if memories are due and there are any, theirs."""
         logits = self.all_logits(batch.inputs)
-        losses = {"cross_entropy": F.cross_entropy(logits, batch.targets), "replay": logits.new_zeros(())}
+        losses = {"cross_entropy": self.cross_entropy(logits, batch.targets), "replay": logits.new_zeros(())}
         if (batch.step + 1) % self.spec.replay_every == 0 and COLUMNS in self.memory:
             assert self.loader is not None
             generator = torch.Generator().manual_seed(derive_seed(self.seed, "replay", self.task, batch.step))

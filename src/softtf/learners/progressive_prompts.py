@@ -2,10 +2,10 @@
 
 The backbone is frozen; beside task t's input stand the prompts of tasks 0 to t, of which t's own is trained, through a
 residual network that is then dropped. What earlier prompts know is passed on, and nothing learned before changes. Loss:
-cross-entropy over the task's own classes. The class is read as the backbone pools its inputs, from [CLS] or the mean of
-all tokens, so that training starts near the frozen features. (The published code for BERT reads the first token of the
-task's own prompt, which is numbered like a [CLS]; that token says nothing of the text at first, and in the few epochs
-of our runs never did.)
+cross-entropy over the task's own classes (`classes`). The class is read as the backbone pools its inputs, from [CLS] or
+the mean of all tokens, so that training starts near the frozen features. (The published code for BERT reads the first
+token of the task's own prompt, which is numbered like a [CLS]; that token says nothing of the text at first, and in the
+few epochs of our runs never did.)
 
 The answer needs the task, and the paper gives it: the policy is `oracle`, or Feature ID or MCG if the spec asks for
 them (`feature_id`, `mcg`).
@@ -14,13 +14,13 @@ them (`feature_id`, `mcg`).
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from softtf.adaptations.prefix import check_length
 from softtf.adaptations.progressive import ProgressivePrompt
 from softtf.backbones.base import Backbone
 from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.spans import LossClasses
 from softtf.shared_pass import SharedPass
 
 
@@ -31,10 +31,14 @@ class ProgressivePrompts(LearnerSpec, kind="progressive-prompts"):
     Attributes:
         length: of a prompt, in tokens.
         mlp: units of the residual network through which a prompt is trained; 0 for none.
+        classes: the cross-entropy is over the task's `own` classes, as in the paper, where tasks have classifiers of
+            their own; or over all `seen`, and then those of all tasks go on training, so that later tasks change
+            earlier ones' answers (`softtf.learners.spans`).
     """
 
     length: int = 10
     mlp: int = 800
+    classes: LossClasses = "own"
 
     def __post_init__(self) -> None:
         check_length(self.length, "length")
@@ -43,7 +47,8 @@ class ProgressivePrompts(LearnerSpec, kind="progressive-prompts"):
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner."""
-        return ProgressivePromptsLearner(backbone, [ProgressivePrompt(self.length, self.mlp, backbone.dim)], seed)
+        prompts = [ProgressivePrompt(self.length, self.mlp, backbone.dim)]
+        return ProgressivePromptsLearner(backbone, prompts, seed, classes=self.classes)
 
 
 class ProgressivePromptsLearner(Learner):
@@ -58,5 +63,4 @@ class ProgressivePromptsLearner(Learner):
         """Return the cross-entropy."""
         task = self.num_tasks - 1
         features = self.network.top(SharedPass(self.network, batch.inputs).trunk, task=task)
-        logits = self.network.heads(features, range(task, task + 1))
-        return {"cross_entropy": F.cross_entropy(logits, self.own(batch.targets))}
+        return {"cross_entropy": self.cross_entropy(self.network.heads(features, self.span), batch.targets)}

@@ -1,4 +1,9 @@
-"""What L2P and DualPrompt share under PGP: prompts whose gradients leave the space of earlier tasks alone."""
+"""What L2P, DualPrompt and CLIP-Prompt share under PGP: prompts whose gradients leave earlier tasks' space alone.
+
+Beside PGP's own code: that projects the keys' half of a prefix and the first sample's prompts only, ours both halves
+and all that is trained. It takes the space of L2P's inputs ahead of a task, with the prompts of the task before; ours
+after it, as that code does for DualPrompt and CLIP. How much of it is kept: `softtf.adaptations.projection`.
+"""
 
 from abc import abstractmethod
 from collections import defaultdict
@@ -7,7 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from softtf.adaptations.projection import Projection, SecondMoment, extended, projected
+from softtf.adaptations.projection import Projection, SecondMoment, projected
 from softtf.learners.base import Learner
 from softtf.seeds import derive_seed
 from softtf.shared_pass import SharedPass
@@ -25,6 +30,11 @@ class ProjectedLearner(Learner):
     """
 
     projection: Projection | None
+
+    @property
+    def task_inferences(self) -> tuple[str, ...]:
+        """Prompt ID and Gradient ID where tasks have networks of their own; otherwise there is no task to infer."""
+        return ("prompt-id", "gradient-id", "gradient-id-full") if self.network.top_depends_on_task else ()
 
     @abstractmethod
     def prompts(self) -> dict[str, tuple[nn.Parameter, int | slice]]:
@@ -52,9 +62,13 @@ class ProjectedLearner(Learner):
                 moments[name].add(rows)
         bases = {}
         for name, (parameter, part) in self.prompts().items():
-            moment = moments[name].mean + SecondMoment().add(parameter[part]).mean
-            bases[BASIS + name] = extended(self.memory.get(BASIS + name), moment, self.projection.eps)
+            bases[BASIS + name] = self.basis(name, moments[name].mean, parameter[part])
         self.memory = self.memory | bases
+
+    def basis(self, name: str, met: Tensor, own: Tensor) -> Tensor:
+        """Return a prompt's basis after the task: met is the mean r^T r [dim, dim], own the prompt's [..., dim]."""
+        assert self.projection is not None
+        return self.projection.extend(self.memory.get(BASIS + name), met + SecondMoment().add(own).mean)
 
     def _some(self, loader: Loader, samples: int) -> Iterator[Tensor]:
         """Yield inputs of a slice of the training data, the same whenever the task is learned."""

@@ -13,6 +13,7 @@ from softtf.errors import UserError
 from softtf.learners.base import LearnerSpec, Replay
 from softtf.learners.distilling import DistillingLearner
 from softtf.learners.fine_tuning import WHOLE_NETWORK, check_counts, network_features
+from softtf.learners.spans import LossClasses
 from softtf.memory import herd, pack, unpack
 from softtf.streams import Loader
 
@@ -26,6 +27,7 @@ class RehearsalSpec(LearnerSpec):
     Attributes:
         exemplars: how many are kept in all, equally many of each class.
         tune: which weights are trained.
+        classes: see the method.
 
     least: how many exemplars of each class the method cannot do without.
     """
@@ -34,6 +36,7 @@ class RehearsalSpec(LearnerSpec):
     least: ClassVar[int] = 1
     exemplars: int = 2000
     tune: FineTuning = FineTuning()
+    classes: LossClasses = "seen"
 
     def __post_init__(self) -> None:
         check_counts(exemplars=self.exemplars)
@@ -49,7 +52,7 @@ class RehearsingLearner(DistillingLearner):
     least = 1
 
     def __init__(self, backbone: Backbone, seed: int, spec: RehearsalSpec) -> None:
-        super().__init__(backbone, spec.tune, seed)
+        super().__init__(backbone, spec.tune, seed, spec.classes)
         self.budget, self.least = spec.exemplars, spec.least
 
     def begin_task(self, num_classes: int) -> None:

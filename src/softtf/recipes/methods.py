@@ -1,4 +1,7 @@
-"""The paper's methods by name, as complete learner specs with the layers its runs use (METHOD sections 2, 3, 5)."""
+"""The paper's methods by name, as complete learner specs with the layers its runs use (METHOD sections 2, 3, 5).
+
+Where a comparator's published settings are not the defaults of its class, they stand here (docs/methods.md).
+"""
 
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -17,6 +20,7 @@ from softtf.learners import (
     SLM,
     BiC,
     CLIPPrompt,
+    CLIPPromptPublished,
     CLIPZeroShot,
     DERpp,
     DualPrompt,
@@ -28,6 +32,7 @@ from softtf.learners import (
     RanPAC,
 )
 
+PGP = Projection(spectrum="published")
 METHODS: dict[str, Callable[[], LearnerSpec]] = {
     "ncm": NCM,
     "ranpac": RanPAC,
@@ -44,21 +49,26 @@ METHODS: dict[str, Callable[[], LearnerSpec]] = {
     "slm": SLM,
     "progressive-prompts": ProgressivePrompts,
     "l2p": L2P,
-    "l2p+pgp": lambda: L2P(projection=Projection()),
+    "l2p+pgp": lambda: L2P(projection=PGP, key_eps=0.97),
     "l2p+soft-tf": lambda: L2P(adapt=SoftMask(layers="10-12")),
-    "l2p+pgp+soft-tf": lambda: L2P(adapt=SoftMask(layers="10-12"), projection=Projection()),
+    "l2p+pgp+soft-tf": lambda: L2P(adapt=SoftMask(layers="10-12"), projection=PGP, key_eps=0.97),
     "dual-prompt": DualPrompt,
-    "dual-prompt+pgp": lambda: DualPrompt(projection=Projection()),
+    "dual-prompt+pgp": lambda: DualPrompt(projection=PGP),
     "dual-prompt+soft-tf": lambda: DualPrompt(e_layers="10-12", adapt=SoftMask(layers="10-12")),
-    "dual-prompt+adapter": lambda: DualPrompt(e_layers="10-12", adapt=Adapter(layers="all", rank=75)),
-    "dual-prompt+lora": lambda: DualPrompt(e_layers="10-12", adapt=LoRA(layers="10-12", rank=500)),
+    "dual-prompt+adapter": lambda: DualPrompt(e_layers="10-12", adapt=Adapter(layers="all", rank=75, init="soft-tf")),
+    "dual-prompt+lora": lambda: DualPrompt(
+        e_layers="10-12", adapt=LoRA(layers="10-12", rank=500, dropout=0.1, init="soft-tf")
+    ),
     "dual-prompt+wsn": lambda: DualPrompt(e_layers="10-12", adapt=BinaryMask(layers="10-12")),
     "dual-prompt+softnet": lambda: DualPrompt(e_layers="10-12", adapt=SoftNet(layers="10-12")),
-    "dual-prompt+pgp+soft-tf": lambda: DualPrompt(adapt=SoftMask(layers="3-5"), projection=Projection()),
+    "dual-prompt+pgp+soft-tf": lambda: DualPrompt(adapt=SoftMask(layers="3-5"), projection=PGP),
     "clip-zero-shot": CLIPZeroShot,
     "clip-prompt": CLIPPrompt,
     "clip-prompt+pgp": lambda: CLIPPrompt(projection=Projection(0.9)),
     "clip-prompt+soft-tf": lambda: CLIPPrompt(adapt=SoftMask(layers="3-5")),
+    "clip-prompt-published": CLIPPromptPublished,
+    "clip-prompt-published+pgp": lambda: CLIPPromptPublished(projection=replace(PGP, eps=0.9)),
+    "clip-prompt-published+soft-tf": lambda: CLIPPromptPublished(adapt=SoftMask(layers="3-5")),
 }
 
 TITLES = {
@@ -92,6 +102,9 @@ TITLES = {
     "clip-prompt": "CLIP-Prompt",
     "clip-prompt+pgp": "CLIP-Prompt + PGP",
     "clip-prompt+soft-tf": "CLIP-Prompt + Soft-TF",
+    "clip-prompt-published": "CLIP-Prompt as published",
+    "clip-prompt-published+pgp": "CLIP-Prompt as published + PGP",
+    "clip-prompt-published+soft-tf": "CLIP-Prompt as published + Soft-TF",
 }
 
 

@@ -25,6 +25,7 @@ BERT = "bert-base-uncased"
 OWN_TEXTS, QUICKSTART = "own-texts", "quickstart-text"
 ROWS, MINI_ROWS = 2000, 40  # of each class
 TESTS, MINI_TESTS = 7600, 140  # of each data set: equally many of each class, be these 4, 5, 10 or 14
+DEAL_OUT = "--stream.task-column None to deal classes out"
 ORDERS = {  # METHOD section 5
     "text-order-4": ("agnews", "yelp", "amazon", "yahoo", "dbpedia"),
     "text-order-5": ("yelp", "yahoo", "amazon", "dbpedia", "agnews"),
@@ -76,8 +77,10 @@ def quickstart_text() -> RunConfig:
     )
 
 
-def of_file(file: Path, task_column: str | None = None, label_column: str | None = None) -> tuple[dict[str, Any], str]:
-    """Return the stream's settings for a user's file of texts, and a line that says what was found in it.
+def of_file(
+    file: Path, task_column: str | None = None, label_column: str | None = None
+) -> tuple[dict[str, Any], Callable[[StreamConfig], str]]:
+    """Return the stream's settings for a user's file of texts, and what tells the tasks that its final settings make.
 
     Args:
         file: of rows.
@@ -90,12 +93,18 @@ def of_file(file: Path, task_column: str | None = None, label_column: str | None
     named = task_column or "task"
     counts = count_values(file, [named, *([label_column] if label_column else LABEL_NAMES)])
     tasks = counts.pop(named, None)
+
+    def said(stream: StreamConfig) -> str:
+        number = stream.num_tasks
+        if stream.task_column is None or tasks is None:
+            absent = "" if named == "None" else f"no column {named!r}; "
+            return f"{file.name}: {absent}its classes are dealt to {number} tasks (--stream.num-tasks)"
+        some = f", of which the first {number} are learned" if tasks is not None and number < tasks else ""
+        return f"{file.name}: column {named!r} names {tasks} tasks{some} ({DEAL_OUT})"
+
     if tasks is not None:
-        said = f"{file.name}: column {named!r} names {tasks} tasks (--stream.task-column None to deal classes out)"
         return {"stream.source": str(file), "stream.task_column": named, "stream.num_tasks": tasks}, said
     number = min(5, max(1, next(iter(counts.values()), 10) // 2))
-    absent = "" if named == "None" else f"no column {named!r}; "
-    said = f"{file.name}: {absent}its classes are dealt to {number} tasks (--stream.num-tasks)"
     return {"stream.source": str(file), "stream.num_tasks": number}, said
 
 

@@ -1,8 +1,9 @@
-"""What is remembered of the frozen backbone's features, task after task, without any gradient."""
+"""What is remembered of the frozen backbone's features, or of a learner's scores, task after task."""
 
 from softtf.statistics.base import FeatureStatistics
 from softtf.statistics.centroids import TaskCentroids
 from softtf.statistics.class_scores import ClassScores
 from softtf.statistics.random_ridge import RandomRidge
+from softtf.statistics.task_offsets import TaskOffsets
 
-__all__ = ["ClassScores", "FeatureStatistics", "RandomRidge", "TaskCentroids"]
+__all__ = ["ClassScores", "FeatureStatistics", "RandomRidge", "TaskCentroids", "TaskOffsets"]

@@ -1,13 +1,16 @@
 """Streams of tasks: labelled raw inputs, how they are split into tasks, and how batches are made of them."""
 
 from softtf.streams.decode import decode
-from softtf.streams.examples import Examples, examples_from
+from softtf.streams.examples import Examples
+from softtf.streams.forms import examples_from, unlabelled
+from softtf.streams.identity import Identity, difference, identity
 from softtf.streams.images import ImagePreparation
 from softtf.streams.loader import Loader
 from softtf.streams.preparation import Preparation
 from softtf.streams.registry import STREAMS, StreamInfo
 from softtf.streams.sets import HUB, load_sets
-from softtf.streams.sources import load_source
+from softtf.streams.sources import load_source, local_path, located
+from softtf.streams.splits import Say, quiet
 from softtf.streams.stream import TaskStream, from_datasets, split_by_class, split_by_task
 from softtf.streams.task import Task
 from softtf.streams.texts import TextPreparation, join
@@ -16,19 +19,27 @@ __all__ = [
     "HUB",
     "STREAMS",
     "Examples",
+    "Identity",
     "ImagePreparation",
     "Loader",
     "Preparation",
+    "Say",
     "StreamInfo",
     "Task",
     "TaskStream",
     "TextPreparation",
     "decode",
+    "difference",
     "examples_from",
     "from_datasets",
+    "identity",
     "join",
     "load_sets",
     "load_source",
+    "local_path",
+    "located",
+    "quiet",
     "split_by_class",
     "split_by_task",
+    "unlabelled",
 ]

@@ -59,15 +59,16 @@ def find_columns(dataset: Any, name: str, inputs: str | None = None, labels: str
     inputs = input_name(dataset, name, inputs)
     if labels is not None and labels not in known:
         raise unknown(f"column of {name}", labels, known)
-    if labels is None:
-        labels = _only([c for c in LABEL_NAMES if c in known], "label", "label_column", name, known)
-    return inputs, labels
+    return inputs, labels or usual_label(known, name)
 
 
 def input_name(dataset: Any, name: str, inputs: str | None = None) -> str:
     """Return the name of the input column; arguments and errors as for `find_columns`."""
     if type(dataset).__name__ != "Dataset":
-        raise UserError(f"{name}: expected one split of a data set (a Dataset), not a {type(dataset).__name__}")
+        raise UserError(
+            f"{name}: expected one split of a data set (a Dataset), not a {type(dataset).__name__}; give one split,"
+            " such as data['train'], and what is streamed as Dataset.from_list(list(data))"
+        )
     if dataset.format["type"] == "custom":
         raise UserError(f"{name}: has a transform, which would be ignored; call reset_format() on it first")
     known = dataset.column_names
@@ -75,7 +76,17 @@ def input_name(dataset: Any, name: str, inputs: str | None = None) -> str:
         if column not in known:
             raise unknown(f"column of {name}", column, known)
     images = [column for column in known if _kind(dataset, column) == "Image"]
-    return inputs or _only(images or [c for c in INPUT_NAMES if c in known], "input", "image_column", name, known)
+    return inputs or usual_input(known, name, images)
+
+
+def usual_input(known: Sequence[str], name: str, images: Sequence[str] = ()) -> str:
+    """Return the only column that holds images, else the only one of a usual name; errors as for `find_columns`."""
+    return _only(images or [c for c in INPUT_NAMES if c in known], "input", "image_column", name, known)
+
+
+def usual_label(known: Sequence[str], name: str) -> str:
+    """Return the only column with a usual name for labels; errors as for `find_columns`."""
+    return _only([c for c in LABEL_NAMES if c in known], "label", "label_column", name, known)
 
 
 def read_values(dataset: Any, column: str) -> list[Any]:
@@ -98,17 +109,50 @@ def check_filled(dataset: Any, column: str, name: str) -> None:
             raise UserError(f"{name}: row {row} has nothing in column {column!r}; fill it or leave the row out")
 
 
-def class_names(dataset: Any, column: str) -> list[str] | None:
-    """Return the names that a ClassLabel column carries, None for other columns."""
-    return list(dataset.features[column].names) if _kind(dataset, column) == "ClassLabel" else None
+def read_labels(
+    dataset: Any, column: str, name: str, names: Sequence[str] | None = None
+) -> tuple[list[Any], list[str] | None]:
+    """Return the labels of all rows, integers as the names that they stand for, and these names in their order.
+
+    Two data sets number their classes 0, 1, ... alike, but their names tell them apart.
+
+    Args:
+        dataset: a `datasets.Dataset`.
+        column: the label column.
+        name: what errors call the data set.
+        names: a name for each integer; None takes those that a ClassLabel column carries, if any.
+
+    Raises:
+        UserError: a name stands for two integers, or a label is no integer that has a name.
+    """
+    labels = read_values(dataset, column)
+    names = names or getattr(dataset.features[column], "names", None)
+    return (labels, None) if names is None else (named(labels, names, name, column), list(names))
+
+
+def named(labels: Sequence[Any], names: Sequence[str], name: str, column: str) -> list[Any]:
+    """Return for each integer label its name; arguments and errors as for `read_labels`."""
+    if len(set(names)) < len(names):
+        twice = next(n for n in names if list(names).count(n) > 1)
+        raise UserError(f"{name}: the class name {twice!r} stands for two labels; make the names differ")
+    for row, label in enumerate(labels):
+        if not isinstance(label, int) or not 0 <= label < len(names):
+            raise UserError(
+                f"{name}: label {label!r} in row {row} of column {column!r} is not an integer in "
+                f"0..{len(names) - 1}, as its {len(names)} class names ask for"
+            )
+    return [names[label] for label in labels]
 
 
 def _kind(dataset: Any, column: str) -> str:
     return type(dataset.features[column]).__name__
 
 
-def _only(found: list[str], role: str, option: str, name: str, known: list[str]) -> str:
+def _only(found: Sequence[str], role: str, option: str, name: str, known: Sequence[str]) -> str:
     if len(found) == 1:
         return found[0]
     problem = f"several could be the {role} column ({', '.join(found)})" if found else f"no {role} column"
-    raise UserError(f"{name}: {problem}; name it with {option}. Columns: {', '.join(known)}")
+    raise UserError(
+        f"{name}: {problem}; name it with {option}, or give (inputs, labels), such as (data['x'], data['y'])."
+        f" Columns: {', '.join(known)}"
+    )

@@ -1,6 +1,9 @@
-"""Raw images of any kind to RGB."""
+"""Raw images of any kind to RGB, within bounds that are checked before memory is taken."""
 
 import io
+import os
+import stat
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +15,46 @@ from torch import Tensor
 from softtf.errors import UserError
 
 CHANNELS = (1, 3, 4)
+LARGEST_FILE = 2**29  # bytes
+LARGEST_IMAGE = 2**28 // 3  # pixels: a quarter of a GiB as RGB, from where on Pillow warns of a decompression bomb
+LONGEST = 100  # times the short side: resized by the short side, so much longer ones would fill the memory
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
+WHITE_IS_ZERO, SIGNED = 0, 2
 
 
 def decode(raw: Any, where: str) -> Tensor:
     """Return a raw image as RGB.
 
     Args:
-        raw: a path, encoded bytes, a `{"bytes", "path"}` dict, a PIL image, or a numpy array or torch tensor
+        raw: a path, the bytes of a file, a `{"bytes", "path"}` dict, a PIL image, or a numpy array or torch tensor
             of shape [h, w], [h, w, c] or [c, h, w] with 1, 3 or 4 channels (alpha is dropped; where both
             readings fit, arrays are read as [h, w, c] and tensors as [c, h, w]). Arrays hold integers in
-            0..255, uint16 in 0..65535, booleans, or floats in [0, 1]. The EXIF orientation is honoured.
+            0..255, uint16 in 0..65535, booleans, or floats in [0, 1]; so do PIL's modes, and its mode I
+            holds 0..65535. TIFFs of fewer bits, of signed ones and with white as zero are read as what they say. The
+            EXIF orientation is honoured.
         where: what errors call the image if it has no file name.
 
     Returns:
         uint8 [3, h, w].
 
     Raises:
-        UserError: the file is missing, empty, cut off or no image; values or shape are none of the above.
+        UserError: the file is missing, empty, cut off or no image; values or shape are none of the above; the file has
+            more than LARGEST_FILE bytes, the image more than LARGEST_IMAGE pixels or sides in a ratio above LONGEST.
     """
     if isinstance(raw, dict):
+        if not {"bytes", "path"} & raw.keys():
+            found = ", ".join(map(repr, raw))[:80]
+            raise UserError(
+                f"{where}: a dict holds the bytes or the path of an image, not {found}; give the image itself"
+            )
         path = raw.get("path")
         where = f"{where} ({path})" if path else where
         raw = raw["bytes"] if raw.get("bytes") is not None else path
-    if isinstance(raw, str | Path):
+    if isinstance(raw, str | os.PathLike):
         where, raw = f"{where} ({raw})", _read(Path(raw), where)
-    if isinstance(raw, bytes | Image.Image):
+    if isinstance(raw, bytes | bytearray | memoryview):
+        pixels = _from_bytes(bytes(raw), where)
+    elif isinstance(raw, Image.Image):
         pixels = _from_pil(raw, where)
     elif isinstance(raw, np.ndarray | Tensor):
         pixels = _from_array(raw, where)
@@ -47,32 +65,88 @@ def decode(raw: Any, where: str) -> Tensor:
 
 def _read(path: Path, where: str) -> bytes:
     try:
+        about = path.stat()
+        if about.st_size > LARGEST_FILE:
+            raise UserError(
+                f"{where}: the image file {str(path)!r} has {about.st_size:,} bytes; at most {LARGEST_FILE:,} are read"
+            )
+        if not stat.S_ISREG(about.st_mode):  # a device or a pipe might never end
+            raise UserError(f"{where}: the image file {str(path)!r} cannot be read (it is not a file)")
         return path.read_bytes()
-    except OSError as error:
-        problem = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        if isinstance(error, UserError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        problem = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({reason})"
         raise UserError(f"{where}: the image file {str(path)!r} {problem}") from error
 
 
-def _from_pil(raw: bytes | Image.Image, where: str) -> np.ndarray[Any, Any]:
-    if raw == b"":
+def _from_bytes(raw: bytes, where: str) -> np.ndarray[Any, Any]:
+    if not raw:
         raise UserError(f"{where}: the image file is empty (0 bytes)")
+    if len(raw) > LARGEST_FILE:
+        raise UserError(f"{where}: the image has {len(raw):,} bytes; at most {LARGEST_FILE:,} are read")
     try:
-        image = Image.open(io.BytesIO(raw)) if isinstance(raw, bytes) else raw
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bound stands below
+            image = Image.open(io.BytesIO(raw))
+    except Image.DecompressionBombError as error:
+        raise UserError(
+            f"{where}: the image has too many pixels, make it smaller; at most {LARGEST_IMAGE:,} are read ({error})"
+        ) from None
+    except Exception as error:  # PIL raises a dozen kinds, from SyntaxError to struct.error, for broken files
+        raise _unreadable(where, error) from error
+    return _from_pil(image, where)
+
+
+def _from_pil(image: Image.Image, where: str) -> np.ndarray[Any, Any]:
+    check_size(image.height, image.width, where)
+    tags: Any = getattr(image, "tag_v2", {})
+    try:
         image = ImageOps.exif_transpose(image)
         if image.mode == "P" and "transparency" in image.info:
             image = image.convert("RGBA")
         wide = image.mode.startswith("I") or image.mode == "F"  # more than 8 bits: PIL would clip at 255
         values = np.asarray(image if wide else image.convert("RGB"))
-    except Exception as error:  # PIL raises a dozen kinds, from SyntaxError to struct.error, for broken files
-        reason = "of no known format" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
-        raise UserError(f"{where}: not a readable image, or cut off ({reason})") from error
-    if values.dtype.kind == "i":  # mode "I" is how older versions of PIL read 16 bits
-        return _from_array(values, where, top=65535)
-    return _from_array(values, where)
+    except Exception as error:
+        raise _unreadable(where, error) from error
+    if not wide:
+        return _from_array(values, where)
+    bits = tags.get(BITS_PER_SAMPLE, (16,))[0]
+    top = 65535 if bits > 16 else 2 ** (bits - (tags.get(SAMPLE_FORMAT, (1,))[0] == SIGNED)) - 1
+    if values.dtype.kind == "f":
+        top = 1
+    else:
+        values = values.astype(np.int32)  # else an array of 16 bits would stand for its own whole range
+    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # PIL turns these round in 8 bits only
+        values = top - values
+    return _from_array(values, where, top)
+
+
+def _unreadable(where: str, error: Exception) -> UserError:
+    reason = "of no known format" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
+    return UserError(f"{where}: not a readable image, or cut off ({reason})")
+
+
+def check_size(height: int, width: int, where: str) -> None:
+    """Refuse an image that is too large or too long to be prepared in little memory.
+
+    Raises:
+        UserError: it has more than LARGEST_IMAGE pixels, or one side is more than LONGEST times the other.
+    """
+    if height * width > LARGEST_IMAGE:
+        raise UserError(
+            f"{where}: the image has {width} x {height} pixels; at most {LARGEST_IMAGE:,} are read, so make it smaller"
+        )
+    if max(height, width) > LONGEST * max(1, min(height, width)):
+        raise UserError(
+            f"{where}: the image has {width} x {height} pixels; one side may be {LONGEST} times the other, no more:"
+            " crop it or cut it in pieces"
+        )
 
 
 def _from_array(raw: np.ndarray[Any, Any] | Tensor, where: str, top: int = 255) -> np.ndarray[Any, Any]:
-    """Return uint8 [h, w, 3]; integers (but uint16) are scaled from 0..`top`."""
+    """Return uint8 [h, w, 3]; integers (but those of 16 bits without sign) are scaled from 0..`top`."""
     if isinstance(raw, Tensor):
         raw = raw.detach().cpu()
         array = (raw.float() if raw.is_floating_point() else raw).numpy()
@@ -89,6 +163,7 @@ def _from_array(raw: np.ndarray[Any, Any] | Tensor, where: str, top: int = 255) 
         raise UserError(f"{where}: an image array has shape [h, w], [h, w, c] or [c, h, w], not {list(raw.shape)}")
     if not array.size:
         raise UserError(f"{where}: the image array is empty, of shape {list(raw.shape)}")
+    check_size(array.shape[0], array.shape[1], where)
     array = _to_uint8(array, where, top)
     return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[:, :, :3]
 
@@ -98,7 +173,7 @@ def _to_uint8(array: np.ndarray[Any, Any], where: str, top: int) -> np.ndarray[A
         return array.astype(np.uint8) * np.uint8(255)
     if array.dtype == np.uint8:
         return array
-    if array.dtype == np.uint16:
+    if array.dtype.kind == "u" and array.dtype.itemsize == 2:  # of either byte order
         top = 65535
     elif array.dtype.kind == "f":
         top = 1
@@ -106,7 +181,8 @@ def _to_uint8(array: np.ndarray[Any, Any], where: str, top: int) -> np.ndarray[A
         raise UserError(f"{where}: image values of type {array.dtype} are not understood; use uint8")
     low, high = array.min(), array.max()
     if not (low >= 0 and high <= top):  # written so that NaN fails too
+        remedy = "; divide by 255, or give uint8" if top == 1 and 1 < high <= 255 and low >= 0 else ""
         raise UserError(
-            f"{where}: image values of type {array.dtype} must lie in 0..{top}, not between {low} and {high}"
+            f"{where}: image values of type {array.dtype} must lie in 0..{top}, not between {low} and {high}{remedy}"
         )
     return np.rint(array.astype(np.float64) * (255 / top)).astype(np.uint8)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import hashlib
-import math
 import operator
 import os
 import random
@@ -18,7 +17,7 @@ import torch
 
 from softtf.errors import UserError
 from softtf.seeds import derive_seed
-from softtf.streams.columns import Column, check_filled, find_columns, is_hub_dataset, read_values
+from softtf.store import encode_label
 
 EXIF_ORIENTATION = 0x0112  # decoding turns the image by it
 
@@ -43,14 +42,16 @@ class Examples(Sequence[Any]):
 
         Args:
             rows: anything with a length whose `rows[i]` gives a raw input.
-            labels: one hashable label a row; numpy and torch scalars become Python values.
+            labels: one a row: a string, an integer, a boolean, a finite float, bytes, or a tuple of these, so that it
+                can be saved; numpy and torch scalars become Python values.
             name: what errors call this data.
             class_order: the order that `classes` follows (it may list absent classes too); None sorts them.
-            tasks: the task that each row belongs to, where the data say so (`split_by_task`).
+            tasks: the task that each row belongs to, where the data say so (`split_by_task`); they come in the order
+                in which the rows first name them.
 
         Raises:
-            UserError: no rows, not one label or task a row, or one that is missing (None, NaN), unhashable or
-                not in `class_order`.
+            UserError: no rows, not one label or task a row, a label that is missing (None, NaN, NaT, NA), of another
+                kind or not in `class_order`, or a task that is missing or unhashable.
         """
         if not hasattr(rows, "__getitem__"):
             raise UserError(f"{name}: a {type(rows).__name__} of inputs has no order; give a list or an array")
@@ -62,9 +63,12 @@ class Examples(Sequence[Any]):
             raise UserError(f"{name}: holds no examples; a task needs at least one")
         self.class_order = None if class_order is None else tuple(class_order)
         self.classes: tuple[Hashable, ...] = _in_order(dict.fromkeys(self.labels), self.class_order, name)
+        for label in self.classes:
+            _check_saved(label, self.labels, name)
         self.tasks = None if tasks is None else tuple(_label(task, i, name, "task") for i, task in enumerate(tasks))
         if self.tasks is not None and len(self.tasks) != len(self.labels):
             raise UserError(f"{name}: {len(self.labels)} inputs but {len(self.tasks)} tasks; give one task an input")
+        self.task_order: tuple[Hashable, ...] = tuple(dict.fromkeys(self.tasks or ()))
         self._rows: Sequence[Any] = list(rows) if hasattr(rows, "iloc") else rows  # pandas numbers rows its own way
         self._indices: Sequence[int] = range(len(rows))
 
@@ -138,7 +142,7 @@ class Examples(Sequence[Any]):
         digest = hashlib.sha256()
         for i in range(len(self)):
             label = self.labels[i]
-            parts = _content(self[i], self.where(i))
+            parts = content(self[i], self.where(i))
             if labels:
                 parts.append(f"{type(label).__name__}:{label!r}".encode())
             digest.update(str([len(part) for part in parts]).encode())  # lengths keep neighbours apart
@@ -154,7 +158,7 @@ class Examples(Sequence[Any]):
         tasks: Iterable[Hashable] | None,
     ) -> Examples:
         view = Examples(indices, labels, self.name, class_order, tasks)
-        view._rows, view._indices = self._rows, indices
+        view._rows, view._indices, view.task_order = self._rows, indices, self.task_order
         return view
 
 
@@ -171,64 +175,36 @@ class _Concatenation(Sequence[Any]):
         return self._parts[part][index - (self._ends[part - 1] if part else 0)]
 
 
-def examples_from(data: Any, name: str = "data") -> Examples:
-    """Return `data` as Examples.
-
-    Args:
-        data: Examples (returned as they are), a tuple `(inputs, labels)`, a `datasets.Dataset` (columns
-            found by type and name; integer class labels stay integers), or a list or torch Dataset of
-            `(input, label)` pairs (read through once for its labels).
-        name: what errors call the data.
-
-    Raises:
-        UserError: another kind of data, or one that `Examples` refuses.
-    """
-    if isinstance(data, Examples):
-        return data
-    if is_hub_dataset(data):
-        inputs, label = find_columns(data, name)
-        check_filled(data, inputs, name)
-        return Examples(Column(data, inputs), read_values(data, label), name)
-    if isinstance(data, tuple) and len(data) == 2 and all(hasattr(part, "__len__") for part in data):
-        return Examples(data[0], data[1], name)
-    if not hasattr(data, "__len__") or not hasattr(data, "__getitem__") or isinstance(data, str | dict):
-        raise UserError(
-            f"{name}: cannot read examples from {type(data).__name__}; "
-            "give (inputs, labels), a list of (input, label) pairs, or a map-style data set"
-        )
-    return Examples(_Inputs(data), [_pair(data, i, name)[1] for i in range(len(data))], name)
-
-
-class _Inputs(Sequence[Any]):
-    def __init__(self, pairs: Any) -> None:
-        self._pairs = pairs
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._pairs[index][0]
-
-
-def _pair(data: Any, index: int, name: str) -> tuple[Any, Hashable]:
-    pair = data[index]
-    if not isinstance(pair, tuple | list) or len(pair) != 2:
-        raise UserError(f"{name}[{index}]: expected an (input, label) pair, not {type(pair).__name__}")
-    return pair[0], pair[1]
-
-
 def _label(label: Any, index: int, name: str, what: str = "label") -> Hashable:
     if isinstance(label, np.generic) or (isinstance(label, torch.Tensor | np.ndarray) and label.ndim == 0):
         label = label.item()
-    if label is None or (isinstance(label, float) and math.isnan(label)):
-        raise UserError(f"{name}: the {what} of example {index} is missing ({label}); give one or leave it out")
     try:
         hash(label)
     except TypeError:
-        label = None
-    if label is None or isinstance(label, torch.Tensor):
+        hashable = False
+    else:
+        hashable = not isinstance(label, torch.Tensor)
+    if not hashable:
         raise UserError(f"{name}: the {what} of example {index} is not one hashable value such as an int or str")
+    if _is_missing(label):
+        raise UserError(f"{name}: the {what} of example {index} is missing ({label}); give one or leave it out")
     return label  # type: ignore[no-any-return]
+
+
+def _is_missing(value: Any) -> bool:
+    """Say whether a value stands for none: None, or NaN, NaT and their like, which do not equal themselves."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:  # pandas' NA neither equals nor differs
+        return True
+
+
+def _check_saved(label: Hashable, labels: Sequence[Hashable], name: str) -> None:
+    """Refuse a label that could not be saved, before anything is learned of it."""
+    try:
+        encode_label(label)
+    except UserError as error:
+        raise UserError(f"{name}: example {labels.index(label)}: {error}") from None
 
 
 def _in_order(present: dict[Hashable, None], order: tuple[Hashable, ...] | None, name: str) -> tuple[Hashable, ...]:
@@ -242,10 +218,14 @@ def _in_order(present: dict[Hashable, None], order: tuple[Hashable, ...] | None,
         return tuple(present)
 
 
-def _content(raw: Any, where: str) -> list[bytes]:
-    """Return what identifies a raw input: its kind and its bytes."""
+def content(raw: Any, where: str) -> list[bytes]:
+    """Return what identifies a raw input: its kind and its bytes.
+
+    Raises:
+        UserError: it is a file that is not there, or of no known kind.
+    """
     if isinstance(raw, dict):
-        raw = raw.get("bytes") or Path(raw.get("path") or "")
+        raw = raw.get("bytes") or Path(raw.get("path") or "")  # of another dict: a path that is no file
     if isinstance(raw, torch.Tensor):
         raw = raw.detach().cpu().contiguous()
         return [
@@ -254,18 +234,18 @@ def _content(raw: Any, where: str) -> list[bytes]:
         ]
     if isinstance(raw, np.ndarray):
         return [f"{raw.dtype}{raw.shape}".encode(), raw.tobytes()]
-    if isinstance(raw, bytes):
-        return [b"bytes", raw]
+    if isinstance(raw, bytes | bytearray | memoryview):
+        return [b"bytes", bytes(raw)]
     if isinstance(raw, str):  # a text, or the path of a file
         return [
             b"text",
             raw.encode("utf-8", "surrogatepass"),
             *([Path(raw).read_bytes()] if os.path.isfile(raw) else []),
         ]
-    if isinstance(raw, Path):
-        if not raw.is_file():
+    if isinstance(raw, os.PathLike):
+        if not os.path.isfile(raw):
             raise UserError(f"{where}: there is no file {str(raw)!r}")
-        return [b"bytes", raw.read_bytes()]
+        return [b"bytes", Path(raw).read_bytes()]
     if hasattr(raw, "mode") and hasattr(raw, "tobytes"):  # a PIL image
         palette = raw.getpalette() if raw.mode in ("P", "PA") else None
         return [f"{raw.mode}{raw.size}{palette}{raw.getexif().get(EXIF_ORIENTATION)}".encode(), raw.tobytes()]

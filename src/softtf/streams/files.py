@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from io import StringIO
@@ -9,27 +10,36 @@ from pathlib import Path
 from typing import Any
 
 from softtf.errors import UserError, unknown
-from softtf.streams.columns import INPUT_NAMES, LABEL_NAMES, Column, input_name
+from softtf.streams.columns import INPUT_NAMES, LABEL_NAMES, Column, input_name, read_values
 from softtf.streams.examples import Examples
 from softtf.streams.folders import named_examples, read_parquet
 from softtf.streams.holdout import hold_out
+from softtf.streams.splits import Say, quiet
+from softtf.streams.walk import is_image_name
 
 INTEGER = re.compile("0|-?[1-9][0-9]{0,17}")  # of at most 64 bits
 ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
+IMAGE_NAMES = ("image", "img", "images")  # columns of texts with these names hold the paths of images
 
 
 def load_file(
-    file: Path, text_column: str | None = None, label_column: str | None = None, task_column: str | None = None
+    file: Path,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    task_column: str | None = None,
+    say: Say = quiet,
 ) -> tuple[Examples, Examples | None]:
     """Return the training examples and a held-out fifth (`hold_out`) of a file of rows.
 
-    In CSV, columns of labels and tasks that hold integers only are read as integers, and empty ones are missing.
+    Paths of images, in a column `image` or one that holds nothing else, go on from the file's folder. In
+    CSV, columns of labels and tasks that hold integers only are read as integers, and empty ones are missing.
 
     Args:
         file: its ending, one of ENDINGS, says what it is; the first row of CSV and TSV names the columns.
         text_column: None takes `text` or another usual name; of `title+content` the texts are joined.
         label_column: None takes `label` or another usual name.
         task_column: the column that says which task a row belongs to, if any.
+        say: is told what is held out.
 
     Raises:
         UserError: the file cannot be read, is empty, or lacks a column; a row has too few fields, or no label or
@@ -41,7 +51,31 @@ def load_file(
     for named, usual in ((text_column, INPUT_NAMES), (label_column, LABEL_NAMES)):
         if named is None and not set(usual) & set(data.column_names):
             raise unknown(f"column of {file.name}", usual[0] if usual is LABEL_NAMES else "text", data.column_names)
-    return hold_out(named_examples(data, file.name, text_column, label_column, task_column=task_column))
+    examples = named_examples(data, file.name, text_column, label_column, task_column=task_column)
+    column = input_name(data, file.name, text_column)
+    if (paths := _image_paths(file, data, column)) is not None:
+        examples = Examples(paths, examples.labels, file.name, examples.class_order, examples.tasks)
+    return hold_out(examples, say)
+
+
+def _image_paths(file: Path, data: Any, column: str) -> list[Path] | None:
+    """Return the paths that a column of texts holds, from the file's folder on; None if they are no images'."""
+    if column not in data.column_names or getattr(data.features[column], "dtype", None) not in (
+        "string",
+        "large_string",
+    ):
+        return None
+    if column not in IMAGE_NAMES and not is_image_name(data[0][column]):
+        return None
+    values = read_values(data, column)
+    if column not in IMAGE_NAMES and not all(is_image_name(value) for value in values):
+        return None
+    if "" in values:
+        raise UserError(
+            f"{file}: row {values.index('')} has nothing in column {column!r}; fill it or leave the row out"
+        )
+    folder = Path(os.path.abspath(file.parent))
+    return [folder / value for value in values]
 
 
 def count_values(file: Path, columns: Sequence[str]) -> dict[str, int]:
@@ -83,11 +117,32 @@ def read_texts(file: Path, column: str | None = None) -> list[str]:
     """
     if file.suffix.lower() not in ENDINGS:
         return read_lines(file)
+    data, column = _inputs(file, column, "text")
+    return list(Column(data, column))
+
+
+def read_images(file: Path, column: str | None = None) -> list[tuple[str, Any]]:
+    """Return the images of a file of rows, one of ENDINGS, each with what to call it.
+
+    Args:
+        file: its column of images, or of their paths, which go on from the file's folder.
+        column: None takes `image` or another usual name.
+
+    Raises:
+        UserError: it cannot be read, or has no such column.
+    """
+    data, column = _inputs(file, column, "image")
+    if (paths := _image_paths(file, data, column)) is not None:
+        return [(str(path), path) for path in paths]
+    return [(f"{file}, row {i}", image) for i, image in enumerate(Column(data, column))]
+
+
+def _inputs(file: Path, column: str | None, usual: str) -> tuple[Any, str]:
+    """Return a file's rows and the name of the column with the inputs; None finds it, of a usual name."""
     data = _read(file, (column, *column.split("+")) if column else INPUT_NAMES, ())
-    found = [name for name in INPUT_NAMES if name in data.column_names]
-    if column is None and not found:
-        raise unknown(f"column of {file.name}", "text", data.column_names)
-    return list(Column(data, input_name(data, file.name, column or found[0])))
+    if column is None and not set(INPUT_NAMES) & set(data.column_names):
+        raise unknown(f"column of {file.name}", usual, data.column_names)
+    return data, input_name(data, file.name, column)
 
 
 def _read(file: Path, texts: Sequence[str], labels: Sequence[str]) -> Any:

@@ -1,15 +1,18 @@
 """Data sets in local folders: parquet files, or images in one folder per class."""
 
+from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from softtf.errors import UserError, unknown
-from softtf.streams.archives import CUB_SPLIT, TINY_IMAGENET_VAL, cub, tiny_imagenet_val
-from softtf.streams.columns import Column, check_filled, class_names, find_columns, read_values
+from softtf.streams.columns import Column, check_filled, find_columns, read_labels, read_values
 from softtf.streams.examples import Examples
 from softtf.streams.holdout import hold_out
+from softtf.streams.image_folders import load_image_folder
+from softtf.streams.splits import Say, begins_as, quiet, say_splits
+from softtf.streams.walk import Passed, entries, say_passed
 
-SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"))
 NAME_FILES = ("labels.txt", "classes.txt")
 
 
@@ -24,33 +27,36 @@ def load_folder(
     label_column: str | None,
     task_column: str | None = None,
     prefix: str = "",
+    say: Say = quiet,
 ) -> tuple[Examples, Examples | None]:
     """Return the training and test examples of a folder with parquet files or image folders.
 
-    `prefix` is what the names of a data set's files begin with, where a folder holds several.
+    Args:
+        folder: whose name, as every path here, is taken as it is; nothing in it is a pattern.
+        split_train: the split to learn from; the usual names of splits are known in any case.
+        split_test: the split to test on.
+        image_column: of parquet files.
+        label_column: of parquet files.
+        task_column: of parquet files.
+        prefix: what the names of a data set's files begin with, where a folder holds several.
+        say: is told which part became which split, what is held out and what is passed over.
 
     Raises:
         UserError: the folder holds neither, or what it holds is incomplete or cannot be read.
     """
-    tests = (split_test, "val") if split_test == "test" else (split_test,)
-    if prefix or any(folder.glob("*.parquet")):
-        return _load_parquet(folder, prefix, split_train, tests, image_column, label_column, task_column)
+    columns = (image_column, label_column, task_column)
+    if files := parquet_files(folder, prefix, passed := Passed()):
+        say_passed(say, folder.name, passed)
+        return _load_parquet(folder, files, prefix, split_train, split_test, columns, say)
     if task_column is not None:
         raise UserError(f"{folder} holds image folders, which have no column {task_column!r}; leave task_column out")
-    if (folder / CUB_SPLIT).is_file():
-        return cub(folder)
-    if not (folder / split_train).is_dir():
-        return hold_out(_image_folder(folder, folder.name))
-    train = _image_folder(folder / split_train, f"{folder.name}/{split_train}")
-    listed = [split for split in tests if (folder / split / TINY_IMAGENET_VAL).is_file()]  # its test/ has no labels
-    found = listed or [split for split in tests if (folder / split).is_dir()]
-    if not found:
-        return hold_out(train)
-    named = f"{folder.name}/{found[0]}"
-    test = (tiny_imagenet_val if listed else _image_folder)(folder / found[0], named)
-    if unseen := set(test.classes).difference(train.classes):
-        raise UserError(f"{folder / found[0]}: class folder {min(map(str, unseen))!r} is not in {split_train}/")
-    return train, test
+    return load_image_folder(folder, split_train, split_test, say)
+
+
+def parquet_files(folder: Path, prefix: str, passed: Passed) -> list[Path]:
+    """Return the parquet files of a folder whose names begin with `prefix`, sorted; litter is counted."""
+    found = [path for path in entries(folder, passed) if path.suffix.lower() == ".parquet" and path.is_file()]
+    return [path for path in found if path.name.startswith(prefix)]
 
 
 def named_examples(
@@ -76,48 +82,50 @@ def named_examples(
     """
     inputs, column = find_columns(dataset, name, image_column, label_column)
     check_filled(dataset, inputs, name)
-    labels = read_values(dataset, column)
+    labels, order = read_labels(dataset, column, name, names)
     if task_column is not None and task_column not in dataset.column_names:
         raise unknown(f"column of {name}", task_column, dataset.column_names)
     tasks = None if task_column is None else read_values(dataset, task_column)
-    names = names or class_names(dataset, column)
-    if names is None:
-        return Examples(Column(dataset, inputs), labels, name, tasks=tasks)
-    if len(set(names)) < len(names):
-        twice = next(n for n in names if names.count(n) > 1)
-        raise UserError(f"{name}: the class name {twice!r} stands for two labels; make the names differ")
-    for row, label in enumerate(labels):
-        if not isinstance(label, int) or not 0 <= label < len(names):
-            raise UserError(
-                f"{name}: label {label!r} in row {row} of column {column!r} is not an integer in "
-                f"0..{len(names) - 1}, as its {len(names)} class names ask for"
-            )
-    return Examples(Column(dataset, inputs), [names[label] for label in labels], name, names, tasks)
+    return Examples(Column(dataset, inputs), labels, name, order, tasks)
 
 
 def _load_parquet(
     folder: Path,
+    files: list[Path],
     prefix: str,
     split_train: str,
-    tests: tuple[str, ...],
-    image_column: str | None,
-    label_column: str | None,
-    task_column: str | None,
+    split_test: str,
+    columns: tuple[str | None, str | None, str | None],
+    say: Say,
 ) -> tuple[Examples, Examples | None]:
     names = _names(folder, prefix)
-    parts: list[Examples] = []
-    for splits in ((split_train,), tests):
-        patterns = (f"{prefix}*.parquet" if s == ALL else f"{prefix}{s}*.parquet" for s in splits)
-        files = next((found for pattern in patterns if (found := sorted(folder.glob(pattern)))), [])
-        if files:
-            name = f"{prefix.rstrip('_') or folder.name} {'train' if not parts else 'test'}"
-            data = read_parquet(files)
-            parts.append(named_examples(data, name, image_column, label_column, names, task_column))
-        elif not parts:
-            raise UserError(f"{folder}: no parquet file's name starts with {prefix + split_train!r}")
-    if len(parts) == 1 or split_train == ALL:
-        return hold_out(parts[0])
-    return parts[0], parts[1]
+    data_set = prefix.rstrip("_") or folder.name
+    by_name = {path.name.removeprefix(prefix): path for path in files}
+
+    def examples(chosen: Sequence[str], split: str) -> Examples:
+        data = read_parquet([by_name[name] for name in chosen])
+        return named_examples(data, f"{data_set} {split}", columns[0], columns[1], names, columns[2])
+
+    chosen = list(by_name) if split_train == ALL else begins_as(split_train, list(by_name))
+    if not chosen:
+        raise UserError(f"{folder}: no parquet file's name starts with {prefix + split_train!r}")
+    train = examples(chosen, "train")
+    learned = (_shards(chosen, prefix), train)
+    others = [name for name in by_name if name not in chosen]
+    tests = begins_as(split_test, others)
+    if not tests:
+        if split_train != ALL and split_test.lower() != "test":
+            raise UserError(f"{folder}: no parquet file's name starts with {prefix + split_test!r}")
+        say_splits(say, data_set, learned, None, [prefix + name for name in others])
+        return hold_out(train, say)
+    test = examples(tests, "test")
+    unread = [prefix + name for name in others if name not in tests]
+    say_splits(say, data_set, learned, (_shards(tests, prefix), test), unread)
+    return train, test
+
+
+def _shards(names: Sequence[str], prefix: str) -> str:
+    return prefix + names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def _names(folder: Path, prefix: str) -> list[str] | None:
@@ -135,32 +143,35 @@ def read_parquet(files: list[Path]) -> Any:
     Raises:
         UserError: one is damaged, or they do not fit together.
     """
-    import datasets
     import pyarrow.parquet  # type: ignore[import-untyped]
 
     for file in files:
         try:
-            pyarrow.parquet.read_metadata(file)
+            with file.open("rb") as opened:
+                pyarrow.parquet.read_metadata(opened)
         except (pyarrow.ArrowException, OSError) as error:
             reason = "it is empty (0 bytes)" if file.stat().st_size == 0 else " ".join(str(error).split())
             raise UserError(f"{file}: not a readable parquet file: {reason}") from error
     try:
-        return datasets.load_dataset("parquet", data_files=[str(file) for file in files], split="train")
+        return _rows([file.absolute() for file in files])
     except Exception as error:  # files that cannot be read in full or do not fit together, in many wrappings
         reason = " ".join(str(error.__cause__ or error).split())[:300]
         raise UserError(f"{files[0].parent}: cannot read {files[0].name} and its like: {reason}") from error
 
 
-def _image_folder(folder: Path, name: str) -> Examples:
-    classes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not classes:
-        raise UserError(f"{folder}: no parquet files and no class folders with images in it")
-    rows: list[Path] = []
-    labels: list[str] = []
-    for path in classes:
-        images = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        if not images:
-            raise UserError(f"{path}: this class folder holds no images ({', '.join(sorted(SUFFIXES))})")
-        rows += images
-        labels += [path.name] * len(images)
-    return Examples(rows, labels, name)
+def _rows(files: list[Path]) -> Any:
+    """Return the rows of files whose names are taken as they are.
+
+    A plain list of names would be one of patterns to `datasets`. It keeps the rows in a cache on disk, which size and
+    time of the files belong to. It cuts all paths at `::`, so that files of such are read into memory.
+    """
+    import datasets
+    import pyarrow.parquet
+    from datasets.data_files import DataFilesList
+
+    if any("::" in str(file) for file in files):
+        parts = [datasets.Dataset(pyarrow.parquet.ParquetFile(BytesIO(file.read_bytes())).read()) for file in files]
+        return datasets.concatenate_datasets(parts)
+    states = [(str(state.st_mtime_ns), str(state.st_size)) for state in (file.stat() for file in files)]
+    named = DataFilesList([str(file) for file in files], states)
+    return datasets.load_dataset("parquet", data_files={"train": named}, split="train")

@@ -5,22 +5,31 @@ from collections.abc import Hashable
 
 from softtf.seeds import derive_seed
 from softtf.streams.examples import Examples
+from softtf.streams.splits import Say, quiet
 
 
-def hold_out(examples: Examples) -> tuple[Examples, Examples | None]:
+def hold_out(examples: Examples, say: Say = quiet) -> tuple[Examples, Examples | None]:
     """Return a training and a test part, a fifth of every class (at least one of two) being for testing.
 
     Where the examples name their tasks, it is a fifth of every class in every task.
 
     The choice is fixed: it depends on nothing but the order of the examples and their classes. The test part
-    is None if no class has two examples.
+    is None if no class has two examples. `say` is told how many of which are held out.
     """
     test: set[int] = set()
-    for position, members in enumerate(_members(examples)):
+    groups = _members(examples)
+    for position, members in enumerate(groups):
         random.Random(derive_seed("hold out", position)).shuffle(members)
         test.update(members[: max(round(len(members) / 5), int(len(members) > 1))])
     train = [i for i in range(len(examples)) if i not in test]
+    say(_said(examples, len(test), sum(len(members) == 1 for members in groups)))
     return examples.select(train), examples.select(sorted(test)) if test else None
+
+
+def _said(examples: Examples, held_out: int, single: int) -> str:
+    of = "every class" if examples.tasks is None else "every class in every task"
+    said = f"{examples.name}: {held_out:,} of {len(examples):,} examples are held out for testing, a fifth of {of}"
+    return said + (f"; {single} with one example {'is' if single == 1 else 'are'} not tested" if single else "")
 
 
 def _members(examples: Examples) -> list[list[int]]:

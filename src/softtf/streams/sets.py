@@ -1,20 +1,26 @@
 """Several data sets as the tasks of one stream, and whose labels are the same class."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
 
 from softtf.errors import UserError, unknown
 from softtf.streams.examples import Examples
-from softtf.streams.folders import load_folder
+from softtf.streams.folders import load_folder, parquet_files
 from softtf.streams.registry import STREAMS
-from softtf.streams.sources import load_source
+from softtf.streams.sources import load_source, local_path
+from softtf.streams.splits import Say, quiet
+from softtf.streams.walk import Passed
 
 HUB = "hub"
 Pair = tuple[Examples, Examples | None]
 
 
 def load_sets(
-    names: Sequence[str], source: str, merged: bool, split_train: str = "train", split_test: str = "test"
+    names: Sequence[str],
+    source: str,
+    merged: bool,
+    split_train: str = "train",
+    split_test: str = "test",
+    say: Say = quiet,
 ) -> dict[str, Pair]:
     """Return the training and test examples of several data sets, by name in the order given.
 
@@ -25,27 +31,28 @@ def load_sets(
         merged: as for `with_labels_apart`.
         split_train: the split to learn from.
         split_test: the split to test on.
+        say: as for `load_source`.
 
     Raises:
         UserError: a data set is not there or cannot be read, or is named twice.
     """
     if len(set(names)) < len(names):
         raise UserError(f"a data set is named twice in {', '.join(names)}")
-    return with_labels_apart({name: _load(name, source, split_train, split_test) for name in names}, merged)
+    return with_labels_apart({name: _load(name, source, split_train, split_test, say) for name in names}, merged)
 
 
-def _load(name: str, source: str, split_train: str, split_test: str) -> Pair:
+def _load(name: str, source: str, split_train: str, split_test: str, say: Say) -> Pair:
     if source == HUB:
         if name not in STREAMS:
             raise unknown("data set", name, STREAMS)
-        return load_source(name, split_train, split_test)
-    folder = Path(source).expanduser()
+        return load_source(name, split_train, split_test, say=say)
+    folder = local_path(source)
     if not folder.is_dir():
         raise UserError(f"there is no folder {source!r}; give one with the data sets {name}, ..., or {HUB!r}")
     if (folder / name).is_dir():
-        return load_source(str(folder / name), split_train, split_test)
-    if any(folder.glob(f"{name}_*.parquet")):
-        return load_folder(folder.resolve(), split_train, split_test, None, None, prefix=f"{name}_")
+        return load_source(str(folder / name), split_train, split_test, say=say)
+    if parquet_files(folder, f"{name}_", Passed()):
+        return load_folder(folder.resolve(), split_train, split_test, None, None, prefix=f"{name}_", say=say)
     raise UserError(f"{folder} has neither {name}_{split_train}.parquet nor a folder {name}")
 
 

@@ -1,5 +1,6 @@
 """Loading a data set by name, from a local folder or from the Hugging Face Hub."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,27 @@ from softtf.streams.files import ENDINGS, load_file
 from softtf.streams.folders import load_folder, named_examples
 from softtf.streams.holdout import hold_out
 from softtf.streams.registry import STREAMS
+from softtf.streams.splits import Say, named_as, quiet, say_splits
 
 HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+BUILT_IN = ("digits", "docstrings")
+
+
+def local_path(source: str) -> Path:
+    """Return a source as a path: as it is, or, where there is none such, with a leading ~ as the home folder."""
+    path = Path(source)
+    if path.exists() or not source.startswith("~"):
+        return path
+    try:
+        return path.expanduser()
+    except RuntimeError:  # nobody has this name
+        return path
+
+
+def located(source: str) -> str:
+    """Return a source that stands for the same data in any working directory: of a folder or file its full path."""
+    path = local_path(source)
+    return source if source in (*BUILT_IN, "") or not path.exists() else os.path.abspath(path)
 
 
 def load_source(
@@ -24,6 +44,7 @@ def load_source(
     image_column: str | None = None,
     label_column: str | None = None,
     task_column: str | None = None,
+    say: Say = quiet,
 ) -> tuple[Examples, Examples | None]:
     """Return the training and test examples of a data set.
 
@@ -33,40 +54,42 @@ def load_source(
     Args:
         source: "digits"; "docstrings"; an existing folder, with parquet files (names starting with a split's name;
             labels.txt or classes.txt may name the integer labels, one a line) or with images
-            (train/<class>/*, test/<class>/* or val/<class>/*; or <class>/*; other files are passed over; or as
-            Tiny-ImageNet and CUB-200 are packed); an existing file of rows with columns such as `text` and `label`
-            (.csv, .tsv, .jsonl, .parquet);
+            (train/<class>/*, test/<class>/* or val/<class>/*; or <class>/*; hidden and other files are passed over,
+            links are followed; or as Tiny-ImageNet and CUB-200 are packed); an existing file of rows with columns such
+            as `text` and `label`, or `image` with paths from the file's folder on (.csv, .tsv, .jsonl, .parquet);
             a name in STREAMS; or "owner/name" on the Hub.
-        split_train: the split to learn from; "all" takes every parquet file of a folder and holds a fifth out.
-        split_test: the split to test on; "test" also finds a local "val" or "valid".
+        split_train: the split to learn from; "all" takes every parquet file of a folder and holds a fifth out. Splits
+            are found by their usual names in any case, such as Train or training.
+        split_test: the split to test on; "test" also finds "testing", else "val", "validation", "dev" or "eval".
         image_column: the column with the inputs; None finds it. Texts of several are joined: `title+content`.
         label_column: the column with the labels; None finds it.
         task_column: the column that says which task a row belongs to (`split_by_task`), if any.
+        say: is told, in a line each, which part became which split, what is held out, and what is passed over.
 
     Raises:
         UserError: there is no such source, the Hub cannot be reached, or the data are incomplete or broken.
     """
-    if source in ("digits", "docstrings") and task_column is not None:
+    if source in BUILT_IN and task_column is not None:
         raise UserError(f"{source} have no column {task_column!r}; leave task_column out")
-    folder = Path(source).expanduser()
+    folder = local_path(source)
     is_file = folder.is_file()
-    if (is_file or source in ("digits", "docstrings")) and (split_train, split_test) != ("train", "test"):
+    if (is_file or source in BUILT_IN) and (split_train, split_test) != ("train", "test"):
         raise UserError(f"{source} has no splits, a fifth is held out of it; leave split_train and split_test out")
     if source == "digits":
         return _digits()
     if source == "docstrings":
         return docstrings()
     if source and folder.is_dir():
-        return load_folder(folder.resolve(), split_train, split_test, image_column, label_column, task_column)
+        return load_folder(folder.resolve(), split_train, split_test, image_column, label_column, task_column, say=say)
     if is_file:
         if folder.suffix.lower() not in ENDINGS:
             raise UserError(f"{source!r} is a file; give {', '.join(ENDINGS)}, or the folder that holds the data")
-        return load_file(folder, image_column, label_column, task_column)
+        return load_file(folder, image_column, label_column, task_column, say)
     if source not in STREAMS and not HUB_NAME.fullmatch(source):
         if "/" in source or "\\" in source or source in ("", "~"):
             raise UserError(f"there is no folder {source!r}")
         raise unknown("data set or folder", source, STREAMS)
-    return _load_hub(source, split_train, split_test, image_column, label_column, task_column)
+    return _load_hub(source, split_train, split_test, image_column, label_column, task_column, say)
 
 
 def _digits() -> tuple[Examples, Examples | None]:
@@ -84,6 +107,7 @@ def _load_hub(
     image_column: str | None,
     label_column: str | None,
     task_column: str | None,
+    say: Say,
 ) -> tuple[Examples, Examples | None]:
     hub, test_split = source, split_test
     names: list[str] | None = None
@@ -95,27 +119,32 @@ def _load_hub(
         split_train = info.split_train if split_train == "train" else split_train
         test_split = (info.split_test or "") if split_test == "test" else split_test
     splits = _download(hub, source)
-    if split_train not in splits and len(splits) == 1:
-        split_train = next(iter(splits))  # the only split, whatever its name
-    if split_train not in splits:
+    found = list(splits) if len(splits) == 1 else named_as(split_train, splits)  # the only split, whatever its name
+    if not found:
         raise unknown(f"split of {source}", split_train, splits)
 
     def examples(split: str) -> Examples:
         name = f"{source} {split}"
         return named_examples(splits[split], name, image_column, label_column, names, task_column)
 
-    train = examples(split_train)
+    train = examples(found[0])
     if len(splits) == 1:
-        return hold_out(train)
-    if test_split not in splits:
+        return hold_out(train, say)
+    others = [split for split in splits if split != found[0]]
+    tests = named_as(test_split, others)
+    if not tests:
         raise unknown(f"test split of {source}", test_split, splits)
-    return train, examples(test_split)
+    test = examples(tests[0])
+    say_splits(say, source, (found[0], train), (tests[0], test), [split for split in others if split != tests[0]])
+    return train, test
 
 
 def _download(hub: str, source: str) -> dict[str, Any]:
     """Return all splits of a data set on the Hub, by name."""
     import datasets
 
+    if Path(hub).exists():  # which `datasets` would read in place of what was named
+        raise UserError(f"{hub} is a folder here, not the Hub's {source}; give it as the source, or work elsewhere")
     try:
         return dict(datasets.load_dataset(hub))
     except Exception as error:  # the Hub's client has many kinds

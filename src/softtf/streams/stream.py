@@ -11,6 +11,8 @@ from softtf.seeds import derive_seed
 from softtf.streams.examples import Examples
 from softtf.streams.task import Task
 
+TOO_FEW = "; where a part is held out for testing, each task needs a class of two examples"
+
 
 class TaskStream(Sequence[Task]):
     """The tasks in the order in which they are learned; a slice is a shorter stream."""
@@ -71,7 +73,7 @@ def split_by_class(
 def split_by_task(
     train: Examples, test: Examples | None, num_tasks: int | None = None, name: str = "stream"
 ) -> TaskStream:
-    """Return a stream with one task for each value of `train.tasks`, in sorted order where they have one.
+    """Return a stream with one task for each value of `train.tasks`, in the order in which the data first name them.
 
     Args:
         train: what the tasks are learned from; two tasks may share labels.
@@ -85,7 +87,8 @@ def split_by_task(
     """
     if train.tasks is None or (test is not None and test.tasks is None):
         raise UserError(f"{name}: the data do not say which task a row belongs to; name the column with task_column")
-    values = list(Examples(train.tasks, train.tasks, name).classes)
+    present = set(train.tasks)
+    values = [value for value in train.task_order if value in present]
     if num_tasks is not None and len(values) < num_tasks:
         raise UserError(f"{name}: the data name {len(values)} tasks, not {num_tasks}; ask for fewer")
     tasks = []
@@ -127,7 +130,7 @@ def _of_task(examples: Examples, value: Hashable) -> Examples:
     assert examples.tasks is not None
     indices = [i for i, task in enumerate(examples.tasks) if task == value]
     if not indices:
-        raise UserError(f"{examples.name}: no examples of task {value!r}")
+        raise UserError(f"{examples.name}: no examples of task {value!r}{TOO_FEW}")
     return examples.select(indices)
 
 
@@ -135,7 +138,7 @@ def _of_classes(examples: Examples, classes: tuple[Hashable, ...], task: str) ->
     wanted = set(classes)
     indices = [i for i, label in enumerate(examples.labels) if label in wanted]
     if not indices:
-        raise UserError(f"{examples.name}: no examples of the classes of task {task!r} ({classes[0]!r}, ...)")
+        raise UserError(f"{examples.name}: no examples of the classes of task {task!r} ({classes[0]!r}, ...){TOO_FEW}")
     return examples.select(indices)
 
 

@@ -35,8 +35,7 @@ def table2() -> Table:
     notes = (
         "Rows without a line of the paper are not in its table.",
         "Its adapters of r=16 are said to have 7.54M numbers; with r=16 they have 1.5M here, and 7.3M with r=79.",
-        "LoRA is on query, key, value and proj, as its 7.28M ask for: as many numbers as the masks have. Its increment"
-        " is scaled by 1 (softtf.adaptations.lora).",
+        "LoRA is on query, key, value and proj, as its 7.28M ask for: as many numbers as the masks have.",
         "The paper counts all of BERT for MBPA++ and IDBR, 110.0M; ours train its weight matrices, 85M. It gives SLM"
         " 7.32M; ours has the increments of the published code, 0.9M a task.",
         "Merged labels are 33; a task has its own columns in the head all the same, 38 in all, and those of one label"

@@ -200,10 +200,13 @@ def clip(method: str, layers: str | None = None) -> Trained:
     """Return a method on a CLIP; with `layers`, CLIP-Prompt whose image tower is masked there (qkv and proj).
 
     At mini scale a CLIP is small, knows few words and has few steps: the rate that lowers CLIP-Prompt's loss most on
-    the one of scripts/train_tiny_clip.py is 400 times that of a full one.
+    the one of scripts/train_tiny_clip.py is 400 times that of a full one. As published the first task has a tenth, and
+    gradients are clipped as where that rate was chosen.
     """
     settings = {} if layers is None else {"learner.adapt.layers": layers}
     mini = {"train.learning_rate": 6.4} if method.startswith("clip-prompt") else {}
+    if method.startswith("clip-prompt-published"):
+        mini |= {"train.first_task_learning_rate": 0.64, "train.clip_norm": 1.0}
     return Trained(method, settings, mini=mini, policies=NO_TASK if layers is None else BY_GRADIENT, clip=True)
 
 

@@ -1,0 +1,223 @@
+"""Vision Transformers of timm as backbones: by name, from a folder or the Hub in timm's form, from one file."""
+
+import json
+import math
+import sys
+import warnings
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.layers import resample_abs_pos_embed
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+
+from softtf.backbones.spec import BUNDLED, RANDOM, BackboneSpec, model_name, random_name
+from softtf.backbones.timm_vit import TimmViT, check_plain
+from softtf.errors import UserError, unknown
+from softtf.store import load_tensors
+
+Grid = tuple[int, int]
+BUNDLED_SIZE, BUNDLED_PATCH = 64, 8
+
+
+def architecture_of(name: str) -> str:
+    """Return timm's architecture of a name such as `timm/vit_base_patch16_224.augreg_in21k`; empty if it has none."""
+    architecture = name.removeprefix("timm/").partition(".")[0]
+    return architecture if timm.is_model(architecture) else ""
+
+
+@cache
+def vit_names() -> list[str]:
+    """Return the names, with their tags, of timm's models that have weights and that its plain ViT may be behind."""
+    return [name for name in timm.list_pretrained() if _is_candidate(name.partition(".")[0])]
+
+
+def _is_candidate(architecture: str) -> bool:
+    """Whether the module that defines an architecture has the class of plain ViTs at all; others take long to build."""
+    module = sys.modules[timm.model_entrypoint(architecture).__module__]
+    return getattr(module, "VisionTransformer", None) is VisionTransformer
+
+
+@cache
+def works(architecture: str) -> bool:
+    """Say whether `TimmViT` computes an architecture: one block of it is built, without memory, and looked at."""
+    try:
+        with torch.device("meta"):
+            check_plain(timm.create_model(architecture, pretrained=False, num_classes=0, depth=1), architecture)
+    except (UserError, TypeError, ValueError, RuntimeError, AssertionError):  # as for a model without a depth
+        return False
+    return True
+
+
+def load_vit(spec: BackboneSpec) -> TimmViT:
+    """Build a model that timm has by name, or the bundled one; errors as for `load_backbone`."""
+    spec.refuse("max_tokens", "pooling")
+    if spec.name == BUNDLED:
+        options: dict[str, Any] = {"patch_size": BUNDLED_PATCH, "img_size": spec.image_size or BUNDLED_SIZE}
+        vit = _create("vit_tiny_patch16_224", spec, options)
+        own = Path(str(resources.files("softtf.backbones") / "bundled" / f"{BUNDLED}.safetensors"))
+        side = BUNDLED_SIZE // BUNDLED_PATCH
+        _load(vit, spec.weights or own, spec.name, None if spec.weights else (side, side))
+        return _backbone(vit, spec, {"mean": (0.5,) * 3, "std": (0.5,) * 3})
+    name, random = model_name(spec).removeprefix("timm/"), random_name(spec)
+    if random and spec.weights:
+        raise UserError(f"backbone {spec.name!r} asks for random weights and for {spec.weights}; choose one")
+    _check_tag(name)
+    options = {"img_size": spec.image_size} if spec.image_size else {}
+    vit = _create(name, spec, options)
+    if spec.weights:
+        _load(vit, spec.weights, spec.name)
+    elif not random:
+        vit = _pretrained(name, spec, options)
+    return _backbone(vit, spec, vit.pretrained_cfg)
+
+
+def load_saved(spec: BackboneSpec, config: Path, weights: Path | None) -> TimmViT:
+    """Build a model that timm saved: its `config.json` and `model.safetensors`, in a folder or on the Hub.
+
+    Args:
+        spec: what was asked for.
+        config: the file.
+        weights: the file; None for random weights.
+
+    Raises:
+        UserError: the config names an architecture that timm does not have or that is no plain ViT, or images that are
+            not square; the weights are not its own.
+    """
+    spec.refuse("weights", "max_tokens", "pooling")
+    whole = json.loads(config.read_text("utf-8"))
+    about = whole.get("pretrained_cfg", whole)
+    architecture = whole.get("architecture")
+    if not isinstance(architecture, str) or not architecture_of(architecture):
+        raise unknown(f"timm architecture in {config}", str(architecture), timm.list_models("vit_*"))
+    options = {k: v for k, v in (whole.get("model_args") or {}).items() if k != "num_classes"}
+    sides = about.get("input_size", (None, None))[-2:]
+    if about.get("fixed_input_size"):  # as timm takes it, where the arguments say no other
+        options = {"img_size": tuple(sides)} | options
+    if size := options.get("img_size"):
+        sides = (size, size) if isinstance(size, int) else size
+    if spec.image_size:
+        options["img_size"] = spec.image_size
+    vit = _create(architecture.partition(".")[0], spec, options)
+    if weights is not None:
+        patch = vit.patch_embed.patch_size
+        grid = None if None in sides else (int(sides[0]) // patch[0], int(sides[1]) // patch[1])
+        _load(vit, weights, spec.name, grid)
+    return _backbone(vit, spec, {**vit.pretrained_cfg, **about})
+
+
+def _backbone(vit: VisionTransformer, spec: BackboneSpec, config: dict[str, Any]) -> TimmViT:
+    mean, std = tuple(config["mean"]), tuple(config["std"])
+    if spec.normalise == "unit":
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    return TimmViT(vit, spec.name, mean, std)
+
+
+def _check_tag(name: str) -> None:
+    """Refuse a name whose tag, behind the dot, timm does not know.
+
+    Raises:
+        UserError: naming the nearest.
+    """
+    architecture, dot, _ = name.partition(".")
+    tags = [known for known in timm.list_pretrained(f"{architecture}.*") if known.partition(".")[0] == architecture]
+    if dot and tags and name not in tags:
+        raise unknown("backbone", name, tags)
+    if dot and not tags:
+        raise UserError(f"unknown backbone {name!r}: timm has no weights for {architecture!r}; leave the tag out")
+
+
+def _create(name: str, spec: BackboneSpec, options: dict[str, Any]) -> VisionTransformer:
+    """Create a timm model without classifier, random weights drawn from a fixed seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        try:
+            vit = timm.create_model(name, pretrained=False, num_classes=0, **options)
+        except TypeError:  # a model without an image size
+            raise UserError(f"backbone {spec.name!r} is not a plain Vision Transformer of timm") from None
+        except (AssertionError, ValueError) as error:
+            raise UserError(
+                f"backbone {spec.name!r} cannot be built at image size {spec.image_size}: {error}"
+            ) from None
+    check_plain(vit, spec.name)
+    (patch, _), (size, width) = vit.patch_embed.patch_size, vit.patch_embed.img_size
+    if size != width or options.get("in_chans", 3) != 3:
+        raise UserError(f"backbone {spec.name!r} takes other images than square ones of three channels; choose another")
+    if size % patch:
+        raise UserError(
+            f"image_size {size} is not a multiple of {spec.name!r}'s patch size {patch};"
+            f" the nearest that are: {size // patch * patch} and {(size // patch + 1) * patch}"
+        )
+    return vit
+
+
+def _pretrained(name: str, spec: BackboneSpec, options: dict[str, Any]) -> VisionTransformer:
+    try:
+        return timm.create_model(name, pretrained=True, num_classes=0, **options)
+    except Exception as error:  # the Hub client raises many kinds; all mean the same to the user
+        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+        raise UserError(
+            f"the weights of backbone {spec.name!r} could not be had from the Hub ({reason}); give a local file"
+            " as backbone.weights (--backbone.weights FILE.safetensors; of a table --set backbone.weights=FILE),"
+            f" or ask for random ones with the name '{RANDOM}{name}'"
+        ) from None
+
+
+def _load(vit: VisionTransformer, path: Path, name: str, grid: Grid | None = None) -> None:
+    """Load a local safetensors file of timm names; a classifier in it is left out.
+
+    Position embeddings of another image size are resampled, as timm does for what it downloads.
+
+    Args:
+        vit: the model.
+        path: the file.
+        name: what errors call the backbone.
+        grid: the rows and columns of patches that the file's positions are for; None where nothing tells.
+
+    Raises:
+        UserError: the file is missing or damaged, or its names or shapes are not this model's.
+    """
+    tensors = {k: v.float() for k, v in load_tensors(path).items() if not k.startswith(("head.", "head_dist."))}
+    expected = vit.state_dict()
+    missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
+    if missing or extra:
+        what = f"lacks {missing[0]!r}" if missing else f"has {extra[0]!r} too many"
+        raise UserError(f"{path} does not fit backbone {name!r}: it {what} ({len(missing) + len(extra)} names differ)")
+    if "pos_embed" in tensors:
+        tensors["pos_embed"] = _resampled(tensors["pos_embed"], vit, path, grid)
+    for key, value in tensors.items():
+        if value.shape != expected[key].shape:
+            raise UserError(
+                f"{path} does not fit backbone {name!r}: {key} has shape {tuple(value.shape)},"
+                f" not {tuple(expected[key].shape)}"
+            )
+    vit.load_state_dict(tensors)
+
+
+def _resampled(positions: Tensor, vit: VisionTransformer, path: Path, grid: Grid | None) -> Tensor:
+    """Return position embeddings [1, tokens, dim] for the model's own grid of patches.
+
+    A file does not say which grid its positions are for. Where nothing else does, it is taken to be the model's own or
+    a square, and a square is said.
+    """
+    prefix = 0 if vit.no_embed_class else vit.num_prefix_tokens
+    patches = positions.shape[1] - prefix if positions.dim() == 3 else 0
+    rows, columns = vit.patch_embed.grid_size
+    if grid is None or grid[0] * grid[1] != patches:
+        side = math.isqrt(max(patches, 0))
+        if positions.shape == vit.pos_embed.shape or patches < 1 or side**2 != patches:
+            return positions
+        warnings.warn(
+            f"{path} has positions of {patches} patches and does not say how they lie; they are taken as"
+            f" {side} x {side} and resampled to {rows} x {columns}",
+            stacklevel=2,
+        )
+        grid = side, side
+    if grid == (rows, columns):
+        return positions
+    resampled: Tensor = resample_abs_pos_embed(positions, [rows, columns], list(grid), num_prefix_tokens=prefix)
+    return resampled

@@ -1,0 +1,70 @@
+"""Gradient ID less an offset for each task: what a task's score is whatever the input, fitted on training data.
+
+The gradient leans to tasks of many classes, or of many steps, whose networks are sure of any input. An option of ours;
+neither supermasks nor Soft-TransFormers have it. When a task ends, some of its training examples are scored against all
+tasks so far, and what their means say is kept and fitted by `softtf.statistics.task_offsets`. No data of earlier tasks
+are needed, and no test data. Cost: Gradient ID's answers to so many examples when a task ends, T (T + 1) / 2 + T
+numbers kept, and nothing at prediction.
+
+Chosen on data held back from training, one seed: where tasks of CIFAR-100 have 2, 8, 4, 10 and 3 classes, 77.5% of
+groups of 24 are named right in place of 57.5%, and 38.0% of images alone in place of 37.6%; where all have 4, and
+nothing leans, 87.5 in place of 90.0 (one group of 40) and 43.1 in place of 43.5; of five text sets 57.5 in place of
+40.0 and 45.4 in place of 38.8. With each sample's scores divided by their deviation images had 82.5 and 37.9, texts
+47.5 and 42.6. A ridge of 0.1 in place of 1 takes those images to 40.0 and 33.7: it trusts the newest task's offset too
+much, which is known from its own data alone.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from softtf.inference.entropy_gradient import GradientID
+from softtf.learners.base import Learner
+from softtf.shared_pass import SharedPass
+from softtf.statistics import TaskOffsets
+from softtf.streams import Loader
+
+
+class GradientIDOffset(GradientID):
+    """Needs offsets: a learner has them if its spec says so (`LearnerSpec.gradient_offset`)."""
+
+    name = "gradient-id-offset"
+    title = "Gradient ID (offsets)"
+    setting = "gradient_offset", 200
+
+    def scores(self, learner: Learner, shared: SharedPass) -> Tensor:
+        """Return s - b [batch, tasks]: Gradient ID's scores, of each sample less their mean, and the offsets."""
+        return self.centred(learner, shared) - learner.gathered[self.name]["offsets"].to(shared.trunk.x)
+
+    def centred(self, learner: Learner, shared: SharedPass) -> Tensor:
+        """Return Gradient ID's scores [batch, tasks] less each sample's mean, which is of no task's making."""
+        scores = super().scores(learner, shared)
+        return scores - scores.mean(1, keepdim=True)
+
+
+@torch.no_grad()
+def gather_offsets(learner: Learner, loader: Loader) -> None:
+    """Add the newest task to a learner's offsets, if it keeps any.
+
+    Args:
+        learner: after its `end_task`, so that the task's network is what will answer.
+        loader: of the task's training examples, in training mode; old ones among them are passed over.
+    """
+    name = GradientIDOffset.name
+    if name not in learner.statistics:
+        return
+    statistics = learner.statistics[name]
+    assert isinstance(statistics, TaskOffsets)
+    method = GradientIDOffset()
+    batches = _some(loader, learner.task_columns(learner.num_tasks - 1).start, statistics.examples)
+    scores = torch.cat([method.centred(learner, SharedPass(learner.network, x)) for x in batches])
+    learner.gathered = learner.gathered | {name: statistics.gather(learner.gathered.get(name, {}), scores)}
+
+
+def _some(loader: Loader, first_column: int, count: int) -> Iterator[Tensor]:
+    """Yield inputs, unaugmented, of at most `count` of the newest task's examples, spread evenly over their order."""
+    own = (loader.targets >= first_column).nonzero()[:, 0].cpu()
+    chosen = own[torch.linspace(0, len(own) - 1, min(count, len(own))).long()]
+    for rows in chosen.split(loader.batch_size):
+        yield loader.prepared(loader.loaded(rows.tolist()))

@@ -1,0 +1,61 @@
+"""What a run's data are known by when it reads them again: cheap to compute, and the same wherever the data lie."""
+
+import hashlib
+import os
+import random
+from collections.abc import Mapping
+from pathlib import Path
+
+from softtf.errors import UserError
+from softtf.seeds import derive_seed
+from softtf.streams.examples import Examples, content
+
+SAMPLED = 64  # examples whose contents are read
+WORDS = {"labels": "other labels", "files": "other file names or sizes", "contents": "other contents"}
+
+Identity = Mapping[str, int | str]
+
+
+def identity(examples: Examples) -> dict[str, int | str]:
+    """Return the number of examples and SHA-256 of their labels, of files' names and sizes, and of a sample's contents.
+
+    No file's folder is part of it, so that data may move.
+
+    Raises:
+        UserError: a file is not there.
+    """
+    files, contents = hashlib.sha256(), hashlib.sha256()
+    if isinstance(examples[0], Path):
+        for i in range(len(examples)):
+            files.update(_file(examples[i], examples.where(i)))
+    for i in _sample(len(examples)):
+        raw = examples[i]
+        parts = [raw.encode("utf-8", "surrogatepass")] if isinstance(raw, str) else content(raw, examples.where(i))
+        contents.update(repr([hashlib.sha256(part).hexdigest() for part in parts]).encode())
+    labels = repr([(type(label).__name__, label) for label in examples.labels]).encode("utf-8", "surrogatepass")
+    return {
+        "examples": len(examples),
+        "labels": hashlib.sha256(labels).hexdigest(),
+        "files": files.hexdigest(),
+        "contents": contents.hexdigest(),
+    }
+
+
+def difference(before: Identity, now: Identity) -> str | None:
+    """Say in what data differ from those before, if they do."""
+    if before["examples"] != now["examples"]:
+        return f"{now['examples']:,} examples, not {before['examples']:,}"
+    return next((words for key, words in WORDS.items() if before[key] != now[key]), None)
+
+
+def _file(path: Path, where: str) -> bytes:
+    try:
+        return repr((path.name, os.stat(path).st_size)).encode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise UserError(f"{where}: the file {str(path)!r} cannot be read ({error.strerror})") from None
+
+
+def _sample(length: int) -> list[int]:
+    """Return the first and the last index, and some between them."""
+    drawn = random.Random(derive_seed("data", length)).sample(range(length), min(length, SAMPLED))
+    return sorted({0, length - 1, *drawn})

@@ -1,0 +1,45 @@
+"""torch's global settings, as softtf's own code takes them for granted, whatever the caller has set."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import torch
+
+P = ParamSpec("P")
+R = TypeVar("R")
+AUTOCAST = ("cpu", "cuda", "mps", "xpu")  # the devices of `machine.find_device`
+
+
+@contextmanager
+def own_settings() -> Iterator[None]:
+    """Work with torch's settings at their defaults meanwhile, and leave them as they were.
+
+    float32 is the default type and the CPU the default device; gradients are recorded, also inside `no_grad` and
+    `inference_mode`, since learning needs them; nothing is cast automatically, as `precision` says what to compute in.
+    """
+    dtype = torch.get_default_dtype()
+    with ExitStack() as stack:
+        if torch.get_default_device().type != "cpu":  # a device context would slow every call down
+            stack.enter_context(torch.device("cpu"))
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for device in AUTOCAST:
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        torch.set_default_dtype(torch.float32)
+        stack.callback(torch.set_default_dtype, dtype)
+        yield
+
+
+def with_own_settings(function: Callable[P, R]) -> Callable[P, R]:
+    """Return `function`, run with `own_settings`."""
+
+    @wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        with own_settings():
+            return function(*args, **kwargs)
+
+    return guarded
