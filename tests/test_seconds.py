@@ -12,6 +12,7 @@ from softtf.evaluation.report import HEADERS, to_csv
 from softtf.features import FeatureStore, Queries
 from softtf.recipes.tables import table_named
 from softtf.run import result_rows
+from softtf.runconfig import RunConfig
 from softtf.seconds import seconds_of, upgraded
 from softtf.table_report import CSV_FIELDS, lines_of
 from softtf.table_report import HEADERS as TABLE_HEADERS
@@ -68,7 +69,9 @@ def test_a_run_on_kept_features_does_not_count_another_runs_seconds_as_its_own(
     for policy in second["policies"].values():  # the first task's half of the test data, then all of it
         assert policy["test_seconds_this_run"] < 100
         assert policy["test_seconds_from_nothing"] == pytest.approx(1500, rel=0.1)
-    assert [row.train_seconds_from_nothing for row in result_rows(second)] == [second["train_seconds_from_nothing"]] * 2
+    assert [row.train_seconds_from_nothing for row in result_rows(second, RunConfig())] == [
+        second["train_seconds_from_nothing"]
+    ] * 2
 
 
 def test_every_header_says_which_seconds_they_are(capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,7 +86,7 @@ def test_every_header_says_which_seconds_they_are(capsys: pytest.CaptureFixture[
 def test_a_summary_of_an_earlier_version_is_read_as_what_it_told() -> None:
     policy = {"title": "t", "acc": 1.0, "forget": 0.0, "task_identity": None, "test_seconds": 5.0}
     old = {"method": "ncm", "parameters_per_task": 3, "train_seconds": 73.0, "evaluation_seconds": 35.0}
-    (row,) = result_rows({**old, "policies": {"none": policy}})
+    (row,) = result_rows({**old, "policies": {"none": policy}}, RunConfig())
     assert (row.train_seconds_this_run, row.train_seconds_from_nothing) == (None, 73.0)
     assert (row.test_seconds_this_run, row.test_seconds_from_nothing) == (None, 5.0)
     (line,) = csv.DictReader(io.StringIO(to_csv([row])))
