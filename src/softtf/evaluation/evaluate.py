@@ -20,7 +20,7 @@ from softtf.seeds import derive_seed
 from softtf.shared_pass import SharedPass
 from softtf.streams import Loader
 
-BATCH_SIZE = 120
+BATCH_SIZE = 60  # measured: docs/performance.md, "The batch of scoring"
 FEATURES, SAMPLES = "features", "scoring"
 
 OnProgress = Callable[[str, int, int], None]
