@@ -47,6 +47,7 @@ CHANGED = {
     "train.precision": "bfloat16",
     "train.optimizer": "sgd",
     "train.weight_decay": 0.5,
+    "learner.classes": "seen",
     "train.first_task_learning_rate": 0.3,
     "train.first_task_weight_decay": 0.5,
     "evaluate.policies": ("prompt-id:batch5", "gradient-id:3-shot/5"),
