@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-
 LARGEST_MERGED = 2**19
 """Bytes beyond which tensors stay apart: photos are read in part, and a batch of one tensor would copy them whole."""
 

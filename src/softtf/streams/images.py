@@ -143,8 +143,8 @@ class ImagePreparation:
     def _photo_crops(self, drawn: Tensor, sides: Sequence[Sequence[int]]) -> list[PhotoCrop]:
         """Return the crop of each photo, of so many rows and columns."""
         boxes = self._boxes(drawn, *torch.tensor(sides, dtype=torch.int64).view(-1, 2).T)
-        whole = torch.stack([boxes.top, boxes.left, boxes.height, boxes.width]).long().T.tolist()
-        return [PhotoCrop(*box, flip=flip) for box, flip in zip(whole, boxes.flip.tolist(), strict=True)]
+        top, left, height, width = (v.long().tolist() for v in (boxes.top, boxes.left, boxes.height, boxes.width))
+        return list(map(PhotoCrop, top, left, height, width, boxes.flip.tolist()))
 
     def _sample(self, loaded: Sequence[Tensor] | Tensor, boxes: Boxes, device: torch.device | str) -> Tensor:
         """Return the boxes' content on `device`; of images with a very long side no more goes there than is read."""

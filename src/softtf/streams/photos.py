@@ -19,7 +19,7 @@ from torch import Tensor
 LARGE = 2**20
 """Pixels (3 MB) beyond which a photo's original is never kept, and not decoded as a whole either if that can be."""
 MARGIN = 2
-ORIENTATION = 0x0112  # EXIF; from 5 on, width and height change places
+ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # of EXIF: where width and height change places
 
 
 class PhotoCrop(NamedTuple):
@@ -53,11 +53,12 @@ class CropView:
         if image.width * image.height <= LARGE:
             return image
         orientation = image.getexif().get(ORIENTATION, 1)
-        sides = (image.width, image.height) if orientation >= 5 else (image.height, image.width)
+        sides = (image.width, image.height) if orientation in TURNED else (image.height, image.width)
         self.crop = self._crop_of(*sides)
         top, left, height, width, _ = self.crop
         if isinstance(image, JpegImageFile):
-            image.draft(None, tuple(side // _shrinking(min(height, width), self._size) for side in image.size))
+            smaller = _shrinking(min(height, width), self._size)
+            image.draft(None, (image.width // smaller, image.height // smaller))
         step = round(max(sides) / max(image.size))
         if orientation != 1:
             image = ImageOps.exif_transpose(image)
