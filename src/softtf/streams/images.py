@@ -22,9 +22,6 @@ from softtf.streams.preparation import Ready
 
 __all__ = ["ImagePreparation", "decode"]
 
-LONGEST = 64
-"""How many times its short side a test image is read along its long side: of longer ones, the middle."""
-
 
 @dataclass(frozen=True)
 class ImagePreparation:
@@ -73,7 +70,7 @@ class ImagePreparation:
 
     def load_test(self, raw: Any, where: str) -> Tensor:
         """Return uint8 [3, size, size]: short side at `resize` (bicubic, antialiased), then the centre."""
-        image = _resize(_middle(decode(raw, where)), self.resize)
+        image = _resize(decode(raw, where), self.resize)
         top, left = (round((side - self.size) / 2) for side in image.shape[1:])
         return image[:, top : top + self.size, left : left + self.size].contiguous()
 
@@ -162,14 +159,6 @@ def _sides(loaded: Sequence[Tensor] | Tensor) -> tuple[Tensor, Tensor]:
     """Return the heights and the widths, both int64 [b]."""
     heights, widths = zip(*(image.shape[1:] for image in loaded), strict=True)
     return torch.tensor(heights), torch.tensor(widths)
-
-
-def _middle(image: Tensor) -> Tensor:
-    """Return the middle of an image that is too long to be resized as a whole."""
-    height, width = image.shape[1:]
-    rows, columns = min(height, LONGEST * width), min(width, LONGEST * height)
-    top, left = (height - rows) // 2, (width - columns) // 2
-    return image[:, top : top + rows, left : left + columns]
 
 
 def _resize(image: Tensor, short: int) -> Tensor:
