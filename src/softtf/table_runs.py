@@ -40,7 +40,7 @@ LATER = {
     "backbone": ("max_tokens", "pooling"),
     "learner": ("key_eps", "text_prompts", "before_norm", "classes", "total_classes", "gradient_offset"),
     "learner.projection": ("spectrum",),
-    "train": ("weight_decay", "first_task_learning_rate", "first_task_weight_decay"),
+    "train": ("weight_decay", "first_task_learning_rate", "first_task_weight_decay", "warmup"),
 }
 NOT_LATER = ("ft", "ewc")  # learners that had `classes` from the start
 

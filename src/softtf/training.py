@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -30,30 +30,33 @@ class TrainConfig:
         epochs: passes over each task's data.
         batch_size: examples a step.
         learning_rate: for a batch of 256; scales with batch_size.
-        schedule: the rate stays, or falls to zero along a cosine.
+        schedule: the rate stays, or falls to zero along a cosine or a line.
         clip_norm: the gradient's norm is cut to this; None leaves it as it is.
         augment: random resized crops and flips.
         clean_query: match keys with the query of the unaugmented image, which is computed once and not at each step;
             without augmentation that is done anyway, and this changes nothing.
         precision: of matrix products; auto is bfloat16 where the device has it in hardware.
-        optimizer: Adam, or SGD with momentum 0.9.
-        weight_decay: so much of each parameter is added to its gradient (after clipping).
+        optimizer: Adam, AdamW, or SGD with momentum 0.9.
+        weight_decay: so much of each parameter is added to its gradient (after clipping); AdamW takes that much, times
+            the rate, from the parameter itself.
         first_task_learning_rate: the first task's rate, where it is another one.
         first_task_weight_decay: its weight decay, where that is another one.
+        warmup: in so many first steps of each task the rate climbs from zero along a line; then the schedule begins.
     """
 
     epochs: int = 20
     batch_size: int = 24
     learning_rate: float = 0.03
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
     clip_norm: float | None = 1.0
     augment: bool = True
     clean_query: bool = False
     precision: Precision = "auto"
-    optimizer: Literal["adam", "sgd"] = "adam"
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     weight_decay: float = 0.0
     first_task_learning_rate: float | None = None
     first_task_weight_decay: float | None = None
+    warmup: int = 0
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -65,6 +68,15 @@ class TrainConfig:
         for name in ("weight_decay", "first_task_weight_decay"):
             if (value := getattr(self, name)) is not None and not 0 <= value <= LARGEST_RATE:
                 raise UserError(f"{name} must be a number from 0 up to {LARGEST_RATE:g}, not {value}")
+        if self.warmup < 0:
+            raise UserError(f"warmup must be a number of steps from 0 up, not {self.warmup}")
+
+    def share_of_rate(self, step: int, steps: int) -> float:
+        """Return by what the rate is multiplied at a step, counted from 0, of `steps`."""
+        if step < self.warmup:
+            return step / self.warmup
+        past = (step - self.warmup) / max(1, steps - self.warmup)
+        return {"constant": 1.0, "cosine": 0.5 * (1 + math.cos(math.pi * past)), "linear": 1 - past}[self.schedule]
 
     def of_task(self, task: int) -> "TrainConfig":
         """Return the settings of one task, counted from 0: the first may have a rate and a decay of its own."""
@@ -152,7 +164,7 @@ class TaskTraining:
         self.epoch, self.epochs = 0, config.epochs
         self.parameters = learner.trained_parameters()
         self.rate = config.learning_rate * config.batch_size / 256
-        self.optimizer = _optimizer(config, self.parameters.values(), self.rate)
+        self.optimizer = _optimizer(config, self._groups(), self.rate)
         self.dtype = matmul_dtype(config.precision, loader.device)
 
     @property
@@ -223,10 +235,17 @@ class TaskTraining:
             gather_offsets(self.learner, self.loader)
         return time.perf_counter() - start + earlier
 
+    def _groups(self) -> list[dict[str, Any]]:
+        """Return the parameters as the optimizer's groups: one for each of the learner's rate factors."""
+        groups: dict[float, list[Tensor]] = {}
+        for name, parameter in self.parameters.items():
+            groups.setdefault(self.learner.rate_factor(name), []).append(parameter)
+        return [{"params": params, "lr": self.rate * factor, "factor": factor} for factor, params in groups.items()]
+
     def _set_rate(self, step: int, steps: int) -> None:
-        if self.config.schedule == "cosine":
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+        rate = self.rate * self.config.share_of_rate(step, steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that later epochs depend on, as named tensors."""
@@ -260,11 +279,12 @@ class TaskTraining:
             }
 
 
-def _optimizer(config: TrainConfig, parameters: Iterable[Tensor], rate: float) -> torch.optim.Optimizer:
-    """Return Adam, or SGD with momentum 0.9 (METHOD section 5: CLIP)."""
-    if config.optimizer == "adam":
-        return torch.optim.Adam(parameters, rate, weight_decay=config.weight_decay)
-    return torch.optim.SGD(parameters, rate, momentum=0.9, weight_decay=config.weight_decay)
+def _optimizer(config: TrainConfig, groups: list[dict[str, Any]], rate: float) -> torch.optim.Optimizer:
+    """Return Adam, AdamW, or SGD with momentum 0.9 (METHOD section 5: CLIP)."""
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, rate, momentum=0.9, weight_decay=config.weight_decay)
+    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, rate, weight_decay=config.weight_decay)
 
 
 def _like(value: Tensor, parameter: Tensor) -> Tensor:

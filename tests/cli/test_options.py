@@ -50,6 +50,7 @@ CHANGED = {
     "learner.classes": "seen",
     "train.first_task_learning_rate": 0.3,
     "train.first_task_weight_decay": 0.5,
+    "train.warmup": 2,
     "evaluate.policies": ("prompt-id:batch5", "gradient-id:3-shot/5"),
 }
 SAME_RESULT = {  # these change where a run's data and files come from and how it is computed, not its numbers

@@ -333,6 +333,10 @@ class Learner(nn.Module):
         }
         return {n: p for n, p in ({**dict(self.shared_parameters()), **mine}).items() if p.requires_grad}
 
+    def rate_factor(self, parameter: str) -> float:
+        """Return how many times the training's rate a parameter of `trained_parameters` learns at."""
+        return 1.0
+
     def task_state_dict(self, task: int) -> dict[str, Tensor]:
         """Return one task's parameters over all modules."""
         return {

@@ -6,8 +6,9 @@ from typing import Literal
 
 from softtf.backbones.load import BUNDLED, MINILM, BackboneSpec
 from softtf.errors import UserError, unknown
-from softtf.learners import L2P, RanPAC
+from softtf.learners import IDBR, L2P, RanPAC
 from softtf.learners.fine_tuning import WHOLE_NETWORK
+from softtf.learners.idbr import PUBLISHED as IDBR_PUBLISHED
 from softtf.recipes.methods import adjusted, method_named, mini_epochs
 from softtf.recipes.texts import BERT, TEXT_DESCRIPTIONS, TEXT_RECIPES, at_mini_scale, is_text, on_six_layers
 from softtf.runconfig import RunConfig, StreamConfig
@@ -142,11 +143,16 @@ def at_scale(config: RunConfig, scale: Scale) -> RunConfig:
 
 
 def _on_wide(config: RunConfig) -> RunConfig:
-    """Return the run with what its method has on ViT-B or BERT: RanPAC's size, FT's rate, L2P's batches and epochs."""
+    """Return the run with what its method has on ViT-B or BERT.
+
+    That is RanPAC's size, FT's rate, IDBR's optimizer, L2P's batches and epochs.
+    """
     if isinstance(config.learner, RanPAC):
         config = replace(config, learner=replace(config.learner, projection=RANPAC_PAPER))
     if config.learner.training is WHOLE_NETWORK:
         config = replace(config, train=replace(config.train, learning_rate=WIDE_RATE))
+    if isinstance(config.learner, IDBR):
+        config = replace(config, train=replace(config.train, **IDBR_PUBLISHED))
     if isinstance(config.learner, L2P) and not is_text(config):
         config = replace(config, train=replace(config.train, batch_size=16))
         if config.recipe == "imagenet-r-10":
