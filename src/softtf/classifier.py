@@ -3,16 +3,18 @@
 import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
+from operator import index
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor
 
 from softtf.backbones.base import Backbone
-from softtf.backbones.load import BackboneSpec, load_backbone, random_name
+from softtf.backbones.load import BackboneSpec, load_backbone, random_name, spec_of
 from softtf.classes import ClassTable
+from softtf.config import checked
 from softtf.errors import UserError
-from softtf.evaluation.evaluate import evaluate
+from softtf.evaluation.evaluate import BATCH_SIZE, evaluate
 from softtf.features import OFF, FixedQueries, fixed_queries, open_store
 from softtf.feeding import abandon, begin_training, group_numbers, test_data, test_loader, unread_settings
 from softtf.inference import unsupported
@@ -20,7 +22,7 @@ from softtf.inference.policy import Policy, parse_policy, usual_policy
 from softtf.inference.predict import Answers, by_label, predict
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.machine import Precision, find_device, matmul_dtype
-from softtf.progress import TaskProgress
+from softtf.progress import ScoringProgress, TaskProgress
 from softtf.saving import Header, MaskPlace, load_learner, save_learner
 from softtf.streams import examples_from, unlabelled
 from softtf.torch_state import with_own_settings
@@ -28,6 +30,8 @@ from softtf.training import EpochReport, TrainConfig
 
 DEFAULT = "feature-id:joint"  # by far the best per sample (docs/results.md)
 PROJECTION = 1000  # numbers of its random projection, if the learner's spec asks for none
+
+Repeated = Literal["refuse", "allow"]
 
 Inputs = Any
 """Inputs in any form that `learn` takes, with labels or without, or one input (`softtf.streams.forms` has the rule)."""
@@ -40,6 +44,8 @@ class ContinualClassifier:
     DualPrompt's G-prompt (unless `freeze_g_after_first`), L2P's pool, or FT's whole network.
 
     torch's global settings (default type and device, autocast, inference mode, seeds) change no answer and stay.
+
+    `save_pretrained` keeps all that is given here but `device` and `feature_cache`, which belong to the machine.
 
     Args:
         backbone: a name (see `softtf list`), a `BackboneSpec`, or a loaded backbone.
@@ -70,41 +76,36 @@ class ContinualClassifier:
         *,
         seed: int = 0,
         device: str = "auto",
-        repeated_classes: Literal["refuse", "allow"] = "refuse",
+        repeated_classes: Repeated = "refuse",
         inference: str | None = None,
         precision: Precision = "float32",
         feature_cache: str | Path | None = None,
     ) -> None:
         self.device = find_device(device)
-        name = backbone.name if isinstance(backbone, Backbone) else backbone
-        spec = name if isinstance(name, BackboneSpec) else BackboneSpec(name)
+        allow = _allowed(repeated_classes)
+        spec = spec_of(backbone)
         loaded = backbone.to(self.device) if isinstance(backbone, Backbone) else load_backbone(spec, self.device)
+        seed = _whole(seed)
         self.learner: Learner = learner.new_learner(loaded, seed)
         wanted = parse_policy(inference or DEFAULT).inference
         if wanted == "feature-id" and not learner.feature_id and "none" not in self.learner.policies:
             learner = replace(learner, feature_id=PROJECTION)
             self.learner = learner.new_learner(loaded, seed)
         self.learner.to(self.device)
-        if repeated_classes not in ("refuse", "allow"):
-            raise UserError(f"repeated_classes must be 'refuse' or 'allow', not {repeated_classes!r}")
-        self.header = Header(spec, loaded.weights_hash(), learner, seed, repeated_classes == "allow")
-        self.classes = ClassTable(self.header.allow_repeated)
-        self._set_up(train, inference, precision, feature_cache)
+        self.classes = ClassTable(allow)
+        header = Header(spec, loaded.weights_hash(), learner, seed, allow, None, train, inference, precision)
+        self._set_up(header, feature_cache)
 
-    def _set_up(
-        self,
-        train: TrainConfig | None,
-        inference: str | None,
-        precision: Precision,
-        feature_cache: str | Path | None,
-    ) -> None:
+    def _set_up(self, header: Header, feature_cache: str | Path | None) -> None:
+        """Check what the header says of training and answering, settle what it leaves open, and go by it."""
         cache = OFF if feature_cache is None else str(feature_cache)
-        self.store = open_store(cache, self.header.backbone_sha256, warnings.warn)
-        self.train_config = train or TrainConfig(**self.header.learner.training)
-        self.dtype = matmul_dtype(precision, self.device)
-        if random_name(self.header.backbone):
-            warnings.warn(f"the weights of {self.header.backbone.name} are random, as asked for", stacklevel=4)
-        self.inference = self._policy(inference)
+        self.store = open_store(cache, header.backbone_sha256, warnings.warn)
+        self.train_config = TrainConfig(**header.learner.training) if header.train is None else _checked(header.train)
+        self.dtype = matmul_dtype(header.precision, self.device)
+        if random_name(header.backbone):
+            warnings.warn(f"the weights of {header.backbone.name} are random, as asked for", stacklevel=4)
+        self.inference = self._policy(header.inference)
+        self.header = replace(header, train=self.train_config, inference=self.inference.code)
 
     def _policy(self, text: str | None) -> Policy:
         supported = self.learner.policies
@@ -157,7 +158,8 @@ class ContinualClassifier:
         """
         name = name or f"task {self.num_tasks + 1}"
         examples = examples_from(train, name)
-        training = begin_training(self.learner, self.classes, examples, name, config or self.train_config, self.store)
+        settings = self.train_config if config is None else _checked(config)
+        training = begin_training(self.learner, self.classes, examples, name, settings, self.store)
         if unread := unread_settings(self.learner, training.config):
             warnings.warn(unread, stacklevel=3)
         reports: list[EpochReport] = []
@@ -253,7 +255,12 @@ class ContinualClassifier:
 
     @with_own_settings
     def evaluate(
-        self, tests: Sequence[Any], policies: Sequence[str] | None = None, *, batch_size: int = 120
+        self,
+        tests: Sequence[Any],
+        policies: Sequence[str] | None = None,
+        *,
+        batch_size: int = BATCH_SIZE,
+        progress: bool = True,
     ) -> dict[str, dict[str, float]]:
         """Score the tasks learned so far.
 
@@ -261,6 +268,7 @@ class ContinualClassifier:
             tests: one test set per task learned, in the order of learning, each as `learn` takes it.
             policies: such as `prompt-id`, `gradient-id:batch24`, `oracle`; None for the classifier's own and oracle.
             batch_size: samples run at once.
+            progress: show it live, on a terminal or in a notebook.
 
         Returns:
             policy title -> acc, task_identity and pooled accuracy, in percent.
@@ -274,9 +282,16 @@ class ContinualClassifier:
         data = test_data(examples, self.classes, self.learner, batch_size)
         if self.store:
             data = replace(data, queries=FixedQueries(self.learner.network.backbone, data.loader, self.store))
-        scores = evaluate(
-            self.learner, data, self.classes.column_labels(), chosen, batch_size=batch_size, dtype=self.dtype
-        )
+        with ScoringProgress(f"{self.num_tasks} tasks", shown=progress) as shown:
+            scores = evaluate(
+                self.learner,
+                data,
+                self.classes.column_labels(),
+                chosen,
+                batch_size=batch_size,
+                dtype=self.dtype,
+                on_progress=shown.told,
+            )
         return {
             policy.title(): {"acc": s.acc, "task_identity": s.task_identity, "pooled": s.pooled}
             for policy, s in scores.items()
@@ -284,7 +299,9 @@ class ContinualClassifier:
 
     @with_own_settings
     def save_pretrained(self, folder: str | Path) -> None:
-        """Save to a folder that is new or empty: a header and one safetensors file per task.
+        """Save to a folder that is new or empty: a header with the settings and one safetensors file per task.
+
+        `from_pretrained` gives the whole classifier back, but for `device` and `feature_cache`, which are not saved.
 
         Raises:
             UserError: the folder holds something, or the disk is full (nothing half-written is left to load).
@@ -297,17 +314,21 @@ class ContinualClassifier:
         cls,
         folder: str | Path,
         *,
-        backbone: Backbone | BackboneSpec | None = None,
+        backbone: str | Backbone | BackboneSpec | None = None,
         tasks: int | None = None,
         train: TrainConfig | None = None,
         device: str = "auto",
+        repeated_classes: Repeated | None = None,
         inference: str | None = None,
-        precision: Precision = "float32",
+        precision: Precision | None = None,
         unfinished: bool = False,
         masks: MaskPlace = "memory",
         feature_cache: str | Path | None = None,
     ) -> "ContinualClassifier":
-        """Load what `save_pretrained` or a run saved; nothing is unpickled.
+        """Load what `save_pretrained` or a run saved, with all its settings; nothing is unpickled.
+
+        What is left out is as it was saved, but for `device` and `feature_cache`; what is given takes its place.
+        (Older folders hold no `train`, `inference` and `precision`; they get the constructor's defaults.)
 
         Args:
             folder: the learner's folder.
@@ -315,7 +336,8 @@ class ContinualClassifier:
             tasks: load only the first so many tasks.
             train: settings for further `learn` calls.
             device: as for the constructor.
-            inference: as for the constructor.
+            repeated_classes: whether further tasks may share labels; `refuse` does not go with tasks that do already.
+            inference: as for the constructor, of those that the learner was saved with.
             precision: as for the constructor.
             unfinished: accept what a crash left of a task that was being saved (a run's folder), without that task.
             masks: `memory`, or `disk` to leave those of the tasks loaded in their files and read in only what
@@ -323,21 +345,50 @@ class ContinualClassifier:
             feature_cache: as for the constructor.
 
         Raises:
-            UserError: the folder is not a whole, unchanged learner, or the backbone is another one.
+            UserError: the folder is not a whole, unchanged learner, the backbone is another one, or an option does not
+                fit the learner.
         """
         found = find_device(device)
 
         def backbone_of(saved: BackboneSpec) -> Backbone:
             if isinstance(backbone, Backbone):
                 return backbone.to(found)
-            return load_backbone(backbone or saved, found)
+            return load_backbone(saved if backbone is None else spec_of(backbone), found)
 
         self = cls.__new__(cls)
         self.device = found
         header, self.learner, self.classes = load_learner(Path(folder), backbone_of, tasks, not unfinished, masks)
-        self.header = replace(header, tasks=None)  # it may learn on
-        self._set_up(train, inference, precision, feature_cache)
+        changes: dict[str, Any] = {"train": train, "inference": inference, "precision": precision}
+        if repeated_classes is not None:
+            self.classes.allow_repeated = changes["allow_repeated"] = _allowed(repeated_classes)
+            if not self.classes.allow_repeated and sum(map(len, self.classes.tasks)) > len(self.classes.labels):
+                raise UserError(f"repeated_classes='refuse' does not fit {folder}, whose tasks share labels already")
+        if backbone is not None and not (isinstance(backbone, Backbone) and backbone.spec is None):
+            changes["backbone"] = spec_of(backbone)
+        given = {name: value for name, value in changes.items() if value is not None}
+        self._set_up(replace(header, tasks=None, **given), feature_cache)  # no tasks: it may learn on
         return self
 
     def _by_label(self, answers: Answers) -> Tensor:
         return by_label(answers.probabilities, self.classes.column_labels())
+
+
+def _allowed(repeated_classes: Repeated) -> bool:
+    if repeated_classes not in ("refuse", "allow"):
+        raise UserError(f"repeated_classes must be 'refuse' or 'allow', not {repeated_classes!r}")
+    return repeated_classes == "allow"
+
+
+def _whole(seed: int) -> int:
+    """Return a seed as a Python integer, whatever integer it is: random numbers are drawn from its very type."""
+    try:
+        return index(seed)
+    except TypeError:
+        raise UserError(f"seed must be an integer, not {seed!r}") from None
+
+
+def _checked(train: TrainConfig) -> TrainConfig:
+    """Return training settings as they are read back when saved: a word that none of them has is refused here."""
+    if not isinstance(train, TrainConfig):
+        raise UserError(f"training settings must be a TrainConfig, not {train!r}")
+    return checked(train, "train")

@@ -18,7 +18,7 @@ USAGE = """usage: softtf COMMAND ...
   predict DIR FILE|FOLDER|TEXT...
                              label images or texts; the task is inferred for each (--json, --inference, --task)
   evaluate DIR [--policy P ...]
-                             score a finished learner under other policies, without training
+                             score a finished learner under other policies, without training; saved in its folder
   table [N] [--scale mini] [--rows ...] [--streams ...] [--seeds ...] [--source ...]
                              run a table of the paper, or what is left of it, and print it
   list [recipes|methods|backbones|adaptations|learners|streams|tables|policies]

@@ -12,11 +12,12 @@ from softtf.arguments import positionals, take, wants_help
 from softtf.backbones.load import BUNDLED, MINILM, backbone_names
 from softtf.config import from_yaml, with_settings
 from softtf.errors import UserError, unknown
+from softtf.evaluation.evaluate import BATCH_SIZE
 from softtf.evaluation.report import Row, render, render_matrix
 from softtf.inference import INFERENCES, TaskInference
 from softtf.learners import LearnerSpec
 from softtf.learners.spans import span_of
-from softtf.machine import Precision
+from softtf.machine import Precision, environment, find_device
 from softtf.quickstart import MARKER, POLICY_NOTE, POLICY_TITLE, compare_methods, finish, resumed
 from softtf.recipes import METHODS, recipe_named
 from softtf.recipes.methods import TITLES
@@ -127,14 +128,14 @@ class EvaluateOptions:
     shuffle: bool = False
     last: bool = False
     matrix: bool = False
-    batch_size: int = 120
+    batch_size: int = BATCH_SIZE
     precision: Precision = "float32"
     masks: MaskPlace = "memory"
     source: str | None = None
 
 
 def evaluate(args: list[str]) -> int:
-    """Score a finished learner under other policies."""
+    """Score a finished learner under other policies, and add what was found to its run's folder."""
     if wants_help(args):
         flags.parse(EvaluateOptions(), ["--help"], "softtf evaluate DIR", "Score a finished learner.")
     (path,), rest = positionals(args, "softtf evaluate DIR [--policy P ...]", 1)
@@ -143,17 +144,17 @@ def evaluate(args: list[str]) -> int:
     folder, config = RunFolder.open(Path(path))
     console = Console()
     results = rescore(folder.path, settings, console, options.last, options.masks, options.source)
-    rows = []
-    for title, (matrix, score) in results.items():
-        acc, forget = (matrix.acc, matrix.forget) if matrix else (score.acc, None)
-        method = TITLES.get(config.method, config.method)
-        span = span_of(config.learner)
-        rows.append(Row(method, title, span, acc, forget, score.task_identity, None, None, score.seconds))
+    about = TITLES.get(config.method, config.method), span_of(config.learner)
+    rows = [found.row(*about) for found in results]
     console.print(render(rows, _heading(f"{config.recipe}: {folder.path}", config), POLICY_NOTE))
     if options.matrix:
-        for title, (matrix, _) in results.items():
-            if matrix:
-                console.print(render_matrix(matrix, f"{title}: accuracy on task (row) after learning task (column)"))
+        for found in results:
+            if found.matrix:
+                title = f"{found.title}: accuracy on task (row) after learning task (column)"
+                console.print(render_matrix(found.matrix, title))
+    where = environment(find_device(config.device))
+    saved = [found.save(folder, where).name for found in results]
+    console.print(f"saved in {folder.path / 'rescored'}: {', '.join(saved)}", highlight=False, soft_wrap=True)
     return 0
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from softtf.errors import UserError, unknown
 from softtf.strict_yaml import dump_yaml, load_yaml
 
@@ -93,6 +95,8 @@ def _plain(value: Any, name: str) -> Any:
         return [_plain(part, name) for part in value]
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, np.generic):
+        return _plain(value.item(), name)
     if value is None or type(value) in _NAMES:
         return value
     raise TypeError(f"the setting {name} cannot hold {value!r} of type {type(value).__name__}")
@@ -130,6 +134,18 @@ def from_dict(cls: type[T], data: Any, where: str = "config") -> T:
         return cast(T, target(**values))
     except ValueError as error:
         raise UserError(f"{where}: {error}") from error
+
+
+def checked(config: T, where: str) -> T:
+    """Return a dataclass tree as it is read back after saving.
+
+    Raises:
+        UserError: A setting has a value or a type that it cannot have; `where` names the place.
+    """
+    try:
+        return from_dict(type(config), to_dict(config), where)
+    except TypeError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def _member(family: type[Spec], settings: dict[Any, Any], where: str) -> type[Spec]:

@@ -31,13 +31,21 @@ WIDEST = 0.03  # their largest relative error that can be rounding, in bfloat16
 CODE = ("torch", "timm", "transformers", "pillow", "numpy")  # what makes pixels and features of inputs
 OFF = "off"
 
+OnStep = Callable[[int, int], None]
+"""Is told how many of how many are done."""
+
+
+def unseen(done: int, total: int) -> None:
+    """Show nothing of it."""
+
 
 @dataclass(frozen=True)
 class Queries:
     """Features of some examples, in their order.
 
     values: [n, dim], on the CPU, in the type the backbone returns (float32, but for a backbone in float64); seconds:
-    what the backbone took for them when they were computed, loading left out; from_disk: whether that was earlier.
+    what the backbone took for them when they were computed, loading left out; from_disk: whether that was earlier, and
+    no second of it was spent here.
     """
 
     values: Tensor
@@ -62,20 +70,24 @@ class FixedQueries:
         self.backbone, self.loader, self.store = backbone, loader, store
         self._known: dict[torch.dtype, Queries] = {}
 
-    def get(self) -> Queries:
-        """Return the queries of all examples.
+    def get(self, on_step: OnStep = unseen) -> Queries:
+        """Return the queries of all examples; `on_step` is as for `fixed_queries`.
 
         Raises:
             UserError: an input cannot be loaded.
         """
         dtype = self.backbone.compute_dtype
         if dtype not in self._known:
-            self._known[dtype] = fixed_queries(self.backbone, self.loader, self.store)
+            self._known[dtype] = fixed_queries(self.backbone, self.loader, self.store, on_step)
         return self._known[dtype]
 
 
-def fixed_queries(backbone: Backbone, loader: Loader, store: "FeatureStore | None" = None) -> Queries:
+def fixed_queries(
+    backbone: Backbone, loader: Loader, store: "FeatureStore | None" = None, on_step: OnStep = unseen
+) -> Queries:
     """Return q(x) of all examples of a loader in test mode, from the store or computed and left there.
+
+    `on_step` is called with how many of how many examples are computed, after each batch.
 
     Raises:
         UserError: an input cannot be loaded.
@@ -85,7 +97,7 @@ def fixed_queries(backbone: Backbone, loader: Loader, store: "FeatureStore | Non
         if _still_true(backbone, loader, found.values):
             return found
         store.say(f"{path} is not what this backbone computes; its features are computed again")
-    queries = _compute(backbone, loader.unremembering())
+    queries = _compute(backbone, loader.unremembering(), on_step)
     if store and path:
         if store.path(backbone, loader) == path:
             store.write(path, queries)
@@ -95,17 +107,19 @@ def fixed_queries(backbone: Backbone, loader: Loader, store: "FeatureStore | Non
 
 
 @torch.no_grad()
-def _compute(backbone: Backbone, loader: Loader) -> Queries:
+def _compute(backbone: Backbone, loader: Loader, on_step: OnStep) -> Queries:
     """Run the backbone over all examples in batches of one fixed size: in order, or texts by their length.
 
     Texts of like length together leave little padding to compute on.
     """
     order = loader.lengths().argsort(stable=True) if backbone.reads_text else torch.arange(len(loader.examples))
-    parts, seconds = [], 0.0
+    parts, seconds, done = [], 0.0, 0
     for inputs in loader.batches(order.tolist(), BATCH):
         start = time.perf_counter()
         parts.append(_query(backbone, inputs).cpu())  # the copy waits for the device, so the time is true
         seconds += time.perf_counter() - start
+        done += len(inputs)
+        on_step(done, len(order))
     return Queries(torch.cat(parts)[order.argsort()], seconds)
 
 

@@ -4,12 +4,12 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from accelerate import PartialState
 
-from softtf.errors import UserError
+from softtf.errors import UserError, unknown
 
 Precision = Literal["auto", "bfloat16", "float32"]
 PACKAGES = ("softtf", "torch", "timm", "torchvision", "datasets", "accelerate", "safetensors", "numpy")
@@ -35,7 +35,13 @@ def find_device(name: str = "auto") -> torch.device:
 
 
 def matmul_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return the type of matrix products: bfloat16 where the device has it in hardware, unless float32 is asked for."""
+    """Return the type of matrix products: bfloat16 where the device has it in hardware, unless float32 is asked for.
+
+    Raises:
+        UserError: it is none of the precisions.
+    """
+    if precision not in get_args(Precision):
+        raise unknown("precision", str(precision), get_args(Precision))
     if precision == "auto":
         return torch.bfloat16 if _has_bfloat16(device) else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32

@@ -58,6 +58,25 @@ class AdaptedNetwork(nn.Module):
         return self.first_task_block < self.backbone.depth
 
     @property
+    def is_untouched(self) -> bool:
+        """Whether nothing edits the backbone, so that every task's features are the query."""
+        return self.first_edited_block == self.backbone.depth
+
+    @property
+    def trunk_is_settled(self) -> bool:
+        """Whether no later task changes the trunk: no shared parameter that edits it goes on training."""
+        return not any(parameter.requires_grad for parameter in self._shared_by_trunk().values())
+
+    def shared_by_trunk(self) -> dict[str, Tensor]:
+        """Return the values of the shared parameters that edit the trunk, by name."""
+        return {name: parameter.detach() for name, parameter in self._shared_by_trunk().items()}
+
+    def _shared_by_trunk(self) -> dict[str, nn.Parameter]:
+        below = range(self.first_task_block)
+        shared = ((i, a) for i, a in enumerate(self._adaptations) if not a.shared_blocks.isdisjoint(below))
+        return {f"{i}.{name}": parameter for i, a in shared for name, parameter in a.shared_parameters()}
+
+    @property
     def needs_query(self) -> bool:
         """Whether the trunk, or what is done with its tokens, depends on the query."""
         return any(a.reads_query for a in self._adaptations)
@@ -104,6 +123,9 @@ class AdaptedNetwork(nn.Module):
         Either for one task, or for the mixture alpha [batch, tasks] (see `Selection`), with mixed prompts or with
         those of each sample's task in `prompts` [batch].
         """
+        if trunk.features is not None:
+            assert self.is_untouched
+            return trunk.features
         selection = Selection(task, mixture, prompts)
         tokens = self._run(self._appended(trunk, selection), self.first_task_block, self.backbone.depth, selection)
         return self.backbone.pool(tokens)

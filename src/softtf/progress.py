@@ -1,5 +1,6 @@
 """Live progress: a bar with the time left on a terminal or in a notebook, one line an epoch elsewhere."""
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -45,8 +46,8 @@ class TaskProgress:
     ) -> None:
         self.bar.stop()
         if error is None and self.shown and self.live:
-            rate = self.samples / self.seconds if self.seconds else 0.0
-            self.console.print(f"{self.name}: {self.loss}, {self.seconds:.1f} s, {rate:.0f} samples/s", highlight=False)
+            line = _line(self.name, [self.loss], self.samples, self.seconds)
+            self.console.print(line, highlight=False, markup=False)
 
     def step(self, step: int, steps: int) -> None:
         """Move the bar one batch on."""
@@ -60,6 +61,43 @@ class TaskProgress:
         self.loss = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in report.losses.items())
         self.bar.update(self.id, loss=self.loss)
         if self.shown and not self.live:
-            epoch = f"epoch {report.epoch}/{report.epochs}"
-            rate = report.samples / report.seconds
-            print(f"{self.name}: {epoch}, {self.loss}, {report.seconds:.1f} s, {rate:.0f} samples/s", flush=True)
+            parts = [f"epoch {report.epoch}/{report.epochs}", self.loss]
+            print(_line(self.name, parts, report.samples, report.seconds), flush=True)
+
+
+def _line(name: str, parts: Sequence[str], samples: int, seconds: float) -> str:
+    """Return what is said of an epoch or a task; a method may have no loss to show."""
+    rate = samples / seconds if seconds else 0.0
+    return f"{name}: {', '.join([*filter(None, parts), f'{seconds:.1f} s', f'{rate:.0f} samples/s'])}"
+
+
+class ScoringProgress:
+    """Shows on a terminal or in a notebook how much of the test data is scored; use as a context, with `told`."""
+
+    def __init__(self, name: str, shown: bool = True, console: Console | None = None) -> None:
+        self.name, self.console = name, console or Console()
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not (shown and (self.console.is_terminal or self.console.is_jupyter)),
+        )
+        self.id = self.bar.add_task(name, total=None)
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def told(self, what: str, done: int, total: int) -> None:
+        """Show that `done` samples of `total` are through with `what`."""
+        self.bar.update(self.id, description=f"{self.name}, {what}", completed=done, total=total)

@@ -21,7 +21,8 @@ POLICY_TITLE = "policy: per-sample unless the row says otherwise"
 POLICY_NOTE = (
     "per-sample: every test sample is answered alone. Answers are any class seen so far; with 'own classes', and with"
     " the task given, a class of that task. Loss over: the classes that the cross-entropy compares, all seen so far,"
-    " the task's own, or all of the stream."
+    " the task's own, or all of the stream. Seconds: this run's, and from nothing, with those that were spared by what"
+    " earlier runs and evaluations had computed; Test s is of all evaluations, under the row's policy alone."
 )
 
 
@@ -99,7 +100,8 @@ def finish(begin: Callable[[], Run], path: Path, resume: Path) -> list[Row]:
             print(f"\nstopped; everything up to the last full epoch is kept. Go on with: softtf resume {resume}")
         raise
     except TrainingError as error:
-        raise TrainingError(f"{error} (finished tasks are in {path / 'learner'})") from None
+        kept = f" (finished tasks are in {path / 'learner'})" if (path / "learner").exists() else ""
+        raise TrainingError(f"{error}{kept}") from None
     return _rows(path)
 
 

@@ -1,7 +1,8 @@
 """A run: learn a stream task by task and score the learner after each (the paper's Algorithms 1 and 2)."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from softtf.backbones.base import Backbone
 from softtf.backbones.load import BackboneSpec, load_backbone, random_name
 from softtf.classes import ClassTable
 from softtf.config import to_yaml
-from softtf.errors import UserError
+from softtf.errors import TrainingError, UserError
 from softtf.evaluation.accuracy_matrix import summary
 from softtf.evaluation.evaluate import TestData, evaluate
+from softtf.evaluation.kept import KeptTrunks
 from softtf.evaluation.report import Row
 from softtf.features import FeatureStore, FixedQueries, open_store
 from softtf.feeding import abandon, begin_training, check_training, test_data, unread_settings
@@ -24,19 +26,23 @@ from softtf.inference.policy import Policy, parse_policy
 from softtf.learners.base import Learner
 from softtf.learners.spans import span_of
 from softtf.machine import environment, find_device, matmul_dtype
-from softtf.progress import TaskProgress
+from softtf.progress import ScoringProgress, TaskProgress
 from softtf.recipes.methods import TITLES
 from softtf.runconfig import RunConfig
 from softtf.rundata import DATA, check_data, check_there, identities
 from softtf.runfolder import RunFolder
 from softtf.saving import HEADER, Header, MaskPlace, load_learner, save_task
+from softtf.seconds import seconds_of, upgraded
 from softtf.streams import TaskStream
 from softtf.tracking import Tracker
 
 
 @dataclass
 class Run:
-    """A run in progress: everything `learn_stream` works on."""
+    """A run in progress: everything `learn_stream` works on.
+
+    fresh: whether its folder was made just now; then it goes again if nothing can be learned.
+    """
 
     config: RunConfig
     folder: RunFolder
@@ -48,6 +54,7 @@ class Run:
     tests: TestData
     store: FeatureStore | None
     console: Console
+    fresh: bool = False
 
 
 def start(config: RunConfig, path: Path, console: Console) -> Run:
@@ -64,10 +71,27 @@ def start(config: RunConfig, path: Path, console: Console) -> Run:
     classes = ClassTable(header.allow_repeated)
     run = _assemble(config, RunFolder(path), stream, header, learner, classes, console)
     RunFolder.create(path, config)
-    run.folder.write_json(DATA, data)
-    run.folder.write_json("environment.json", environment(device))
-    header.write(run.folder.learner)
+    run.fresh = True
+    with _leaving_no_empty_run(run):
+        run.folder.write_json(DATA, data)
+        run.folder.write_json("environment.json", environment(device))
+        header.write(run.folder.learner)
     return run
+
+
+@contextmanager
+def _leaving_no_empty_run(run: Run) -> Iterator[None]:
+    """On failure remove a fresh run's folder if nothing in it is worth going on from: the same command then works.
+
+    A last full epoch is, unless it was the training itself that failed.
+    """
+    try:
+        yield
+    except Exception as error:
+        going_on = run.folder.checkpoint.exists() and not isinstance(error, TrainingError)
+        if run.fresh and not going_on and not run.folder.learner_files():
+            run.folder.discard()
+        raise
 
 
 def reopen(
@@ -114,7 +138,8 @@ def _knowing(config: RunConfig, stream: TaskStream) -> RunConfig:
 
 
 def _header(config: RunConfig, backbone: Backbone) -> Header:
-    return Header(config.backbone, backbone.weights_hash(), config.learner, config.seed, config.stream.merge_labels)
+    merged = config.stream.merge_labels
+    return Header(config.backbone, backbone.weights_hash(), config.learner, config.seed, merged, train=config.train)
 
 
 def backbone_loader(device: torch.device) -> Callable[[BackboneSpec], Backbone]:
@@ -148,7 +173,8 @@ def _assemble(
         held_out.append(task.test)
     store = open_store(config.feature_cache, header.backbone_sha256, _noting(console))
     tests = test_data(held_out, table, learner, config.evaluate.batch_size)
-    tests = replace(tests, queries=FixedQueries(learner.network.backbone, tests.loader, store))
+    queries = FixedQueries(learner.network.backbone, tests.loader, store)
+    tests = replace(tests, queries=queries, trunks=KeptTrunks())
     if unread := unread_settings(learner, config.train):
         _noting(console)(unread)
     if random_name(config.backbone):
@@ -164,9 +190,14 @@ def learn_stream(run: Run) -> None:
     """Learn every task that is not finished yet, scoring all tasks so far after each one.
 
     Raises:
-        TrainingError: a loss was not finite; the folder keeps the tasks before.
+        TrainingError: a loss was not finite; the folder keeps the tasks before, and with none of them is removed.
         UserError: the frozen backbone was changed (a bug in a method).
     """
+    with _leaving_no_empty_run(run):
+        _learn_stream(run)
+
+
+def _learn_stream(run: Run) -> None:
     finished = len(run.classes.tasks)
     tracker = Tracker(run.folder.path, run.config.tensorboard)
     for task in run.stream:
@@ -193,11 +224,13 @@ def learn_task(run: Run, index: int, tracker: Tracker) -> None:
             while not training.finished:
                 report = training.run_epoch(progress.step)
                 progress.epoch(report)
-                fields = {"losses": report.losses, "samples": report.samples, "seconds": report.seconds}
-                run.folder.log("epoch", task=index, epoch=report.epoch, **fields)
+                fields = {"losses": report.losses, "samples": report.samples}
+                seconds = {"seconds": report.seconds, "kept": report.kept}
+                run.folder.log("epoch", task=index, epoch=report.epoch, **fields, **seconds)
                 run.folder.save_checkpoint(index, training.state())
                 tracker.epoch(report)
-            run.folder.log("consolidation", task=index, seconds=training.finish())
+            passed, kept = training.finish()
+            run.folder.log("consolidation", task=index, seconds=passed, kept=kept)
     except BaseException:
         abandon(run.learner, run.classes)
         raise
@@ -217,19 +250,22 @@ def score_task(run: Run, index: int, tracker: Tracker) -> None:
     """Algorithm 2 for all tasks so far, under every policy, in one pass over their test sets."""
     settings = run.config.evaluate
     began = time.perf_counter()
-    scores = evaluate(
-        run.learner,
-        run.tests,
-        run.classes.column_labels(),
-        run.policies,
-        batch_size=settings.batch_size,
-        dtype=matmul_dtype(settings.precision, next(run.learner.parameters()).device),
-        shuffle_seed=run.config.seed if settings.shuffle else None,
-    )
+    with ScoringProgress(f"after task {index + 1}", console=run.console) as progress:
+        scores = evaluate(
+            run.learner,
+            run.tests,
+            run.classes.column_labels(),
+            run.policies,
+            batch_size=settings.batch_size,
+            dtype=matmul_dtype(settings.precision, next(run.learner.parameters()).device),
+            shuffle_seed=run.config.seed if settings.shuffle else None,
+            on_progress=progress.told,
+        )
     accuracies = {policy.code: round(score.acc, 4) for policy, score in scores.items()}
     seconds = {policy.code: score.seconds for policy, score in scores.items()}
+    nothing = {policy.code: score.from_nothing for policy, score in scores.items()}
     wall = time.perf_counter() - began
-    run.folder.log("evaluation", task=index, accuracy=accuracies, seconds=seconds, wall=wall)
+    run.folder.log("evaluation", task=index, accuracy=accuracies, seconds=seconds, from_nothing=nothing, wall=wall)
     run.folder.save_scores(index, scores)
     tracker.scores(index, accuracies)
     if run.console.is_terminal or index + 1 == len(run.stream):
@@ -241,12 +277,9 @@ def write_results(folder: RunFolder, tasks: int, learner: Learner, config: RunCo
     """Write the matrices and the summary of a finished run."""
     matrices = folder.matrices(tasks)
     for code, matrix in matrices.items():
-        folder.write_text(f"accuracy/{code.replace(':', '-').replace('/', '-of-')}.csv", matrix.to_csv())
+        folder.save_matrix(code, matrix)
     folder.write_json("accuracy.json", {code: matrix.to_dict() for code, matrix in matrices.items()})
-    events = folder.logged()
-    train_seconds = sum(e["seconds"] for e in events if e["event"] in ("epoch", "consolidation"))
-    test_seconds = {c: sum(e["seconds"].get(c, 0.0) for e in events if e["event"] == "evaluation") for c in matrices}
-    evaluation_seconds = sum(e.get("wall", 0.0) for e in events if e["event"] == "evaluation")
+    seconds = seconds_of(folder.logged())
     last = learner.num_tasks - 1
     own = sum(slots.num_parameters(last) for slots in learner.slot_modules().values())
     shared = sum(p.numel() for _, p in learner.shared_parameters() if p.requires_grad)
@@ -257,13 +290,15 @@ def write_results(folder: RunFolder, tasks: int, learner: Learner, config: RunCo
         "seed": config.seed,
         "parameters_per_task": own + shared,
         "bytes_per_task": (folder.learner / f"task-{tasks:03d}.safetensors").stat().st_size,
-        "train_seconds": train_seconds,
-        "evaluation_seconds": evaluation_seconds,
+        "train_seconds_this_run": seconds.train,
+        "train_seconds_from_nothing": seconds.train_from_nothing,
+        "evaluation_seconds": seconds.evaluation,
         "policies": {
             code: {
                 "title": parse_policy(code).title(config.evaluate.shuffle),
                 **summary(matrix),
-                "test_seconds": test_seconds[code],
+                "test_seconds_this_run": seconds.test.get(code, 0.0),
+                "test_seconds_from_nothing": seconds.test_from_nothing.get(code, 0.0),
             }
             for code, matrix in matrices.items()
         },
@@ -273,6 +308,7 @@ def write_results(folder: RunFolder, tasks: int, learner: Learner, config: RunCo
 
 def result_rows(results: dict[str, Any], config: RunConfig) -> list[Row]:
     """Return the rows of a finished run's summary, one per policy; `config` says what its loss is over."""
+    results = upgraded(results)
     title = TITLES.get(results["method"], results["method"])
     return [
         Row(
@@ -283,8 +319,10 @@ def result_rows(results: dict[str, Any], config: RunConfig) -> list[Row]:
             policy["forget"],
             policy["task_identity"],
             results["parameters_per_task"],
-            results["train_seconds"],
-            policy["test_seconds"],
+            results["train_seconds_this_run"],
+            results["train_seconds_from_nothing"],
+            policy["test_seconds_this_run"],
+            policy["test_seconds_from_nothing"],
         )
         for policy in results["policies"].values()
     ]

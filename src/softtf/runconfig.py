@@ -8,6 +8,7 @@ import tyro
 
 from softtf.backbones.load import BackboneSpec
 from softtf.errors import UserError
+from softtf.evaluation.evaluate import BATCH_SIZE
 from softtf.inference import INFERENCES, unsupported
 from softtf.inference.policy import Policy, parse_policy, usual_policy
 from softtf.learners.base import Learner, LearnerSpec
@@ -161,7 +162,7 @@ class EvaluateConfig:
 
     policies: tuple[str, ...] = ()
     shuffle: bool = False
-    batch_size: int = 120
+    batch_size: int = BATCH_SIZE
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:

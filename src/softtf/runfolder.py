@@ -8,10 +8,13 @@ learner/                 one file per finished task (softtf.saving)
 accuracy/after-001.json  counts of right answers after task 1, per policy
 checkpoint.safetensors   the unfinished task as of its last full epoch
 accuracy/*.csv, accuracy.json, summary.json   at the end
+rescored/*.json          what `softtf evaluate` found, one file a policy and way of scoring
 """
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +79,15 @@ class RunFolder:
             raise UserError(f"{file} is not a text file: {error}") from None
         return cls(path), from_yaml(RunConfig, text, str(file))
 
+    def discard(self) -> None:
+        """Remove what a run makes before its first task is finished, and the folder if nothing else is in it."""
+        with suppress(OSError):
+            for name in ("learner", "accuracy", "tensorboard"):
+                shutil.rmtree(self.path / name, ignore_errors=True)
+            for name in ("checkpoint.safetensors", "events.jsonl", "environment.json", "data.json", "config.yaml"):
+                (self.path / name).unlink(missing_ok=True)
+            self.path.rmdir()
+
     def learner_files(self) -> bool:
         """Say whether any task was ever saved, whole or not."""
         return any(self.learner.glob("task-*"))
@@ -130,6 +142,30 @@ class RunFolder:
         }
         write_atomic(self.accuracy / f"after-{task + 1:03d}.json", json.dumps(content, indent=1) + "\n")
 
+    def save_rescored(self, name: str, content: Mapping[str, Any]) -> Path:
+        """Write what scoring under another policy found; another policy, or way of scoring, has another name."""
+        file = self.path / "rescored" / f"{_file_name(name)}.json"
+        write_atomic(file, json.dumps(content, indent=1) + "\n")
+        return file
+
+    def rescored(self) -> list[dict[str, Any]]:
+        """Return what `save_rescored` wrote, by name.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        found = []
+        for file in sorted((self.path / "rescored").glob("*.json")):
+            try:
+                found.append(json.loads(file.read_text(encoding="utf-8")))
+            except (OSError, ValueError) as error:
+                raise UserError(f"{file} cannot be read: {error}") from None
+        return found
+
+    def save_matrix(self, code: str, matrix: AccuracyMatrix) -> None:
+        """Write a policy's accuracy matrix as CSV."""
+        self.write_text(f"accuracy/{_file_name(code)}.csv", matrix.to_csv())
+
     def has_scores(self, task: int) -> bool:
         """Say whether the evaluation after `task` is on disk."""
         return (self.accuracy / f"after-{task + 1:03d}.json").exists()
@@ -161,6 +197,10 @@ class RunFolder:
         if not self.checkpoint.exists() or load_metadata(self.checkpoint).get("task") != str(task):
             return None
         return load_tensors(self.checkpoint)
+
+
+def _file_name(code: str) -> str:
+    return code.replace(":", "-").replace("/", "-of-")
 
 
 def is_torn(file: Path) -> bool:

@@ -1,7 +1,7 @@
 """A learner on disk: one small safe file per task, and exact reload.
 
-    learner.json            backbone (by name and hash), learner, seed; written before the first task and, with the
-                            number of tasks, after the last
+    learner.json            backbone (by name and hash), learner, seed, how to train and to answer; written before the
+                            first task and, with the number of tasks, after the last
     task-001.safetensors    the parameters of task 1, in the form in which finished ones are kept in memory too
     shared-001.safetensors  what all tasks share, as it was after task 1 (a run keeps one per task, else the last)
     task-001.json           classes, files and hashes; written last, so a task exists once this file does
@@ -27,6 +27,7 @@ from softtf.classes import ClassTable
 from softtf.config import from_dict, to_dict
 from softtf.errors import UserError, unknown
 from softtf.learners.base import MEMORY, Learner, LearnerSpec
+from softtf.machine import Precision
 from softtf.store import (
     decode_label,
     encode_label,
@@ -37,6 +38,7 @@ from softtf.store import (
     save_tensors,
     write_atomic,
 )
+from softtf.training import TrainConfig
 
 MaskPlace = Literal["memory", "disk"]
 FORMAT = 1
@@ -45,7 +47,11 @@ HEADER = "learner.json"
 
 @dataclass(frozen=True)
 class Header:
-    """What `learner.json` says: everything but the tasks; and how many those are, once no more are to come."""
+    """What `learner.json` says: everything but the tasks; and how many those are, once no more are to come.
+
+    train, inference, precision: how it learns on and answers, as given to `ContinualClassifier`. None of the first two
+    means the learner's defaults; headers of earlier versions have none of the three.
+    """
 
     backbone: BackboneSpec
     backbone_sha256: str
@@ -53,6 +59,9 @@ class Header:
     seed: int
     allow_repeated: bool
     tasks: int | None = None
+    train: TrainConfig | None = None
+    inference: str | None = None
+    precision: Precision = "float32"
 
     def write(self, folder: Path) -> None:
         """Write learner.json."""

@@ -1,5 +1,6 @@
 """What does not depend on the task, computed once per batch and only when something asks for it."""
 
+from collections.abc import Callable
 from functools import cached_property
 
 from torch import Tensor
@@ -13,15 +14,33 @@ class SharedPass:
 
     Args:
         network: the adapted network.
-        inputs: [batch, ...], prepared.
+        inputs: [batch, ...], prepared; or what loads them when they are first needed.
         query: [batch, dim], if it is known already; then it is not computed.
+        trunk: the trunk's tokens, likewise.
     """
 
-    def __init__(self, network: AdaptedNetwork, inputs: Tensor, query: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        network: AdaptedNetwork,
+        inputs: Tensor | Callable[[], Tensor],
+        query: Tensor | None = None,
+        trunk: Tokens | None = None,
+    ) -> None:
         self.network = network
-        self.inputs = inputs
+        self._inputs = inputs
         if query is not None:
             self.query = query
+        if trunk is not None:
+            self.trunk = trunk
+
+    def knows(self, part: str) -> bool:
+        """Say whether `query` or `trunk` is there without computing."""
+        return part in vars(self)
+
+    @cached_property
+    def inputs(self) -> Tensor:
+        """The prepared inputs [batch, ...]."""
+        return self._inputs if isinstance(self._inputs, Tensor) else self._inputs()
 
     @cached_property
     def stem(self) -> Tokens:

@@ -2,10 +2,11 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
+from typing import cast
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
@@ -30,8 +31,10 @@ HEADERS = (
     f"paper's policy, same-task batch({PAPER_BATCH}): ACC / Forget",
     "task given: ACC",
     "Params/task",
-    "Train s",
-    "Test s",
+    "Train s, this run",
+    "Train s, from nothing",
+    "Test s, this run",
+    "Test s, from nothing",
 )
 NUMBERS = range(4, len(HEADERS))
 OURS = {  # what ours are, by scale and whether they are texts
@@ -53,7 +56,13 @@ OURS = {  # what ours are, by scale and whether they are texts
 CSV_FIELDS = (
     *("table", "stream", "labels", "method", "task_id", "numbers", "classes", "policy", "seeds"),
     *("acc", "acc_std", "forget", "forget_std", "task_right"),
-    *("parameters", "train_s", "train_s_std", "test_s", "test_s_std"),
+    "parameters",
+    *(
+        f"{part}_s_{kind}{end}"
+        for part in ("train", "test")
+        for kind in ("this_run", "from_nothing")
+        for end in ("", "_std")
+    ),
 )
 
 Values = tuple[float, ...]
@@ -68,7 +77,8 @@ class Score:
     acc: Values = ()
     forget: Values = ()
     task_right: Values = ()
-    test_seconds: Values = ()
+    test_this_run: Values = ()
+    test_from_nothing: Values = ()
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,8 @@ class Line:
         papers: under the paper's policy.
         oracle: with the task given; its accuracy only is shown.
         parameters: trained in a task.
-        train_seconds: of all tasks.
+        train_this_run: seconds that passed in the training of all tasks.
+        train_from_nothing: the same if no features had been kept from earlier runs; the paper's are such.
     """
 
     method: str
@@ -95,13 +106,15 @@ class Line:
     papers: Score
     oracle: Score
     parameters: str = "–"
-    train_seconds: Values = ()
+    train_this_run: Values = ()
+    train_from_nothing: Values = ()
 
     @property
-    def seconds(self) -> tuple[Values, Values]:
+    def seconds(self) -> tuple[Values, Values, Values, Values]:
         """Of training, and of testing under the first policy there is: the paper's, per sample, the oracle."""
-        test = (s.test_seconds for s in (self.papers, self.per_sample, self.oracle) if s.test_seconds)
-        return self.train_seconds, next(test, ())
+        timed = (s for s in (self.papers, self.per_sample, self.oracle) if s.test_from_nothing)
+        test = next(timed, Score(""))
+        return self.train_this_run, self.train_from_nothing, test.test_this_run, test.test_from_nothing
 
     @property
     def cells(self) -> list[str]:
@@ -125,11 +138,11 @@ def _papers(table: str, cell: Cell) -> Line | None:
     if found is None:
         return None
     title = parse_policy(row.papers_policy if row.trained_on_stream else "none").title()
-    score = Score(title, _values(found.acc), _values(found.forget), (), _values(found.test_s))
+    score = Score(title, _values(found.acc), _values(found.forget), (), (), _values(found.test_s))
     train = _values(found.train_s)
     given = figure(table, cell.stream, row.name, row.task_id, row.backbone, row.setting, task_given=True)
     oracle = Score(parse_policy("oracle").title(), _values(given.acc), _values(given.forget)) if given else Score("")
-    return Line(row.title, row.task_id, "paper", NO_SPAN, Score(""), score, oracle, found.params or "–", train)
+    return Line(row.title, row.task_id, "paper", NO_SPAN, Score(""), score, oracle, found.params or "–", (), train)
 
 
 def _ours(cell: Cell) -> Line:
@@ -141,21 +154,27 @@ def _ours(cell: Cell) -> Line:
             return Score("")
         policy = [r["policies"][code] for r in results]
         right = tuple(p["task_identity"] for p in policy if p["task_identity"] is not None)
-        columns = (tuple(p[name] for p in policy) for name in ("acc", "forget", "test_seconds"))
-        acc, forget, test = columns
+        acc, forget = (tuple(p[name] for p in policy) for name in ("acc", "forget"))
+        test = (_known(p[f"test_seconds_{kind}"] for p in policy) for kind in ("this_run", "from_nothing"))
         named = code if row.trained_on_stream else "none"
-        return Score(parse_policy(named).title(shuffled), acc, forget, right, test)
+        return Score(parse_policy(named).title(shuffled), acc, forget, right, *test)
 
     trained = parameters(results[0]["parameters_per_task"]) if results else "–"
-    train = tuple(r["train_seconds"] for r in results)
+    train = (_known(r[f"train_seconds_{kind}"] for r in results) for kind in ("this_run", "from_nothing"))
     given = "oracle" if row.trained_on_stream else None  # of one task only it would say the same again
     scores = score(row.per_sample), score(row.policy), score(given)
     span = span_of(cell.jobs[0].config.learner) if cell.jobs else NO_SPAN
-    return Line(row.title, row.task_id, "ours", span, *scores, trained, train)
+    return Line(row.title, row.task_id, "ours", span, *scores, trained, *train)
 
 
 def _values(value: float | None) -> Values:
     return () if value is None else (value,)
+
+
+def _known(values: Iterable[float | None]) -> Values:
+    """Return the values if all are known; runs of earlier versions do not tell some seconds."""
+    found = tuple(values)
+    return () if None in found else cast(Values, found)
 
 
 def _text(values: Values, decimals: int = 2) -> str:
@@ -175,7 +194,7 @@ def mean_lines(parts: Sequence[Sequence[Line]]) -> list[Line]:
 
 def _mean_line(lines: Sequence[Line]) -> Line:
     def score(scores: Sequence[Score]) -> Score:
-        columns = ((s.acc, s.forget, s.task_right, s.test_seconds) for s in scores)
+        columns = ((s.acc, s.forget, s.task_right, s.test_this_run, s.test_from_nothing) for s in scores)
         return Score(scores[0].policy, *(_mean(values) for values in zip(*columns, strict=True)))
 
     return replace(
@@ -184,7 +203,8 @@ def _mean_line(lines: Sequence[Line]) -> Line:
         papers=score([line.papers for line in lines]),
         oracle=score([line.oracle for line in lines]),
         parameters=lines[0].parameters if len({line.parameters for line in lines}) == 1 else "varies",
-        train_seconds=_mean([line.train_seconds for line in lines]),
+        train_this_run=_mean([line.train_this_run for line in lines]),
+        train_from_nothing=_mean([line.train_from_nothing for line in lines]),
     )
 
 
@@ -240,8 +260,10 @@ def notes(table: Table, cells: Sequence[Cell], wish: Wish, failed: Mapping[Path,
     seeds = ", ".join(map(str, wish.seeds))
     said.append(f"Mean ± standard deviation over seeds {seeds}." if len(wish.seeds) > 1 else f"Seed {seeds}.")
     said.append(
-        "Train s: all epochs. Test s: the evaluations after every task, under the paper's policy alone. The paper's"
-        " seconds are of one Quadro RTX 8000. Params/task of ours count heads, keys and prompts, in the last task."
+        "Train s: all epochs. Test s: the evaluations after every task, under the paper's policy alone. This run: the"
+        " seconds that passed in it; from nothing: with those that were spared by what earlier runs, tasks and"
+        " evaluations had computed. The paper's are of one Quadro RTX 8000. Params/task of ours count heads, keys and"
+        " prompts, in the last task."
     )
     if joint := {job.config.train.epochs for cell in cells if not cell.row.trained_on_stream for job in cell.jobs}:
         epochs = " or ".join(map(str, sorted(joint)))
@@ -264,13 +286,8 @@ def render(lines: Sequence[Line], heading: str) -> RichTable:
     table = RichTable(title=Text(heading), box=SIMPLE_HEAD, title_justify="left")
     table.add_column(Text("Method\n  task ID"), min_width=24)
     for header in HEADERS[2:]:
-        words = (
-            header.replace(": ", ":\n")
-            .replace(", ", ",\n")
-            .replace(" over", "\nover")
-            .replace(" s", "\ns")
-            .replace("/t", "/\nt")
-        )
+        words = header.replace(": ", ":\n").replace(", ", ",\n").replace("/t", "/\nt")
+        words = words.replace("from ", "from\n").replace(" over", "\nover")
         table.add_column(Text("" if header == "Numbers" else words), justify="right")
     before = None
     for i, line in enumerate(lines):
@@ -303,18 +320,19 @@ def to_csv(table: str, parts: Mapping[str, Sequence[Line]], protocol: str) -> st
     for stream, lines in parts.items():
         for line in lines:
             for score in dict.fromkeys((line.per_sample, line.papers, line.oracle)):
-                if score.acc or score.test_seconds:
+                if score.acc or score.test_from_nothing:
                     writer.writerow([table, stream, protocol, *_csv(line, score)])
     return text.getvalue()
 
 
 def _csv(line: Line, score: Score) -> list[str]:
-    seeds = str(max(len(score.acc), len(score.test_seconds)))
+    seeds = str(max(len(score.acc), len(score.test_from_nothing)))
     first = [line.method, line.task_id, line.numbers, line.classes, score.policy, seeds]
     right = f"{mean(score.task_right):.2f}" if score.task_right else ""
     parts = [*_mean_and_deviation(score.acc), *_mean_and_deviation(score.forget), right]
     parts.append("" if line.parameters == "–" else line.parameters)
-    return [*first, *parts, *_mean_and_deviation(line.train_seconds), *_mean_and_deviation(score.test_seconds)]
+    seconds = (line.train_this_run, line.train_from_nothing, score.test_this_run, score.test_from_nothing)
+    return [*first, *parts, *(text for values in seconds for text in _mean_and_deviation(values))]
 
 
 def _mean_and_deviation(values: Values) -> list[str]:

@@ -21,6 +21,7 @@ from softtf.recipes.tables import TableRow
 from softtf.recipes.tables.rows import CLIP_VIT_B
 from softtf.run import learn_stream, reopen, start
 from softtf.runconfig import RunConfig
+from softtf.seconds import upgraded
 from softtf.store import write_atomic
 from softtf.streams import STREAMS
 
@@ -94,8 +95,8 @@ class Job:
         """
         file = self.path / "summary.json"
         try:
-            results: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            results["train_seconds"] + results["evaluation_seconds"] + results["parameters_per_task"]
+            results = upgraded(json.loads(file.read_text(encoding="utf-8")))
+            results["train_seconds_from_nothing"] + results["evaluation_seconds"] + results["parameters_per_task"]
             [results["policies"][code] for code in self.config.evaluate.policies]
         except (OSError, ValueError, TypeError, KeyError):
             raise UserError(f"{file} cannot be read; remove it and give the command again") from None
@@ -105,7 +106,9 @@ class Job:
     def seconds(self) -> float:
         """How long a finished run took, over all its sittings."""
         results = self.results
-        return float(results["train_seconds"] + results["evaluation_seconds"])
+        passed = results["train_seconds_this_run"]  # earlier versions did not tell it
+        train = results["train_seconds_from_nothing"] if passed is None else passed
+        return float(train + results["evaluation_seconds"])
 
     @property
     def work(self) -> int:
@@ -192,6 +195,7 @@ def resolve(row: TableRow, stream: str, wish: Wish) -> RunConfig:
 def place(folder: Path, config: RunConfig) -> Path:
     """Return the folder of a run."""
     plain = {name: value for name, value in to_dict(config).items() if name not in NEUTRAL}
+    plain["evaluate"]["batch_size"] = 120  # the default when names were first made; it changes no answer of a sample
     for part, names in LATER.items():
         spec: Any = config
         settings: Any = plain

@@ -100,7 +100,7 @@ def check_batch_size(batch_size: int) -> None:
 class EpochReport:
     """What one epoch did: mean loss terms, samples seen and seconds, and whether more epochs follow.
 
-    The first epoch's seconds count the computing of fixed queries, also where an earlier run did it.
+    seconds: that passed; kept: those that an earlier run took for fixed queries that this epoch was the first to read.
     """
 
     task: int
@@ -109,6 +109,7 @@ class EpochReport:
     losses: dict[str, float]
     samples: int
     seconds: float
+    kept: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ class TaskTraining:
     ) -> None:
         self.learner, self.loader, self.seed = learner, loader, seed
         self.queries, self.features = queries, features
-        self.features_counted = features is not None and features.queries is queries  # in the first epoch's seconds
+        self.features_counted = features is not None and features.queries is queries  # in the first epoch
         self.task = learner.num_tasks - 1
         self.config = config = config.of_task(self.task)
         self.epoch, self.epochs = 0, config.epochs
@@ -205,9 +206,8 @@ class TaskTraining:
                 " earlier tasks are as they were; try a lower learning rate or float32"
             )
         seconds = time.perf_counter() - start
-        if known is not None and known.from_disk and self.epoch == 1:
-            seconds += known.seconds
-        return EpochReport(self.task, self.epoch, self.epochs, means, samples, seconds)
+        kept = known.seconds if known is not None and known.from_disk and self.epoch == 1 else 0.0
+        return EpochReport(self.task, self.epoch, self.epochs, means, samples, seconds, kept)
 
     def _batches(self, known: Queries | None) -> Iterator[Batch]:
         first = self.epoch * len(self.loader)
@@ -216,24 +216,25 @@ class TaskTraining:
             query = None if known is None else known.values[rows].to(inputs.device)
             yield Batch(inputs, targets, rows, query, step)
 
-    def finish(self) -> float:
-        """Do what the method does after the last step, close the task, and return the seconds.
+    def finish(self) -> tuple[float, float]:
+        """Do what the method does after the last step, and close the task.
 
-        They count the computing of features that nothing before has read, also where an earlier run did it.
+        Returns:
+            the seconds that passed, and those that an earlier run took for features that nothing before has read.
 
         Raises:
             TrainingError: a feature is not finite; the learner's task must then be abandoned.
         """
-        start, earlier = time.perf_counter(), 0.0
+        start, kept = time.perf_counter(), 0.0
         with self.learner.computing_in(self.dtype):
             if self.features and self.learner.gathers_features:
                 found = self.features.get()
                 self.learner.gather(found.values, self.features.columns, self.features.labels)
-                earlier = found.seconds if found.from_disk and not self.features_counted else 0.0
+                kept = found.seconds if found.from_disk and not self.features_counted else 0.0
             self.learner.consolidate(self.loader)
             self.learner.end_task()
             gather_offsets(self.learner, self.loader)
-        return time.perf_counter() - start + earlier
+        return time.perf_counter() - start, kept
 
     def _groups(self) -> list[dict[str, Any]]:
         """Return the parameters as the optimizer's groups: one for each of the learner's rate factors."""

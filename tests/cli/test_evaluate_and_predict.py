@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,25 @@ from cli import CLASSES, POLICIES, TINY_IMAGES, call, contents, output, read_jso
 from softtf import classifier, commands
 from softtf import rescore as rescore_module
 from softtf import run as run_module
+from softtf.errors import UserError
+from softtf.evaluation import AccuracyMatrix
+from softtf.runfolder import RunFolder
 from softtf.slots import MappedSlot
 
 Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def run(run: Path) -> Iterator[Path]:
+    """The finished run; what is added to it goes again."""
+    yield run
+    if (run / "rescored").is_file():
+        (run / "rescored").unlink()
+    shutil.rmtree(run / "rescored", ignore_errors=True)
+
+
+def contents_below(folder: str) -> dict[str, bytes]:
+    return {f"{Path(folder).name}/{name}": data for name, data in contents(Path(folder)).items()}
 
 
 def percentages(table: str) -> list[list[float]]:
@@ -25,26 +42,56 @@ def percentages(table: str) -> list[list[float]]:
 
 
 def test_evaluate_finds_what_the_run_found(run: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    found: dict[str, Any] = {}
-    true_rescore = commands.rescore
-
-    def rescore(*args: Any, **options: Any) -> Any:
-        found.update(true_rescore(*args, **options))
-        return found
-
-    monkeypatch.setattr(commands, "rescore", rescore)
     monkeypatch.setenv("COLUMNS", "200")
     before = contents(run)
     out = output(capsys, "evaluate", run, "--policy", *POLICIES, "--matrix")
-    assert contents(run) == before
+    after = contents(run)
+    added = {f"rescored/{code}.json" for code in POLICIES}
+    assert after.keys() == before.keys() | added and {n: after[n] for n in before} == before
+    for name in added:
+        assert Path(name).name in out and str(run / "rescored") in out
+    found = {code: read_json(run / f"rescored/{code}.json") for code in POLICIES}
     titles = {code: policy["title"] for code, policy in read_json(run / "summary.json")["policies"].items()}
-    accuracy = read_json(run / "accuracy.json")
-    assert {code: found[title][0].to_dict() for code, title in titles.items()} == accuracy
+    assert {code: content["title"] for code, content in found.items()} == titles
+    assert {code: content["accuracy"] for code, content in found.items()} == read_json(run / "accuracy.json")
     summary = read_json(run / "summary.json")["policies"]
     assert [row[:2] for row in percentages(out)] == [
         pytest.approx([summary[code]["acc"], summary[code]["forget"]], abs=0.006) for code in POLICIES
     ]
     assert " ".join(out.split()).count("after learning task (column)") == len(POLICIES)
+
+
+def test_policies_and_ways_of_scoring_stand_beside_each_other(run: Path, capsys: Capture) -> None:
+    calls = {
+        "prompt-id": ("--policy", "prompt-id"),
+        "gradient-id-3-shot-of-5-own": ("--policy", "gradient-id:3-shot/5:own"),
+        "prompt-id-shuffled": ("--policy", "prompt-id", "--shuffle"),
+        "prompt-id-bfloat16-last": ("--policy", "prompt-id", "--precision", "bfloat16", "--last"),
+    }
+    for args in calls.values():
+        output(capsys, "evaluate", run, *args)
+    assert {p.stem for p in (run / "rescored").iterdir()} == calls.keys()
+    contents = {name: read_json(run / "rescored" / f"{name}.json") for name in calls}
+    for name, found in contents.items():
+        assert found["tasks"] == 2 and found["environment"]["packages"]["torch"]
+        assert (found["accuracy"] is None) == ("last" in name) and found["test_seconds_from_nothing"] > 0
+        assert sum(found["counts"]["total"]) == 30
+        assert found["acc"] == pytest.approx(100 * sum(found["counts"]["correct"]) / 30)
+    assert contents["prompt-id-bfloat16-last"]["title"] == "Prompt ID, per-sample, bfloat16"
+    accuracy = contents["gradient-id-3-shot-of-5-own"]["accuracy"]
+    assert AccuracyMatrix.from_dict(accuracy).acc == contents["gradient-id-3-shot-of-5-own"]["acc"]
+    (run / "rescored" / ".x.json.tmp").write_text("torn")  # a crash while writing is no result
+    assert len(RunFolder(run).rescored()) == 4
+    (run / "rescored" / "prompt-id.json").write_text("{")
+    with pytest.raises(UserError, match=r"prompt-id\.json cannot be read"):
+        RunFolder(run).rescored()
+
+
+def test_what_cannot_be_saved_is_shown_and_said(run: Path, capsys: Capture) -> None:
+    (run / "rescored").write_text("no folder")
+    assert call("evaluate", run, "--policy", "oracle") == 2
+    out, err = capsys.readouterr()
+    assert percentages(out) and "could not write" in err and "oracle.json" in err
 
 
 def test_evaluate_without_policies_takes_the_usual_ones(run: Path, capsys: Capture) -> None:
@@ -77,7 +124,8 @@ def test_evaluate_of_an_unfinished_run(run: Path, capsys: Capture) -> None:
     unfinish(Path("copy"))
     before = contents(Path("copy"))
     matrix = output(capsys, "evaluate", "copy", "--policy", "oracle", "--matrix")
-    assert contents(Path("copy")) == before
+    found = json.loads(contents(Path("copy")).pop("rescored/oracle.json"))
+    assert found["tasks"] == 1 and contents(Path("copy")) == {**before, **contents_below("copy/rescored")}
     first = read_json(run / "accuracy.json")["oracle"]["correct"][0][0] / 15 * 100
     assert f"{first:.1f}" in matrix
 
@@ -196,7 +244,7 @@ def test_masks_left_on_disk_give_the_same_scores(run: Path, capsys: Capture, mon
     for place in ("memory", "disk"):
         output(capsys, "evaluate", run, "--masks", place)
     assert places == ["memory"] * 3 + ["disk"] * 3  # once to open, and as it was after each of two tasks
-    in_memory, on_disk = ({k: (m.to_dict(), s.correct, s.task_correct) for k, (m, s) in f.items()} for f in found)
+    in_memory, on_disk = ({r.policy: (r.matrix, r.score.correct, r.score.task_correct) for r in f} for f in found)
     assert in_memory == on_disk and len(in_memory) == len(POLICIES)
 
 

@@ -65,5 +65,6 @@ def test_a_full_disk_while_logging(run: Path, capsys: Capture, monkeypatch: pyte
         patch.setattr(pathlib.Path, "open", full)
         message = refused(capsys, *TINY, "--output", "new")
     assert "events.jsonl" in message and "No space left on device" in message
-    assert call("resume", "new") == 0
+    assert not Path("new").exists()  # no epoch was kept, and the same command is not blocked
+    assert call(*TINY, "--output", "new") == 0
     assert results(Path("new")) == results(run)

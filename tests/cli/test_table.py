@@ -6,6 +6,7 @@ import re
 import signal
 import statistics
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from cli.test_crash import Killer, at_call, in_another_process, send
 from softtf import run as run_module
 from softtf import table_runs
 from softtf.learners.dual_prompt import DualPromptLearner
+from softtf.runconfig import EvaluateConfig, RunConfig
 
 Capture = pytest.CaptureFixture[str]
 
@@ -83,7 +85,8 @@ def test_seeds_give_mean_and_deviation(capsys: Capture) -> None:
         ("ours", "oracle (task given)", "2"),
     ]
     for line, code in zip(lines[1:], ("prompt-id", "prompt-id:vote24", "oracle"), strict=True):
-        for column, metric in (("acc", "acc"), ("forget", "forget"), ("test_s", "test_seconds")):
+        timed = [(f"test_s_{kind}", f"test_seconds_{kind}") for kind in ("this_run", "from_nothing")]
+        for column, metric in (("acc", "acc"), ("forget", "forget"), *timed):
             values = [s["policies"][code][metric] for s in summaries]
             assert float(line[column]) == pytest.approx(statistics.mean(values), abs=0.006)
             assert float(line[f"{column}_std"]) == pytest.approx(statistics.stdev(values), abs=0.006)
@@ -159,6 +162,13 @@ def test_another_device_is_no_other_run(capsys: Capture, whole: dict[str, dict[s
     args = ["device=auto" if arg == "device=cpu" else arg for arg in TINY]
     assert in_another_process(stop, *args) == -signal.SIGKILL
     go_on(capsys, whole)
+
+
+def test_the_batch_of_scoring_makes_no_other_run(tmp_path: Path) -> None:
+    config = RunConfig()
+    for size in (1, 60, 120):
+        scored = replace(config, evaluate=EvaluateConfig(batch_size=size))
+        assert table_runs.place(tmp_path, scored) == table_runs.place(tmp_path, config)
 
 
 def test_a_run_that_fails_does_not_stop_the_others(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,8 +164,13 @@ def test_scores_from_kept_queries_are_those_of_fresh_ones(case: LearnerCase) -> 
     with learner.computing_in(torch.float64):
         known = FixedQueries(learner.network.backbone, loader).get()
         fresh, kept = (
-            gather_evidence(learner, loader.batches(), learner.inferences, Clock(loader.device), queries)
-            for queries in (None, known)
+            gather_evidence(
+                learner,
+                [SharedPass(learner.network, x, query) for x, query in zip(loader.batches(), queries, strict=True)],
+                learner.inferences,
+                Clock(loader.device),
+            )
+            for queries in ([None] * len(loader), known.values.split(5))
         )
     assert torch.equal(kept.trunk.x, fresh.trunk.x)
     for name in learner.inferences:

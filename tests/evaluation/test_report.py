@@ -9,9 +9,12 @@ from rich.table import Table
 from softtf.evaluation import AccuracyMatrix, Row, render, render_matrix, to_csv, to_latex, to_markdown
 from softtf.evaluation.report import parameters
 
-ORACLE = Row("Soft-TF L[10]", "oracle", "own", 98.505, 0.0, 100.0, 6_930_000, 12.0, 3.5)
-SAMPLE = Row("Soft-TF L[10]", "Gradient ID, per-sample", "seen", 41.2345, 1.5, None, 5130, None, 3.25)
-BATCH = Row("A|B & 100%_c", "prompt-id, same-task batch(24)", "–", 97.0, 0.126, 99.0, 30_000, 1.0, 2.0, "as published")
+ORACLE = Row("Soft-TF L[10]", "oracle", "own", 98.505, 0.0, 100.0, 6_930_000, 2.0, 12.0, 0.5, 3.5)
+SAMPLE = Row("Soft-TF L[10]", "Gradient ID, per-sample", "seen", 41.2345, 1.5, None, 5130, None, None, 1.25, 3.25)
+BATCH = Row(
+    *("A|B & 100%_c", "prompt-id, same-task batch(24)", "–", 97.0, 0.126, 99.0),
+    *(30_000, 1.0, 1.5, 2.0, 2.5, "as published"),
+)
 ROWS = [ORACLE, SAMPLE, BATCH]
 
 
@@ -30,12 +33,23 @@ def test_the_terminal_table_names_policies_and_puts_the_oracle_last() -> None:
     start = body.index("Soft-TF L[10]")
     assert body[start : start + 5] == [
         "Soft-TF L[10]",
-        "Gradient ID, per-sample seen 41.23 1.50 – 5,130 – 3.25",
-        f"oracle (task given) own {98.505:.2f} 0.00 100.00 6.93M 12.00 3.50",
+        "Gradient ID, per-sample seen 41.23 1.50 – 5,130 – – 1.2 3.2",
+        f"oracle (task given) own {98.505:.2f} 0.00 100.00 6.93M 2.0 12.0 0.5 3.5",
         BATCH.method,
-        f"{BATCH.policy} – 97.00 0.13 99.00 0.03M 1.00 2.00 as published",
+        f"{BATCH.policy} – 97.00 0.13 99.00 0.03M 1.0 1.5 2.0 2.5 as published",
     ]
     assert [row.style for row in table.rows] == [None, None, "dim", None, None]
+
+
+def test_eighty_columns_are_enough() -> None:
+    slow = replace(
+        SAMPLE, train_seconds_this_run=150.4, train_seconds_from_nothing=12345.6, parameters_per_task=7_080_000
+    )
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(render([slow, ORACLE], "t", "c"))
+    lines = [" ".join(line.split()) for line in console.export_text().splitlines()]
+    assert any(line.endswith("41.23 1.50 – 7.08M 150 12346 1.2 3.2") for line in lines)
+    assert f"oracle (task given) own {98.505:.2f} 0.00 100.00 6.93M 2.0 12.0 0.5 3.5" in lines
 
 
 def test_the_task_is_said_to_be_given_once() -> None:
@@ -84,17 +98,19 @@ def test_csv_reads_back() -> None:
         "forget": "1.50",
         "task_identity": "",
         "parameters_per_task": "5130",
-        "train_seconds": "",
-        "test_seconds": "3.25",
+        "train_seconds_this_run": "",
+        "train_seconds_from_nothing": "",
+        "test_seconds_this_run": "1.25",
+        "test_seconds_from_nothing": "3.25",
         "note": "",
     }
 
 
 def test_latex_is_escaped_and_has_one_cell_for_each_column() -> None:
     lines = to_latex(ROWS).splitlines()
-    assert lines[0] == r"\begin{tabular}{lllrrrrrrl}" and lines[-1] == r"\end{tabular}"
+    assert lines[0] == r"\begin{tabular}{lllrrrrrrrrl}" and lines[-1] == r"\end{tabular}"
     table = [line for line in lines if line.endswith(r" \\")]
-    assert {line.replace(r"\&", "").count("&") for line in table} == {9}
+    assert {line.replace(r"\&", "").count("&") for line in table} == {11}
     assert r"Task inference (policy) & Loss over & ACC \%" in table[0]
     assert table[2].startswith(r"A|B \& 100\%\_c & ") and "oracle (task given)" in table[3]
     assert r"\textbackslash{}\{\textasciicircum{}\}" in to_latex([replace(SAMPLE, method="\\{^}")])

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from softtf.backbones.kernels import linear
 from softtf.backbones.mixed_linear import MixedWeight, mixed_linear
+from softtf.backbones.spec import BackboneSpec
 from softtf.streams import Preparation
 
 
@@ -22,7 +23,8 @@ class Tokens:
     x: [batch, tokens, dim]; mask: [batch, tokens], True where a token is real, or None where all are. read: how many
     leading tokens the pooling will read, None for all; the last block computes no others. at: [batch], the place of the
     only token that the pooling will read, where that differs between samples (the end of a text). query: q(x)
-    [batch, dim] of the same inputs, for what is done with a trunk's tokens and depends on it.
+    [batch, dim] of the same inputs, for what is done with a trunk's tokens and depends on it. features: [batch, dim],
+    what the pooling gives, where that was known without any token; x then has none.
     """
 
     x: Tensor
@@ -30,13 +32,20 @@ class Tokens:
     read: int | None = None
     at: Tensor | None = None
     query: Tensor | None = None
+    features: Tensor | None = None
+
+    @staticmethod
+    def of_features(features: Tensor) -> "Tokens":
+        """Return what stands for the tokens of inputs whose features [batch, dim] are known: no token at all."""
+        return Tokens(features[:, None][:, :0], query=features, features=features)
 
     def __len__(self) -> int:
         return len(self.x)
 
     def __getitem__(self, rows: Tensor | slice) -> "Tokens":
-        mask, at, query = (None if part is None else part[rows] for part in (self.mask, self.at, self.query))
-        return replace(self, x=self.x[rows], mask=mask, at=at, query=query)
+        parts = (self.mask, self.at, self.query, self.features)
+        mask, at, query, features = (None if part is None else part[rows] for part in parts)
+        return replace(self, x=self.x[rows], mask=mask, at=at, query=query, features=features)
 
     def prepend(self, prompt: Tensor) -> "Tokens":
         """Put tokens [batch, length, dim] before these; the pooling will then read them and no others."""
@@ -55,8 +64,11 @@ class Tokens:
         masks = [part.mask for part in parts if part.mask is not None]
         places = [part.at for part in parts if part.at is not None]
         queries = [part.query for part in parts if part.query is not None]
-        mask, at, query = (torch.cat(values) if values else None for values in (_padded(masks), places, queries))
-        return replace(parts[0], x=torch.cat(_padded([part.x for part in parts])), mask=mask, at=at, query=query)
+        features = [part.features for part in parts if part.features is not None]
+        lists = (_padded(masks), places, queries, features)
+        mask, at, query, known = (torch.cat(values) if values else None for values in lists)
+        x = torch.cat(_padded([part.x for part in parts]))
+        return replace(parts[0], x=x, mask=mask, at=at, query=query, features=known)
 
 
 def _padded(parts: Sequence[Tensor]) -> list[Tensor]:
@@ -98,6 +110,7 @@ class Backbone(nn.Module, ABC):
     weight_names: tuple[str, ...]
     preparation: Preparation
     reads_text: bool = False  # True: inputs are token ids as `softtf.streams.texts` gives them
+    spec: BackboneSpec | None = None  # what `load_backbone` was given, so that it can be loaded again
 
     def __init__(self) -> None:
         super().__init__()

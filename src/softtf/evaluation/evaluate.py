@@ -1,12 +1,15 @@
 """Score a learner under several policies in one pass over the test data."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from softtf.backbones.base import Tokens
+from softtf.evaluation.kept import KeptTrunk, KeptTrunks
 from softtf.features import FixedQueries, Queries
 from softtf.inference import INFERENCES
 from softtf.inference.answers import Clock, class_probabilities, gather_evidence, tops_needed, weigh_tasks
@@ -14,7 +17,18 @@ from softtf.inference.policy import Policy
 from softtf.inference.predict import by_label
 from softtf.learners.base import Learner
 from softtf.seeds import derive_seed
+from softtf.shared_pass import SharedPass
 from softtf.streams import Loader
+
+BATCH_SIZE = 120
+FEATURES, SAMPLES = "features", "scoring"
+
+OnProgress = Callable[[str, int, int], None]
+"""Is told what is being done, FEATURES or SAMPLES, and how many samples of how many are."""
+
+
+def unshown(what: str, done: int, total: int) -> None:
+    """Show nothing of it."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +36,7 @@ class TestData:
     """The test sets of a whole stream behind one another.
 
     loader: in test mode; labels: [samples], label numbers; tasks: [samples], which task's test set each is from;
-    queries: of all samples, where scoring them more than once is foreseen.
+    queries: of all samples, and trunks: as they are computed, both where scoring them more than once is foreseen.
     """
 
     __test__ = False  # not a pytest class
@@ -31,16 +45,22 @@ class TestData:
     labels: Tensor
     tasks: Tensor
     queries: FixedQueries | None = None
+    trunks: KeptTrunks | None = None
 
 
 @dataclass(frozen=True)
 class Score:
-    """Counts per test set under one policy: right answers, right tasks, samples; and the seconds it takes alone."""
+    """Counts per test set under one policy: right answers, right tasks, samples; and the seconds of this policy alone.
+
+    seconds: that passed here; from_nothing: what they would be if nothing had been kept of earlier work, neither on
+    disk nor in memory.
+    """
 
     correct: list[int]
     task_correct: list[int]
     total: list[int]
     seconds: float
+    from_nothing: float
 
     @property
     def acc(self) -> float:
@@ -65,11 +85,16 @@ def evaluate(
     column_labels: Tensor,
     policies: Sequence[Policy],
     *,
-    batch_size: int = 120,
+    batch_size: int = BATCH_SIZE,
     dtype: torch.dtype = torch.float32,
     shuffle_seed: int | None = None,
+    on_progress: OnProgress = unshown,
 ) -> dict[Policy, Score]:
     """Score the tasks learned so far on their own test sets, under each policy.
+
+    Where `data.queries` are given and nothing edits the backbone, a learner that answers by features has these alone
+    run through its head. They were computed in other batches, so that a feature may differ from a fresh one by the
+    rounding of its number type (in float32 some 1e-6 of its length). `data.trunks` changes no bit.
 
     Args:
         learner: with at least one task.
@@ -79,23 +104,28 @@ def evaluate(
         batch_size: samples run at once; bounds memory, changes no per-sample answer.
         dtype: of the matrix products.
         shuffle_seed: shuffle the test samples across tasks first (pooled policies then lose their advantage).
+        on_progress: is called after each chunk of samples.
 
     Returns:
-        counts per policy; `seconds` are the parts of the pass that this policy alone would need, the query's forward
-        pass among them, also where `data.queries` spares it here: as measured when they were computed.
+        counts per policy; the seconds are of the parts of the pass that this policy alone would need.
     """
     order, segments = _order(data, learner.num_tasks, shuffle_seed)
     clock = Clock(next(learner.parameters()).device)
     labels = torch.empty(len(order), len(policies), dtype=torch.int64)
     tasks = torch.empty_like(labels)
-    tops, alone = 0, torch.zeros(len(policies), dtype=torch.int64)
+    tops, alone, done = 0, torch.zeros(len(policies), dtype=torch.int64), 0
     with learner.computing_in(dtype):
-        queries = _known_queries(learner, data, policies)
+        with clock.part("features"):
+            queries = _known_queries(learner, data, policies, partial(on_progress, FEATURES))
+        batches = _Batches(learner, data, queries, clock, keep=shuffle_seed is None)
         for rows in chunks(segments, math.lcm(*(p.group for p in policies)), batch_size):
-            known = queries.select(order[rows]) if queries else None
-            probabilities, tasks[rows], needed = _answer(learner, data, order[rows], policies, batch_size, clock, known)
+            probabilities, tasks[rows], needed = _answer(
+                learner, data, order[rows], policies, batch_size, clock, batches
+            )
             tops, alone = tops + needed[0], alone + needed[1]
             labels[rows] = by_label(probabilities, column_labels).argmax(2)
+            done += len(rows)
+            on_progress(SAMPLES, done, len(order))
     truth = data.tasks[order]
     right = labels == data.labels[order][:, None]
     task_right = tasks == truth[:, None]
@@ -107,12 +137,63 @@ def evaluate(
     }
 
 
-def _known_queries(learner: Learner, data: TestData, policies: Sequence[Policy]) -> Queries | None:
-    """Return the queries of all of `data` if it has them and a policy reads them."""
-    if data.queries is None or not any(_needs_query(learner, p) for p in policies):
+def _known_queries(
+    learner: Learner, data: TestData, policies: Sequence[Policy], on_step: Callable[[int, int], None]
+) -> Queries | None:
+    """Return the queries of all of `data` if it has them and a policy or the answer reads them."""
+    reads = _features_suffice(learner) or any(_needs_query(learner, p) for p in policies)
+    if data.queries is None or not reads:
         return None
     assert data.queries.backbone is learner.network.backbone
-    return data.queries.get()
+    return data.queries.get(on_step)
+
+
+def _features_suffice(learner: Learner) -> bool:
+    """Say whether the answer depends on nothing but the query."""
+    return learner.answers_by_features and learner.network.is_untouched
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """Shared passes over test samples that know what was kept, and tell the clock what it took then."""
+
+    learner: Learner
+    data: TestData
+    queries: Queries | None
+    clock: Clock
+    keep: bool  # whether the same batches will come again
+
+    def passes(self, positions: Tensor) -> Iterator[SharedPass]:
+        """Yield one pass a batch of the samples at `positions`; what it computes of the trunk is kept."""
+        network, trunks = self.learner.network, self.data.trunks if self.keep else None
+        for rows in positions.split(self.data.loader.batch_size):
+            query = self._query(rows)
+            found = trunks.find(network, rows) if trunks else None
+            trunk = found.tokens if found else self._trunk(query)
+            shared = SharedPass(network, partial(self.data.loader.inputs, rows.tolist()), query, trunk)
+            before = self.clock.seconds["trunk"]
+            yield shared
+            if found:
+                self.clock.kept["trunk"] += found.seconds
+            elif trunks and trunk is None:
+                trunks.keep(network, rows, KeptTrunk(shared.trunk, self.clock.seconds["trunk"] - before))
+
+    def _query(self, rows: Tensor) -> Tensor | None:
+        """Return the queries of some samples if they are known, and tell the clock their share of the seconds.
+
+        Those of the stem's blocks count as the trunk's, which are run anyway, but where the queries take its place.
+        """
+        if self.queries is None:
+            return None
+        part, network = self.queries.select(rows), self.learner.network
+        if _features_suffice(self.learner):
+            self.clock.kept["trunk"] += part.seconds
+        else:
+            self.clock.kept["query"] += part.seconds * (1 - network.first_edited_block / network.backbone.depth)
+        return part.values.to(self.clock.device)
+
+    def _trunk(self, query: Tensor | None) -> Tokens | None:
+        return Tokens.of_features(query) if query is not None and _features_suffice(self.learner) else None
 
 
 def _needs_query(learner: Learner, policy: Policy) -> bool:
@@ -139,11 +220,11 @@ def _answer(
     policies: Sequence[Policy],
     batch_size: int,
     clock: Clock,
-    known: Queries | None,
+    batches: _Batches,
 ) -> tuple[Tensor, Tensor, tuple[int, Tensor]]:
     """Return probabilities [samples, policies, columns], the named tasks [samples, policies] and `tops_needed`."""
     inferences = sorted({p.inference for p in policies} - {"oracle", "none"})
-    evidence = gather_evidence(learner, data.loader.batches(positions.tolist()), inferences, clock, known)
+    evidence = gather_evidence(learner, batches.passes(positions), inferences, clock)
     given = data.tasks[positions].to(clock.device)
     place = torch.arange(len(positions), device=clock.device)
     weights = torch.stack([weigh_tasks(p, evidence, place // p.group, given, learner.num_tasks) for p in policies], 1)
@@ -163,16 +244,23 @@ def chunks(segments: Tensor, group: int, batch_size: int) -> list[Tensor]:
     return [rows for a, b in zip(starts, ends.tolist(), strict=True) for rows in torch.arange(a, b).split(size)]
 
 
-def _alone(learner: Learner, policy: Policy, clock: Clock, share: float) -> float:
-    """Seconds for this policy alone: the shared trunk, its own inference, its share of the tops that were run."""
-    parts = ["trunk"] + ["query"] * _needs_query(learner, policy)
+def _alone(learner: Learner, policy: Policy, clock: Clock, share: float) -> tuple[float, float]:
+    """Seconds for this policy alone, here and from nothing.
+
+    They are those of the shared trunk, the query where it is read, its own inference, its share of the tops that were
+    run; here those of getting the kept features, from nothing those that computing what was kept took.
+    """
+    needs = _needs_query(learner, policy)
+    parts = ["trunk"] + ["query"] * needs
     if policy.inference in INFERENCES:
         parts.append(policy.inference)
-    return sum(clock.seconds[part] for part in parts) + clock.seconds["answer"] * share
+    common = sum(clock.seconds[part] for part in parts) + clock.seconds["answer"] * share
+    reads = needs or _features_suffice(learner)
+    return common + clock.seconds["features"] * reads, common + sum(clock.kept[part] for part in parts)
 
 
-def _score(num_tasks: int, tasks: Tensor, right: Tensor, task_right: Tensor, seconds: float) -> Score:
+def _score(num_tasks: int, tasks: Tensor, right: Tensor, task_right: Tensor, seconds: tuple[float, float]) -> Score:
     def count(mask: Tensor) -> list[int]:
         return torch.bincount(tasks[mask], minlength=num_tasks).tolist()
 
-    return Score(count(right), count(task_right), count(torch.ones_like(right)), seconds)
+    return Score(count(right), count(task_right), count(torch.ones_like(right)), *seconds)

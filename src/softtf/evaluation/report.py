@@ -19,11 +19,13 @@ HEADERS = (
     "Forget %",
     "Task right %",
     "Params/task",
-    "Train s",
-    "Test s",
+    "Train s, this run",
+    "Train s, from nothing",
+    "Test s, this run",
+    "Test s, from nothing",
     "Note",
 )
-NUMBERS = range(3, 9)  # the columns that hold them
+NUMBERS = range(3, 11)  # the columns that hold them
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -44,8 +46,10 @@ class Row:
         forget: Forgetting, percent.
         task_identity: Percent of samples whose task was named right; None if that was not recorded.
         parameters_per_task: Trainable parameters that a task adds.
-        train_seconds: None if not measured.
-        test_seconds: None if not measured.
+        train_seconds_this_run: That passed; None if not measured, as are all seconds.
+        train_seconds_from_nothing: If no feature had been kept from earlier runs.
+        test_seconds_this_run: That this policy alone took in all evaluations.
+        test_seconds_from_nothing: If nothing had been kept from earlier runs, tasks and evaluations.
         note: A remark.
     """
 
@@ -56,8 +60,10 @@ class Row:
     forget: float | None
     task_identity: float | None
     parameters_per_task: int | None
-    train_seconds: float | None
-    test_seconds: float | None
+    train_seconds_this_run: float | None
+    train_seconds_from_nothing: float | None
+    test_seconds_this_run: float | None
+    test_seconds_from_nothing: float | None
     note: str = ""
 
     @property
@@ -68,15 +74,15 @@ class Row:
 
 def render(rows: Sequence[Row], title: str, caption: str) -> Table:
     """Return the rows as a table for the terminal: under each method its policies, the oracle last and dim."""
-    table = Table(
-        title=Text(title), caption=Text(caption), box=SIMPLE_HEAD, title_justify="left", caption_justify="left"
-    )
+    table = Table(box=SIMPLE_HEAD, title_justify="left", caption_justify="left", padding=0, show_edge=False)
+    table.title, table.caption = Text(title), Text(caption)
     headers, _ = _cells(rows)
-    table.add_column("Method\n  task inference (policy)")
+    table.add_column("Method\n  task inference (policy)", min_width=16)
     table.add_column(Text(headers[2].replace(" ", "\n")))
-    for header in headers[3:9]:
-        table.add_column(Text(header.replace(" ", "\n").replace("/", "/\n")), justify="right", no_wrap=True)
-    for header in headers[9:]:
+    for header in headers[3:11]:
+        words = header.replace(", ", " ").replace(" ", "\n").replace("/", "/\n")
+        table.add_column(Text(words), justify="right", no_wrap=True)
+    for header in headers[11:]:
         table.add_column(Text(header))
     for method in dict.fromkeys(row.method for row in rows):
         mine = [row for row in rows if row.method == method]
@@ -154,8 +160,8 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         numbers = [_number(row.acc), _number(row.forget), _number(row.task_identity)]
         numbers += [
             "–" if row.parameters_per_task is None else parameters(row.parameters_per_task),
-            _number(row.train_seconds),
-            _number(row.test_seconds),
+            *map(_seconds, (row.train_seconds_this_run, row.train_seconds_from_nothing)),
+            *map(_seconds, (row.test_seconds_this_run, row.test_seconds_from_nothing)),
         ]
         body.append([row.method, policy, row.classes, *numbers, row.note][:width])
     return list(HEADERS[:width]), body
@@ -163,6 +169,10 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
+
+
+def _seconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.{1 if value < 100 else 0}f}"
 
 
 def _markdown(text: str) -> str:

@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from softtf.backbones.base import Tokens
-from softtf.features import Queries
 from softtf.inference.base import inference_named
 from softtf.inference.policy import Policy
 from softtf.learners.base import Learner
@@ -21,10 +20,14 @@ from softtf.shared_pass import SharedPass
 
 @dataclass
 class Clock:
-    """Seconds by part of the work; waits for the device so that they are true."""
+    """Seconds by part of the work; waits for the device so that they are true.
+
+    seconds: spent here; kept: what was kept from before and spared work here, at the seconds that it took then.
+    """
 
     device: torch.device
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    kept: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -49,36 +52,27 @@ class Evidence:
 
 @torch.no_grad()
 def gather_evidence(
-    learner: Learner,
-    batches: Iterable[Tensor],
-    inferences: Sequence[str],
-    clock: Clock,
-    known: Queries | None = None,
+    learner: Learner, passes: Iterable[SharedPass], inferences: Sequence[str], clock: Clock
 ) -> Evidence:
     """Run the shared part and every task inference once per batch; batches bound the memory, not the answer.
 
     Args:
         learner: what answers.
-        batches: prepared inputs.
+        passes: one a batch, of the learner's network; what they know already is not computed.
         inferences: names of the task inferences.
-        clock: is told the seconds of each part.
-        known: the queries of all samples in the batches. Computing these took seconds that a deployed model takes as
-            well, so the clock is told them, but for the stem's blocks, whose time is in the trunk's.
+        clock: is told the seconds of each part; loading is on no clock.
     """
     network = learner.network
     methods = {name: inference_named(name, learner) for name in inferences}
     trunks: list[Tokens] = []
     scores: dict[str, list[Tensor]] = {name: [] for name in inferences}
-    done = 0
-    if known is not None:
-        clock.seconds["query"] += known.seconds * (1 - network.first_edited_block / network.backbone.depth)
-    for inputs in batches:
-        query = None if known is None else known.values[done : done + len(inputs)].to(inputs.device)
-        done += len(inputs)
-        shared = SharedPass(network, inputs, query)
-        with clock.part("trunk"):
-            _ = shared.stem
-        if network.needs_query or any(method.needs_query for method in methods.values()):
+    for shared in passes:
+        reads_query = network.needs_query or any(method.needs_query for method in methods.values())
+        if not shared.knows("trunk") or (reads_query and not shared.knows("query")):
+            _ = shared.inputs
+            with clock.part("trunk"):
+                _ = shared.stem
+        if reads_query:
             with clock.part("query"):
                 _ = shared.query
         with clock.part("trunk"):

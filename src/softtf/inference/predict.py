@@ -8,6 +8,7 @@ from torch import Tensor
 from softtf.inference.answers import Clock, class_probabilities, gather_evidence, weigh_tasks
 from softtf.inference.policy import Policy
 from softtf.learners.base import Learner
+from softtf.shared_pass import SharedPass
 from softtf.streams import Loader
 
 
@@ -54,7 +55,8 @@ def predict(
     clock = Clock(device)
     with learner.computing_in(dtype):
         for rows in whole_groups(groups, loader.batch_size):
-            evidence = gather_evidence(learner, loader.batches(rows.tolist()), needed, clock)
+            passes = (SharedPass(learner.network, inputs) for inputs in loader.batches(rows.tolist()))
+            evidence = gather_evidence(learner, passes, needed, clock)
             given = None if task is None else torch.full((len(rows),), task, device=device)
             members = torch.unique(groups[rows], return_inverse=True)[1].to(device)
             weights = weigh_tasks(policy, evidence, members, given, learner.num_tasks)

@@ -135,6 +135,8 @@ class Learner(nn.Module):
     query_use: what the loss reads the query for, so that it is given one that was computed before. `matching`: it is
     compared with keys, and may be that of the unaugmented image; `features`: it stands for the image, so that it is
     given only where nothing is augmented; `none`.
+    answers_by_features: whether `logits` asks the network for features and never looks at a trunk's tokens, so that
+    scoring need not run a backbone that nothing edits: it reads the queries of test inputs that were kept.
     memory: tensors that the method remembers from task to task besides parameters (exemplars, statistics), by any
     names; they are replaced, never changed in place, and saved and restored with what tasks share.
     statistics: of frozen features or of the learner's own scores, by the name of the task inference that reads them.
@@ -142,6 +144,7 @@ class Learner(nn.Module):
     """
 
     query_use: Literal["none", "matching", "features"] = "none"
+    answers_by_features: bool = False
 
     def __init__(
         self,

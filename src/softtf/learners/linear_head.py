@@ -31,6 +31,7 @@ class LinearHeadLearner(Learner):
     """Cross-entropy on the frozen backbone's features."""
 
     query_use = "features"
+    answers_by_features = True
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy; where nothing is edited, the query is the network's feature."""

@@ -23,6 +23,8 @@ The precision is read; features are computed only once, so there is little to ga
 class SolvedLearner(Learner):
     """A method without steps or gradients: its whole training is `fit`."""
 
+    answers_by_features = True
+
     @abstractmethod
     def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
         """Learn the task from the features q(x) [n, dim] of its unaugmented inputs, of logit columns [n], on the CPU.
