@@ -1,6 +1,5 @@
 """`python -m benchmarks.collect RUN...`: one Markdown table of finished runs, mean and deviation over seeds."""
 
-import json
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -15,20 +14,20 @@ METRICS = ("acc", "forget", "task_identity", "average_incremental", "bwt", "pool
 
 
 def main(paths: list[str]) -> None:
-    found: dict[tuple[str, str, str], list[dict[str, float]]] = defaultdict(list)
+    found: dict[tuple[str, str, str, str], list[dict[str, float]]] = defaultdict(list)
     for path in paths:
-        span = span_of(RunFolder.open(Path(path))[1].learner)
-        summary = json.loads((Path(path) / "summary.json").read_text(encoding="utf-8"))
+        folder, config = RunFolder.open(Path(path))
+        span, summary = span_of(config.learner), folder.summary()
         for policy in summary["policies"].values():
             extra = {"parameters": summary["parameters_per_task"], "train": summary["train_seconds"]}
-            found[TITLES[summary["method"]], policy["title"], span].append({**policy, **extra})
-    print(
-        "| method | task inference (policy) | loss over | ACC | Forget | task right | average | BWT | pooled | params |"
-    )
-    print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for (method, policy, span), rows in found.items():
+            found[TITLES[summary["method"]], policy["title"], span, summary["weights"]].append({**policy, **extra})
+    headers = ("method", "task inference (policy)", "loss over", "ACC", "Forget", "task right", "average", "BWT")
+    print(f"| {' | '.join([*headers, 'pooled', 'params', 'weights'])} |")
+    print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |")
+    for (method, policy, span, weights), rows in found.items():
         cells = [_over_seeds([row[metric] for row in rows]) for metric in METRICS]
-        print(f"| {method} | {policy} | {span} | {' | '.join(cells)} | {parameters(int(rows[0]['parameters']))} |")
+        cells.append(parameters(int(rows[0]["parameters"])))
+        print(f"| {' | '.join([method, policy, span, *cells, weights])} |")
 
 
 def _over_seeds(values: list[float]) -> str:

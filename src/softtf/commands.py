@@ -1,7 +1,7 @@
 """What each subcommand does; reads options, calls the library, prints."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -143,12 +143,12 @@ def evaluate(args: list[str]) -> int:
     folder, config = RunFolder.open(Path(path))
     console = Console()
     results = rescore(folder.path, settings, console, options.last, options.masks, options.source)
-    rows = []
+    rows, weights = [], folder.weights
     for title, (matrix, score) in results.items():
         acc, forget = (matrix.acc, matrix.forget) if matrix else (score.acc, None)
         method = TITLES.get(config.method, config.method)
-        span = span_of(config.learner)
-        rows.append(Row(method, title, span, acc, forget, score.task_identity, None, None, score.seconds))
+        row = Row(method, title, span_of(config.learner), acc, forget, score.task_identity, None, None, score.seconds)
+        rows.append(replace(row, weights=weights))
     console.print(render(rows, _heading(f"{config.recipe}: {folder.path}", config), POLICY_NOTE))
     if options.matrix:
         for title, (matrix, _) in results.items():
