@@ -1,7 +1,7 @@
 """What each subcommand does; reads options, calls the library, prints."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -145,7 +145,7 @@ def evaluate(args: list[str]) -> int:
     console = Console()
     results = rescore(folder.path, settings, console, options.last, options.masks, options.source)
     about = TITLES.get(config.method, config.method), span_of(config.learner)
-    rows = [found.row(*about) for found in results]
+    rows = [replace(found.row(*about), weights=folder.weights) for found in results]
     console.print(render(rows, _heading(f"{config.recipe}: {folder.path}", config), POLICY_NOTE))
     if options.matrix:
         for found in results:

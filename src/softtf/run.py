@@ -288,6 +288,8 @@ def write_results(folder: RunFolder, tasks: int, learner: Learner, config: RunCo
         "method": config.method,
         "classes": span_of(config.learner),
         "seed": config.seed,
+        "weights": folder.weights,
+        "weights_sha256": Header.read(folder.learner).backbone_sha256,
         "parameters_per_task": own + shared,
         "bytes_per_task": (folder.learner / f"task-{tasks:03d}.safetensors").stat().st_size,
         "train_seconds_this_run": seconds.train,
@@ -323,6 +325,7 @@ def result_rows(results: dict[str, Any], config: RunConfig) -> list[Row]:
             results["train_seconds_from_nothing"],
             policy["test_seconds_this_run"],
             policy["test_seconds_from_nothing"],
+            weights=results["weights"],
         )
         for policy in results["policies"].values()
     ]

@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from softtf.evaluation.report import latex_table, markdown_table, parameters
+from softtf.evaluation.report import differ, latex_table, markdown_table, parameters, with_weights
 from softtf.inference.policy import PAPER_BATCH, parse_policy
 from softtf.learners.spans import NO_SPAN, span_of
 from softtf.recipes.recipes import DESCRIPTIONS, RECIPES
@@ -63,6 +63,7 @@ CSV_FIELDS = (
         for kind in ("this_run", "from_nothing")
         for end in ("", "_std")
     ),
+    "weights",
 )
 
 Values = tuple[float, ...]
@@ -96,6 +97,7 @@ class Line:
         parameters: trained in a task.
         train_this_run: seconds that passed in the training of all tasks.
         train_from_nothing: the same if no features had been kept from earlier runs; the paper's are such.
+        weights: those of the frozen backbone, by name and hash; one, unless seeds or streams had different ones.
     """
 
     method: str
@@ -108,6 +110,7 @@ class Line:
     parameters: str = "–"
     train_this_run: Values = ()
     train_from_nothing: Values = ()
+    weights: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> tuple[Values, Values, Values, Values]:
@@ -124,6 +127,7 @@ class Line:
             *(f"{_text(s.acc)} / {_text(s.forget)}" if s.acc else "–" for s in (self.per_sample, self.papers)),
             *(_text(self.oracle.acc), self.parameters),
             *(_text(values, 1 if mean(values or (0,)) < 100 else 0) for values in self.seconds),
+            " and ".join(self.weights) or "–",
         ]
 
 
@@ -163,8 +167,9 @@ def _ours(cell: Cell) -> Line:
     train = (_known(r[f"train_seconds_{kind}"] for r in results) for kind in ("this_run", "from_nothing"))
     given = "oracle" if row.trained_on_stream else None  # of one task only it would say the same again
     scores = score(row.per_sample), score(row.policy), score(given)
+    weights = tuple(dict.fromkeys(r["weights"] for r in results))
     span = span_of(cell.jobs[0].config.learner) if cell.jobs else NO_SPAN
-    return Line(row.title, row.task_id, "ours", span, *scores, trained, *train)
+    return Line(row.title, row.task_id, "ours", span, *scores, trained, *train, weights)
 
 
 def _values(value: float | None) -> Values:
@@ -205,6 +210,7 @@ def _mean_line(lines: Sequence[Line]) -> Line:
         parameters=lines[0].parameters if len({line.parameters for line in lines}) == 1 else "varies",
         train_this_run=_mean([line.train_this_run for line in lines]),
         train_from_nothing=_mean([line.train_from_nothing for line in lines]),
+        weights=tuple(dict.fromkeys(name for line in lines for name in line.weights)),
     )
 
 
@@ -281,11 +287,19 @@ def notes(table: Table, cells: Sequence[Cell], wish: Wish, failed: Mapping[Path,
     return list(dict.fromkeys(said))
 
 
+def _with_weights(lines: Sequence[Line], heading: str) -> tuple[str, Sequence[str], list[list[str]]]:
+    """Return heading, column headers and cells; the weights are in the heading where our lines have the same ones."""
+    weights = [line.cells[-1] for line in lines if line.weights]
+    headers = (*HEADERS, "Weights") if differ(weights) else HEADERS
+    return with_weights(heading, weights), headers, [line.cells[: len(headers)] for line in lines]
+
+
 def render(lines: Sequence[Line], heading: str) -> RichTable:
     """Return the lines as a table for the terminal: a row's task inference stands under its name."""
+    heading, headers, body = _with_weights(lines, heading)
     table = RichTable(title=Text(heading), box=SIMPLE_HEAD, title_justify="left")
     table.add_column(Text("Method\n  task ID"), min_width=24)
-    for header in HEADERS[2:]:
+    for header in headers[2:]:
         words = header.replace(": ", ":\n").replace(", ", ",\n").replace("/t", "/\nt")
         words = words.replace("from ", "from\n").replace(" over", "\nover")
         table.add_column(Text("" if header == "Numbers" else words), justify="right")
@@ -298,18 +312,20 @@ def render(lines: Sequence[Line], heading: str) -> RichTable:
             alone = i + 1 == len(lines) or (lines[i + 1].method, lines[i + 1].task_id) != name
             first = f"{line.method}\n  {line.task_id}" if alone else line.method
         before = name
-        table.add_row(Text(first), *map(Text, line.cells[2:]), style="dim" if line.numbers == "paper" else None)
+        table.add_row(Text(first), *map(Text, body[i][2:]), style="dim" if line.numbers == "paper" else None)
     return table
 
 
 def to_markdown(lines: Sequence[Line], heading: str) -> str:
     """Return the lines as a Markdown table under a heading."""
-    return f"## {heading}\n\n" + markdown_table(HEADERS, [line.cells for line in lines], NUMBERS)
+    heading, headers, body = _with_weights(lines, heading)
+    return f"## {heading}\n\n" + markdown_table(headers, body, NUMBERS)
 
 
 def to_latex(lines: Sequence[Line], heading: str) -> str:
     """Return the lines as a LaTeX tabular below its heading as a comment; it needs the package booktabs."""
-    return f"% {heading}\n" + latex_table(HEADERS, [line.cells for line in lines], NUMBERS)
+    heading, headers, body = _with_weights(lines, heading)
+    return f"% {heading}\n" + latex_table(headers, body, NUMBERS)
 
 
 def to_csv(table: str, parts: Mapping[str, Sequence[Line]], protocol: str) -> str:
@@ -332,7 +348,7 @@ def _csv(line: Line, score: Score) -> list[str]:
     parts = [*_mean_and_deviation(score.acc), *_mean_and_deviation(score.forget), right]
     parts.append("" if line.parameters == "–" else line.parameters)
     seconds = (line.train_this_run, line.train_from_nothing, score.test_this_run, score.test_from_nothing)
-    return [*first, *parts, *(text for values in seconds for text in _mean_and_deviation(values))]
+    return [*first, *parts, *(text for values in seconds for text in _mean_and_deviation(values)), " and ".join(line.weights)]
 
 
 def _mean_and_deviation(values: Values) -> list[str]:

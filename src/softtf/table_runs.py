@@ -21,7 +21,7 @@ from softtf.recipes.tables import TableRow
 from softtf.recipes.tables.rows import CLIP_VIT_B
 from softtf.run import learn_stream, reopen, start
 from softtf.runconfig import RunConfig
-from softtf.seconds import upgraded
+from softtf.runfolder import RunFolder
 from softtf.store import write_atomic
 from softtf.streams import STREAMS
 
@@ -93,12 +93,12 @@ class Job:
         Raises:
             UserError: it cannot be read.
         """
-        file = self.path / "summary.json"
         try:
-            results = upgraded(json.loads(file.read_text(encoding="utf-8")))
+            results = RunFolder(self.path).summary()
             results["train_seconds_from_nothing"] + results["evaluation_seconds"] + results["parameters_per_task"]
             [results["policies"][code] for code in self.config.evaluate.policies]
-        except (OSError, ValueError, TypeError, KeyError):
+        except (UserError, TypeError, KeyError):
+            file = self.path / "summary.json"
             raise UserError(f"{file} cannot be read; remove it and give the command again") from None
         return results
 

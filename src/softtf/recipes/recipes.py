@@ -16,7 +16,7 @@ from softtf.streams import STREAMS
 from softtf.training import TrainConfig
 
 Scale = Literal["full", "mini"]
-VIT_B = "vit_base_patch16_224.augreg_in21k"
+VIT_B = "vit_base_patch16_224.orig_in21k"
 WIDE_RATE = 3e-4  # of the whole network, Adam at 2.8e-5 for a batch of 24: customary for ViT-B and BERT-base, not tried
 BUDGETS_ARE_OF = 50_000  # training images: CIFAR-100's
 RANPAC_PAPER = 10_000  # numbers of the random projection
