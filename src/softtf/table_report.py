@@ -18,7 +18,7 @@ from softtf.learners.spans import NO_SPAN, span_of
 from softtf.recipes.recipes import DESCRIPTIONS, RECIPES
 from softtf.recipes.tables import Table, figure
 from softtf.recipes.tables.rows import CLIP_VIT_B
-from softtf.recipes.texts import is_text
+from softtf.recipes.texts import is_text, rows_protocol
 from softtf.streams import HUB
 from softtf.table_runs import Cell, Wish
 
@@ -40,8 +40,8 @@ NUMBERS = range(4, len(HEADERS))
 OURS = {  # what ours are, by scale and whether they are texts
     ("full", False): "Ours: ViT-B/16 with the paper's settings where it states them (softtf.recipes).",
     ("full", True): (
-        "Ours: BERT-base, 2,000 training rows a class and 7,600 test rows a data set, 128 tokens, 3 epochs"
-        " (softtf.recipes.texts); the paper does not say its settings."
+        "Ours: BERT-base, 128 tokens, the rows that the heading says: Full is MBPA++'s protocol, of one epoch, which"
+        " the paper cites; Sampled is IDBR's, here of 3 epochs (softtf.recipes.texts). The paper does not say its own."
     ),
     ("mini", False): (
         "Ours are at MINI SCALE: the small bundled ViT, 100 training and 50 test images a class, 3 epochs. The paper's"
@@ -63,7 +63,7 @@ CSV_FIELDS = (
         for kind in ("this_run", "from_nothing")
         for end in ("", "_std")
     ),
-    "weights",
+    *("weights", "rows"),
 )
 
 Values = tuple[float, ...]
@@ -223,7 +223,8 @@ def _mean(values: Sequence[Values]) -> Values:
 def title(table: Table, stream: str, cells: Sequence[Cell]) -> str:
     """Return the heading of a table's part on one stream, or, if that has no description, of what it says."""
     name = f"Table {table.name}" if table.name.isdigit() else table.name.capitalize()
-    parts = [f"{name}: {table.caption}", DESCRIPTIONS.get(stream, stream).partition(",")[0], labels_protocol(cells)]
+    parts = [f"{name}: {table.caption}", DESCRIPTIONS.get(stream, stream).partition(",")[0]]
+    parts += [rows_of(cells, stream), labels_protocol(cells)]
     tasks = {job.config.stream.num_tasks for cell in cells for job in cell.jobs if cell.row.trained_on_stream}
     if stream in RECIPES and (others := sorted(tasks - {RECIPES[stream]().stream.num_tasks})):
         parts.append(f"here in {', '.join(map(str, others))} tasks")
@@ -233,6 +234,12 @@ def title(table: Table, stream: str, cells: Sequence[Cell]) -> str:
 def labels_protocol(cells: Sequence[Cell]) -> str:
     """Return what is said of labels that tasks share; empty where they can share none."""
     return next((job.config.stream.labels_protocol for cell in cells for job in cell.jobs), "")
+
+
+def rows_of(cells: Sequence[Cell], stream: str) -> str:
+    """Return how many rows were learned and tested on (`rows_protocol`); of all streams for a mean over them."""
+    jobs = [job for cell in cells for job in cell.jobs if cell.stream == stream or stream not in RECIPES]
+    return " or ".join(dict.fromkeys(said for job in jobs if (said := rows_protocol(job.config.stream))))
 
 
 def notes(table: Table, cells: Sequence[Cell], wish: Wish, failed: Mapping[Path, str]) -> list[str]:
@@ -263,6 +270,7 @@ def notes(table: Table, cells: Sequence[Cell], wish: Wish, failed: Mapping[Path,
     changes += [f"{'data' if name == HUB else name} from {source}" for name, source in wish.sources.items()]
     if changes:
         said.append(f"Changed by the command: {', '.join(changes)}.")
+    said += [text for cell in cells for job in cell.jobs if job.finished for text in job.results.get("fewer_rows", ())]
     seeds = ", ".join(map(str, wish.seeds))
     said.append(f"Mean ± standard deviation over seeds {seeds}." if len(wish.seeds) > 1 else f"Seed {seeds}.")
     said.append(
@@ -328,16 +336,17 @@ def to_latex(lines: Sequence[Line], heading: str) -> str:
     return f"% {heading}\n" + latex_table(headers, body, NUMBERS)
 
 
-def to_csv(table: str, parts: Mapping[str, Sequence[Line]], protocol: str) -> str:
-    """Return the lines of every stream as CSV, one line for each policy that has numbers; `protocol` is of labels."""
-    text = io.StringIO()
+def to_csv(table: str, parts: Mapping[str, Sequence[Line]], cells: Sequence[Cell]) -> str:
+    """Return the lines of every stream as CSV, one line for each policy that has numbers."""
+    text, labels = io.StringIO(), labels_protocol(cells)
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_FIELDS)
     for stream, lines in parts.items():
         for line in lines:
             for score in dict.fromkeys((line.per_sample, line.papers, line.oracle)):
                 if score.acc or score.test_from_nothing:
-                    writer.writerow([table, stream, protocol, *_csv(line, score)])
+                    rows = rows_of(cells, stream) if line.numbers == "ours" else ""
+                    writer.writerow([table, stream, labels, *_csv(line, score), rows])
     return text.getvalue()
 
 
@@ -348,7 +357,8 @@ def _csv(line: Line, score: Score) -> list[str]:
     parts = [*_mean_and_deviation(score.acc), *_mean_and_deviation(score.forget), right]
     parts.append("" if line.parameters == "–" else line.parameters)
     seconds = (line.train_this_run, line.train_from_nothing, score.test_this_run, score.test_from_nothing)
-    return [*first, *parts, *(text for values in seconds for text in _mean_and_deviation(values)), " and ".join(line.weights)]
+    timed = (text for values in seconds for text in _mean_and_deviation(values))
+    return [*first, *parts, *timed, " and ".join(line.weights)]
 
 
 def _mean_and_deviation(values: Values) -> list[str]:

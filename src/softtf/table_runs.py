@@ -37,7 +37,7 @@ METHOD_SETTINGS = tuple(
 NEUTRAL = ("recipe", "method", "seed", "device", "feature_cache", "tensorboard")
 # Settings that came later: where they are as before, runs of earlier versions are found.
 LATER = {
-    "stream": ("datasets", "test_per_dataset", "merge_labels"),
+    "stream": ("datasets", "train_per_dataset", "test_per_dataset", "merge_labels"),
     "backbone": ("max_tokens", "pooling"),
     "learner": ("key_eps", "text_prompts", "before_norm", "classes", "total_classes", "gradient_offset"),
     "learner.projection": ("spectrum",),
@@ -117,8 +117,9 @@ class Job:
         source = stream.source if stream.source in STREAMS else RECIPES[self.config.recipe]().stream.source
         examples = 0
         for data in (STREAMS[name] for name in stream.datasets or (source,)):
-            most = data.num_train if stream.train_per_class is None else stream.train_per_class * data.num_classes
-            examples += min(data.num_train, most)
+            per_class, per_set = stream.train_per_class, stream.train_per_dataset
+            most = data.num_train if per_class is None else min(data.num_train, per_class * data.num_classes)
+            examples += most if per_set is None else min(most, per_set)
         return examples * self.config.train.epochs
 
 

@@ -65,6 +65,7 @@ SAME_RESULT = {  # these change where a run's data and files come from and how i
     "stream.image_column": "picture",
     "stream.label_column": "kind",
     "stream.datasets": ("one", "two", "three", "four", "five"),
+    "stream.train_per_dataset": 160,
     "stream.test_per_dataset": 140,
     "stream.merge_labels": True,  # felt where tasks have labels in common
     "backbone.max_tokens": 64,
