@@ -13,7 +13,7 @@ from torch.nn.utils import clip_grad_norm_
 from softtf.errors import TrainingError, UserError
 from softtf.features import FixedQueries, Queries
 from softtf.inference.gradient_offset import gather_offsets
-from softtf.learners.base import Batch, Learner
+from softtf.learners.base import MEMORY, Batch, Learner
 from softtf.machine import Precision, matmul_dtype
 from softtf.seeds import derive_seed
 from softtf.streams import Loader
@@ -249,9 +249,14 @@ class TaskTraining:
             group["lr"] = rate * group["factor"]
 
     def state(self) -> dict[str, Tensor]:
-        """Return everything that later epochs depend on, as named tensors."""
+        """Return everything that later epochs depend on, as named tensors.
+
+        What the learner remembers of earlier tasks is only named, unless this one has replaced it: it may be large.
+        """
         tensors = {"epoch": torch.tensor(self.epoch)}
-        tensors |= {f"memory/{name}": value for name, value in self.learner.memory.items()}
+        for name, value in self.learner.memory.items():
+            same = value is self.learner.shared_before.get(MEMORY + name)  # then the task before has saved it
+            tensors |= {f"unchanged/{name}": torch.empty(0)} if same else {f"memory/{name}": value}
         for name, parameter in self.parameters.items():
             tensors[f"parameter/{name}"] = parameter.detach()
             for key, value in self.optimizer.state[parameter].items():
@@ -259,7 +264,7 @@ class TaskTraining:
         return tensors
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go back to a state that `state` returned.
+        """Go back to a state that `state` returned, the learner being as it was when this task began.
 
         Raises:
             UserError: the state is of another learner.
@@ -268,7 +273,9 @@ class TaskTraining:
         if {k for k in tensors if k.startswith("parameter/")} != names:
             raise UserError("the checkpoint holds other parameters than this learner trains")
         self.epoch = int(tensors["epoch"])
-        self.learner.memory = {k[7:]: v for k, v in tensors.items() if k.startswith("memory/")}
+        before = self.learner.shared_before
+        unchanged = {k[10:]: before[MEMORY + k[10:]] for k in tensors if k.startswith("unchanged/")}
+        self.learner.memory = unchanged | {k[7:]: v for k, v in tensors.items() if k.startswith("memory/")}
         for name, parameter in self.parameters.items():
             with torch.no_grad():
                 parameter.copy_(tensors[f"parameter/{name}"])

@@ -41,9 +41,7 @@ def test_what_evaluate_found_stands_beside_the_runs_own_and_takes_its_place(
 def test_seeds_of_the_same_weights_are_one_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [(0, "a (SHA-256 0)", 40.0), (1, "a (SHA-256 0)", 60.0), (2, "a (SHA-256 1)", 90.0)]
     policy = {"title": "oracle (task given)", "test_seconds": 1.0, **METRICS}
-    paths = [
-        finished(tmp_path / str(seed), seed, weights, oracle=policy | {"acc": acc}) for seed, weights, acc in runs
-    ]
+    paths = [finished(tmp_path / str(seed), seed, weights, oracle=policy | {"acc": acc}) for seed, weights, acc in runs]
     collect.main(paths)
     _, _, *rows = capsys.readouterr().out.splitlines()
     assert [(row.split(" | ")[3], row.split(" | ")[-1]) for row in rows] == [

@@ -21,6 +21,7 @@ from softtf.memory import most_central, unpack
 from softtf.recipes.recipes import recipe_named
 from softtf.streams.halves import halves
 from softtf.training import TaskTraining, TrainConfig
+from tracing import Traced
 
 PAD = -1
 SPEC = IDBR(share=0.25, replay_every=3, code=5, next_sentence=0.7, which_task=0.6, general=0.4, specific=0.9, hold=0.3)
@@ -57,6 +58,18 @@ def slow_codes(learner: IDBRLearner, ids: Tensor) -> tuple[Tensor, Tensor]:
     features = torch.cat([backbone.pool(backbone.run(backbone.embed(row), 0, backbone.depth)) for row in rows])
     codes = torch.tanh(features @ learner.codes.weight.T + learner.codes.bias)
     return codes[:, :5], codes[:, 5:]
+
+
+def test_a_replay_costs_as_much_with_many_exemplars_as_with_few() -> None:
+    def cost(share: float) -> int:
+        training = in_task(replace(SPEC, share=share), 1)
+        learner = training.learner
+        assert isinstance(learner, IDBRLearner)
+        with Traced() as traced, torch.no_grad():
+            learner._with_exemplars(whole_batch(training, [0, 1]), generator(0))
+        return traced.operations
+
+    assert cost(1.0) == cost(0.25)
 
 
 # --- Halves ---

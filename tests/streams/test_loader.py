@@ -1,3 +1,6 @@
+import os
+import resource
+
 import pytest
 import torch
 
@@ -215,6 +218,18 @@ def test_wrong_settings_and_uses_are_refused():
     ]:
         with pytest.raises(UserError, match=message):
             action()
+
+
+def test_workers_leave_no_file_open_for_each_input_that_is_kept():
+    many = pictures([(4, 4 + i % 2) for i in range(200)])
+    made = loader(many, workers=2, cache_bytes=2**30)
+    before = len(os.listdir("/dev/fd"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before + 100, hard))
+    try:
+        same(made.epoch(0), slow_epoch(many, 0))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_the_cache_never_exceeds_its_budget():

@@ -185,11 +185,11 @@ class IDBRLearner(Learner):
     def _with_exemplars(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Return inputs, targets and rows of `before` of the batch and as many exemplars of each earlier task."""
         assert self.loader is not None
-        columns, texts = self.memory[COLUMNS], unpack(EXAMPLES, self.memory)
+        columns = self.memory[COLUMNS]
         order = torch.randperm(len(columns), generator=generator)
         owners = self.column_tasks()[columns[order]]
         drawn = torch.cat([order[owners == t][: len(batch.rows)] for t in range(self.num_tasks - 1)])
-        inputs = self.loader.prepared([texts[i] for i in drawn.tolist()])
+        inputs = self.loader.prepared(unpack(EXAMPLES, self.memory, drawn))
         targets = torch.cat([batch.targets, columns[drawn].to(batch.targets.device)])
         return join([batch.inputs, inputs]), targets, torch.cat([batch.rows, drawn + len(self.loader.examples)])
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -74,10 +75,10 @@ class Loader:
         self._rows = _Rows(examples, preparation, train, room)
         self._cache = Cache(len(examples), cache_bytes, self.device)
 
-    def unremembering(self) -> "Loader":
-        """Return a loader of the same examples that reads each of them anew every time."""
+    def anew(self, cache_bytes: int = 0) -> "Loader":
+        """Return a loader of the same examples that reads each of them anew, and remembers what fits `cache_bytes`."""
         settings = (self.examples, self.targets.cpu(), self.preparation, self.train, self.batch_size, self.device)
-        return Loader(*settings, cache_bytes=0, workers=self.workers)
+        return Loader(*settings, cache_bytes=cache_bytes, workers=self.workers)
 
     def __len__(self) -> int:
         return -(-len(self.examples) // self.batch_size)
@@ -219,10 +220,10 @@ class Loader:
             self._rows,
             batch_sampler=batches,
             num_workers=min(self.workers, len(batches)),
-            collate_fn=list,
+            collate_fn=_sent,
             generator=torch.Generator(),  # else it would draw from, and so change, the global one
         ):
-            yield [_checked(result) for result in results]
+            yield [_received(result) for result in results]
 
 
 class _Rows(Dataset[Any]):
@@ -242,6 +243,24 @@ class _Rows(Dataset[Any]):
             return self._preparation.load_drawn(raw, where, torch.from_numpy(drawn), self._room)  # type: ignore[no-any-return]
         except UserError as error:
             return error
+
+
+def _sent(results: list[Tensor | Ready | UserError]) -> list[UserError | tuple[bool, NDArray[Any]]]:
+    """Return tensors as arrays, which travel by value: a tensor that a worker sends holds a file open while it lives.
+
+    Tens of thousands are kept (`Cache`), and a process may have a thousand files open. Beside each: whether it is Ready.
+    """
+    return [
+        r if isinstance(r, UserError) else (isinstance(r, Ready), (r.values if isinstance(r, Ready) else r).numpy())
+        for r in results
+    ]
+
+
+def _received(result: UserError | tuple[bool, NDArray[Any]]) -> Tensor | Ready:
+    if isinstance(result, UserError):
+        raise result
+    ready, values = result[0], torch.from_numpy(result[1])
+    return Ready(values) if ready else values
 
 
 def _checked(result: Tensor | Ready | UserError) -> Tensor | Ready:
