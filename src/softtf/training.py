@@ -274,8 +274,11 @@ class TaskTraining:
             raise UserError("the checkpoint holds other parameters than this learner trains")
         self.epoch = int(tensors["epoch"])
         before = self.learner.shared_before
-        unchanged = {k[10:]: before[MEMORY + k[10:]] for k in tensors if k.startswith("unchanged/")}
-        self.learner.memory = unchanged | {k[7:]: v for k, v in tensors.items() if k.startswith("memory/")}
+        unchanged = [k.removeprefix("unchanged/") for k in tensors if k.startswith("unchanged/")]
+        if lost := [name for name in unchanged if MEMORY + name not in before]:
+            raise UserError(f"the checkpoint goes on from memories that this learner does not have ({lost[0]!r})")
+        kept = {name: before[MEMORY + name] for name in unchanged}
+        self.learner.memory = kept | {k[7:]: v for k, v in tensors.items() if k.startswith("memory/")}
         for name, parameter in self.parameters.items():
             with torch.no_grad():
                 parameter.copy_(tensors[f"parameter/{name}"])

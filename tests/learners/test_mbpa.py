@@ -144,6 +144,9 @@ def test_what_earlier_tasks_remember_is_neither_copied_nor_saved_again_while_a_t
         other.load_state(tensors)
         assert other.learner.memory.keys() == learner.memory.keys()
         assert all(torch.equal(other.learner.memory[n], v) for n, v in learner.memory.items())
+    other.learner.shared_before = {}
+    with pytest.raises(UserError, match="memories that this learner does not have"):
+        other.load_state(state)
 
 
 def test_neighbours_are_the_nearest_and_all_where_there_are_few() -> None:

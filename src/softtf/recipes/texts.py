@@ -32,7 +32,7 @@ FULL_ROWS = 115_000  # of each data set: equally many of each class, be these 4,
 ROWS, MINI_ROWS = 2000, 40  # of each class
 TESTS, MINI_TESTS = 7600, 140  # of each data set
 SAMPLED = "-sampled"
-PROTOCOLS: dict[str, dict[str, int | None]] = {  # what a recipe's name ends in, to the rows
+PROTOCOLS: dict[str, dict[str, Any]] = {  # what a recipe's name ends in, to the rows
     "": {"train_per_class": None, "train_per_dataset": FULL_ROWS, "test_per_dataset": TESTS},
     SAMPLED: {"train_per_class": ROWS, "train_per_dataset": None, "test_per_dataset": TESTS},
 }
