@@ -86,7 +86,7 @@ def render(rows: Sequence[Row], title: str, caption: str) -> Table:
         words = header.replace(", ", " ").replace(" ", "\n").replace("/", "/\n")
         table.add_column(Text(words), justify="right", no_wrap=True)
     for header in headers[11:]:
-        table.add_column(Text(header))
+        table.add_column(Text(header), overflow="fold", min_width=8)
     for method in dict.fromkeys(row.method for row in rows):
         table.add_row(Text(method, style="bold"))
         mine = [pair for pair in zip(_ordered(rows), body, strict=True) if pair[0].method == method]

@@ -248,7 +248,7 @@ class _Rows(Dataset[Any]):
 def _sent(results: list[Tensor | Ready | UserError]) -> list[UserError | tuple[bool, NDArray[Any]]]:
     """Return tensors as arrays, which travel by value: a tensor that a worker sends holds a file open while it lives.
 
-    Tens of thousands are kept (`Cache`), and a process may have a thousand files open. Beside each: whether it is Ready.
+    Tens of thousands are kept (`Cache`), and a process may have a thousand files open. Beside each: is it Ready?
     """
     return [
         r if isinstance(r, UserError) else (isinstance(r, Ready), (r.values if isinstance(r, Ready) else r).numpy())
