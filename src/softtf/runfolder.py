@@ -105,7 +105,9 @@ class RunFolder:
         return header.backbone.weights_title(header.backbone_sha256)
 
     def summary(self) -> dict[str, Any]:
-        """Return the summary of a finished run; the weights, which earlier versions left out, are the learner's.
+        """Return the summary of a finished run under the names of today (`upgraded`).
+
+        The weights, which earlier versions left out, are those that the learner's header names.
 
         Raises:
             UserError: it cannot be read.

@@ -310,7 +310,8 @@ def render(lines: Sequence[Line], heading: str) -> RichTable:
     for header in headers[2:]:
         words = header.replace(": ", ":\n").replace(", ", ",\n").replace("/t", "/\nt")
         words = words.replace("from ", "from\n").replace(" over", "\nover")
-        table.add_column(Text("" if header == "Numbers" else words), justify="right")
+        width = 8 if header == "Weights" else None  # a name has no place to break, and would be cut off
+        table.add_column(Text("" if header == "Numbers" else words), justify="right", overflow="fold", min_width=width)
     before = None
     for i, line in enumerate(lines):
         name = (line.method, line.task_id)

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -221,10 +220,10 @@ class Loader:
             self._rows,
             batch_sampler=batches,
             num_workers=min(self.workers, len(batches)),
-            collate_fn=_arrays,
+            collate_fn=_sent,
             generator=torch.Generator(),  # else it would draw from, and so change, the global one
         ):
-            yield [_checked(torch.from_numpy(r) if isinstance(r, np.ndarray) else r) for r in results]
+            yield [_received(result) for result in results]
 
 
 class _Rows(Dataset[Any]):
@@ -246,12 +245,22 @@ class _Rows(Dataset[Any]):
             return error
 
 
-def _arrays(results: list[Tensor | Ready | UserError]) -> list[NDArray[Any] | Ready | UserError]:
+def _sent(results: list[Tensor | Ready | UserError]) -> list[UserError | tuple[bool, NDArray[Any]]]:
     """Return tensors as arrays, which travel by value: a tensor that a worker sends holds a file open while it lives.
 
-    Tens of thousands are kept (`Cache`), and a process may have a thousand files open.
+    Tens of thousands are kept (`Cache`), and a process may have a thousand files open. Beside each: is it Ready?
     """
-    return [result.numpy() if isinstance(result, Tensor) else result for result in results]
+    return [
+        r if isinstance(r, UserError) else (isinstance(r, Ready), (r.values if isinstance(r, Ready) else r).numpy())
+        for r in results
+    ]
+
+
+def _received(result: UserError | tuple[bool, NDArray[Any]]) -> Tensor | Ready:
+    if isinstance(result, UserError):
+        raise result
+    ready, values = result[0], torch.from_numpy(result[1])
+    return Ready(values) if ready else values
 
 
 def _checked(result: Tensor | Ready | UserError) -> Tensor | Ready:
