@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import v2
@@ -211,6 +211,7 @@ def reference(pixels, drawn, size, scale=(0.05, 1.0)):
 @given(st.integers(1, 200), st.integers(1, 200), st.integers(1, 40), st.integers(0, 99))
 def test_a_photos_crop_is_torchvisions_of_the_original(height, width, size, seed):
     image, drawn = noise(height, width), draw(1, seeded(seed))
+    assume(max(height, width) <= 100 * min(height, width))  # others are refused at decoding
     preparation = ImagePreparation(size)
     got = []
     for room in (0, image.nbytes):  # cropped at loading, or kept and cropped in each epoch
