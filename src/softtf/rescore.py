@@ -66,6 +66,7 @@ class Rescored:
             "precision": settings.precision,
             "batch_size": settings.batch_size,
             "tasks": self.tasks,
+            "weights": folder.weights,
             **metrics,
             "test_seconds_this_run": score.seconds,
             "test_seconds_from_nothing": score.from_nothing,

@@ -50,7 +50,7 @@ def test_eighty_columns_are_enough() -> None:
     console.print(render([slow, ORACLE], "t", "c"))
     lines = [" ".join(line.split()) for line in console.export_text().splitlines()]
     assert any(line.endswith("41.23 1.50 – 7.08M 150 12346 1.2 3.2") for line in lines)
-    assert f"oracle (task given) own {98.505:.2f} 0.00 100.00 6.93M 2.0 12.0 0.5 3.5" in lines
+    assert any(line.endswith(f"{98.505:.2f} 0.00 100.00 6.93M 2.0 12.0 0.5 3.5") for line in lines)
 
 
 def test_the_task_is_said_to_be_given_once() -> None:
