@@ -121,7 +121,7 @@ def test_the_weights_stand_in_what_run_evaluate_and_quickstart_print_and_write(
     weights = f"random:test_vit (SHA-256 {sha[:12]})"
     printed = {
         "run": output(capsys, *TINY, "--output", "new"),
-        "evaluate": output(capsys, "evaluate", run, "--policy", "oracle", "--last"),
+        "evaluate": output(capsys, "evaluate", "new", "--policy", "oracle", "--last"),
     }
     monkeypatch.setitem(RECIPES, "quickstart", tiny_quickstart)
     printed["quickstart"] = output(capsys, "quickstart", "--output", "quick")
@@ -130,6 +130,7 @@ def test_the_weights_stand_in_what_run_evaluate_and_quickstart_print_and_write(
         named = weights if name in ("run", "evaluate") else "random:vit_tiny_patch16_224 (SHA-256 "
         assert named in " ".join(text.split()), name
     assert read_json(run / "summary.json")["weights_sha256"] == sha
+    assert read_json(Path("new/rescored/oracle-last.json"))["weights"] == weights
 
 
 def test_a_file_of_weights_is_named_and_its_place_is_not() -> None:
