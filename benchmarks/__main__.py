@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import torch
 
-from benchmarks import data, growth, inference, kernels, results, texts, training
+from benchmarks import data, growth, inference, kernels, results, rows, texts, training
 from benchmarks.results import Result, Row
 from benchmarks.setup import CPU, Setup, setup_for
 from benchmarks.timing import matrix_rate
@@ -24,9 +24,11 @@ GROUPS: dict[str, Callable[[Setup], Iterator[Result]]] = {
     "data": data.measure,
     "kernels": kernels.measure,
     "texts": texts.measure,
+    "rows": rows.measure,
 }
-CASES = {f"{group}-{backbone}": (group, backbone) for group in GROUPS if group != "texts" for backbone in CPU}
-CASES["texts-minilm"] = ("texts", "bundled")  # as many rounds as the bundled ViT gets
+ALONE = {"texts": "texts-minilm", "rows": "rows-of-a-task"}  # cases that are about no ViT
+CASES = {f"{group}-{backbone}": (group, backbone) for group in GROUPS if group not in ALONE for backbone in CPU}
+CASES |= {case: (group, "bundled") for group, case in ALONE.items()}  # as many rounds as the bundled ViT gets
 OPTIONS = ("--device", "--only", "--quick", "--output", "--help")
 
 

@@ -3,7 +3,6 @@
 What `softtf evaluate` found later is in it too; under a policy that the run scored itself it takes that one's place.
 """
 
-import json
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -13,29 +12,28 @@ from softtf.evaluation.report import parameters
 from softtf.learners.spans import span_of
 from softtf.recipes.methods import TITLES
 from softtf.runfolder import RunFolder
-from softtf.seconds import upgraded
 
 METRICS = ("acc", "forget", "task_identity", "average_incremental", "bwt", "pooled")
 
 
 def main(paths: list[str]) -> None:
-    found: dict[tuple[str, str, str], list[dict[str, float]]] = defaultdict(list)
+    found: dict[tuple[str, str, str, str], list[dict[str, float]]] = defaultdict(list)
     for path in paths:
         folder, config = RunFolder.open(Path(path))
-        span = span_of(config.learner)
-        summary = upgraded(json.loads((Path(path) / "summary.json").read_text(encoding="utf-8")))
-        again = [found for found in folder.rescored() if found["accuracy"]]
+        summary = folder.summary()
+        again = [later for later in folder.rescored() if later["accuracy"]]
         policies = {policy["title"]: policy for policy in (*summary["policies"].values(), *again)}
         for policy in policies.values():
             extra = {"parameters": summary["parameters_per_task"], "train": summary["train_seconds_from_nothing"]}
-            found[TITLES[summary["method"]], policy["title"], span].append({**policy, **extra})
-    print(
-        "| method | task inference (policy) | loss over | ACC | Forget | task right | average | BWT | pooled | params |"
-    )
-    print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for (method, policy, span), rows in found.items():
+            key = TITLES[summary["method"]], policy["title"], span_of(config.learner), summary["weights"]
+            found[key].append({**policy, **extra})
+    headers = ("method", "task inference (policy)", "loss over", "ACC", "Forget", "task right", "average", "BWT")
+    print(f"| {' | '.join([*headers, 'pooled', 'params', 'weights'])} |")
+    print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |")
+    for (method, policy, span, weights), rows in found.items():
         cells = [_over_seeds([row[metric] for row in rows]) for metric in METRICS]
-        print(f"| {method} | {policy} | {span} | {' | '.join(cells)} | {parameters(int(rows[0]['parameters']))} |")
+        cells.append(parameters(int(rows[0]["parameters"])))
+        print(f"| {' | '.join([method, policy, span, *cells, weights])} |")
 
 
 def _over_seeds(values: list[float]) -> str:

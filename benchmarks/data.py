@@ -1,4 +1,4 @@
-"""Loading against learning: decoding, resizing and augmentation by the `Loader` that feeds `softtf run`, per image.
+"""Loading against learning: decoding, cropping and resizing by the `Loader` that feeds `softtf run`, per image.
 
 On a CPU the twin loads as public implementations do: by torchvision's transforms, one PIL image after the other.
 """
@@ -20,7 +20,8 @@ from softtf.streams import Examples, Loader
 from softtf.streams.images import ImagePreparation
 
 SMALL = {"PNG 32 x 32": ("PNG", 32, 32)}  # CIFAR-100's
-SOURCES = {"JPEG 224 x 224": ("JPEG", 224, 224), "JPEG 500 x 375": ("JPEG", 500, 375)} | SMALL
+LARGE = {"JPEG 4000 x 3000": ("JPEG", 4000, 3000)}  # never kept: each epoch decodes what its crops show
+SOURCES = {"JPEG 224 x 224": ("JPEG", 224, 224), "JPEG 500 x 375": ("JPEG", 500, 375)} | LARGE | SMALL
 
 
 def measure(setup: Setup) -> Iterator[Result]:
@@ -33,7 +34,7 @@ def measure(setup: Setup) -> Iterator[Result]:
     learning = times["step"] / (batch * setup.steps)
     yield Row(f"training step, {setup.title}, batch {batch}, an image", learning)
     for name, (kind, width, height) in (SOURCES if setup.papers else SMALL).items():
-        files = encoded(setup.files, kind, width, height)
+        files = encoded(min(setup.files, batch) if name in LARGE else setup.files, kind, width, height)
         yield from loading(setup, name, files, backbone.preparation, batch, learning)
 
 

@@ -10,9 +10,11 @@ import pytest
 from cli import BACKBONE, DIGITS, SMALL, call, output, read_json
 from softtf.evaluation.report import HEADERS, to_csv
 from softtf.features import FeatureStore, Queries
+from softtf.learners import NCM as NCM_METHOD
 from softtf.recipes.tables import table_named
 from softtf.run import result_rows
 from softtf.runconfig import RunConfig
+from softtf.runfolder import RunFolder
 from softtf.seconds import seconds_of, upgraded
 from softtf.table_report import CSV_FIELDS, lines_of
 from softtf.table_report import HEADERS as TABLE_HEADERS
@@ -59,6 +61,7 @@ def test_a_run_on_kept_features_does_not_count_another_runs_seconds_as_its_own(
     for name in ("first", "second"):
         assert call(*NCM, "--output", name) == 0
     first, second = (read_json(Path(name) / "summary.json") for name in ("first", "second"))
+    _, config = RunFolder.open(Path("second"))
     assert first["train_seconds_this_run"] == first["train_seconds_from_nothing"] < 100
     assert second["train_seconds_this_run"] < 100
     assert second["train_seconds_from_nothing"] == pytest.approx(2 * 1000 + second["train_seconds_this_run"])
@@ -69,7 +72,7 @@ def test_a_run_on_kept_features_does_not_count_another_runs_seconds_as_its_own(
     for policy in second["policies"].values():  # the first task's half of the test data, then all of it
         assert policy["test_seconds_this_run"] < 100
         assert policy["test_seconds_from_nothing"] == pytest.approx(1500, rel=0.1)
-    assert [row.train_seconds_from_nothing for row in result_rows(second, RunConfig())] == [
+    assert [row.train_seconds_from_nothing for row in result_rows(second, config)] == [
         second["train_seconds_from_nothing"]
     ] * 2
 
@@ -86,12 +89,12 @@ def test_every_header_says_which_seconds_they_are(capsys: pytest.CaptureFixture[
 def test_a_summary_of_an_earlier_version_is_read_as_what_it_told() -> None:
     policy = {"title": "t", "acc": 1.0, "forget": 0.0, "task_identity": None, "test_seconds": 5.0}
     old = {"method": "ncm", "parameters_per_task": 3, "train_seconds": 73.0, "evaluation_seconds": 35.0}
-    (row,) = result_rows({**old, "policies": {"none": policy}}, RunConfig())
+    new = upgraded({**old, "policies": {"none": policy}})
+    (row,) = result_rows({**new, "weights": "w"}, RunConfig(method="ncm", learner=NCM_METHOD()))
     assert (row.train_seconds_this_run, row.train_seconds_from_nothing) == (None, 73.0)
     assert (row.test_seconds_this_run, row.test_seconds_from_nothing) == (None, 5.0)
     (line,) = csv.DictReader(io.StringIO(to_csv([row])))
     assert line["train_seconds_this_run"] == "" and line["train_seconds_from_nothing"] == "73.00"
-    new = upgraded({**old, "policies": {"none": policy}})
     assert upgraded({k: v for k, v in new.items() if k != "train_seconds"})["train_seconds_from_nothing"] == 73.0
 
 
@@ -106,4 +109,4 @@ def test_a_table_shows_runs_of_earlier_versions_too(tmp_path: Path) -> None:
     assert job.seconds == 108.0
     ours = next(line for line in lines_of("8", [Cell(row, "cifar100-10", (job,))]) if line.numbers == "ours")
     assert ours.seconds == ((), (73.0,), (), (5.0,))
-    assert ours.cells[-4:] == ["–", "73.0", "–", "5.0"]
+    assert ours.cells[-5:] == ["–", "73.0", "–", "5.0", "unknown"]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from softtf import store
 from softtf.errors import UserError
+from tracing import Traced
 
 same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
 dtypes = st.sampled_from([torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64])
@@ -154,6 +155,14 @@ def test_saved_tensors_come_back_bit_for_bit(
         assert loaded[name].dtype == tensor.dtype and loaded[name].shape == tensor.shape
         assert torch.equal(loaded[name], tensor)
     assert store.load_metadata(path) == metadata
+
+
+def test_what_shares_no_memory_is_not_copied_to_be_saved(tmp_path: Path) -> None:
+    large, shared = torch.arange(1000.0), torch.arange(3.0)
+    with Traced() as traced:
+        store.save_tensors(tmp_path / "x", {"large": large, "a": shared, "b": shared, "column": shared[:, None]})
+    assert traced.copied == 3
+    assert torch.equal(store.load_tensors(tmp_path / "x")["large"], large)
 
 
 def test_views_shared_and_learnable_tensors_are_saved_by_value(tmp_path: Path) -> None:

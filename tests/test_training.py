@@ -14,6 +14,7 @@ from softtf.features import FeatureStore
 from softtf.feeding import begin_training
 from softtf.learners import DualPrompt, LinearHead
 from softtf.learners.base import Batch
+from softtf.learners.linear_head import LinearHeadLearner
 from softtf.seeds import derive_seed
 from softtf.store import load_tensors, save_tensors
 from softtf.training import LossWatch, TaskTraining, TrainConfig
@@ -155,7 +156,12 @@ def test_a_state_loaded_is_a_copy_of_its_own() -> None:
 @pytest.mark.parametrize(
     "settings",
     [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"learning_rate": float("inf")}, {"clip_norm": -1.0}]
-    + [{"weight_decay": -0.1}, {"first_task_learning_rate": 0.0}, {"first_task_weight_decay": float("nan")}],
+    + [
+        {"weight_decay": -0.1},
+        {"first_task_learning_rate": 0.0},
+        {"first_task_weight_decay": float("nan")},
+        {"warmup": -1},
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict) -> None:
     with pytest.raises(UserError, match=next(iter(settings))):
@@ -288,6 +294,70 @@ def test_seconds_that_an_earlier_run_took_for_queries_are_told_apart_and_once(tm
     resumed = again(1000)
     resumed.load_state(first.state())
     assert resumed.run_epoch().kept == 0
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "linear"])
+def test_the_rate_climbs_along_a_line_and_then_the_schedule_begins(schedule: str) -> None:
+    config = TrainConfig(3, 4, 0.64, schedule, precision="float32", warmup=4)  # type: ignore[arg-type]
+    training, rates = begun(config), list[float]()
+    for _ in range(3):
+        training.run_epoch(lambda step, steps: rates.append(training.optimizer.param_groups[0]["lr"]))
+    falling = {
+        "constant": [0.01] * 5,
+        "cosine": [0.005 * (1 + math.cos(math.pi * i / 5)) for i in range(5)],
+        "linear": [0.01 * (1 - i / 5) for i in range(5)],
+    }[schedule]
+    assert rates == pytest.approx([0.0, 0.0025, 0.005, 0.0075, *falling])
+
+
+class TwoRates(LinearHeadLearner):
+    """Whose biases learn five times as fast."""
+
+    def rate_factor(self, parameter: str) -> float:
+        return 5.0 if parameter.endswith("bias") else 1.0
+
+
+def test_adamw_decays_parameters_at_their_own_rates_and_a_resumed_training_ends_the_same(tmp_path: Path) -> None:
+    config = TrainConfig(
+        4, 8, 1.6, "linear", None, precision="float32", optimizer="adamw", weight_decay=0.3, warmup=3, augment=True
+    )
+
+    def fresh() -> TaskTraining:
+        learner = LinearHead().new_learner(tiny_backbone(), 3)
+        learner.__class__ = TwoRates
+        return begin_training(learner, ClassTable(), task_data(0), "first", config)
+
+    whole = fresh()
+    seen: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {name: [] for name in whole.parameters}
+    step = whole.optimizer.step
+
+    def watched() -> None:
+        for name, parameter in whole.parameters.items():
+            assert parameter.grad is not None
+            seen[name].append((parameter.detach().clone(), parameter.grad.clone()))
+        step()
+
+    whole.optimizer.step = watched  # type: ignore[method-assign, assignment]
+    while not whole.finished:
+        whole.run_epoch()
+    assert len(whole.optimizer.param_groups) == 2
+    for name, steps in seen.items():
+        mean, square = (torch.zeros_like(steps[0][0]) for _ in range(2))
+        for number, (before, gradient) in enumerate(steps, 1):
+            mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
+            share = (number - 1) / 3 if number <= 3 else 1 - (number - 4) / (len(steps) - 3)
+            rate = 1.6 * 8 / 256 * share * (5 if name.endswith("bias") else 1)
+            scaled = (mean / (1 - 0.9**number)) / ((square / (1 - 0.999**number)).sqrt() + 1e-8)
+            after = steps[number][0] if number < len(steps) else whole.parameters[name].detach()
+            torch.testing.assert_close(after, before * (1 - rate * 0.3) - rate * scaled, rtol=0, atol=1e-5)
+    half = fresh()
+    half.run_epoch()
+    save_tensors(tmp_path / "state", half.state())
+    resumed = fresh()
+    resumed.load_state(load_tensors(tmp_path / "state"))
+    while not resumed.finished:
+        resumed.run_epoch()
+    assert all(torch.equal(p, whole.parameters[n]) for n, p in resumed.parameters.items())
 
 
 def test_sgd_steps_with_momentum_and_a_resumed_training_ends_the_same(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ A frozen backbone learns one task after another; what is a task's own never chan
     from softtf import ContinualClassifier, DualPrompt, SoftMask
 
     model = ContinualClassifier(
-        "vit_base_patch16_224.augreg_in21k",
+        "vit_base_patch16_224.orig_in21k",
         DualPrompt(e_layers="10-12", adapt=SoftMask(layers="10-12")),
     )
     for task in stream:

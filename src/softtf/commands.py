@@ -23,7 +23,7 @@ from softtf.recipes import METHODS, recipe_named
 from softtf.recipes.methods import TITLES
 from softtf.recipes.recipes import DESCRIPTIONS, Scale
 from softtf.recipes.tables import TABLES
-from softtf.recipes.texts import OWN_TEXTS, of_file
+from softtf.recipes.texts import OWN_TEXTS, of_file, rows_protocol
 from softtf.rescore import rescore
 from softtf.run import start
 from softtf.runconfig import EvaluateConfig, RunConfig, StreamConfig
@@ -144,7 +144,7 @@ def evaluate(args: list[str]) -> int:
     folder, config = RunFolder.open(Path(path))
     console = Console()
     results = rescore(folder.path, settings, console, options.last, options.masks, options.source)
-    about = TITLES.get(config.method, config.method), span_of(config.learner)
+    about = TITLES.get(config.method, config.method), span_of(config.learner), folder.weights
     rows = [found.row(*about) for found in results]
     console.print(render(rows, _heading(f"{config.recipe}: {folder.path}", config), POLICY_NOTE))
     if options.matrix:
@@ -215,7 +215,8 @@ def _file_of_texts(args: list[str]) -> str | None:
 
 
 def _heading(about: str, config: RunConfig) -> str:
-    return "; ".join(part for part in (about, config.stream.labels_protocol, POLICY_TITLE) if part)
+    parts = (about, rows_protocol(config.stream), config.stream.labels_protocol, POLICY_TITLE)
+    return "; ".join(part for part in parts if part)
 
 
 def _read_config(file: Path) -> RunConfig:

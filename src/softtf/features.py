@@ -26,6 +26,7 @@ from softtf.streams import Loader
 
 FORMAT = 1
 BATCH = 64  # always, so that the numbers do not depend on who asks first
+TOKENS = 2**30  # bytes in which texts are kept between ordering them by length and running them
 PROBES = 4  # how many are computed again when a file is read
 WIDEST = 0.03  # their largest relative error that can be rounding, in bfloat16
 CODE = ("torch", "timm", "transformers", "pillow", "numpy")  # what makes pixels and features of inputs
@@ -97,7 +98,7 @@ def fixed_queries(
         if _still_true(backbone, loader, found.values):
             return found
         store.say(f"{path} is not what this backbone computes; its features are computed again")
-    queries = _compute(backbone, loader.unremembering(), on_step)
+    queries = _compute(backbone, loader.anew(TOKENS if backbone.reads_text else 0), on_step)
     if store and path:
         if store.path(backbone, loader) == path:
             store.write(path, queries)
@@ -132,7 +133,7 @@ def _still_true(backbone: Backbone, loader: Loader, values: Tensor) -> bool:
     """Say whether a few from all over the data, computed again, are the same up to rounding."""
     rows = torch.linspace(0, len(values) - 1, PROBES).long()
     few = values[rows]
-    again = _query(backbone, loader.unremembering().inputs(rows.tolist())).cpu()
+    again = _query(backbone, loader.anew().inputs(rows.tolist())).cpu()
     tolerance = min(torch.finfo(backbone.compute_dtype).eps ** 0.5, WIDEST)
     return again.dtype == few.dtype and bool((again - few).norm() <= tolerance * again.norm())
 

@@ -107,4 +107,4 @@ def finish(begin: Callable[[], Run], path: Path, resume: Path) -> list[Row]:
 
 def _rows(path: Path) -> list[Row]:
     folder, config = RunFolder.open(path)
-    return result_rows(json.loads((folder.path / "summary.json").read_text(encoding="utf-8")), config)
+    return result_rows(folder.summary(), config)

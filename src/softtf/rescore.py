@@ -39,11 +39,11 @@ class Rescored:
         """The policy spelled out."""
         return self.policy.title(self.settings.shuffle)
 
-    def row(self, method: str, classes: str) -> Row:
+    def row(self, method: str, classes: str, weights: str) -> Row:
         """Return it as a table's row; without Forget if the learner was scored after its last task only."""
         score, forget = self.score, self.matrix.forget if self.matrix else None
         seconds = None, None, score.seconds, score.from_nothing
-        return Row(method, self.title, classes, score.acc, forget, score.task_identity, None, *seconds)
+        return Row(method, self.title, classes, score.acc, forget, score.task_identity, None, *seconds, weights=weights)
 
     def save(self, folder: RunFolder, environment: dict[str, Any]) -> Path:
         """Add it to a run's folder; the same policy scored in another way stays beside it.
@@ -66,6 +66,7 @@ class Rescored:
             "precision": settings.precision,
             "batch_size": settings.batch_size,
             "tasks": self.tasks,
+            "weights": folder.weights,
             **metrics,
             "test_seconds_this_run": score.seconds,
             "test_seconds_from_nothing": score.from_nothing,

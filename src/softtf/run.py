@@ -32,7 +32,7 @@ from softtf.runconfig import RunConfig
 from softtf.rundata import DATA, check_data, check_there, identities
 from softtf.runfolder import RunFolder
 from softtf.saving import HEADER, Header, MaskPlace, load_learner, save_task
-from softtf.seconds import seconds_of, upgraded
+from softtf.seconds import seconds_of
 from softtf.streams import TaskStream
 from softtf.tracking import Tracker
 
@@ -177,6 +177,8 @@ def _assemble(
     tests = replace(tests, queries=queries, trunks=KeptTrunks())
     if unread := unread_settings(learner, config.train):
         _noting(console)(unread)
+    for text in config.stream.fewer_rows(stream):
+        _noting(console)(text)
     if random_name(config.backbone):
         console.print(f"note: the weights of {config.backbone.name} are random, as asked for; the numbers mean nothing")
     return Run(config, folder, stream, header, learner, classes, policies, tests, store, console)
@@ -208,7 +210,7 @@ def _learn_stream(run: Run) -> None:
     if run.learner.network.backbone.weights_hash() != run.header.backbone_sha256:
         raise UserError("the frozen backbone's weights have changed during the run; its results are void")
     replace(run.header, tasks=len(run.stream)).write(run.folder.learner)
-    write_results(run.folder, len(run.stream), run.learner, run.config)
+    write_results(run.folder, run.stream, run.learner, run.config)
 
 
 def learn_task(run: Run, index: int, tracker: Tracker) -> None:
@@ -273,8 +275,9 @@ def score_task(run: Run, index: int, tracker: Tracker) -> None:
         run.console.print(f"after task {index + 1}: ACC {listed}", highlight=False)
 
 
-def write_results(folder: RunFolder, tasks: int, learner: Learner, config: RunConfig) -> None:
+def write_results(folder: RunFolder, stream: TaskStream, learner: Learner, config: RunConfig) -> None:
     """Write the matrices and the summary of a finished run."""
+    tasks = len(stream)
     matrices = folder.matrices(tasks)
     for code, matrix in matrices.items():
         folder.save_matrix(code, matrix)
@@ -288,6 +291,9 @@ def write_results(folder: RunFolder, tasks: int, learner: Learner, config: RunCo
         "method": config.method,
         "classes": span_of(config.learner),
         "seed": config.seed,
+        "weights": folder.weights,
+        "weights_sha256": Header.read(folder.learner).backbone_sha256,
+        "fewer_rows": config.stream.fewer_rows(stream),
         "parameters_per_task": own + shared,
         "bytes_per_task": (folder.learner / f"task-{tasks:03d}.safetensors").stat().st_size,
         "train_seconds_this_run": seconds.train,
@@ -308,7 +314,6 @@ def write_results(folder: RunFolder, tasks: int, learner: Learner, config: RunCo
 
 def result_rows(results: dict[str, Any], config: RunConfig) -> list[Row]:
     """Return the rows of a finished run's summary, one per policy; `config` says what its loss is over."""
-    results = upgraded(results)
     title = TITLES.get(results["method"], results["method"])
     return [
         Row(
@@ -323,6 +328,7 @@ def result_rows(results: dict[str, Any], config: RunConfig) -> list[Row]:
             results["train_seconds_from_nothing"],
             policy["test_seconds_this_run"],
             policy["test_seconds_from_nothing"],
+            weights=results["weights"],
         )
         for policy in results["policies"].values()
     ]

@@ -50,8 +50,9 @@ class StreamConfig:
         image_column: the column of the images or texts, if it is not found by itself; `a+b` joins texts of two.
         label_column: the column of the labels, if it is not found by itself.
         datasets: data sets that are one task each, in this order; classes are then not dealt out.
-        test_per_dataset: with datasets, test on at most so many examples of each, equally many of each of its classes;
-            accuracy over all of them is then the mean over data sets.
+        train_per_dataset: with datasets, learn from at most so many examples of each, equally many of each of its
+            classes (one more of the first ones, where that leaves a rest).
+        test_per_dataset: the same of the examples to test on; accuracy over all is then the mean over data sets.
         merge_labels: a label that several tasks have is one class of them all: with task_column, any; with datasets,
             those of data sets that have all their labels in common. Otherwise such labels are told apart, or refused.
     """
@@ -68,11 +69,12 @@ class StreamConfig:
     image_column: str | None = None
     label_column: str | None = None
     datasets: tuple[str, ...] = ()
+    train_per_dataset: int | None = None
     test_per_dataset: int | None = None
     merge_labels: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("num_tasks", "train_per_class", "test_per_class", "test_per_dataset"):
+        for name in ("num_tasks", "train_per_class", "test_per_class", "train_per_dataset", "test_per_dataset"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name} must be at least 1, not {value}")
@@ -109,8 +111,9 @@ class StreamConfig:
         Raises:
             UserError: the source cannot be read, or has fewer classes than tasks; or a setting would do nothing.
         """
-        if self.test_per_dataset is not None and not self.datasets:
-            raise UserError("test_per_dataset goes with datasets; without them give test_per_class")
+        for name in ("train", "test"):
+            if getattr(self, f"{name}_per_dataset") is not None and not self.datasets:
+                raise UserError(f"{name}_per_dataset goes with datasets; without them give {name}_per_class")
         name = Path(self.source).name or self.source  # a folder's place on this machine is nobody else's business
         if self.datasets:
             return self._of_datasets("+".join(self.datasets), say)
@@ -128,6 +131,16 @@ class StreamConfig:
             return split_by_task(train, test, self.num_tasks, name)
         return split_by_class(train, test, self.num_tasks, self.class_order_seed, name)
 
+    def fewer_rows(self, stream: TaskStream) -> list[str]:
+        """Say of each data set that has fewer rows than were asked for a data set how many it has."""
+        said = []
+        for task in stream if len(stream) == len(self.datasets) else ():
+            parts = (("training", task.train, self.train_per_dataset), ("test", task.test, self.test_per_dataset))
+            for part, found, asked in parts:
+                if asked is not None and found is not None and len(found) < asked:
+                    said.append(f"{task.name} has {len(found):,} {part} rows, not {asked:,}")
+        return said
+
     def _of_datasets(self, name: str, say: Say) -> TaskStream:
         """Return a stream with one task for each data set, or one for all of them."""
         found = load_sets(self.datasets, self.source, self.merge_labels, self.split_train, self.split_test, say)
@@ -140,11 +153,11 @@ class StreamConfig:
 
     def _some(self, train: Examples, test: Examples | None) -> tuple[Examples, Examples | None]:
         """Return as much of a data set as the settings ask for."""
-        train = train.per_class(self.train_per_class, self.subset_seed)
-        if test is None:
-            return train, None
-        share = None if self.test_per_dataset is None else max(1, self.test_per_dataset // len(test.classes))
-        return train, test.per_class(self.test_per_class, self.subset_seed).per_class(share, self.subset_seed)
+        seed = self.subset_seed
+        train = train.per_class(self.train_per_class, seed).evenly(self.train_per_dataset, seed)
+        if test is not None:
+            test = test.per_class(self.test_per_class, seed).evenly(self.test_per_dataset, seed)
+        return train, test
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ from softtf.evaluation.accuracy_matrix import AccuracyMatrix
 from softtf.evaluation.evaluate import Score
 from softtf.inference.policy import Policy
 from softtf.runconfig import RunConfig
+from softtf.saving import Header
+from softtf.seconds import upgraded
 from softtf.store import load_metadata, load_tensors, save_tensors, write_atomic
 
 
@@ -91,6 +93,36 @@ class RunFolder:
     def learner_files(self) -> bool:
         """Say whether any task was ever saved, whole or not."""
         return any(self.learner.glob("task-*"))
+
+    @property
+    def weights(self) -> str:
+        """How tables name the frozen backbone's weights (`BackboneSpec.weights_title`), by the learner's own header.
+
+        Raises:
+            UserError: the header is missing or broken.
+        """
+        header = Header.read(self.learner)
+        return header.backbone.weights_title(header.backbone_sha256)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the summary of a finished run under the names of today (`upgraded`).
+
+        The weights, which earlier versions left out, are those that the learner's header names.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        file = self.path / "summary.json"
+        try:
+            results = upgraded(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UserError(f"{file} cannot be read: {error}") from None
+        if "weights" not in results:
+            try:
+                results["weights"] = self.weights
+            except UserError:
+                results["weights"] = "unknown"
+        return results
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file at the top of the folder."""

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import safetensors.torch
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -76,10 +75,15 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     Raises:
         UserError: The file could not be written.
     """
-    # Clones, since safetensors refuses tensors that share memory (tied weights, views).
-    contiguous = torch.contiguous_format
-    copies = {name: t.detach().cpu().clone(memory_format=contiguous) for name, t in tensors.items()}
-    data: bytes = safetensors.torch.save(copies, dict(metadata) if metadata else None)
+    ready: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        place = plain.untyped_storage().data_ptr()
+        # safetensors refuses tensors that share memory (tied weights, views); what is large is not copied for nothing.
+        ready[name] = plain.clone() if place in taken else plain
+        taken.add(place)
+    data: bytes = safetensors.torch.save(ready, dict(metadata) if metadata else None)
     write_atomic(path, data)
     return hashlib.sha256(data).hexdigest()
 

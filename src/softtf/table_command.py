@@ -15,7 +15,7 @@ from softtf.config import to_dict
 from softtf.errors import UserError, unknown
 from softtf.recipes.recipes import RECIPES, Scale
 from softtf.recipes.tables import TABLES, Table, TableRow, table_named
-from softtf.recipes.tables.figures import STREAMS
+from softtf.recipes.tables.figures import STREAM_NAMES
 from softtf.streams import STREAMS as DATA_SETS
 from softtf.streams import local_path
 from softtf.strict_yaml import read_value
@@ -31,7 +31,7 @@ class TableOptions:
 
     Attributes:
         rows: some rows only, each by its number or by a part of its name and task inference.
-        streams: some streams only, or others than the paper's, such as cifar100-10.
+        streams: some streams only, or others than the paper's, such as cifar100-10 or text-order-4-sampled.
         seeds: one run each; more than one give mean and deviation.
         scale: full is the paper's settings on ViT-B/16; mini fits two CPU cores.
         source: a folder with the data instead of the Hub; for several data sets cifar100=FOLDER imagenet-r=FOLDER.
@@ -136,7 +136,7 @@ def _print(
         parts[f"mean over {' and '.join(streams)}"] = report.mean_lines(list(parts.values()))
     said = report.notes(table, cells, wish, failed)
     if form == "csv":
-        print(report.to_csv(table.name, parts, report.labels_protocol(cells)), end="")
+        print(report.to_csv(table.name, parts, cells), end="")
         return
     if form == "terminal":
         console = Console()
@@ -155,9 +155,9 @@ def _print(
 
 def _streams(names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
-        if name not in STREAMS:
-            raise unknown("stream", name, [s for s in STREAMS if s.startswith(name)] or STREAMS)
-    assert STREAMS.keys() <= RECIPES.keys()
+        if name not in STREAM_NAMES:
+            raise unknown("stream", name, [s for s in STREAM_NAMES if s.startswith(name)] or STREAM_NAMES)
+    assert set(STREAM_NAMES) <= RECIPES.keys()
     return tuple(dict.fromkeys(names))
 
 

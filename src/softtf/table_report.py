@@ -12,13 +12,13 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from softtf.evaluation.report import latex_table, markdown_table, parameters
+from softtf.evaluation.report import differ, latex_table, markdown_table, parameters, with_weights
 from softtf.inference.policy import PAPER_BATCH, parse_policy
 from softtf.learners.spans import NO_SPAN, span_of
 from softtf.recipes.recipes import DESCRIPTIONS, RECIPES
 from softtf.recipes.tables import Table, figure
 from softtf.recipes.tables.rows import CLIP_VIT_B
-from softtf.recipes.texts import is_text
+from softtf.recipes.texts import is_text, rows_protocol
 from softtf.streams import HUB
 from softtf.table_runs import Cell, Wish
 
@@ -40,8 +40,8 @@ NUMBERS = range(4, len(HEADERS))
 OURS = {  # what ours are, by scale and whether they are texts
     ("full", False): "Ours: ViT-B/16 with the paper's settings where it states them (softtf.recipes).",
     ("full", True): (
-        "Ours: BERT-base, 2,000 training rows a class and 7,600 test rows a data set, 128 tokens, 3 epochs"
-        " (softtf.recipes.texts); the paper does not say its settings."
+        "Ours: BERT-base, 128 tokens, the rows that the heading says: Full is MBPA++'s protocol, of one epoch, which"
+        " the paper cites; Sampled is IDBR's, here of 3 epochs (softtf.recipes.texts). The paper does not say its own."
     ),
     ("mini", False): (
         "Ours are at MINI SCALE: the small bundled ViT, 100 training and 50 test images a class, 3 epochs. The paper's"
@@ -63,6 +63,7 @@ CSV_FIELDS = (
         for kind in ("this_run", "from_nothing")
         for end in ("", "_std")
     ),
+    *("weights", "rows"),
 )
 
 Values = tuple[float, ...]
@@ -96,6 +97,7 @@ class Line:
         parameters: trained in a task.
         train_this_run: seconds that passed in the training of all tasks.
         train_from_nothing: the same if no features had been kept from earlier runs; the paper's are such.
+        weights: those of the frozen backbone, by name and hash; one, unless seeds or streams had different ones.
     """
 
     method: str
@@ -108,6 +110,7 @@ class Line:
     parameters: str = "–"
     train_this_run: Values = ()
     train_from_nothing: Values = ()
+    weights: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> tuple[Values, Values, Values, Values]:
@@ -124,6 +127,7 @@ class Line:
             *(f"{_text(s.acc)} / {_text(s.forget)}" if s.acc else "–" for s in (self.per_sample, self.papers)),
             *(_text(self.oracle.acc), self.parameters),
             *(_text(values, 1 if mean(values or (0,)) < 100 else 0) for values in self.seconds),
+            " and ".join(self.weights) or "–",
         ]
 
 
@@ -160,11 +164,12 @@ def _ours(cell: Cell) -> Line:
         return Score(parse_policy(named).title(shuffled), acc, forget, right, *test)
 
     trained = parameters(results[0]["parameters_per_task"]) if results else "–"
-    train = (_known(r[f"train_seconds_{kind}"] for r in results) for kind in ("this_run", "from_nothing"))
+    train, nothing = (_known(r[f"train_seconds_{kind}"] for r in results) for kind in ("this_run", "from_nothing"))
     given = "oracle" if row.trained_on_stream else None  # of one task only it would say the same again
     scores = score(row.per_sample), score(row.policy), score(given)
+    weights = tuple(dict.fromkeys(r["weights"] for r in results))
     span = span_of(cell.jobs[0].config.learner) if cell.jobs else NO_SPAN
-    return Line(row.title, row.task_id, "ours", span, *scores, trained, *train)
+    return Line(row.title, row.task_id, "ours", span, *scores, trained, train, nothing, weights)
 
 
 def _values(value: float | None) -> Values:
@@ -205,6 +210,7 @@ def _mean_line(lines: Sequence[Line]) -> Line:
         parameters=lines[0].parameters if len({line.parameters for line in lines}) == 1 else "varies",
         train_this_run=_mean([line.train_this_run for line in lines]),
         train_from_nothing=_mean([line.train_from_nothing for line in lines]),
+        weights=tuple(dict.fromkeys(name for line in lines for name in line.weights)),
     )
 
 
@@ -217,7 +223,8 @@ def _mean(values: Sequence[Values]) -> Values:
 def title(table: Table, stream: str, cells: Sequence[Cell]) -> str:
     """Return the heading of a table's part on one stream, or, if that has no description, of what it says."""
     name = f"Table {table.name}" if table.name.isdigit() else table.name.capitalize()
-    parts = [f"{name}: {table.caption}", DESCRIPTIONS.get(stream, stream).partition(",")[0], labels_protocol(cells)]
+    parts = [f"{name}: {table.caption}", DESCRIPTIONS.get(stream, stream).partition(",")[0]]
+    parts += [rows_of(cells, stream), labels_protocol(cells)]
     tasks = {job.config.stream.num_tasks for cell in cells for job in cell.jobs if cell.row.trained_on_stream}
     if stream in RECIPES and (others := sorted(tasks - {RECIPES[stream]().stream.num_tasks})):
         parts.append(f"here in {', '.join(map(str, others))} tasks")
@@ -227,6 +234,12 @@ def title(table: Table, stream: str, cells: Sequence[Cell]) -> str:
 def labels_protocol(cells: Sequence[Cell]) -> str:
     """Return what is said of labels that tasks share; empty where they can share none."""
     return next((job.config.stream.labels_protocol for cell in cells for job in cell.jobs), "")
+
+
+def rows_of(cells: Sequence[Cell], stream: str) -> str:
+    """Return how many rows were learned and tested on (`rows_protocol`); of all streams for a mean over them."""
+    jobs = [job for cell in cells for job in cell.jobs if cell.stream == stream or stream not in RECIPES]
+    return " or ".join(dict.fromkeys(said for job in jobs if (said := rows_protocol(job.config.stream))))
 
 
 def notes(table: Table, cells: Sequence[Cell], wish: Wish, failed: Mapping[Path, str]) -> list[str]:
@@ -257,6 +270,7 @@ def notes(table: Table, cells: Sequence[Cell], wish: Wish, failed: Mapping[Path,
     changes += [f"{'data' if name == HUB else name} from {source}" for name, source in wish.sources.items()]
     if changes:
         said.append(f"Changed by the command: {', '.join(changes)}.")
+    said += [text for cell in cells for job in cell.jobs if job.finished for text in job.results.get("fewer_rows", ())]
     seeds = ", ".join(map(str, wish.seeds))
     said.append(f"Mean ± standard deviation over seeds {seeds}." if len(wish.seeds) > 1 else f"Seed {seeds}.")
     said.append(
@@ -281,14 +295,23 @@ def notes(table: Table, cells: Sequence[Cell], wish: Wish, failed: Mapping[Path,
     return list(dict.fromkeys(said))
 
 
+def _with_weights(lines: Sequence[Line], heading: str) -> tuple[str, Sequence[str], list[list[str]]]:
+    """Return heading, column headers and cells; the weights are in the heading where our lines have the same ones."""
+    weights = [line.cells[-1] for line in lines if line.weights]
+    headers = (*HEADERS, "Weights") if differ(weights) else HEADERS
+    return with_weights(heading, weights), headers, [line.cells[: len(headers)] for line in lines]
+
+
 def render(lines: Sequence[Line], heading: str) -> RichTable:
     """Return the lines as a table for the terminal: a row's task inference stands under its name."""
-    table = RichTable(title=Text(heading), box=SIMPLE_HEAD, title_justify="left")
+    heading, headers, body = _with_weights(lines, heading)
+    table = RichTable(title=Text(heading), box=SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0), show_edge=False)
     table.add_column(Text("Method\n  task ID"), min_width=24)
-    for header in HEADERS[2:]:
+    for header in headers[2:]:
         words = header.replace(": ", ":\n").replace(", ", ",\n").replace("/t", "/\nt")
         words = words.replace("from ", "from\n").replace(" over", "\nover")
-        table.add_column(Text("" if header == "Numbers" else words), justify="right")
+        width = 8 if header == "Weights" else None  # a name has no place to break, and would be cut off
+        table.add_column(Text("" if header == "Numbers" else words), justify="right", overflow="fold", min_width=width)
     before = None
     for i, line in enumerate(lines):
         name = (line.method, line.task_id)
@@ -298,30 +321,33 @@ def render(lines: Sequence[Line], heading: str) -> RichTable:
             alone = i + 1 == len(lines) or (lines[i + 1].method, lines[i + 1].task_id) != name
             first = f"{line.method}\n  {line.task_id}" if alone else line.method
         before = name
-        table.add_row(Text(first), *map(Text, line.cells[2:]), style="dim" if line.numbers == "paper" else None)
+        table.add_row(Text(first), *map(Text, body[i][2:]), style="dim" if line.numbers == "paper" else None)
     return table
 
 
 def to_markdown(lines: Sequence[Line], heading: str) -> str:
     """Return the lines as a Markdown table under a heading."""
-    return f"## {heading}\n\n" + markdown_table(HEADERS, [line.cells for line in lines], NUMBERS)
+    heading, headers, body = _with_weights(lines, heading)
+    return f"## {heading}\n\n" + markdown_table(headers, body, NUMBERS)
 
 
 def to_latex(lines: Sequence[Line], heading: str) -> str:
     """Return the lines as a LaTeX tabular below its heading as a comment; it needs the package booktabs."""
-    return f"% {heading}\n" + latex_table(HEADERS, [line.cells for line in lines], NUMBERS)
+    heading, headers, body = _with_weights(lines, heading)
+    return f"% {heading}\n" + latex_table(headers, body, NUMBERS)
 
 
-def to_csv(table: str, parts: Mapping[str, Sequence[Line]], protocol: str) -> str:
-    """Return the lines of every stream as CSV, one line for each policy that has numbers; `protocol` is of labels."""
-    text = io.StringIO()
+def to_csv(table: str, parts: Mapping[str, Sequence[Line]], cells: Sequence[Cell]) -> str:
+    """Return the lines of every stream as CSV, one line for each policy that has numbers."""
+    text, labels = io.StringIO(), labels_protocol(cells)
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_FIELDS)
     for stream, lines in parts.items():
         for line in lines:
             for score in dict.fromkeys((line.per_sample, line.papers, line.oracle)):
                 if score.acc or score.test_from_nothing:
-                    writer.writerow([table, stream, protocol, *_csv(line, score)])
+                    rows = rows_of(cells, stream) if line.numbers == "ours" else ""
+                    writer.writerow([table, stream, labels, *_csv(line, score), rows])
     return text.getvalue()
 
 
@@ -332,7 +358,8 @@ def _csv(line: Line, score: Score) -> list[str]:
     parts = [*_mean_and_deviation(score.acc), *_mean_and_deviation(score.forget), right]
     parts.append("" if line.parameters == "–" else line.parameters)
     seconds = (line.train_this_run, line.train_from_nothing, score.test_this_run, score.test_from_nothing)
-    return [*first, *parts, *(text for values in seconds for text in _mean_and_deviation(values))]
+    timed = [text for values in seconds for text in _mean_and_deviation(values)]
+    return [*first, *parts, *timed, " and ".join(line.weights)]
 
 
 def _mean_and_deviation(values: Values) -> list[str]:

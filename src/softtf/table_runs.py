@@ -21,7 +21,7 @@ from softtf.recipes.tables import TableRow
 from softtf.recipes.tables.rows import CLIP_VIT_B
 from softtf.run import learn_stream, reopen, start
 from softtf.runconfig import RunConfig
-from softtf.seconds import upgraded
+from softtf.runfolder import RunFolder
 from softtf.store import write_atomic
 from softtf.streams import STREAMS
 
@@ -37,11 +37,11 @@ METHOD_SETTINGS = tuple(
 NEUTRAL = ("recipe", "method", "seed", "device", "feature_cache", "tensorboard")
 # Settings that came later: where they are as before, runs of earlier versions are found.
 LATER = {
-    "stream": ("datasets", "test_per_dataset", "merge_labels"),
+    "stream": ("datasets", "train_per_dataset", "test_per_dataset", "merge_labels"),
     "backbone": ("max_tokens", "pooling"),
     "learner": ("key_eps", "text_prompts", "before_norm", "classes", "total_classes", "gradient_offset"),
     "learner.projection": ("spectrum",),
-    "train": ("weight_decay", "first_task_learning_rate", "first_task_weight_decay"),
+    "train": ("weight_decay", "first_task_learning_rate", "first_task_weight_decay", "warmup"),
 }
 NOT_LATER = ("ft", "ewc")  # learners that had `classes` from the start
 
@@ -93,12 +93,12 @@ class Job:
         Raises:
             UserError: it cannot be read.
         """
-        file = self.path / "summary.json"
         try:
-            results = upgraded(json.loads(file.read_text(encoding="utf-8")))
+            results = RunFolder(self.path).summary()
             results["train_seconds_from_nothing"] + results["evaluation_seconds"] + results["parameters_per_task"]
             [results["policies"][code] for code in self.config.evaluate.policies]
-        except (OSError, ValueError, TypeError, KeyError):
+        except (UserError, TypeError, KeyError):
+            file = self.path / "summary.json"
             raise UserError(f"{file} cannot be read; remove it and give the command again") from None
         return results
 
@@ -117,8 +117,9 @@ class Job:
         source = stream.source if stream.source in STREAMS else RECIPES[self.config.recipe]().stream.source
         examples = 0
         for data in (STREAMS[name] for name in stream.datasets or (source,)):
-            most = data.num_train if stream.train_per_class is None else stream.train_per_class * data.num_classes
-            examples += min(data.num_train, most)
+            per_class, per_set = stream.train_per_class, stream.train_per_dataset
+            most = data.num_train if per_class is None else min(data.num_train, per_class * data.num_classes)
+            examples += most if per_set is None else min(most, per_set)
         return examples * self.config.train.epochs
 
 

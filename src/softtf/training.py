@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch.nn.utils import clip_grad_norm_
 from softtf.errors import TrainingError, UserError
 from softtf.features import FixedQueries, Queries
 from softtf.inference.gradient_offset import gather_offsets
-from softtf.learners.base import Batch, Learner
+from softtf.learners.base import MEMORY, Batch, Learner
 from softtf.machine import Precision, matmul_dtype
 from softtf.seeds import derive_seed
 from softtf.streams import Loader
@@ -30,30 +30,33 @@ class TrainConfig:
         epochs: passes over each task's data.
         batch_size: examples a step.
         learning_rate: for a batch of 256; scales with batch_size.
-        schedule: the rate stays, or falls to zero along a cosine.
+        schedule: the rate stays, or falls to zero along a cosine or a line.
         clip_norm: the gradient's norm is cut to this; None leaves it as it is.
         augment: random resized crops and flips.
         clean_query: match keys with the query of the unaugmented image, which is computed once and not at each step;
             without augmentation that is done anyway, and this changes nothing.
         precision: of matrix products; auto is bfloat16 where the device has it in hardware.
-        optimizer: Adam, or SGD with momentum 0.9.
-        weight_decay: so much of each parameter is added to its gradient (after clipping).
+        optimizer: Adam, AdamW, or SGD with momentum 0.9.
+        weight_decay: so much of each parameter is added to its gradient (after clipping); AdamW takes that much, times
+            the rate, from the parameter itself.
         first_task_learning_rate: the first task's rate, where it is another one.
         first_task_weight_decay: its weight decay, where that is another one.
+        warmup: in so many first steps of each task the rate climbs from zero along a line; then the schedule begins.
     """
 
     epochs: int = 20
     batch_size: int = 24
     learning_rate: float = 0.03
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
     clip_norm: float | None = 1.0
     augment: bool = True
     clean_query: bool = False
     precision: Precision = "auto"
-    optimizer: Literal["adam", "sgd"] = "adam"
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     weight_decay: float = 0.0
     first_task_learning_rate: float | None = None
     first_task_weight_decay: float | None = None
+    warmup: int = 0
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -65,6 +68,15 @@ class TrainConfig:
         for name in ("weight_decay", "first_task_weight_decay"):
             if (value := getattr(self, name)) is not None and not 0 <= value <= LARGEST_RATE:
                 raise UserError(f"{name} must be a number from 0 up to {LARGEST_RATE:g}, not {value}")
+        if self.warmup < 0:
+            raise UserError(f"warmup must be a number of steps from 0 up, not {self.warmup}")
+
+    def share_of_rate(self, step: int, steps: int) -> float:
+        """Return by what the rate is multiplied at a step, counted from 0, of `steps`."""
+        if step < self.warmup:
+            return step / self.warmup
+        past = (step - self.warmup) / max(1, steps - self.warmup)
+        return {"constant": 1.0, "cosine": 0.5 * (1 + math.cos(math.pi * past)), "linear": 1 - past}[self.schedule]
 
     def of_task(self, task: int) -> "TrainConfig":
         """Return the settings of one task, counted from 0: the first may have a rate and a decay of its own."""
@@ -153,7 +165,7 @@ class TaskTraining:
         self.epoch, self.epochs = 0, config.epochs
         self.parameters = learner.trained_parameters()
         self.rate = config.learning_rate * config.batch_size / 256
-        self.optimizer = _optimizer(config, self.parameters.values(), self.rate)
+        self.optimizer = _optimizer(config, self._groups(), self.rate)
         self.dtype = matmul_dtype(config.precision, loader.device)
 
     @property
@@ -224,15 +236,27 @@ class TaskTraining:
             gather_offsets(self.learner, self.loader)
         return time.perf_counter() - start, kept
 
+    def _groups(self) -> list[dict[str, Any]]:
+        """Return the parameters as the optimizer's groups: one for each of the learner's rate factors."""
+        groups: dict[float, list[Tensor]] = {}
+        for name, parameter in self.parameters.items():
+            groups.setdefault(self.learner.rate_factor(name), []).append(parameter)
+        return [{"params": params, "lr": self.rate * factor, "factor": factor} for factor, params in groups.items()]
+
     def _set_rate(self, step: int, steps: int) -> None:
-        if self.config.schedule == "cosine":
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+        rate = self.rate * self.config.share_of_rate(step, steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
 
     def state(self) -> dict[str, Tensor]:
-        """Return everything that later epochs depend on, as named tensors."""
+        """Return everything that later epochs depend on, as named tensors.
+
+        What the learner remembers of earlier tasks is only named, unless this one has replaced it: it may be large.
+        """
         tensors = {"epoch": torch.tensor(self.epoch)}
-        tensors |= {f"memory/{name}": value for name, value in self.learner.memory.items()}
+        for name, value in self.learner.memory.items():
+            same = value is self.learner.shared_before.get(MEMORY + name)  # then the task before has saved it
+            tensors |= {f"unchanged/{name}": torch.empty(0)} if same else {f"memory/{name}": value}
         for name, parameter in self.parameters.items():
             tensors[f"parameter/{name}"] = parameter.detach()
             for key, value in self.optimizer.state[parameter].items():
@@ -240,7 +264,7 @@ class TaskTraining:
         return tensors
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go back to a state that `state` returned.
+        """Go back to a state that `state` returned, the learner being as it was when this task began.
 
         Raises:
             UserError: the state is of another learner.
@@ -249,7 +273,12 @@ class TaskTraining:
         if {k for k in tensors if k.startswith("parameter/")} != names:
             raise UserError("the checkpoint holds other parameters than this learner trains")
         self.epoch = int(tensors["epoch"])
-        self.learner.memory = {k[7:]: v for k, v in tensors.items() if k.startswith("memory/")}
+        before = self.learner.shared_before
+        unchanged = [k.removeprefix("unchanged/") for k in tensors if k.startswith("unchanged/")]
+        if lost := [name for name in unchanged if MEMORY + name not in before]:
+            raise UserError(f"the checkpoint goes on from memories that this learner does not have ({lost[0]!r})")
+        kept = {name: before[MEMORY + name] for name in unchanged}
+        self.learner.memory = kept | {k[7:]: v for k, v in tensors.items() if k.startswith("memory/")}
         for name, parameter in self.parameters.items():
             with torch.no_grad():
                 parameter.copy_(tensors[f"parameter/{name}"])
@@ -261,11 +290,12 @@ class TaskTraining:
             }
 
 
-def _optimizer(config: TrainConfig, parameters: Iterable[Tensor], rate: float) -> torch.optim.Optimizer:
-    """Return Adam, or SGD with momentum 0.9 (METHOD section 5: CLIP)."""
-    if config.optimizer == "adam":
-        return torch.optim.Adam(parameters, rate, weight_decay=config.weight_decay)
-    return torch.optim.SGD(parameters, rate, momentum=0.9, weight_decay=config.weight_decay)
+def _optimizer(config: TrainConfig, groups: list[dict[str, Any]], rate: float) -> torch.optim.Optimizer:
+    """Return Adam, AdamW, or SGD with momentum 0.9 (METHOD section 5: CLIP)."""
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, rate, momentum=0.9, weight_decay=config.weight_decay)
+    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, rate, weight_decay=config.weight_decay)
 
 
 def _like(value: Tensor, parameter: Tensor) -> Tensor:

@@ -217,7 +217,7 @@ def test_weights_may_be_named_by_a_string(tmp_path: Path) -> None:
 
 def test_the_list_of_names_starts_with_the_bundled_one_and_holds_what_works() -> None:
     names = backbone_names()
-    assert names[0] == BUNDLED and "vit_base_patch16_224.augreg_in21k" in names
+    assert names[0] == BUNDLED and "vit_base_patch16_224.orig_in21k" in names
     architectures = {name.partition(".")[0] for name in names}
     assert {"deit_tiny_patch16_224", "deit3_small_patch16_224", "flexivit_small"} <= architectures
     assert (

@@ -5,7 +5,9 @@ import torch
 from torch.nn import functional as F
 
 from contracts.tiny import generator, noise
-from softtf.statistics.centroids import TaskCentroids, k_means
+from softtf.statistics import centroids
+from softtf.statistics.centroids import TaskCentroids, k_means, nearest_of, seeds_of
+from tracing import Traced
 
 
 def test_every_centroid_is_the_mean_of_the_points_nearest_to_it() -> None:
@@ -15,6 +17,59 @@ def test_every_centroid_is_the_mean_of_the_points_nearest_to_it() -> None:
     for k in range(6):
         own = [p for p, place in zip(points, nearest, strict=True) if place == k]
         torch.testing.assert_close(centroids[k], sum(own) / len(own))
+
+
+def slow_seeds(points: torch.Tensor, count: int, draw: torch.Generator) -> torch.Tensor:
+    """k-means++ with the distances to all seeds so far computed anew for each."""
+    seeds = [points[int(torch.randint(len(points), (), generator=draw))]]
+    while len(seeds) < count:
+        nearest = torch.stack([min((p - s).square().sum() for s in seeds) for p in points])
+        if not nearest.any():
+            break
+        seeds.append(points[int(torch.multinomial(nearest, 1, generator=draw))])
+    return torch.stack(seeds)
+
+
+@pytest.mark.parametrize(("different", "count"), [(60, 9), (5, 9)])
+def test_seeds_are_those_of_distances_computed_anew(different: int, count: int) -> None:
+    points = noise(different, 4, seed=3).repeat(60 // different, 1)
+    for seed in range(5):
+        found = seeds_of(points, count, generator(seed))
+        assert torch.equal(found, slow_seeds(points, count, generator(seed)))
+        assert len(found) == min(count, different)
+
+
+def test_a_seed_costs_as_much_whichever_it_is() -> None:
+    points = noise(500, 8)
+
+    def cost(count: int) -> int:
+        with Traced() as traced:
+            seeds_of(points, count, generator(0))
+        return traced.operations
+
+    assert cost(40) - cost(30) == cost(30) - cost(20)
+
+
+@pytest.mark.parametrize("at_once", [1, 100, 2**24])
+def test_the_nearest_centroid_is_the_same_in_parts(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(centroids, "AT_ONCE", at_once)
+    points, centres = noise(41, 6), noise(7, 6, seed=1)
+    distances, own = nearest_of(points, centres)
+    for point, distance, place in zip(points, distances, own, strict=True):
+        every = (centres - point).norm(dim=1)
+        assert int(place) == int(every.argmin())
+        torch.testing.assert_close(distance, every.min())
+
+
+def test_clusters_and_nearness_hold_no_cube_and_not_all_distances(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(centroids, "AT_ONCE", 1000)
+    points, known = noise(3000, 64).float(), {"centroids": noise(50, 64).float(), "tasks": torch.arange(50) // 10}
+    with Traced() as traced:
+        TaskCentroids(10, 0).nearness(known, points)
+    assert traced.largest == points.numel()  # the unit features; the cube would be 50 times them
+    with Traced() as traced:
+        nearest_of(points, noise(100, 64).float())
+    assert traced.largest < 3000 * 100 / 10
 
 
 def test_well_separated_clusters_are_found() -> None:

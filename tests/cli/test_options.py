@@ -47,8 +47,10 @@ CHANGED = {
     "train.precision": "bfloat16",
     "train.optimizer": "sgd",
     "train.weight_decay": 0.5,
+    "learner.classes": "seen",
     "train.first_task_learning_rate": 0.3,
     "train.first_task_weight_decay": 0.5,
+    "train.warmup": 2,
     "evaluate.policies": ("prompt-id:batch5", "gradient-id:3-shot/5"),
 }
 SAME_RESULT = {  # these change where a run's data and files come from and how it is computed, not its numbers
@@ -63,6 +65,7 @@ SAME_RESULT = {  # these change where a run's data and files come from and how i
     "stream.image_column": "picture",
     "stream.label_column": "kind",
     "stream.datasets": ("one", "two", "three", "four", "five"),
+    "stream.train_per_dataset": 160,
     "stream.test_per_dataset": 140,
     "stream.merge_labels": True,  # felt where tasks have labels in common
     "backbone.max_tokens": 64,

@@ -12,6 +12,7 @@ import yaml
 from cli import BACKBONE, DIGITS, POLICIES, SMALL, TINY, call, contents, output, read_json, results, tiny_quickstart
 from softtf import quickstart
 from softtf.adaptations import AdaptationSpec
+from softtf.backbones import BackboneSpec
 from softtf.learners import LearnerSpec
 from softtf.recipes import METHODS, RECIPES
 from softtf.recipes.methods import TITLES
@@ -88,7 +89,7 @@ def test_list_prints_all_there_is(capsys: Capture) -> None:
     kinds = (*AdaptationSpec.kinds(), *LearnerSpec.kinds())
     names = [*RECIPES, *METHODS, *STREAMS, *kinds, "vit_tiny_patch8_64", "oracle"]
     assert [name for name in names if f"  {name} " not in text] == []
-    assert "vit_base_patch16_224.augreg_in21k" in output(capsys, "list", "backbones")
+    assert "vit_base_patch16_224.orig_in21k" in output(capsys, "list", "backbones")
 
 
 def test_quickstart_shows_one_table(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,3 +112,31 @@ def test_quickstart_shows_one_table(capsys: Capture, monkeypatch: pytest.MonkeyP
         assert summary["seed"] == 2
         for policy in summary["policies"].values():
             assert f"{policy['acc']:.2f}" in table and f"{policy['acc']:.2f}" in markdown
+
+
+def test_the_weights_stand_in_what_run_evaluate_and_quickstart_print_and_write(
+    run: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha = read_json(run / "learner/learner.json")["backbone_sha256"]
+    weights = f"random:test_vit (SHA-256 {sha[:12]})"
+    printed = {
+        "run": output(capsys, *TINY, "--output", "new"),
+        "evaluate": output(capsys, "evaluate", "new", "--policy", "oracle", "--last"),
+    }
+    monkeypatch.setitem(RECIPES, "quickstart", tiny_quickstart)
+    printed["quickstart"] = output(capsys, "quickstart", "--output", "quick")
+    printed["table.md"] = Path("quick/table.md").read_text()
+    for name, text in printed.items():
+        named = weights if name in ("run", "evaluate") else "random:vit_tiny_patch16_224 (SHA-256 "
+        assert named in " ".join(text.split()), name
+    assert read_json(run / "summary.json")["weights_sha256"] == sha
+    assert read_json(Path("new/rescored/oracle-last.json"))["weights"] == weights
+
+
+def test_a_file_of_weights_is_named_and_its_place_is_not() -> None:
+    assert BackboneSpec("vit_x", weights=Path("/home/me/w.safetensors")).weights_title("ab" * 32) == (
+        "vit_x from w.safetensors (SHA-256 abababababab)"
+    )
+    Path("here").mkdir()
+    assert BackboneSpec(str(Path("here").resolve())).weights_title("ab" * 32) == "here (SHA-256 abababababab)"
+    assert BackboneSpec("openai/clip").weights_title("ab" * 32) == "openai/clip (SHA-256 abababababab)"

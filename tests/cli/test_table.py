@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 import signal
 import statistics
@@ -112,6 +113,37 @@ def test_formats_stand_alone_on_stdout(capsys: Capture) -> None:
         assert out.startswith(first)
         assert [part for part in parts if part not in out] == []
         assert "finished" in err and "finished" not in out
+
+
+FORMS = ("terminal", "markdown", "latex", "csv")
+
+
+def test_the_weights_of_every_run_stand_in_every_form(capsys: Capture) -> None:
+    assert call(*TINY) == 0
+    headers = [read_json(path / "learner/learner.json") for path in runs()]
+    (sha,) = {header["backbone_sha256"] for header in headers}
+    name = f"random:vit_tiny_patch16_224 (SHA-256 {sha[:12]})"
+    summary = runs()[0] / "summary.json"
+    assert {(s["weights"], s["weights_sha256"]) for s in (read_json(p / "summary.json") for p in runs())} == {
+        (name, sha)
+    }
+
+    def tables() -> dict[str, str]:
+        texts = {form: output(capsys, *TINY, "--format", form).replace(r"\_", "_") for form in FORMS}
+        return {form: " ".join(text.split()) for form, text in texts.items()}
+
+    same = tables()
+    for form, text in same.items():
+        assert name in text, form
+        assert form == "csv" or (text.count(sha[:12]) == 1 and "Weights" not in text), form
+    content = read_json(summary)
+    old = {key: value for key, value in content.items() if not key.startswith("weights")}
+    summary.write_text(json.dumps(old))  # as earlier versions wrote it: the learner's header knows
+    assert tables() == same
+    summary.write_text(json.dumps({**content, "weights": "others (SHA-256 ba9876543210)"}))
+    for form, text in tables().items():
+        assert "ba9876543210" in text and sha[:12] in text, form
+        assert form == "csv" or "Weights" in text, form
 
 
 def test_a_dry_run_lists_and_leaves_nothing(capsys: Capture) -> None:

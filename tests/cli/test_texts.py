@@ -184,6 +184,12 @@ def test_data_sets_as_tasks_with_merged_labels_and_apart(tmp_path: Path, capsys:
     assert found == [["bad", "good"], ["bad (amazon)", "good (amazon)"]]
     assert call("resume", "merged") == 0
     assert "datasets are so many tasks" in refused(capsys, *start[:-6], "--stream.datasets", *SETS)
+    assert "Full: 115,000 training rows a data set and 7,600 test rows a data set" in merged
+    fewer = [
+        f"{name} has {rows}" for name in SETS for rows in ("8 training rows, not 115,000", "4 test rows, not 7,600")
+    ]
+    assert read_json(Path("merged/summary.json"))["fewer_rows"] == fewer
+    assert [text for text in fewer if text not in merged] == []
 
 
 @pytest.mark.parametrize(

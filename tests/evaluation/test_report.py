@@ -1,5 +1,6 @@
 import csv
 import io
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -103,6 +104,7 @@ def test_csv_reads_back() -> None:
         "test_seconds_this_run": "1.25",
         "test_seconds_from_nothing": "3.25",
         "note": "",
+        "weights": "",
     }
 
 
@@ -114,6 +116,27 @@ def test_latex_is_escaped_and_has_one_cell_for_each_column() -> None:
     assert r"Task inference (policy) & Loss over & ACC \%" in table[0]
     assert table[2].startswith(r"A|B \& 100\%\_c & ") and "oracle (task given)" in table[3]
     assert r"\textbackslash{}\{\textasciicircum{}\}" in to_latex([replace(SAMPLE, method="\\{^}")])
+
+
+WEIGHTS = "vit_tiny_patch8_64 (SHA-256 0123456789ab)"
+FORMS = {
+    "terminal": lambda rows: "\n".join(printed(render(rows, "title", "caption"))),
+    "markdown": lambda rows: to_markdown(rows, "title"),
+    "csv": to_csv,
+    "latex": to_latex,
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_every_form_names_the_weights_once_or_row_by_row_where_they_differ(form: Callable[..., str]) -> None:
+    rows = [replace(row, weights=WEIGHTS) for row in ROWS]
+    said = 3 if form is to_csv else 1
+    assert form(rows).replace(r"\_", "_").count(WEIGHTS) == said
+    other = "vit_tiny_patch8_64 (SHA-256 ba9876543210)"
+    mixed = form([rows[0], replace(rows[1], weights=other), rows[2]]).replace(r"\_", "_")
+    assert (mixed.count(WEIGHTS), mixed.count(other)) == (2, 1)
+    unknown = form([rows[0], replace(rows[1], weights=""), rows[2]]).replace(r"\_", "_")
+    assert unknown.count(WEIGHTS) == 2, "what is not known is not said to be the others'"
 
 
 def test_the_matrix_is_blank_above_what_was_learned() -> None:

@@ -1,6 +1,7 @@
 """IDBR: halves of texts, its loss written out, and its exemplars."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,8 +18,10 @@ from softtf.learners import IDBR
 from softtf.learners.base import Batch
 from softtf.learners.idbr import IDBRLearner
 from softtf.memory import most_central, unpack
+from softtf.recipes.recipes import recipe_named
 from softtf.streams.halves import halves
-from softtf.training import TaskTraining
+from softtf.training import TaskTraining, TrainConfig
+from tracing import Traced
 
 PAD = -1
 SPEC = IDBR(share=0.25, replay_every=3, code=5, next_sentence=0.7, which_task=0.6, general=0.4, specific=0.9, hold=0.3)
@@ -55,6 +58,18 @@ def slow_codes(learner: IDBRLearner, ids: Tensor) -> tuple[Tensor, Tensor]:
     features = torch.cat([backbone.pool(backbone.run(backbone.embed(row), 0, backbone.depth)) for row in rows])
     codes = torch.tanh(features @ learner.codes.weight.T + learner.codes.bias)
     return codes[:, :5], codes[:, 5:]
+
+
+def test_a_replay_costs_as_much_with_many_exemplars_as_with_few() -> None:
+    def cost(share: float) -> int:
+        training = in_task(replace(SPEC, share=share), 1)
+        learner = training.learner
+        assert isinstance(learner, IDBRLearner)
+        with Traced() as traced, torch.no_grad():
+            learner._with_exemplars(whole_batch(training, [0, 1]), generator(0))
+        return traced.operations
+
+    assert cost(1.0) == cost(0.25)
 
 
 # --- Halves ---
@@ -164,6 +179,48 @@ def test_later_tasks_hold_both_codes_and_now_and_then_replay_every_task(
             torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
 
 
+# --- Training ---
+
+
+def test_full_scale_trains_as_published_and_the_tasks_classifier_at_its_own_rate() -> None:
+    """AdamW at 3e-5 and 5e-4 with decay 0.01, warmed up in 1,000 steps of 8 texts, nothing clipped (SALT-NLP/IDBR)."""
+    recipe = recipe_named("text-order-4", "idbr")
+    config, learner = recipe.train, recipe.learner.build(tiny_bert(), 3)
+    training = begin_training(learner, ClassTable(), text_task(0), "first", replace(config, precision="float32"))
+    rates = {}
+    for group in training.optimizer.param_groups:
+        assert isinstance(training.optimizer, torch.optim.AdamW) and group["weight_decay"] == 0.01
+        rates |= {n: group["lr"] for n, p in training.parameters.items() if any(p is q for q in group["params"])}
+    assert rates.keys() == training.parameters.keys()
+    for name, rate in rates.items():
+        assert rate == pytest.approx(5e-4 if name.startswith("which_task.") else 3e-5)
+    assert (config.batch_size, config.clip_norm, config.schedule) == (8, None, "constant")
+    assert [config.share_of_rate(step, 9000) for step in (0, 500, 1000, 8999)] == [0.0, 0.5, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("task", [0, 1])
+def test_a_resumed_training_ends_the_same(task: int) -> None:
+    config = TrainConfig(3, 4, 0.1, "linear", None, precision="float32", optimizer="adamw", weight_decay=0.1, warmup=3)
+
+    def fresh() -> TaskTraining:
+        learner, classes = SPEC.build(tiny_bert(), 3), ClassTable()
+        for earlier in range(task):
+            training = begin_training(learner, classes, text_task(earlier), f"task {earlier}", config)
+            while not training.finished:
+                training.run_epoch()
+            training.finish()
+        return begin_training(learner, classes, text_task(task), "newest", config)
+
+    whole, half, resumed = fresh(), fresh(), fresh()
+    while not whole.finished:
+        whole.run_epoch()
+    half.run_epoch()
+    resumed.load_state({name: value.clone() for name, value in half.state().items()})
+    while not resumed.finished:
+        resumed.run_epoch()
+    assert all(torch.equal(p, whole.parameters[n]) for n, p in resumed.parameters.items())
+
+
 # --- Exemplars ---
 
 
@@ -199,3 +256,6 @@ def test_it_is_for_texts() -> None:
         IDBR().new_learner(tiny.tiny_backbone(), 0)
     with pytest.raises(UserError, match="share"):
         IDBR(share=0)
+    for rate in (0.0, float("inf")):
+        with pytest.raises(UserError, match="task_rate must be a positive number"):
+            IDBR(task_rate=rate)

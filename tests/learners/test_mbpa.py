@@ -5,20 +5,29 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from contracts.tiny import classifier, exact, inputs, noise, task_data
+from contracts.tiny import TRAIN, classifier, exact, inputs, noise, task_data, task_labels
 from learners.tuned import assert_gradients, cross_entropy, in_task, loss_of, slow_features, slow_logits, whole_batch
+from softtf.classes import ClassTable
 from softtf.errors import UserError
+from softtf.feeding import begin_training
 from softtf.learners import MBPA
-from softtf.learners.base import Batch
+from softtf.learners.base import MEMORY, Batch
 from softtf.learners.mbpa import COLUMNS, FEATURES, KEYS, MBPALearner, nearest
 from softtf.memory import unpack
 from softtf.shared_pass import SharedPass
 from softtf.training import TaskTraining
+from tracing import Traced
 
 
 def at_step(training: TaskTraining, step: int) -> Batch:
     batch = whole_batch(training, [0, 3, 5])
     return Batch(batch.inputs, batch.targets, batch.rows, step=step)
+
+
+def classes_of(task: int) -> ClassTable:
+    table = ClassTable()
+    table.add(task_labels(task), "earlier")
+    return table
 
 
 def test_every_nth_step_learns_the_batch_and_as_many_memories(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,6 +100,53 @@ def test_each_sample_is_answered_by_a_classifier_that_its_own_neighbours_adapted
             gw, gb = torch.autograd.grad(loss, [w, b])
             w, b = ((v - step * g).detach().requires_grad_() for v, g in ((w, gw), (b, gb)))
         torch.testing.assert_close(found[i], (feature @ w.T + b).detach(), rtol=0, atol=1e-9)
+
+
+def test_a_replay_costs_as_much_with_a_large_memory_as_with_a_small_one() -> None:
+    def cost(per_class: int) -> int:
+        training = in_task(MBPA(write=1, replay_every=4), 0, task_data(0, per_class))
+        with training.learner.computing_in(torch.float64):
+            training.finish()
+        learner, data = training.learner, task_data(1)
+        training = begin_training(learner, classes_of(0), data, "newest", TRAIN)
+        learner.double()
+        with Traced() as traced:
+            loss_of(training, at_step(training, 7))
+        assert len(learner.memory[COLUMNS]) == 3 * per_class
+        return traced.operations
+
+    assert cost(40) == cost(4)
+
+
+def test_the_memory_is_copied_to_where_it_is_needed_once_and_not_at_every_answer() -> None:
+    learner = exact(classifier(MBPA(write=1))).learner  # which computes in another type than the memory has
+    assert isinstance(learner, MBPALearner)
+    learner.memory = {name: v.float() if v.is_floating_point() else v for name, v in learner.memory.items()}
+    copied = []
+    with torch.no_grad(), learner.computing_in(torch.float64):
+        for seed in range(3):
+            trunk = SharedPass(learner.network, inputs(2, seed)).trunk
+            with Traced() as traced:
+                learner.logits(trunk, 1)
+            copied.append(traced.copied)
+    keys = learner.memory[KEYS].numel()
+    assert copied[0] >= keys > max(copied[1:])
+
+
+def test_what_earlier_tasks_remember_is_neither_copied_nor_saved_again_while_a_task_trains() -> None:
+    training = in_task(MBPA(write=1), 1)
+    learner, state = training.learner, training.state()
+    assert all(learner.shared_before[MEMORY + name] is value for name, value in learner.memory.items())
+    assert learner.memory and not [name for name in state if name.startswith("memory/")]
+    other = in_task(MBPA(write=1), 1)
+    for tensors in (state, state | {f"memory/{n}": v for n, v in learner.memory.items()}):  # as it was saved before
+        other.learner.memory = {}
+        other.load_state(tensors)
+        assert other.learner.memory.keys() == learner.memory.keys()
+        assert all(torch.equal(other.learner.memory[n], v) for n, v in learner.memory.items())
+    other.learner.shared_before = {}
+    with pytest.raises(UserError, match="memories that this learner does not have"):
+        other.load_state(state)
 
 
 def test_neighbours_are_the_nearest_and_all_where_there_are_few() -> None:

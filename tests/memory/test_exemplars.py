@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from contracts.tiny import noise, pictures
-from softtf.memory import pack, unpack
+from softtf.memory import OnDevice, pack, unpack
+from tracing import Traced
 
 SIZES = ((4, 5), (7, 2), (1, 1))
 
@@ -26,3 +27,34 @@ def test_packed_and_unpacked_are_the_same(examples: list[torch.Tensor]) -> None:
     for ours, theirs in zip(again, examples, strict=True):
         assert ours.dtype == theirs.dtype and torch.equal(ours, theirs)
     assert unpack("missing", memory) == []
+
+
+@pytest.mark.parametrize("rows", [[2, 0, 2], [1], []])
+def test_some_examples_are_those_of_all(rows: list[int]) -> None:
+    memory = pack("kept", [noise(3, 4), noise(5, 1), noise(1, 2)])
+    every, some = unpack("kept", memory), unpack("kept", memory, torch.tensor(rows, dtype=torch.int64))
+    assert len(some) == len(rows)
+    assert all(torch.equal(found, every[i]) for found, i in zip(some, rows, strict=True))
+    assert unpack("missing", memory, torch.tensor(rows)) == []
+
+
+def test_a_few_examples_cost_as_much_of_many_as_of_few() -> None:
+    def cost(count: int) -> int:
+        memory = pack("kept", [noise(3)] * count)
+        with Traced() as traced:
+            unpack("kept", memory, torch.tensor([1, 4]))
+        return traced.operations
+
+    assert cost(400) == cost(20)
+
+
+def test_a_copy_is_made_once_for_each_tensor_device_and_type() -> None:
+    here, memory = OnDevice(), {"keys": noise(6, 2), "columns": torch.arange(6)}
+    assert here.get("keys", memory, noise(1)) is memory["keys"], "nothing to copy"
+    single = here.get("keys", memory, noise(1).float())
+    assert single.dtype == torch.float32 and torch.equal(single, memory["keys"].float())
+    assert here.get("keys", memory, noise(1).float()) is single
+    assert here.get("columns", memory, noise(1).float()) is memory["columns"], "whole numbers keep their type"
+    assert here.get("keys", memory, torch.empty(0, device="meta")).device.type == "meta"
+    replaced = memory | {"keys": noise(3, 2)}
+    assert torch.equal(here.get("keys", replaced, noise(1).float()), replaced["keys"].float())

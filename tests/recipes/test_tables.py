@@ -24,8 +24,10 @@ from softtf.recipes.recipes import RECIPES
 from softtf.recipes.tables import TABLES, Table, TableRow, figure, figures, table_named
 from softtf.recipes.tables.figures import STREAMS
 from softtf.recipes.tables.rows import CLIP_VIT_B
+from softtf.recipes.texts import ORDERS, rows_protocol
 from softtf.runconfig import EvaluateConfig
 from softtf.streams import TextPreparation
+from softtf.table_report import lines_of, title, to_csv
 from softtf.table_runs import Wish, place, plan, resolve
 
 PAPER = Path("/work/shared/paper/tables.csv")
@@ -268,7 +270,46 @@ def test_at_mini_scale_lora_and_masks_train_equally_many_weights_on_the_offline_
 )
 def test_runs_of_earlier_versions_are_found(table: str, title: str, folder: str) -> None:
     row = next(row for row in table_named(table).rows if row.name == title)
-    assert place(Path(), resolve(row, "cifar100-10", Wish())).parts[0] == folder
+    then = {} if table == "5" else {"backbone.name": "vit_base_patch16_224.augreg_in21k"}  # what the recipes had
+    assert place(Path(), resolve(row, "cifar100-10", Wish(settings=then))).parts[0] == folder
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_table_2_has_the_papers_protocol_and_the_sampled_one(order: str) -> None:
+    full, sampled, mini = recipe_named(order), recipe_named(f"{order}-sampled"), recipe_named(order, scale="mini")
+    assert (full.stream.train_per_dataset, full.stream.train_per_class, full.train.epochs) == (115_000, None, 1)
+    assert (sampled.stream.train_per_dataset, sampled.stream.train_per_class) == (None, 2000)
+    assert full.stream.test_per_dataset == sampled.stream.test_per_dataset == 7600
+    assert full.stream.datasets == sampled.stream.datasets == ORDERS[order]
+    small = recipe_named(f"{order}-sampled", scale="mini")
+    assert (mini.stream, mini.train, mini.learner) == (small.stream, small.train, small.learner)
+    assert [rows_protocol(config.stream) for config in (full, sampled, mini)] == [
+        "Full: 115,000 training rows a data set and 7,600 test rows a data set",
+        "Sampled: 2,000 training rows a class and 7,600 test rows a data set",
+        "40 training rows a class and 140 test rows a data set",
+    ]
+    fewer = replace(full.stream, train_per_class=100)
+    assert rows_protocol(fewer).startswith("100 training rows a class"), "no protocol's name where it is not it"
+
+
+def test_both_protocols_stand_beside_the_papers_figures_and_in_the_heading() -> None:
+    table = table_named("2")
+    row = next(row for row in table.rows if row.name == "IDBR")
+    cells = plan([row], ["text-order-4", "text-order-4-sampled"], Wish())
+    paper = [figure_of(table, row, cell.stream) for cell in cells]
+    assert paper[0] is not None and paper[0] is paper[1]
+    headings = [title(table, cell.stream, cells) for cell in cells]
+    assert "Full: 115,000" in headings[0] and "Sampled: 2,000" in headings[1]
+    assert "Sampled" not in headings[0] and "Full" not in headings[1]
+    assert [cell.jobs[0].work for cell in cells] == [5 * 115_000, 3 * 2000 * (4 + 5 + 5 + 10 + 14)]
+    lines = to_csv("2", {cell.stream: lines_of("2", [cell]) for cell in cells}, cells).splitlines()
+    assert lines[0].endswith(",weights,rows")
+
+
+def test_sampled_runs_of_earlier_versions_are_found() -> None:
+    """They were the full scale of text-order-4."""
+    (cell,) = plan([table_named("2").rows[0]], ["text-order-4-sampled"], Wish())
+    assert cell.jobs[0].path.parts[-2] == "hub-5-mbpa++-fd74d4b0"
 
 
 def test_upper_bounds_learn_all_classes_at_once_and_the_splits_of_cifar100_share_them() -> None:
@@ -280,7 +321,7 @@ def test_upper_bounds_learn_all_classes_at_once_and_the_splits_of_cifar100_share
 
 def test_backbones_of_table_3() -> None:
     names = {resolve(row, "cub200-5", Wish()).backbone.name for table, row in RUNNABLE if table.name == "3"}
-    assert {n.partition(".")[2] for n in names} == {"augreg_in21k", "dino", "sam_in1k"}
+    assert {n.partition(".")[2] for n in names} == {"orig_in21k", "dino", "sam_in1k"}
     for name in names:
         assert name in timm.list_pretrained()
     dino = next(row for row in table_named("3").rows if row.backbone == "DINO")

@@ -79,6 +79,21 @@ def test_per_class_takes_at_most_n_of_each_in_order():
     assert examples.per_class(None, seed=1) is examples
 
 
+@pytest.mark.parametrize(("total", "counts"), [(115, [29, 29, 29, 28]), (8, [2] * 4), (2, [1] * 4), (999, [40] * 4)])
+def test_evenly_takes_a_total_in_even_shares(total, counts):
+    examples = letters([i % 4 for i in range(160)])
+    found = examples.evenly(total, seed=1)
+    assert [found.labels.count(c) for c in range(4)] == counts
+    alone = [set(examples.per_class(count, seed=1)) for count in counts]
+    assert all(row in alone[label] for row, label in zip(found, found.labels, strict=True))
+    assert examples.evenly(None, seed=1) is examples
+
+
+def test_a_class_with_less_than_its_share_gives_what_it_has():
+    found = letters([0] * 50 + [1] * 3 + [2] * 50).evenly(30, seed=0)
+    assert [found.labels.count(c) for c in range(3)] == [10, 3, 10]
+
+
 def test_concatenate_is_one_after_another():
     parts = [letters("ab", name="p"), letters("c", name="q"), letters("de", name="p")]
     whole = Examples.concatenate(parts)
@@ -124,6 +139,7 @@ def test_wrong_views_are_refused():
         (lambda: examples.select([3]), "index 3 is not in 0..2"),
         (lambda: examples.select([-1]), "index -1"),
         (lambda: examples.per_class(0, 0), "at least 1, not 0"),
+        (lambda: examples.evenly(0, 0), "at least 1, not 0"),
         (lambda: examples.with_labels("ab"), "3 inputs but 2 labels"),
         (lambda: letters("ab", name="birds", class_order="a"), "'b' is not in the class order"),
     ]:

@@ -1,3 +1,6 @@
+import os
+import resource
+
 import pytest
 import torch
 
@@ -5,13 +8,18 @@ from softtf.errors import UserError
 from softtf.seeds import derive_seed
 from softtf.streams import Examples, ImagePreparation, Loader
 from softtf.streams.cache import Cache
-from softtf.streams.preparation import TrainingInputs
+from softtf.streams.photos import crop_photo
+from softtf.streams.preparation import Ready, TrainingInputs
 
 
 class Watched(ImagePreparation):
     """Counts how often inputs are loaded (in this process)."""
 
     loads: list[str] = []
+
+    def load_drawn(self, raw, where, drawn, room):
+        self.loads.append(where)
+        return super().load_drawn(raw, where, drawn, room)
 
     def load_train(self, raw, where):
         self.loads.append(where)
@@ -36,6 +44,10 @@ def pictures(sides, name="data"):
 
 EQUAL = pictures([(12, 12)] * 11)
 MIXED = pictures([(12, 12 + i % 5) for i in range(11)])
+SMALL = pictures([(6, 6)] * 11)
+RAGGED = pictures([(5 + i % 4, 8 - i % 3) for i in range(11)])
+BOTH = pictures([(5 + 3 * (i % 3), 8 + i % 4) for i in range(11)])
+SETS = {"equal": EQUAL, "mixed": MIXED, "small": SMALL, "ragged": RAGGED, "both": BOTH}
 
 
 def loader(examples=EQUAL, train=True, preparation=None, **options):
@@ -44,13 +56,32 @@ def loader(examples=EQUAL, train=True, preparation=None, **options):
 
 
 def slow_epoch(examples, seed):
-    """What an epoch is, without any cache, worker or batch splitting of the order."""
+    """What an epoch is, without any cache or worker: a photo's crop on its own, small images together."""
     order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(derive_seed(seed, "order")))
     augmentation = torch.Generator().manual_seed(derive_seed(seed, "augmentation"))
     preparation = ImagePreparation(8)
     for batch in order.split(4):
-        loaded = [preparation.load_train(examples[int(i)], "") for i in batch]
-        yield preparation.augment_batch(loaded, torch.device("cpu"), augmentation), batch, batch
+        images = [examples[int(i)] for i in batch]
+        drawn = preparation.draw(len(batch), augmentation)
+        small = [n for n, image in enumerate(images) if max(image.shape) <= 8]
+        inputs = torch.zeros(len(batch), 3, 8, 8)
+        if small:  # as they were before photos were cropped from their originals
+            boxes = preparation._boxes(drawn[small], *torch.tensor([images[n].shape[1:] for n in small]).T)
+            inputs[small] = preparation._sample([images[n] for n in small], boxes, "cpu")
+        for n in set(range(len(batch))).difference(small):
+            (crop,) = preparation._photo_crops(drawn[n : n + 1], [images[n].shape[1:]])
+            inputs[n] = crop_photo(images[n], crop, 8).float() / 255
+        yield inputs, batch, batch
+
+
+def test_small_images_are_augmented_as_stored_copies_are():
+    """For data such as CIFAR's, training is what it was before photos were cropped from their originals."""
+    preparation = ImagePreparation(8)
+    for examples in (SMALL, RAGGED):
+        augmentation = torch.Generator().manual_seed(derive_seed(3, "augmentation"))
+        for inputs, _, rows in loader(examples).epoch(3):
+            images = [preparation.load_train(examples[int(i)], "") for i in rows]
+            assert torch.equal(inputs, preparation.augment_batch(images, "cpu", augmentation))
 
 
 def same(batches, expected):
@@ -60,7 +91,7 @@ def same(batches, expected):
         assert len(batch) == 3 and all(map(torch.equal, batch, wanted))
 
 
-@pytest.mark.parametrize("examples", [EQUAL, MIXED], ids=["equal", "mixed"])
+@pytest.mark.parametrize("examples", SETS.values(), ids=SETS)
 @pytest.mark.parametrize("cache_bytes", [0, 11 * 3 * 12 * 13, 2**30])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_seed_gives_the_same_epoch_whatever_cache_and_workers(examples, cache_bytes, workers):
@@ -90,6 +121,20 @@ def test_inputs_are_loaded_once_if_they_fit_and_each_time_if_not():
         for seed in range(2):
             list(made.epoch(seed))
         assert len(Watched.loads) == loads
+
+
+def test_photos_are_not_kept_where_workers_decode_ahead_but_small_images_are():
+    for examples, kept in ((EQUAL, 0), (SMALL, 11)):
+        made = loader(examples, workers=2)
+        list(made.epoch(0))
+        assert sum(i in made._cache for i in range(11)) == kept
+
+
+def test_no_originals_are_kept_that_would_not_fit_all_together():
+    made = loader(cache_bytes=11 * 3 * 12 * 12 - 1)
+    assert all(
+        isinstance(row, Ready) for row in made._load([[0, 1]], [torch.rand(2, 23, dtype=torch.float64)]).__next__()
+    )
 
 
 def test_nothing_is_loaded_before_it_is_needed():
@@ -175,6 +220,18 @@ def test_wrong_settings_and_uses_are_refused():
             action()
 
 
+def test_workers_leave_no_file_open_for_each_input_that_is_kept():
+    many = pictures([(4, 4 + i % 2) for i in range(200)])
+    made = loader(many, workers=2, cache_bytes=2**30)
+    before = len(os.listdir("/dev/fd"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before + 100, hard))
+    try:
+        same(made.epoch(0), slow_epoch(many, 0))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_the_cache_never_exceeds_its_budget():
     cache = Cache(5, 40, torch.device("cpu"))
     sizes = [8, 20, 30, 4, 8]  # five of the first would fit; those that came do not all
@@ -206,7 +263,7 @@ def test_what_is_loaded_is_the_same_from_the_cache_and_fresh(examples):
         list(ours.epoch(0))  # fills the cache
     Watched.loads.clear()
     ours.loaded(rows)
-    assert not Watched.loads and ours.loaded([]) == []
+    assert all(where == "data[2]" or where == "data[7]" for where in Watched.loads) and ours.loaded([]) == []
 
 
 def test_prepared_inputs_are_augmented_by_the_generator_or_not_at_all():

@@ -70,9 +70,13 @@ def test_a_stream_has_a_task_a_set_or_one_of_all_with_equally_many_tests_of_each
     settings = {"datasets": tuple(LABELS), "merge_labels": True, "train_per_class": 3, "test_per_dataset": 5}
     stream = StreamConfig(str(folder), 4, **settings).build()
     assert [task.name for task in stream] == list(LABELS)
-    assert [(len(task.train), len(task.test)) for task in stream] == [(6, 4)] * 4
+    assert [(len(task.train), len(task.test)) for task in stream] == [(6, 5)] * 4
+    assert [[task.test.labels.count(c) for c in task.classes] for task in stream] == [[3, 2]] * 4
     (joint,) = StreamConfig(str(folder), 1, **settings).build()
-    assert len(joint.classes) == 6 and (len(joint.train), len(joint.test)) == (24, 16)
+    assert len(joint.classes) == 6 and (len(joint.train), len(joint.test)) == (24, 20)
+    del settings["train_per_class"]
+    few = StreamConfig(str(folder), 4, **settings, train_per_dataset=7).build()
+    assert [[task.train.labels.count(c) for c in task.classes] for task in few] == [[4, 3]] * 4
     assert joint.classes == ("world", "sports (news)", "bad", "good", "sports (asked)", "health")
 
 
@@ -83,6 +87,8 @@ def test_a_stream_has_a_task_a_set_or_one_of_all_with_equally_many_tests_of_each
         ({"task_column": "t"}, "task_column does not go with datasets"),
         ({"class_order_seed": 1}, "class_order_seed does not go with datasets"),
         ({"datasets": ()}, "test_per_dataset goes with datasets"),
+        ({"datasets": (), "train_per_dataset": 5}, "train_per_dataset goes with datasets"),
+        ({"train_per_dataset": 0}, "train_per_dataset must be at least 1, not 0"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings: dict, words: str) -> None:

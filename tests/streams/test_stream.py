@@ -113,6 +113,28 @@ def test_tasks_come_in_the_order_of_the_data_whatever_is_held_out_or_left_out(va
         assert found == [value for value in named if value in part.tasks]
 
 
+@pytest.mark.parametrize("by", ["class", "task"])
+def test_however_many_tasks_there_are_every_row_is_looked_at_once(by):
+    """Labels, and names of tasks, that count how often they are walked through while a stream is made."""
+
+    class Counted(tuple):
+        walks = 0
+
+        def __iter__(self):
+            Counted.walks += 1
+            return super().__iter__()
+
+    def cost(kinds):
+        values = [i % kinds for i in range(400)]
+        examples = letters(values) if by == "class" else letters([0] * 400, tasks=values)
+        examples.labels, examples.tasks = Counted(examples.labels), examples.tasks and Counted(examples.tasks)
+        Counted.walks = 0
+        (split_by_class if by == "class" else split_by_task)(examples, None, kinds)
+        return Counted.walks
+
+    assert cost(40) == cost(4)
+
+
 def test_tasks_are_refused_where_the_data_do_not_name_them():
     train = letters("ab", tasks=["x", "y"])
     for wrong, message in (

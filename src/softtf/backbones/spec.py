@@ -21,7 +21,7 @@ class BackboneSpec:
     """Which frozen backbone to use.
 
     Attributes:
-        name: `vit_tiny_patch8_64` (bundled, works offline), a timm name such as `vit_base_patch16_224.augreg_in21k`
+        name: `vit_tiny_patch8_64` (bundled, works offline), a timm name such as `vit_base_patch16_224.orig_in21k`
             (downloaded from the Hub; `timm/` and `hf-hub:` may stand before it); for texts `minilm-l6-v2` (offline,
             from softtf[text]), `bert-base-uncased` or another encoder of BERT's family on the Hub; `owner/name` of the
             Hub or a local folder (config.json, model.safetensors) with one of these or a ViT of timm; or `random:` and
@@ -52,6 +52,15 @@ class BackboneSpec:
             raise UserError(f"image_size must be between 1 and {LARGEST_IMAGE} pixels, not {self.image_size}")
         if self.max_tokens < 3:
             raise UserError(f"max_tokens must be at least 3, a word between two marks, not {self.max_tokens}")
+
+    def weights_title(self, sha256: str) -> str:
+        """Return how tables name the weights: by name, the file if they came from one, and twelve digits of their hash.
+
+        A folder's place on this machine is left out.
+        """
+        name = Path(self.name).name if Path(self.name).is_dir() else self.name
+        source = f"{name} from {self.weights.name}" if self.weights else name
+        return f"{source} (SHA-256 {sha256[:12]})"
 
     def refuse(self, *names: str) -> None:
         """Refuse settings that this backbone would ignore.

@@ -23,8 +23,8 @@ HEADERS = (
     "Train s, from nothing",
     "Test s, this run",
     "Test s, from nothing",
-    "Note",
 )
+OPTIONAL = ("Note", "Weights")
 NUMBERS = range(3, 11)  # the columns that hold them
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -51,6 +51,7 @@ class Row:
         test_seconds_this_run: That this policy alone took in all evaluations.
         test_seconds_from_nothing: If nothing had been kept from earlier runs, tasks and evaluations.
         note: A remark.
+        weights: The frozen backbone's, by name and hash (`BackboneSpec.weights_title`).
     """
 
     method: str
@@ -65,6 +66,7 @@ class Row:
     test_seconds_this_run: float | None
     test_seconds_from_nothing: float | None
     note: str = ""
+    weights: str = ""
 
     @property
     def is_oracle(self) -> bool:
@@ -74,10 +76,11 @@ class Row:
 
 def render(rows: Sequence[Row], title: str, caption: str) -> Table:
     """Return the rows as a table for the terminal: under each method its policies, the oracle last and dim."""
+    title = with_weights(title, [row.weights for row in rows])
     table = Table(box=SIMPLE_HEAD, title_justify="left", caption_justify="left", padding=0, show_edge=False)
     table.title, table.caption = Text(title), Text(caption)
-    headers, _ = _cells(rows)
-    table.add_column("Method\n  task inference (policy)", min_width=16)
+    headers, body = _cells(rows)
+    table.add_column("Method\n task inference (policy)", min_width=16)
     table.add_column(Text(headers[2].replace(" ", "\n")))
     for header in headers[3:11]:
         words = header.replace(", ", " ").replace(" ", "\n").replace("/", "/\n")
@@ -85,17 +88,18 @@ def render(rows: Sequence[Row], title: str, caption: str) -> Table:
     for header in headers[11:]:
         table.add_column(Text(header))
     for method in dict.fromkeys(row.method for row in rows):
-        mine = [row for row in rows if row.method == method]
         table.add_row(Text(method, style="bold"))
-        for row, cells in zip(_ordered(mine), _cells(mine)[1], strict=True):
+        mine = [pair for pair in zip(_ordered(rows), body, strict=True) if pair[0].method == method]
+        for row, cells in mine:
             # Text, because "[...]" in a plain string would be markup.
-            table.add_row(Text(f"  {cells[1]}"), *map(Text, cells[2:]), style="dim" if row.is_oracle else None)
+            table.add_row(Text(f" {cells[1]}"), *map(Text, cells[2:]), style="dim" if row.is_oracle else None)
     return table
 
 
 def to_markdown(rows: Sequence[Row], title: str) -> str:
     """Return the rows as a Markdown table under a heading."""
     headers, body = _cells(rows)
+    title = with_weights(title, [row.weights for row in rows])
     return f"## {title}\n\n" + markdown_table(headers, body, NUMBERS)
 
 
@@ -118,8 +122,20 @@ def to_csv(rows: Sequence[Row]) -> str:
 
 
 def to_latex(rows: Sequence[Row]) -> str:
-    """Return the rows as a LaTeX tabular; it needs the package booktabs."""
-    return latex_table(*_cells(rows), NUMBERS)
+    """Return the rows as a LaTeX tabular below their weights as a comment; it needs the package booktabs."""
+    weights = with_weights("", [row.weights for row in rows])
+    return (f"% {weights}\n" if weights else "") + latex_table(*_cells(rows), NUMBERS)
+
+
+def with_weights(title: str, weights: Sequence[str]) -> str:
+    """Return a table's title with the weights of its rows behind it; where they differ, a column says each row's."""
+    named = "" if differ(weights) else next(iter(weights), "")
+    return "; ".join(part for part in (title, f"weights {named}" if named else "") if part)
+
+
+def differ(weights: Sequence[str]) -> bool:
+    """Say whether a table's rows have different weights; those of unknown ones ("") count as others."""
+    return len(set(weights)) > 1
 
 
 def latex_table(headers: Sequence[str], body: Sequence[Sequence[str]], numbers: range) -> str:
@@ -151,9 +167,9 @@ def _ordered(rows: Sequence[Row]) -> list[Row]:
 
 
 def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Return headers and cells as text, oracle rows last, without the notes where there are none."""
-    width = len(HEADERS) if any(row.note for row in rows) else len(HEADERS) - 1
-    body = []
+    """Return headers and cells as text, oracle rows last; notes if there are any, and weights that differ, beside."""
+    wanted = {"Note": any(row.note for row in rows), "Weights": differ([row.weights for row in rows])}
+    headers, body = [*HEADERS, *(name for name in OPTIONAL if wanted[name])], []
     for row in _ordered(rows):
         given = row.is_oracle and "task given" not in row.policy
         policy = f"{row.policy} (task given)" if given else row.policy
@@ -163,8 +179,9 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
             *map(_seconds, (row.train_seconds_this_run, row.train_seconds_from_nothing)),
             *map(_seconds, (row.test_seconds_this_run, row.test_seconds_from_nothing)),
         ]
-        body.append([row.method, policy, row.classes, *numbers, row.note][:width])
-    return list(HEADERS[:width]), body
+        beside = {"Note": row.note, "Weights": row.weights or "–"}
+        body.append([row.method, policy, row.classes, *numbers, *(beside[name] for name in headers[len(HEADERS) :])])
+    return headers, body
 
 
 def _number(value: float | None) -> str:

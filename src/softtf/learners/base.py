@@ -201,7 +201,10 @@ class Learner(nn.Module):
     def begin_task(self, num_classes: int) -> None:
         """Open a slot for the next task in every module; the values come from the learner's seed."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "task", self.num_tasks))
-        self.shared_before = {name: value.clone() for name, value in self.shared_state_dict().items()}
+        self.shared_before = {
+            name: value if name.startswith(MEMORY) else value.clone()  # memory is never changed in place
+            for name, value in self.shared_state_dict().items()
+        }
         for slots in self.slot_modules().values():
             slots.add_task(num_classes, generator)
         self.to(next(self.network.backbone.parameters()).device)
@@ -335,6 +338,10 @@ class Learner(nn.Module):
             for name, parameter in module.own_parameters(task)
         }
         return {n: p for n, p in ({**dict(self.shared_parameters()), **mine}).items() if p.requires_grad}
+
+    def rate_factor(self, parameter: str) -> float:
+        """Return how many times the training's rate a parameter of `trained_parameters` learns at."""
+        return 1.0
 
     def task_state_dict(self, task: int) -> dict[str, Tensor]:
         """Return one task's parameters over all modules."""

@@ -26,8 +26,9 @@ from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.fine_tuning import WHOLE_NETWORK, FineTunedLearner, check_counts, check_weights
 from softtf.learners.spans import LossClasses
-from softtf.memory import pack, unpack
+from softtf.memory import OnDevice, pack, unpack
 from softtf.seeds import derive_seed
+from softtf.statistics.centroids import EXACT
 from softtf.streams import Loader
 
 EXAMPLES, COLUMNS, KEYS, FEATURES = ("episodes" + name for name in ("", ".columns", ".keys", ".features"))
@@ -81,6 +82,7 @@ class MBPALearner(FineTunedLearner):
         super().__init__(backbone, spec.tune, seed, spec.classes)
         self.spec = spec
         self.loader: Loader | None = None
+        self.here = OnDevice()
         tuned = self.network.adaptations[0]
         assert isinstance(tuned, Adaptation)
         tuned.reads_query = True  # the trunk's tokens bring it along, for `logits` to find neighbours by
@@ -105,9 +107,9 @@ class MBPALearner(FineTunedLearner):
         if (batch.step + 1) % self.spec.replay_every == 0 and COLUMNS in self.memory:
             assert self.loader is not None
             generator = torch.Generator().manual_seed(derive_seed(self.seed, "replay", self.task, batch.step))
-            columns, examples = self.memory[COLUMNS], unpack(EXAMPLES, self.memory)
+            columns = self.memory[COLUMNS]
             rows = torch.randperm(len(columns), generator=generator)[: len(batch.rows)]
-            inputs = self.loader.prepared([examples[i] for i in rows.tolist()], generator)
+            inputs = self.loader.prepared(unpack(EXAMPLES, self.memory, rows), generator)
             losses["replay"] = F.cross_entropy(self.all_logits(inputs), columns[rows].to(logits.device))
         return losses
 
@@ -137,9 +139,8 @@ class MBPALearner(FineTunedLearner):
         if not self.spec.steps or KEYS not in self.memory:
             return logits
         assert trunk.query is not None
-        near = nearest(trunk.query, self.memory[KEYS].to(trunk.query), self.spec.neighbours)
-        found, columns = (self.memory[name].to(features.device)[near] for name in (FEATURES, COLUMNS))
-        found = found.to(features)
+        near = nearest(trunk.query, self.here.get(KEYS, self.memory, trunk.query), self.spec.neighbours)
+        found, columns = (self.here.get(name, self.memory, features)[near] for name in (FEATURES, COLUMNS))
         moved = adapted(found, self.network.heads(found, classes), columns, self.spec)
         return logits + torch.einsum("bkd,bd,bkc->bc", with_one(found), with_one(features), moved)
 
@@ -150,8 +151,7 @@ class MBPALearner(FineTunedLearner):
 
 def nearest(queries: Tensor, keys: Tensor, count: int) -> Tensor:
     """Return which keys [b, min(count, n)] are nearest to each query [b, dim], of keys [n, dim]."""
-    exact = "donot_use_mm_for_euclid_dist"  # products would round a row by the size of its batch
-    return torch.cdist(queries, keys, compute_mode=exact).topk(min(count, len(keys)), largest=False).indices
+    return torch.cdist(queries, keys, compute_mode=EXACT).topk(min(count, len(keys)), largest=False).indices
 
 
 def with_one(features: Tensor) -> Tensor:

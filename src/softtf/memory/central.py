@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor
 
-from softtf.statistics.centroids import k_means
+from softtf.statistics.centroids import k_means, nearest_of
 
 
 def most_central(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Return the member nearest to its centre of each of k-means' clusters, at most `count`, of features [n, dim]."""
     points = features.double()
-    distances = torch.cdist(points, k_means(points, count, generator))
-    own = distances.argmin(1)
-    alien = own[:, None] != torch.arange(distances.shape[1])
-    clusters = own.unique()
-    return distances.masked_fill(alien, torch.inf).argmin(0)[clusters]
+    distances, own = nearest_of(points, k_means(points, count, generator))
+    order = distances.argsort(stable=True)
+    order = order[own[order].argsort(stable=True)]  # by cluster, in each the nearest first
+    sizes = torch.unique_consecutive(own[order], return_counts=True)[1]
+    return order[sizes.cumsum(0) - sizes]

@@ -19,10 +19,37 @@ def pack(name: str, examples: Sequence[Tensor]) -> dict[str, Tensor]:
     return {f"{name}.values": values, f"{name}.shapes": torch.tensor([example.shape for example in examples])}
 
 
-def unpack(name: str, memory: Mapping[str, Tensor]) -> list[Tensor]:
-    """Return the examples that `pack` put under `name`, in their order."""
+def unpack(name: str, memory: Mapping[str, Tensor], rows: Tensor | None = None) -> list[Tensor]:
+    """Return the examples that `pack` put under `name`, in their order, or those at `rows` [m] in this one.
+
+    Views, no copies; only those asked for are made, so that a replay of a few costs no walk over all.
+    """
     if f"{name}.shapes" not in memory:
         return []
-    shapes = memory[f"{name}.shapes"]
-    parts = memory[f"{name}.values"].split(shapes.prod(1).tolist())
-    return [part.view(shape) for part, shape in zip(parts, shapes.tolist(), strict=True)]
+    shapes, values = memory[f"{name}.shapes"], memory[f"{name}.values"]
+    sizes = shapes.prod(1)
+    starts = sizes.cumsum(0) - sizes
+    if rows is not None:
+        shapes, sizes, starts = shapes[rows], sizes[rows], starts[rows]
+    places = zip(starts.tolist(), sizes.tolist(), shapes.tolist(), strict=True)
+    return [values[start : start + size].view(shape) for start, size, shape in places]
+
+
+class OnDevice:
+    """Copies of what a learner remembers where it computes, each made once for as long as it remembers the same.
+
+    What is remembered is replaced, never changed in place (`Learner.memory`), so that a tensor is its own version.
+    """
+
+    def __init__(self) -> None:
+        self._copies: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def get(self, name: str, memory: Mapping[str, Tensor], like: Tensor) -> Tensor:
+        """Return `memory[name]` on the device of `like`, and in its type if it is of real numbers."""
+        kept = memory[name]
+        original, copy = self._copies.get(name, (None, kept))
+        dtype = like.dtype if kept.is_floating_point() else kept.dtype
+        if original is not kept or copy.device != like.device or copy.dtype != dtype:
+            copy = kept.to(like.device, dtype)
+            self._copies[name] = (kept, copy)
+        return copy

@@ -31,6 +31,7 @@ from softtf.learners import (
     ProgressivePrompts,
     RanPAC,
 )
+from softtf.learners.idbr import TASK_RATE
 
 PGP = Projection(spectrum="published")
 METHODS: dict[str, Callable[[], LearnerSpec]] = {
@@ -45,7 +46,7 @@ METHODS: dict[str, Callable[[], LearnerSpec]] = {
     "bic": BiC,
     "der+mcg": DER,
     "mbpa++": MBPA,
-    "idbr": IDBR,
+    "idbr": lambda: IDBR(task_rate=TASK_RATE),
     "slm": SLM,
     "progressive-prompts": ProgressivePrompts,
     "l2p": L2P,

@@ -6,8 +6,9 @@ from typing import Literal
 
 from softtf.backbones.load import BUNDLED, MINILM, BackboneSpec
 from softtf.errors import UserError, unknown
-from softtf.learners import L2P, RanPAC
+from softtf.learners import IDBR, L2P, RanPAC
 from softtf.learners.fine_tuning import WHOLE_NETWORK
+from softtf.learners.idbr import PUBLISHED as IDBR_PUBLISHED
 from softtf.recipes.methods import adjusted, method_named, mini_epochs
 from softtf.recipes.texts import BERT, TEXT_DESCRIPTIONS, TEXT_RECIPES, at_mini_scale, is_text, on_six_layers
 from softtf.runconfig import RunConfig, StreamConfig
@@ -15,7 +16,7 @@ from softtf.streams import STREAMS
 from softtf.training import TrainConfig
 
 Scale = Literal["full", "mini"]
-VIT_B = "vit_base_patch16_224.augreg_in21k"
+VIT_B = "vit_base_patch16_224.orig_in21k"
 WIDE_RATE = 3e-4  # of the whole network, Adam at 2.8e-5 for a batch of 24: customary for ViT-B and BERT-base, not tried
 BUDGETS_ARE_OF = 50_000  # training images: CIFAR-100's
 RANPAC_PAPER = 10_000  # numbers of the random projection
@@ -142,11 +143,16 @@ def at_scale(config: RunConfig, scale: Scale) -> RunConfig:
 
 
 def _on_wide(config: RunConfig) -> RunConfig:
-    """Return the run with what its method has on ViT-B or BERT: RanPAC's size, FT's rate, L2P's batches and epochs."""
+    """Return the run with what its method has on ViT-B or BERT.
+
+    That is RanPAC's size, FT's rate, IDBR's optimizer, L2P's batches and epochs.
+    """
     if isinstance(config.learner, RanPAC):
         config = replace(config, learner=replace(config.learner, projection=RANPAC_PAPER))
     if config.learner.training is WHOLE_NETWORK:
         config = replace(config, train=replace(config.train, learning_rate=WIDE_RATE))
+    if isinstance(config.learner, IDBR):
+        config = replace(config, train=replace(config.train, **IDBR_PUBLISHED))
     if isinstance(config.learner, L2P) and not is_text(config):
         config = replace(config, train=replace(config.train, batch_size=16))
         if config.recipe == "imagenet-r-10":

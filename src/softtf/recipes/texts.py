@@ -1,12 +1,17 @@
 """The text recipes: Table 2's four orders of five data sets, and a user's own file.
 
-The paper says of its text runs no more than BERT-base, the data sets and the orders. Full scale has 2,000 rows of each
-class and 7,600 test rows of each data set, as IDBR (Huang et al., 2021) samples them; what DualPrompt has on images
-(batches of 24, rate 0.03); and by our choice 128 tokens, 3 epochs, and the [CLS] token as the feature.
+The paper says of its text runs no more than BERT-base, the data sets, the orders, and that it goes by the protocol of
+MBPA++ (de Masson d'Autume et al., 2019): 115,000 training and 7,600 test rows of each data set, of the sizes of the
+smallest, and one epoch. IDBR (Huang et al., 2021) calls that "Full" and has beside it "Sampled", 2,000 training rows of
+each class. MBPA++ draws its rows at random, of data sets with equally many rows a class; here the shares of classes are
+exactly even. `text-order-4` to `-7` are Full, `text-order-4-sampled` and so on Sampled. Both have what DualPrompt has
+on images (batches of 24, rate 0.03), MBPA++'s 128 tokens, and by our choice the [CLS] token as the feature and in
+Sampled 3 epochs (IDBR has 4 to 1, chosen for each data set).
 """
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +28,16 @@ from softtf.training import TrainConfig
 
 BERT = "bert-base-uncased"
 OWN_TEXTS, QUICKSTART = "own-texts", "quickstart-text"
+FULL_ROWS = 115_000  # of each data set: equally many of each class, be these 4, 5, 10 or 14
 ROWS, MINI_ROWS = 2000, 40  # of each class
-TESTS, MINI_TESTS = 7600, 140  # of each data set: equally many of each class, be these 4, 5, 10 or 14
+TESTS, MINI_TESTS = 7600, 140  # of each data set
+SAMPLED = "-sampled"
+PROTOCOLS: dict[str, dict[str, Any]] = {  # what a recipe's name ends in, to the rows
+    "": {"train_per_class": None, "train_per_dataset": FULL_ROWS, "test_per_dataset": TESTS},
+    SAMPLED: {"train_per_class": ROWS, "train_per_dataset": None, "test_per_dataset": TESTS},
+}
+PROTOCOL_NAMES = {"": "Full", SAMPLED: "Sampled"}
+EPOCHS = {"": 1, SAMPLED: 3}
 DEAL_OUT = "--stream.task-column None to deal classes out"
 ORDERS = {  # METHOD section 5
     "text-order-4": ("agnews", "yelp", "amazon", "yahoo", "dbpedia"),
@@ -41,18 +54,36 @@ SIX_LAYERS = {  # where a method's layers of twelve are on an encoder of six: fr
 }
 
 
-def text_order(name: str) -> RunConfig:
-    """Return one of Table 2's orders at full scale."""
-    stream = StreamConfig(
-        HUB, 5, datasets=ORDERS[name], merge_labels=True, train_per_class=ROWS, test_per_dataset=TESTS
-    )
+def text_order(order: str, protocol: str = "") -> RunConfig:
+    """Return one of Table 2's orders under one of PROTOCOLS."""
     return RunConfig(
-        recipe=name,
-        stream=stream,
+        recipe=order + protocol,
+        stream=StreamConfig(HUB, 5, datasets=ORDERS[order], merge_labels=True, **PROTOCOLS[protocol]),
         backbone=BackboneSpec(BERT, pooling="cls"),
         learner=method_named("dual-prompt+soft-tf"),
-        train=TrainConfig(epochs=3),
+        train=TrainConfig(epochs=EPOCHS[protocol]),
     )
+
+
+def rows_protocol(stream: StreamConfig) -> str:
+    """Return what headings say of how many rows are learned and tested on, with the protocol's name if it is one.
+
+    Empty for a stream that is not made of several data sets.
+    """
+    if not stream.datasets:
+        return ""
+    rows = {name: getattr(stream, name) for name in ("train_per_class", "train_per_dataset", "test_per_dataset")}
+    names = [PROTOCOL_NAMES[key] for key, wanted in PROTOCOLS.items() if rows == wanted and not stream.test_per_class]
+    parts = [
+        f"{count:,} {part} rows a {unit}"
+        for part, split in (("training", "train"), ("test", "test"))
+        for unit, count in (
+            ("class", getattr(stream, f"{split}_per_class")),
+            ("data set", rows[f"{split}_per_dataset"]),
+        )
+        if count is not None
+    ]
+    return ": ".join([*names, " and ".join(parts) or "all rows of the data sets"])
 
 
 def own_texts() -> RunConfig:
@@ -128,7 +159,9 @@ def at_mini_scale(config: RunConfig) -> RunConfig:
     tests = "test_per_dataset" if config.stream.datasets else "test_per_class"
     return replace(
         config,
-        stream=with_settings(config.stream, {"train_per_class": MINI_ROWS, tests: MINI_TESTS}),
+        stream=with_settings(
+            config.stream, {"train_per_class": MINI_ROWS, "train_per_dataset": None, tests: MINI_TESTS}
+        ),
         backbone=BackboneSpec(MINILM, max_tokens=64, pooling="mean"),
         learner=learner,
         train=replace(config.train, epochs=mini_epochs(learner)),
@@ -158,12 +191,16 @@ def on_six_layers(config: RunConfig) -> RunConfig:
 
 
 TEXT_RECIPES: dict[str, Callable[[], RunConfig]] = {
-    **{name: lambda name=name: text_order(name) for name in ORDERS},  # type: ignore[misc]
+    **{name + end: partial(text_order, name, end) for end in PROTOCOLS for name in ORDERS},
     OWN_TEXTS: own_texts,
     QUICKSTART: quickstart_text,
 }
 TEXT_DESCRIPTIONS = {
-    **{name: f"{' '.join(order)}, {BERT}, 3 epochs" for name, order in ORDERS.items()},
+    **{
+        name + end: f"{' '.join(order)}, {BERT}, {PROTOCOL_NAMES[end]}: {words}"
+        for end, words in (("", "115,000 rows a data set, 1 epoch"), (SAMPLED, "2,000 rows a class, 3 epochs"))
+        for name, order in ORDERS.items()
+    },
     QUICKSTART: f"5 tasks of docstrings of 2 modules, {MINILM}; offline, some minutes",
     OWN_TEXTS: "your own texts: softtf run FILE.csv (or .tsv, .jsonl, .parquet); offline encoder, 5 epochs",
 }

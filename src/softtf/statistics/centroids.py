@@ -18,6 +18,8 @@ from softtf.statistics.temperature import FittedMean, first_of_five, fit_tempera
 
 ROUNDS = 100
 TEMPERATURE = FittedMean("temperatures", default=1.0)
+EXACT = "donot_use_mm_for_euclid_dist"  # products would round a row by the size of its batch
+AT_ONCE = 2**24  # distances held at a time: 128 MB of float64
 
 
 class TaskCentroids(FeatureStatistics):
@@ -59,21 +61,45 @@ class TaskCentroids(FeatureStatistics):
     def nearness(self, known: Mapping[str, Tensor], features: Tensor) -> Tensor:
         """Return minus the squared distance [n, tasks] of unit features to each task's nearest centroid."""
         centroids, tasks = known["centroids"].to(features), known["tasks"].to(features.device)
-        distances = (F.normalize(features)[:, None] - centroids).square().sum(2)
-        return torch.stack([-distances[:, tasks == t].amin(1) for t in range(int(tasks[-1]) + 1)], 1)
+        unit = F.normalize(features)
+        own = [centroids[tasks == t] for t in range(int(tasks[-1]) + 1)]
+        return torch.stack([-nearest_of(unit, some, EXACT)[0].square() for some in own], 1)
+
+
+def nearest_of(
+    points: Tensor, centroids: Tensor, mode: str = "use_mm_for_euclid_dist_if_necessary"
+) -> tuple[Tensor, Tensor]:
+    """Return the distance [n] of points [n, dim] to the nearest of centroids [k, dim], and which that is [n].
+
+    Not all n k distances are held at a time; `mode` is that of `torch.cdist`.
+    """
+    parts = points.split(max(1, AT_ONCE // len(centroids)))
+    found = [torch.cdist(part, centroids, compute_mode=mode).min(1) for part in parts]
+    return torch.cat([part.values for part in found]), torch.cat([part.indices for part in found])
+
+
+def seeds_of(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Return at most `count` different points of [n, dim], drawn as by k-means++ (Arthur and Vassilvitskii, 2007).
+
+    Each is drawn with a chance that grows with the square of the distance to the nearest one before. That distance is
+    kept: a seed costs one look at each point, and so all of them n k distances.
+    """
+    chosen = [int(torch.randint(len(points), (), generator=generator))]
+    nearest = points.new_full((len(points),), torch.inf)
+    while len(chosen) < count:
+        newest = torch.cdist(points, points[chosen[-1:]], compute_mode=EXACT)[:, 0].square()
+        nearest = torch.minimum(nearest, newest)
+        if not nearest.any():
+            break  # every point is a seed
+        chosen.append(int(torch.multinomial(nearest, 1, generator=generator)))
+    return points[chosen]
 
 
 def k_means(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Return at most `count` centroids [k, dim] of points [n, dim]: k-means++ seeds, then Lloyd's rounds."""
-    first = int(torch.randint(len(points), (), generator=generator))
-    centroids = points[first : first + 1]
-    while len(centroids) < count:
-        nearest = torch.cdist(points, centroids).amin(1).square()
-        if not nearest.any():
-            break  # every point is a centroid
-        centroids = torch.cat([centroids, points[torch.multinomial(nearest, 1, generator=generator)]])
+    centroids = seeds_of(points, count, generator)
     for _ in range(ROUNDS):
-        own = torch.cdist(points, centroids).argmin(1)
+        own = nearest_of(points, centroids)[1]
         sizes = torch.bincount(own, minlength=len(centroids))
         sums = torch.zeros_like(centroids).index_add_(0, own, points)
         moved = torch.where(sizes[:, None] > 0, sums / sizes.clamp(min=1)[:, None], centroids)

@@ -5,9 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+LARGEST_MERGED = 2**19
+"""Bytes beyond which tensors stay apart: photos are read in part, and a batch of one tensor would copy them whole."""
+
 
 class Cache:
-    """Up to `length` loaded tensors by index; once all are there with one shape, they are one tensor.
+    """Up to `length` loaded tensors by index; once all are there with one shape, they are one tensor (if not large).
 
     The first tensor decides: when `length` of its size exceed `budget` bytes nothing is kept. Tensors of
     other sizes are kept one by one until the budget is used up.
@@ -37,7 +40,8 @@ class Cache:
             return
         self._kept[index] = loaded
         self._bytes += loaded.nbytes
-        if len(self._kept) == self._length and len({t.shape for t in self._kept.values()}) == 1:
+        whole = len(self._kept) == self._length and loaded.nbytes <= LARGEST_MERGED
+        if whole and len({t.shape for t in self._kept.values()}) == 1:
             self._merge()
 
     def _merge(self) -> None:

@@ -1,7 +1,11 @@
-"""Crops of a batch of images: where they lie (drawn on the CPU), and reading them on the device."""
+"""Crops of a batch of images: where they lie (drawn on the CPU), and reading them on the device.
+
+What is read here is small: pictures that no crop shrinks, and stored copies. Of photos see `photos`.
+"""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -33,19 +37,21 @@ class Boxes:
     flip: Tensor
 
 
-def random_boxes(
-    heights: Tensor, widths: Tensor, scale: tuple[float, float], flip: bool, generator: torch.Generator
-) -> Boxes:
+def draw(count: int, generator: torch.Generator) -> Tensor:
+    """Return the numbers in [0, 1) that decide `count` boxes, float64 [count, 2 * TRIES + 3], from a CPU generator."""
+    return torch.rand(count, 2 * TRIES + 3, generator=generator, dtype=torch.float64)
+
+
+def random_boxes(drawn: Tensor, heights: Tensor, widths: Tensor, scale: tuple[float, float], flip: bool) -> Boxes:
     """Return boxes distributed as those of torchvision's RandomResizedCrop, flipped with probability 1/2.
 
     Args:
+        drawn: what `draw` gave, a row for each image.
         heights: int64 [b].
         widths: int64 [b].
         scale: the range of a crop's share of the area.
         flip: whether to flip at all.
-        generator: a CPU generator; 2 * TRIES + 3 numbers are drawn for each image, whatever happens.
     """
-    drawn = torch.rand(len(heights), 2 * TRIES + 3, generator=generator, dtype=torch.float64)
     area = (heights * widths)[:, None] * (scale[0] + (scale[1] - scale[0]) * drawn[:, :TRIES])
     low, high = math.log(RATIOS[0]), math.log(RATIOS[1])
     ratio = torch.exp(low + (high - low) * drawn[:, TRIES : 2 * TRIES])
@@ -81,6 +87,25 @@ def centre_boxes(heights: Tensor, widths: Tensor, resize: int, size: int) -> Box
         *(zero, heights - 1, zero, widths - 1),
         flip=zero.bool(),
     )
+
+
+def narrowed(images: Sequence[Tensor], boxes: Boxes) -> tuple[list[Tensor], Boxes]:
+    """Return of each image [c, h, w] the rows and columns that its box reads, and the boxes in these."""
+    top, low_y, high_y = _narrowed(boxes.top, boxes.height, boxes.low_y, boxes.high_y)
+    left, low_x, high_x = _narrowed(boxes.left, boxes.width, boxes.low_x, boxes.high_x)
+    rows = [slice(a, b + 1) for a, b in zip(low_y.tolist(), high_y.tolist(), strict=True)]
+    columns = [slice(a, b + 1) for a, b in zip(low_x.tolist(), high_x.tolist(), strict=True)]
+    parts = [image[:, y, x] for image, y, x in zip(images, rows, columns, strict=True)]
+    zero = torch.zeros_like(low_y)
+    bounds = {"low_y": zero, "high_y": high_y - low_y, "low_x": zero, "high_x": high_x - low_x}
+    return parts, replace(boxes, top=top, left=left, **bounds)
+
+
+def _narrowed(start: Tensor, span: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return where a span starts, counted from the first pixel of a line that it reads, and that pixel and the last."""
+    first = torch.minimum(torch.maximum((start - 1).floor().long(), low), high)
+    last = torch.minimum(torch.maximum((start + span + 1).ceil().long(), low), high)
+    return start - first, first, last
 
 
 def sample(canvas: Tensor, boxes: Boxes, size: int) -> Tensor:

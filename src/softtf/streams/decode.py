@@ -4,6 +4,7 @@ import io
 import os
 import stat
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ LARGEST_IMAGE = 2**28 // 3  # pixels: a quarter of a GiB as RGB, from where on P
 LONGEST = 100  # times the short side: resized by the short side, so much longer ones would fill the memory
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
 WHITE_IS_ZERO, SIGNED = 0, 2
+View = Callable[[Image.Image], Image.Image]
 
 
-def decode(raw: Any, where: str) -> Tensor:
+def decode(raw: Any, where: str, view: View | None = None) -> Tensor:
     """Return a raw image as RGB.
 
     Args:
@@ -33,6 +35,7 @@ def decode(raw: Any, where: str) -> Tensor:
             holds 0..65535. TIFFs of fewer bits, of signed ones and with white as zero are read as what they say. The
             EXIF orientation is honoured.
         where: what errors call the image if it has no file name.
+        view: given the opened picture of a file or of bytes before its pixels are read; returns the part to be read.
 
     Returns:
         uint8 [3, h, w].
@@ -53,7 +56,7 @@ def decode(raw: Any, where: str) -> Tensor:
     if isinstance(raw, str | os.PathLike):
         where, raw = f"{where} ({raw})", _read(Path(raw), where)
     if isinstance(raw, bytes | bytearray | memoryview):
-        pixels = _from_bytes(bytes(raw), where)
+        pixels = _from_bytes(bytes(raw), where, view)
     elif isinstance(raw, Image.Image):
         pixels = _from_pil(raw, where)
     elif isinstance(raw, np.ndarray | Tensor):
@@ -81,7 +84,7 @@ def _read(path: Path, where: str) -> bytes:
         raise UserError(f"{where}: the image file {str(path)!r} {problem}") from error
 
 
-def _from_bytes(raw: bytes, where: str) -> np.ndarray[Any, Any]:
+def _from_bytes(raw: bytes, where: str, view: View | None) -> np.ndarray[Any, Any]:
     if not raw:
         raise UserError(f"{where}: the image file is empty (0 bytes)")
     if len(raw) > LARGEST_FILE:
@@ -96,13 +99,15 @@ def _from_bytes(raw: bytes, where: str) -> np.ndarray[Any, Any]:
         ) from None
     except Exception as error:  # PIL raises a dozen kinds, from SyntaxError to struct.error, for broken files
         raise _unreadable(where, error) from error
-    return _from_pil(image, where)
+    return _from_pil(image, where, view)
 
 
-def _from_pil(image: Image.Image, where: str) -> np.ndarray[Any, Any]:
+def _from_pil(image: Image.Image, where: str, view: View | None = None) -> np.ndarray[Any, Any]:
     check_size(image.height, image.width, where)
     tags: Any = getattr(image, "tag_v2", {})
     try:
+        if view:
+            image = view(image)
         image = ImageOps.exif_transpose(image)
         if image.mode == "P" and "transparency" in image.info:
             image = image.convert("RGBA")

@@ -111,10 +111,27 @@ class Examples(Sequence[Any]):
             return self
         if n < 1:
             raise UserError(f"{self.name}: examples per class must be at least 1, not {n}")
+        return self._drawn([n] * len(self.classes), seed)
+
+    def evenly(self, total: int | None, seed: int) -> Examples:
+        """Return at most `total` examples (all if None), equally many of every class, as `per_class` chooses them.
+
+        What does not divide goes to the first classes, one each; no class gives less than one example if it has any
+        to give, nor more than it has.
+        """
+        if total is None:
+            return self
+        if total < 1:
+            raise UserError(f"{self.name}: the number of examples must be at least 1, not {total}")
+        share, rest = divmod(total, len(self.classes))
+        return self._drawn([max(1, share + (position < rest)) for position in range(len(self.classes))], seed)
+
+    def _drawn(self, counts: Sequence[int], seed: int) -> Examples:
+        """Return at most so many examples of each of `classes`, chosen by `seed`, in their present order."""
         chosen: list[int] = []
-        for position, members in enumerate(self.members()):
+        for position, (members, count) in enumerate(zip(self.members(), counts, strict=True)):
             random.Random(derive_seed(seed, "per class", position)).shuffle(members)
-            chosen += members[:n]
+            chosen += members[:count]
         return self.select(sorted(chosen))
 
     def members(self) -> list[list[int]]:

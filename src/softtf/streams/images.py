@@ -1,4 +1,9 @@
-"""How images become inputs: decoded and sized one by one on the CPU, cropped in batches on the device."""
+"""How images become inputs: decoded one by one on the CPU; small ones are cropped in batches on the device.
+
+A training crop is taken from the original's pixels. An image that fits into the input, as CIFAR's do, is kept and
+cropped on the device, where a crop can only grow. Of a larger one, a photo, the crop is made on the CPU (`photos`).
+Without augmentation, and as exemplars, images are reduced copies (`load_train`).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +15,10 @@ from PIL import Image
 from torch import Tensor
 
 from softtf.errors import UserError
-from softtf.streams.crops import centre_boxes, random_boxes, sample
+from softtf.streams.crops import Boxes, centre_boxes, draw, narrowed, random_boxes, sample
 from softtf.streams.decode import decode
+from softtf.streams.photos import CropView, PhotoCrop, crop_photo, resize_crop
+from softtf.streams.preparation import Ready
 
 __all__ = ["ImagePreparation", "decode"]
 
@@ -50,10 +57,14 @@ class ImagePreparation:
     def fingerprint(self) -> str:
         """A string that differs between preparations that may give different inputs."""
         low, high = self.crop_scale
-        return f"images-1:{self.size}:{self.resize}:{low!r}:{high!r}:{self.flip}:{self.augment}"
+        version = 2 if self.augment else 1
+        return f"images-{version}:{self.size}:{self.resize}:{low!r}:{high!r}:{self.flip}:{self.augment}"
 
     def load_train(self, raw: Any, where: str) -> Tensor:
-        """Return uint8 [3, h, w]: decoded, and scaled down if its short side is longer than `resize`."""
+        """Return uint8 [3, h, w]: decoded, and scaled down if its short side is longer than `resize`.
+
+        That is what exemplars are kept as, also where training crops from originals.
+        """
         image = decode(raw, where)
         return image if min(image.shape[1:]) <= self.resize else _resize(image, self.resize)
 
@@ -66,7 +77,7 @@ class ImagePreparation:
     def augment_batch(
         self, loaded: Sequence[Tensor] | Tensor, device: torch.device | str, generator: torch.Generator
     ) -> Tensor:
-        """Return the training inputs made from `load_train`'s images, which may differ in size.
+        """Return training inputs made from `load_train`'s images, which may differ in size.
 
         A random resized crop (as torchvision's, bilinear without antialias) and a flip, computed on `device`.
         All random numbers come from `generator` on the CPU, equally many for every image.
@@ -74,19 +85,80 @@ class ImagePreparation:
         Returns:
             float32 [b, 3, size, size] in [0, 1] on `device`.
         """
-        heights = torch.tensor([image.shape[1] for image in loaded])
-        widths = torch.tensor([image.shape[2] for image in loaded])
-        boxes = (
-            random_boxes(heights, widths, self.crop_scale, self.flip, generator)
-            if self.augment
-            else centre_boxes(heights, widths, self.resize, self.size)
-        )
+        if self.augment:
+            return self._sample(loaded, self._boxes(self.draw(len(loaded), generator), *_sides(loaded)), device)
+        return self._sample(loaded, centre_boxes(*_sides(loaded), self.resize, self.size), device)
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Return the numbers that decide on `count` crops and flips, equally many for every image."""
+        return draw(count, generator)
+
+    def load_drawn(self, raw: Any, where: str, drawn: Tensor, room: int) -> Tensor | Ready:
+        """Return an original uint8 [3, h, w] to be kept, or the crop uint8 [3, size, size] that is `drawn`.
+
+        An image that fits into the input is kept, and a photo if it takes up to `room` bytes, but no large one.
+        """
+        view = CropView(lambda *sides: self._photo_crops(drawn[None], [sides])[0], self.size)
+        image = decode(raw, where, view)
+        if view.crop:
+            return Ready(resize_crop(image, self.size, view.crop.flip, view.place))
+        if self._fits(image):
+            return image
+        if image.nbytes <= room:
+            return image.permute(1, 2, 0).contiguous().permute(2, 0, 1)  # crops of it are read row by row
+        (crop,) = self._photo_crops(drawn[None], [image.shape[1:]])
+        return Ready(crop_photo(image, crop, self.size))
+
+    def augment_drawn(
+        self, loaded: Sequence[Tensor | Ready] | Tensor, drawn: Tensor, device: torch.device | str
+    ) -> Tensor:
+        """Return the crops that are `drawn`, as float32 [b, 3, size, size] in [0, 1] on `device`."""
+        small = [i for i, image in enumerate(loaded) if isinstance(image, Tensor) and self._fits(image)]
+        if len(small) == len(loaded):
+            images: Any = loaded
+            return self._sample(images, self._boxes(drawn, *_sides(images)), device)
+        whole = torch.zeros(len(loaded), 3, self.size, self.size, dtype=torch.uint8)
+        photos = {i: image for i, image in enumerate(loaded) if isinstance(image, Tensor) and not self._fits(image)}
+        crops = self._photo_crops(drawn[list(photos)], [image.shape[1:] for image in photos.values()])
+        for (i, image), crop in zip(photos.items(), crops, strict=True):
+            whole[i] = crop_photo(image, crop, self.size)
+        for i, image in enumerate(loaded):
+            if isinstance(image, Ready):
+                whole[i] = image.values
+        inputs = self.batch(whole, device)
+        if small:
+            images = [loaded[i] for i in small]
+            inputs[small] = self._sample(images, self._boxes(drawn[small], *_sides(images)), device)
+        return inputs
+
+    def _fits(self, image: Tensor) -> bool:
+        return max(image.shape[1:]) <= self.size
+
+    def _boxes(self, drawn: Tensor, heights: Tensor, widths: Tensor) -> Boxes:
+        return random_boxes(drawn, heights, widths, self.crop_scale, self.flip)
+
+    def _photo_crops(self, drawn: Tensor, sides: Sequence[Sequence[int]]) -> list[PhotoCrop]:
+        """Return the crop of each photo, of so many rows and columns."""
+        boxes = self._boxes(drawn, *torch.tensor(sides, dtype=torch.int64).view(-1, 2).T)
+        top, left, height, width = (v.long().tolist() for v in (boxes.top, boxes.left, boxes.height, boxes.width))
+        return list(map(PhotoCrop, top, left, height, width, boxes.flip.tolist()))
+
+    def _sample(self, loaded: Sequence[Tensor] | Tensor, boxes: Boxes, device: torch.device | str) -> Tensor:
+        """Return the boxes' content on `device`; of images with a very long side no more goes there than is read."""
+        if not isinstance(loaded, Tensor) and max(max(image.shape[1:]) for image in loaded) > 4 * self.resize:
+            loaded, boxes = narrowed(loaded, boxes)
         return sample(_canvas(loaded, device), boxes, self.size)
 
     def batch(self, loaded: Sequence[Tensor] | Tensor, device: torch.device | str) -> Tensor:
         """Return `load_test`'s images as inputs: float32 [b, 3, size, size] in [0, 1] on `device`."""
         stacked = loaded if isinstance(loaded, Tensor) else torch.stack(list(loaded))
         return stacked.to(device).float().div_(255)
+
+
+def _sides(loaded: Sequence[Tensor] | Tensor) -> tuple[Tensor, Tensor]:
+    """Return the heights and the widths, both int64 [b]."""
+    heights, widths = zip(*(image.shape[1:] for image in loaded), strict=True)
+    return torch.tensor(heights), torch.tensor(widths)
 
 
 def _resize(image: Tensor, short: int) -> Tensor:

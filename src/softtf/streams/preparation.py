@@ -8,8 +8,18 @@ import torch
 from torch import Tensor
 
 
+@dataclass(frozen=True)
+class Ready:
+    """A training input whose random part is done: of use in one epoch only, so that it is not kept."""
+
+    values: Tensor
+
+
 class Preparation(Protocol):
-    """Two steps: loading one raw input (slow, on the CPU, kept in memory), then a batch on the device."""
+    """Two steps: loading one raw input (slow, on the CPU, kept in memory), then a batch on the device.
+
+    Where something is drawn at random (`augment`), it is also an `Augmentation`.
+    """
 
     @property
     def augment(self) -> bool:
@@ -32,6 +42,21 @@ class Preparation(Protocol):
 
     def batch(self, loaded: Sequence[Tensor] | Tensor, device: torch.device | str) -> Tensor:
         """Return test inputs [b, ...] on `device`."""
+
+
+class Augmentation(Preparation, Protocol):
+    """A preparation that reads training inputs anew in each epoch, as the numbers drawn for them say."""
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Return the numbers that decide on `count` inputs, float64 [count, numbers]."""
+
+    def load_drawn(self, raw: Any, where: str, drawn: Tensor, room: int) -> Tensor | Ready:
+        """Return one training input's original if that is to be kept, in up to `room` bytes; else what is `drawn`."""
+
+    def augment_drawn(
+        self, loaded: Sequence[Tensor | Ready] | Tensor, drawn: Tensor, device: torch.device | str
+    ) -> Tensor:
+        """Return training inputs [b, ...] on `device` from what `load_drawn` gave, now or in an earlier epoch."""
 
 
 def unaugmented(preparation: Preparation) -> Preparation:

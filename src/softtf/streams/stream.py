@@ -59,14 +59,17 @@ def split_by_class(
         raise UserError(f"{name}: {len(classes)} classes do not fill {num_tasks} tasks; ask for fewer tasks")
     _check_test_classes(train, test)
     order = list(range(len(classes)))
+    parts = [None if part is None else (part, _rows_of(part.labels)) for part in (train, test)]
     if seed is not None:
         random.Random(derive_seed(seed, "class order")).shuffle(order)
     tasks = []
     for index, positions in enumerate(_deal(order, num_tasks)):
         chosen = tuple(classes[p] for p in sorted(positions))
         task_name = f"{name}, task {index + 1}"
-        part = None if test is None else _of_classes(test, chosen, task_name)
-        tasks.append(Task(index, task_name, chosen, _of_classes(train, chosen, task_name), part))
+        what = f"the classes of task {task_name!r} ({chosen[0]!r}, ...)"
+        own = [None if part is None else _with(*part, chosen, what) for part in parts]
+        assert own[0] is not None
+        tasks.append(Task(index, task_name, chosen, own[0], own[1]))
     return TaskStream(tasks, name)
 
 
@@ -91,12 +94,13 @@ def split_by_task(
     values = [value for value in train.task_order if value in present]
     if num_tasks is not None and len(values) < num_tasks:
         raise UserError(f"{name}: the data name {len(values)} tasks, not {num_tasks}; ask for fewer")
+    parts = [None if part is None else (part, _rows_of(part.tasks or ())) for part in (train, test)]
     tasks = []
     for index, value in enumerate(values[:num_tasks]):
-        parts = [None if part is None else _of_task(part, value) for part in (train, test)]
-        assert parts[0] is not None
-        _check_test_classes(parts[0], parts[1])
-        tasks.append(Task(index, str(value), parts[0].classes, parts[0], parts[1]))
+        own = [None if part is None else _with(*part, (value,), f"task {value!r}") for part in parts]
+        assert own[0] is not None
+        _check_test_classes(own[0], own[1])
+        tasks.append(Task(index, str(value), own[0].classes, own[0], own[1]))
     return TaskStream(tasks, name)
 
 
@@ -126,19 +130,19 @@ def _deal(order: list[int], num_tasks: int) -> Iterator[list[int]]:
         yield order[start : start + size + (index < larger)]
 
 
-def _of_task(examples: Examples, value: Hashable) -> Examples:
-    assert examples.tasks is not None
-    indices = [i for i, task in enumerate(examples.tasks) if task == value]
-    if not indices:
-        raise UserError(f"{examples.name}: no examples of task {value!r}{TOO_FEW}")
-    return examples.select(indices)
+def _rows_of(values: Sequence[Hashable]) -> dict[Hashable, list[int]]:
+    """Return the ascending places of each value, in one pass over all, however many tasks are made of them."""
+    rows: dict[Hashable, list[int]] = {}
+    for index, value in enumerate(values):
+        rows.setdefault(value, []).append(index)
+    return rows
 
 
-def _of_classes(examples: Examples, classes: tuple[Hashable, ...], task: str) -> Examples:
-    wanted = set(classes)
-    indices = [i for i, label in enumerate(examples.labels) if label in wanted]
+def _with(examples: Examples, rows: Mapping[Hashable, list[int]], values: Sequence[Hashable], what: str) -> Examples:
+    """Return the examples of some values, in their order; errors name `what` these are."""
+    indices = sorted(index for value in values for index in rows.get(value, ()))
     if not indices:
-        raise UserError(f"{examples.name}: no examples of the classes of task {task!r} ({classes[0]!r}, ...){TOO_FEW}")
+        raise UserError(f"{examples.name}: no examples of {what}{TOO_FEW}")
     return examples.select(indices)
 
 

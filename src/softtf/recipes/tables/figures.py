@@ -14,6 +14,9 @@ STREAMS = {  # the paper's benchmarks by the name of our recipe
     **{f"text-order-{n}": f"text-5-order-{n}" for n in (4, 5, 6, 7)},
 }
 
+SAMPLED = {f"{name}-sampled": name for name in STREAMS if name.startswith("text-order-")}  # beside the same figures
+STREAM_NAMES = (*STREAMS, *SAMPLED)
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -70,7 +73,8 @@ def figure(
 
     task_given: with the task given at test time (TIL), which Table 5 has beside the other (CIL).
     """
-    benchmarks = [f"{STREAMS.get(stream)} TIL"] if task_given else [STREAMS.get(stream), f"{STREAMS.get(stream)} CIL"]
+    benchmark = STREAMS.get(SAMPLED.get(stream, stream))
+    benchmarks = [f"{benchmark} TIL"] if task_given else [benchmark, f"{benchmark} CIL"]
     wanted = (table, method, task_id, backbone, setting)
     found = [
         f

@@ -34,6 +34,7 @@ def table2() -> Table:
     )
     notes = (
         "Rows without a line of the paper are not in its table.",
+        "Its figures are of the protocol Full, going by what it cites.",
         "Its adapters of r=16 are said to have 7.54M numbers; with r=16 they have 1.5M here, and 7.3M with r=79.",
         "LoRA is on query, key, value and proj, as its 7.28M ask for: as many numbers as the masks have.",
         "The paper counts all of BERT for MBPA++ and IDBR, 110.0M; ours train its weight matrices, 85M. It gives SLM"

@@ -1,0 +1,125 @@
+"""What grows with the rows of a task, 115,000 of each data set in Table 2: time or memory at n, 2 n and 4 n rows.
+
+The floor of each, by shapes alone: seeds of k-means++ n k D multiply-adds; nearness to K centroids of T tasks the unit
+features and the answer, 4 n (D + T) bytes; tasks of a stream and a replay nothing that a count of multiply-adds could
+name; an answer of MBPA++ no copy at all. The twins are the ways that were here before.
+"""
+
+import gc
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmarks.results import Result, Row, Target
+from benchmarks.setup import Setup
+from benchmarks.timing import in_turns, matrix_rate, peak_bytes
+from softtf.memory import OnDevice, pack, unpack
+from softtf.statistics import TaskCentroids
+from softtf.statistics.centroids import seeds_of
+from softtf.streams import Examples, TaskStream, split_by_task
+
+WIDTH, SEEDS, CENTROIDS, TASKS, DRAWN, TOKENS = 384, 32, 10, 50, 24, 64
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One piece of work on n rows: ours, the twin, the floor in the row's unit, and how much it may grow from n to 4 n.
+
+    Times are taken of what is in `s`, peaks of memory of what is in `B`.
+    """
+
+    name: str
+    ours: Call
+    twin: Call
+    floor: float | None = None
+    unit: str = "s"
+    grows: float = field(default=6.0, kw_only=True)  # four times, and as much again as caches and neighbours may add
+
+
+def measure(setup: Setup) -> Iterator[Result]:
+    """Measure every case at n, 2 n and 4 n rows: n is ten for every test image of the other groups."""
+    found: dict[str, list[float]] = {}
+    gc.collect()
+    gc.freeze()  # or each collection walks all that was imported, which has nothing to do with n
+    for count in (n * 10 * setup.test_images for n in (1, 2, 4)):
+        for case in cases(count, setup):
+            ours, twin = measured(case, setup)
+            found.setdefault(case.name, []).append(ours)
+            yield Row(f"{case.name}, n = {count:,} rows", ours, twin, case.floor, case.unit)
+    gc.unfreeze()
+    grows = {case.name: case.grows for case in cases(10, setup)}
+    for name, values in found.items():
+        yield Target(f"rows: {name}, 4 n by n", values[-1] / values[0] if values[0] else 1.0, at_most=grows[name])
+
+
+def measured(case: Case, setup: Setup) -> tuple[float, float]:
+    """Return seconds or bytes of ours and the twin."""
+    if case.unit == "B":
+        return peak_bytes(case.ours, setup.device), peak_bytes(case.twin, setup.device)
+    times = in_turns({"ours": case.ours, "twin": case.twin}, setup.device, setup.seconds / 5, 2 * setup.rounds)
+    return times["ours"], times["twin"]
+
+
+def cases(count: int, setup: Setup) -> Iterator[Case]:
+    """Yield the pieces of work on so many rows."""
+    points = torch.randn(count, WIDTH, generator=torch.Generator().manual_seed(0))
+    seeds = min(SEEDS, count)
+    yield Case(
+        f"{SEEDS} seeds of k-means++, width {WIDTH} (twin: distances anew for each)",
+        lambda: seeds_of(points, seeds, torch.Generator().manual_seed(1)),
+        lambda: seeds_anew(points, seeds),
+        count * seeds * WIDTH / matrix_rate(torch.float32, torch.device("cpu")),
+    )
+    tasks = torch.arange(TASKS * CENTROIDS) // CENTROIDS
+    known = {"centroids": torch.randn(len(tasks), WIDTH), "tasks": tasks}
+    few = points[: max(1, count // 10)]
+    yield Case(
+        f"memory of nearness to {TASKS} tasks of {CENTROIDS} centroids, a row in ten (twin: one cube)",
+        lambda: TaskCentroids(CENTROIDS, 0).nearness(known, few),
+        lambda: (F.normalize(few)[:, None] - known["centroids"]).square().sum(2),
+        4.0 * len(few) * (WIDTH + TASKS),
+        "B",
+    )
+    examples = Examples(range(count), [0] * count, tasks=[i % TASKS for i in range(count)])
+    yield Case(
+        f"a stream of {TASKS} tasks by a column (twin: a look at every row for each)",
+        lambda: split_by_task(examples, None),
+        lambda: task_by_task(examples),
+    )
+    memory = pack("episodes", [torch.zeros(TOKENS, dtype=torch.int32)] * count)
+    rows = torch.arange(min(DRAWN, count))
+    yield Case(
+        f"a replay of {DRAWN} from n memories (twin: all unpacked)",
+        lambda: unpack("episodes", memory, rows),
+        lambda: unpack("episodes", memory),
+    )
+    here, keys, like = OnDevice(), {"keys": points}, torch.zeros(1, dtype=torch.float64, device=setup.device)
+    here.get("keys", keys, like)
+    yield Case(
+        "memory copied for MBPA++'s second answer (twin: for every one)",
+        lambda: here.get("keys", keys, like),
+        lambda: keys["keys"].to(like),
+        0.0,
+        "B",
+    )
+
+
+def seeds_anew(points: Tensor, count: int) -> Tensor:
+    """Return seeds of k-means++ with the distances to all so far computed for each."""
+    generator = torch.Generator().manual_seed(1)
+    seeds = points[int(torch.randint(len(points), (), generator=generator))][None]
+    while len(seeds) < count:
+        nearest = torch.cdist(points, seeds).amin(1).square()
+        seeds = torch.cat([seeds, points[torch.multinomial(nearest, 1, generator=generator)]])
+    return seeds
+
+
+def task_by_task(examples: Examples) -> TaskStream | list[Examples]:
+    """Return the examples of each task, all rows looked at for each."""
+    assert examples.tasks is not None
+    values = sorted(set(examples.tasks))  # type: ignore[type-var]
+    return [examples.select([i for i, task in enumerate(examples.tasks) if task == value]) for value in values]
