@@ -303,15 +303,15 @@ def _with_weights(lines: Sequence[Line], heading: str) -> tuple[str, Sequence[st
 
 
 def render(lines: Sequence[Line], heading: str) -> RichTable:
-    """Return the lines as a table for the terminal: a row's task inference stands under its name."""
-    heading, headers, body = _with_weights(lines, heading)
+    """Return the lines as a table for the terminal: under a row's name its task inference, and weights that differ."""
+    heading, headers, _ = _with_weights(lines, heading)
     table = RichTable(title=Text(heading), box=SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0), show_edge=False)
-    table.add_column(Text("Method\n  task ID"), min_width=24)
-    for header in headers[2:]:
+    apart = len(headers) > len(HEADERS)  # the weights; a column of them would leave the numbers no room
+    table.add_column(Text("Method\n  task ID" + "\n  Weights" * apart), min_width=24, overflow="fold")
+    for header in HEADERS[2:]:
         words = header.replace(": ", ":\n").replace(", ", ",\n").replace("/t", "/\nt")
         words = words.replace("from ", "from\n").replace(" over", "\nover")
-        width = 8 if header == "Weights" else None  # a name has no place to break, and would be cut off
-        table.add_column(Text("" if header == "Numbers" else words), justify="right", overflow="fold", min_width=width)
+        table.add_column(Text("" if header == "Numbers" else words), justify="right")
     before = None
     for i, line in enumerate(lines):
         name = (line.method, line.task_id)
@@ -321,7 +321,9 @@ def render(lines: Sequence[Line], heading: str) -> RichTable:
             alone = i + 1 == len(lines) or (lines[i + 1].method, lines[i + 1].task_id) != name
             first = f"{line.method}\n  {line.task_id}" if alone else line.method
         before = name
-        table.add_row(Text(first), *map(Text, body[i][2:]), style="dim" if line.numbers == "paper" else None)
+        first += "".join(f"\n  {weights}" for weights in line.weights) if apart else ""
+        cells = map(Text, line.cells[2 : len(HEADERS)])
+        table.add_row(Text(first), *cells, style="dim" if line.numbers == "paper" else None)
     return table
 
 

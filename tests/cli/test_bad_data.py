@@ -52,16 +52,18 @@ def test_predict_answers_the_rest_and_says_so(
     assert call("predict", run, "mixed", *pool) == 1
     out, err = capsys.readouterr()
     assert out.splitlines() == expected and len(expected) == 2
-    (line,) = err.splitlines()
+    passed, line = err.splitlines()
+    assert passed == "softtf: mixed: passed over 1 *.txt"
     assert line.startswith("softtf: not answered: ") and "mixed/bad.png" in line and PROBLEMS[kind] in line
     assert call("predict", run, "mixed", "--json", *pool) == 1
     out, err = capsys.readouterr()
     rows = [json.loads(line) for line in out.splitlines()]
-    assert [row["file"] for row in rows] == ["mixed/ant/0.png", "mixed/bad.png", "mixed/z.JPG"] and not err
+    assert [row["file"] for row in rows] == ["mixed/ant/0.png", "mixed/bad.png", "mixed/z.JPG"]
+    assert err.splitlines() == [passed]
     assert rows[1].keys() == {"file", "error"} and PROBLEMS[kind] in rows[1]["error"]
     assert all(row.keys() == {"file", "label", "confidence", "task"} for row in (rows[0], rows[2]))
-    Path("mixed/ant/0.png").unlink()
-    Path("mixed/z.JPG").unlink()
+    for name in ("ant/0.png", "z.JPG", "notes.txt"):
+        Path("mixed", name).unlink()
     assert "bad.png" in refused(capsys, "predict", run, "mixed", "--json", *pool)
 
 

@@ -28,7 +28,7 @@ MISSPELT = [
     ((*TINY, "--learner.adapt.init", "onse"), ["init", "'onse'", "'ones'"]),
     ((*TINY, "--evaluate.policies", "promt-id"), ["policy", "'promt-id'", "'prompt-id'"]),
     ((*TINY, "--evaluate.policies", "prompt-id:batch0"), ["'prompt-id:batch0'", "prompt-id:batch24"]),
-    ((*TINY, "--evaluate.policies", "none"), ["policy", "'none'", "gradient-id"]),
+    ((*TINY, "--evaluate.policies", "none"), ["'none'", "gradient-id"]),
     ((*TINY, "--train.schedule", "cosinus"), ["'cosinus'", "cosine"]),
     (("predict", "RUN", "IMAGE", "--masks", "disc"), ["'disc'", "memory", "disk"]),
     (("evaluate", "RUN", "--masks", "disc"), ["'disc'", "memory", "disk"]),

