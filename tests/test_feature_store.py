@@ -199,8 +199,8 @@ def test_inputs_that_change_meanwhile_are_not_kept(
     files, backbone = image_files(tmp_path / "images"), backbone_of()
     true_compute = features._compute
 
-    def compute(backbone: TimmViT, loader: Loader) -> Queries:
-        queries = true_compute(backbone, loader)
+    def compute(backbone: TimmViT, loader: Loader, on_step: features.OnStep) -> Queries:
+        queries = true_compute(backbone, loader, on_step)
         files[3].write_bytes(files[4].read_bytes())
         return queries
 
