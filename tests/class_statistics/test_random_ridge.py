@@ -109,21 +109,36 @@ def test_lambda_is_the_grids_best_on_a_fifth_of_all_tasks(groups: list[list[int]
     assert min(errors) < best < max(errors)  # or the grid is too short for this test to say much
 
 
-def test_labels_weigh_the_same_whatever_their_examples() -> None:
+def test_as_published_examples_weigh_the_same_and_balanced_labels_do() -> None:
     features, columns = data()
     kept = (columns < 4) | (torch.arange(len(columns)) < 12)  # 15 examples of four labels, 2 of the others
     features, columns = features[kept], columns[kept]
-    weights = 1 / torch.bincount(columns)[columns].double()
-    regression = RandomRidge(16, SIZE, 3, ridge=30.0)
-    expected = plain_ridge(
-        features, columns, 30.0 * float(weights.sum()) / len(columns), regression.projection, weights
-    )
-    found = learned(regression, [(features, columns)])
-    torch.testing.assert_close(found.weights.double(), expected, rtol=0, atol=1e-6)
-    as_published = learned(RandomRidge(16, SIZE, 3, ridge=30.0, balance=False), [(features, columns)])
+    regression = RandomRidge(16, SIZE, 3, ridge=30.0, balance=False)
     plain = plain_ridge(features, columns, 30.0, regression.projection)
-    torch.testing.assert_close(as_published.weights.double(), plain, rtol=0, atol=1e-6)
-    assert (expected - plain).norm() > 0.1 * plain.norm()
+    torch.testing.assert_close(learned(regression, [(features, columns)]).weights.double(), plain, rtol=0, atol=1e-6)
+    balanced = learned(RandomRidge(16, SIZE, 3, ridge=30.0), [(features, columns)]).weights.double()
+    scores = regression(features).double() @ balanced, regression(features).double() @ plain
+    few = columns >= 4  # the small labels are no longer drowned
+    right = [s[few].gather(1, columns[few][:, None]).mean() - s[few].mean() for s in scores]
+    assert right[0] > 1.05 * right[1]
+
+
+@pytest.mark.parametrize("cuts", [[90], [3, 90], [1, 2, 4, 8, 16, 32, 64, 90], [30, 60, 90]])
+def test_a_labels_examples_may_come_in_any_number_of_tasks(cuts: list[int]) -> None:
+    """Balanced too: the answer is that of all examples at once, whoever taught them and when."""
+    features, columns = data()
+    whole = learned(RandomRidge(16, SIZE, 3, ridge=30.0), [(features, columns)])
+    known: dict[str, Tensor] = {}
+    labels = torch.empty(0, dtype=torch.int64)
+    for start, end in zip([0, *cuts[:-1]], cuts, strict=True):
+        own, places = columns[start:end].unique(return_inverse=True)
+        labels = torch.cat([labels, own])
+        numbers = torch.tensor([list(dict.fromkeys(labels.tolist())).index(label) for label in labels.tolist()])
+        regression = RandomRidge(16, SIZE, 3, ridge=30.0)
+        found = regression.learn(known, features[start:end], places + len(labels) - len(own), numbers)
+        known = found.sums
+    first = [labels.tolist().index(label) for label in range(CLASSES)]
+    torch.testing.assert_close(found.weights[:, first], whole.weights, rtol=0, atol=1e-5)
 
 
 def test_a_label_that_comes_again_is_one_label() -> None:

@@ -6,24 +6,24 @@ from contracts.tiny import noise
 from softtf.statistics.ridge_sums import RidgeSums, from_triangle, to_triangle
 
 SIZE, LABELS = 7, 3
+H, OWN = noise(20, SIZE, seed=1).double(), torch.arange(20) % LABELS
 
 
 def of(rows: slice) -> RidgeSums:
-    h, labels, weights = noise(20, SIZE, seed=1), torch.arange(20) % LABELS, noise(20, seed=2).abs()
-    return RidgeSums.zeros(SIZE, LABELS).add(h[rows].double(), labels[rows], weights[rows].double())
+    found = RidgeSums.zeros(SIZE, LABELS)
+    found.add(H[rows], OWN[rows])
+    return found
 
 
-def test_they_are_the_weighted_sums_over_examples() -> None:
-    h, labels, weights = noise(20, SIZE, seed=1).double(), torch.arange(20) % LABELS, noise(20, seed=2).abs().double()
+def test_they_are_the_sums_over_examples() -> None:
     found = of(slice(None))
     gram, cross = torch.zeros(SIZE, SIZE).double(), torch.zeros(SIZE, LABELS).double()
-    for i in range(20):
-        gram += weights[i] * torch.outer(h[i], h[i])
-        cross[:, labels[i]] += weights[i] * h[i]
+    for h, label in zip(H, OWN, strict=True):
+        gram += torch.outer(h, h)
+        cross[:, label] += h
     torch.testing.assert_close(found.gram, gram)
     torch.testing.assert_close(found.cross, cross)
-    torch.testing.assert_close(found.weight, float(weights.sum()))
-    assert found.examples == 20
+    assert found.counts.tolist() == torch.bincount(OWN).tolist()
 
 
 def test_parts_add_up_and_can_be_taken_out() -> None:
@@ -31,8 +31,22 @@ def test_parts_add_up_and_can_be_taken_out() -> None:
     for found, expected in ((first + rest, whole), (rest + first, whole), (whole - rest, first)):
         torch.testing.assert_close(found.gram, expected.gram)
         torch.testing.assert_close(found.cross, expected.cross)
-        torch.testing.assert_close(found.weight, expected.weight)
-        assert found.examples == expected.examples
+        assert torch.equal(found.counts, expected.counts)
+
+
+def test_labels_weigh_the_same_as_if_all_had_the_pooled_scatter() -> None:
+    """A slow loop over labels, and where counts are equal the plain mean of each label's own h h^T."""
+    found = of(slice(None)).moments(balance=True)
+    means = [H[c == OWN].mean(0) for c in range(LABELS)]
+    scatter = sum(torch.outer(h - means[c], h - means[c]) for h, c in zip(H, OWN, strict=True)) / len(H)
+    expected = sum(scatter + torch.outer(mean, mean) for mean in means)
+    torch.testing.assert_close(found.gram, expected)
+    torch.testing.assert_close(found.cross, torch.stack(means, 1))
+    assert (found.weight, found.unit) == (LABELS, LABELS / len(H))
+    even = of(slice(18)).moments(balance=True)
+    torch.testing.assert_close(even.gram, H[:18].T @ H[:18] / 6)
+    plain = of(slice(None)).moments(balance=False)
+    assert torch.equal(plain.gram, of(slice(None)).gram) and (plain.weight, plain.unit) == (len(H), 1.0)
 
 
 def test_what_is_kept_is_read_for_more_labels() -> None:
@@ -40,9 +54,9 @@ def test_what_is_kept_is_read_for_more_labels() -> None:
     read = RidgeSums.read({"other": torch.zeros(1), **sums.kept("x_")}, "x_", SIZE, LABELS + 2)
     assert torch.equal(read.gram, sums.gram.float().double())
     assert torch.equal(read.cross[:, :LABELS], sums.cross.float().double()) and not read.cross[:, LABELS:].any()
-    assert (read.weight, read.examples) == (sums.weight, 20)
+    assert read.counts.tolist() == [*sums.counts.tolist(), 0, 0]
     none = RidgeSums.read({}, "x_", SIZE, LABELS)
-    assert not none.gram.any() and not none.cross.any() and none.weight == 0
+    assert not none.gram.any() and not none.cross.any() and not none.counts.any()
 
 
 def test_a_triangle_is_the_matrix() -> None:

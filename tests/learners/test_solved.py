@@ -177,7 +177,7 @@ def test_settings_that_cannot_be_are_refused(settings: dict) -> None:
 def test_what_ranpac_shares_has_the_bytes_that_are_written_down() -> None:
     learner = solved(RanPAC(32)).learner
     size = sum(value.numel() * value.element_size() for value in learner.memory.values())
-    small = 2 * 8 * sum(CLASSES) + 4 * 8 + 2 * 4  # counts and labels, totals, the sharpness
+    small = 4 * 8 * sum(CLASSES) + 2 * 4  # counts and labels of columns, counts of labels, the sharpness
     assert size == 4 * 32 * 33 + 8 * 32 * sum(CLASSES) + small
 
 

@@ -4,8 +4,8 @@ McDonnell et al., "RanPAC: Random Projections and Pre-trained Models for Continu
 h = relu(P^T q(x)) of M numbers and y the one-hot label: G = sum w h h^T and C = sum w h y^T over all examples of all
 tasks, and W = (G + lambda I)^-1 C. Sums forget nothing, so W is that of all tasks' data at once, in any order.
 
-As published w = 1. Here w = 1/n, n being how many examples of its label have come so far, unless `balance` is off:
-labels then weigh the same, whatever the size of their task. Where all labels have equally many examples W is the same.
+As published w = 1. Here labels weigh the same, whatever their number of examples and of tasks, unless `balance` is off
+(`RidgeSums.moments`); where all have equally many examples W is the same.
 
 As published lambda is chosen on a fifth of the newest task. Here that fifth of every task has sums of its own, and
 lambda is the best on all of them: a task of one class says nothing about lambda and must not choose it.
@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from softtf.errors import TrainingError
 from softtf.seeds import derive_seed
-from softtf.statistics.ridge_sums import RidgeSums
+from softtf.statistics.ridge_sums import Moments, RidgeSums
 from softtf.statistics.temperature import FittedMean, first_of_five, fit_temperature, log_shares
 
 FACTORS = tuple(10.0**exponent for exponent in range(6, -2, -1))  # of the mean of h^2
@@ -98,24 +98,25 @@ class RandomRidge(nn.Module):
         counts = add_counts(known, columns, len(labels))
         count = int(labels.max()) + 1
         own, held = labels[columns], first_of_five(columns)
-        of_label = torch.zeros(count).double().index_add_(0, labels, counts.double())
-        weights = of_label.reciprocal()[own] if self.balance else torch.ones(len(own), dtype=torch.float64)
 
-        new = [RidgeSums.zeros(self.size, count) for _ in range(2)]
-        for part, rows in enumerate((held, ~held)):
+        new, rest = RidgeSums.zeros(self.size, count), RidgeSums.zeros(self.size, count)
+        for part, rows in ((new, held), (rest, ~held)):
             for h, chunk in self._projected(features, rows):
-                new[part] = new[part].add(h, own[chunk], weights[chunk])
-        held_sums = RidgeSums.read(known, "held_", self.size, count) + new[0]
-        sums = RidgeSums.read(known, "", self.size, count) + new[0] + new[1]
-        ridge, error = self._choose(sums, held_sums)
+                part.add(h, own[chunk])
+        held_sums = RidgeSums.read(known, "held_", self.size, count) + new
+        sums = RidgeSums.read(known, "", self.size, count) + new + rest
+        fit, other = (sums - held_sums).moments(self.balance), held_sums.moments(self.balance)
+        whole = sums.moments(self.balance)
+        ridge, error = self._choose(whole, fit, other)
 
-        fitted = solve(sums - held_sums, ridge)
-        right = max(LEAST_SCORE, mean_right_score(fitted, held_sums))
+        fitted = solve(fit, ridge)
+        right = max(LEAST_SCORE, mean_right_score(fitted, other))
+        weights = new.counts.reciprocal()[own] if self.balance else torch.ones(len(own), dtype=torch.float64)
         found = self._temperature(fitted, features, own, held, weights) if count > 1 else None
         sharpness = SHARPNESS.add(known, None if found is None else found / right, float(weights[held].sum()))
         return RidgeSolution(
             sums=sums.kept("") | held_sums.kept("held_") | {"counts": counts, "labels": labels} | sharpness,
-            weights=solve(sums, ridge)[:, labels].float().contiguous(),  # as read from a file: products round alike
+            weights=solve(whole, ridge)[:, labels].float().contiguous(),  # as read from a file: products round alike
             log_shares=log_shares(counts, labels),
             ridge=ridge,
             error=error,
@@ -128,12 +129,12 @@ class RandomRidge(nn.Module):
             if len(chunk):
                 yield self(features[chunk].to(self.projection)).cpu().double(), chunk
 
-    def _choose(self, sums: RidgeSums, held: RidgeSums) -> tuple[float, float]:
+    def _choose(self, whole: Moments, fit: Moments, held: Moments) -> tuple[float, float]:
         """Return lambda and its mean squared error on the held-out examples."""
-        scale = max(float(sums.gram.trace()) / self.size / sums.weight, torch.finfo(torch.float32).tiny)
-        factors = FACTORS if held.examples else [UNCHOSEN]
+        scale = max(float(whole.gram.trace()) / self.size / whole.weight, torch.finfo(torch.float32).tiny)
+        factors = FACTORS if held.weight else [UNCHOSEN]
         candidates = [self.ridge] if self.ridge is not None else [scale * factor for factor in factors]
-        errors = {ridge: held_out_error(sums - held, held, ridge) for ridge in candidates}
+        errors = {ridge: held_out_error(fit, held, ridge) for ridge in candidates}
         best = min(errors, key=lambda ridge: errors[ridge])
         return best, errors[best]
 
@@ -148,26 +149,25 @@ class RandomRidge(nn.Module):
         return fit_temperature(torch.cat([scores for scores, _ in scored]), own[rows], weights[rows])
 
 
-def solve(sums: RidgeSums, ridge: float) -> Tensor:
-    """Return (G + u ridge I)^-1 C [M, labels], u being the examples' mean weight: one, if all weigh one.
+def solve(moments: Moments, ridge: float) -> Tensor:
+    """Return (gram + unit ridge I)^-1 cross [M, labels].
 
     Raises:
         TrainingError: G + ridge I is not positive definite, for rounding.
     """
-    unit = sums.weight / sums.examples if sums.examples else 1.0
-    eye = torch.eye(len(sums.gram), dtype=sums.gram.dtype)
-    factor, failed = torch.linalg.cholesky_ex(sums.gram + ridge * unit * eye)
+    eye = torch.eye(len(moments.gram), dtype=moments.gram.dtype)
+    factor, failed = torch.linalg.cholesky_ex(moments.gram + ridge * moments.unit * eye)
     if failed:
         raise TrainingError(f"the ridge {ridge:g} is too small for these features; leave it out to have it chosen")
-    return torch.cholesky_solve(sums.cross, factor)
+    return torch.cholesky_solve(moments.cross, factor)
 
 
-def held_out_error(fit: RidgeSums, held: RidgeSums, ridge: float) -> float:
-    """Return the mean squared error on held-out examples of the W that is fitted to others; infinite if there is none.
+def held_out_error(fit: Moments, held: Moments, ridge: float) -> float:
+    """Return the mean squared error on held-out examples of the W fitted to the others; infinite if none can be.
 
-    It is sum w |y - W^T h|^2 = sum w - 2 tr W^T C + tr W^T G W over the held-out examples' sums, over labels and w.
+    It is sum w |y - W^T h|^2 = sum w - 2 tr W^T C + tr W^T G W of the held-out examples, over sum w and labels.
     """
-    if not held.examples:
+    if not held.weight:
         return 0.0
     try:
         weights = solve(fit, ridge)
@@ -177,9 +177,9 @@ def held_out_error(fit: RidgeSums, held: RidgeSums, ridge: float) -> float:
     return float(total) / held.weight / weights.shape[1]
 
 
-def mean_right_score(weights: Tensor, held: RidgeSums) -> float:
+def mean_right_score(weights: Tensor, held: Moments) -> float:
     """Return by how much the right label's score is above the mean of all, in the mean over held-out examples."""
-    if not held.examples:
+    if not held.weight:
         return 0.0
     return float(((weights - weights.mean(1, keepdim=True)) * held.cross).sum()) / held.weight
 

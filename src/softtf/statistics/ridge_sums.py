@@ -9,48 +9,78 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class RidgeSums:
-    """Over `examples` of weight w: gram G = sum w h h^T [M, M], cross C = sum w h y^T [M, labels], weight = sum w."""
+class Moments:
+    """What a ridge regression is solved from: W = (gram + unit lambda I)^-1 cross.
+
+    gram: sum w h h^T [M, M]; cross: sum w h y^T [M, labels]; weight: sum w; unit: the mean of w.
+    """
 
     gram: Tensor
     cross: Tensor
     weight: float
-    examples: int
+    unit: float
+
+
+@dataclass(frozen=True)
+class RidgeSums:
+    """Over examples: gram = sum h h^T [M, M], cross = sum h y^T [M, labels], counts [labels], all in float64."""
+
+    gram: Tensor
+    cross: Tensor
+    counts: Tensor
 
     @classmethod
     def zeros(cls, size: int, labels: int) -> "RidgeSums":
-        """Return those of no examples, in float64."""
-        return cls(torch.zeros(size, size, dtype=torch.float64), torch.zeros(size, labels, dtype=torch.float64), 0.0, 0)
+        """Return those of no examples."""
+        shapes = (size, size), (size, labels), (labels,)
+        return cls(*(torch.zeros(*shape, dtype=torch.float64) for shape in shapes))
 
-    def add(self, h: Tensor, labels: Tensor, weights: Tensor) -> "RidgeSums":
-        """Return the sums with more examples in them: h [n, M], labels [n] and weights [n]; `self` is used up."""
-        weighted = weights[:, None] * h
-        self.gram.addmm_(weighted.T, h)
-        self.cross.index_add_(1, labels, weighted.T)
-        return RidgeSums(self.gram, self.cross, self.weight + float(weights.sum()), self.examples + len(h))
+    def add(self, h: Tensor, labels: Tensor) -> None:
+        """Add examples in place: h [n, M], float64, and labels [n]."""
+        self.gram.addmm_(h.T, h)
+        self.cross.index_add_(1, labels, h.T)
+        self.counts.add_(torch.bincount(labels, minlength=len(self.counts)))
 
     def __add__(self, other: "RidgeSums") -> "RidgeSums":
-        weight, examples = self.weight + other.weight, self.examples + other.examples
-        return RidgeSums(self.gram + other.gram, self.cross + other.cross, weight, examples)
+        return RidgeSums(self.gram + other.gram, self.cross + other.cross, self.counts + other.counts)
 
     def __sub__(self, other: "RidgeSums") -> "RidgeSums":
-        weight, examples = self.weight - other.weight, self.examples - other.examples
-        return RidgeSums(self.gram - other.gram, self.cross - other.cross, weight, examples)
+        return RidgeSums(self.gram - other.gram, self.cross - other.cross, self.counts - other.counts)
+
+    def moments(self, balance: bool) -> Moments:
+        """Return the sums with w = 1, or such that labels weigh the same.
+
+        A label of n examples then has w = 1/n. Its own sum of h h^T is not kept: its mean m m^T is, and the scatter
+        around it is taken to be that of all labels together, S. So gram = labels S + sum m m^T, exact in any order and
+        however often a label comes, and of equal counts the very sum of h h^T / n.
+        """
+        examples = float(self.counts.sum())
+        if not balance or not examples:
+            return Moments(self.gram, self.cross, examples, 1.0)
+        labels = int((self.counts > 0).sum())
+        means = self.cross / self.counts.clamp_min(1)
+        scatter = (self.gram - (means * self.counts) @ means.T) / examples
+        return Moments(labels * scatter + means @ means.T, means, labels, labels / examples)
 
     def kept(self, prefix: str) -> dict[str, Tensor]:
-        """Return the sums as tensors to save, in float32, G as its upper triangle [M (M + 1) / 2]."""
-        totals = torch.tensor([self.weight, self.examples], dtype=torch.float64)
-        return {f"{prefix}gram": to_triangle(self.gram), f"{prefix}sums": self.cross.float(), f"{prefix}totals": totals}
+        """Return the sums as tensors to save, gram as its upper triangle [M (M + 1) / 2]."""
+        counts = self.counts.long()
+        return {
+            f"{prefix}gram": to_triangle(self.gram),
+            f"{prefix}sums": self.cross.float(),
+            f"{prefix}examples": counts,
+        }
 
     @classmethod
     def read(cls, known: Mapping[str, Tensor], prefix: str, size: int, labels: int) -> "RidgeSums":
         """Return what `kept` gave, for at least as many labels; nothing known is no examples."""
-        if not known:
-            return cls.zeros(size, labels)
-        cross = torch.zeros(size, labels, dtype=torch.float64)
-        cross[:, : known[f"{prefix}sums"].shape[1]] = known[f"{prefix}sums"].double()
-        weight, examples = known[f"{prefix}totals"].tolist()
-        return cls(from_triangle(known[f"{prefix}gram"]), cross, weight, int(examples))
+        found = cls.zeros(size, labels)
+        if known:
+            before = len(known[f"{prefix}examples"])
+            found.cross[:, :before] = known[f"{prefix}sums"].double()
+            found.counts[:before] = known[f"{prefix}examples"].double()
+            found = cls(from_triangle(known[f"{prefix}gram"]), found.cross, found.counts)
+        return found
 
 
 def to_triangle(gram: Tensor) -> Tensor:
