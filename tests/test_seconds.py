@@ -3,9 +3,12 @@
 import csv
 import io
 import json
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch import Tensor
 
 from cli import BACKBONE, DIGITS, SMALL, call, output, read_json
 from softtf.evaluation.report import HEADERS, to_csv
@@ -16,6 +19,7 @@ from softtf.run import result_rows
 from softtf.runconfig import RunConfig
 from softtf.runfolder import RunFolder
 from softtf.seconds import seconds_of, upgraded
+from softtf.streams import ImagePreparation
 from softtf.table_report import CSV_FIELDS, lines_of
 from softtf.table_report import HEADERS as TABLE_HEADERS
 from softtf.table_runs import Cell, Job, Wish, resolve
@@ -110,3 +114,25 @@ def test_a_table_shows_runs_of_earlier_versions_too(tmp_path: Path) -> None:
     ours = next(line for line in lines_of("8", [Cell(row, "cifar100-10", (job,))]) if line.numbers == "ours")
     assert ours.seconds == ((), (73.0,), (), (5.0,))
     assert ours.cells[-5:] == ["–", "73.0", "–", "5.0", "unknown"]
+
+
+def test_loading_counts_in_training_and_on_no_clock_of_scoring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From nothing is never less than this run, however long inputs take to load."""
+    for name in ("load_train", "load_test"):
+
+        def slow(
+            self: ImagePreparation, raw: object, where: str, load: Any = getattr(ImagePreparation, name)
+        ) -> Tensor:
+            time.sleep(0.02)
+            return load(self, raw, where)
+
+        monkeypatch.setattr(ImagePreparation, name, slow)
+    for name in ("first", "second"):
+        assert call(*NCM, "--output", name) == 0
+    first, second = (read_json(Path(name) / "summary.json") for name in ("first", "second"))
+    for summary in (first, second):
+        assert summary["train_seconds_from_nothing"] >= summary["train_seconds_this_run"]
+        for policy in summary["policies"].values():
+            assert policy["test_seconds_from_nothing"] >= policy["test_seconds_this_run"]
+    examples = 2 * 5 * 6
+    assert min(s["train_seconds_from_nothing"] for s in (first, second)) > 0.02 * examples

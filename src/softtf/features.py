@@ -46,16 +46,17 @@ class Queries:
 
     values: [n, dim], on the CPU, in the type the backbone returns (float32, but for a backbone in float64); seconds:
     what the backbone took for them when they were computed, loading left out; from_disk: whether that was earlier, and
-    no second of it was spent here.
+    no second of it was spent here; loading: the seconds that it took then to load the inputs.
     """
 
     values: Tensor
     seconds: float
     from_disk: bool = False
+    loading: float = 0.0
 
     def select(self, rows: Tensor) -> "Queries":
         """Return those at `rows` [m], with their share of the seconds."""
-        return Queries(self.values[rows], self.seconds * len(rows) / len(self.values), self.from_disk)
+        return Queries(self.values[rows], self.seconds * len(rows) / len(self.values), self.from_disk, self.loading)
 
 
 class FixedQueries:
@@ -114,6 +115,7 @@ def _compute(backbone: Backbone, loader: Loader, on_step: OnStep) -> Queries:
     Texts of like length together leave little padding to compute on.
     """
     order = loader.lengths().argsort(stable=True) if backbone.reads_text else torch.arange(len(loader.examples))
+    began = time.perf_counter()
     parts, seconds, done = [], 0.0, 0
     for inputs in loader.batches(order.tolist(), BATCH):
         start = time.perf_counter()
@@ -121,7 +123,8 @@ def _compute(backbone: Backbone, loader: Loader, on_step: OnStep) -> Queries:
         seconds += time.perf_counter() - start
         done += len(inputs)
         on_step(done, len(order))
-    return Queries(torch.cat(parts)[order.argsort()], seconds)
+    values = torch.cat(parts)[order.argsort()]
+    return Queries(values, seconds, loading=time.perf_counter() - began - seconds)
 
 
 def _query(backbone: Backbone, inputs: Tensor) -> Tensor:
@@ -179,13 +182,15 @@ class FeatureStore:
         except UserError as error:
             self.say(f"{error}; its features are computed again")
             return None
-        return Queries(tensors["values"], tensors["seconds"].item(), from_disk=True)
+        seconds, loading = [*tensors["seconds"].tolist(), 0.0][:2]  # an earlier version wrote no loading
+        return Queries(tensors["values"], seconds, True, loading)
 
     def write(self, path: Path, queries: Queries) -> None:
         """Leave queries in a file, whole or not at all; the first failure is noted, and ends the writing."""
         if not self._writable:
             return
-        tensors = {"values": queries.values, "seconds": torch.tensor([queries.seconds], dtype=torch.float64)}
+        seconds = torch.tensor([queries.seconds, queries.loading], dtype=torch.float64)
+        tensors = {"values": queries.values, "seconds": seconds}
         own = path.with_name(f"{uuid.uuid4().hex}.part")  # other processes may be writing the same
         try:
             save_tensors(own, {**tensors, "sha256": torch.tensor(_checksum(tensors), dtype=torch.uint8)})

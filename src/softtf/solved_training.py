@@ -31,5 +31,5 @@ class SolvedTraining(TaskTraining):
         shown = self.solved.fit(found.values, self.frozen.columns, self.frozen.labels)
         self.epoch = 1
         on_step(len(self.loader), len(self.loader))
-        seconds, kept = time.perf_counter() - start, found.seconds if found.from_disk else 0.0
+        seconds, kept = time.perf_counter() - start, found.seconds + found.loading if found.from_disk else 0.0
         return EpochReport(self.task, self.epoch, self.epochs, shown, len(found.values), seconds, kept)

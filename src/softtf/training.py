@@ -206,7 +206,7 @@ class TaskTraining:
                 " earlier tasks are as they were; try a lower learning rate or float32"
             )
         seconds = time.perf_counter() - start
-        kept = known.seconds if known is not None and known.from_disk and self.epoch == 1 else 0.0
+        kept = known.seconds + known.loading if known is not None and known.from_disk and self.epoch == 1 else 0.0
         return EpochReport(self.task, self.epoch, self.epochs, means, samples, seconds, kept)
 
     def _batches(self, known: Queries | None) -> Iterator[Batch]:
@@ -230,7 +230,7 @@ class TaskTraining:
             if self.features and self.learner.gathers_features:
                 found = self.features.get()
                 self.learner.gather(found.values, self.features.columns, self.features.labels)
-                kept = found.seconds if found.from_disk and not self.features_counted else 0.0
+                kept = found.seconds + found.loading if found.from_disk and not self.features_counted else 0.0
             self.learner.consolidate(self.loader)
             self.learner.end_task()
             gather_offsets(self.learner, self.loader)
