@@ -119,10 +119,9 @@ def test_a_table_shows_runs_of_earlier_versions_too(tmp_path: Path) -> None:
 def test_loading_counts_in_training_and_on_no_clock_of_scoring(monkeypatch: pytest.MonkeyPatch) -> None:
     """From nothing is never less than this run, however long inputs take to load."""
     for name in ("load_train", "load_test"):
+        load = getattr(ImagePreparation, name)
 
-        def slow(
-            self: ImagePreparation, raw: object, where: str, load: Any = getattr(ImagePreparation, name)
-        ) -> Tensor:
+        def slow(self: ImagePreparation, raw: object, where: str, load: Any = load) -> Tensor:
             time.sleep(0.02)
             return load(self, raw, where)
 
