@@ -157,6 +157,12 @@ LITTER = (
     "._0.png",
     ".hidden/0.png",
     "notes.txt",
+    "__pycache__/0.png",
+    "System Volume Information/0.png",
+    "#recycle/0.png",
+    "_MACOSX/0.png",
+    "FOUND.000/0.png",
+    "~$notes.png",
 )
 
 
@@ -175,8 +181,8 @@ def test_litter_is_passed_over_and_counted_wherever_it_is(tmp_path: Path, place:
     train, test = load_source(str(root), say=said.append)
     assert train.classes == ("ant", "bee") and [list(train), list(test or ())] == want
     assert said[1:] == [
-        "x: passed over 1 *.txt, 1 .DS_Store, 1 ._*, 1 .hidden, 1 .ipynb_checkpoints, 1 Thumbs.db, 1 __MACOSX,"
-        " 1 desktop.ini"
+        "x: passed over 1 #recycle, 1 *.txt, 1 .DS_Store, 1 ._*, 1 .hidden, 1 .ipynb_checkpoints, 1 FOUND.000,"
+        " 1 System Volume Information, 1 Thumbs.db, 1 _MACOSX, 1 __MACOSX, 1 __pycache__, 1 desktop.ini, 1 ~$notes.png"
     ]
 
 
@@ -268,7 +274,14 @@ def test_a_class_folder_without_images_says_what_it_holds(tmp_path: Path) -> Non
         ("train", ["train-00000-of-2.parquet", "train-00001-of-2.parquet", "test.parquet"], [0, 1]),
         ("train", ["Training.parquet", "x.parquet"], [0]),
         ("test", ["train.parquet", "val.parquet", "dev.parquet"], [1]),
-        ("test", ["test-0.parquet", "val.parquet", "TESTING-1.parquet"], [0, 2]),
+        ("test", ["test-0.parquet", "val.parquet", "TEST_1.parquet", "testing.parquet"], [0, 2]),
+        ("test", ["train.parquet", "values.parquet", "testament.parquet"], []),
+        ("train", ["train_labels.parquet", "train.parquet"], [1]),
+        ("train", ["train_labels.parquet", "training_0.parquet"], [1]),
+        ("train", ["train_labels.parquet", "values.parquet"], [0]),
+        ("train", ["train_labels.parquet", "train_images.parquet"], []),
+        ("train", ["train-00000-of-00001-a09b74b3ef9c3b56.parquet", "train2.snappy.parquet"], [0, 1]),
+        ("test", ["validate.parquet"], [0]),
         ("test", ["dev_0.parquet", "train.parquet"], [0]),
         ("test", ["device.parquet", "evaluated.parquet"], []),
         ("test", ["evaluation.parquet"], [0]),
