@@ -6,9 +6,9 @@ import re
 import sys
 from pathlib import Path
 
+import datasets
 import pyarrow
 import pyarrow.parquet
-import datasets
 import pytest
 
 from cli import call, output, read_json, refused, results
