@@ -57,8 +57,7 @@ def load_source(
             (train/<class>/*, test/<class>/* or val/<class>/*; or <class>/*; hidden and other files are passed over,
             links are followed; or as Tiny-ImageNet and CUB-200 are packed); an existing file of rows with columns such
             as `text` and `label`, or `image` with paths from the file's folder on (.csv, .tsv, .jsonl, .parquet), and
-            perhaps `split`, which says what to train and test on;
-            a name in STREAMS; or "owner/name" on the Hub.
+            perhaps `split`, which says what to train and test on; a name in STREAMS; or "owner/name" on the Hub.
         split_train: the split to learn from; "all" takes every parquet file of a folder and holds a fifth out. Splits
             are found by their usual names in any case, such as Train or training.
         split_test: the split to test on; "test" also finds "testing", else "val", "validation", "dev" or "eval".
