@@ -16,7 +16,8 @@ from softtf.inference.predict import Answers
 from softtf.saving import MaskPlace
 from softtf.store import encode_label
 from softtf.streams.files import ENDINGS, read_images, read_texts, split_lines
-from softtf.streams.walk import Passed, images_below, say_passed
+from softtf.streams.folders import parquet_files
+from softtf.streams.walk import Passed, entries, images_below, say_passed
 
 HELP = "Label images, or texts with a learner of texts."
 
@@ -30,8 +31,8 @@ class PredictOptions:
 
     An image learner takes image files, folders of them, and files of rows with images or their paths. A text learner
     takes texts as they are, and files: of lines, or of rows (.csv, .tsv, .jsonl or .parquet); - is the lines of stdin.
-    Texts that begin with a dash stand at the end, behind --. What cannot be read is told, the rest answered, and the
-    exit code is 1.
+    Of a folder with parquet files these are answered. Texts that begin with a dash stand at the end, behind --. What
+    cannot be read, a file, a folder or a row, is told, the rest answered, and the exit code is 1.
 
     Attributes:
         json: print one JSON object a line; what cannot be read has an `error` in place of an answer.
@@ -80,34 +81,47 @@ def predict(args: list[str]) -> int:
     if options.task is not None and not 1 <= options.task <= model.num_tasks:
         raise UserError(f"there is no task {options.task}; tasks 1 to {model.num_tasks} were learned")
     task = None if options.task is None else options.task - 1
-    if model.learner.network.backbone.reads_text:
-        kind, rows = "text", [(text, text) for name in inputs for text in _texts(name, options.input_column)]
-    else:
-        kind, rows = "file", [row for name in inputs for row in _images(Path(name), options.input_column)]
+    reads_text = model.learner.network.backbone.reads_text
+    kind = "text" if reads_text else "file"
+    rows: list[Row] = []
     unread: dict[int, str] = {}
+    for name in inputs:
+        try:
+            rows += _texts(name, options.input_column) if reads_text else _images(Path(name), options.input_column)
+        except UserError as error:
+            if options.strict or len(inputs) == 1:
+                raise
+            unread[len(rows)] = str(error)
+            rows.append((name, None))
 
-    def answer(chosen: list[Row]) -> Answers:
+    def answer() -> Answers:
+        chosen = [value for i, (_, value) in enumerate(rows) if i not in unread]
+        if not chosen and unread:
+            raise UserError(next(iter(unread.values())))
         groups = [0] * len(chosen) if options.pool else None
-        return model.answer([value for _, value in chosen], groups=groups, task=task, batch_size=options.batch_size)
+        return model.answer(chosen, groups=groups, task=task, batch_size=options.batch_size)
 
     try:
-        answers = answer(rows)
+        answers = answer()
     except UserError:
-        unread = {} if options.strict else _unreadable(model, kind, rows)
-        if not unread or len(unread) == len(rows):
+        broken = {} if options.strict else _unreadable(model, kind, rows, unread)
+        if not broken or len(broken) + len(unread) == len(rows):
             raise
-        answers = answer([row for i, row in enumerate(rows) if i not in unread])
+        unread |= broken
+        answers = answer()
     found = iter(model.describe(answers))
     for i, (name, _) in enumerate(rows):
         _print(kind, name, unread[i] if i in unread else next(found), options.json)
     return 1 if unread else 0
 
 
-def _unreadable(model: ContinualClassifier, kind: str, rows: list[Row]) -> dict[int, str]:
-    """Return which of the rows cannot be read, and why."""
+def _unreadable(model: ContinualClassifier, kind: str, rows: list[Row], known: dict[int, str]) -> dict[int, str]:
+    """Return which of the rows, but those that are known, cannot be read, and why."""
     preparation = model.learner.network.backbone.preparation
     found: dict[int, str] = {}
     for i, (name, value) in enumerate(rows):
+        if i in known:
+            continue
         try:
             preparation.load_test(value, kind if name == value else name)
         except UserError as error:
@@ -131,30 +145,51 @@ def _print(kind: str, row: str, answer: tuple[Hashable, float, int] | str, as_js
         print(f"{shown}\t{label}\t{confidence:.3f}\ttask {named + 1}")
 
 
-def _texts(name: str, column: str | None) -> list[str]:
-    """Return the texts of a file, the lines of stdin for `-`, or the text itself."""
+def _texts(name: str, column: str | None) -> list[Row]:
+    """Return the texts of a file or a folder of parquet files, the lines of stdin for `-`, or the text itself."""
     if name == "-":
-        return split_lines(sys.stdin.read())
-    if os.path.isfile(name):
-        return read_texts(Path(name), column)
-    if os.path.isdir(name):
-        raise UserError(f"{name} is a folder; give texts, files of texts, or - for the lines of stdin")
-    if name.lower().endswith((".txt", *ENDINGS)) and " " not in name:
+        texts = split_lines(sys.stdin.read())
+    elif os.path.isfile(name):
+        texts = read_texts(Path(name), column)
+    elif os.path.isdir(name):
+        if not (files := _parquet(Path(name))):
+            raise UserError(
+                f"{name} is a folder without parquet files; give texts, files of texts, or - for the lines of stdin"
+            )
+        texts = [text for file in files for text in read_texts(file, column)]
+    elif name.lower().endswith((".txt", *ENDINGS)) and " " not in name:
         raise UserError(f"there is no file {name}")
-    return [name]
+    else:
+        texts = [name]
+    return [(text, text) for text in texts]
 
 
 def _images(path: Path, column: str | None) -> list[Row]:
-    """Return the image of a file, those of a file of rows, or those anywhere below a folder, sorted."""
+    """Return the image of a file, those of a file of rows, or those of a folder.
+
+    A folder's are those of its parquet files, as in training, else those anywhere below it, sorted.
+    """
     if path.is_dir():
+        if tables := _parquet(path):
+            return [row for file in tables for row in read_images(file, column)]
         files = images_below(path, passed := Passed())
         say_passed(_note, str(path), passed)
         if not files:
             raise UserError(f"there is no image in folder {path}")
         return [(str(file), str(file)) for file in files]
+    if path.is_symlink() and not path.exists():
+        raise UserError(f"{path} is a link to {os.readlink(path)}, which is not there")
     if not path.exists():
         raise UserError(f"there is no file or folder {path}")
     return read_images(path, column) if path.suffix.lower() in ENDINGS else [(str(path), str(path))]
+
+
+def _parquet(folder: Path) -> list[Path]:
+    """Return a folder's parquet files; the rest is said to be passed over where there are some."""
+    files = parquet_files(folder, "", Passed())
+    if files and (others := len(entries(folder, Passed())) - len(files)):
+        _note(f"{folder}: answers its parquet files, as training reads them; {others} other entries are passed over")
+    return files
 
 
 def _note(line: str) -> None:

@@ -68,9 +68,42 @@ def test_predict_answers_the_rest_and_says_so(
 
 
 def test_predict_needs_files_that_exist(run: Path, images: Path, capsys: Capture) -> None:
-    assert "no file or folder missing.png" in refused(capsys, "predict", run, images / "test", "missing.png")
+    assert "no file or folder missing.png" in refused(
+        capsys, "predict", run, images / "test", "missing.png", "--strict"
+    )
     Path("folder").mkdir()
     assert "no image in folder folder" in refused(capsys, "predict", run, "folder")
+
+
+def test_an_argument_that_cannot_be_read_is_told_and_the_rest_answered(
+    run: Path, images: Path, capsys: Capture
+) -> None:
+    first, last = (images / "test" / name / "0.png" for name in ("ant", "dog"))
+    Path("folder").mkdir()
+    Path("link.png").symlink_to("nowhere.png")
+    Path("list.csv").write_bytes(b"image\n\xe9.png\n")
+    Path("bad.png").write_bytes(b"no image")
+    problems = {
+        "missing.png": "there is no file",
+        "folder": "no image in folder",
+        "link.png": "is a link to nowhere.png",
+        "list.csv": "is not UTF-8",
+        "bad.png": "not a readable image",
+    }
+    expected = output(capsys, "predict", run, first, last).splitlines()
+    assert call("predict", run, first, *problems, last) == 1
+    out, err = capsys.readouterr()
+    assert out.splitlines() == expected
+    for line, (name, words) in zip(err.splitlines(), problems.items(), strict=True):
+        assert line.startswith("softtf: not answered: ") and name in line and words in line
+    assert call("predict", run, first, *problems, last, "--json") == 1
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["file"] for row in rows] == [str(first), *problems, str(last)]
+    assert [words in row.get("error", "") for row, words in zip(rows[1:-1], problems.values(), strict=True)] == [
+        True
+    ] * 5
+    assert "missing.png" in refused(capsys, "predict", run, "missing.png", "folder")
+    assert "missing.png" in refused(capsys, "predict", run, first, *problems, "--strict")
 
 
 @pytest.mark.parametrize("kind", PROBLEMS)

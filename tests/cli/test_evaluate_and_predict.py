@@ -171,6 +171,11 @@ def test_predict_takes_lists_of_images_and_parquet(animals: Path, images: Path, 
     found = output(capsys, "predict", animals, "rows.parquet", "--input-column", "shot").splitlines()
     assert [line.split("\t")[1:] for line in found] == [line.split("\t")[1:] for line in expected]
     assert found[3].startswith("rows.parquet, row 3\t")
+    Path("data").mkdir()
+    rows.select(range(6)).to_parquet("data/train.parquet")
+    rows.select(range(6, 12)).to_parquet("data/test.parquet")
+    found = output(capsys, "predict", animals, "data", "--input-column", "shot").splitlines()
+    assert [line.split("\t")[1:] for line in found] == [line.split("\t")[1:] for line in expected[6:] + expected[:6]]
     (images / "list.csv").unlink()
 
 

@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+import datasets
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -162,7 +163,12 @@ def test_predict_takes_texts_files_of_texts_and_stdin(
     assert [line.split("\t")[:3] for line in output(capsys, "predict", learned, "-").splitlines()] == [
         row[:3] for row in found[1:3]
     ]
-    assert ". is a folder" in refused(capsys, "predict", learned, ".")
+    Path("empty").mkdir()
+    assert "empty is a folder" in refused(capsys, "predict", learned, "empty")
+    Path("tables").mkdir()
+    datasets.Dataset.from_dict({"text": ["one", "two words"]}).to_parquet("tables/train-0.parquet")
+    lines = output(capsys, "predict", learned, "tables").splitlines()
+    assert [line.split("\t")[:3] for line in lines] == [row[:3] for row in found[1:3]]
     assert "there is no file missing.txt" in refused(capsys, "predict", learned, "missing.txt")
 
 

@@ -108,6 +108,36 @@ def test_a_file_has_no_splits(tmp_path: Path) -> None:
         load_source(str(file), split_train="learn")
 
 
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_a_column_split_says_which_rows_are_for_training_and_testing(tmp_path: Path, ending: str) -> None:
+    rows = [(f"x{i}", "ab"[i % 2], split) for split in ("Train", "test", "val", "") for i in range(4)]
+    names = ("text", "label", "split")
+    table = [dict(zip(names, row, strict=True)) for row in rows]
+    file = write_csv(tmp_path / "a.csv", rows, names).with_suffix(ending)
+    if ending == ".jsonl":
+        file.write_text("\n".join(map(json.dumps, table)))
+    if ending == ".parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(table), file)
+    said: list[str] = []
+    train, test = load_source(str(file), say=said.append)
+    assert test is not None and list(train) == list(test) == ["x0", "x1", "x2", "x3"]
+    assert said == [f"a{ending}: learns from Train (4), tests on test (4); 4 rows of 'val', 4 rows of '' are not read"]
+    assert load_source(str(file), split_train="test", split_test="val")[1] is not None
+    with pytest.raises(UserError, match="unknown split in column 'split' .* 'learn'"):
+        load_source(str(file), split_train="learn")
+
+
+def test_a_column_split_without_test_rows_or_of_other_names_is_told(tmp_path: Path) -> None:
+    names, said = ("text", "label", "split"), list[str]()
+    rows = [(f"x{i}", "ab"[i % 2], "train") for i in range(10)]
+    train, test = load_source(str(write_csv(tmp_path / "a.csv", rows, names)), say=said.append)
+    assert test is not None and (len(train), len(test)) == (8, 2)
+    assert said[0] == "a.csv: learns from train (10)"
+    rows = [(f"x{i}", "ab"[i % 2], f"fold{i % 2}") for i in range(10)]
+    assert len(load_source(str(write_csv(tmp_path / "b.csv", rows, names)), say=said.append)[0]) == 8
+    assert said[2] == "b.csv: column 'split' names no split 'train' (fold0, fold1) and is not read"
+
+
 def test_numbers_are_labels_in_columns_of_labels_only(tmp_path: Path) -> None:
     file = tmp_path / "numbers.csv"
     rows = [f"{10**25},{'9' * 5000 if i == 0 else 1000 + i},{i % 2}" for i in range(10)]

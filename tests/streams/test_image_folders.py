@@ -88,20 +88,53 @@ def test_what_is_held_out_of_a_folder_is_said(tmp_path: Path) -> None:
 def test_class_folders_that_hold_only_folders_are_refused_with_what_was_found(tmp_path: Path) -> None:
     for split in ("learn", "probe"):
         fill(tmp_path / "x" / split)
-    with pytest.raises(UserError, match=r"x/learn: this class folder holds only folders \(ant, bee\)"):
+    with pytest.raises(UserError, match=r"x/learn: the images of this class folder stand in folders \(ant, bee\)"):
         load_source(str(tmp_path / "x"))
     train, test = load_source(str(tmp_path / "x"), split_train="learn", split_test="probe")
     assert test is not None and train.classes == ("ant", "bee")
     fill(tmp_path / "y" / "data" / "train")
-    with pytest.raises(UserError, match=r"y/data: this class folder holds only folders \(train\)"):
+    with pytest.raises(UserError, match=r"y/data: the images of this class folder stand in folders \(train\)"):
         load_source(str(tmp_path / "y"))
     fill(tmp_path / "z" / "train" / "deep")
     fill(tmp_path / "z" / "train", ["wolf"])
-    with pytest.raises(UserError, match="train/deep: this class folder holds only folders"):
+    with pytest.raises(UserError, match="train/deep: the images of this class folder stand in folders"):
         load_source(str(tmp_path / "z"))
     fill(tmp_path / "v" / "Test")
-    with pytest.raises(UserError, match="v/Test: this class folder holds only folders"):
+    with pytest.raises(UserError, match="v/Test: the images of this class folder stand in folders"):
         load_source(str(tmp_path / "v"))
+
+
+@pytest.mark.parametrize("stray", ["labels.csv", "preview.png", "images"])
+def test_splits_of_unusual_names_are_no_classes_whatever_stands_beside_their_folders(
+    tmp_path: Path, stray: str
+) -> None:
+    for split in ("training_set", "test_set"):
+        root = tmp_path / split
+        fill(root / "images" if stray == "images" else root)
+        if stray == "preview.png":
+            picture(root / stray)
+        elif stray != "images":
+            (root / stray).touch()
+    with pytest.raises(UserError, match=r"test_set: the images .* stand in folders \(ant, bee\)"):
+        load_source(str(tmp_path))
+
+
+def test_a_group_of_classes_in_a_split_is_no_class(tmp_path: Path) -> None:
+    fill(tmp_path / "train" / "animals", ["cat", "dog"])
+    (tmp_path / "train" / "animals" / "readme.txt").touch()
+    with pytest.raises(UserError, match=r"animals: the images .* stand in folders \(cat, dog\)"):
+        load_source(str(tmp_path))
+
+
+def test_images_in_folders_of_class_folders_are_said(tmp_path: Path) -> None:
+    fill(tmp_path / "x")
+    for name in ("ant", "bee"):
+        fill(tmp_path / "x" / name, ["masks", "augmented"])
+    fill(tmp_path / "x" / "cat", ["images"])
+    said: list[str] = []
+    train, test = load_source(str(tmp_path / "x"), say=said.append)
+    assert test is not None and len(train) + len(test) == 14
+    assert said[0] == "x: reads 8 images in folders of class folders as well: augmented/ (4), masks/ (4)"
 
 
 def test_splits_whose_images_stand_in_no_class_folder_are_refused(tmp_path: Path) -> None:
@@ -124,6 +157,12 @@ LITTER = (
     "._0.png",
     ".hidden/0.png",
     "notes.txt",
+    "__pycache__/0.png",
+    "System Volume Information/0.png",
+    "#recycle/0.png",
+    "_MACOSX/0.png",
+    "FOUND.000/0.png",
+    "~$notes.png",
 )
 
 
@@ -142,8 +181,8 @@ def test_litter_is_passed_over_and_counted_wherever_it_is(tmp_path: Path, place:
     train, test = load_source(str(root), say=said.append)
     assert train.classes == ("ant", "bee") and [list(train), list(test or ())] == want
     assert said[1:] == [
-        "x: passed over 1 *.txt, 1 .DS_Store, 1 ._*, 1 .hidden, 1 .ipynb_checkpoints, 1 Thumbs.db, 1 __MACOSX,"
-        " 1 desktop.ini"
+        "x: passed over 1 #recycle, 1 *.txt, 1 .DS_Store, 1 ._*, 1 .hidden, 1 .ipynb_checkpoints, 1 FOUND.000,"
+        " 1 System Volume Information, 1 Thumbs.db, 1 _MACOSX, 1 __MACOSX, 1 __pycache__, 1 desktop.ini, 1 ~$notes.png"
     ]
 
 
@@ -199,7 +238,10 @@ def test_links_are_followed_once_and_one_that_leads_nowhere_is_refused(tmp_path:
     said: list[str] = []
     train, test = load_source(str(tmp_path / "x"), say=said.append)
     assert test is not None and sorted((*train.labels, *test.labels)) == ["ant"] * 5 + ["bee"] * 2
-    assert said[0] == "x: passed over 1 link to a folder that is read already"
+    assert said[:2] == [
+        "x: passed over 1 link to a folder that is read already",
+        "x: reads 2 images in folders of class folders as well: more/ (2)",
+    ]
     os.unlink(tmp_path / "elsewhere" / "bee" / "0.png")
     with pytest.raises(UserError, match=r"9\.png is a link to .*bee/0\.png, which is not there"):
         load_source(str(tmp_path / "x"))
@@ -232,7 +274,14 @@ def test_a_class_folder_without_images_says_what_it_holds(tmp_path: Path) -> Non
         ("train", ["train-00000-of-2.parquet", "train-00001-of-2.parquet", "test.parquet"], [0, 1]),
         ("train", ["Training.parquet", "x.parquet"], [0]),
         ("test", ["train.parquet", "val.parquet", "dev.parquet"], [1]),
-        ("test", ["test-0.parquet", "val.parquet", "TESTING-1.parquet"], [0, 2]),
+        ("test", ["test-0.parquet", "val.parquet", "TEST_1.parquet", "testing.parquet"], [0, 2]),
+        ("test", ["train.parquet", "values.parquet", "testament.parquet"], []),
+        ("train", ["train_labels.parquet", "train.parquet"], [1]),
+        ("train", ["train_labels.parquet", "training_0.parquet"], [1]),
+        ("train", ["train_labels.parquet", "values.parquet"], [0]),
+        ("train", ["train_labels.parquet", "train_images.parquet"], []),
+        ("train", ["train-00000-of-00001-a09b74b3ef9c3b56.parquet", "train2.snappy.parquet"], [0, 1]),
+        ("test", ["validate.parquet"], [0]),
         ("test", ["dev_0.parquet", "train.parquet"], [0]),
         ("test", ["device.parquet", "evaluated.parquet"], []),
         ("test", ["evaluation.parquet"], [0]),

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
@@ -14,11 +15,12 @@ from softtf.streams.columns import INPUT_NAMES, LABEL_NAMES, Column, input_name,
 from softtf.streams.examples import Examples
 from softtf.streams.folders import named_examples, read_parquet
 from softtf.streams.holdout import hold_out
-from softtf.streams.splits import Say, quiet
+from softtf.streams.splits import Say, listed, named_as, quiet, say_splits
 from softtf.streams.walk import is_image_name
 
 INTEGER = re.compile("0|-?[1-9][0-9]{0,17}")  # of at most 64 bits
 ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
+SPLIT = "split"  # the column that says which split a row belongs to
 IMAGE_NAMES = ("image", "img", "images")  # columns of texts with these names hold the paths of images
 
 
@@ -28,8 +30,10 @@ def load_file(
     label_column: str | None = None,
     task_column: str | None = None,
     say: Say = quiet,
+    split_train: str = "train",
+    split_test: str = "test",
 ) -> tuple[Examples, Examples | None]:
-    """Return the training examples and a held-out fifth (`hold_out`) of a file of rows.
+    """Return the training and test examples of a file of rows: by its column `split`, else a held-out fifth.
 
     Paths of images, in a column `image` or one that holds nothing else, go on from the file's folder. In
     CSV, columns of labels and tasks that hold integers only are read as integers, and empty ones are missing.
@@ -39,15 +43,17 @@ def load_file(
         text_column: None takes `text` or another usual name; of `title+content` the texts are joined.
         label_column: None takes `label` or another usual name.
         task_column: the column that says which task a row belongs to, if any.
-        say: is told what is held out.
+        say: is told what is held out, or which rows became which split.
+        split_train: the value, in the column `split`, of rows to learn from; usual names are known in any case.
+        split_test: that of rows to test on.
 
     Raises:
-        UserError: the file cannot be read, is empty, or lacks a column; a row has too few fields, or no label or
-            task.
+        UserError: the file cannot be read, is empty, or lacks a column or split; a row has too few fields, or no
+            label or task.
     """
     texts = (text_column, *text_column.split("+")) if text_column else INPUT_NAMES
     labels = (label_column,) if label_column else LABEL_NAMES
-    data = _read(file, texts, (*labels, *((task_column,) if task_column else ())))
+    data = _read(file, texts, (*labels, *((task_column,) if task_column else ())), keep=SPLIT)
     for named, usual in ((text_column, INPUT_NAMES), (label_column, LABEL_NAMES)):
         if named is None and not set(usual) & set(data.column_names):
             raise unknown(f"column of {file.name}", usual[0] if usual is LABEL_NAMES else "text", data.column_names)
@@ -55,7 +61,35 @@ def load_file(
     column = input_name(data, file.name, text_column)
     if (paths := _image_paths(file, data, column)) is not None:
         examples = Examples(paths, examples.labels, file.name, examples.class_order, examples.tasks)
+    if SPLIT in data.column_names and SPLIT not in (text_column, label_column, task_column):
+        return _by_split(examples, read_values(data, SPLIT), split_train, split_test, say)
+    if (split_train, split_test) != ("train", "test"):
+        raise UserError(f"{file} has no splits, a fifth is held out of it; leave split_train and split_test out")
     return hold_out(examples, say)
+
+
+def _by_split(
+    examples: Examples, values: list[Any], split_train: str, split_test: str, say: Say
+) -> tuple[Examples, Examples | None]:
+    """Return the rows of the training and of the test split, as a column says; without test rows a held-out fifth."""
+    splits = ["" if value is None else str(value).strip() for value in values]
+    counts = Counter(splits)
+    learned = next(iter(named_as(split_train, counts)), None)
+    if learned is None:
+        if (split_train, split_test) != ("train", "test"):
+            raise unknown(f"split in column {SPLIT!r} of {examples.name}", split_train, list(counts))
+        say(
+            f"{examples.name}: column {SPLIT!r} names no split {split_train!r} ({listed(list(counts))}) and is not read"
+        )
+        return hold_out(examples, say)
+    tested = next(iter(named_as(split_test, [name for name in counts if name != learned])), None)
+    if tested is None and split_test != "test":
+        raise unknown(f"split in column {SPLIT!r} of {examples.name}", split_test, list(counts))
+    train = examples.select([i for i, split in enumerate(splits) if split == learned])
+    test = None if tested is None else examples.select([i for i, split in enumerate(splits) if split == tested])
+    unread = [f"{count:,} rows of {name!r}" for name, count in counts.items() if name not in (learned, tested)]
+    say_splits(say, examples.name, (learned, train), None if test is None else (str(tested), test), unread)
+    return hold_out(train, say) if test is None else (train, test)
 
 
 def _image_paths(file: Path, data: Any, column: str) -> list[Path] | None:
@@ -145,8 +179,8 @@ def _inputs(file: Path, column: str | None, usual: str) -> tuple[Any, str]:
     return data, input_name(data, file.name, column)
 
 
-def _read(file: Path, texts: Sequence[str], labels: Sequence[str]) -> Any:
-    """Return a file's rows as a data set; columns of other names are there, but empty."""
+def _read(file: Path, texts: Sequence[str], labels: Sequence[str], keep: str = "") -> Any:
+    """Return a file's rows as a data set; columns of other names are there, but empty; `keep` is read as texts."""
     if file.suffix.lower() == ".parquet":
         return read_parquet([file])
     import datasets
@@ -158,6 +192,8 @@ def _read(file: Path, texts: Sequence[str], labels: Sequence[str]) -> Any:
     for i, name in enumerate(names):
         values = [row[i] for row in rows] if name in (*texts, *labels) else [None] * len(rows)
         columns[name] = _typed(values) if name in labels else values
+        if name == keep and name not in (*texts, *labels):
+            columns[name] = [None if row[i] is None else str(row[i]) for row in rows]
     try:
         return datasets.Dataset.from_dict(columns)
     except UnicodeEncodeError:

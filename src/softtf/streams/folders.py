@@ -10,7 +10,7 @@ from softtf.streams.columns import Column, check_filled, find_columns, read_labe
 from softtf.streams.examples import Examples
 from softtf.streams.holdout import hold_out
 from softtf.streams.image_folders import load_image_folder
-from softtf.streams.splits import Say, begins_as, quiet, say_splits
+from softtf.streams.splits import Say, begins_as, listed, quiet, say_splits
 from softtf.streams.walk import Passed, entries, say_passed
 
 NAME_FILES = ("labels.txt", "classes.txt")
@@ -108,20 +108,27 @@ def _load_parquet(
 
     chosen = list(by_name) if split_train == ALL else begins_as(split_train, list(by_name))
     if not chosen:
-        raise UserError(f"{folder}: no parquet file's name starts with {prefix + split_train!r}")
+        raise _no_files(folder, prefix + split_train, files)
     train = examples(chosen, "train")
     learned = (_shards(chosen, prefix), train)
     others = [name for name in by_name if name not in chosen]
     tests = begins_as(split_test, others)
     if not tests:
         if split_train != ALL and split_test.lower() != "test":
-            raise UserError(f"{folder}: no parquet file's name starts with {prefix + split_test!r}")
+            raise _no_files(folder, prefix + split_test, [by_name[name] for name in others])
         say_splits(say, data_set, learned, None, [prefix + name for name in others])
         return hold_out(train, say)
     test = examples(tests, "test")
     unread = [prefix + name for name in others if name not in tests]
     say_splits(say, data_set, learned, (_shards(tests, prefix), test), unread)
     return train, test
+
+
+def _no_files(folder: Path, start: str, files: Sequence[Path]) -> UserError:
+    return UserError(
+        f"{folder}: no parquet file's name starts with {start!r}, with nothing but a number after it, and not one"
+        f" alone with more; there are {listed([file.name for file in files]) or 'no others'}"
+    )
 
 
 def _shards(names: Sequence[str], prefix: str) -> str:

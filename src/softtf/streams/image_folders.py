@@ -1,5 +1,6 @@
 """Images in one folder per class, in a folder for each split or all together."""
 
+import os
 from pathlib import Path
 
 from softtf.errors import UserError, unknown
@@ -10,6 +11,7 @@ from softtf.streams.splits import TEST, TRAIN, VALIDATION, Say, listed, named_as
 from softtf.streams.walk import Passed, counted, entries, images_below, is_image_name, say_passed
 
 WHOLE = ("all", "train")  # what may be asked of a folder that has no splits
+IMAGES = "images"  # the one folder that may hold all images of a class
 
 
 def load_image_folder(folder: Path, split_train: str, split_test: str, say: Say) -> tuple[Examples, Examples | None]:
@@ -22,30 +24,30 @@ def load_image_folder(folder: Path, split_train: str, split_test: str, say: Say)
         train, test = cub(folder)
         say_splits(say, folder.name, (f"1 in {CUB_SPLIT}", train), (f"0 in {CUB_SPLIT}", test), ())
         return train, test
-    passed = Passed()
+    passed, below = Passed(), Passed()
     inside = _folders(folder, passed)
     found = named_as(split_train, [path.name for path in inside])
     if not found or _is_class(folder, found[0], inside):
         if split_train.lower() not in WHOLE:
             raise unknown(f"folder in {folder}", split_train, [path.name for path in inside])
-        examples = _class_folders(folder, inside, folder.name, passed)
-        say_passed(say, folder.name, passed)
+        examples = _class_folders(folder, inside, folder.name, passed, below)
+        _say_rest(say, folder.name, passed, below)
         return hold_out(examples, say)
-    train = _split(folder / found[0], passed)
+    train = _split(folder / found[0], passed, below)
     test_name = _test_folder(folder, split_test, [path.name for path in inside if path.name != found[0]])
     unread = [f"{path.name}/" for path in inside if path.name not in (found[0], test_name)]
     learned = (f"{found[0]}/", train)
     if test_name is None:
         say_splits(say, folder.name, learned, None, unread)
-        say_passed(say, folder.name, passed)
+        _say_rest(say, folder.name, passed, below)
         return hold_out(train, say)
     listed_there = (folder / test_name / TINY_IMAGENET_VAL).is_file()
     named = f"{folder.name}/{test_name}"
-    test = tiny_imagenet_val(folder / test_name, named) if listed_there else _split(folder / test_name, passed)
+    test = tiny_imagenet_val(folder / test_name, named) if listed_there else _split(folder / test_name, passed, below)
     if unseen := set(test.classes).difference(train.classes):
         raise UserError(f"{folder / test_name}: class folder {min(map(str, unseen))!r} is not in {found[0]}/")
     say_splits(say, folder.name, learned, (f"{test_name}/", test), unread)
-    say_passed(say, folder.name, passed)
+    _say_rest(say, folder.name, passed, below)
     return train, test
 
 
@@ -66,8 +68,8 @@ def _is_class(folder: Path, name: str, inside: list[Path]) -> bool:
     return any(is_image_name(path.name) and path.is_file() for path in entries(folder / name, Passed()))
 
 
-def _split(folder: Path, passed: Passed) -> Examples:
-    return _class_folders(folder, _folders(folder, passed), f"{folder.parent.name}/{folder.name}", passed)
+def _split(folder: Path, passed: Passed, below: Passed) -> Examples:
+    return _class_folders(folder, _folders(folder, passed), f"{folder.parent.name}/{folder.name}", passed, below)
 
 
 def _folders(folder: Path, passed: Passed) -> list[Path]:
@@ -82,37 +84,66 @@ def _folders(folder: Path, passed: Passed) -> list[Path]:
     return folders
 
 
-def _class_folders(folder: Path, classes: list[Path], name: str, passed: Passed) -> Examples:
+def _class_folders(folder: Path, classes: list[Path], name: str, passed: Passed, below: Passed) -> Examples:
     if not classes:
         found = f"; it holds {counted(passed)}" if passed else ""
         raise UserError(f"{folder}: no parquet files and no class folders with images in it{found}")
     rows: list[Path] = []
     labels: list[str] = []
+    inside: dict[Path, Passed] = {}
     for path in classes:
-        _check_class(path)
         own = Passed()
         images = images_below(path, own)
         if not images:
             found = f"it holds {counted(own)}" if own else "it is empty"
             raise UserError(f"{path}: this class folder holds no images ({found})")
+        inside[path] = _by_folder(path, images)
         passed += own
         rows += images
         labels += [path.name] * len(images)
+    _check_classes(inside)
+    for counts in inside.values():
+        below.update({name: count for name, count in counts.items() if name and name.lower() != IMAGES})
     return Examples(rows, labels, name)
 
 
-def _check_class(folder: Path) -> None:
-    """Refuse a class folder that holds only folders, unless it is one, `images`, as in Tiny-ImageNet.
+def _by_folder(folder: Path, images: list[Path]) -> Passed:
+    """Return how many of the images each folder in a class folder holds; those in none count as ``""``.
+
+    Where all stand in one folder, `images`, as in Tiny-ImageNet, it is this one's folders that count.
+    """
+    places = [str(image)[len(str(folder)) :].strip(os.sep) for image in images]
+    counts = Passed(place.partition(os.sep)[0] if os.sep in place else "" for place in places)
+    if len(counts) == 1 and next(iter(counts)).lower() == IMAGES:
+        inner = folder / next(iter(counts))
+        return _by_folder(inner, images)
+    return counts
+
+
+def _check_classes(inside: dict[Path, Passed]) -> None:
+    """Refuse class folders that must be splits or groups of classes.
+
+    Their images stand in folders only; or fewer beside these than in any of them, and another class folder has the
+    same two folders or more.
 
     Raises:
-        UserError: it does.
+        UserError: one is.
     """
-    inside = entries(folder, Passed())
-    folders = [path.name for path in inside if path.is_dir()]
-    if folders and len(folders) == len(inside) and [name.lower() for name in folders] != ["images"]:
-        splits = ", ".join((*TRAIN, *TEST, *VALIDATION))
-        raise UserError(
-            f"{folder}: this class folder holds only folders ({listed(folders)}); images stand in one folder a class,"
-            f" FOLDER/<class>/* or FOLDER/<split>/<class>/*, and usual splits are {splits}; others are named with"
-            " split_train and split_test"
-        )
+    names = {path: frozenset(counts) - {""} for path, counts in inside.items()}
+    for path, counts in inside.items():
+        shared = len(names[path]) > 1 and list(names.values()).count(names[path]) > 1
+        if "" not in counts or (shared and counts[""] < min(counts[name] for name in names[path])):
+            splits = ", ".join((*TRAIN, *TEST, *VALIDATION))
+            raise UserError(
+                f"{path}: the images of this class folder stand in folders ({listed(sorted(names[path]))}); images"
+                " stand in one folder a class, FOLDER/<class>/* or FOLDER/<split>/<class>/*, and usual splits are"
+                f" {splits}; others are named with split_train and split_test"
+            )
+
+
+def _say_rest(say: Say, name: str, passed: Passed, below: Passed) -> None:
+    """Say what was passed over, and which images are read although they stand in folders of class folders."""
+    say_passed(say, name, passed)
+    if below:
+        folders = listed([f"{folder}/ ({count:,})" for folder, count in sorted(below.items())])
+        say(f"{name}: reads {below.total():,} images in folders of class folders as well: {folders}")

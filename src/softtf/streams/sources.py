@@ -56,8 +56,8 @@ def load_source(
             labels.txt or classes.txt may name the integer labels, one a line) or with images
             (train/<class>/*, test/<class>/* or val/<class>/*; or <class>/*; hidden and other files are passed over,
             links are followed; or as Tiny-ImageNet and CUB-200 are packed); an existing file of rows with columns such
-            as `text` and `label`, or `image` with paths from the file's folder on (.csv, .tsv, .jsonl, .parquet);
-            a name in STREAMS; or "owner/name" on the Hub.
+            as `text` and `label`, or `image` with paths from the file's folder on (.csv, .tsv, .jsonl, .parquet), and
+            perhaps `split`, which says what to train and test on; a name in STREAMS; or "owner/name" on the Hub.
         split_train: the split to learn from; "all" takes every parquet file of a folder and holds a fifth out. Splits
             are found by their usual names in any case, such as Train or training.
         split_test: the split to test on; "test" also finds "testing", else "val", "validation", "dev" or "eval".
@@ -72,8 +72,7 @@ def load_source(
     if source in BUILT_IN and task_column is not None:
         raise UserError(f"{source} have no column {task_column!r}; leave task_column out")
     folder = local_path(source)
-    is_file = folder.is_file()
-    if (is_file or source in BUILT_IN) and (split_train, split_test) != ("train", "test"):
+    if source in BUILT_IN and (split_train, split_test) != ("train", "test"):
         raise UserError(f"{source} has no splits, a fifth is held out of it; leave split_train and split_test out")
     if source == "digits":
         return _digits()
@@ -81,10 +80,10 @@ def load_source(
         return docstrings()
     if source and folder.is_dir():
         return load_folder(folder.resolve(), split_train, split_test, image_column, label_column, task_column, say=say)
-    if is_file:
+    if folder.is_file():
         if folder.suffix.lower() not in ENDINGS:
             raise UserError(f"{source!r} is a file; give {', '.join(ENDINGS)}, or the folder that holds the data")
-        return load_file(folder, image_column, label_column, task_column, say)
+        return load_file(folder, image_column, label_column, task_column, say, split_train, split_test)
     if source not in STREAMS and not HUB_NAME.fullmatch(source):
         if "/" in source or "\\" in source or source in ("", "~"):
             raise UserError(f"there is no folder {source!r}")

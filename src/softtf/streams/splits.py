@@ -1,12 +1,15 @@
 """The usual names of splits, in any case, and what is said of the parts that became them."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 TRAIN = ("train", "training")
 TEST = ("test", "testing")
-VALIDATION = ("val", "valid", "validation", "dev", "eval", "evaluation")
-SHORT = ("dev", "eval")  # at the start of a file's name they must stand alone: device.parquet is no split
+VALIDATION = ("val", "valid", "validation", "validate", "dev", "eval", "evaluation")
+SHARD = re.compile(
+    r"[-_.]?(part|shard)?[-_.]?[0-9]*([-_.]of[-_.]?[0-9]+)?([-_.][0-9a-f]{8,})?(\.(snappy|gz|gzip|zstd|lz4|brotli))?\.parquet"
+)
 
 Say = Callable[[str], object]
 
@@ -34,15 +37,24 @@ def named_as(split: str, names: Iterable[str]) -> list[str]:
 
 
 def begins_as(split: str, names: Sequence[str]) -> list[str]:
-    """Return those of `names`, of files, that begin as the best name of the split that any begins with."""
-    for word in usual_names(split):
-        if found := [name for name in names if _begins(name.lower(), word)]:
-            return found
+    """Return those of `names`, of files, that are the split's whole or its shards, by the best name that any has.
+
+    A file such as `train_labels.parquet` is the split only where nothing else may be.
+    """
+    rests = [[_rest(name.lower(), word) for name in names] for word in usual_names(split)]
+    for found in rests:
+        if any(rest is not None and SHARD.fullmatch(rest) for rest in found):
+            return [n for n, rest in zip(names, found, strict=True) if rest is not None and SHARD.fullmatch(rest)]
+    for found in rests:
+        if len(alike := [name for name, rest in zip(names, found, strict=True) if rest is not None]) == 1:
+            return alike
     return []
 
 
-def _begins(name: str, word: str) -> bool:
-    return name.startswith(word) and not (word in SHORT and name[len(word) :][:1].isalpha())
+def _rest(name: str, word: str) -> str | None:
+    """Return what follows a word in a name that begins with it, if the word ends there."""
+    rest = name.removeprefix(word)
+    return rest if name.startswith(word) and not rest[:1].isalpha() else None
 
 
 Part = tuple[str, Sequence[Any]]

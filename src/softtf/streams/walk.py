@@ -13,7 +13,10 @@ from PIL import Image, ImageFile
 from softtf.errors import UserError
 from softtf.streams.splits import Say
 
-LITTER = frozenset(("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "lost+found"))
+LITTER = frozenset(
+    ("__macosx", "_macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "#recycle")
+    + ("lost+found", "found.000", "system volume information", "__pycache__")
+)
 HEADS_ONLY = frozenset(("MPEG",))  # formats of which Pillow reads no more than the size
 
 Passed = Counter[str]
@@ -40,7 +43,7 @@ def is_image_name(name: str) -> bool:
 
 def is_litter(name: str) -> bool:
     """Say whether a file or folder of this name is hidden, or one that systems and programs leave behind."""
-    return name.startswith(".") or name.lower() in LITTER
+    return name.startswith((".", "~$")) or name.lower() in LITTER
 
 
 def entries(folder: Path, passed: Passed) -> list[Path]:
