@@ -209,7 +209,12 @@ def _label(label: Any, index: int, name: str, what: str = "label") -> Hashable:
 
 
 def _is_missing(value: Any) -> bool:
-    """Say whether a value stands for none: None, or NaN, NaT and their like, which do not equal themselves."""
+    """Say whether a value stands for none: None, or NaN, NaT and their like, which do not equal themselves.
+
+    A tuple that holds one of these does too.
+    """
+    if isinstance(value, tuple):
+        return any(map(_is_missing, value))
     try:
         return value is None or bool(value != value)
     except TypeError:  # pandas' NA neither equals nor differs
