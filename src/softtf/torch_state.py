@@ -6,6 +6,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 import torch
+from torch import nn
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,3 +44,10 @@ def with_own_settings(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
 
     return guarded
+
+
+def make_recordable(module: nn.Module) -> None:
+    """Replace tensors of a module that were made in inference mode, which no gradient may pass, by copies."""
+    if any(tensor.is_inference() for tensor in (*module.parameters(), *module.buffers())):
+        with own_settings():
+            module._apply(lambda tensor: tensor.clone() if tensor.is_inference() else tensor)

@@ -158,9 +158,11 @@ def _check_array(array: np.ndarray[Any, Any] | Tensor, name: str, labels: int | 
 
 
 def _labels(labels: Any, name: str) -> Sequence[Hashable]:
-    """Return labels in a sequence; those of a data set's column as the whole data set gives them, class labels by name."""
+    """Return labels in a sequence; those of a data set's column as the whole data set's are, class labels by name."""
     if not isinstance(labels, Iterable) or isinstance(labels, str | bytes | Mapping | set | frozenset):
         raise UserError(f"{name}: (inputs, labels) has a list or an array of labels, not {type(labels).__name__}")
+    if hasattr(labels, "to_pylist"):  # of Arrow
+        return labels.to_pylist()  # type: ignore[no-any-return]
     column: Any = labels
     if _is_column(labels) and type(column.source).__name__ == "Dataset" and _plain(column.source):
         return read_labels(column.source, column.column_name, name)[0]
