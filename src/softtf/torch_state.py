@@ -48,6 +48,11 @@ def with_own_settings(function: Callable[P, R]) -> Callable[P, R]:
 
 def make_recordable(module: nn.Module) -> None:
     """Replace tensors of a module that were made in inference mode, which no gradient may pass, by copies."""
-    if any(tensor.is_inference() for tensor in (*module.parameters(), *module.buffers())):
-        with own_settings():
-            module._apply(lambda tensor: tensor.clone() if tensor.is_inference() else tensor)
+    with own_settings():
+        for part in module.modules():
+            for name, weight in part.named_parameters(recurse=False):
+                if weight.is_inference():
+                    setattr(part, name, nn.Parameter(weight.detach().clone(), weight.requires_grad))
+            for name, buffer in part.named_buffers(recurse=False):
+                if buffer.is_inference():
+                    setattr(part, name, buffer.clone())

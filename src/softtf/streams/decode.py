@@ -32,8 +32,9 @@ def decode(raw: Any, where: str, view: View | None = None) -> Tensor:
             of shape [h, w], [h, w, c] or [c, h, w] with 1, 3 or 4 channels (alpha is dropped; where both
             readings fit, arrays are read as [h, w, c] and tensors as [c, h, w]). Arrays hold integers in
             0..255, uint16 in 0..65535, booleans, or floats in [0, 1]; so do PIL's modes. Its mode I holds
-            0..65535, or, of an image that was not opened from a file and has no value above 255, 0..255. TIFFs of fewer bits, of signed ones and with white as zero are read as what they say. The
-            EXIF orientation is honoured.
+            0..65535, or, of an image that was not opened from a file and has no value above 255, 0..255. TIFFs of
+            fewer bits, of signed ones and with white as zero are read as what they say. The EXIF orientation is
+            honoured.
         where: what errors call the image if it has no file name.
         view: given the opened picture of a file or of bytes before its pixels are read; returns the part to be read.
 
@@ -121,7 +122,7 @@ def _from_pil(image: Image.Image, where: str, view: View | None = None) -> np.nd
         return _from_array(values.view(np.int8).astype(np.int32), where, 127)
     if not wide:
         return _from_array(values, where)
-    bits = tags.get(BITS_PER_SAMPLE, (8 if made and image.mode == "I" and values.max() <= 255 else 16,))[0]
+    bits = tags.get(BITS_PER_SAMPLE, (8 if made and image.mode == "I" and values.max(initial=0) <= 255 else 16,))[0]
     top = 65535 if bits > 16 else 2 ** (bits - signed) - 1
     if values.dtype.kind == "f":
         top = 1
