@@ -131,7 +131,7 @@ def _three(about: dict[str, Any], key: str, where: str) -> tuple[float, float, f
     plain = len(numbers) == 3 and all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
     if not plain or (key != "mean" and min(numbers) <= 0):
         raise UserError(f"{where}: {key} must be three {'' if key == 'mean' else 'positive '}numbers, not {value!r}")
-    return numbers  # type: ignore[return-value]
+    return numbers
 
 
 def _backbone(vit: VisionTransformer, spec: BackboneSpec, config: dict[str, Any]) -> TimmViT:

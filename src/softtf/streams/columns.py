@@ -37,7 +37,7 @@ class Column(Sequence[Any]):
 
     def sizes(self) -> np.ndarray[Any, Any] | None:
         """Return the bytes of each row's texts or undecoded image, int64 [rows]; None where the column has others."""
-        import pyarrow
+        import pyarrow  # type: ignore[import-untyped]
         from pyarrow import compute, types
 
         total = np.zeros(len(self._dataset.data), np.int64)
