@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 
 from contracts.tiny import TRAIN, pictures
 from softtf import ContinualClassifier
 from softtf.adaptations import LoRA, SoftMask
 from softtf.backbones import BackboneSpec, load_backbone
+from softtf.backbones.timm_vit import TimmViT
 from softtf.learners import DERpp, DualPrompt, LearnerSpec, RanPAC
 from softtf.training import TrainConfig
 
@@ -119,3 +121,14 @@ def test_settings_come_back_after_an_error() -> None:
         with pytest.raises(ValueError):
             model.learn((USED, []), progress=False)
         assert torch.get_default_dtype() is torch.float64
+
+
+def test_a_backbone_made_in_inference_mode_is_learned_with() -> None:
+    with torch.inference_mode():
+        vit = timm.create_model("test_vit", num_classes=0, img_size=32)
+        backbone = TimmViT(vit, "mine", (0.5,) * 3, (0.5,) * 3)
+    learner = ContinualClassifier(
+        backbone, DualPrompt(e_layers="2-3", g_layers="1", adapt=SoftMask(layers="3")), TRAIN, device="cpu"
+    )
+    learner.learn((USED[:8], [0, 1] * 4), progress=False)
+    assert len(learner.predict(USED[:3])) == 3

@@ -21,6 +21,7 @@ from softtf.backbones.base import UNEDITED, Backbone, BlockEdit, Tokens
 from softtf.backbones.mixed_linear import MixedWeight
 from softtf.errors import UserError
 from softtf.slots import Heads
+from softtf.torch_state import make_recordable
 
 
 class AdaptedNetwork(nn.Module):
@@ -28,6 +29,7 @@ class AdaptedNetwork(nn.Module):
 
     def __init__(self, backbone: Backbone, adaptations: Sequence[Adaptation], heads: Heads | None = None) -> None:
         super().__init__()
+        make_recordable(backbone)
         self.backbone = backbone
         _check_order(adaptations, backbone)
         self.adaptations = nn.ModuleList(adaptations)

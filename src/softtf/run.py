@@ -61,7 +61,7 @@ def start(config: RunConfig, path: Path, console: Console) -> Run:
     """Check a config against data and backbone, then make the run's folder: a wrong setting leaves nothing behind."""
     RunFolder.check_free(path)
     device = find_device(config.device)
-    config = replace(config, stream=config.stream.located())
+    config = replace(config, stream=config.stream.located(), backbone=config.backbone.located())
     stream = config.stream.build(_noting(console))
     data = identities(stream)
     config = _knowing(config, stream)

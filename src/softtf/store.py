@@ -232,8 +232,11 @@ def encode_label(label: Hashable) -> Any:
         return {"bytes": base64.b64encode(label).decode()}
     if type(label) is tuple:
         return [encode_label(part) for part in label]
-    kind = type(label).__name__
-    why = ", which is no Unicode text (so it is with names that are not UTF-8)" if isinstance(label, str) else ""
+    kind, why = type(label).__name__, ""
+    if type(label) is str:
+        why = ", which is no Unicode text (so it is with names that are not UTF-8)"
+    elif plain := next((base for base in (str, int, float, bytes, tuple) if base in type(label).__mro__[1:]), None):
+        why = f", a class of its own that a file would give back as {plain.__name__}"
     raise UserError(f"cannot save the label {label!r} of type {kind}{why}; use strings or integers")
 
 

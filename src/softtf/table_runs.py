@@ -190,7 +190,7 @@ def resolve(row: TableRow, stream: str, wish: Wish) -> RunConfig:
     if span_of(config.learner) == NO_SPAN:
         wanted.pop("learner.classes", None)  # its column says that there is none to change
     config = with_settings(config, {**changes, "evaluate.policies": list(trained.policies), **wanted})
-    return replace(config, stream=config.stream.located())
+    return replace(config, stream=config.stream.located(), backbone=config.backbone.located())
 
 
 def place(folder: Path, config: RunConfig) -> Path:

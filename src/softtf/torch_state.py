@@ -6,6 +6,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 import torch
+from torch import nn
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,3 +44,15 @@ def with_own_settings(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
 
     return guarded
+
+
+def make_recordable(module: nn.Module) -> None:
+    """Replace tensors of a module that were made in inference mode, which no gradient may pass, by copies."""
+    with own_settings():
+        for part in module.modules():
+            for name, weight in part.named_parameters(recurse=False):
+                if weight.is_inference():
+                    setattr(part, name, nn.Parameter(weight.detach().clone(), weight.requires_grad))
+            for name, buffer in part.named_buffers(recurse=False):
+                if buffer.is_inference():
+                    setattr(part, name, buffer.clone())

@@ -275,3 +275,57 @@ def test_another_image_size_resamples_the_positions_as_timm_does(size: int, tmp_
     for name, value in backbone.vit.state_dict().items():
         assert name == "pos_embed" or torch.equal(value, expected[name])
     assert backbone.embed(torch.zeros(1, 3, size, size)).x.shape == (1, 1 + (size // 8) ** 2, 192)
+
+
+def test_a_spec_is_located_by_full_paths_of_what_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_for_hf(timm.create_model("test_vit"), tmp_path / "mine", safe_serialization=True)
+    (tmp_path / BUNDLED).mkdir()
+    monkeypatch.chdir(tmp_path)
+    for place in ("", "local-dir:", "random:", "random:local-dir:"):
+        assert BackboneSpec(f"{place}mine").located() == BackboneSpec(f"{place}{tmp_path}/mine")
+    for name in (BUNDLED, "minilm-l6-v2", "vit_base_patch16_224", "someone/model"):
+        assert BackboneSpec(name).located() == BackboneSpec(name)
+    weights = BackboneSpec(SMALL, weights=Path("w.safetensors")).located().weights
+    assert weights == tmp_path / "w.safetensors"
+    backbone = load_backbone(BackboneSpec("mine"))
+    monkeypatch.chdir("/")
+    assert backbone.spec is not None
+    assert load_backbone(backbone.spec).weights_hash() == backbone.weights_hash()
+
+
+def test_timms_older_form_in_one_level_is_loaded(tmp_path: Path) -> None:
+    vit = timm.create_model("test_vit", num_classes=5, pretrained_cfg_overlay={"mean": [0.1, 0.2, 0.3]})
+    save_for_hf(vit, tmp_path, safe_serialization=True)
+    found = load_backbone(BackboneSpec(str(tmp_path)))
+    whole = json.loads((tmp_path / "config.json").read_text())
+    flat = {"architecture": whole["architecture"], "num_classes": 5, **whole["pretrained_cfg"]}
+    (tmp_path / "config.json").write_text(json.dumps(flat))
+    older = load_backbone(BackboneSpec(str(tmp_path)))
+    assert older.weights_hash() == found.weights_hash() and torch.equal(older.mean, found.mean)
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ({"pretrained_cfg": {"mean": None}}, "mean must be three numbers, not None"),
+        ({"pretrained_cfg": {"mean": 0.5}}, "mean must be three numbers, not 0.5"),
+        ({"pretrained_cfg": {"std": [0, 1, 1]}}, "std must be three positive numbers"),
+        ({"pretrained_cfg": {"input_size": 32}}, "input_size must be three positive numbers, not 32"),
+        ({"pretrained_cfg": None}, "no set of settings by name"),
+        ({"model_args": [1]}, "no set of settings by name"),
+    ],
+)
+def test_a_malformed_config_of_timm_is_refused_in_one_line(part: dict[str, Any], words: str, tmp_path: Path) -> None:
+    save_for_hf(timm.create_model("test_vit"), tmp_path, safe_serialization=True)
+    whole = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**whole, **part}))
+    with pytest.raises(UserError, match=words) as caught:
+        load_backbone(BackboneSpec(str(tmp_path)))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["32", 32.0, True])
+def test_a_number_of_another_kind_is_refused(value: Any) -> None:
+    for name in ("image_size", "max_tokens"):
+        with pytest.raises(UserError, match=f"{name} is a whole number, such as 32, not {value!r}"):
+            BackboneSpec(SMALL, **{name: value})

@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+import timm
+from timm.models import save_for_hf
 
 from cli import TINY_IMAGES, call, contents, image_folder, output, refused, results
 from softtf import run as running
@@ -158,3 +160,13 @@ def test_a_file_of_paths_of_images_is_learned_in_its_order_and_scored_from_elsew
         patch.chdir("else")
         assert "no longer at" in refused(capsys, "evaluate", "../new")
         assert "task given" in output(capsys, "evaluate", "../new", "--source", "../moved/photos.csv")
+
+
+def test_a_runs_backbone_is_found_from_another_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_for_hf(timm.create_model("test_vit", img_size=32), tmp_path / "mine", safe_serialization=True)
+    image_folder(tmp_path / "animals")
+    here = ("--stream.source", "animals", "--backbone.name", "mine", "--output", "out")
+    assert call("run", "own-images", "--method", "ncm", "--stream.num-tasks", "2", "--device", "cpu", *here) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert call("evaluate", tmp_path / "out") == 0

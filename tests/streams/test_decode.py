@@ -269,3 +269,31 @@ def test_missing_empty_and_other_files_are_refused_by_name(tmp_path):
 def test_wrong_arrays_are_refused_by_place(raw, message):
     with pytest.raises(UserError, match=r"^birds\[4\].*" + message):
         decode(raw, "birds[4]")
+
+
+def test_tensors_without_plain_values_are_refused_and_a_matrix_is_read():
+    grey = torch.from_numpy(GREY)
+    for raw in (
+        grey.to_sparse(),
+        grey.to("meta"),
+        torch.quantize_per_tensor(torch.rand(5, 7), 0.1, 0, torch.quint8),
+        (grey / 255).to_sparse_csr(),
+    ):
+        with pytest.raises(UserError, match=r"^birds\[4\]: a tensor of type .* give a dense one"):
+            decode(raw, "birds[4]")
+    assert torch.equal(decode(np.asmatrix(GREY), "here"), rgb(GREY))
+
+
+def test_eight_bits_in_mode_i_and_their_array_are_one_picture():
+    image = Image.fromarray(GREY.astype(np.int32))
+    assert image.mode == "I" and torch.equal(decode(image, "here"), rgb(GREY))
+    assert torch.equal(decode(image.copy(), "here"), decode(np.asarray(image), "here"))
+    dark = encoded(Image.fromarray(GREY.astype(np.uint16)))  # a file that says 16 bits has these
+    assert torch.equal(decode(dark, "here"), rgb(brightness(GREY, 65535)))
+
+
+def test_a_tiff_of_eight_signed_bits_is_read_as_what_it_says():
+    half = (GREY // 2).astype(np.int8)
+    assert torch.equal(decode(tiff(half, 8, signed=True), "here"), rgb(brightness(half, 127)))
+    with pytest.raises(UserError, match="here: .* must lie in 0..127, not between -"):
+        decode(tiff(half - np.int8(100), 8, signed=True), "here")

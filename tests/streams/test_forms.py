@@ -236,7 +236,7 @@ class Colour(enum.Enum):
 @pytest.mark.parametrize(
     "label",
     [Colour.RED, datetime.date(2020, 1, 1), decimal.Decimal("1.5"), float("inf"), "caf\udce9", Path("a"), 1j]
-    + [frozenset({1}), ("a", float("nan")), pandas.Timestamp("2020-01-01"), np.datetime64("2020-01-01")],
+    + [frozenset({1}), ("a", float("inf")), pandas.Timestamp("2020-01-01"), np.datetime64("2020-01-01")],
 )
 def test_a_label_that_cannot_be_saved_is_refused_before_anything_is_learned(label) -> None:
     with pytest.raises(
@@ -250,3 +250,38 @@ def test_what_can_be_saved_is_learned_as_it_is() -> None:
     labels = ["a", 1, 2.5, b"x", ("t", 3), np.int64(7), np.str_("s"), torch.tensor(9)]
     assert Examples(range(8), labels).labels == ("a", 1, 2.5, b"x", ("t", 3), 7, "s", 9)
     assert examples_from((["x", "y"], pandas.Series([1, 2], dtype="Int64"))).labels == (1, 2)
+
+
+class Word(enum.StrEnum):
+    RED = "red"
+
+
+def test_a_string_of_a_class_of_its_own_is_said_to_be_that() -> None:
+    for label, plain in ((Word.RED, "str"), (enum.IntEnum("Number", {"ONE": 1}).ONE, "int")):
+        with pytest.raises(UserError, match=f"of type {type(label).__name__}, a class of its own .* as {plain};"):
+            Examples(["x"], [label])
+
+
+def test_a_missing_part_of_a_tuple_is_a_missing_label() -> None:
+    for missing in ((None,), ("a", (float("nan"), 1))):
+        with pytest.raises(UserError, match="label of example 1 is missing"):
+            Examples(["x", "y"], ["a", missing])
+
+
+@pytest.mark.parametrize("form", [None, "numpy", "torch", "arrow", "pandas"])
+def test_a_label_column_of_a_formatted_data_set_is_read_as_the_whole_is(form: str | None) -> None:
+    whole = hub(label=datasets.ClassLabel(names=["cat", "dog"])).with_format(form)
+    if form not in ("arrow", "pandas"):  # whose columns do not know the names
+        assert examples_from((["x"] * len(whole), whole["label"])).labels == examples_from(whole).labels
+    plain = datasets.Dataset.from_dict({"label": ["b", "a"]}).with_format(form)
+    assert examples_from((["x", "y"], plain["label"])).labels == ("b", "a")
+
+
+@pytest.mark.parametrize("labels", [["a"], np.array([7]), pandas.Series(["a"])])
+def test_one_input_with_its_label_is_one_with_labels_and_without(labels, tmp_path: Path) -> None:
+    (tmp_path / "p.png").write_bytes(png(np.full((4, 4, 3), 9, np.uint8)))
+    for one in (tmp_path / "p.png", "a text", png(np.zeros((4, 4), np.uint8)), Image.new("RGB", (4, 4))):
+        assert list(examples_from((one, labels))) == list(unlabelled((one, labels))) == [one]
+    assert list(unlabelled(("a text", "another"))) == ["a text", "another"]
+    assert list(unlabelled((["a", "b"], ["c", "d"]))) == ["a", "b"]
+    assert len(unlabelled((np.zeros((4, 4)), np.zeros((4, 4))))) == 2

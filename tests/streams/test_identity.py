@@ -4,12 +4,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 
 from softtf.errors import UserError
-from softtf.streams import Examples, difference, identity
-from softtf.streams.identity import SAMPLED
+from softtf.streams import Examples, difference, examples_from, identity
+from softtf.streams.identity import SAMPLED, _sample
 
 
 def files(folder: Path, number: int = 100) -> Examples:
@@ -71,3 +72,24 @@ def test_only_a_sample_is_read_of_many_arrays_and_texts() -> None:
         reads.clear()
         identity(Examples(Rows([row] * 10_000), [0] * 10_000))
         assert len(reads) <= SAMPLED + 3 and {0, 9_999} <= set(reads)
+
+
+def test_one_text_of_another_length_is_noticed_and_older_identities_stay_valid() -> None:
+    texts = [f"text {i}" for i in range(1000)]
+    unread = next(i for i in range(1000) if i not in _sample(1000))
+    other = [text + "!" * (i == unread) for i, text in enumerate(texts)]
+
+    def forms(texts: list[str]) -> list[Examples]:
+        labels = [i % 3 for i in range(1000)]
+        whole = datasets.Dataset.from_dict({"text": texts, "label": labels})
+        turned = whole.select(range(999, -1, -1)).select(range(999, -1, -1))
+        mine = Examples(texts, labels)
+        both = Examples.concatenate([mine.select(range(500)), mine.select(range(500, 1000))])
+        return [mine, both, examples_from(whole), examples_from(turned)]
+
+    for before, same, now in zip(forms(texts), forms(texts), forms(other), strict=True):
+        old = identity(before)
+        assert difference(old, identity(same)) is None
+        assert difference(old, identity(now)) == "inputs of other lengths"
+        assert old["sizes"] == identity(Examples(texts, before.labels))["sizes"]
+        assert difference({key: value for key, value in old.items() if key != "sizes"}, identity(now)) is None

@@ -90,7 +90,7 @@ def load_saved(spec: BackboneSpec, config: Path, weights: Path | None) -> TimmVi
     """
     spec.refuse("weights", "max_tokens", "pooling")
     whole = json.loads(config.read_text("utf-8"))
-    about = whole.get("pretrained_cfg", whole)
+    about = _checked(whole, config)
     architecture = whole.get("architecture")
     if not isinstance(architecture, str) or not architecture_of(architecture):
         raise unknown(f"timm architecture in {config}", str(architecture), timm.list_models("vit_*"))
@@ -110,8 +110,32 @@ def load_saved(spec: BackboneSpec, config: Path, weights: Path | None) -> TimmVi
     return _backbone(vit, spec, {**vit.pretrained_cfg, **about})
 
 
+def _checked(whole: Any, config: Path) -> dict[str, Any]:
+    """Return what a saved config says of the images.
+
+    Raises:
+        UserError: it is not as timm writes it.
+    """
+    about = whole.get("pretrained_cfg", whole) if isinstance(whole, dict) else whole
+    if not isinstance(about, dict) or not isinstance(whole.get("model_args") or {}, dict):
+        raise UserError(f"{config} is no config of timm: it or a part of it is no set of settings by name")
+    if "input_size" in about:
+        _three(about, "input_size", str(config))
+    return about
+
+
+def _three(about: dict[str, Any], key: str, where: str) -> tuple[float, float, float]:
+    """Return a setting of three numbers, positive but for the mean."""
+    value = about.get(key)
+    numbers = tuple(value) if isinstance(value, list | tuple) else ()
+    plain = len(numbers) == 3 and all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
+    if not plain or (key != "mean" and min(numbers) <= 0):
+        raise UserError(f"{where}: {key} must be three {'' if key == 'mean' else 'positive '}numbers, not {value!r}")
+    return numbers
+
+
 def _backbone(vit: VisionTransformer, spec: BackboneSpec, config: dict[str, Any]) -> TimmViT:
-    mean, std = tuple(config["mean"]), tuple(config["std"])
+    mean, std = (_three(config, key, f"backbone {spec.name!r}") for key in ("mean", "std"))
     if spec.normalise == "unit":
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     return TimmViT(vit, spec.name, mean, std)

@@ -146,6 +146,9 @@ def load_from_transformers(spec: BackboneSpec) -> Backbone:
             f" not for {name!r}"
         )
     else:
+        source = Source(spec, place, None, random)
+        if _older_timm(source):
+            return _timm(source)
         config = ask(spec.name, lambda: AutoConfig.from_pretrained(place))
     if config.model_type not in FAMILIES:
         raise UserError(
@@ -213,6 +216,13 @@ def _clip(source: Source) -> Backbone:
     if spec.normalise == "unit":
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     return ClipImage(source.model(), tokenize, spec.name, mean, std, short)
+
+
+def _older_timm(source: Source) -> bool:
+    """Whether timm saved this in its older form, all in one level, by which transformers does not know it."""
+    file = ask(source.spec.name, lambda: source.file("config.json", missing=False))
+    whole = None if file is None else ask(source.spec.name, lambda: json.loads(file.read_text("utf-8")))
+    return isinstance(whole, dict) and isinstance(whole.get("architecture"), str) and "model_type" not in whole
 
 
 def _timm(source: Source) -> Backbone:

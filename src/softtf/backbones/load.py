@@ -37,7 +37,7 @@ def load_backbone(spec: BackboneSpec, device: torch.device | str = "cpu") -> Bac
             size that the patch size does not divide, a model of another form, a setting that it does not have.
     """
     backbone = _load_any(spec).to(device)
-    backbone.spec = spec
+    backbone.spec = spec.located()
     return backbone
 
 

@@ -1,7 +1,7 @@
 """Which backbone is meant: the name and the settings that users write and recipes store."""
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -48,17 +48,32 @@ class BackboneSpec:
             if not isinstance(self.weights, str | os.PathLike):
                 raise UserError(f"a backbone's weights are the path of a file, not {self.weights!r}")
             object.__setattr__(self, "weights", Path(self.weights))
+        for name in ("image_size", "max_tokens"):
+            value = getattr(self, name)
+            if type(value) is not int and not (name == "image_size" and value is None):
+                raise UserError(f"a backbone's {name} is a whole number, such as 32, not {value!r}")
         if self.image_size is not None and not 1 <= self.image_size <= LARGEST_IMAGE:
             raise UserError(f"image_size must be between 1 and {LARGEST_IMAGE} pixels, not {self.image_size}")
         if self.max_tokens < 3:
             raise UserError(f"max_tokens must be at least 3, a word between two marks, not {self.max_tokens}")
+
+    def located(self) -> "BackboneSpec":
+        """Return a spec that stands for the same files in any working directory: with the full paths of those it names.
+
+        What the package or the Hub has is left as it is.
+        """
+        name = model_name(self)
+        place = self.name.removesuffix(name)
+        path = os.path.abspath(name) if name not in (BUNDLED, MINILM) and Path(name).is_dir() else name
+        return replace(self, name=place + path, weights=self.weights and self.weights.absolute())
 
     def weights_title(self, sha256: str) -> str:
         """Return how tables name the weights: by name, the file if they came from one, and twelve digits of their hash.
 
         A folder's place on this machine is left out.
         """
-        name = Path(self.name).name if Path(self.name).is_dir() else self.name
+        path = model_name(self)
+        name = self.name.removesuffix(path) + Path(path).name if Path(path).is_dir() else self.name
         source = f"{name} from {self.weights.name}" if self.weights else name
         return f"{source} (SHA-256 {sha256[:12]})"
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from softtf.errors import UserError, unknown
 
 INPUT_NAMES = ("image", "img", "images", "text", "sentence", "content")
@@ -32,6 +34,22 @@ class Column(Sequence[Any]):
         if len(self._columns) == 1:
             return row[self._columns[0]]
         return "\n".join(str(row[column]) for column in self._columns if row[column])
+
+    def sizes(self) -> np.ndarray[Any, Any] | None:
+        """Return the bytes of each row's texts or undecoded image, int64 [rows]; None where the column has others."""
+        import pyarrow  # type: ignore[import-untyped]
+        from pyarrow import compute, types
+
+        total = np.zeros(len(self._dataset.data), np.int64)
+        for column in self._columns:
+            values = self._dataset.data.column(column)
+            if types.is_struct(values.type) and values.type.get_field_index("bytes") >= 0:
+                values = compute.struct_field(values, "bytes")
+            if values.type not in (pyarrow.string(), pyarrow.large_string(), pyarrow.binary(), pyarrow.large_binary()):
+                return None
+            total += compute.fill_null(compute.binary_length(values), 0).to_numpy().astype(np.int64)
+        order = self._dataset._indices  # of select, shuffle and the like; None without
+        return total if order is None else total[order.column(0).to_numpy()]
 
 
 def _parts(dataset: Any, column: str) -> list[str]:

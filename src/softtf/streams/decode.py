@@ -31,9 +31,10 @@ def decode(raw: Any, where: str, view: View | None = None) -> Tensor:
         raw: a path, the bytes of a file, a `{"bytes", "path"}` dict, a PIL image, or a numpy array or torch tensor
             of shape [h, w], [h, w, c] or [c, h, w] with 1, 3 or 4 channels (alpha is dropped; where both
             readings fit, arrays are read as [h, w, c] and tensors as [c, h, w]). Arrays hold integers in
-            0..255, uint16 in 0..65535, booleans, or floats in [0, 1]; so do PIL's modes, and its mode I
-            holds 0..65535. TIFFs of fewer bits, of signed ones and with white as zero are read as what they say. The
-            EXIF orientation is honoured.
+            0..255, uint16 in 0..65535, booleans, or floats in [0, 1]; so do PIL's modes. Its mode I holds
+            0..65535, or, of an image that was not opened from a file and has no value above 255, 0..255. TIFFs of
+            fewer bits, of signed ones and with white as zero are read as what they say. The EXIF orientation is
+            honoured.
         where: what errors call the image if it has no file name.
         view: given the opened picture of a file or of bytes before its pixels are read; returns the part to be read.
 
@@ -105,6 +106,7 @@ def _from_bytes(raw: bytes, where: str, view: View | None) -> np.ndarray[Any, An
 def _from_pil(image: Image.Image, where: str, view: View | None = None) -> np.ndarray[Any, Any]:
     check_size(image.height, image.width, where)
     tags: Any = getattr(image, "tag_v2", {})
+    made, signed = image.format is None, tags.get(SAMPLE_FORMAT, (1,))[0] == SIGNED
     try:
         if view:
             image = view(image)
@@ -112,13 +114,16 @@ def _from_pil(image: Image.Image, where: str, view: View | None = None) -> np.nd
         if image.mode == "P" and "transparency" in image.info:
             image = image.convert("RGBA")
         wide = image.mode.startswith("I") or image.mode == "F"  # more than 8 bits: PIL would clip at 255
-        values = np.asarray(image if wide else image.convert("RGB"))
+        signed_bytes = signed and image.mode == "L"  # which PIL reads as if they had no sign
+        values = np.asarray(image if wide or signed_bytes else image.convert("RGB"))
     except Exception as error:
         raise _unreadable(where, error) from error
+    if signed_bytes:
+        return _from_array(values.view(np.int8).astype(np.int32), where, 127)
     if not wide:
         return _from_array(values, where)
-    bits = tags.get(BITS_PER_SAMPLE, (16,))[0]
-    top = 65535 if bits > 16 else 2 ** (bits - (tags.get(SAMPLE_FORMAT, (1,))[0] == SIGNED)) - 1
+    bits = tags.get(BITS_PER_SAMPLE, (8 if made and image.mode == "I" and values.max(initial=0) <= 255 else 16,))[0]
+    top = 65535 if bits > 16 else 2 ** (bits - signed) - 1
     if values.dtype.kind == "f":
         top = 1
     else:
@@ -153,11 +158,17 @@ def check_size(height: int, width: int, where: str) -> None:
 def _from_array(raw: np.ndarray[Any, Any] | Tensor, where: str, top: int = 255) -> np.ndarray[Any, Any]:
     """Return uint8 [h, w, 3]; integers (but those of 16 bits without sign) are scaled from 0..`top`."""
     if isinstance(raw, Tensor):
-        raw = raw.detach().cpu()
-        array = (raw.float() if raw.is_floating_point() else raw).numpy()
+        try:
+            raw = raw.detach().cpu()
+            array = (raw.float() if raw.is_floating_point() else raw).numpy()
+        except (RuntimeError, TypeError, NotImplementedError):  # sparse, quantised, without values (meta), ...
+            raise UserError(
+                f"{where}: a tensor of type {raw.dtype} and layout {raw.layout} on {raw.device} has no values to read"
+                " as they are; give a dense one of numbers"
+            ) from None
         layouts = (0, -1)
     else:
-        array, layouts = raw, (-1, 0)
+        array, layouts = np.asarray(raw), (-1, 0)  # of a np.matrix, which has two axes always
     if array.ndim == 2:
         array = array[:, :, None]
     elif array.ndim == 3 and array.shape[layouts[0]] in CHANNELS:

@@ -154,6 +154,11 @@ class Examples(Sequence[Any]):
             tuple(dict.fromkeys(c for order in orders for c in order)) if len(orders) == len(parts) else None,
         )
 
+    def sizes(self) -> np.ndarray[Any, Any] | None:
+        """Return the bytes of each text or undecoded image, int64 [examples], where these are known without reading."""
+        sizes = _sizes(self._rows)
+        return None if sizes is None else sizes[np.asarray(self._indices, dtype=np.int64)]
+
     def fingerprint(self, labels: bool = True) -> str:
         """Return the SHA-256 (hex) of all inputs' contents (files are read), in order, and of `labels` if wanted."""
         digest = hashlib.sha256()
@@ -184,12 +189,22 @@ class _Concatenation(Sequence[Any]):
         self._parts = list(parts)
         self._ends = list(accumulate(len(part) for part in parts))
 
+    def sizes(self) -> np.ndarray[Any, Any] | None:
+        known = [part for part in map(_sizes, self._parts) if part is not None]
+        return np.concatenate(known) if len(known) == len(self._parts) else None
+
     def __len__(self) -> int:
         return self._ends[-1]
 
     def __getitem__(self, index: Any) -> Any:
         part = bisect.bisect_right(self._ends, index)
         return self._parts[part][index - (self._ends[part - 1] if part else 0)]
+
+
+def _sizes(rows: Sequence[Any]) -> np.ndarray[Any, Any] | None:
+    if type(rows) is list and all(isinstance(row, str) for row in rows):
+        return np.array([len(row.encode("utf-8", "surrogatepass")) for row in rows], np.int64)
+    return rows.sizes() if hasattr(rows, "sizes") else None
 
 
 def _label(label: Any, index: int, name: str, what: str = "label") -> Hashable:
@@ -209,7 +224,12 @@ def _label(label: Any, index: int, name: str, what: str = "label") -> Hashable:
 
 
 def _is_missing(value: Any) -> bool:
-    """Say whether a value stands for none: None, or NaN, NaT and their like, which do not equal themselves."""
+    """Say whether a value stands for none: None, or NaN, NaT and their like, which do not equal themselves.
+
+    A tuple that holds one of these does too.
+    """
+    if isinstance(value, tuple):
+        return any(map(_is_missing, value))
     try:
         return value is None or bool(value != value)
     except TypeError:  # pandas' NA neither equals nor differs

@@ -158,20 +158,25 @@ def _check_array(array: np.ndarray[Any, Any] | Tensor, name: str, labels: int | 
 
 
 def _labels(labels: Any, name: str) -> Sequence[Hashable]:
-    """Return labels in a sequence; those of a data set's column of class labels by their names."""
+    """Return labels in a sequence; those of a data set's column as the whole data set's are, class labels by name."""
     if not isinstance(labels, Iterable) or isinstance(labels, str | bytes | Mapping | set | frozenset):
         raise UserError(f"{name}: (inputs, labels) has a list or an array of labels, not {type(labels).__name__}")
+    if hasattr(labels, "to_pylist"):  # of Arrow
+        return labels.to_pylist()  # type: ignore[no-any-return]
     column: Any = labels
+    if _is_column(labels) and type(column.source).__name__ == "Dataset" and _plain(column.source):
+        return read_labels(column.source, column.column_name, name)[0]
     if _is_column(labels) and (names := getattr(column.features, "names", None)):
         return named(list(labels), names, name, column.column_name)
     return labels if hasattr(labels, "__len__") else list(labels)  # type: ignore[return-value]
 
 
 def _with_labels(data: Any) -> bool:
-    """Whether this is (inputs, labels), and not a tuple of two inputs."""
-    if not isinstance(data, tuple) or len(data) != 2 or not all(hasattr(part, "__len__") for part in data):
+    """Whether this is (inputs, labels), and not a tuple of two inputs: several values that are no input are labels."""
+    if not isinstance(data, tuple) or len(data) != 2:
         return False
-    return getattr(data[1], "ndim", 1) == 1 and not _is_one(data[0], len(data[1]))
+    several = hasattr(data[1], "__len__") and not _is_one(data[1], None)
+    return several and getattr(data[1], "ndim", 1) == 1
 
 
 def _is_table(data: Any) -> bool:

@@ -11,13 +11,20 @@ from softtf.seeds import derive_seed
 from softtf.streams.examples import Examples, content
 
 SAMPLED = 64  # examples whose contents are read
-WORDS = {"labels": "other labels", "files": "other file names or sizes", "contents": "other contents"}
+WORDS = {
+    "labels": "other labels",
+    "files": "other file names or sizes",
+    "sizes": "inputs of other lengths",
+    "contents": "other contents",
+}
 
 Identity = Mapping[str, int | str]
 
 
 def identity(examples: Examples) -> dict[str, int | str]:
     """Return the number of examples and SHA-256 of their labels, of files' names and sizes, and of a sample's contents.
+
+    Of texts and images in data sets also of their lengths in bytes, under "sizes".
 
     No file's folder is part of it, so that data may move.
 
@@ -33,19 +40,22 @@ def identity(examples: Examples) -> dict[str, int | str]:
         parts = [raw.encode("utf-8", "surrogatepass")] if isinstance(raw, str) else content(raw, examples.where(i))
         contents.update(repr([hashlib.sha256(part).hexdigest() for part in parts]).encode())
     labels = repr([(type(label).__name__, label) for label in examples.labels]).encode("utf-8", "surrogatepass")
+    sizes = examples.sizes()
     return {
         "examples": len(examples),
         "labels": hashlib.sha256(labels).hexdigest(),
+        **({} if sizes is None else {"sizes": hashlib.sha256(sizes.astype("<i8").tobytes()).hexdigest()}),
         "files": files.hexdigest(),
         "contents": contents.hexdigest(),
     }
 
 
 def difference(before: Identity, now: Identity) -> str | None:
-    """Say in what data differ from those before, if they do."""
+    """Say in what data differ from those before, if they do; older identities have no sizes."""
     if before["examples"] != now["examples"]:
         return f"{now['examples']:,} examples, not {before['examples']:,}"
-    return next((words for key, words in WORDS.items() if before[key] != now[key]), None)
+    both = [key for key in WORDS if key in before and key in now]
+    return next((WORDS[key] for key in both if before[key] != now[key]), None)
 
 
 def _file(path: Path, where: str) -> bytes:
