@@ -41,6 +41,7 @@ def begin_training(
         UserError: a class was learned before, and that is not allowed; or a setting does not fit the learner.
     """
     check_training(learner, config)
+    learner.check_statistics()
     own = examples.classes
     classes.check(own)
     columns = own_columns(examples.labels, own) + len(classes.column_labels())

@@ -13,6 +13,13 @@ class FeatureStatistics(nn.Module, ABC):
     task. The module itself holds nothing that its settings and the learner's seed do not give again.
     """
 
+    def check(self, known: Mapping[str, Tensor]) -> None:  # noqa: B027 - most can go on from whatever they kept
+        """Refuse, before a task is trained, statistics that no task can be added to.
+
+        Raises:
+            TrainingError: they are an earlier version's, which kept less.
+        """
+
     @abstractmethod
     def gather(
         self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, labels: Tensor

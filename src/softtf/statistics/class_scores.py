@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from softtf.statistics.base import FeatureStatistics
-from softtf.statistics.random_ridge import RandomRidge
+from softtf.statistics.random_ridge import HELD, RandomRidge, check_kept
 
 
 class ClassScores(FeatureStatistics):
@@ -21,6 +21,10 @@ class ClassScores(FeatureStatistics):
     def __init__(self, dim: int, size: int, seed: int) -> None:
         super().__init__()
         self.regression = RandomRidge(dim, size, seed)
+
+    def check(self, known: Mapping[str, Tensor]) -> None:
+        """Refuse those of an earlier version, which kept less; raises TrainingError."""
+        check_kept(known, HELD)
 
     def gather(
         self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, labels: Tensor

@@ -28,6 +28,7 @@ UNCHOSEN = 1e4  # the factor where no task had an example to hold out
 SHARPNESS = FittedMean("sharpness", default=0.28)  # CIFAR-100's on the bundled ViT, of 5 classes and of 100
 LEAST_SCORE = 1e-3  # of the right label above the mean: less is noise
 ROWS = 4096  # of h at once
+HELD = "held_gram"  # which earlier versions did not keep
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class RandomRidge(nn.Module):
         Raises:
             TrainingError: lambda is too small for these features, or `known` is an earlier version's, which kept less.
         """
-        check_kept(known, "held_gram")
+        check_kept(known, HELD)
         counts = add_counts(known, columns, len(labels))
         count = int(labels.max()) + 1
         own, held = labels[columns], first_of_five(columns)
