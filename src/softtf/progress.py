@@ -5,7 +5,15 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from softtf.training import EpochReport, TaskTraining
 
@@ -20,18 +28,7 @@ class TaskProgress:
         self.shown = shown
         steps = len(training.loader)
         self.done = training.epoch * steps
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[loss]}"),
-            console=self.console,
-            transient=True,
-            disable=not (shown and self.live),
-        )
+        self.bar = _bar(self.console, shown and self.live, TextColumn("{task.fields[loss]}"))
         self.id = self.bar.add_task(name, total=training.epochs * steps, completed=self.done, loss="")
         self.loss = ""
         self.seconds = 0.0
@@ -76,17 +73,7 @@ class ScoringProgress:
 
     def __init__(self, name: str, shown: bool = True, console: Console | None = None) -> None:
         self.name, self.console = name, console or Console()
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=self.console,
-            transient=True,
-            disable=not (shown and (self.console.is_terminal or self.console.is_jupyter)),
-        )
+        self.bar = _bar(self.console, shown and (self.console.is_terminal or self.console.is_jupyter))
         self.id = self.bar.add_task(name, total=None)
 
     def __enter__(self) -> Self:
@@ -101,3 +88,10 @@ class ScoringProgress:
     def told(self, what: str, done: int, total: int) -> None:
         """Show that `done` samples of `total` are through with `what`."""
         self.bar.update(self.id, description=f"{self.name}, {what}", completed=done, total=total)
+
+
+def _bar(console: Console, shown: bool, *beside: ProgressColumn) -> Progress:
+    """Return a bar of what is done and the time left, with further columns beside it."""
+    left = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), *beside)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *left)
+    return Progress(*columns, console=console, transient=True, disable=not shown)
