@@ -30,8 +30,7 @@ class ClassScores(FeatureStatistics):
         self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, labels: Tensor
     ) -> dict[str, Tensor]:
         """Return the sums, the weights that solve them, the columns' shares and the temperature."""
-        sums = {name: value for name, value in known.items() if name not in ("weights", "log_shares", "temperature")}
-        found = self.regression.learn(sums, features, columns, labels)
+        found = self.regression.learn(known, features, columns, labels)
         temperature = torch.tensor(found.temperature)
         return {**found.sums, "weights": found.weights, "log_shares": found.log_shares, "temperature": temperature}
 
