@@ -279,10 +279,12 @@ def test_links_may_not_lead_out(tmp_path: Path) -> None:
 def test_exactly_the_required_tensors_pass() -> None:
     like = {"a": torch.ones(2, 3), "n": torch.tensor(7)}
     store.require({"a": torch.zeros(2, 3), "n": torch.tensor(1)}, like, "f")
-    store.require({"a": torch.full((2, 3), float("inf"), dtype=torch.float64), "n": torch.tensor(1)}, like, "f")
+    store.require({"a": torch.zeros(2, 3, dtype=torch.float64), "n": torch.tensor(1)}, like, "f")
+    with pytest.raises(UserError, match="'a' has type torch.float64, expected torch.float32"):
+        store.require({"a": torch.zeros(2, 3, dtype=torch.float64), "n": torch.tensor(1)}, like, "f", exact=True)
 
 
-nan = float("nan")
+nan, inf = float("nan"), float("inf")
 
 
 @pytest.mark.parametrize(
@@ -292,6 +294,11 @@ nan = float("nan")
         ({"mask": torch.zeros(2, 3), "x": torch.zeros(1)}, "f.st: 'x' is not expected here; expected mask"),
         ({"mask": torch.zeros(3, 2)}, "f.st: 'mask' has shape [3, 2], expected [2, 3]"),
         ({"mask": torch.tensor([[1, 2, 3], [4, nan, 6]])}, "f.st: 'mask' has 1 NaN of 6, expected none"),
+        ({"mask": torch.tensor([[1, 2, 3], [-inf, inf, 6]])}, "f.st: 'mask' has 2 infinite of 6, expected none"),
+        (
+            {"mask": torch.zeros(2, 3).to(torch.float8_e5m2)},
+            "f.st: 'mask' has type torch.float8_e5m2, expected torch.float32",
+        ),
         ({"mask": torch.zeros(2, 3, dtype=torch.int8)}, "f.st: 'mask' has type torch.int8, expected torch.float32"),
     ],
 )

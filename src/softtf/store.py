@@ -13,17 +13,22 @@ from typing import Any
 
 import numpy as np
 import safetensors.torch
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from softtf.errors import UserError
+from softtf.temporary import temporary_name
+
+WHOLE_TYPES = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+REAL_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Replace `path` by `data` so that a crash or a full disk leaves either the old file or the new one.
 
     Missing parent folders are made. Text is written as UTF-8, with its line ends as they are. Until it is whole
-    the content is in `.NAME.tmp` beside it, so only one process at a time may write a file.
+    the content is in a file of a `temporary_name` beside it. If several processes write a file, the last one's stays.
 
     Args:
         path: The file to write.
@@ -33,7 +38,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         UserError: The file could not be written; the old one is intact and no temporary file is left.
     """
     content = data.encode() if isinstance(data, str) else data
-    temp = path.with_name(f".{path.name}.tmp")
+    temp = path.with_name(temporary_name())
     try:
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,6 +80,13 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     Raises:
         UserError: The file could not be written.
     """
+    data = tensor_bytes(tensors, metadata)
+    write_atomic(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
+    """Return the content of a safetensors file; the same tensors give the same bytes."""
     ready: dict[str, Tensor] = {}
     taken: set[int] = set()
     for name, tensor in tensors.items():
@@ -84,8 +96,16 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         ready[name] = plain.clone() if place in taken else plain
         taken.add(place)
     data: bytes = safetensors.torch.save(ready, dict(metadata) if metadata else None)
-    write_atomic(path, data)
-    return hashlib.sha256(data).hexdigest()
+    return data
+
+
+def checksum(tensors: Mapping[str, Tensor], *words: str) -> str:
+    """Return the SHA-256, in hex, of words and of tensors' names, types, shapes and bytes."""
+    digest = hashlib.sha256(repr(words).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name!r}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def load_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
@@ -99,38 +119,55 @@ def load_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
         UserError: The file is missing, damaged, a pickle, or not the one that `sha256` names.
     """
     data = _read(path)
+    if sha256 is not None:
+        _check_hash(path, hashlib.sha256(data).hexdigest(), sha256, data[:3])
     try:
         tensors: dict[str, Tensor] = safetensors.torch.load(data)
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise _broken(path, data, error) from error
-    if sha256 is not None:
-        _check_hash(path, hashlib.sha256(data).hexdigest(), sha256)
     return tensors
 
 
 def map_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
     """Map a safetensors file: CPU tensors whose memory is the file, read in when first used.
 
-    The file is read once in small pieces to check its hash. It must stay as it is while the tensors live;
-    `write_atomic` never changes a file in place.
+    The file is read once in small pieces to check its hash. Its content must stay as it is while the tensors live;
+    `write_atomic` never changes a file in place, and a file that is removed lives as long as they do.
 
     Raises:
         UserError: As for `load_tensors`.
     """
+    check_file(path, sha256)
     try:
         with safe_open(path, "pt") as file:
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        with path.open("rb") as content:
-            found = hashlib.file_digest(content, "sha256").hexdigest()
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         raise _broken(path, _read(path), error) from error
-    _check_hash(path, found, sha256)
     return tensors
 
 
-def _check_hash(path: Path, found: str, expected: str) -> None:
-    if found != expected:
-        raise UserError(f"{path} is not the file that was saved: SHA-256 is {found}, expected {expected}")
+def check_file(path: Path, sha256: str) -> None:
+    """Read a file in small pieces, and refuse it if it is not the one that was saved.
+
+    Raises:
+        UserError: The file is missing, or has another SHA-256.
+    """
+    try:
+        with path.open("rb") as content:
+            start = content.read(3)
+            content.seek(0)
+            found = hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"could not read {path}: {error.strerror or error}") from error
+    _check_hash(path, found, sha256, start)
+
+
+def _check_hash(path: Path, found: str, expected: str, start: bytes) -> None:
+    if found == expected:
+        return
+    if _is_pickle(start):
+        raise _pickle(path)
+    raise UserError(f"{path} is not the file that was saved: SHA-256 is {found}, expected {expected}")
 
 
 def load_metadata(path: Path) -> dict[str, str]:
@@ -139,12 +176,11 @@ def load_metadata(path: Path) -> dict[str, str]:
     Raises:
         UserError: The file is missing, damaged or a pickle.
     """
-    data = _read(path)
     try:
         with safe_open(path, "pt") as file:
             return dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
-        raise _broken(path, data, error) from error
+        raise _broken(path, _read(path), error) from error
 
 
 def _read(path: Path) -> bytes:
@@ -154,11 +190,19 @@ def _read(path: Path) -> bytes:
         raise UserError(f"could not read {path}: {error.strerror or error}") from error
 
 
-def _broken(path: Path, data: bytes, error: Exception) -> UserError:
+def _is_pickle(start: bytes) -> bool:
     # A safetensors header may begin with 0x80 too, but then its length follows: the third byte is 0.
-    pickled = data[:1] == b"\x80" and data[1:2] in (b"\2", b"\3", b"\4", b"\5") and data[2:3] != b"\0"
-    if pickled or data.startswith(b"PK\x03\x04"):
-        return UserError(f"{path} is a pickle; softtf never unpickles. Save it as safetensors instead")
+    pickled = start[:1] == b"\x80" and start[1:2] in (b"\2", b"\3", b"\4", b"\5") and start[2:3] != b"\0"
+    return pickled or start.startswith(b"PK\x03")
+
+
+def _pickle(path: Path) -> UserError:
+    return UserError(f"{path} is a pickle; softtf never unpickles. Save it as safetensors instead")
+
+
+def _broken(path: Path, data: bytes, error: Exception) -> UserError:
+    if _is_pickle(data[:3]):
+        return _pickle(path)
     reason = " ".join(str(error).split())
     return UserError(f"{path} is truncated or not a safetensors file ({len(data)} bytes: {reason})")
 
@@ -184,16 +228,17 @@ def inside(folder: Path, name: str) -> Path:
     return path
 
 
-def require(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor], where: str) -> None:
-    """Check that `tensors` holds exactly the keys and shapes of `like`, real numbers where it has them, and no NaN.
+def require(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor], where: str, exact: bool = False) -> None:
+    """Check that `tensors` holds exactly the keys and shapes of `like`, and finite real numbers where it has them.
 
     Args:
         tensors: What was read.
         like: A tensor of the shape and kind expected for each key; whole numbers must have its very type.
         where: What the message names as the source, such as the file.
+        exact: Whether real numbers must have its very type too.
 
     Raises:
-        UserError: The first key that is missing, extra, of another shape or kind or with NaN in it.
+        UserError: The first key that is missing, extra, of another shape or kind or with NaN or infinities in it.
     """
     for key in sorted(like.keys() - tensors.keys()):
         found = ", ".join(sorted(tensors)) or "nothing"
@@ -205,10 +250,25 @@ def require(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor], where: st
         tensor = tensors[key]
         if tensor.shape != expected.shape:
             raise UserError(f"{where}: {key!r} has shape {list(tensor.shape)}, expected {list(expected.shape)}")
-        if tensor.dtype != expected.dtype and not (tensor.is_floating_point() and expected.is_floating_point()):
+        alike = not exact and tensor.dtype in REAL_TYPES and expected.dtype in REAL_TYPES
+        if tensor.dtype != expected.dtype and not alike:
             raise UserError(f"{where}: {key!r} has type {tensor.dtype}, expected {expected.dtype}")
-        if tensor.is_floating_point() and tensor.isnan().any():
-            raise UserError(f"{where}: {key!r} has {int(tensor.isnan().sum())} NaN of {tensor.numel()}, expected none")
+    require_numbers(tensors, where)
+
+
+def require_numbers(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Check that tensors hold numbers of the types that softtf saves, and none that is not finite.
+
+    Raises:
+        UserError: The first key of another type, or with NaN or infinities in it.
+    """
+    for key, tensor in tensors.items():
+        if tensor.dtype not in REAL_TYPES + WHOLE_TYPES:
+            raise UserError(f"{where}: {key!r} has type {tensor.dtype}, expected real or whole numbers")
+        if tensor.dtype in REAL_TYPES and not tensor.isfinite().all():
+            kind = "NaN" if tensor.isnan().any() else "infinite"
+            count = int((tensor.isnan() if kind == "NaN" else tensor.isinf()).sum())
+            raise UserError(f"{where}: {key!r} has {count} {kind} of {tensor.numel()}, expected none")
 
 
 def encode_label(label: Hashable) -> Any:
