@@ -255,6 +255,13 @@ class Learner(nn.Module):
             found = statistics.gather(self.gathered.get(name, {}), features, columns, labels)
             self.gathered = self.gathered | {name: found}
 
+    def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Return the shapes that entries of `memory` have after the tasks so far; None where any size will do.
+
+        What is loaded is checked by them; entries that are not named may have any shape.
+        """
+        return {}
+
     def consolidate(self, loader: Loader) -> None:  # noqa: B027 - a hook, empty unless a method needs it
         """Do what comes after the last step: `loader` holds all that the task was trained on, in training mode."""
 

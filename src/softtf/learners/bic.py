@@ -6,6 +6,7 @@ task's logits become alpha * o + beta, fitted on a small balanced set that stage
 correction stays for good, in the answers and on both sides of later distillations.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -87,6 +88,10 @@ class BiCLearner(RehearsingLearner):
     def logits(self, trunk: Tokens, task: int) -> Tensor:
         """Return the corrected logits [batch, classes seen]."""
         return self.corrected(super().logits(trunk, task))
+
+    def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Return the shapes of the corrections besides those of exemplars."""
+        return {**super().memory_shapes(), ALPHA: (self.num_tasks,), BETA: (self.num_tasks,)}
 
     def consolidate(self, loader: Loader) -> None:
         """Fit the newest task's correction (stage 2), then choose exemplars."""

@@ -4,6 +4,7 @@ Loss (their Algorithm 3), over new data and exemplars alike: for each class a bi
 the label as the target for new classes and the network's own output before this task for old ones.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -52,6 +53,11 @@ class ICaRLLearner(RehearsingLearner):
             before = self.previous_logits(batch.inputs).sigmoid()
             losses["distillation"] = _binary(logits[:, :old], before)
         return losses
+
+    def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Return the shapes of the means and the temperature besides those of exemplars."""
+        means = (self.num_classes, self.network.heads.dim)
+        return {**super().memory_shapes(), MEANS: means, TEMPERATURE: ()}
 
     def consolidate(self, loader: Loader) -> None:
         """Choose exemplars and take their means, by today's features."""

@@ -13,6 +13,7 @@ span, and a whole batch of test samples, each with weights of its own, is a few 
 the mean |feature|^2 of the neighbours, so that one rate suits backbones whose features differ in scale.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -112,6 +113,12 @@ class MBPALearner(FineTunedLearner):
             inputs = self.loader.prepared(unpack(EXAMPLES, self.memory, rows), generator)
             losses["replay"] = F.cross_entropy(self.all_logits(inputs), columns[rows].to(logits.device))
         return losses
+
+    def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Return the shapes of what the memory holds."""
+        dim = self.network.backbone.dim
+        sizes = {f"{EXAMPLES}.values": (None,), f"{EXAMPLES}.shapes": (None, None), COLUMNS: (None,)}
+        return {**sizes, KEYS: (None, dim), FEATURES: (None, self.network.heads.dim)}
 
     @torch.no_grad()
     def consolidate(self, loader: Loader) -> None:

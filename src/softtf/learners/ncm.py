@@ -35,6 +35,11 @@ class NCMLearner(SolvedLearner):
     fitted on a fifth of each task with the means of the rest, and is the mean over tasks; no answer depends on it.
     """
 
+    def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Return the shapes of the sums, the counts and the temperature."""
+        columns = (self.num_classes,)
+        return {"sums": (None, self.network.heads.dim), "counts": columns, "labels": columns, TEMPERATURE.name: (2,)}
+
     @torch.no_grad()
     def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
         """Add the task to the sums; tell the share of its examples that are nearest to another label's mean."""

@@ -63,6 +63,10 @@ class RanPACLearner(SolvedLearner):
         super().__init__(backbone, (), seed, heads=Heads(spec.projection, retrained=True))
         self.regression = RandomRidge(backbone.dim, spec.projection, seed, spec.ridge, spec.balance)
 
+    def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Return the shapes of the sums."""
+        return self.regression.shapes(self.num_classes)
+
     @torch.no_grad()
     def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
         """Add the task to G and C and solve; tell the squared error that lambda was chosen by, and lambda."""

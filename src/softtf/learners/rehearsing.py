@@ -1,5 +1,6 @@
 """Rehearsal with herded exemplars: equally many of each class, trained on beside the new task's data."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -63,6 +64,10 @@ class RehearsingLearner(DistillingLearner):
         """
         check_budget(self.budget, self.least, self.num_classes + num_classes)
         super().begin_task(num_classes)
+
+    def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Return the shapes of exemplars and their columns."""
+        return {COLUMNS: (None,), f"{EXAMPLES}.values": (None,), f"{EXAMPLES}.shapes": (None, None)}
 
     def replay(self) -> Replay | None:
         """Return all exemplars."""

@@ -18,6 +18,7 @@ their sum, are the weights; increments of the attention output of every layer, s
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -91,6 +92,10 @@ class SLMLearner(Learner):
     def answer_depends_on_task(self) -> bool:
         """No: what is retrieved depends on the sample alone."""
         return False
+
+    def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Return the shapes of the store's keys and of the task of each."""
+        return {KEYS: (None, self.network.heads.dim), TASKS: (None,)}
 
     @torch.no_grad()
     def before_training(self, loader: Loader) -> None:

@@ -20,6 +20,13 @@ class FeatureStatistics(nn.Module, ABC):
             TrainingError: they are an earlier version's, which kept less.
         """
 
+    def shapes(self, columns: int, tasks: int) -> Mapping[str, tuple[int | None, ...]]:
+        """Return the shapes of what was gathered after so many logit columns and tasks; None where any size will do.
+
+        What is loaded is checked by them; entries that are not named may have any shape.
+        """
+        return {}
+
     @abstractmethod
     def gather(
         self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, labels: Tensor

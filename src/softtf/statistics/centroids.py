@@ -34,6 +34,10 @@ class TaskCentroids(FeatureStatistics):
         super().__init__()
         self.count, self.seed = count, seed
 
+    def shapes(self, columns: int, tasks: int) -> Mapping[str, tuple[int | None, ...]]:
+        """Return the shapes of the centroids, of the task of each, and of the temperature."""
+        return {"centroids": (None, None), "tasks": (None,), "temperature": (), TEMPERATURE.name: (2,)}
+
     def gather(
         self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, labels: Tensor
     ) -> dict[str, Tensor]:

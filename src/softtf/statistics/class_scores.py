@@ -26,6 +26,11 @@ class ClassScores(FeatureStatistics):
         """Refuse those of an earlier version, which kept less; raises TrainingError."""
         check_kept(known, HELD)
 
+    def shapes(self, columns: int, tasks: int) -> Mapping[str, tuple[int | None, ...]]:
+        """Return the shapes of the sums, of what solves them, and of the temperature."""
+        solved = {"weights": (self.regression.size, columns), "log_shares": (columns,), "temperature": ()}
+        return {**self.regression.shapes(columns), **solved}
+
     def gather(
         self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, labels: Tensor
     ) -> dict[str, Tensor]:

@@ -74,6 +74,12 @@ class RandomRidge(nn.Module):
         generator = torch.Generator().manual_seed(derive_seed(seed, "projection"))
         self.register_buffer("projection", torch.randn(dim, size, generator=generator), persistent=False)
 
+    def shapes(self, columns: int) -> Mapping[str, tuple[int | None, ...]]:
+        """Return the shapes of the `sums` of so many logit columns; of how many labels is not known."""
+        parts = {"gram": (self.size * (self.size + 1) // 2,), "sums": (self.size, None), "examples": (None,)}
+        both = {prefix + name: shape for prefix in ("", "held_") for name, shape in parts.items()}
+        return {**both, "counts": (columns,), "labels": (columns,), SHARPNESS.name: (2,)}
+
     def forward(self, features: Tensor) -> Tensor:
         """Return h = relu(P^T q) [n, M] of features [n, dim]."""
         return F.relu(features @ self.projection.to(features.dtype))

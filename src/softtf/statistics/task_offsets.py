@@ -29,6 +29,10 @@ class TaskOffsets(nn.Module):
         super().__init__()
         self.examples = examples
 
+    def shapes(self, columns: int, tasks: int) -> Mapping[str, tuple[int | None, ...]]:
+        """Return the shapes of the means and of the offsets."""
+        return {"means": (tasks, tasks), "offsets": (tasks,)}
+
     def gather(self, known: Mapping[str, Tensor], scores: Tensor) -> dict[str, Tensor]:
         """Return the statistics with one more task in them.
 
