@@ -16,8 +16,14 @@ from softtf.inference.gradient_offset import gather_offsets
 from softtf.learners.base import MEMORY, Batch, Learner
 from softtf.machine import Precision, matmul_dtype
 from softtf.seeds import derive_seed
+from softtf.store import require, require_numbers
 from softtf.streams import Loader
 
+KEPT_BY_OPTIMIZER = {
+    "adam": ("step", "exp_avg", "exp_avg_sq"),
+    "adamw": ("step", "exp_avg", "exp_avg_sq"),
+    "sgd": ("momentum_buffer",),
+}
 LARGEST_BATCH = 1_000_000
 LARGEST_RATE = 1e30  # beyond, float32 arithmetic overflows in the first step
 
@@ -267,27 +273,42 @@ class TaskTraining:
         """Go back to a state that `state` returned, the learner being as it was when this task began.
 
         Raises:
-            UserError: the state is of another learner.
+            UserError: the state is of another learner or training; then nothing was changed.
         """
-        names = {f"parameter/{name}" for name in self.parameters}
-        if {k for k in tensors if k.startswith("parameter/")} != names:
-            raise UserError("the checkpoint holds other parameters than this learner trains")
+        memory = self._checked(tensors)
         self.epoch = int(tensors["epoch"])
-        before = self.learner.shared_before
-        unchanged = [k.removeprefix("unchanged/") for k in tensors if k.startswith("unchanged/")]
-        if lost := [name for name in unchanged if MEMORY + name not in before]:
-            raise UserError(f"the checkpoint goes on from memories that this learner does not have ({lost[0]!r})")
-        kept = {name: before[MEMORY + name] for name in unchanged}
-        self.learner.memory = kept | {k[7:]: v for k, v in tensors.items() if k.startswith("memory/")}
+        self.learner.memory = memory
         for name, parameter in self.parameters.items():
             with torch.no_grad():
                 parameter.copy_(tensors[f"parameter/{name}"])
-            end = f"/{name}"
+            kept = {key: f"optimizer/{key}/{name}" for key in KEPT_BY_OPTIMIZER[self.config.optimizer]}
             self.optimizer.state[parameter] = {
-                key.split("/")[1]: _like(value, parameter)
-                for key, value in tensors.items()
-                if key.startswith("optimizer/") and key.endswith(end) and key.count("/") == 2
+                key: _like(tensors[full], parameter) for key, full in kept.items() if full in tensors
             }
+
+    def _checked(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a state's memory; refuse a state of other names, shapes, types or epochs than this training's."""
+        where, before = "the checkpoint", self.learner.shared_before
+        like = {"epoch": torch.tensor(0)}
+        for name, parameter in self.parameters.items():
+            like[f"parameter/{name}"] = parameter
+            moments = {f"optimizer/{key}/{name}": key for key in KEPT_BY_OPTIMIZER[self.config.optimizer]}
+            if any(full in tensors for full in moments):  # a parameter without a gradient yet has none
+                like |= {full: torch.tensor(0.0) if key == "step" else parameter for full, key in moments.items()}
+        of_memory = {k: v for k, v in tensors.items() if k.startswith(("unchanged/", "memory/"))}
+        require({k: v for k, v in tensors.items() if k not in of_memory}, like, where, exact=True)
+        if not 0 <= int(tensors["epoch"]) <= self.epochs:
+            raise UserError(f"{where} is of epoch {int(tensors['epoch'])}, of {self.epochs}")
+        unchanged = [k.removeprefix("unchanged/") for k in of_memory if k.startswith("unchanged/")]
+        if lost := [name for name in unchanged if MEMORY + name not in before]:
+            raise UserError(f"{where} goes on from memories that this learner does not have ({lost[0]!r})")
+        new = {k.removeprefix("memory/"): v for k, v in of_memory.items() if k.startswith("memory/")}
+        require_numbers(new, where)
+        for name in new.keys() & {k.removeprefix(MEMORY) for k in before}:
+            old = before[MEMORY + name]
+            if (new[name].dtype, new[name].dim()) != (old.dtype, old.dim()):
+                raise UserError(f"{where}: {name!r} has type {new[name].dtype} and {new[name].dim()} dimensions")
+        return {name: before[MEMORY + name] for name in unchanged} | new
 
 
 def _optimizer(config: TrainConfig, groups: list[dict[str, Any]], rate: float) -> torch.optim.Optimizer:
