@@ -1,6 +1,5 @@
 """What a saved task is kept in: bytes for masks, halves beside them, in memory or left on disk."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 
 from contracts.cases import ADAPTATIONS
 from contracts.tiny import TRAIN, assert_same, classifier, pictures, snapshot
-from folders import SOFT_TF, change, load, replace_tensors
+from folders import SOFT_TF, change, load, read, replace_tensors
 from softtf.adaptations import BinaryMask, SoftMask, SoftNet, TaskWeights
 from softtf.backbones.load import load_backbone
 from softtf.classifier import ContinualClassifier
@@ -34,7 +33,7 @@ def in_float32(folder: Path) -> list[dict[str, torch.Tensor]]:
             saved.append(dict(state))
 
         replace_tensors(folder, unpack, f"task-{number:03d}")
-    spec = json.loads((folder / "learner.json").read_text())["learner"]
+    spec = read(folder / "learner.json")["learner"]
     del spec["adapt"]["store"]
     change(folder / "learner.json", learner=spec)
     return saved

@@ -12,7 +12,7 @@ import torch
 
 from contracts.cases import MASK
 from contracts.tiny import TRAIN, assert_same, pictures, snapshot, task_data, task_labels, tiny_backbone
-from folders import change
+from folders import as_softtf_0_1_saved_it, change
 from softtf.backbones import BackboneSpec, load_backbone
 from softtf.classifier import ContinualClassifier
 from softtf.cli import main
@@ -153,6 +153,7 @@ def test_a_learner_saved_before_settings_were_still_loads(learner: LearnerSpec, 
     model = learned(learner=learner, inference=None if learner.feature_id else "oracle")
     folder = tmp_path / "saved"
     model.save_pretrained(folder)
+    as_softtf_0_1_saved_it(folder)
     header = json.loads((folder / "learner.json").read_text())
     for name in ("train", "inference", "precision"):
         del header[name]

@@ -1,7 +1,7 @@
 """A folder on disk is a whole learner, or one clear error says what is wrong with it."""
 
 import errno
-import json
+import hashlib
 import os
 import pickle
 import shutil
@@ -12,18 +12,19 @@ import pytest
 import torch
 
 from contracts.tiny import TRAIN, assert_same, classifier, pictures, snapshot, tiny_backbone
-from folders import change, load, replace_tensors
+from folders import change, load, read, replace_tensors
 from softtf.adaptations import Adapter, LoRA, Projection
 from softtf.classifier import ContinualClassifier
 from softtf.config import from_dict
 from softtf.errors import UserError
 from softtf.learners import L2P, SLM, CLIPPrompt, DualPrompt, LearnerSpec, LinearHead
+from softtf.manifest import seal
 from softtf.saving import load_learner, save_task, saved_tasks
 from softtf.training import TrainConfig
 
 
 def rename_file(folder: Path, name: object) -> None:
-    files = json.loads((folder / "task-002.json").read_text())["files"]
+    files = read(folder / "task-002.json")["files"]
     files["shared-002.safetensors"] = files.pop("task-002.safetensors")
     change(folder / "task-002.json", files={name: "0" * 64, "task-002.safetensors": "0" * 64})
 
@@ -37,6 +38,13 @@ def flip_a_byte(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
+
+
+def write_with_hash(folder: Path, data: bytes) -> None:
+    """Give task 2 other bytes for tensors, and their hash."""
+    (folder / TASK).write_bytes(data)
+    files = read(folder / "task-002.json")["files"]
+    change(folder / "task-002.json", files=files | {TASK: hashlib.sha256(data).hexdigest()})
 
 
 def as_pickle(path: Path) -> None:
@@ -53,7 +61,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "header cut off": (lambda f: (f / "learner.json").write_text('{"format": 1, '), "learner.json cannot be read"),
     "header of bytes": (lambda f: (f / "learner.json").write_bytes(b"\xff\xfe\0"), "learner.json cannot be read"),
     "header is a list": (lambda f: (f / "learner.json").write_text("[1]"), "does not hold a JSON object"),
-    "newer format": (lambda f: change(f / "learner.json", format=2), "format that this softtf does not know"),
+    "newer format": (lambda f: change(f / "learner.json", format=3), "format that this softtf does not know"),
     "no format": (lambda f: change(f / "learner.json", format=None), "format that this softtf does not know"),
     "unknown learner": (
         lambda f: change(f / "learner.json", learner={"kind": "dual-promt"}),
@@ -67,17 +75,17 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "another learner": (lambda f: change(f / "learner.json", learner={"kind": "linear-head"}), "is not expected here"),
     "other settings": (
-        lambda f: change(
-            f / "learner.json", learner=json.loads((f / "learner.json").read_text())["learner"] | {"e_length": 9}
-        ),
+        lambda f: change(f / "learner.json", learner=read(f / "learner.json")["learner"] | {"e_length": 9}),
         "shape",
     ),
     "tensors missing": (lambda f: (f / TASK).unlink(), f"could not read .*{TASK}"),
     "tensors cut off": (
         lambda f: (f / TASK).write_bytes((f / TASK).read_bytes()[:-9]),
-        "truncated or not a safetensors",
+        "not the file that was saved: SHA-256",
     ),
-    "tensors empty": (lambda f: (f / TASK).write_bytes(b""), "truncated or not a safetensors"),
+    "tensors empty": (lambda f: (f / TASK).write_bytes(b""), "not the file that was saved: SHA-256"),
+    "no tensors": (lambda f: write_with_hash(f, b""), "truncated or not a safetensors"),
+    "half of them": (lambda f: write_with_hash(f, (f / TASK).read_bytes()[:-9]), "truncated or not a safetensors"),
     "a byte changed": (lambda f: flip_a_byte(f / TASK), "not the file that was saved: SHA-256"),
     "shared changed": (lambda f: flip_a_byte(f / "shared-003.safetensors"), "not the file that was saved: SHA-256"),
     "a pickle": (lambda f: as_pickle(f / TASK), "is a pickle; softtf never unpickles"),
@@ -115,7 +123,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no json for the last": (lambda f: (f / "task-003.json").unlink(), "no task-003.json beside it"),
     "task json cut off": (lambda f: (f / "task-002.json").write_text("{"), "task-002.json cannot be read"),
     "task without classes": (
-        lambda f: (f / "task-002.json").write_text(json.dumps({"name": "x", "files": {}})),
+        lambda f: (f / "task-002.json").write_text(seal({"name": "x", "files": {}})),
         "not a task of a softtf learner",
     ),
     "task without files": (lambda f: change(f / "task-002.json", files={}), "not a task of a softtf learner"),

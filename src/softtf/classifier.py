@@ -93,7 +93,7 @@ class ContinualClassifier:
             self.learner = learner.new_learner(loaded, seed)
         self.learner.to(self.device)
         self.classes = ClassTable(allow)
-        header = Header(spec, loaded.weights_hash(), learner, seed, allow, None, train, inference, precision)
+        header = Header(spec, loaded.weights_hash(), learner, seed, allow, train, inference, precision)
         self._set_up(header, feature_cache)
 
     def _set_up(self, header: Header, feature_cache: str | Path | None) -> None:
@@ -298,15 +298,24 @@ class ContinualClassifier:
         }
 
     @with_own_settings
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Save to a folder that is new or empty: a header with the settings and one safetensors file per task.
+    def save_pretrained(self, folder: str | Path, *, replace: bool = False, sign: bytes | None = None) -> None:
+        """Save to a folder: a header with the settings, one safetensors file per task, and the hashes of them all.
 
         `from_pretrained` gives the whole classifier back, but for `device` and `feature_cache`, which are not saved.
 
+        Args:
+            folder: new or empty, or what a killed save left there.
+            replace: whether the folder may hold a learner, which is replaced in one step: a crash leaves the old one
+                or the new one whole, and who loads it meanwhile gets one of them. Task files that are the same stay,
+                other files too. A warning says what is replaced if it is no earlier version of this learner.
+            sign: a secret key of 16 bytes or more; `from_pretrained(folder, verify=key)` then loads nothing that was
+                changed since by somebody without the key (HMAC-SHA256 over the hashes).
+
         Raises:
-            UserError: the folder holds something, or the disk is full (nothing half-written is left to load).
+            UserError: the folder holds something else, somebody else is saving there, or the disk is full (nothing
+                half-written is left to load).
         """
-        save_learner(Path(folder), self.header, self.learner, self.classes)
+        save_learner(Path(folder), self.header, self.learner, self.classes, replace, sign)
 
     @classmethod
     @with_own_settings
@@ -324,6 +333,7 @@ class ContinualClassifier:
         unfinished: bool = False,
         masks: MaskPlace = "memory",
         feature_cache: str | Path | None = None,
+        verify: bytes | None = None,
     ) -> "ContinualClassifier":
         """Load what `save_pretrained` or a run saved, with all its settings; nothing is unpickled.
 
@@ -341,12 +351,14 @@ class ContinualClassifier:
             precision: as for the constructor.
             unfinished: accept what a crash left of a task that was being saved (a run's folder), without that task.
             masks: `memory`, or `disk` to leave those of the tasks loaded in their files and read in only what
-                predictions use, on the CPU, and to the device each time. The folder must then stay as it is.
+                predictions use, on the CPU, and to the device each time. The files must not be changed then; a folder
+                that is replaced (`save_pretrained`) changes nothing for who has loaded it.
             feature_cache: as for the constructor.
+            verify: the key that it must have been signed with; None asks for no signature.
 
         Raises:
-            UserError: the folder is not a whole, unchanged learner, the backbone is another one, or an option does not
-                fit the learner.
+            UserError: the folder is not a whole, unchanged learner, it is not signed with `verify`, the backbone is
+                another one, or an option does not fit the learner.
         """
         found = find_device(device)
 
@@ -357,7 +369,9 @@ class ContinualClassifier:
 
         self = cls.__new__(cls)
         self.device = found
-        header, self.learner, self.classes = load_learner(Path(folder), backbone_of, tasks, not unfinished, masks)
+        header, self.learner, self.classes = load_learner(
+            Path(folder), backbone_of, tasks, not unfinished, masks, verify
+        )
         changes: dict[str, Any] = {"train": train, "inference": inference, "precision": precision}
         if repeated_classes is not None:
             self.classes.allow_repeated = changes["allow_repeated"] = _allowed(repeated_classes)
@@ -366,7 +380,7 @@ class ContinualClassifier:
         if backbone is not None and not (isinstance(backbone, Backbone) and backbone.spec is None):
             changes["backbone"] = spec_of(backbone)
         given = {name: value for name, value in changes.items() if value is not None}
-        self._set_up(replace(header, tasks=None, **given), feature_cache)  # no tasks: it may learn on
+        self._set_up(replace(header, **given), feature_cache)
         return self
 
     def _by_label(self, answers: Answers) -> Tensor:

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from torch import Tensor
 
 from softtf.backbones.base import Backbone
 from softtf.backbones.load import BackboneSpec, load_backbone, random_name
@@ -26,15 +25,17 @@ from softtf.inference.policy import Policy, parse_policy
 from softtf.learners.base import Learner
 from softtf.learners.spans import span_of
 from softtf.machine import environment, find_device, matmul_dtype
+from softtf.manifest import HEADER
 from softtf.progress import ScoringProgress, TaskProgress
 from softtf.recipes.methods import TITLES
 from softtf.runconfig import RunConfig
 from softtf.rundata import DATA, check_data, check_there, identities
 from softtf.runfolder import RunFolder
-from softtf.saving import HEADER, Header, MaskPlace, load_learner, save_task
+from softtf.saving import Header, MaskPlace, finish_saving, load_learner, save_task
 from softtf.seconds import seconds_of
 from softtf.streams import TaskStream
 from softtf.tracking import Tracker
+from softtf.training import TaskTraining
 
 
 @dataclass
@@ -209,7 +210,7 @@ def _learn_stream(run: Run) -> None:
             score_task(run, task.index, tracker)
     if run.learner.network.backbone.weights_hash() != run.header.backbone_sha256:
         raise UserError("the frozen backbone's weights have changed during the run; its results are void")
-    replace(run.header, tasks=len(run.stream)).write(run.folder.learner)
+    finish_saving(run.folder.learner)
     write_results(run.folder, run.stream, run.learner, run.config)
 
 
@@ -218,8 +219,7 @@ def learn_task(run: Run, index: int, tracker: Tracker) -> None:
     task = run.stream[index]
     training = begin_training(run.learner, run.classes, task.train, task.name, run.config.train, run.store)
     try:
-        if (state := _checkpoint(run, index)) is not None:
-            training.load_state(state)
+        _go_on(run, training, index)
         run.folder.forget_events_after(index, training.epoch)
         name = f"task {index + 1}/{len(run.stream)}"
         with TaskProgress(training, name, console=run.console) as progress:
@@ -239,13 +239,13 @@ def learn_task(run: Run, index: int, tracker: Tracker) -> None:
     save_task(run.folder.learner, run.learner, run.classes, index)
 
 
-def _checkpoint(run: Run, index: int) -> dict[str, Tensor] | None:
-    """Return the unfinished task's last state; a damaged one costs its epochs, and is said."""
+def _go_on(run: Run, training: TaskTraining, index: int) -> None:
+    """Go back to the unfinished task's last state; one that is damaged or another's costs its epochs, and is said."""
     try:
-        return run.folder.load_checkpoint(index)
+        if (state := run.folder.load_checkpoint(index)) is not None:
+            training.load_state(state)
     except UserError as error:
-        run.console.print(f"note: {error}; task {index + 1} starts again from its first epoch", highlight=False)
-        return None
+        _noting(run.console)(f"{error}; task {index + 1} starts again from its first epoch")
 
 
 def score_task(run: Run, index: int, tracker: Tracker) -> None:

@@ -25,10 +25,12 @@ from softtf.errors import UserError
 from softtf.evaluation.accuracy_matrix import AccuracyMatrix
 from softtf.evaluation.evaluate import Score
 from softtf.inference.policy import Policy
+from softtf.manifest import Manifest
 from softtf.runconfig import RunConfig
 from softtf.saving import Header
 from softtf.seconds import upgraded
-from softtf.store import load_metadata, load_tensors, save_tensors, write_atomic
+from softtf.store import checksum, load_metadata, load_tensors, save_tensors, write_atomic
+from softtf.temporary import is_abandoned, is_temporary
 
 
 class RunFolder:
@@ -61,7 +63,7 @@ class RunFolder:
         Raises:
             UserError: it does.
         """
-        if path.exists() and (not path.is_dir() or any(not is_torn(p) for p in path.iterdir())):
+        if path.exists() and (not path.is_dir() or any(not is_temporary(p) for p in path.iterdir())):
             remedy = f"go on with `softtf resume {path}`, or " if (path / "config.yaml").exists() else ""
             raise UserError(f"{path} exists already; {remedy}give another folder with --output")
 
@@ -142,7 +144,7 @@ class RunFolder:
 
     def sweep(self) -> None:
         """Remove what a crash left of files, lines and evaluations that were being written."""
-        for file in [p for p in self.path.rglob(".*.tmp") if is_torn(p)]:
+        for file in [p for p in self.path.rglob(".*.tmp") if is_abandoned(p)]:
             file.unlink(missing_ok=True)
         self._keep_events(lambda e: e["event"] != "evaluation" or self.has_scores(e["task"]))
 
@@ -217,24 +219,32 @@ class RunFolder:
         return matrices
 
     def save_checkpoint(self, task: int, tensors: Mapping[str, Tensor]) -> None:
-        """Replace the checkpoint of the task in training."""
-        save_tensors(self.checkpoint, tensors, {"task": str(task)})
+        """Replace the checkpoint of the task in training; it names the task and the learner that it goes on from."""
+        of = {"task": str(task), "learner": Manifest.read(self.learner).identity}
+        save_tensors(self.checkpoint, tensors, of | {"sha256": checksum(tensors, *of.values())})
 
     def load_checkpoint(self, task: int) -> dict[str, Tensor] | None:
-        """Return the checkpoint if there is one of this task.
+        """Return the checkpoint if there is one of this task, or of a later one; what earlier tasks left is none.
 
         Raises:
-            UserError: it is damaged.
+            UserError: it is damaged, or goes on from another learner than this folder's.
         """
-        if not self.checkpoint.exists() or load_metadata(self.checkpoint).get("task") != str(task):
+        if not self.checkpoint.exists():
             return None
-        return load_tensors(self.checkpoint)
+        of, tensors = load_metadata(self.checkpoint), load_tensors(self.checkpoint)
+        sha256 = of.pop("sha256", None)
+        if sha256 is None and of.keys() == {"task"}:
+            if of["task"] != str(task):
+                return None
+            raise UserError(f"{self.checkpoint} has no SHA-256 (softtf 0.1 wrote none)")
+        if of.keys() != {"task", "learner"} or sha256 != checksum(tensors, of["task"], of["learner"]):
+            raise UserError(f"{self.checkpoint} is not the file that was saved: its SHA-256 is not the one it names")
+        if int(of["task"]) < task:
+            return None
+        if of["task"] != str(task) or of["learner"] != Manifest.read(self.learner).identity:
+            raise UserError(f"{self.checkpoint} is of another run: it goes on from another learner")
+        return tensors
 
 
 def _file_name(code: str) -> str:
     return code.replace(":", "-").replace("/", "-of-")
-
-
-def is_torn(file: Path) -> bool:
-    """Say whether this is a temporary file of `softtf.store`, left by a crash."""
-    return file.name.startswith(".") and file.name.endswith(".tmp")

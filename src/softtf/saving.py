@@ -1,23 +1,21 @@
 """A learner on disk: one small safe file per task, and exact reload.
 
     learner.json            backbone (by name and hash), learner, seed, how to train and to answer; written before the
-                            first task and, with the number of tasks, after the last
+                            first task
     task-001.safetensors    the parameters of task 1, in the form in which finished ones are kept in memory too
     shared-001.safetensors  what all tasks share, as it was after task 1 (a run keeps one per task, else the last)
-    task-001.json           classes, files and hashes; written last, so a task exists once this file does
+    task-001.json           classes, files and hashes; in a run written last, so a task exists once this file does
+    manifest.json           the hash of every file; written last, when no more tasks are to come (`softtf.manifest`)
 
 Every file is written to a temporary name and moved, and none is ever changed: a crash loses at most the
 task that was being saved, and a run's learner can be loaded as it was after any task.
 """
 
-import json
-import os
-import shutil
-import tempfile
+import warnings
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor
 
@@ -26,28 +24,42 @@ from softtf.backbones.load import BackboneSpec
 from softtf.classes import ClassTable
 from softtf.config import from_dict, to_dict
 from softtf.errors import UserError, unknown
-from softtf.learners.base import MEMORY, Learner, LearnerSpec
+from softtf.learners.base import MEMORY, STATISTICS, Learner, LearnerSpec
 from softtf.machine import Precision
+from softtf.manifest import (
+    FORMAT,
+    HEADER,
+    MANIFEST,
+    Manifest,
+    check_format,
+    count_tasks,
+    seal,
+    shared_tensors,
+    task_json,
+    task_tensors,
+)
+from softtf.statistics import FeatureStatistics, TaskOffsets
 from softtf.store import (
+    check_file,
     decode_label,
     encode_label,
-    inside,
     load_tensors,
     map_tensors,
     require,
+    require_numbers,
     save_tensors,
+    tensor_bytes,
     write_atomic,
 )
 from softtf.training import TrainConfig
+from softtf.versions import new_version
 
 MaskPlace = Literal["memory", "disk"]
-FORMAT = 1
-HEADER = "learner.json"
 
 
 @dataclass(frozen=True)
 class Header:
-    """What `learner.json` says: everything but the tasks; and how many those are, once no more are to come.
+    """What `learner.json` says: everything but the tasks.
 
     train, inference, precision: how it learns on and answers, as given to `ContinualClassifier`. None of the first two
     means the learner's defaults; headers of earlier versions have none of the three.
@@ -58,88 +70,110 @@ class Header:
     learner: LearnerSpec
     seed: int
     allow_repeated: bool
-    tasks: int | None = None
     train: TrainConfig | None = None
     inference: str | None = None
     precision: Precision = "float32"
 
     def write(self, folder: Path) -> None:
-        """Write learner.json."""
-        content = {"format": FORMAT, **to_dict(self)}
-        write_atomic(folder / HEADER, json.dumps(content, indent=2))
+        """Write the learner.json of a learner that is saved task by task."""
+        write_atomic(folder / HEADER, self.text(manifest=False))
+
+    def text(self, manifest: bool) -> str:
+        """Return learner.json; `manifest` says whether the learner is whole only with its manifest.json."""
+        return seal({"format": FORMAT, "manifest": manifest, **to_dict(self)})
 
     @classmethod
-    def read(cls, folder: Path) -> "Header":
-        """Read learner.json.
+    def read(cls, source: Path | Manifest) -> "Header":
+        """Read the header of the learner in a folder, or of a manifest that was read.
 
         Raises:
             UserError: it is missing, broken, or of a newer format.
         """
-        content = _read_json(folder / HEADER)
-        if content.pop("format", None) != FORMAT:
-            raise UserError(f"{folder / HEADER} has a format that this softtf does not know; it knows format {FORMAT}")
+        manifest = source if isinstance(source, Manifest) else Manifest.read(source)
+        content = manifest.json(HEADER)
+        check_format(content, manifest.path(HEADER)[0])
+        for name in ("format", "manifest", "tasks"):  # softtf 0.1 wrote how many tasks there are
+            content.pop(name, None)
         return from_dict(cls, content, HEADER)
 
 
 def save_task(folder: Path, learner: Learner, classes: ClassTable, task: int) -> None:
     """Save one finished task; with the newest task also what all tasks share, as it is after it."""
-    number = f"{task + 1:03d}"
-    files: dict[str, Mapping[str, Tensor]] = {f"task-{number}.safetensors": learner.task_state_dict(task)}
+    assert not (folder / MANIFEST).exists()
+    files = {task_tensors(task): save_tensors(folder / task_tensors(task), learner.task_state_dict(task))}
     if task == learner.num_tasks - 1 and (shared := learner.shared_state_dict()):
-        files[f"shared-{number}.safetensors"] = shared
-    content = {
-        "name": classes.names[task],
-        "classes": [encode_label(label) for label in classes.tasks[task]],
-        "files": {name: save_tensors(folder / name, tensors) for name, tensors in files.items()},
-    }
-    write_atomic(folder / f"task-{number}.json", json.dumps(content, indent=2))
+        files[shared_tensors(task)] = save_tensors(folder / shared_tensors(task), shared)
+    write_atomic(folder / task_json(task), _task_text(classes, task, files))
 
 
-def save_learner(folder: Path, header: Header, learner: Learner, classes: ClassTable) -> None:
-    """Write a whole learner into a folder that is new or empty; it is there whole or not at all.
+def _task_text(classes: ClassTable, task: int, files: dict[str, str]) -> str:
+    labels = [encode_label(label) for label in classes.tasks[task]]
+    return seal({"name": classes.names[task], "classes": labels, "files": files})
+
+
+def finish_saving(folder: Path) -> None:
+    """Write the manifest of a learner that was saved task by task, once no more tasks are to come."""
+    Manifest.read(folder).write()
+
+
+def save_learner(
+    folder: Path,
+    header: Header,
+    learner: Learner,
+    classes: ClassTable,
+    replace: bool = False,
+    sign: bytes | None = None,
+    say: Callable[[str], None] = warnings.warn,
+) -> None:
+    """Write a whole learner into a folder; it is there whole or not at all, and a learner there before it likewise.
+
+    Args:
+        folder: new or empty, or with `replace` a learner's.
+        header: of the learner.
+        learner: what to save.
+        classes: its classes.
+        replace: whether the learner that the folder holds is to be replaced.
+        sign: the key to sign it with; None for no signature.
+        say: told what is replaced, if that is no earlier version of this learner.
 
     Raises:
-        UserError: the folder holds something, a label cannot be written, or the disk is full.
+        UserError: the folder holds something else, a label cannot be written, or the disk is full.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists and is not empty; choose another folder")
     for label in classes.labels:
         encode_label(label)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    with new_version(folder, replace) as version:
+        if version.old and (words := _another(version.old, header, classes)):
+            say(f"{folder} held {words}; it is replaced")
+        version.add(HEADER, header.text(manifest=True).encode())
+        last = len(classes.tasks) - 1
+        for task in range(last + 1):
+            own = {task_tensors(task): version.add(task_tensors(task), tensor_bytes(learner.task_state_dict(task)))}
+            version.add(task_json(task), _task_text(classes, task, own).encode())
+        if last >= 0 and (shared := learner.shared_state_dict()):
+            version.add(shared_tensors(last), tensor_bytes(shared))
+        version.finish(sign)
+
+
+def _another(old: Manifest, header: Header, classes: ClassTable) -> str:
+    """Return what a folder holds if that is no earlier version of the learner of this header and these classes."""
     try:
-        tasks = len(classes.tasks)
-        replace(header, tasks=tasks).write(unfinished)
-        for task in range(tasks):
-            save_task(unfinished, learner, classes, task)
-        unfinished.chmod(0o777 & ~_umask())
-        unfinished.replace(folder)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-
-
-def _umask() -> int:
-    """Return the process's umask, which mkdtemp does not go by."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        before = Header.read(old)
+        tasks = [_read_task(old, task)[1] for task in range(old.tasks)]
+    except UserError as error:
+        return f"a damaged learner ({error})"
+    same = all(getattr(before, n) == getattr(header, n) for n in ("backbone_sha256", "learner", "seed"))
+    if same and tasks == [tuple(labels) for labels in classes.tasks[: len(tasks)]]:
+        return ""
+    return f"another learner, a {before.learner.kind} of {len(tasks)} tasks"
 
 
 def saved_tasks(folder: Path) -> int:
-    """Return how many tasks a folder holds.
+    """Return how many tasks were saved in a folder, task by task.
 
     Raises:
         UserError: a task in the middle is missing.
     """
-    count = 0
-    while (folder / f"task-{count + 1:03d}.json").exists():
-        count += 1
-    numbers = {p.name: int(p.stem[5:]) for p in folder.glob("task-*.json") if p.stem[5:].isdecimal()}
-    later = sorted(name for name, number in numbers.items() if number > count)
-    if later:
-        raise UserError(f"{folder} lacks task-{count + 1:03d}.json but has {later[0]}; it is not a whole learner")
-    return count
+    return count_tasks((path.name for path in folder.glob("task-*.json")), folder)
 
 
 def load_learner(
@@ -148,28 +182,47 @@ def load_learner(
     tasks: int | None = None,
     strict: bool = True,
     masks: MaskPlace = "memory",
+    verify: bytes | None = None,
 ) -> tuple[Header, Learner, ClassTable]:
     """Load a learner, or what it was after its first `tasks` tasks.
 
+    Every file that is used is checked against its hash first; with `tasks` None every file of the learner is. If it is
+    replaced by another version meanwhile, this one or that is loaded, whole.
+
     Args:
-        folder: as `save_task` filled it.
+        folder: as `save_task` or `save_learner` filled it.
         backbone_of: gives the backbone that the header names.
         tasks: how many tasks to load; None for all.
         strict: refuse a task whose tensors are there but whose json is not (a crash while saving leaves that).
-        masks: `disk` leaves them in their files, mapped: memory is used as tasks are, and the folder must stay.
+        masks: `disk` leaves them in their files, mapped: memory is used as tasks are. The files must not be changed.
+        verify: the key that the learner must be signed with; None asks for no signature.
 
     Raises:
         UserError: a file is missing, has another hash, name or shape, lies outside the folder, is a pickle; or
-            the backbone's weights are others than those it was learned on.
+            the backbone's weights are others than those it was learned on; or it is not signed with the key.
     """
     if masks not in ("memory", "disk"):
         raise unknown("place for masks", str(masks), ["memory", "disk"])
-    header = Header.read(folder)
-    count = saved_tasks(folder)
-    if header.tasks is not None and count != header.tasks:
-        raise UserError(f"{folder} lacks task-{count + 1:03d}.json; it was saved with {header.tasks} tasks")
-    if strict and (folder / f"task-{count + 1:03d}.safetensors").exists():
-        raise UserError(f"{folder} has task-{count + 1:03d}.safetensors but no task-{count + 1:03d}.json beside it")
+    while True:
+        manifest = Manifest.read(folder, verify)
+        try:
+            return _load(manifest, backbone_of, tasks, strict, masks)
+        except UserError:
+            if Manifest.read(folder, verify).parts == manifest.parts:
+                raise  # else another version has taken its place meanwhile
+
+
+def _load(
+    manifest: Manifest,
+    backbone_of: Callable[[BackboneSpec], Backbone],
+    tasks: int | None,
+    strict: bool,
+    masks: MaskPlace,
+) -> tuple[Header, Learner, ClassTable]:
+    folder, count = manifest.folder, manifest.tasks
+    header = Header.read(manifest)
+    if strict and not (folder / MANIFEST).exists() and (folder / task_tensors(count)).exists():
+        raise UserError(f"{folder} has {task_tensors(count)} but no {task_json(count)} beside it")
     if tasks is not None and not 0 <= tasks <= count:
         raise UserError(f"{folder} holds {count} tasks; {tasks} cannot be loaded")
     backbone = backbone_of(header.backbone)
@@ -186,22 +239,26 @@ def load_learner(
     classes = ClassTable(header.allow_repeated)
     wanted = count if tasks is None else tasks
     for task in range(wanted):
-        _load_task(folder, learner, classes, task, map_tensors if masks == "disk" else load_tensors)
+        _load_task(manifest, learner, classes, task, map_tensors if masks == "disk" else load_tensors)
     if wanted:
-        _load_shared(folder, learner, wanted - 1)
+        _load_shared(manifest, learner, wanted - 1)
+    if tasks is None:
+        for task in range(wanted - 1):  # what was shared after earlier tasks is not used, but is part of it
+            if shared_tensors(task) in manifest.parts:
+                check_file(*manifest.path(shared_tensors(task)))
     learner.to(next(backbone.parameters()).device)
     return header, learner, classes
 
 
 def _load_task(
-    folder: Path,
+    manifest: Manifest,
     learner: Learner,
     classes: ClassTable,
     task: int,
     read: Callable[[Path, str], dict[str, Tensor]],
 ) -> None:
-    name, labels, files = _read_task(folder, task)
-    path, sha256 = files[f"task-{task + 1:03d}.safetensors"]
+    name, labels = _read_task(manifest, task)
+    path, sha256 = manifest.path(task_tensors(task))
     state = read(path, sha256)
     learner.begin_task(len(labels))
     trained = learner.task_state_dict(task)
@@ -215,44 +272,47 @@ def _load_task(
     classes.add(labels, name)
 
 
-def _load_shared(folder: Path, learner: Learner, last: int) -> None:
+def _load_shared(manifest: Manifest, learner: Learner, last: int) -> None:
     """Load what all tasks share as it was after task `last`."""
     shared = learner.shared_state_dict()
-    _, _, files = _read_task(folder, last)
-    if f"shared-{last + 1:03d}.safetensors" not in files:
+    if shared_tensors(last) not in manifest.parts:
         if not shared and not learner.statistics:
             return
-        raise UserError(f"{folder} has no shared state as of task {last + 1}; load all its tasks")
-    path, sha256 = files[f"shared-{last + 1:03d}.safetensors"]
+        raise UserError(f"{manifest.folder} has no shared state as of task {last + 1}; load all its tasks")
+    path, sha256 = manifest.path(shared_tensors(last))
     values = load_tensors(path, sha256)
     require({k: v for k, v in values.items() if not k.startswith(MEMORY)}, shared, str(path))
+    require_numbers(values, str(path))
+    _check_memory(values, learner, str(path))
     learner.load_shared(values)
 
 
-def _read_task(folder: Path, task: int) -> tuple[str, tuple[Hashable, ...], dict[str, tuple[Path, str]]]:
-    """Return a task's name, classes and files with their hashes, as its json says."""
-    number = f"{task + 1:03d}"
-    where = f"task-{number}.json"
-    content = _read_json(folder / where)
+def _check_memory(values: Mapping[str, Tensor], learner: Learner, where: str) -> None:
+    """Refuse memories and statistics that this learner cannot have; it has as many tasks as they are of."""
+    shapes = {MEMORY + name: shape for name, shape in learner.memory_shapes().items()}
+    for name, statistics in learner.statistics.items():
+        assert isinstance(statistics, FeatureStatistics | TaskOffsets)
+        own = statistics.shapes(learner.num_classes, learner.num_tasks)
+        shapes |= {f"{STATISTICS}{name}.{key}": shape for key, shape in own.items()}
+        if not any(key.startswith(f"{STATISTICS}{name}.") for key in values):
+            raise UserError(f"{where}: the statistics of {name!r} are missing")
+    for key in values:
+        if key.startswith(STATISTICS) and key.removeprefix(STATISTICS).split(".")[0] not in learner.statistics:
+            raise UserError(f"{where}: {key!r} is not expected here; this learner gathers no such statistics")
+    for key in shapes.keys() & values.keys():
+        found, known = list(values[key].shape), shapes[key]
+        if len(found) != len(known) or any(k is not None and f != k for f, k in zip(found, known, strict=True)):
+            wanted = ", ".join("any" if size is None else str(size) for size in known)
+            raise UserError(f"{where}: {key!r} has shape {found}, expected [{wanted}]")
+
+
+def _read_task(manifest: Manifest, task: int) -> tuple[str, tuple[Hashable, ...]]:
+    """Return a task's name and classes, as its json says."""
+    path = manifest.path(task_json(task))[0]
+    content = manifest.json(task_json(task))
     try:
-        name, files = str(content["name"]), dict(content["files"])
-        labels: tuple[Hashable, ...] = tuple(decode_label(value) for value in content["classes"])
-        paths = {key: (inside(folder, key), str(sha)) for key, sha in files.items()}
-        paths[f"task-{number}.safetensors"]
+        return str(content["name"]), tuple(decode_label(value) for value in content["classes"])
     except UserError:
         raise
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{folder / where} is not a task of a softtf learner: {error} is missing or wrong") from None
-    return name, labels, paths
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} does not hold a JSON object")
-    return content
+        raise UserError(f"{path} is not a task of a softtf learner: {error} is missing or wrong") from None

@@ -1,32 +1,26 @@
 """Learners, runs and config files that are not what they should be: refused in one line and left alone."""
 
-import json
 import shutil
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
 
 from cli import TINY, TINY_IMAGES, call, contents, refused, tiny_quickstart, unfinish
+from folders import change, read
+from softtf.manifest import seal
 from softtf.recipes import RECIPES
 
 Capture = pytest.CaptureFixture[str]
 
 
-def _rewrite(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    content = json.loads(file.read_text())
-    change(content)
-    file.write_text(json.dumps(content))
-
-
 def _replace(learner: Path, name: str, data: bytes) -> None:
-    """Put other bytes in a task's file, and their hash in its json."""
+    """Put other bytes in a task's file, and their hash where it belongs."""
     (learner / name).write_bytes(data)
-    _rewrite(learner / "task-001.json", lambda c: c["files"].update({name: sha256(data).hexdigest()}))
+    change(learner / "task-001.json", files=read(learner / "task-001.json")["files"] | {name: sha256(data).hexdigest()})
 
 
 def _tensors(learner: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
@@ -51,36 +45,45 @@ def _flip(file: Path) -> None:
     file.write_bytes(data)
 
 
+def change_a_bit(file: Path) -> None:
+    """Turn a digit of the seed into another, as one flipped bit does: 0 into 1."""
+    text = file.read_text()
+    assert '"seed": 0' in text
+    file.write_text(text.replace('"seed": 0', '"seed": 1'))
+
+
 def _outside(learner: Path) -> None:
     shutil.copy(learner / "task-001.safetensors", learner.parent / "task-001.safetensors")
-
-    def change(content: dict[str, Any]) -> None:
-        content["files"]["../task-001.safetensors"] = content["files"].pop("task-001.safetensors")
-
-    _rewrite(learner / "task-001.json", change)
+    files = read(learner / "manifest.json")["files"]
+    files["task-001.safetensors"]["file"] = "../task-001.safetensors"
+    (learner / "manifest.json").write_text(seal({"format": 1, "files": files}))
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "no-header": (lambda f: (f / "learner.json").unlink(), ["learner.json", "missing"]),
-    "broken-header": (lambda f: _cut(f / "learner.json"), ["learner.json", "cannot be read"]),
-    "newer-format": (lambda f: _rewrite(f / "learner.json", lambda c: c.update(format=9)), ["learner.json", "format"]),
+    "broken-header": (lambda f: _cut(f / "learner.json"), ["learner.json", "SHA-256"]),
+    "newer-format": (lambda f: change(f / "learner.json", format=9), ["learner.json", "format"]),
     "no-last-task": (lambda f: (f / "task-002.json").unlink(), ["task-002.json"]),
     "no-first-task": (lambda f: (f / "task-001.json").unlink(), ["task-001.json"]),
     "no-tensors": (lambda f: (f / "task-001.safetensors").unlink(), ["task-001.safetensors", "No such file"]),
     "no-shared": (lambda f: (f / "shared-002.safetensors").unlink(), ["shared-002.safetensors", "No such file"]),
-    "broken-task": (lambda f: _cut(f / "task-002.json"), ["task-002.json", "cannot be read"]),
-    "no-files": (lambda f: _rewrite(f / "task-001.json", lambda c: c.pop("files")), ["task-001.json", "files"]),
+    "broken-task": (lambda f: _cut(f / "task-002.json"), ["task-002.json", "SHA-256"]),
+    "no-classes": (lambda f: change(f / "task-001.json", classes=None), ["task-001.json", "not a task"]),
+    "a-bit": (lambda f: change_a_bit(f / "learner.json"), ["learner.json", "SHA-256"]),
+    "broken-manifest": (lambda f: _cut(f / "manifest.json"), ["manifest.json", "cannot be read"]),
     "shape": (lambda f: _tensors(f, lambda t: t[:-1]), ["task-001.safetensors", "shape"]),
     "nan": (lambda f: _tensors(f, lambda t: t * float("nan")), ["task-001.safetensors", "NaN"]),
-    "truncated": (lambda f: _cut(f / "task-001.safetensors"), ["task-001.safetensors", "truncated"]),
+    "truncated": (lambda f: _cut(f / "task-001.safetensors"), ["task-001.safetensors", "SHA-256"]),
     "hash": (lambda f: _flip(f / "task-002.safetensors"), ["task-002.safetensors", "SHA-256"]),
     "shared-hash": (lambda f: _flip(f / "shared-002.safetensors"), ["shared-002.safetensors", "SHA-256"]),
     "backbone": (
-        lambda f: _rewrite(f / "learner.json", lambda c: c.update(backbone_sha256="0" * 64)),
+        lambda f: change(f / "learner.json", backbone_sha256="0" * 64),
         ["other weights", "000000000000", "random:test_vit"],
     ),
     "backbone-name": (
-        lambda f: _rewrite(f / "learner.json", lambda c: c["backbone"].update(name="random:test_vit2")),
+        lambda f: change(
+            f / "learner.json", backbone=read(f / "learner.json")["backbone"] | {"name": "random:test_vit2"}
+        ),
         ["other weights", "random:test_vit2"],
     ),
     "outside": (_outside, ["../task-001.safetensors"]),
@@ -91,8 +94,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], list[str]]] = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_learner_is_refused(damage: str, run: Path, images: Path, capsys: Capture) -> None:
     shutil.copytree(run, "damaged")
-    change, parts = DAMAGE[damage]
-    change(Path("damaged/learner"))
+    harm, parts = DAMAGE[damage]
+    harm(Path("damaged/learner"))
     before = contents(Path("damaged"))
     for command in (("predict", "damaged", images / "test"), ("evaluate", "damaged")):
         message = refused(capsys, *command)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -11,10 +12,12 @@ from typing import Any
 
 import pytest
 
-from cli import BACKBONE, DIGITS, SMALL, TINY, call, contents, results, unfinish
+from cli import BACKBONE, DIGITS, SMALL, TINY, call, contents, refused, results, unfinish
+from folders import as_softtf_0_1_saved_it
 from softtf import run as run_module
 from softtf.learners.derpp import DERppLearner
 from softtf.learners.dual_prompt import DualPromptLearner
+from softtf.store import load_tensors, save_tensors
 
 Capture = pytest.CaptureFixture[str]
 
@@ -204,14 +207,54 @@ def stopped_in_the_second_task(path: Path) -> None:
     assert (path / "learner/task-001.json").exists() and not (path / "learner/task-002.json").exists()
 
 
-@pytest.mark.parametrize("kind", ["truncated", "empty", "text"])
+def flipped(data: bytes, place: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :]
+
+
+@pytest.mark.parametrize("kind", ["truncated", "empty", "text", "a bit of a number", "a bit of the header"])
 def test_a_damaged_checkpoint_costs_its_epochs_only(kind: str, whole: dict[str, bytes], capsys: Capture) -> None:
     stopped_in_the_second_task(Path("new"))
     file = Path("new/checkpoint.safetensors")
     data = file.read_bytes()
-    file.write_bytes({"truncated": data[: len(data) // 2], "empty": b"", "text": b"no tensors" * 9}[kind])
+    header = int.from_bytes(data[:8], "little")
+    damaged = {
+        "truncated": data[: len(data) // 2],
+        "empty": b"",
+        "text": b"no tensors" * 9,
+        "a bit of a number": flipped(data, 8 + header + 200),
+        "a bit of the header": flipped(data, data.index(b'"task"') + 8),
+    }
+    file.write_bytes(damaged[kind])
     output = " ".join(go_on(Path("new"), capsys, whole).split())
     assert "note:" in output and "checkpoint.safetensors" in output and "task 2 starts again" in output
+
+
+def test_the_checkpoint_of_another_run_costs_its_epochs_only(whole: dict[str, bytes], capsys: Capture) -> None:
+    """It is whole, of the same task, and its parameters have the same names and shapes."""
+    stopped_in_the_second_task(Path("new"))
+    moment = at_call(3 * STEPS + 2, DualPromptLearner, "loss", send(signal.SIGKILL))
+    assert in_another_process(moment, *RUN, "--seed", "1", "--output", "other") == -signal.SIGKILL
+    shutil.copy("other/checkpoint.safetensors", "new/checkpoint.safetensors")
+    output = " ".join(go_on(Path("new"), capsys, whole).split())
+    assert "note:" in output and "is of another run" in output and "task 2 starts again" in output
+
+
+def test_a_run_that_softtf_0_1_began_is_gone_on_with(whole: dict[str, bytes], capsys: Capture) -> None:
+    """Its JSON has no hashes, and its checkpoint none, so that this costs its epochs; the results are the same."""
+    stopped_in_the_second_task(Path("new"))
+    as_softtf_0_1_saved_it(Path("new/learner"), finished=False)
+    save_tensors(Path("new/checkpoint.safetensors"), load_tensors(Path("new/checkpoint.safetensors")), {"task": "1"})
+    capsys.readouterr()
+    assert call("resume", "new") == 0
+    output = " ".join(capsys.readouterr().out.split())
+    assert "has no SHA-256 (softtf 0.1 wrote none); task 2 starts again" in output
+    found = results(Path("new"))
+    assert {name for name in whole if found[name] != whole[name]} == {
+        f"learner/{name}.json" for name in ("learner", "task-001", "manifest")
+    }
+    assert call("evaluate", "new", "--last") == 0
+    Path("new/learner/task-001.json").write_text("{}")
+    assert "task-001.json is not the file that was saved" in refused(capsys, "evaluate", "new", "--last")
 
 
 def test_a_lost_checkpoint_costs_its_epochs_only(whole: dict[str, bytes], capsys: Capture) -> None:
@@ -237,7 +280,12 @@ def test_a_folder_with_nothing_but_a_torn_file_is_free(whole: dict[str, bytes], 
 
 def test_a_task_that_was_half_saved_is_learned_again(whole: dict[str, bytes], capsys: Capture) -> None:
     assert call(*RUN, "--output", "new") == 0
-    for name in ("learner/task-002.json", "accuracy/after-002.json", "accuracy.json", "summary.json"):
+    for name in (
+        "learner/task-002.json",
+        "accuracy/after-002.json",
+        "accuracy.json",
+        "summary.json",
+    ):
         Path("new", name).unlink()
     Path("new/learner/task-002.safetensors").write_bytes(b"half of it")
     unfinish(Path("new"))

@@ -12,6 +12,7 @@ from benchmarks import collect
 
 from cli import BACKBONE, DIGITS, SMALL, call, output, read_json, refused, results
 from cli.test_solved import lose_the_last_task
+from folders import as_softtf_0_1_saved_it
 from softtf.quickstart import _rows
 from softtf.saving import Header
 
@@ -52,6 +53,7 @@ def test_every_row_of_a_run_names_the_classes(
 def test_a_run_saved_in_the_words_of_an_earlier_version_is_read(capsys: Capture) -> None:
     output(capsys, *RUN, "--method", "ewc", "--learner.fisher-samples", "2", "--output", "run")
     before = output(capsys, "evaluate", "run")
+    as_softtf_0_1_saved_it(Path("run/learner"))
     for name, new, old in (
         ("config.yaml", "classes: own", "classes: task"),
         ("learner/learner.json", '"classes": "own"', '"classes": "task"'),

@@ -11,6 +11,7 @@ from torch import Tensor
 from contracts.cases import LEARNERS
 from contracts.tiny import TRAIN, backbone_for, classifier, noise, task_data, tiny_backbone
 from contracts.tiny_bert import text_task, tiny_bert
+from folders import as_softtf_0_1_saved_it
 from learners.tuned import cross_entropy, loss_of, whole_batch
 from softtf.classes import ClassTable
 from softtf.classifier import ContinualClassifier
@@ -212,6 +213,7 @@ def test_settings_saved_before_there_was_a_choice_mean_what_was_done_then(kind: 
 def test_a_learner_saved_in_the_words_of_an_earlier_version_loads(tmp_path: Path) -> None:
     model = classifier(FT(classes="own"), 2)
     model.save_pretrained(tmp_path / "kept")
+    as_softtf_0_1_saved_it(tmp_path / "kept")
     header = tmp_path / "kept" / "learner.json"
     header.write_text(header.read_text().replace('"classes": "own"', '"classes": "task"'))
     again = ContinualClassifier.from_pretrained(tmp_path / "kept", backbone=tiny_backbone(), device="cpu")
