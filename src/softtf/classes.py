@@ -45,15 +45,6 @@ class ClassTable:
         for label in classes:
             self._numbers.setdefault(label, len(self._numbers))
 
-    def drop(self) -> None:
-        """Remove the last task (it failed)."""
-        self.tasks.pop()
-        self.names.pop()
-        self._numbers = {}
-        for classes in self.tasks:
-            for label in classes:
-                self._numbers.setdefault(label, len(self._numbers))
-
     def number(self, label: Hashable) -> int:
         """Return a label's number.
 

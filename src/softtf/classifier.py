@@ -16,10 +16,11 @@ from softtf.config import checked
 from softtf.errors import UserError
 from softtf.evaluation.evaluate import BATCH_SIZE, evaluate
 from softtf.features import OFF, FixedQueries, fixed_queries, open_store
-from softtf.feeding import abandon, begin_training, group_numbers, test_data, test_loader, unread_settings
+from softtf.feeding import begin_training, group_numbers, test_data, test_loader, unread_settings
 from softtf.inference import unsupported
 from softtf.inference.policy import Policy, parse_policy, usual_policy
 from softtf.inference.predict import Answers, by_label, predict
+from softtf.knowledge import Finished, Knowledge
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.machine import Precision, find_device, matmul_dtype
 from softtf.progress import ScoringProgress, TaskProgress
@@ -86,13 +87,12 @@ class ContinualClassifier:
         spec = spec_of(backbone)
         loaded = backbone.to(self.device) if isinstance(backbone, Backbone) else load_backbone(spec, self.device)
         seed = _whole(seed)
-        self.learner: Learner = learner.new_learner(loaded, seed)
+        built = learner.new_learner(loaded, seed)
         wanted = parse_policy(inference or DEFAULT).inference
-        if wanted == "feature-id" and not learner.feature_id and "none" not in self.learner.policies:
+        if wanted == "feature-id" and not learner.feature_id and "none" not in built.policies:
             learner = replace(learner, feature_id=PROJECTION)
-            self.learner = learner.new_learner(loaded, seed)
-        self.learner.to(self.device)
-        self.classes = ClassTable(allow)
+            built = learner.new_learner(loaded, seed)
+        self.knowledge = Knowledge(built.to(self.device), ClassTable(allow))
         header = Header(spec, loaded.weights_hash(), learner, seed, allow, train, inference, precision)
         self._set_up(header, feature_cache)
 
@@ -115,6 +115,16 @@ class ContinualClassifier:
         if policy.inference not in (*supported, "oracle"):
             raise unsupported(policy.inference, self.learner)
         return policy
+
+    @property
+    def learner(self) -> Learner:
+        """The learner; while a task is learned, in training."""
+        return self.knowledge.learner
+
+    @property
+    def classes(self) -> ClassTable:
+        """The classes of all tasks learned."""
+        return self.knowledge.finished.classes
 
     @property
     def num_tasks(self) -> int:
@@ -140,7 +150,10 @@ class ContinualClassifier:
         config: TrainConfig | None = None,
         progress: bool = True,
     ) -> list[EpochReport]:
-        """Learn one task.
+        """Learn one task, wholly: if anything raises, Ctrl-C too, the classifier is as it was before.
+
+        Other threads may go on calling everything else: until the task is finished they have the tasks before, as they
+        were. A second `learn` is refused meanwhile.
 
         Args:
             train: (inputs, labels), a list of pairs, `Examples`, a DataFrame or a Hub data set. Labels are strings,
@@ -153,26 +166,26 @@ class ContinualClassifier:
             one report per epoch.
 
         Raises:
-            UserError: wrong or empty data, or a class that was learned before.
-            TrainingError: a loss was not finite. Earlier tasks are as they were, as they are after Ctrl-C.
+            UserError: wrong or empty data, a class that was learned before, or another task is being learned.
+            TrainingError: a loss was not finite.
         """
         name = name or f"task {self.num_tasks + 1}"
         examples = examples_from(train, name)
         settings = self.train_config if config is None else _checked(config)
-        training = begin_training(self.learner, self.classes, examples, name, settings, self.store)
-        if unread := unread_settings(self.learner, training.config):
-            warnings.warn(unread, stacklevel=3)
-        reports: list[EpochReport] = []
-        try:
+
+        def learn(classes: ClassTable) -> list[EpochReport]:
+            reports = []
+            training = begin_training(self.learner, classes, examples, name, settings, self.store)
+            if unread := unread_settings(self.learner, training.config):
+                warnings.warn(unread, stacklevel=5)
             with TaskProgress(training, name, shown=progress) as shown:
                 while not training.finished:
                     reports.append(training.run_epoch(shown.step))
                     shown.epoch(reports[-1])
                 training.finish()
-        except BaseException:
-            abandon(self.learner, self.classes)
-            raise
-        return reports
+            return reports
+
+        return self.knowledge.next_task(learn)
 
     @with_own_settings
     def predict(
@@ -229,18 +242,17 @@ class ContinualClassifier:
         batch_size: int = 64,
     ) -> Answers:
         """Return probabilities per logit column and the tasks named; `predict` and its kin read from this."""
-        if not self.num_tasks:
-            raise UserError("nothing was learned yet; call learn(...) before predict or evaluate")
-        if task is not None and (type(task) is not int or not 0 <= task < self.num_tasks):
-            raise UserError(f"there is no task {task}; tasks 0 to {self.num_tasks - 1} were learned")
+        learner, classes = self._finished()
+        if task is not None and (type(task) is not int or not 0 <= task < len(classes.tasks)):
+            raise UserError(f"there is no task {task}; tasks 0 to {len(classes.tasks) - 1} were learned")
         policy = self._policy(inference) if inference else self.inference
         if groups is not None and policy.inference == "none":
-            raise UserError(f"{type(self.learner).__name__} infers no task, so there is nothing to pool in groups")
+            raise UserError(f"{type(learner).__name__} infers no task, so there is nothing to pool in groups")
         if policy.inference == "oracle" and task is None:
             raise UserError("the oracle needs the task; give task=..., on the command line --task")
-        loader = test_loader(unlabelled(inputs), self.learner, batch_size)
+        loader = test_loader(unlabelled(inputs), learner, batch_size)
         numbers = None if groups is None else group_numbers(groups, len(loader.examples))
-        return predict(self.learner, loader, policy, groups=numbers, task=task, dtype=self.dtype)
+        return predict(learner, loader, policy, groups=numbers, task=task, dtype=self.dtype)
 
     @with_own_settings
     def features(self, inputs: Inputs, batch_size: int = 64) -> Tensor:
@@ -273,20 +285,20 @@ class ContinualClassifier:
         Returns:
             policy title -> acc, task_identity and pooled accuracy, in percent.
         """
-        if not self.num_tasks:
-            raise UserError("nothing was learned yet; call learn(...) before predict or evaluate")
-        if len(tests) != self.num_tasks:
-            raise UserError(f"{self.num_tasks} tasks were learned but {len(tests)} test sets given; give one per task")
+        learner, classes = self._finished()
+        count = len(classes.tasks)
+        if len(tests) != count:
+            raise UserError(f"{count} tasks were learned but {len(tests)} test sets given; give one per task")
         examples = [examples_from(test, f"test set {i + 1}") for i, test in enumerate(tests)]
         chosen = [self._policy(p) for p in policies] if policies else [self.inference, Policy("oracle")]
-        data = test_data(examples, self.classes, self.learner, batch_size)
+        data = test_data(examples, classes, learner, batch_size)
         if self.store:
-            data = replace(data, queries=FixedQueries(self.learner.network.backbone, data.loader, self.store))
-        with ScoringProgress(f"{self.num_tasks} tasks", shown=progress) as shown:
+            data = replace(data, queries=FixedQueries(learner.network.backbone, data.loader, self.store))
+        with ScoringProgress(f"{count} tasks", shown=progress) as shown:
             scores = evaluate(
-                self.learner,
+                learner,
                 data,
-                self.classes.column_labels(),
+                classes.column_labels(),
                 chosen,
                 batch_size=batch_size,
                 dtype=self.dtype,
@@ -315,7 +327,7 @@ class ContinualClassifier:
             UserError: the folder holds something else, somebody else is saving there, or the disk is full (nothing
                 half-written is left to load).
         """
-        save_learner(Path(folder), self.header, self.learner, self.classes, replace, sign)
+        save_learner(Path(folder), self.header, *self.knowledge.finished, replace, sign)
 
     @classmethod
     @with_own_settings
@@ -369,9 +381,8 @@ class ContinualClassifier:
 
         self = cls.__new__(cls)
         self.device = found
-        header, self.learner, self.classes = load_learner(
-            Path(folder), backbone_of, tasks, not unfinished, masks, verify
-        )
+        header, learner, classes = load_learner(Path(folder), backbone_of, tasks, not unfinished, masks, verify)
+        self.knowledge = Knowledge(learner, classes)
         changes: dict[str, Any] = {"train": train, "inference": inference, "precision": precision}
         if repeated_classes is not None:
             self.classes.allow_repeated = changes["allow_repeated"] = _allowed(repeated_classes)
@@ -383,8 +394,17 @@ class ContinualClassifier:
         self._set_up(replace(header, **given), feature_cache)
         return self
 
+    def _finished(self) -> Finished:
+        """Return what was learned so far, to be read as one: a task may be finished in another thread meanwhile."""
+        finished = self.knowledge.finished
+        if not finished.classes.tasks:
+            raise UserError("nothing was learned yet; call learn(...) before predict or evaluate")
+        return finished
+
     def _by_label(self, answers: Answers) -> Tensor:
-        return by_label(answers.probabilities, self.classes.column_labels())
+        """Return probabilities [inputs, labels] over the labels that were known when the answers were given."""
+        columns = self.classes.column_labels()[: answers.probabilities.shape[1]]
+        return by_label(answers.probabilities, columns)
 
 
 def _allowed(repeated_classes: Repeated) -> bool:

@@ -30,7 +30,7 @@ def begin_training(
     """Open a new task for `examples` in the learner and the class table, and return its training.
 
     Args:
-        learner: what learns.
+        learner: what learns; it goes on in a copy of its state (`Learner.go_on`).
         classes: the table of all classes.
         examples: the task's data.
         name: what to call it.
@@ -44,6 +44,7 @@ def begin_training(
     learner.check_statistics()
     own = examples.classes
     classes.check(own)
+    learner.go_on()
     columns = own_columns(examples.labels, own) + len(classes.column_labels())
     plain = _plain_queries(learner, examples, config, store) if _reads_features(learner) else None
     of_task = columns
@@ -119,12 +120,6 @@ def _plain_queries(
     plain = TrainingInputs(_preparation(learner, augment=False))
     loader = Loader(examples, unread, plain, False, config.batch_size, device_of(learner), cache_bytes=0)
     return FixedQueries(learner.network.backbone, loader, store)
-
-
-def abandon(learner: Learner, classes: ClassTable) -> None:
-    """Undo `begin_training` and all training since."""
-    learner.abandon_task()
-    classes.drop()
 
 
 def test_data(tests: Sequence[Examples], classes: ClassTable, learner: Learner, batch_size: int) -> TestData:

@@ -20,8 +20,9 @@ from softtf.evaluation.evaluate import TestData, evaluate
 from softtf.evaluation.kept import KeptTrunks
 from softtf.evaluation.report import Row
 from softtf.features import FeatureStore, FixedQueries, open_store
-from softtf.feeding import abandon, begin_training, check_training, test_data, unread_settings
+from softtf.feeding import begin_training, check_training, test_data, unread_settings
 from softtf.inference.policy import Policy, parse_policy
+from softtf.knowledge import Knowledge
 from softtf.learners.base import Learner
 from softtf.learners.spans import span_of
 from softtf.machine import environment, find_device, matmul_dtype
@@ -49,13 +50,22 @@ class Run:
     folder: RunFolder
     stream: TaskStream
     header: Header
-    learner: Learner
-    classes: ClassTable
+    knowledge: Knowledge
     policies: list[Policy]
     tests: TestData
     store: FeatureStore | None
     console: Console
     fresh: bool = False
+
+    @property
+    def learner(self) -> Learner:
+        """The learner."""
+        return self.knowledge.learner
+
+    @property
+    def classes(self) -> ClassTable:
+        """The classes of all tasks learned."""
+        return self.knowledge.finished.classes
 
 
 def start(config: RunConfig, path: Path, console: Console) -> Run:
@@ -182,7 +192,7 @@ def _assemble(
         _noting(console)(text)
     if random_name(config.backbone):
         console.print(f"note: the weights of {config.backbone.name} are random, as asked for; the numbers mean nothing")
-    return Run(config, folder, stream, header, learner, classes, policies, tests, store, console)
+    return Run(config, folder, stream, header, Knowledge(learner, classes), policies, tests, store, console)
 
 
 def _noting(console: Console) -> Callable[[str], None]:
@@ -217,8 +227,9 @@ def _learn_stream(run: Run) -> None:
 def learn_task(run: Run, index: int, tracker: Tracker) -> None:
     """Algorithm 1 for one task: train its slots, epoch by epoch, with a checkpoint after each."""
     task = run.stream[index]
-    training = begin_training(run.learner, run.classes, task.train, task.name, run.config.train, run.store)
-    try:
+
+    def learn(classes: ClassTable) -> None:
+        training = begin_training(run.learner, classes, task.train, task.name, run.config.train, run.store)
         _go_on(run, training, index)
         run.folder.forget_events_after(index, training.epoch)
         name = f"task {index + 1}/{len(run.stream)}"
@@ -233,9 +244,8 @@ def learn_task(run: Run, index: int, tracker: Tracker) -> None:
                 tracker.epoch(report)
             passed, kept = training.finish()
             run.folder.log("consolidation", task=index, seconds=passed, kept=kept)
-    except BaseException:
-        abandon(run.learner, run.classes)
-        raise
+
+    run.knowledge.next_task(learn)
     save_task(run.folder.learner, run.learner, run.classes, index)
 
 

@@ -22,7 +22,7 @@ class SolvedTraining(TaskTraining):
         """Solve the task; `on_step` is called once, when that is done.
 
         Raises:
-            TrainingError: a feature is not finite; the learner's task must then be abandoned.
+            TrainingError: a feature is not finite.
         """
         assert not self.finished
         start = time.perf_counter()

@@ -183,7 +183,7 @@ class TaskTraining:
         """Train one epoch; `on_step(step, steps)` is called after each batch.
 
         Raises:
-            TrainingError: a loss was not finite; the learner's task must then be abandoned.
+            TrainingError: a loss was not finite.
         """
         start = time.perf_counter()
         steps = len(self.loader)
@@ -229,9 +229,10 @@ class TaskTraining:
             the seconds that passed, and those that an earlier run took for features that nothing before has read.
 
         Raises:
-            TrainingError: a feature is not finite; the learner's task must then be abandoned.
+            TrainingError: a feature is not finite.
         """
         start, kept = time.perf_counter(), 0.0
+        self.optimizer.zero_grad(set_to_none=True)
         with self.learner.computing_in(self.dtype):
             if self.features and self.learner.gathers_features:
                 found = self.features.get()

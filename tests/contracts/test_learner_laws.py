@@ -105,25 +105,6 @@ def test_training_moves_every_parameter_of_the_current_task(case: LearnerCase) -
     assert not [n for n in still if not (isinstance(learner, SolvedLearner) and n.endswith("bias"))]
 
 
-@learners
-def test_a_task_that_was_begun_trained_and_abandoned_leaves_no_trace(case: LearnerCase) -> None:
-    learner, classes = case.spec.new_learner(backbone_for(case.spec), 3), ClassTable()
-    train_task(learner, classes, 0)
-    before, answers = snapshot(learner), task_answers(learner, inputs(4, 1))
-    training = begin_training(learner, classes, task_data(1), "second", TRAIN)
-    training.run_epoch()
-    training.finish()  # the worst moment: all is done but the saving
-    learner.abandon_task()
-    classes.drop()
-    assert_same(snapshot(learner), before)
-    assert torch.equal(task_answers(learner, inputs(4, 1)), answers)
-    train_task(learner, classes, 1)
-    smooth, table = case.spec.new_learner(backbone_for(case.spec), 3), ClassTable()
-    for task in range(2):
-        train_task(smooth, table, task)
-    assert_same(snapshot(learner), snapshot(smooth))
-
-
 # --- Queries that were computed before ---------------------------------------------------------------------------
 
 

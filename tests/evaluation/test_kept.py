@@ -117,8 +117,7 @@ def test_logits_of_kept_features_are_those_of_the_tokens_up_to_rounding(
 def test_a_settled_trunk_is_computed_once_and_is_bit_for_bit_a_fresh_one(name: str) -> None:
     spec = SETTLED[name]
     policies, kept, fresh = policies_of(spec), Stream(spec, True), Stream(spec, False)
-    network = kept.model.learner.network
-    first, last = network.first_task_block, 3
+    first, last = kept.model.learner.network.first_task_block, 3
     for task in range(3):
         kept.learn()
         fresh.learn()
@@ -130,6 +129,7 @@ def test_a_settled_trunk_is_computed_once_and_is_bit_for_bit_a_fresh_one(name: s
         assert kept.seen[last] > 0
     for (dtype, rows), found in kept.data.trunks._kept.items():  # type: ignore[union-attr]
         with torch.no_grad(), kept.model.learner.computing_in(dtype):
+            network = kept.model.learner.network
             trunk = network.trunk(network.stem(kept.data.loader.inputs(rows)))
         assert torch.equal(found.tokens.x, trunk.x) and found.seconds > 0
     assert len(kept.data.trunks._kept) == 9  # type: ignore[union-attr]  # of 9, 6 and 12 samples in groups of three
@@ -209,6 +209,6 @@ def test_the_python_api_reads_kept_features_for_its_scores(tmp_path: Path) -> No
     first = model.evaluate(held_out(range(2)))
     seen = counted(model.learner.network.backbone)
     again = ContinualClassifier(model.learner.network.backbone, NCM(), device="cpu", feature_cache=tmp_path)
-    again.learner, again.classes = model.learner, model.classes
+    again.knowledge = model.knowledge
     assert again.evaluate(held_out(range(2))) == first
     assert max(seen.values()) == 4  # a few are computed again on reading, to see that the file is right

@@ -80,7 +80,7 @@ def test_the_first_step_of_all_has_nothing_to_replay() -> None:
     assert losses["stored_logits"] == losses["stored_labels"] == 0 < losses["cross_entropy"]
 
 
-def test_the_buffer_is_of_all_tasks_and_an_abandoned_task_leaves_it_as_it_was() -> None:
+def test_the_buffer_is_of_all_tasks_and_a_task_in_training_leaves_it_as_it_was() -> None:
     model = classifier(DERpp(exemplars=12), 2)
     buffer = model.learner.buffer
     assert len(buffer.items) == 12 and buffer.seen == 12 + 8
@@ -88,9 +88,10 @@ def test_the_buffer_is_of_all_tasks_and_an_abandoned_task_leaves_it_as_it_was() 
     before = snapshot(model.learner)
     training = in_task(DERpp(exemplars=12), 2)
     kept = {n: v for n, v in training.learner.shared_before.items() if n.startswith("memory.")}
+    finished = training.learner.face()
+    training.learner.go_on()
     training.run_epoch()
     assert training.learner.buffer.seen == 36
-    training.learner.abandon_task()
-    found = {n: v for n, v in snapshot(training.learner).items() if n.startswith("shared/memory.")}
+    found = {n: v for n, v in snapshot(finished).items() if n.startswith("shared/memory.")}
     assert_same(found, {f"shared/{n}": v for n, v in kept.items()})
     assert {n for n in before if n.startswith("shared/memory.")} == found.keys()

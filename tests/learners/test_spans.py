@@ -162,9 +162,12 @@ def test_columns_that_were_foreseen_are_taken_as_they_are_and_answers_are_among_
     heads = model.learner.network.heads
     weight, images = heads.weight.detach().clone(), task_data(0)  # type: ignore[union-attr]
     assert model.predict_proba([images[0]]).shape == (1, 3)
+    finished = model.learner.face()
+    model.learner.go_on()
     model.learner.begin_task(2)
+    heads = model.learner.network.heads
     assert torch.equal(heads.value(1, "weight"), weight[3:5]) and heads.value(1, "bias").shape == (2,)
-    model.learner.abandon_task()
+    model.learner.become(finished)
     model.save_pretrained(tmp_path / "kept")
     again = ContinualClassifier.from_pretrained(tmp_path / "kept", backbone=tiny_backbone(), device="cpu")
     assert torch.equal(again.learner.network.heads.weight, weight)  # type: ignore[arg-type]

@@ -2,7 +2,9 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -96,12 +98,24 @@ class BlockEdit:
 UNEDITED = BlockEdit()
 ALL = slice(None)
 
+_of_this_call: ContextVar[torch.dtype | None] = ContextVar("the type of matrix products", default=None)
+
+
+@contextmanager
+def computing_in(dtype: torch.dtype) -> Iterator[None]:
+    """Run all backbones' matrix products in `dtype` meanwhile, in this thread alone: they may be shared by several."""
+    before = _of_this_call.set(dtype)
+    try:
+        yield
+    finally:
+        _of_this_call.reset(before)
+
 
 class Backbone(nn.Module, ABC):
     """A frozen pre-trained transformer, run block by block.
 
-    `compute_dtype` is the type of the matrix products (the residual stream stays in the weights' own type);
-    copies of the frozen weights in that type are made once and kept.
+    Several classifiers, and threads, may share one: nothing of it changes while it computes. Copies of the frozen
+    weights in the type of the matrix products are made once and kept.
     """
 
     name: str
@@ -114,8 +128,20 @@ class Backbone(nn.Module, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self.compute_dtype: torch.dtype = torch.float32
+        self._own_dtype = torch.float32
         self._cast: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor | None]] = {}
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """The type of the matrix products; the residual stream stays in the weights' own type.
+
+        It is that of the call at hand (`computing_in`); outside of one it is float32, or what was set here.
+        """
+        return _of_this_call.get() or self._own_dtype
+
+    @compute_dtype.setter
+    def compute_dtype(self, dtype: torch.dtype) -> None:
+        self._own_dtype = dtype
 
     @abstractmethod
     def embed(self, inputs: Tensor) -> Tokens:
@@ -167,13 +193,14 @@ class Backbone(nn.Module, ABC):
 
     def _frozen(self, layer: nn.Linear) -> tuple[Tensor, Tensor | None]:
         """Return (weight, bias) in the compute type, cast once."""
-        if layer.weight.dtype == self.compute_dtype:
+        dtype = self.compute_dtype
+        if layer.weight.dtype == dtype:
             return layer.weight, layer.bias
-        key = (id(layer), self.compute_dtype)
-        if key not in self._cast:
-            bias = None if layer.bias is None else layer.bias.detach().to(self.compute_dtype)
-            self._cast[key] = (layer.weight.detach().to(self.compute_dtype), bias)
-        return self._cast[key]
+        found = self._cast.get((id(layer), dtype))  # other threads may put it there, or take it away
+        if found is None:
+            bias = None if layer.bias is None else layer.bias.detach().to(dtype)
+            found = self._cast[id(layer), dtype] = (layer.weight.detach().to(dtype), bias)
+        return found
 
     def _apply(self, fn: Any, recurse: bool = True) -> "Backbone":
         self._cast.clear()  # copies made for another device or type are stale

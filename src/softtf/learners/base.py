@@ -3,16 +3,17 @@
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from softtf.adaptations.base import Adaptation
-from softtf.backbones.base import Backbone, Tokens
+from softtf.backbones.base import Backbone, Tokens, computing_in
 from softtf.config import Spec
 from softtf.errors import UserError
 from softtf.learners.spans import AnyClasses, check_span, in_todays_words
@@ -125,9 +126,10 @@ class LearnerSpec(Spec, family="learner"):
 class Learner(nn.Module):
     """One published method: a network of slots, a loss, and the hooks of the training loop.
 
-    A subclass gives `loss`; it may add slots of its own (`extra_slots`) and change any hook. The hooks of a task, in
-    order: `replay` (old examples to train on beside the new), `name_classes`, `begin_task`, `before_training` (copy the
-    network, hold examples out), then for each step `loss` and `after_backward`, then `gather` (statistics of frozen
+    A subclass gives `loss`; it may add slots of its own (`extra_slots`) and change any hook. No hook undoes anything:
+    a task is learned in a copy of all that the learner holds (`go_on`), which is dropped if anything raises. The hooks,
+    in order: `replay` (old examples to train on beside the new), `name_classes`, `begin_task`, `before_training` (copy
+    the network, hold examples out), then for each step `loss` and `after_backward`, then `gather` (statistics of frozen
     features) and `consolidate` (herd exemplars, measure Fisher information), `end_task` and with it `let_go`. A method
     without steps is a `SolvedLearner`.
 
@@ -138,9 +140,10 @@ class Learner(nn.Module):
     answers_by_features: whether `logits` asks the network for features and never looks at a trunk's tokens, so that
     scoring need not run a backbone that nothing edits: it reads the queries of test inputs that were kept.
     memory: tensors that the method remembers from task to task besides parameters (exemplars, statistics), by any
-    names; they are replaced, never changed in place, and saved and restored with what tasks share.
+    names; they are replaced, never changed in place, and saved with what tasks share.
     statistics: of frozen features or of the learner's own scores, by the name of the task inference that reads them.
     gathered: what each of them has gathered; kept as `memory` is, but no method's own business.
+    shared_before: while a task is trained, what tasks shared before it, by the names of `shared_state_dict`.
     """
 
     query_use: Literal["none", "matching", "features"] = "none"
@@ -201,13 +204,10 @@ class Learner(nn.Module):
     def begin_task(self, num_classes: int) -> None:
         """Open a slot for the next task in every module; the values come from the learner's seed."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "task", self.num_tasks))
-        self.shared_before = {
-            name: value if name.startswith(MEMORY) else value.clone()  # memory is never changed in place
-            for name, value in self.shared_state_dict().items()
-        }
+        device = next(self.network.backbone.parameters()).device
         for slots in self.slot_modules().values():
             slots.add_task(num_classes, generator)
-        self.to(next(self.network.backbone.parameters()).device)
+            slots.to(device)
 
     def replay(self) -> "Replay | None":
         """Return old examples that the next task is to be trained on beside its own."""
@@ -270,16 +270,42 @@ class Learner(nn.Module):
         for slots in self.slot_modules().values():
             slots.freeze()
         self.let_go()
-
-    def abandon_task(self) -> None:
-        """Undo `begin_task` and all training since: the learner is as it was before this task."""
-        for slots in self.slot_modules().values():
-            slots.drop_task()
-        self.load_shared(self.shared_before)
-        self.let_go()
+        self.shared_before = {}
 
     def let_go(self) -> None:  # noqa: B027 - a hook, empty unless a method needs it
-        """Drop what was held for the task in training only; it has been closed, or undone."""
+        """Drop what was held for the task in training only; it has been closed."""
+
+    def face(self) -> Self:
+        """Return another object of this very state; it keeps that state when this one goes on in a copy."""
+        other: Self = object.__new__(type(self))
+        other.become(self)
+        return other
+
+    def become(self, other: "Learner") -> None:
+        """Take over another learner's state, in one step that nothing can interrupt half-way."""
+        object.__setattr__(self, "__dict__", vars(other))
+
+    def go_on(self) -> None:
+        """Go on in a copy of the state: from now on nothing done to this object reaches those that `face` gave.
+
+        The copy owns all that training may change in place, and shares what it never does: backbones, the values of
+        parameters that are closed, and what is remembered.
+        """
+        before = self.face()
+        remembered = (self.memory, *self.gathered.values())
+        shared: dict[int, Any] = {id(value): value for kept in remembered for value in kept.values()}
+        shared |= {id(module): module for module in self.modules() if isinstance(module, Backbone)}
+        shared |= {id(p): nn.Parameter(p.detach(), False) for p in self.parameters() if not p.requires_grad}
+        after = deepcopy(before, shared)
+        after.shared_before = before.shared_state_dict()
+        self.become(after)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy the state once, also where several objects share it."""
+        other: Self = object.__new__(type(self))
+        memo[id(self)] = other
+        object.__setattr__(other, "__dict__", deepcopy(vars(self), memo))
+        return other
 
     @property
     def answer_depends_on_task(self) -> bool:
@@ -402,12 +428,7 @@ class Learner(nn.Module):
             for adaptation in noisy:
                 adaptation.noise = None
 
-    @contextmanager
-    def computing_in(self, dtype: torch.dtype) -> Iterator[None]:
-        """Run the backbone's matrix products in `dtype` meanwhile."""
-        backbone = self.network.backbone
-        before, backbone.compute_dtype = backbone.compute_dtype, dtype
-        try:
-            yield
-        finally:
-            backbone.compute_dtype = before
+    @staticmethod
+    def computing_in(dtype: torch.dtype) -> AbstractContextManager[None]:
+        """Run the backbone's matrix products in `dtype` meanwhile, in this thread alone."""
+        return computing_in(dtype)

@@ -18,8 +18,7 @@ CLIP's own normalisation for CIFAR's; a cosine that falls at each step, not at e
 `softtf.learners.projected`. What the paper says of text prompts, one for each class, is our form (`CLIPPrompt`).
 """
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -150,17 +149,6 @@ class CLIPPromptLearner(ProjectedLearner):
         heads = self.network.heads
         assert isinstance(heads, TextHeads)
         return heads
-
-    @contextmanager
-    def computing_in(self, dtype: torch.dtype) -> Iterator[None]:
-        """Run both towers' matrix products in `dtype` meanwhile."""
-        tower = self.texts.tower
-        with super().computing_in(dtype):
-            before, tower.compute_dtype = tower.compute_dtype, dtype
-            try:
-                yield
-            finally:
-                tower.compute_dtype = before
 
     def check_labels(self, labels: Sequence[Hashable]) -> None:
         """Refuse labels whose text is too long or cannot be read; raises UserError."""

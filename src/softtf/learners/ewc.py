@@ -96,6 +96,10 @@ class EWCLearner(FTLearner):
         summed = {FISHER + name: value + self.fisher.get(name, 0) for name, value in total.items()}
         self.memory = self.memory | summed
 
+    def let_go(self) -> None:
+        """Let the copies go that are where the weights are."""
+        self.fisher = {}
+
     def score(self, one: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the gradient of log p(y|x) of one input [1, ...], y drawn from p(y|x), by parameter."""
         log_p = self.loss_logits(one).log_softmax(1)[0]

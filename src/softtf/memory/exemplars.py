@@ -44,6 +44,9 @@ class OnDevice:
     def __init__(self) -> None:
         self._copies: dict[str, tuple[Tensor, Tensor]] = {}
 
+    def __deepcopy__(self, memo: object) -> "OnDevice":
+        return OnDevice()
+
     def get(self, name: str, memory: Mapping[str, Tensor], like: Tensor) -> Tensor:
         """Return `memory[name]` on the device of `like`, and in its type if it is of real numbers."""
         kept = memory[name]

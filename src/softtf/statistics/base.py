@@ -9,8 +9,8 @@ from torch import Tensor, nn
 class FeatureStatistics(nn.Module, ABC):
     """Gathers statistics of frozen features; any learner can carry some, by the name of the inference that reads them.
 
-    What is gathered is kept by the learner (`Learner.memory`), so that it is saved, and restored with an abandoned
-    task. The module itself holds nothing that its settings and the learner's seed do not give again.
+    What is gathered is kept by the learner (`Learner.gathered`), so that it is saved. The module itself holds nothing
+    that its settings and the learner's seed do not give again.
     """
 
     def check(self, known: Mapping[str, Tensor]) -> None:  # noqa: B027 - most can go on from whatever they kept
