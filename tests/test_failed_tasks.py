@@ -1,10 +1,16 @@
 """A task that fails, or is interrupted, leaves no trace."""
 
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 import torch
 
+from contracts.cases import LEARNERS
+from contracts.state import data, fresh, state_of
 from contracts.tiny import (
     TRAIN,
     assert_same,
@@ -17,8 +23,9 @@ from contracts.tiny import (
 )
 from softtf.adaptations import SoftMask
 from softtf.classifier import ContinualClassifier
-from softtf.errors import TrainingError
+from softtf.errors import TrainingError, UserError
 from softtf.learners import DualPrompt
+from softtf.progress import TaskProgress
 from softtf.training import TrainConfig
 
 SOFT_TF = DualPrompt(e_layers=(2, 3), adapt=SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)"))
@@ -93,3 +100,88 @@ def test_a_first_task_can_fail_as_well() -> None:
     assert model.num_tasks == 0 and not model.labels
     model.learn(task_data(0), progress=False)
     assert_same(snapshot(model.learner), snapshot(classifier(SOFT_TF, 1, inference=None).learner))
+
+
+@pytest.mark.parametrize("name", ["IDBR", "SLM", "Soft-TF, Feature ID", "RanPAC", "iCaRL"])
+@pytest.mark.filterwarnings("ignore:.* is solved in one pass")
+def test_inputs_that_turn_out_to_be_unreadable_leave_no_class_behind(name: str, tmp_path: Path) -> None:
+    """Twice in a second task: by then two tasks were begun whose classes answered, where a method reads early."""
+    case = LEARNERS[name]
+    model, smooth = fresh(case), fresh(case)
+    model.learn(data(case, 0), progress=False)
+    before = state_of(model, case)
+    bad: list[Any] = ["lone \ud800 surrogate"] * 8 if case.texts else [tmp_path / "gone.png"] * 8
+    for attempt in range(2):
+        with pytest.raises(UserError, match="does not exist|surrogate"):
+            model.learn((bad, [f"new {attempt} {i % 2}" for i in range(8)]), progress=False)
+        assert state_of(model, case) == before
+    model.learn(data(case, 1), progress=False)
+    for task in (0, 1):
+        smooth.learn(data(case, task), progress=False)
+    assert_same(snapshot(model.learner), snapshot(smooth.learner))
+
+
+@pytest.mark.parametrize("name", ["__init__", "__enter__", "step", "epoch", "__exit__"])
+def test_a_display_that_fails_undoes_the_task(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = LEARNERS["DER++"]
+    model = fresh(case)
+    model.learn(data(case, 0), progress=False)
+    before = state_of(model, case)
+
+    def broken(*args: Any, **options: Any) -> None:
+        raise BrokenPipeError("the terminal is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TaskProgress, name, broken)
+        with pytest.raises(BrokenPipeError):
+            model.learn(data(case, 1))
+    assert state_of(model, case) == before
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # those that struck as it was cleaned up
+@pytest.mark.parametrize("hook", ["after_backward", "end_task"])
+def test_a_second_interrupt_while_the_first_one_passes_changes_nothing(hook: str) -> None:
+    """At every function that is entered on the way out: it is there that Python looks for signals."""
+    case = LEARNERS["Soft-TF, Feature ID"]
+    model, smooth = fresh(case), fresh(case)
+    model.learn(data(case, 0), progress=False)
+    before, true = state_of(model, case), getattr(model.learner, hook)
+    entered = interrupted(model, case, hook, true, at=-1)
+    assert entered >= 4
+    for at in range(entered):
+        interrupted(model, case, hook, true, at)
+        assert state_of(model, case) == before, at
+    for task in (0, 1):
+        smooth.learn(data(case, task), progress=False)
+    model.learn(data(case, 1), progress=False)
+    assert_same(snapshot(model.learner), snapshot(smooth.learner))
+
+
+def interrupted(model: ContinualClassifier, case: Any, hook: str, true: Callable[..., Any], at: int) -> int:
+    """Learn, be interrupted after `hook`, and again on entering function `at` from then on; return how many there are.
+
+    The traceback, which holds what was left open, goes when this returns.
+    """
+    entered = 0
+
+    def entering(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal entered
+        entered += 1
+        if entered == at + 1:
+            raise KeyboardInterrupt
+
+    def call(*args: Any) -> None:
+        true(*args)
+        sys.settrace(entering)
+        raise KeyboardInterrupt
+
+    setattr(model.learner, hook, call)
+    tracing = sys.gettrace()
+    try:
+        model.learn(data(case, 1), progress=False)
+    except KeyboardInterrupt:
+        sys.settrace(tracing)
+    else:
+        raise AssertionError("nothing was interrupted")
+    delattr(model.learner, hook)
+    return entered

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
 from functools import wraps
 from threading import Lock
 from typing import ParamSpec, TypeVar
@@ -10,30 +11,46 @@ from typing import ParamSpec, TypeVar
 import torch
 from torch import nn
 
+from softtf.errors import UserError
+
 P = ParamSpec("P")
 R = TypeVar("R")
 AUTOCAST = ("cpu", "cuda", "mps", "xpu")  # the devices of `machine.find_device`
 
 
-class _Float32:
-    """Makes float32 the default type while any thread is inside: torch has one type for the whole process.
-
-    The first thread in notes what it was, the last one out puts it back: what others would note is float32 already.
-    """
+class _Process:
+    """What belongs to the whole process: torch's default type, and whether torch's threads are those of a parent."""
 
     def __init__(self) -> None:
         self._inside: list[object] = []
         self._before = torch.float32
-        self._have_own_lock()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._have_own_lock)  # the parent's may be held by a thread not here
-
-    def _have_own_lock(self) -> None:
+        self._used = self._forked = False
         self._lock = Lock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    def _after_fork(self) -> None:
+        self._lock, self._forked = Lock(), self._used  # the parent's lock may be held by a thread that is not here
+
+    def check(self) -> None:
+        """Refuse to wait for ever for threads that a fork has left behind.
+
+        Raises:
+            UserError: the parent has used torch's threads, and this process is to use them.
+        """
+        if self._forked and torch.get_num_threads() > 1:
+            raise UserError(
+                "this process was forked from one that had used softtf, and torch's threads do not survive a fork;"
+                " start it by 'spawn', or call torch.set_num_threads(1) in it first"
+            )
+        self._used = True
 
     @contextmanager
-    def default(self) -> Iterator[None]:
-        """Be inside meanwhile."""
+    def float32(self) -> Iterator[None]:
+        """Make float32 the default type while any thread is inside.
+
+        The first thread in notes what it was, the last one out puts it back: others would note float32.
+        """
         me = object()
         try:
             with self._lock:
@@ -50,7 +67,7 @@ class _Float32:
                         torch.set_default_dtype(self._before)
 
 
-_float32 = _Float32()
+_process = _Process()
 
 
 @contextmanager
@@ -60,7 +77,11 @@ def own_settings() -> Iterator[None]:
     float32 is the default type and the CPU the default device; gradients are recorded, also inside `no_grad` and
     `inference_mode`, since learning needs them; nothing is cast automatically, as `precision` says what to compute in.
     All this is the thread's own, but for the default type: other threads have float32 too, until the last one leaves.
+
+    Raises:
+        UserError: the process was forked from one that had used torch's threads.
     """
+    _process.check()
     with ExitStack() as stack:
         if torch.get_default_device().type != "cpu":  # a device context would slow every call down
             stack.enter_context(torch.device("cpu"))
@@ -70,17 +91,20 @@ def own_settings() -> Iterator[None]:
         for device in AUTOCAST:
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
-        stack.enter_context(_float32.default())
+        stack.enter_context(_process.float32())
         yield
 
 
 def with_own_settings(function: Callable[P, R]) -> Callable[P, R]:
-    """Return `function`, run with `own_settings`."""
+    """Return `function`, run with `own_settings`, and in a context of its own.
+
+    So what it sets of the thread's (`softtf.backbones.base.computing_in`) ends with it, wherever it is interrupted.
+    """
 
     @wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
         with own_settings():
-            return function(*args, **kwargs)
+            return copy_context().run(function, *args, **kwargs)
 
     return guarded
 

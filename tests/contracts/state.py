@@ -23,10 +23,11 @@ def fresh(case: LearnerCase, backbone: Backbone | None = None) -> ContinualClass
 
 
 def data(case: LearnerCase, task: int) -> Examples:
-    return text_task(task) if case.texts else task_data(task)
+    """A task of two examples a class, more where a method needs them."""
+    return text_task(task, 2) if case.texts else task_data(task, 2)
 
 
-def unseen(case: LearnerCase, n: int = 4) -> Any:
+def unseen(case: LearnerCase, n: int = 3) -> Any:
     """Inputs to answer for."""
     return list(texts(n, 7)) if case.texts else pictures(n, 7)
 
