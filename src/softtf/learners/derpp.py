@@ -98,6 +98,9 @@ class Kept(NamedTuple):
     column: int
     logits: Tensor
 
+    def __deepcopy__(self, memo: object) -> "Kept":
+        return self  # it is replaced, never changed
+
 
 class DERppLearner(FineTunedLearner):
     """Cross-entropy on what is new and two draws from the buffer, in one forward pass."""
