@@ -46,6 +46,10 @@ class ContinualClassifier:
 
     torch's global settings (default type and device, autocast, inference mode, seeds) change no answer and stay.
 
+    Threads may share a classifier, and classifiers a backbone on one device: what is asked while a task is learned is
+    answered from the tasks finished before, bit for bit, and each call computes in its own precision. A process that is
+    forked from one that computed can do so on one thread alone; start it by `spawn`.
+
     `save_pretrained` keeps all that is given here but `device` and `feature_cache`, which belong to the machine.
 
     Args:
