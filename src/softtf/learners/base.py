@@ -289,7 +289,8 @@ class Learner(nn.Module):
         """Go on in a copy of the state: from now on nothing done to this object reaches those that `face` gave.
 
         The copy owns all that training may change in place, and shares what it never does: backbones, the values of
-        parameters that are closed, and what is remembered.
+        parameters that are closed, and what is remembered. What else a method holds from task to task must be such that
+        `copy.deepcopy` can copy it.
         """
         before = self.face()
         remembered = (self.memory, *self.gathered.values())
