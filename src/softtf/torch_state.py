@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from functools import wraps
-from threading import Lock
+from threading import RLock
 from typing import ParamSpec, TypeVar
+from weakref import WeakSet
 
 import torch
 from torch import nn
@@ -18,19 +19,23 @@ R = TypeVar("R")
 AUTOCAST = ("cpu", "cuda", "mps", "xpu")  # the devices of `machine.find_device`
 
 
+class _Call:
+    """Stands for a call that is inside `_Process.float32`, and goes with it."""
+
+
 class _Process:
     """What belongs to the whole process: torch's default type, and whether torch's threads are those of a parent."""
 
     def __init__(self) -> None:
-        self._inside: list[object] = []
-        self._before = torch.float32
+        self._inside = WeakSet[_Call]()  # weak: of a call that was interrupted as it left nothing may stay
+        self._before: torch.dtype | None = None  # the default type that is to be put back
         self._used = self._forked = False
-        self._lock = Lock()
+        self._lock = RLock()  # one that a generator, collected in the midst of this, can take as well
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
 
     def _after_fork(self) -> None:
-        self._lock, self._forked = Lock(), self._used  # the parent's lock may be held by a thread that is not here
+        self._lock, self._forked = RLock(), self._used  # the parent's lock may be held by a thread that is not here
 
     def check(self) -> None:
         """Refuse to wait for ever for threads that a fork has left behind.
@@ -51,20 +56,20 @@ class _Process:
 
         The first thread in notes what it was, the last one out puts it back: others would note float32.
         """
-        me = object()
+        me = _Call()
         try:
             with self._lock:
-                if not self._inside:
+                self._inside.add(me)
+                if self._before is None:
                     self._before = torch.get_default_dtype()
-                self._inside.append(me)
                 torch.set_default_dtype(torch.float32)
             yield
         finally:
             with self._lock:
-                if me in self._inside:
-                    self._inside.remove(me)
-                    if not self._inside:
-                        torch.set_default_dtype(self._before)
+                self._inside.discard(me)
+                if self._before is not None and not self._inside:
+                    torch.set_default_dtype(self._before)
+                    self._before = None
 
 
 _process = _Process()
