@@ -1,8 +1,11 @@
 import errno
 import hashlib
+import json
 import os
 import pickle
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -314,3 +317,31 @@ def test_whole_numbers_must_have_their_very_type(other: torch.dtype) -> None:
     store.require({"codes": codes}, {"codes": codes}, "f")
     with pytest.raises(UserError, match=f"'codes' has type {other}, expected torch.int8"):
         store.require({"codes": codes.to(other)}, {"codes": codes}, "f")
+
+
+def test_a_header_asks_for_no_memory_that_the_file_does_not_have(tmp_path: Path) -> None:
+    file = tmp_path / "x.safetensors"
+
+    def write(tensors: Any, body: bytes = b"", length: int | None = None, room: int = 0) -> None:
+        header = tensors if isinstance(tensors, bytes) else json.dumps(tensors).encode()
+        file.write_bytes((len(header) if length is None else length).to_bytes(8, "little") + header + body)
+        if room:
+            os.truncate(file, room)  # sparse
+
+    for options in [
+        {"tensors": {"a": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}},
+        {"tensors": {"a": {"dtype": "F32", "shape": [2**62, 2**62], "data_offsets": [0, 0]}}},
+        {"tensors": {}, "length": 2**63},
+        {"tensors": b'{"__metadata__":' + b"[" * 100_000 + b"]" * 100_000 + b"}"},
+        {"tensors": b"{" + b" " * 2**22 + b"}"},
+        {"tensors": {f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(99_999)}},
+        {"tensors": {"a": {"dtype": "F32", "shape": [2**60], "data_offsets": [0, 2**62]}}, "room": 2**40},
+    ]:
+        write(**options)
+        sha256 = hashlib.sha256(file.read_bytes()).hexdigest() if file.stat().st_size < 2**30 else "0"
+        for read in (store.load_tensors, store.load_metadata, lambda path, sha=sha256: store.map_tensors(path, sha)):
+            tracemalloc.start()
+            with pytest.raises(UserError, match=r"x.safetensors") as caught:
+                read(file)
+            assert tracemalloc.get_traced_memory()[1] < 2**24 and "\n" not in str(caught.value)
+            tracemalloc.stop()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from softtf.errors import UserError
+from softtf.reading import SETTINGS, read_bytes
 from softtf.store import inside, write_atomic
 
 MANIFEST, HEADER = "manifest.json", "learner.json"
@@ -248,8 +249,8 @@ def _signed(content: Mapping[str, Any], key: bytes) -> str:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bytes(path, SETTINGS)
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None

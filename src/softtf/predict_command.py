@@ -15,8 +15,9 @@ from softtf.errors import UserError
 from softtf.inference.predict import Answers
 from softtf.saving import MaskPlace
 from softtf.store import encode_label
-from softtf.streams.files import ENDINGS, read_images, read_texts, split_lines
+from softtf.streams.files import ENDINGS, not_empty, read_images, read_texts
 from softtf.streams.folders import parquet_files
+from softtf.streams.lines import within_bounds
 from softtf.streams.walk import Passed, entries, images_below, say_passed
 
 HELP = "Label images, or texts with a learner of texts."
@@ -148,7 +149,7 @@ def _print(kind: str, row: str, answer: tuple[Hashable, float, int] | str, as_js
 def _texts(name: str, column: str | None) -> list[Row]:
     """Return the texts of a file or a folder of parquet files, the lines of stdin for `-`, or the text itself."""
     if name == "-":
-        texts = split_lines(sys.stdin.read())
+        texts = not_empty(within_bounds(sys.stdin.buffer, "standard input"))
     elif os.path.isfile(name):
         texts = read_texts(Path(name), column)
     elif os.path.isdir(name):
@@ -157,6 +158,8 @@ def _texts(name: str, column: str | None) -> list[Row]:
                 f"{name} is a folder without parquet files; give texts, files of texts, or - for the lines of stdin"
             )
         texts = [text for file in files for text in read_texts(file, column)]
+    elif os.path.exists(name):
+        raise UserError(f"{name} is a pipe or a device, not a file; give a file, or - for the lines of stdin")
     elif name.lower().endswith((".txt", *ENDINGS)) and " " not in name:
         raise UserError(f"there is no file {name}")
     else:

@@ -18,8 +18,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from softtf.errors import UserError
+from softtf.reading import open_regular, read_bytes
 from softtf.temporary import temporary_name
 
+LONGEST_HEADER = 2**22
+"""Bytes of a safetensors file's list of tensors: some thirty thousand of them."""
 WHOLE_TYPES = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 REAL_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -118,13 +121,15 @@ def load_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
     Raises:
         UserError: The file is missing, damaged, a pickle, or not the one that `sha256` names.
     """
-    data = _read(path)
+    data = b""
     if sha256 is not None:
+        data = _read(path)
         _check_hash(path, hashlib.sha256(data).hexdigest(), sha256, data[:3])
+    _check_header(path)
     try:
-        tensors: dict[str, Tensor] = safetensors.torch.load(data)
+        tensors: dict[str, Tensor] = safetensors.torch.load(data or _read(path))
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        raise _broken(path, data, error) from error
+        raise _broken(path, error) from error
     return tensors
 
 
@@ -138,11 +143,12 @@ def map_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
         UserError: As for `load_tensors`.
     """
     check_file(path, sha256)
+    _check_header(path)
     try:
         with safe_open(path, "pt") as file:
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        raise _broken(path, _read(path), error) from error
+        raise _broken(path, error) from error
     return tensors
 
 
@@ -153,7 +159,7 @@ def check_file(path: Path, sha256: str) -> None:
         UserError: The file is missing, or has another SHA-256.
     """
     try:
-        with path.open("rb") as content:
+        with open_regular(path) as content:
             start = content.read(3)
             content.seek(0)
             found = hashlib.file_digest(content, "sha256").hexdigest()
@@ -176,16 +182,37 @@ def load_metadata(path: Path) -> dict[str, str]:
     Raises:
         UserError: The file is missing, damaged or a pickle.
     """
+    _check_header(path)
     try:
         with safe_open(path, "pt") as file:
             return dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
-        raise _broken(path, _read(path), error) from error
+        raise _broken(path, error) from error
+
+
+def _check_header(path: Path) -> None:
+    """Refuse a file whose list of tensors is too long or does not fit the file, before the tensors are read.
+
+    Raises:
+        UserError: so it is, or the file cannot be read.
+    """
+    try:
+        with open_regular(path) as file:
+            length = int.from_bytes(file.read(8), "little")
+            if LONGEST_HEADER < length <= os.fstat(file.fileno()).st_size:
+                reason = f"its list of tensors has {length:,} bytes, of which at most {LONGEST_HEADER:,} are read"
+                raise OSError(errno.EFBIG, reason)
+        with safe_open(path, "pt"):  # which maps the file, and checks its list
+            pass
+    except SafetensorError as error:
+        raise _broken(path, error) from error
+    except OSError as error:
+        raise UserError(f"could not read {path}: {error.strerror or error}") from error
 
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError as error:
         raise UserError(f"could not read {path}: {error.strerror or error}") from error
 
@@ -200,11 +227,16 @@ def _pickle(path: Path) -> UserError:
     return UserError(f"{path} is a pickle; softtf never unpickles. Save it as safetensors instead")
 
 
-def _broken(path: Path, data: bytes, error: Exception) -> UserError:
-    if _is_pickle(data[:3]):
+def _broken(path: Path, error: Exception) -> UserError:
+    try:
+        with open_regular(path) as file:
+            start, size = file.read(3), os.fstat(file.fileno()).st_size
+    except OSError as gone:
+        return UserError(f"could not read {path}: {gone.strerror or gone}")
+    if _is_pickle(start):
         return _pickle(path)
     reason = " ".join(str(error).split())
-    return UserError(f"{path} is truncated or not a safetensors file ({len(data)} bytes: {reason})")
+    return UserError(f"{path} is truncated or not a safetensors file ({size} bytes: {reason})")
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from softtf.errors import UserError
 from softtf.manifest import FILE, HEADER, MANIFEST, Manifest, Part
+from softtf.reading import SETTINGS, read_bytes
 from softtf.store import check_file, write_atomic
 from softtf.temporary import is_abandoned, is_temporary, temporary_name
 
@@ -149,7 +150,7 @@ def _is_left_over(found: list[Path], folder: Path) -> bool:
     if len(names) == len(found) or MANIFEST in names or not all(map(FILE.fullmatch, names)):
         return False
     try:
-        return json.loads((folder / HEADER).read_bytes())["manifest"] is True
+        return json.loads(read_bytes(folder / HEADER, SETTINGS))["manifest"] is True
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 

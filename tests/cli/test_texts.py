@@ -148,7 +148,7 @@ def test_predict_takes_texts_files_of_texts_and_stdin(
 ) -> None:
     (tmp_path / "lines.txt").write_text("one\n\ntwo words\n")
     (tmp_path / "rows.jsonl").write_text('{"text": "a\\nb"}\n')
-    monkeypatch.setattr(sys, "stdin", io.StringIO("from a pipe\n"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"from a pipe\n")))
     lines = output(capsys, "predict", learned, "a bee, it says", tmp_path / "lines.txt", tmp_path / "rows.jsonl", "-")
     found = [line.split("\t") for line in lines.splitlines()]
     assert [row[0] for row in found] == ["a bee, it says", "one", "two words", "a b", "from a pipe"]
@@ -159,7 +159,7 @@ def test_predict_takes_texts_files_of_texts_and_stdin(
     assert row["text"] == "two words" and row["confidence"] == pytest.approx(float(found[2][2]), abs=6e-4)
     Path("columns.csv").write_text("body,label\nthree words here,1\n")
     assert output(capsys, "predict", learned, "columns.csv", "--input-column", "body").startswith("three words here\t")
-    monkeypatch.setattr(sys, "stdin", io.StringIO("one\r\n\r\ntwo words\r\n"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"one\r\n\r\ntwo words\r\n")))
     assert [line.split("\t")[:3] for line in output(capsys, "predict", learned, "-").splitlines()] == [
         row[:3] for row in found[1:3]
     ]

@@ -67,5 +67,5 @@ def test_what_is_incomplete_is_named(cub: Path, tiny_imagenet: Path) -> None:
     with pytest.raises(UserError, match=r"image 2 of images.txt is not in it"):
         load_source(str(cub))
     (tiny_imagenet / "val" / "val_annotations.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match=r"val_annotations.txt cannot be read"):
+    with pytest.raises(UserError, match=r"val_annotations.txt is not UTF-8"):
         load_source(str(tiny_imagenet))

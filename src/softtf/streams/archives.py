@@ -4,6 +4,7 @@ from pathlib import Path
 
 from softtf.errors import UserError
 from softtf.streams.examples import Examples
+from softtf.streams.lines import lines
 
 TINY_IMAGENET_VAL = "val_annotations.txt"
 CUB_SPLIT = "train_test_split.txt"
@@ -45,14 +46,11 @@ def _class(file: str) -> str:
 
 def _table(file: Path, columns: int) -> list[list[str]]:
     """Return the columns of every line, at least so many."""
-    try:
-        lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    for number, line in enumerate(lines, 1):
-        if len(line) < columns:
-            raise UserError(f"{file}: line {number} has {len(line)} columns, not {columns}")
-    return lines
+    rows = [line.split() for line in lines(file) if line.strip()]
+    for number, row in enumerate(rows, 1):
+        if len(row) < columns:
+            raise UserError(f"{file}: line {number} has {len(row)} columns, not {columns}")
+    return rows
 
 
 def _there(path: Path) -> Path:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from softtf.errors import UserError
+from softtf.reading import read_bytes
 from softtf.seeds import derive_seed
 from softtf.store import encode_label
 
@@ -277,13 +278,20 @@ def content(raw: Any, where: str) -> list[bytes]:
         return [
             b"text",
             raw.encode("utf-8", "surrogatepass"),
-            *([Path(raw).read_bytes()] if os.path.isfile(raw) else []),
+            *([_content_of(raw, where)] if os.path.isfile(raw) else []),
         ]
     if isinstance(raw, os.PathLike):
         if not os.path.isfile(raw):
             raise UserError(f"{where}: there is no file {str(raw)!r}")
-        return [b"bytes", Path(raw).read_bytes()]
+        return [b"bytes", _content_of(raw, where)]
     if hasattr(raw, "mode") and hasattr(raw, "tobytes"):  # a PIL image
         palette = raw.getpalette() if raw.mode in ("P", "PA") else None
         return [f"{raw.mode}{raw.size}{palette}{raw.getexif().get(EXIF_ORIENTATION)}".encode(), raw.tobytes()]
     raise UserError(f"{where}: cannot read an input of type {type(raw).__name__}")
+
+
+def _content_of(path: str | os.PathLike[str], where: str) -> bytes:
+    try:
+        return read_bytes(Path(path))
+    except OSError as error:
+        raise UserError(f"{where}: the file {str(path)!r} cannot be read ({error.strerror})") from None

@@ -5,8 +5,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from io import StringIO
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from softtf.streams.columns import INPUT_NAMES, LABEL_NAMES, Column, input_name,
 from softtf.streams.examples import Examples
 from softtf.streams.folders import named_examples, read_parquet
 from softtf.streams.holdout import hold_out
+from softtf.streams.lines import LONGEST, lines
 from softtf.streams.splits import Say, listed, named_as, quiet, say_splits
 from softtf.streams.walk import is_image_name
 
@@ -128,15 +128,15 @@ def read_lines(file: Path) -> list[str]:
     Raises:
         UserError: it cannot be read, is not UTF-8, or has none.
     """
-    lines = split_lines(_text(file))
-    if not lines:
+    found = not_empty(lines(file))
+    if not found:
         raise UserError(f"{file} is empty; it needs a text a line")
-    return lines
+    return found
 
 
-def split_lines(text: str) -> list[str]:
-    """Return the lines that are not empty, without their ends, be these those of Unix, Windows or old Macs."""
-    return [line for line in StringIO(text, newline=None).read().split("\n") if line.strip()]
+def not_empty(found: Iterable[str]) -> list[str]:
+    """Return the lines that are not empty, without their ends."""
+    return [line.removesuffix("\n") for line in found if line.strip()]
 
 
 def read_texts(file: Path, column: str | None = None) -> list[str]:
@@ -206,8 +206,8 @@ def _read(file: Path, texts: Sequence[str], labels: Sequence[str], keep: str = "
 
 
 def _csv(file: Path) -> tuple[list[str], list[list[Any]]]:
-    csv.field_size_limit(2**31 - 1)  # of characters; the module's own limit is 131,072
-    reader = csv.reader(StringIO(_text(file)), delimiter="\t" if file.suffix.lower() == ".tsv" else ",", strict=True)
+    csv.field_size_limit(LONGEST)  # of characters; the module's own limit is 131,072
+    reader = csv.reader(lines(file), delimiter="\t" if file.suffix.lower() == ".tsv" else ",", strict=True)
     rows = list(_numbered(file, reader))
     if not rows:
         raise UserError(f"{file} is empty; its first row must name the columns, such as text,label")
@@ -232,7 +232,7 @@ def _numbered(file: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
 
 def _json_lines(file: Path) -> tuple[list[str], list[list[Any]]]:
     rows: list[dict[str, Any]] = []
-    for number, line in enumerate(_text(file).split("\n"), 1):
+    for number, line in enumerate(lines(file), 1):
         if not line.strip():
             continue
         try:
@@ -244,15 +244,6 @@ def _json_lines(file: Path) -> tuple[list[str], list[list[Any]]]:
         rows.append(row)
     names = list(dict.fromkeys(name for row in rows for name in row))
     return names, [[row.get(name) for name in names] for row in rows]
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}") from None
 
 
 def _typed(values: Sequence[Any]) -> list[Any]:

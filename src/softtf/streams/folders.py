@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from softtf.errors import UserError, unknown
+from softtf.reading import open_regular
 from softtf.streams.columns import Column, check_filled, find_columns, read_labels, read_values
 from softtf.streams.examples import Examples
 from softtf.streams.holdout import hold_out
 from softtf.streams.image_folders import load_image_folder
+from softtf.streams.lines import lines
 from softtf.streams.splits import Say, begins_as, listed, quiet, say_splits
 from softtf.streams.walk import Passed, entries, say_passed
 
@@ -141,7 +143,7 @@ def _names(folder: Path, prefix: str) -> list[str] | None:
         raise UserError(
             f"{folder}: has both {' and '.join(f.name for f in files)}; keep the one that names the classes"
         )
-    return [line for line in files[0].read_text("utf-8").splitlines() if line.strip()] if files else None
+    return [line for line in "".join(lines(files[0])).splitlines() if line.strip()] if files else None
 
 
 def read_parquet(files: list[Path]) -> Any:
@@ -154,10 +156,11 @@ def read_parquet(files: list[Path]) -> Any:
 
     for file in files:
         try:
-            with file.open("rb") as opened:
+            with open_regular(file, 2**60) as opened:
                 pyarrow.parquet.read_metadata(opened)
         except (pyarrow.ArrowException, OSError) as error:
-            reason = "it is empty (0 bytes)" if file.stat().st_size == 0 else " ".join(str(error).split())
+            empty = file.is_file() and file.stat().st_size == 0
+            reason = "it is empty (0 bytes)" if empty else " ".join(str(error).split())
             raise UserError(f"{file}: not a readable parquet file: {reason}") from error
     try:
         return _rows([file.absolute() for file in files])

@@ -84,6 +84,8 @@ def load_source(
         if folder.suffix.lower() not in ENDINGS:
             raise UserError(f"{source!r} is a file; give {', '.join(ENDINGS)}, or the folder that holds the data")
         return load_file(folder, image_column, label_column, task_column, say, split_train, split_test)
+    if source and folder.exists():
+        raise UserError(f"{source!r} is a pipe or a device, not a file; give a file or a folder with the data")
     if source not in STREAMS and not HUB_NAME.fullmatch(source):
         if "/" in source or "\\" in source or source in ("", "~"):
             raise UserError(f"there is no folder {source!r}")

@@ -1,0 +1,91 @@
+"""Reading files that anyone may have made: regular ones only, opened without waiting, and no more than a bound.
+
+A pipe would wait for ever, /dev/zero would never end, and files of /proc do not tell their size. What is refused here
+is an OSError with a reason for people, as if the system itself had refused.
+"""
+
+import errno
+import os
+import stat
+from io import BufferedReader
+from pathlib import Path
+
+SETTINGS = 2**24
+"""The most bytes of a file of settings that are read."""
+ROWS = 2**31
+"""The most bytes of a file of rows or lines that are read."""
+KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+STEP = 2**16  # files of unknown size are read in steps of so many bytes
+
+
+def open_regular(path: Path, most: int | None = None) -> BufferedReader:
+    """Open a regular file for reading; nothing else is waited for, or read from.
+
+    Args:
+        path: the file.
+        most: how many bytes it may have; None for as many as this machine has of memory.
+
+    Raises:
+        OSError: it cannot be opened, is no regular file, or is larger.
+    """
+    wait_not = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    opened = open(path, "rb", opener=lambda name, flags: os.open(name, flags | wait_not))  # noqa: SIM115
+    try:
+        about = os.fstat(opened.fileno())
+        check_regular(about.st_mode)
+        limit = memory() if most is None else most
+        if about.st_size > limit:
+            raise OSError(errno.EFBIG, f"it has {about.st_size:,} bytes, of which at most {limit:,} are read")
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+def check_regular(mode: int) -> None:
+    """Refuse what is no regular file, by its mode.
+
+    Raises:
+        OSError: so it is.
+    """
+    if not stat.S_ISREG(mode):
+        kind = next((name for is_kind, name in KINDS if is_kind(mode)), "something else")
+        raise OSError(errno.EINVAL, f"it is {kind}, not a file")
+
+
+def read_bytes(path: Path, most: int | None = None) -> bytes:
+    """Return the content of a regular file; arguments and errors are as for `open_regular`."""
+    limit = memory() if most is None else most
+    with open_regular(path, limit) as opened:
+        parts = [opened.read(os.fstat(opened.fileno()).st_size) or b""]
+        size = len(parts[0])
+        while more := opened.read(min(STEP, limit + 1 - size)):  # it grows, or is one of /proc
+            parts.append(more)
+            size += len(more)
+            if size > limit:
+                raise OSError(errno.EFBIG, f"it has more than {limit:,} bytes; no more are read")
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def read_text(path: Path, most: int = SETTINGS, encoding: str = "utf-8") -> str:
+    """Return the text of a regular file, with all line ends as newlines.
+
+    Raises:
+        OSError: as for `open_regular`.
+        UnicodeDecodeError: it is not of that encoding.
+    """
+    return read_bytes(path, most).decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def memory() -> int:
+    """Return the bytes of memory of this machine."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # where the system does not tell
+        return 2**40
