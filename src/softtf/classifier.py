@@ -15,7 +15,7 @@ from softtf.classes import ClassTable
 from softtf.config import checked
 from softtf.errors import UserError
 from softtf.evaluation.evaluate import BATCH_SIZE, evaluate
-from softtf.features import OFF, FixedQueries, fixed_queries, open_store
+from softtf.features import BATCH, OFF, FixedQueries, fixed_queries, open_store
 from softtf.feeding import begin_training, group_numbers, test_data, test_loader, unread_settings
 from softtf.inference import unsupported
 from softtf.inference.policy import Policy, parse_policy, usual_policy
@@ -25,6 +25,7 @@ from softtf.learners.base import Learner, LearnerSpec
 from softtf.machine import Precision, find_device, matmul_dtype
 from softtf.progress import ScoringProgress, TaskProgress
 from softtf.saving import Header, MaskPlace, load_learner, save_learner
+from softtf.shortage import needs_memory
 from softtf.streams import examples_from, unlabelled
 from softtf.torch_state import with_own_settings
 from softtf.training import EpochReport, TrainConfig
@@ -258,12 +259,13 @@ class ContinualClassifier:
         numbers = None if groups is None else group_numbers(groups, len(loader.examples))
         return predict(learner, loader, policy, groups=numbers, task=task, dtype=self.dtype)
 
+    @needs_memory("compute features", lambda *_, **__: BATCH)
     @with_own_settings
     def features(self, inputs: Inputs, batch_size: int = 64) -> Tensor:
         """Return the frozen backbone's features q(x) [inputs, dim]; no task has to be learned for that.
 
         Raises:
-            UserError: an input cannot be read.
+            UserError: an input cannot be read, or there is not enough memory.
         """
         loader = test_loader(unlabelled(inputs), self.learner, batch_size)
         with self.learner.computing_in(self.dtype):

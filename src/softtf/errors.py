@@ -12,6 +12,10 @@ class TrainingError(UserError):
     """Learning a task failed (a loss that is not finite, say); earlier tasks stay usable."""
 
 
+class OutOfMemoryError(TrainingError):
+    """A task needed more memory than there was; up to its last full epoch its training is worth going on from."""
+
+
 def unknown(kind: str, name: str, options: Iterable[str]) -> UserError:
     """Return the error for a name that is not one of `options`, with the nearest ones."""
     known = sorted(options)

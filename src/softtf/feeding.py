@@ -8,17 +8,21 @@ import torch
 from torch import Tensor
 
 from softtf.classes import ClassTable, own_columns
-from softtf.errors import UserError
+from softtf.errors import OutOfMemoryError, UserError
 from softtf.evaluation.evaluate import TestData
 from softtf.features import FeatureStore, FixedQueries
 from softtf.learners import Learner, SolvedLearner
 from softtf.learners.solved import ONE_PASS
+from softtf.shortage import needs_memory
 from softtf.solved_training import SolvedTraining
 from softtf.streams import Examples, Loader, Preparation
 from softtf.streams.preparation import TrainingInputs, unaugmented
 from softtf.training import TaskFeatures, TaskTraining, TrainConfig, check_batch_size
 
 
+@needs_memory(
+    "begin the task", lambda learner, classes, examples, name, config, *_, **__: config.batch_size, OutOfMemoryError
+)
 def begin_training(
     learner: Learner,
     classes: ClassTable,
@@ -39,6 +43,7 @@ def begin_training(
 
     Raises:
         UserError: a class was learned before, and that is not allowed; or a setting does not fit the learner.
+        TrainingError: there is not enough memory (an OutOfMemoryError).
     """
     check_training(learner, config)
     learner.check_statistics()

@@ -3,7 +3,9 @@
 import time
 from collections.abc import Callable
 
+from softtf.errors import OutOfMemoryError
 from softtf.learners.solved import SolvedLearner
+from softtf.shortage import needs_memory
 from softtf.streams import Loader
 from softtf.training import EpochReport, TaskFeatures, TaskTraining, TrainConfig
 
@@ -18,11 +20,12 @@ class SolvedTraining(TaskTraining):
         self.solved, self.frozen = learner, features
         self.epochs, self.features_counted = 1, True
 
+    @needs_memory("learn the task", lambda self, *_: self.config.batch_size, OutOfMemoryError)
     def run_epoch(self, on_step: Callable[[int, int], None] = lambda step, steps: None) -> EpochReport:
         """Solve the task; `on_step` is called once, when that is done.
 
         Raises:
-            TrainingError: a feature is not finite.
+            TrainingError: a feature is not finite, or there is not enough memory (an OutOfMemoryError).
         """
         assert not self.finished
         start = time.perf_counter()

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from softtf.errors import TrainingError, UserError
+from softtf.errors import OutOfMemoryError, TrainingError, UserError
 from softtf.features import FixedQueries, Queries
 from softtf.inference.gradient_offset import gather_offsets
 from softtf.learners.base import MEMORY, Batch, Learner
 from softtf.machine import Precision, matmul_dtype
 from softtf.seeds import derive_seed
+from softtf.shortage import needs_memory
 from softtf.store import require, require_numbers
 from softtf.streams import Loader
 
@@ -179,11 +180,12 @@ class TaskTraining:
         """Whether all epochs are done."""
         return self.epoch >= self.epochs
 
+    @needs_memory("learn the task", lambda self, *_: self.config.batch_size, OutOfMemoryError)
     def run_epoch(self, on_step: Callable[[int, int], None] = lambda step, steps: None) -> EpochReport:
         """Train one epoch; `on_step(step, steps)` is called after each batch.
 
         Raises:
-            TrainingError: a loss was not finite.
+            TrainingError: a loss was not finite, or there is not enough memory (an OutOfMemoryError).
         """
         start = time.perf_counter()
         steps = len(self.loader)
@@ -222,6 +224,7 @@ class TaskTraining:
             query = None if known is None else known.values[rows].to(inputs.device)
             yield Batch(inputs, targets, rows, query, step)
 
+    @needs_memory("finish the task", lambda self: self.config.batch_size, OutOfMemoryError)
     def finish(self) -> tuple[float, float]:
         """Do what the method does after the last step, and close the task.
 
@@ -229,7 +232,7 @@ class TaskTraining:
             the seconds that passed, and those that an earlier run took for features that nothing before has read.
 
         Raises:
-            TrainingError: a feature is not finite.
+            TrainingError: a feature is not finite, or there is not enough memory (an OutOfMemoryError).
         """
         start, kept = time.perf_counter(), 0.0
         self.optimizer.zero_grad(set_to_none=True)

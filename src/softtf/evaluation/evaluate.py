@@ -19,6 +19,7 @@ from softtf.inference.predict import by_label
 from softtf.learners.base import Learner
 from softtf.seeds import derive_seed
 from softtf.shared_pass import SharedPass
+from softtf.shortage import needs_memory
 from softtf.streams import Loader
 
 BATCH_SIZE = 60  # measured: docs/performance.md, "The batch of scoring"
@@ -79,6 +80,7 @@ class Score:
         return 100 * sum(self.task_correct) / sum(self.total)
 
 
+@needs_memory("score", lambda *_, batch_size=BATCH_SIZE, **__: batch_size)
 @torch.no_grad()
 def evaluate(
     learner: Learner,
@@ -109,6 +111,9 @@ def evaluate(
 
     Returns:
         counts per policy; the seconds are of the parts of the pass that this policy alone would need.
+
+    Raises:
+        UserError: an input cannot be loaded, or there is not enough memory.
     """
     order, segments = _order(data, learner.num_tasks, shuffle_seed)
     clock = Clock(next(learner.parameters()).device)

@@ -9,6 +9,7 @@ from softtf.inference.answers import Clock, class_probabilities, gather_evidence
 from softtf.inference.policy import Policy
 from softtf.learners.base import Learner
 from softtf.shared_pass import SharedPass
+from softtf.shortage import needs_memory
 from softtf.streams import Loader
 
 
@@ -20,6 +21,7 @@ class Answers:
     tasks: Tensor
 
 
+@needs_memory("predict", lambda learner, loader, *_, **__: loader.batch_size)
 @torch.no_grad()
 def predict(
     learner: Learner,
@@ -39,6 +41,9 @@ def predict(
         groups: [samples], group numbers from 0: evidence is pooled within each, wherever its members stand.
         task: answer with this task's network over its own classes; `policy` is then not used.
         dtype: of the matrix products.
+
+    Raises:
+        UserError: an input cannot be loaded, or there is not enough memory.
     """
     count = len(loader.examples)
     device = next(learner.parameters()).device
