@@ -5,7 +5,7 @@ What is read here is small: pictures that no crop shrinks, and stored copies. Of
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -35,6 +35,10 @@ class Boxes:
     low_x: Tensor
     high_x: Tensor
     flip: Tensor
+
+    def part(self, start: int, end: int) -> "Boxes":
+        """Return those of the images from `start` up to `end`."""
+        return Boxes(*(getattr(self, field.name)[start:end] for field in fields(self)))
 
 
 def draw(count: int, generator: torch.Generator) -> Tensor:

@@ -2,7 +2,6 @@
 
 import io
 import os
-import stat
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +13,15 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from softtf.errors import UserError
+from softtf.reading import read_bytes
+from softtf.shortage import is_shortage
 
 CHANNELS = (1, 3, 4)
 LARGEST_FILE = 2**29  # bytes
 LARGEST_IMAGE = 2**28 // 3  # pixels: a quarter of a GiB as RGB, from where on Pillow warns of a decompression bomb
 LONGEST = 100  # times the short side: resized by the short side, so much longer ones would fill the memory
+STRIP = 2**22  # values that are scaled at once
+ORIENTATION = 0x0112  # of EXIF
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
 WHITE_IS_ZERO, SIGNED = 0, 2
 View = Callable[[Image.Image], Image.Image]
@@ -57,7 +60,7 @@ def decode(raw: Any, where: str, view: View | None = None) -> Tensor:
     if isinstance(raw, str | os.PathLike):
         where, raw = f"{where} ({raw})", _read(Path(raw), where)
     if isinstance(raw, bytes | bytearray | memoryview):
-        pixels = _from_bytes(bytes(raw), where, view)
+        pixels = _from_bytes(raw, where, view)
     elif isinstance(raw, Image.Image):
         pixels = _from_pil(raw, where)
     elif isinstance(raw, np.ndarray | Tensor):
@@ -69,27 +72,19 @@ def decode(raw: Any, where: str, view: View | None = None) -> Tensor:
 
 def _read(path: Path, where: str) -> bytes:
     try:
-        about = path.stat()
-        if about.st_size > LARGEST_FILE:
-            raise UserError(
-                f"{where}: the image file {str(path)!r} has {about.st_size:,} bytes; at most {LARGEST_FILE:,} are read"
-            )
-        if not stat.S_ISREG(about.st_mode):  # a device or a pipe might never end
-            raise UserError(f"{where}: the image file {str(path)!r} cannot be read (it is not a file)")
-        return path.read_bytes()
+        return read_bytes(path, LARGEST_FILE)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        if isinstance(error, UserError):
-            raise
         reason = getattr(error, "strerror", None) or error
         problem = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({reason})"
         raise UserError(f"{where}: the image file {str(path)!r} {problem}") from error
 
 
-def _from_bytes(raw: bytes, where: str, view: View | None) -> np.ndarray[Any, Any]:
-    if not raw:
+def _from_bytes(raw: bytes | bytearray | memoryview, where: str, view: View | None) -> np.ndarray[Any, Any]:
+    size = memoryview(raw).nbytes
+    if not size:
         raise UserError(f"{where}: the image file is empty (0 bytes)")
-    if len(raw) > LARGEST_FILE:
-        raise UserError(f"{where}: the image has {len(raw):,} bytes; at most {LARGEST_FILE:,} are read")
+    if size > LARGEST_FILE:
+        raise UserError(f"{where}: the image has {size:,} bytes; at most {LARGEST_FILE:,} are read")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bound stands below
@@ -98,6 +93,8 @@ def _from_bytes(raw: bytes, where: str, view: View | None) -> np.ndarray[Any, An
         raise UserError(
             f"{where}: the image has too many pixels, make it smaller; at most {LARGEST_IMAGE:,} are read ({error})"
         ) from None
+    except MemoryError:
+        raise _too_little_memory(where) from None
     except Exception as error:  # PIL raises a dozen kinds, from SyntaxError to struct.error, for broken files
         raise _unreadable(where, error) from error
     return _from_pil(image, where, view)
@@ -110,12 +107,17 @@ def _from_pil(image: Image.Image, where: str, view: View | None = None) -> np.nd
     try:
         if view:
             image = view(image)
-        image = ImageOps.exif_transpose(image)
+        image.load()  # some tell only then how they are turned
+        if image.getexif().get(ORIENTATION, 1) != 1:
+            image = ImageOps.exif_transpose(image)
         if image.mode == "P" and "transparency" in image.info:
             image = image.convert("RGBA")
         wide = image.mode.startswith("I") or image.mode == "F"  # more than 8 bits: PIL would clip at 255
         signed_bytes = signed and image.mode == "L"  # which PIL reads as if they had no sign
-        values = np.asarray(image if wide or signed_bytes else image.convert("RGB"))
+        plain = wide or signed_bytes or image.mode == "RGB"
+        values = np.asarray(image if plain else image.convert("RGB"))
+    except MemoryError:
+        raise _too_little_memory(where, image) from None
     except Exception as error:
         raise _unreadable(where, error) from error
     if signed_bytes:
@@ -138,6 +140,11 @@ def _unreadable(where: str, error: Exception) -> UserError:
     return UserError(f"{where}: not a readable image, or cut off ({reason})")
 
 
+def _too_little_memory(where: str, image: Image.Image | None = None) -> UserError:
+    size = f" of {image.width} x {image.height} pixels" if image else ""
+    return UserError(f"{where}: there is not enough memory to read the image{size}; free memory, or make it smaller")
+
+
 def check_size(height: int, width: int, where: str) -> None:
     """Refuse an image that is too large or too long to be prepared in little memory.
 
@@ -157,31 +164,33 @@ def check_size(height: int, width: int, where: str) -> None:
 
 def _from_array(raw: np.ndarray[Any, Any] | Tensor, where: str, top: int = 255) -> np.ndarray[Any, Any]:
     """Return uint8 [h, w, 3]; integers (but those of 16 bits without sign) are scaled from 0..`top`."""
-    if isinstance(raw, Tensor):
-        try:
-            raw = raw.detach().cpu()
-            array = (raw.float() if raw.is_floating_point() else raw).numpy()
-        except (RuntimeError, TypeError, NotImplementedError):  # sparse, quantised, without values (meta), ...
-            raise UserError(
-                f"{where}: a tensor of type {raw.dtype} and layout {raw.layout} on {raw.device} has no values to read"
-                " as they are; give a dense one of numbers"
-            ) from None
-        layouts = (0, -1)
-    else:
-        array, layouts = np.asarray(raw), (-1, 0)  # of a np.matrix, which has two axes always
-    if array.ndim == 2:
-        array = array[:, :, None]
-    elif array.ndim == 3 and array.shape[layouts[0]] in CHANNELS:
-        array = np.moveaxis(array, layouts[0], -1)
-    elif array.ndim == 3 and array.shape[layouts[1]] in CHANNELS:
-        array = np.moveaxis(array, layouts[1], -1)
-    else:
+    raw = raw if isinstance(raw, Tensor) else np.asarray(raw)  # of a np.matrix, which has two axes always
+    layouts = (0, -1) if isinstance(raw, Tensor) else (-1, 0)
+    channels = next((axis for axis in layouts if raw.ndim == 3 and raw.shape[axis] in CHANNELS), None)
+    if raw.ndim != 2 and channels is None:
         raise UserError(f"{where}: an image array has shape [h, w], [h, w, c] or [c, h, w], not {list(raw.shape)}")
-    if not array.size:
+    if 0 in raw.shape:
         raise UserError(f"{where}: the image array is empty, of shape {list(raw.shape)}")
-    check_size(array.shape[0], array.shape[1], where)
-    array = _to_uint8(array, where, top)
-    return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[:, :, :3]
+    height, width = raw.shape[1:] if channels == 0 else raw.shape[:2]
+    check_size(height, width, where)  # before anything is copied
+    array = _values(raw, where) if isinstance(raw, Tensor) else raw
+    array = _to_uint8(array[:, :, None] if channels is None else np.moveaxis(array, channels, -1), where, top)
+    return np.broadcast_to(array, (*array.shape[:2], 3)) if array.shape[2] == 1 else array[:, :, :3]
+
+
+def _values(raw: Tensor, where: str) -> np.ndarray[Any, Any]:
+    """Return a tensor's numbers."""
+    try:
+        raw = raw.detach().cpu()
+        array: np.ndarray[Any, Any] = (raw.float() if raw.is_floating_point() else raw).numpy()
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # sparse, quantised, without values (meta), ...
+        if is_shortage(error):
+            raise
+        raise UserError(
+            f"{where}: a tensor of type {raw.dtype} and layout {raw.layout} on {raw.device} has no values to read"
+            " as they are; give a dense one of numbers"
+        ) from None
+    return array
 
 
 def _to_uint8(array: np.ndarray[Any, Any], where: str, top: int) -> np.ndarray[Any, Any]:
@@ -201,4 +210,9 @@ def _to_uint8(array: np.ndarray[Any, Any], where: str, top: int) -> np.ndarray[A
         raise UserError(
             f"{where}: image values of type {array.dtype} must lie in 0..{top}, not between {low} and {high}{remedy}"
         )
-    return np.rint(array.astype(np.float64) * (255 / top)).astype(np.uint8)
+    scaled = np.empty(array.shape, np.uint8)
+    step = max(1, STRIP // array[0].size)
+    for row in range(0, len(array), step):
+        part = slice(row, row + step)
+        scaled[part] = np.rint(array[part].astype(np.float64) * (255 / top))
+    return scaled

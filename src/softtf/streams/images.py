@@ -22,6 +22,9 @@ from softtf.streams.preparation import Ready
 
 __all__ = ["ImagePreparation", "decode"]
 
+LARGEST_CANVAS = 2**26
+"""Pixels of a batch's images on the device, each as large as the largest: 0.8 GB."""
+
 
 @dataclass(frozen=True)
 class ImagePreparation:
@@ -147,6 +150,10 @@ class ImagePreparation:
         """Return the boxes' content on `device`; of images with a very long side no more goes there than is read."""
         if not isinstance(loaded, Tensor) and max(max(image.shape[1:]) for image in loaded) > 4 * self.resize:
             loaded, boxes = narrowed(loaded, boxes)
+        if not isinstance(loaded, Tensor) and len(loaded) > 1 and _canvas_pixels(loaded) > LARGEST_CANVAS:
+            half = len(loaded) // 2  # where shapes differ much, fewer at once have a smaller canvas
+            parts = (loaded[:half], boxes.part(0, half)), (loaded[half:], boxes.part(half, len(loaded)))
+            return torch.cat([self._sample(*part, device) for part in parts])
         return sample(_canvas(loaded, device), boxes, self.size)
 
     def batch(self, loaded: Sequence[Tensor] | Tensor, device: torch.device | str) -> Tensor:
@@ -168,8 +175,15 @@ def _resize(image: Tensor, short: int) -> Tensor:
         return image
     side = min(height, width)
     target = (int(short * width / side), int(short * height / side))
-    resized = Image.fromarray(image.permute(1, 2, 0).numpy()).resize(target, Image.Resampling.BICUBIC)
+    picture = Image.merge("RGB", [Image.fromarray(plane) for plane in image.numpy()])  # with no copy between
+    resized = picture.resize(target, Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()
+
+
+def _canvas_pixels(loaded: Sequence[Tensor]) -> int:
+    """Return the pixels of the canvas of a batch."""
+    heights, widths = _sides(loaded)
+    return len(loaded) * int(heights.max()) * int(widths.max())
 
 
 def _canvas(loaded: Sequence[Tensor] | Tensor, device: torch.device | str) -> Tensor:
