@@ -22,6 +22,7 @@ from softtf.backbones.timm_vit import TimmViT
 from softtf.errors import UserError
 from softtf.features import Queries, fixed_queries, open_store
 from softtf.streams import Loader
+from softtf.temporary import HOST
 
 
 def flip(place: float) -> Callable[[bytes], bytes]:
@@ -149,6 +150,7 @@ def test_killed_at_any_file_it_leaves_no_wrong_one(torn: bool, tmp_path: Path, n
         assert code in (0, -signal.SIGKILL)
         found = fixed_queries(backbone, loader_of(), notes.store(folder, backbone))
         assert torch.equal(found.values, fresh.values) and found.from_disk >= (code == 0) and not notes
+        assert [p.suffix for p in folder.iterdir()] == [".safetensors"]  # what it left half written is gone
         kills += code != 0
     assert 2 < kills < 20
 
@@ -161,6 +163,18 @@ def test_many_that_write_at_once_do_each_other_no_harm(tmp_path: Path, notes: No
         found = list(pool.map(one, [backbone_of() for _ in range(16)]))
     assert all(torch.equal(values, found[0]) for values in found) and not notes
     assert [p.suffix for p in tmp_path.iterdir()] == [".safetensors"]
+
+
+def test_what_others_are_writing_is_left_to_them(tmp_path: Path, notes: Notes) -> None:
+    mine, gone = (f"{HOST}-{pid}-0123456789ab" for pid in (os.getpid(), 2**22 + 1))
+    elsewhere = "elsewhere-1-0123456789ab"
+    for name in (mine, gone, elsewhere):
+        (tmp_path / f"{name}.part").write_bytes(b"half a file")
+        (tmp_path / f".{name}.tmp").write_bytes(b"half a file")
+    backbone = backbone_of()
+    fixed_queries(backbone, loader_of(), notes.store(tmp_path, backbone))
+    left = {p.name for p in tmp_path.iterdir() if p.suffix != ".safetensors"}
+    assert left == {f"{mine}.part", f".{mine}.tmp", f"{elsewhere}.part", f".{elsewhere}.tmp"} and not notes
 
 
 def test_an_input_that_cannot_be_read_is_named_as_ever(tmp_path: Path, notes: Notes) -> None:

@@ -4,8 +4,11 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from softtf.errors import UserError, unknown
+from softtf.shortage import is_shortage, wanted
+from softtf.stopping import exit_code, stopped, stopped_by_signals
 
 USAGE = """usage: softtf COMMAND ...
 
@@ -26,13 +29,31 @@ USAGE = """usage: softtf COMMAND ...
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 1 if an input was not read, 2 for wrong input, 130 after Ctrl-C."""
+    """Run one command.
+
+    Returns:
+        the exit code: 0, 1 if an input was not read, 2 for wrong input, 130 after Ctrl-C, 143 after SIGTERM, 129 after
+        SIGHUP.
+    """
+    with stopped_by_signals() as leave:
+        try:
+            return _run(sys.argv[1:] if args is None else args)
+        except BaseException as error:
+            if (stop := stopped(error)) is None:
+                raise
+            leave()
+            with suppress(OSError):  # of a terminal that is gone
+                print("softtf: stopped", file=sys.stderr, flush=True)
+            _flush()
+            return exit_code(stop)
+
+
+def _run(argv: list[str]) -> int:
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # they would cut through ours
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its retries; what they come to is told in one line
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show is escaped
             stream.reconfigure(errors="backslashreplace")
-    argv = sys.argv[1:] if args is None else args
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
         return 0 if argv else 2
@@ -42,17 +63,36 @@ def main(args: list[str] | None = None) -> int:
             raise unknown("command", argv[0], commands)
         return commands[argv[0]](argv[1:])
     except UserError as error:
+        if stopped(error):
+            raise
         print(f"softtf: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("softtf: stopped", file=sys.stderr)
-        return 130
+    except (MemoryError, RuntimeError) as error:
+        if stopped(error) or not is_shortage(error):
+            raise
+        command, amount = argv[0], wanted(error)
+        print(
+            f"softtf: error: there is not enough memory to {command}{amount}; free memory, or give less at once"
+            " (softtf COMMAND --help: batch sizes, --masks disk)",
+            file=sys.stderr,
+        )
+        return 2
     except BrokenPipeError:  # the reader of a pipe, such as head, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _flush()
         return 0
     except OSError as error:  # a full disk, a missing permission
+        if stopped(error):
+            raise
         print(f"softtf: error: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
         return 2
+
+
+def _flush() -> None:
+    """Write out what was printed, or drop it if nobody can read it any more: else Python would complain at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _commands() -> dict[str, Callable[[list[str]], int]]:

@@ -17,8 +17,10 @@ from softtf.evaluation.report import Row, render, render_matrix
 from softtf.inference import INFERENCES, TaskInference
 from softtf.learners import LearnerSpec
 from softtf.learners.spans import span_of
+from softtf.lock import holder
 from softtf.machine import Precision, environment, find_device
 from softtf.quickstart import MARKER, POLICY_NOTE, POLICY_TITLE, compare_methods, finish, resumed
+from softtf.reading import read_text
 from softtf.recipes import METHODS, recipe_named
 from softtf.recipes.methods import TITLES
 from softtf.recipes.recipes import DESCRIPTIONS, Scale
@@ -143,6 +145,9 @@ def evaluate(args: list[str]) -> int:
     settings = EvaluateConfig(options.policy, options.shuffle, options.batch_size, options.precision)
     folder, config = RunFolder.open(Path(path))
     console = Console()
+    if who := holder(folder.path):
+        note = f"note: {folder.path} is in use by {who}; the tasks that are finished are scored"
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
     results = rescore(folder.path, settings, console, options.last, options.masks, options.source)
     about = TITLES.get(config.method, config.method), span_of(config.learner), folder.weights
     rows = [found.row(*about) for found in results]
@@ -221,7 +226,7 @@ def _heading(about: str, config: RunConfig) -> str:
 
 def _read_config(file: Path) -> RunConfig:
     try:
-        return from_yaml(RunConfig, file.read_text(encoding="utf-8"), str(file))
+        return from_yaml(RunConfig, read_text(file), str(file))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 

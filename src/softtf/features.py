@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from softtf.backbones.base import Backbone
 from softtf.errors import UserError
 from softtf.store import load_tensors, save_tensors
 from softtf.streams import Loader
+from softtf.temporary import is_abandoned, temporary_name
 
 FORMAT = 1
 BATCH = 64  # always, so that the numbers do not depend on who asks first
@@ -152,7 +152,7 @@ class FeatureStore:
 
     def __init__(self, folder: Path, weights_hash: str, say: Callable[[str], None]) -> None:
         self.folder, self.weights_hash, self.say = folder, weights_hash, say
-        self._writable = True
+        self._writable, self._swept = True, False
 
     def path(self, backbone: Backbone, loader: Loader) -> Path:
         """Return the file of a loader's features: its name tells all that they depend on. Labels do not matter."""
@@ -191,8 +191,9 @@ class FeatureStore:
             return
         seconds = torch.tensor([queries.seconds, queries.loading], dtype=torch.float64)
         tensors = {"values": queries.values, "seconds": seconds}
-        own = path.with_name(f"{uuid.uuid4().hex}.part")  # other processes may be writing the same
+        own = path.with_name(f"{temporary_name()[1:-4]}.part")  # other processes may be writing the same
         try:
+            self._sweep()
             save_tensors(own, {**tensors, "sha256": torch.tensor(_checksum(tensors), dtype=torch.uint8)})
             own.replace(path)
         except (UserError, OSError) as error:
@@ -201,6 +202,14 @@ class FeatureStore:
         finally:
             with suppress(OSError):
                 own.unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left half written, once."""
+        if not self._swept:
+            for file in (*self.folder.glob(".*.tmp"), *self.folder.glob("*.part")):
+                if is_abandoned(file if file.suffix == ".tmp" else file.with_name(f".{file.stem}.tmp")):
+                    file.unlink(missing_ok=True)
+        self._swept = True
 
 
 def open_store(setting: str | None, weights_hash: str, say: Callable[[str], None]) -> FeatureStore | None:

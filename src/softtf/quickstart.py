@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from softtf.recipes import recipe_named
 from softtf.recipes.methods import TITLES
 from softtf.run import Run, learn_stream, reopen, result_rows, start
 from softtf.runfolder import RunFolder
+from softtf.stopping import stopped
 from softtf.store import write_atomic
 
 MARKER = "quickstart.json"
@@ -48,7 +50,7 @@ def compare_methods(folder: Path, seed: int | None, console: Console, recipe: st
     With seed None, it and the recipe are read from the folder.
 
     Raises:
-        UserError: the folder cannot be read or written.
+        UserError: the folder cannot be read or written, or another process works on it.
     """
     if seed is None:
         try:
@@ -57,6 +59,15 @@ def compare_methods(folder: Path, seed: int | None, console: Console, recipe: st
             HEADINGS[recipe]
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(f"{folder / MARKER} cannot be read; start again in another folder") from None
+    whole = RunFolder(folder)
+    whole.lock()
+    try:
+        _compare(folder, seed, console, recipe)
+    finally:
+        whole.unlock()
+
+
+def _compare(folder: Path, seed: int, console: Console, recipe: str) -> None:
     write_atomic(folder / MARKER, json.dumps({"seed": seed, "recipe": recipe}))
     rows: list[Row] = []
     for method in METHODS:
@@ -92,14 +103,19 @@ def resumed(path: Path, console: Console, source: str | None = None) -> Run:
 
 
 def finish(begin: Callable[[], Run], path: Path, resume: Path) -> list[Row]:
-    """Learn to the end and return the rows; on Ctrl-C say that `resume` goes on, on a failed task what is kept."""
+    """Learn to the end and return the rows; if stopped say that `resume` goes on, on a failed task what is kept."""
     try:
         learn_stream(begin())
-    except KeyboardInterrupt:
-        if (resume / "config.yaml").exists() or (resume / MARKER).exists():
-            print(f"\nstopped; everything up to the last full epoch is kept. Go on with: softtf resume {resume}")
-        raise
-    except TrainingError as error:
+    except BaseException as error:
+        if stopped(error):
+            if (resume / "config.yaml").exists() or (resume / MARKER).exists():
+                with suppress(OSError):  # of a terminal that is gone
+                    print(
+                        f"\nstopped; everything up to the last full epoch is kept. Go on with: softtf resume {resume}"
+                    )
+            raise
+        if not isinstance(error, TrainingError):
+            raise
         kept = f" (finished tasks are in {path / 'learner'})" if (path / "learner").exists() else ""
         raise TrainingError(f"{error}{kept}") from None
     return _rows(path)

@@ -14,7 +14,7 @@ from softtf.backbones.base import Backbone
 from softtf.backbones.load import BackboneSpec, load_backbone, random_name
 from softtf.classes import ClassTable
 from softtf.config import to_yaml
-from softtf.errors import TrainingError, UserError
+from softtf.errors import OutOfMemoryError, TrainingError, UserError
 from softtf.evaluation.accuracy_matrix import summary
 from softtf.evaluation.evaluate import TestData, evaluate
 from softtf.evaluation.kept import KeptTrunks
@@ -81,7 +81,7 @@ def start(config: RunConfig, path: Path, console: Console) -> Run:
     learner = config.learner.new_learner(backbone, config.seed).to(device)
     classes = ClassTable(header.allow_repeated)
     run = _assemble(config, RunFolder(path), stream, header, learner, classes, console)
-    RunFolder.create(path, config)
+    run.folder = RunFolder.create(path, config)
     run.fresh = True
     with _leaving_no_empty_run(run):
         run.folder.write_json(DATA, data)
@@ -92,16 +92,18 @@ def start(config: RunConfig, path: Path, console: Console) -> Run:
 
 @contextmanager
 def _leaving_no_empty_run(run: Run) -> Iterator[None]:
-    """On failure remove a fresh run's folder if nothing in it is worth going on from: the same command then works.
+    """On failure unlock a run, and remove a fresh one's folder if nothing in it is worth going on from.
 
-    A last full epoch is, unless it was the training itself that failed.
+    The same command then works. A last full epoch is, unless the training itself failed, but for lack of memory.
     """
     try:
         yield
-    except Exception as error:
-        going_on = run.folder.checkpoint.exists() and not isinstance(error, TrainingError)
-        if run.fresh and not going_on and not run.folder.learner_files():
+    except BaseException as error:
+        hopeless = isinstance(error, TrainingError) and not isinstance(error, OutOfMemoryError)
+        going_on = run.folder.checkpoint.exists() and not hopeless
+        if isinstance(error, Exception) and run.fresh and not going_on and not run.folder.learner_files():
             run.folder.discard()
+        run.folder.unlock()
         raise
 
 
@@ -110,12 +112,30 @@ def reopen(
 ) -> Run:
     """Open a run at its last finished task; with `repair`, first make good what a crash left undone in the folder.
 
+    With `repair` the run is locked until `learn_stream` is done with it. Without, nothing is written, and a run that is
+    going may be read.
+
     `masks` is as for `load_learner`. `source` is where the run's data are now, if they were moved.
 
     Raises:
-        UserError: there is no run, or its data are gone or others than those that it learned.
+        UserError: there is no run, or its data are gone or others than those that it learned; with `repair`, another
+            process works on it.
     """
     folder, config = RunFolder.open(path)
+    if not repair:
+        return _reopened(folder, config, console, False, masks, source)
+    folder.lock()
+    try:
+        return _reopened(folder, config, console, True, masks, source)
+    except BaseException:
+        folder.unlock()
+        raise
+
+
+def _reopened(
+    folder: RunFolder, config: RunConfig, console: Console, repair: bool, masks: MaskPlace, source: str | None
+) -> Run:
+    path = folder.path
     if source is not None:
         config = replace(config, stream=replace(config.stream, source=source).located())
     check_there(path, config.stream.source)
@@ -208,6 +228,7 @@ def learn_stream(run: Run) -> None:
     """
     with _leaving_no_empty_run(run):
         _learn_stream(run)
+    run.folder.unlock()
 
 
 def _learn_stream(run: Run) -> None:

@@ -7,6 +7,7 @@ events.jsonl             one line an epoch and an evaluation
 learner/                 one file per finished task (softtf.saving)
 accuracy/after-001.json  counts of right answers after task 1, per policy
 checkpoint.safetensors   the unfinished task as of its last full epoch
+.lock                    while a process works on the run: which (softtf.lock)
 accuracy/*.csv, accuracy.json, summary.json   at the end
 rescored/*.json          what `softtf evaluate` found, one file a policy and way of scoring
 """
@@ -25,7 +26,10 @@ from softtf.errors import UserError
 from softtf.evaluation.accuracy_matrix import AccuracyMatrix
 from softtf.evaluation.evaluate import Score
 from softtf.inference.policy import Policy
+from softtf.lock import NAME as LOCK
+from softtf.lock import Lock, check_idle
 from softtf.manifest import Manifest
+from softtf.reading import read_text
 from softtf.runconfig import RunConfig
 from softtf.saving import Header
 from softtf.seconds import upgraded
@@ -42,28 +46,60 @@ class RunFolder:
         self.accuracy = path / "accuracy"
         self.checkpoint = path / "checkpoint.safetensors"
         self.events = path / "events.jsonl"
+        self._lock: Lock | None = None
 
     @classmethod
     def create(cls, path: Path, config: RunConfig) -> "RunFolder":
-        """Make a new run's folder.
+        """Make a new run's folder, and lock it.
 
         Raises:
-            UserError: it holds a run already, or cannot be written.
+            UserError: it holds a run already, another process is making one in it, or it cannot be written.
         """
         cls.check_free(path)
         folder = cls(path)
-        folder.sweep()
-        write_atomic(path / "config.yaml", to_yaml(config))
+        folder.lock()
+        try:
+            cls.check_free(path, locked=True)
+            folder.sweep()
+            write_atomic(path / "config.yaml", to_yaml(config))
+        except BaseException:
+            folder.unlock()
+            with suppress(OSError):  # which it does if it holds anything
+                path.rmdir()
+            raise
         return folder
 
-    @staticmethod
-    def check_free(path: Path) -> None:
-        """Refuse a folder that holds anything but what a crash left of a first file.
+    def lock(self) -> None:
+        """Keep other processes from working on this run until `unlock`, or until this process ends.
 
         Raises:
-            UserError: it does.
+            UserError: another one does (a BusyError), or the folder cannot be written.
         """
-        if path.exists() and (not path.is_dir() or any(not is_temporary(p) for p in path.iterdir())):
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = Lock(self.path)
+        except OSError as error:
+            raise UserError(f"could not lock {self.path}: {error.strerror or error}") from None
+
+    def unlock(self) -> None:
+        """Let other processes work on this run."""
+        if self._lock is not None:
+            self._lock.release()
+
+    @staticmethod
+    def check_free(path: Path, locked: bool = False) -> None:
+        """Refuse a folder that holds anything but what a crash left of a first file.
+
+        Args:
+            path: the folder.
+            locked: whether this process has its lock.
+
+        Raises:
+            UserError: it does, or another process works on it (a BusyError).
+        """
+        if not locked:
+            check_idle(path)
+        if path.exists() and (not path.is_dir() or any(not is_torn(p) for p in path.iterdir())):
             remedy = f"go on with `softtf resume {path}`, or " if (path / "config.yaml").exists() else ""
             raise UserError(f"{path} exists already; {remedy}give another folder with --output")
 
@@ -76,9 +112,11 @@ class RunFolder:
         """
         file = path / "config.yaml"
         try:
-            text = file.read_text(encoding="utf-8")
-        except OSError:
+            text = read_text(file)
+        except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"{path} is not a run: there is no {file}") from None
+        except OSError as error:
+            raise UserError(f"{file} cannot be read: {error.strerror}") from None
         except UnicodeDecodeError as error:
             raise UserError(f"{file} is not a text file: {error}") from None
         return cls(path), from_yaml(RunConfig, text, str(file))
@@ -90,6 +128,7 @@ class RunFolder:
                 shutil.rmtree(self.path / name, ignore_errors=True)
             for name in ("checkpoint.safetensors", "events.jsonl", "environment.json", "data.json", "config.yaml"):
                 (self.path / name).unlink(missing_ok=True)
+            self.unlock()
             self.path.rmdir()
 
     def learner_files(self) -> bool:
@@ -144,7 +183,7 @@ class RunFolder:
 
     def sweep(self) -> None:
         """Remove what a crash left of files, lines and evaluations that were being written."""
-        for file in [p for p in self.path.rglob(".*.tmp") if is_abandoned(p)]:
+        for file in filter(is_abandoned, self.path.rglob(".*.tmp")):  # others may be of `softtf evaluate`
             file.unlink(missing_ok=True)
         self._keep_events(lambda e: e["event"] != "evaluation" or self.has_scores(e["task"]))
 
@@ -248,3 +287,8 @@ class RunFolder:
 
 def _file_name(code: str) -> str:
     return code.replace(":", "-").replace("/", "-of-")
+
+
+def is_torn(file: Path) -> bool:
+    """Say whether a crash may leave this in a folder that is no run yet: a lock, or a file that was being written."""
+    return file.name == LOCK or is_temporary(file)

@@ -16,6 +16,7 @@ from softtf.errors import UserError, unknown
 from softtf.recipes.recipes import RECIPES, Scale
 from softtf.recipes.tables import TABLES, Table, TableRow, table_named
 from softtf.recipes.tables.figures import STREAM_NAMES
+from softtf.stopping import stopped
 from softtf.streams import STREAMS as DATA_SETS
 from softtf.streams import local_path
 from softtf.strict_yaml import read_value
@@ -88,10 +89,12 @@ def _run(table: Table, cells: Sequence[Cell], wish: Wish, dry_run: bool) -> dict
         return None
     try:
         return complete(cells, Console(), _say)
-    except KeyboardInterrupt:
-        done = sum(job.finished for job in jobs)
-        print(f"\nstopped; {done} of {len(jobs)} runs are finished, of the others every full epoch is kept.")
-        print("The same command goes on from there.", flush=True)
+    except BaseException as error:
+        if stopped(error):
+            done = sum(job.finished for job in jobs)
+            with contextlib.suppress(OSError):  # of a terminal that is gone
+                print(f"\nstopped; {done} of {len(jobs)} runs are finished, of the others every full epoch is kept.")
+                print("The same command goes on from there.", flush=True)
         raise
 
 

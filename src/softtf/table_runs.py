@@ -16,6 +16,7 @@ from rich.console import Console
 from softtf.config import to_dict, to_yaml, with_settings
 from softtf.errors import TrainingError, UserError
 from softtf.learners.spans import NO_SPAN, span_of
+from softtf.lock import BusyError, check_idle
 from softtf.recipes.recipes import RECIPES, Scale, at_scale, unscaled
 from softtf.recipes.tables import TableRow
 from softtf.recipes.tables.rows import CLIP_VIT_B
@@ -221,7 +222,7 @@ def complete(cells: Sequence[Cell], console: Console, say: Callable[[str], None]
     """Do the runs that are not finished, going on where one was stopped; a finished one is left as it is.
 
     Returns:
-        why a run failed, by its folder; the others were done nevertheless.
+        why a run failed, or was left to another process that is doing it, by its folder; the others were done.
 
     Raises:
         UserError: data, backbone or disk cannot be used.
@@ -236,6 +237,9 @@ def complete(cells: Sequence[Cell], console: Console, say: Callable[[str], None]
         say(f"{title}: {job.state}")
         try:
             _finish(job, console)
+        except BusyError as error:
+            failed[job.path] = str(error)
+            say(f"{title}: skipped: {error}")
         except TrainingError as error:
             failed[job.path] = str(error)
             say(f"{title}: failed: {error}")
@@ -252,6 +256,7 @@ def _finish(job: Job, console: Console) -> None:
     if not (job.path / "config.yaml").exists():
         learn_stream(start(job.config, job.path, console))
         return
+    check_idle(job.path)
     write_atomic(job.path / "config.yaml", to_yaml(job.config))  # the same but for NEUTRAL, such as another device
     learn_stream(reopen(job.path, console, repair=True))
 
