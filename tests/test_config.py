@@ -225,6 +225,13 @@ def test_a_missing_setting_without_default_is_named() -> None:
         ("a: 1\nb: \x01", 2),
         ("a: 1\n---\nb: 1", 2),
         ("a: 1\n? [1]\n: 2", 2),
+        ("a: 1\nb: !!bool foo", 2),
+        ("a: 1\nb: !!timestamp x", 2),
+        ("a: 1\nb: !<tag:yaml.org,2002:int> x", 2),
+        ("a: &many [1, 1]\nb: [*many, *many]", 1),
+        ("a: 1\nb: *none", 2),
+        ("a:\n  <<: 3", 2),
+        ("a: 1\nb: " + "[" * 5000, 2),
     ],
 )
 def test_broken_yaml_is_one_line_with_its_number(broken: str, line: int) -> None:
@@ -234,7 +241,9 @@ def test_broken_yaml_is_one_line_with_its_number(broken: str, line: int) -> None
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("other", ["", "3", "- a", "rate: 2020-13-45", "[" * 5000])
+@pytest.mark.parametrize(
+    "other", ["", "3", "- a", "rate: 2020-13-45", "rate: 0x_", "rate: " + "9" * 5000, "a" * 2**20 + "a"]
+)
 def test_other_yaml_is_a_user_error(other: str) -> None:
     with pytest.raises(UserError, match="^config "):
         from_yaml(Train, other)

@@ -23,6 +23,8 @@ LEAVES = (
     "config",
     "strict_yaml",
     "machine",
+    "plain_json",
+    "screen",
     "packing",
     "slots",
     "memory",

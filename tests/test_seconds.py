@@ -105,8 +105,8 @@ def test_a_summary_of_an_earlier_version_is_read_as_what_it_told() -> None:
 def test_a_table_shows_runs_of_earlier_versions_too(tmp_path: Path) -> None:
     row = next(row for row in table_named("8").rows if row.trained_on_stream)
     config = resolve(row, "cifar100-10", Wish("mini"))
-    policy = {"acc": 1.0, "forget": 0.0, "task_identity": 2.0, "test_seconds": 5.0}
-    summary = {"train_seconds": 73.0, "evaluation_seconds": 35.0, "parameters_per_task": 3}
+    policy = {"title": "t", "acc": 1.0, "forget": 0.0, "task_identity": 2.0, "test_seconds": 5.0}
+    summary = {"method": "m", "train_seconds": 73.0, "evaluation_seconds": 35.0, "parameters_per_task": 3}
     policies = {code: policy for code in config.evaluate.policies}
     (tmp_path / "summary.json").write_text(json.dumps({**summary, "policies": policies}))
     job = Job(config, tmp_path)

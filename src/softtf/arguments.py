@@ -1,6 +1,7 @@
 """What commands take out of their arguments before `softtf.flags` reads the settings."""
 
 from softtf.errors import UserError
+from softtf.screen import say
 
 
 def take(args: list[str], flag: str) -> tuple[str | None, list[str]]:
@@ -20,7 +21,7 @@ def positionals(args: list[str], usage: str, at_least: int) -> tuple[list[str], 
     args, behind = _at_dashes(args)
     end = next((i for i, arg in enumerate(args) if arg.startswith("-") and arg != "-"), len(args))
     if wants_help(args):
-        print(f"usage: {usage}")
+        say(f"usage: {usage}")
         raise SystemExit(0)
     found = args[:end] + behind
     if len(found) < at_least or (at_least == 1 and len(found) > 1):

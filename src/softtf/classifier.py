@@ -1,6 +1,5 @@
 """The Python API: a classifier that learns new classes task after task."""
 
-import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from operator import index
@@ -10,7 +9,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from softtf.backbones.base import Backbone
-from softtf.backbones.load import BackboneSpec, load_backbone, random_name, spec_of
+from softtf.backbones.load import BackboneSpec, load_backbone, load_named, random_name, spec_of
 from softtf.classes import ClassTable
 from softtf.config import checked
 from softtf.errors import UserError
@@ -25,6 +24,7 @@ from softtf.learners.base import Learner, LearnerSpec
 from softtf.machine import Precision, find_device, matmul_dtype
 from softtf.progress import ScoringProgress, TaskProgress
 from softtf.saving import Header, MaskPlace, load_learner, save_learner
+from softtf.screen import warn
 from softtf.shortage import needs_memory
 from softtf.streams import examples_from, unlabelled
 from softtf.torch_state import with_own_settings
@@ -89,8 +89,9 @@ class ContinualClassifier:
     ) -> None:
         self.device = find_device(device)
         allow = _allowed(repeated_classes)
-        spec = spec_of(backbone)
-        loaded = backbone.to(self.device) if isinstance(backbone, Backbone) else load_backbone(spec, self.device)
+        if not isinstance(backbone, Backbone):
+            backbone = load_backbone(spec_of(backbone), self.device)
+        loaded = backbone.to(self.device)
         seed = _whole(seed)
         built = learner.new_learner(loaded, seed)
         wanted = parse_policy(inference or DEFAULT).inference
@@ -98,17 +99,17 @@ class ContinualClassifier:
             learner = replace(learner, feature_id=PROJECTION)
             built = learner.new_learner(loaded, seed)
         self.knowledge = Knowledge(built.to(self.device), ClassTable(allow))
-        header = Header(spec, loaded.weights_hash(), learner, seed, allow, train, inference, precision)
+        header = Header(spec_of(loaded), loaded.weights_hash(), learner, seed, allow, train, inference, precision)
         self._set_up(header, feature_cache)
 
     def _set_up(self, header: Header, feature_cache: str | Path | None) -> None:
         """Check what the header says of training and answering, settle what it leaves open, and go by it."""
         cache = OFF if feature_cache is None else str(feature_cache)
-        self.store = open_store(cache, header.backbone_sha256, warnings.warn)
+        self.store = open_store(cache, header.backbone_sha256, warn)
         self.train_config = TrainConfig(**header.learner.training) if header.train is None else _checked(header.train)
         self.dtype = matmul_dtype(header.precision, self.device)
         if random_name(header.backbone):
-            warnings.warn(f"the weights of {header.backbone.name} are random, as asked for", stacklevel=4)
+            warn(f"the weights of {header.backbone.name} are random, as asked for", stacklevel=4)
         self.inference = self._policy(header.inference)
         self.header = replace(header, train=self.train_config, inference=self.inference.code)
 
@@ -182,7 +183,7 @@ class ContinualClassifier:
             reports = []
             training = begin_training(self.learner, classes, examples, name, settings, self.store)
             if unread := unread_settings(self.learner, training.config):
-                warnings.warn(unread, stacklevel=5)
+                warn(unread, stacklevel=5)
             with TaskProgress(training, name, shown=progress) as shown:
                 while not training.finished:
                     reports.append(training.run_epoch(shown.step))
@@ -341,7 +342,7 @@ class ContinualClassifier:
         cls,
         folder: str | Path,
         *,
-        backbone: str | Backbone | BackboneSpec | None = None,
+        backbone: str | Path | Backbone | BackboneSpec | None = None,
         tasks: int | None = None,
         train: TrainConfig | None = None,
         device: str = "auto",
@@ -360,7 +361,9 @@ class ContinualClassifier:
 
         Args:
             folder: the learner's folder.
-            backbone: the backbone if it is not to be found by the name it was saved under.
+            backbone: the backbone, or where it is, if it is not to be found by the name it was saved under: a path that
+                stands in the folder's files is used only if it is given here, as they may come from anybody. A string
+                says where it is, and the other settings are as saved; a `BackboneSpec` or a loaded backbone says all.
             tasks: load only the first so many tasks.
             train: settings for further `learn` calls.
             device: as for the constructor.
@@ -379,25 +382,21 @@ class ContinualClassifier:
                 another one, or an option does not fit the learner.
         """
         found = find_device(device)
-
-        def backbone_of(saved: BackboneSpec) -> Backbone:
-            if isinstance(backbone, Backbone):
-                return backbone.to(found)
-            return load_backbone(saved if backbone is None else spec_of(backbone), found)
-
+        given = str(backbone) if isinstance(backbone, Path) else backbone
         self = cls.__new__(cls)
         self.device = found
-        header, learner, classes = load_learner(Path(folder), backbone_of, tasks, not unfinished, masks, verify)
+        header, learner, classes = load_learner(
+            Path(folder), lambda saved: load_named(saved, given, found), tasks, not unfinished, masks, verify
+        )
         self.knowledge = Knowledge(learner, classes)
         changes: dict[str, Any] = {"train": train, "inference": inference, "precision": precision}
         if repeated_classes is not None:
             self.classes.allow_repeated = changes["allow_repeated"] = _allowed(repeated_classes)
             if not self.classes.allow_repeated and sum(map(len, self.classes.tasks)) > len(self.classes.labels):
                 raise UserError(f"repeated_classes='refuse' does not fit {folder}, whose tasks share labels already")
-        if backbone is not None and not (isinstance(backbone, Backbone) and backbone.spec is None):
-            changes["backbone"] = spec_of(backbone)
-        given = {name: value for name, value in changes.items() if value is not None}
-        self._set_up(replace(header, **given), feature_cache)
+        changes["backbone"] = self.learner.network.backbone.spec
+        changes = {name: value for name, value in changes.items() if value is not None}
+        self._set_up(replace(header, **changes), feature_cache)
         return self
 
     def _finished(self) -> Finished:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from softtf.errors import UserError, unknown
+from softtf.screen import say
 from softtf.shortage import is_shortage, wanted
 from softtf.stopping import exit_code, stopped, stopped_by_signals
 
@@ -55,7 +56,7 @@ def _run(argv: list[str]) -> int:
         if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show is escaped
             stream.reconfigure(errors="backslashreplace")
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print(USAGE, end="")
+        say(USAGE.rstrip())
         return 0 if argv else 2
     try:
         commands = _commands()
@@ -65,16 +66,16 @@ def _run(argv: list[str]) -> int:
     except UserError as error:
         if stopped(error):
             raise
-        print(f"softtf: error: {' '.join(str(error).split())}", file=sys.stderr)
+        say(f"softtf: error: {' '.join(str(error).split())}", error=True)
         return 2
     except (MemoryError, RuntimeError) as error:
         if stopped(error) or not is_shortage(error):
             raise
         command, amount = argv[0], wanted(error)
-        print(
+        say(
             f"softtf: error: there is not enough memory to {command}{amount}; free memory, or give less at once"
             " (softtf COMMAND --help: batch sizes, --masks disk)",
-            file=sys.stderr,
+            error=True,
         )
         return 2
     except BrokenPipeError:  # the reader of a pipe, such as head, has enough
@@ -83,7 +84,7 @@ def _run(argv: list[str]) -> int:
     except OSError as error:  # a full disk, a missing permission
         if stopped(error):
             raise
-        print(f"softtf: error: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
+        say(f"softtf: error: {error.filename or 'input or output'}: {error.strerror or error}", error=True)
         return 2
 
 

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from softtf import flags
 from softtf.adaptations import AdaptationSpec
 from softtf.arguments import positionals, take, wants_help
@@ -27,10 +25,11 @@ from softtf.recipes.recipes import DESCRIPTIONS, Scale
 from softtf.recipes.tables import TABLES
 from softtf.recipes.texts import OWN_TEXTS, of_file, rows_protocol
 from softtf.rescore import rescore
-from softtf.run import start
+from softtf.run import NO_PLACES, Places, start
 from softtf.runconfig import EvaluateConfig, RunConfig, StreamConfig
 from softtf.runfolder import RunFolder
 from softtf.saving import MaskPlace
+from softtf.screen import Screen, say
 from softtf.streams import STREAMS
 from softtf.streams.files import ENDINGS
 
@@ -41,8 +40,8 @@ def quickstart(args: list[str]) -> int:
     """Learn the digits, or with --text docstrings, with three methods and show them in one table."""
     output, args = take(args, "--output")
     if wants_help(args):
-        print("usage: softtf quickstart [--text] [--output DIR] [--seed N]")
-        print("  --text: docstrings of Python's standard library instead of digits (needs softtf[text])")
+        say("usage: softtf quickstart [--text] [--output DIR] [--seed N]")
+        say("  --text: docstrings of Python's standard library instead of digits (needs softtf[text])")
         return 0
     seed_text, args = take(args, "--seed")
     recipe = "quickstart-text" if "--text" in args else "quickstart"
@@ -50,7 +49,7 @@ def quickstart(args: list[str]) -> int:
         raise UserError(f"quickstart does not know {args[0]!r}; it takes --text, --output and --seed")
     folder = Path(output) if output else _free(Path("runs") / recipe)
     RunFolder.check_free(folder)
-    compare_methods(folder, _integer(seed_text, "--seed") if seed_text else 0, Console(), recipe)
+    compare_methods(folder, _integer(seed_text, "--seed") if seed_text else 0, Screen(), recipe)
     return 0
 
 
@@ -67,9 +66,9 @@ def run(args: list[str]) -> int:
         default, prog = _read_config(Path(config_file)), "softtf run --config FILE"
     elif not args or args[0].startswith("-"):
         if args and args[0] in ("-h", "--help"):
-            print("usage: softtf run RECIPE [--method M] [--scale mini] [--output DIR] [--SETTING VALUE ...]")
-            print("       softtf run FILE.csv ... learns your own texts (.csv, .tsv, .jsonl, .parquet)")
-            print("       softtf run RECIPE --help lists every setting; softtf list recipes lists the recipes")
+            say("usage: softtf run RECIPE [--method M] [--scale mini] [--output DIR] [--SETTING VALUE ...]")
+            say("       softtf run FILE.csv ... learns your own texts (.csv, .tsv, .jsonl, .parquet)")
+            say("       softtf run RECIPE --help lists every setting; softtf list recipes lists the recipes")
             return 0
         raise UserError(f"name a recipe, or give --config FILE; recipes: {', '.join(DESCRIPTIONS)}")
     else:
@@ -83,10 +82,10 @@ def run(args: list[str]) -> int:
     extra = f"Also: --output DIR, --scale mini, --method {' | '.join(METHODS)}"
     config = flags.parse(default, args, prog, extra, ("--output", "--method", "--scale", "--config"))
     if said:
-        print(said(config.stream))
+        say(said(config.stream))
     path = Path("runs") / f"{config.recipe}-{config.method}-seed{config.seed}"
     path = Path(output) if output else _free(path) if config_file else path
-    console = Console()
+    console = Screen()
     rows = finish(lambda: start(config, path, console), path, path)
     _show(rows, config, path, console)
     return 0
@@ -95,17 +94,23 @@ def run(args: list[str]) -> int:
 def resume(args: list[str]) -> int:
     """Go on with a stopped run."""
     source, args = take(args, "--source")
-    (path,), rest = positionals(args, "softtf resume DIR [--source FOLDER, where the same data are now]", 1)
+    backbone, args = take(args, "--backbone")
+    cache, args = take(args, "--feature-cache")
+    usage = "softtf resume DIR [--source FOLDER] [--backbone PATH] [--feature-cache DIR]"
+    (path,), rest = positionals(args, f"{usage}: where its data, its backbone and kept features are now", 1)
     if rest:
-        raise UserError(f"resume does not know {rest[0]!r}; it takes the run's folder and --source")
-    console = Console()
+        raise UserError(
+            f"resume does not know {rest[0]!r}; it takes the run's folder, --source, --backbone and --feature-cache"
+        )
+    places = Places(source, backbone, cache)
+    console = Screen()
     if (Path(path) / MARKER).exists():
-        if source is not None:
-            raise UserError("--source says where the data of a run are now; a quickstart's are built in")
+        if places != NO_PLACES:
+            raise UserError("--source, --backbone and --feature-cache are of other runs; a quickstart's are built in")
         compare_methods(Path(path), None, console)
         return 0
     folder, config = RunFolder.open(Path(path))
-    rows = finish(lambda: resumed(folder.path, console, source), folder.path, folder.path)
+    rows = finish(lambda: resumed(folder.path, console, places), folder.path, folder.path)
     _show(rows, config, folder.path, console)
     return 0
 
@@ -124,6 +129,8 @@ class EvaluateOptions:
         precision: auto, bfloat16 or float32, which keeps answers independent of the batch.
         masks: disk leaves them in their files and reads in those that answers use; the answers are the same.
         source: the folder or file where the run's data are now, if they were moved.
+        backbone: where the backbone is, if the run names it by a path.
+        feature_cache: the folder with kept features, if it is not the usual one; off keeps them in memory.
     """
 
     policy: tuple[str, ...] = ()
@@ -134,6 +141,8 @@ class EvaluateOptions:
     precision: Precision = "float32"
     masks: MaskPlace = "memory"
     source: str | None = None
+    backbone: str | None = None
+    feature_cache: str | None = None
 
 
 def evaluate(args: list[str]) -> int:
@@ -144,11 +153,12 @@ def evaluate(args: list[str]) -> int:
     options = flags.parse(EvaluateOptions(), rest, "softtf evaluate DIR", "Score a finished learner.")
     settings = EvaluateConfig(options.policy, options.shuffle, options.batch_size, options.precision)
     folder, config = RunFolder.open(Path(path))
-    console = Console()
+    console = Screen()
     if who := holder(folder.path):
         note = f"note: {folder.path} is in use by {who}; the tasks that are finished are scored"
-        console.print(note, highlight=False, markup=False, soft_wrap=True)
-    results = rescore(folder.path, settings, console, options.last, options.masks, options.source)
+        console.print(note, soft_wrap=True)
+    places = Places(options.source, options.backbone, options.feature_cache)
+    results = rescore(folder.path, settings, console, options.last, options.masks, places)
     about = TITLES.get(config.method, config.method), span_of(config.learner), folder.weights
     rows = [found.row(*about) for found in results]
     console.print(render(rows, _heading(f"{config.recipe}: {folder.path}", config), POLICY_NOTE))
@@ -159,7 +169,7 @@ def evaluate(args: list[str]) -> int:
                 console.print(render_matrix(found.matrix, title))
     where = environment(find_device(config.device))
     saved = [found.save(folder, where).name for found in results]
-    console.print(f"saved in {folder.path / 'rescored'}: {', '.join(saved)}", highlight=False, soft_wrap=True)
+    console.print(f"saved in {folder.path / 'rescored'}: {', '.join(saved)}", soft_wrap=True)
     return 0
 
 
@@ -191,10 +201,10 @@ def show_list(args: list[str]) -> int:
         entries = lists[name]()
         if not args and name == "backbones":
             entries = {**OFFLINE, "...": f"{len(entries) - len(OFFLINE)} more: softtf list backbones"}
-        print(f"{name}:")
+        say(f"{name}:")
         width = max(map(len, entries))
         for entry, text in entries.items():
-            print(f"  {entry:<{width}}  {text}".rstrip())
+            say(f"  {entry:<{width}}  {text}".rstrip())
     return 0
 
 
@@ -207,10 +217,10 @@ def _kinds(kinds: dict[str, type]) -> dict[str, str]:
     return {name: (kind.__doc__ or "").strip().splitlines()[0] for name, kind in kinds.items()}
 
 
-def _show(rows: list[Row], config: RunConfig, path: Path, console: Console) -> None:
+def _show(rows: list[Row], config: RunConfig, path: Path, console: Screen) -> None:
     about = f"{config.recipe} on {config.backbone.name}, seed {config.seed}"
     console.print(render(rows, _heading(about, config), POLICY_NOTE))
-    console.print(f"run folder: {path}", highlight=False, soft_wrap=True)
+    console.print(f"run folder: {path}", soft_wrap=True)
 
 
 def _file_of_texts(args: list[str]) -> str | None:

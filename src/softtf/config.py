@@ -179,7 +179,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return from_dict(cast(type[Any], hint), value, where)
     if hint not in _NAMES:
         raise TypeError(f"{where}: settings of type {hint} are not supported")
-    if hint is Path and isinstance(value, str):
+    if hint is Path and isinstance(value, str) and "\0" not in value:
         return Path(value)
     if hint is float and type(value) is int and abs(value) < 2**1023:
         return float(value)

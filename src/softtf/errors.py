@@ -2,10 +2,35 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from unicodedata import category
+
+UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format (such as right-to-left), half a pair, ends of lines
+LONGEST = 200
+"""Characters of an unknown name that a message repeats."""
+JOINERS = "\u200c\u200d"  # of letters in Persian and Hindi and of pictures, which they are a visible part of
+
+
+def visible(text: str, keep: str = "") -> str:
+    r"""Return text with what cannot be seen as its escape: ESC as \x1b, a line's end as \n.
+
+    A terminal would act on some of these, so text that somebody else wrote (names of files, classes and tasks, JSON)
+    is shown in this form.
+
+    Args:
+        text: any; what is already in this form stays.
+        keep: characters that stay as they are.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    unseen = (char for char in set(text) - {*keep, *JOINERS} if category(char) in UNSEEN)
+    return text.translate({ord(char): ascii(char)[1:-1] for char in unseen})
 
 
 class UserError(ValueError):
     """Wrong input; the command line prints its message as one line and exits with code 2."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(visible(message, "\n\t"))
 
 
 class TrainingError(UserError):
@@ -19,6 +44,7 @@ class OutOfMemoryError(TrainingError):
 def unknown(kind: str, name: str, options: Iterable[str]) -> UserError:
     """Return the error for a name that is not one of `options`, with the nearest ones."""
     known = sorted(options)
+    name = name[:LONGEST]
     near = get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
     listed = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")

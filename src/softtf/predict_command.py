@@ -11,9 +11,10 @@ from typing import Any
 from softtf import flags
 from softtf.arguments import positionals, wants_help
 from softtf.classifier import ContinualClassifier
-from softtf.errors import UserError
+from softtf.errors import UserError, visible
 from softtf.inference.predict import Answers
 from softtf.saving import MaskPlace
+from softtf.screen import say
 from softtf.store import encode_label
 from softtf.streams.files import ENDINGS, not_empty, read_images, read_texts
 from softtf.streams.folders import parquet_files
@@ -45,6 +46,7 @@ class PredictOptions:
         device: auto, cpu, cuda, ...
         input_column: of a file of rows, the column with the texts or images; none given finds it.
         masks: disk leaves them in their files and reads in those that answers use; the answers are the same.
+        backbone: where the backbone is, if the learner names it by a path.
     """
 
     json: bool = False
@@ -56,6 +58,7 @@ class PredictOptions:
     device: str = "auto"
     input_column: str | None = None
     masks: MaskPlace = "memory"
+    backbone: str | None = None
 
 
 def predict(args: list[str]) -> int:
@@ -69,6 +72,7 @@ def predict(args: list[str]) -> int:
     is_run = (path / "config.yaml").exists()
     model = ContinualClassifier.from_pretrained(
         path / "learner" if is_run else path,
+        backbone=options.backbone,
         device=options.device,
         inference=options.inference,
         unfinished=is_run,
@@ -134,16 +138,21 @@ def _print(kind: str, row: str, answer: tuple[Hashable, float, int] | str, as_js
     """Print one row's answer, or why there is none."""
     if isinstance(answer, str):
         if as_json:
-            print(json.dumps({kind: row, "error": answer}))
+            _print_json({kind: row, "error": answer})
         else:
             _note(f"not answered: {' '.join(answer.split())}")
         return
     label, confidence, named = answer
     if as_json:
-        print(json.dumps({kind: row, "label": encode_label(label), "confidence": confidence, "task": named + 1}))
+        _print_json({kind: row, "label": encode_label(label), "confidence": confidence, "task": named + 1})
     else:
         shown = " ".join(row.split()) if kind == "text" else row
-        print(f"{shown}\t{label}\t{confidence:.3f}\ttask {named + 1}")
+        say("\t".join([visible(shown), visible(str(label)), f"{confidence:.3f}", f"task {named + 1}"]))
+
+
+def _print_json(row: dict[str, Any]) -> None:
+    """Print a row as JSON, which escapes all that is not ASCII but DEL."""
+    say(json.dumps(row).replace("\x7f", "\\u007f"))
 
 
 def _texts(name: str, column: str | None) -> list[Row]:
@@ -197,4 +206,4 @@ def _parquet(folder: Path) -> list[Path]:
 
 def _note(line: str) -> None:
     """Print a line that is no answer."""
-    print(f"softtf: {line}", file=sys.stderr)
+    say(f"softtf: {line}", error=True)

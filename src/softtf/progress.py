@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,20 +14,21 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from softtf.screen import Screen, say
 from softtf.training import EpochReport, TaskTraining
 
 
 class TaskProgress:
     """Shows one task's training; use as a context, with `step` and `epoch` as its callbacks."""
 
-    def __init__(self, training: TaskTraining, name: str, shown: bool = True, console: Console | None = None) -> None:
+    def __init__(self, training: TaskTraining, name: str, shown: bool = True, console: Screen | None = None) -> None:
         self.training, self.name = training, name
-        self.console = console or Console()
+        self.console = console or Screen()
         self.live = self.console.is_terminal or self.console.is_jupyter
         self.shown = shown
         steps = len(training.loader)
         self.done = training.epoch * steps
-        self.bar = _bar(self.console, shown and self.live, TextColumn("{task.fields[loss]}"))
+        self.bar = _bar(self.console, shown and self.live, TextColumn("{task.fields[loss]}", markup=False))
         self.id = self.bar.add_task(name, total=training.epochs * steps, completed=self.done, loss="")
         self.loss = ""
         self.seconds = 0.0
@@ -44,7 +44,7 @@ class TaskProgress:
         self.bar.stop()
         if error is None and self.shown and self.live:
             line = _line(self.name, [self.loss], self.samples, self.seconds)
-            self.console.print(line, highlight=False, markup=False)
+            self.console.print(line)
 
     def step(self, step: int, steps: int) -> None:
         """Move the bar one batch on."""
@@ -59,7 +59,7 @@ class TaskProgress:
         self.bar.update(self.id, loss=self.loss)
         if self.shown and not self.live:
             parts = [f"epoch {report.epoch}/{report.epochs}", self.loss]
-            print(_line(self.name, parts, report.samples, report.seconds), flush=True)
+            say(_line(self.name, parts, report.samples, report.seconds))
 
 
 def _line(name: str, parts: Sequence[str], samples: int, seconds: float) -> str:
@@ -71,8 +71,8 @@ def _line(name: str, parts: Sequence[str], samples: int, seconds: float) -> str:
 class ScoringProgress:
     """Shows on a terminal or in a notebook how much of the test data is scored; use as a context, with `told`."""
 
-    def __init__(self, name: str, shown: bool = True, console: Console | None = None) -> None:
-        self.name, self.console = name, console or Console()
+    def __init__(self, name: str, shown: bool = True, console: Screen | None = None) -> None:
+        self.name, self.console = name, console or Screen()
         self.bar = _bar(self.console, shown and (self.console.is_terminal or self.console.is_jupyter))
         self.id = self.bar.add_task(name, total=None)
 
@@ -90,8 +90,8 @@ class ScoringProgress:
         self.bar.update(self.id, description=f"{self.name}, {what}", completed=done, total=total)
 
 
-def _bar(console: Console, shown: bool, *beside: ProgressColumn) -> Progress:
+def _bar(console: Screen, shown: bool, *beside: ProgressColumn) -> Progress:
     """Return a bar of what is done and the time left, with further columns beside it."""
     left = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), *beside)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *left)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), *left)
     return Progress(*columns, console=console, transient=True, disable=not shown)

@@ -1,19 +1,20 @@
 """`softtf quickstart`: three methods on digits or docstrings in one table; it can be stopped and resumed like a run."""
 
 import json
+import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
 from softtf.errors import TrainingError, UserError
 from softtf.evaluation.report import Row, render, to_markdown
+from softtf.plain_json import fits, read_object
 from softtf.recipes import recipe_named
 from softtf.recipes.methods import TITLES
-from softtf.run import Run, learn_stream, reopen, result_rows, start
+from softtf.run import NO_PLACES, Places, Run, learn_stream, reopen, result_rows, start
 from softtf.runfolder import RunFolder
+from softtf.screen import Screen, say
 from softtf.stopping import stopped
 from softtf.store import write_atomic
 
@@ -44,7 +45,7 @@ NEXT = {
 }
 
 
-def compare_methods(folder: Path, seed: int | None, console: Console, recipe: str = "quickstart") -> None:
+def compare_methods(folder: Path, seed: int | None, console: Screen, recipe: str = "quickstart") -> None:
     """Run every method that is not finished in `folder` and print the table.
 
     With seed None, it and the recipe are read from the folder.
@@ -54,10 +55,11 @@ def compare_methods(folder: Path, seed: int | None, console: Console, recipe: st
     """
     if seed is None:
         try:
-            content = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-            seed, recipe = int(content["seed"]), content.get("recipe", recipe)
-            HEADINGS[recipe]
-        except (OSError, ValueError, KeyError, TypeError):
+            content = {"recipe": recipe, **read_object(folder / MARKER)}
+            seed, recipe = content["seed"], content["recipe"]
+            if not fits(content, {"seed": int, "recipe": str}) or recipe not in HEADINGS:
+                raise UserError("it does not hold a seed")
+        except (UserError, KeyError):
             raise UserError(f"{folder / MARKER} cannot be read; start again in another folder") from None
     whole = RunFolder(folder)
     whole.lock()
@@ -67,7 +69,7 @@ def compare_methods(folder: Path, seed: int | None, console: Console, recipe: st
         whole.unlock()
 
 
-def _compare(folder: Path, seed: int, console: Console, recipe: str) -> None:
+def _compare(folder: Path, seed: int, console: Screen, recipe: str) -> None:
     write_atomic(folder / MARKER, json.dumps({"seed": seed, "recipe": recipe}))
     rows: list[Row] = []
     for method in METHODS:
@@ -85,7 +87,7 @@ def _compare(folder: Path, seed: int, console: Console, recipe: str) -> None:
         console.print(f"  {line}", highlight=False, soft_wrap=True)
 
 
-def _one(recipe: str, method: str, seed: int, folder: Path, console: Console) -> list[Row]:
+def _one(recipe: str, method: str, seed: int, folder: Path, console: Screen) -> list[Row]:
     path = folder / method
     if (path / "summary.json").exists():
         return _rows(path)
@@ -95,10 +97,10 @@ def _one(recipe: str, method: str, seed: int, folder: Path, console: Console) ->
     return finish(lambda: start(config, path, console), path, folder)
 
 
-def resumed(path: Path, console: Console, source: str | None = None) -> Run:
-    """Open a stopped run, make good what a crash left undone, and say where it goes on; `source` as for `reopen`."""
-    run = reopen(path, console, repair=True, source=source)
-    print(f"resumed from task {len(run.classes.tasks)} of {len(run.stream)}", flush=True)
+def resumed(path: Path, console: Screen, places: Places = NO_PLACES) -> Run:
+    """Open a stopped run, make good what a crash left undone, and say where it goes on; `places` as for `reopen`."""
+    run = reopen(path, console, repair=True, places=places)
+    say(f"resumed from task {len(run.classes.tasks)} of {len(run.stream)}")
     return run
 
 
@@ -109,16 +111,24 @@ def finish(begin: Callable[[], Run], path: Path, resume: Path) -> list[Row]:
     except BaseException as error:
         if stopped(error):
             if (resume / "config.yaml").exists() or (resume / MARKER).exists():
+                given = "".join(f" --backbone {shlex.quote(path)}" for path in _paths(path))
+                kept = "everything up to the last full epoch is kept"
                 with suppress(OSError):  # of a terminal that is gone
-                    print(
-                        f"\nstopped; everything up to the last full epoch is kept. Go on with: softtf resume {resume}"
-                    )
+                    say(f"\nstopped; {kept}. Go on with: softtf resume {resume}{given}")
             raise
         if not isinstance(error, TrainingError):
             raise
         kept = f" (finished tasks are in {path / 'learner'})" if (path / "learner").exists() else ""
         raise TrainingError(f"{error}{kept}") from None
     return _rows(path)
+
+
+def _paths(path: Path) -> list[str]:
+    """Return the paths of this machine that a run's backbone was given by, which resuming it wants again."""
+    try:
+        return RunFolder.open(path)[1].backbone.paths
+    except UserError:
+        return []
 
 
 def _rows(path: Path) -> list[Row]:

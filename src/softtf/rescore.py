@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from softtf.errors import UserError
 from softtf.evaluation.accuracy_matrix import AccuracyMatrix, summary
 from softtf.evaluation.evaluate import Score, evaluate
@@ -14,10 +12,11 @@ from softtf.evaluation.report import Row
 from softtf.inference.policy import Policy
 from softtf.machine import matmul_dtype
 from softtf.progress import ScoringProgress
-from softtf.run import reopen
+from softtf.run import NO_PLACES, Places, reopen
 from softtf.runconfig import EvaluateConfig
 from softtf.runfolder import RunFolder
 from softtf.saving import MaskPlace, load_learner
+from softtf.screen import Screen
 
 
 @dataclass(frozen=True)
@@ -81,19 +80,19 @@ class Rescored:
 def rescore(
     path: Path,
     settings: EvaluateConfig,
-    console: Console,
+    console: Screen,
     last_only: bool = False,
     masks: MaskPlace = "memory",
-    source: str | None = None,
+    places: Places = NO_PLACES,
 ) -> list[Rescored]:
     """Score the learner of a run as it was after each task (the whole matrix), or after the last task only.
 
-    `masks` and `source` are as for `reopen`. Nothing is written.
+    `masks` and `places` are as for `reopen`. Nothing is written.
 
     Raises:
         UserError: no task is finished, the data are gone or others, or the learner does not support a policy.
     """
-    run = reopen(path, console, masks=masks, source=source)
+    run = reopen(path, console, masks=masks, places=places)
     finished = len(run.classes.tasks)
     if not finished:  # the first one was being saved
         raise UserError(f"nothing was learned yet: {path} has no finished task; go on with `softtf resume {path}`")

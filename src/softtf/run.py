@@ -7,11 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from rich.console import Console
-
 from softtf.backbones.base import Backbone
-from softtf.backbones.load import BackboneSpec, load_backbone, random_name
+from softtf.backbones.load import BackboneSpec, load_backbone, load_named, random_name
 from softtf.classes import ClassTable
 from softtf.config import to_yaml
 from softtf.errors import OutOfMemoryError, TrainingError, UserError
@@ -19,7 +16,7 @@ from softtf.evaluation.accuracy_matrix import summary
 from softtf.evaluation.evaluate import TestData, evaluate
 from softtf.evaluation.kept import KeptTrunks
 from softtf.evaluation.report import Row
-from softtf.features import FeatureStore, FixedQueries, open_store
+from softtf.features import OFF, FeatureStore, FixedQueries, open_store
 from softtf.feeding import begin_training, check_training, test_data, unread_settings
 from softtf.inference.policy import Policy, parse_policy
 from softtf.knowledge import Knowledge
@@ -33,6 +30,7 @@ from softtf.runconfig import RunConfig
 from softtf.rundata import DATA, check_data, check_there, identities
 from softtf.runfolder import RunFolder
 from softtf.saving import Header, MaskPlace, finish_saving, load_learner, save_task
+from softtf.screen import Screen
 from softtf.seconds import seconds_of
 from softtf.streams import TaskStream
 from softtf.tracking import Tracker
@@ -54,7 +52,7 @@ class Run:
     policies: list[Policy]
     tests: TestData
     store: FeatureStore | None
-    console: Console
+    console: Screen
     fresh: bool = False
 
     @property
@@ -68,7 +66,32 @@ class Run:
         return self.knowledge.finished.classes
 
 
-def start(config: RunConfig, path: Path, console: Console) -> Run:
+@dataclass(frozen=True)
+class Places:
+    """Where the user says that a run's parts are; what its own folder says of that may come from anybody.
+
+    source: its data, if they were moved; what the folder names is read otherwise. backbone: as for `load_named`.
+    feature_cache: as in `RunConfig`; None is the user's own, whatever the folder names.
+    """
+
+    source: str | None = None
+    backbone: str | BackboneSpec | None = None
+    feature_cache: str | None = None
+
+    def in_place_of(self, config: RunConfig, note: Callable[[str], None]) -> RunConfig:
+        """Return a run's settings with these places; a folder for features that is not used is noted."""
+        if self.source is not None:
+            config = replace(config, stream=replace(config.stream, source=self.source).located())
+        if config.feature_cache not in (None, OFF, self.feature_cache):
+            note(f"the run's feature cache {config.feature_cache} is used only if you give it with --feature-cache")
+        mine = OFF if config.feature_cache == OFF and self.feature_cache is None else self.feature_cache
+        return replace(config, feature_cache=mine)
+
+
+NO_PLACES = Places()
+
+
+def start(config: RunConfig, path: Path, console: Screen) -> Run:
     """Check a config against data and backbone, then make the run's folder: a wrong setting leaves nothing behind."""
     RunFolder.check_free(path)
     device = find_device(config.device)
@@ -77,6 +100,7 @@ def start(config: RunConfig, path: Path, console: Console) -> Run:
     data = identities(stream)
     config = _knowing(config, stream)
     backbone = load_backbone(config.backbone, device)
+    config = replace(config, backbone=backbone.spec or config.backbone)  # with the commit of the Hub that it is of
     header = _header(config, backbone)
     learner = config.learner.new_learner(backbone, config.seed).to(device)
     classes = ClassTable(header.allow_repeated)
@@ -108,14 +132,18 @@ def _leaving_no_empty_run(run: Run) -> Iterator[None]:
 
 
 def reopen(
-    path: Path, console: Console, repair: bool = False, masks: MaskPlace = "memory", source: str | None = None
+    path: Path,
+    console: Screen,
+    repair: bool = False,
+    masks: MaskPlace = "memory",
+    places: Places = NO_PLACES,
 ) -> Run:
     """Open a run at its last finished task; with `repair`, first make good what a crash left undone in the folder.
 
     With `repair` the run is locked until `learn_stream` is done with it. Without, nothing is written, and a run that is
     going may be read.
 
-    `masks` is as for `load_learner`. `source` is where the run's data are now, if they were moved.
+    `masks` is as for `load_learner`.
 
     Raises:
         UserError: there is no run, or its data are gone or others than those that it learned; with `repair`, another
@@ -123,34 +151,35 @@ def reopen(
     """
     folder, config = RunFolder.open(path)
     if not repair:
-        return _reopened(folder, config, console, False, masks, source)
+        return _reopened(folder, config, console, False, masks, places)
     folder.lock()
     try:
-        return _reopened(folder, config, console, True, masks, source)
+        return _reopened(folder, config, console, True, masks, places)
     except BaseException:
         folder.unlock()
         raise
 
 
 def _reopened(
-    folder: RunFolder, config: RunConfig, console: Console, repair: bool, masks: MaskPlace, source: str | None
+    folder: RunFolder, config: RunConfig, console: Screen, repair: bool, masks: MaskPlace, places: Places
 ) -> Run:
     path = folder.path
-    if source is not None:
-        config = replace(config, stream=replace(config.stream, source=source).located())
+    config = places.in_place_of(config, _noting(console))
     check_there(path, config.stream.source)
     stream = config.stream.build()
     config = _knowing(config, stream)
     device = find_device(config.device)
     if repair:
-        folder.sweep()
+        folder.sweep(_noting(console))
         if not (folder.path / "environment.json").exists():
             folder.write_json("environment.json", environment(device))
         if not (folder.learner / HEADER).exists() and not folder.learner_files():
-            _header(config, load_backbone(config.backbone, device)).write(folder.learner)
+            _header(config, load_named(config.backbone, places.backbone, device)).write(folder.learner)
     elif not folder.learner_files():
         raise UserError(f"nothing was learned yet: {path} has no finished task; go on with `softtf resume {path}`")
-    header, learner, classes = load_learner(folder.learner, backbone_loader(device), strict=False, masks=masks)
+    header, learner, classes = load_learner(
+        folder.learner, lambda saved: load_named(saved, places.backbone, device), strict=False, masks=masks
+    )
     learned = [tuple(c) for c in classes.tasks]
     check_data(folder, stream, config.stream.source, len(learned), _noting(console))
     if learned != [task.classes for task in stream][: len(learned)]:
@@ -158,7 +187,7 @@ def _reopened(
     run = _assemble(config, folder, stream, header, learner, classes, console)
     if repair:
         folder.write_json(DATA, identities(stream))
-        if source is not None:
+        if places.source is not None:
             folder.write_text("config.yaml", to_yaml(config))
     return run
 
@@ -173,11 +202,6 @@ def _header(config: RunConfig, backbone: Backbone) -> Header:
     return Header(config.backbone, backbone.weights_hash(), config.learner, config.seed, merged, train=config.train)
 
 
-def backbone_loader(device: torch.device) -> Callable[[BackboneSpec], Backbone]:
-    """Return what loads the backbone that a saved learner names."""
-    return lambda spec: load_backbone(spec, device)
-
-
 def _assemble(
     config: RunConfig,
     folder: RunFolder,
@@ -185,7 +209,7 @@ def _assemble(
     header: Header,
     learner: Learner,
     classes: ClassTable,
-    console: Console,
+    console: Screen,
 ) -> Run:
     policies = config.evaluate.policies_for(learner)
     check_training(learner, config.train)
@@ -215,8 +239,8 @@ def _assemble(
     return Run(config, folder, stream, header, Knowledge(learner, classes), policies, tests, store, console)
 
 
-def _noting(console: Console) -> Callable[[str], None]:
-    return lambda text: console.print(f"note: {text}", highlight=False, markup=False, soft_wrap=True)
+def _noting(console: Screen) -> Callable[[str], None]:
+    return lambda text: console.print(f"note: {text}", soft_wrap=True)
 
 
 def learn_stream(run: Run) -> None:
@@ -303,7 +327,7 @@ def score_task(run: Run, index: int, tracker: Tracker) -> None:
     tracker.scores(index, accuracies)
     if run.console.is_terminal or index + 1 == len(run.stream):
         listed = ", ".join(f"{code} {acc:.1f}" for code, acc in accuracies.items())
-        run.console.print(f"after task {index + 1}: ACC {listed}", highlight=False)
+        run.console.print(f"after task {index + 1}: ACC {listed}")
 
 
 def write_results(folder: RunFolder, stream: TaskStream, learner: Learner, config: RunConfig) -> None:

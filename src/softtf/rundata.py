@@ -1,17 +1,18 @@
 """Whether a run reads the data again that it learned: data.json in its folder holds what they are known by."""
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from softtf.errors import UserError
+from softtf.plain_json import fits, read_object
 from softtf.runfolder import RunFolder
 from softtf.streams import TaskStream, difference, identity, local_path
 
 DATA = "data.json"
 PARTS = {"train": "training data", "test": "test data"}
+FORM = {"tasks": [dict.fromkeys(PARTS, (None, {"examples": int}))]}
 
 
 def identities(stream: TaskStream) -> dict[str, Any]:
@@ -59,10 +60,12 @@ def check_data(
     if not file.exists():
         return
     try:
-        before = json.loads(file.read_text(encoding="utf-8"))["tasks"]
-        changes = [(*key, words) for key, words in _changes(before, stream)]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{file} cannot be read; remove it to go on without checking the data") from None
+        before = read_object(file)
+        if not fits(before, FORM):
+            raise UserError(f"{file} cannot be read: it does not hold what data are known by")
+    except UserError as error:
+        raise UserError(f"{error}; remove it to go on without checking the data") from None
+    changes = [(*key, words) for key, words in _changes(before["tasks"], stream)]
     trained = finished + _half_trained(folder, finished)
     for index, part, words in changes:
         scored = part == "test" and folder.has_scores(index)

@@ -25,16 +25,38 @@ from softtf.config import from_yaml, to_yaml
 from softtf.errors import UserError
 from softtf.evaluation.accuracy_matrix import AccuracyMatrix
 from softtf.evaluation.evaluate import Score
-from softtf.inference.policy import Policy
+from softtf.inference.policy import Policy, parse_policy
 from softtf.lock import NAME as LOCK
 from softtf.lock import Lock, check_idle
 from softtf.manifest import Manifest
+from softtf.plain_json import NUMBER, fits, read_object
 from softtf.reading import read_text
 from softtf.runconfig import RunConfig
+from softtf.runlog import read_log
 from softtf.saving import Header
 from softtf.seconds import upgraded
 from softtf.store import checksum, load_metadata, load_tensors, save_tensors, write_atomic
+from softtf.streams import quiet
 from softtf.temporary import is_abandoned, is_temporary
+
+SCORES = {str: {"correct": [int], "total": [int], "task_correct": (None, [int])}}
+MAYBE = (None, *NUMBER)
+SUMMARY = {
+    "method": str,
+    "parameters_per_task": int,
+    "train_seconds_this_run": MAYBE,
+    "train_seconds_from_nothing": NUMBER,
+    "policies": {
+        str: {
+            "title": str,
+            "acc": NUMBER,
+            "forget": NUMBER,
+            "task_identity": MAYBE,
+            "test_seconds_this_run": MAYBE,
+            "test_seconds_from_nothing": NUMBER,
+        }
+    },
+}
 
 
 class RunFolder:
@@ -155,10 +177,12 @@ class RunFolder:
         """
         file = self.path / "summary.json"
         try:
-            results = upgraded(json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UserError(f"{file} cannot be read: {error}") from None
-        if "weights" not in results:
+            results = upgraded(read_object(file))
+        except (TypeError, KeyError, AttributeError):
+            results = {}
+        if not fits(results, SUMMARY):
+            raise UserError(f"{file} cannot be read: it does not hold what a finished run found")
+        if not fits(results, {"weights": str}):
             try:
                 results["weights"] = self.weights
             except UserError:
@@ -181,23 +205,20 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"could not write {self.events}: {error.strerror}; finished tasks are intact") from None
 
-    def sweep(self) -> None:
-        """Remove what a crash left of files, lines and evaluations that were being written."""
+    def sweep(self, note: Callable[[str], object] = quiet) -> None:
+        """Remove what a crash left of files, lines and evaluations that were being written.
+
+        `note` is told of lines of the log that cannot be read, and are removed too.
+        """
+        if unread := read_log(self.events)[1]:
+            note(f"{self.events}: lines that cannot be read are left out: {unread}")
         for file in filter(is_abandoned, self.path.rglob(".*.tmp")):  # others may be of `softtf evaluate`
             file.unlink(missing_ok=True)
         self._keep_events(lambda e: e["event"] != "evaluation" or self.has_scores(e["task"]))
 
     def logged(self) -> list[dict[str, Any]]:
-        """Return the whole lines of events.jsonl; a line that a crash cut short is passed over."""
-        events = []
-        for line in (
-            self.events.read_text(encoding="utf-8", errors="replace").splitlines() if self.events.exists() else []
-        ):
-            try:
-                events.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-        return events
+        """Return the lines of events.jsonl that can be read."""
+        return read_log(self.events)[0]
 
     def forget_events_after(self, task: int, epoch: int) -> None:
         """Drop the log of what a crash undid: epochs of `task` beyond `epoch`, and anything later."""
@@ -229,10 +250,7 @@ class RunFolder:
         """
         found = []
         for file in sorted((self.path / "rescored").glob("*.json")):
-            try:
-                found.append(json.loads(file.read_text(encoding="utf-8")))
-            except (OSError, ValueError) as error:
-                raise UserError(f"{file} cannot be read: {error}") from None
+            found.append(read_object(file))
         return found
 
     def save_matrix(self, code: str, matrix: AccuracyMatrix) -> None:
@@ -244,17 +262,24 @@ class RunFolder:
         return (self.accuracy / f"after-{task + 1:03d}.json").exists()
 
     def matrices(self, tasks: int) -> dict[str, AccuracyMatrix]:
-        """Return the accuracy matrix of each policy over the first `tasks` tasks, by policy code."""
+        """Return the accuracy matrix of each policy over the first `tasks` tasks, by policy code.
+
+        Raises:
+            UserError: a file of counts cannot be read, or does not fit the others.
+        """
         matrices: dict[str, AccuracyMatrix] = {}
         for task in range(tasks):
             file = self.accuracy / f"after-{task + 1:03d}.json"
-            try:
-                rows = json.loads(file.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
-                raise UserError(f"{file} cannot be read: {error}") from None
+            rows = read_object(file)
+            if not fits(rows, SCORES) or (matrices and rows.keys() != matrices.keys()):
+                raise UserError(f"{file} cannot be read: it does not hold counts of right answers, one row a policy")
             for code, row in rows.items():
-                matrix = matrices.setdefault(code, AccuracyMatrix())
-                matrix.add_row(row["correct"], row["total"], row["task_correct"])
+                try:
+                    parse_policy(code)
+                    matrix = matrices.setdefault(code, AccuracyMatrix())
+                    matrix.add_row(row["correct"], row["total"], row["task_correct"])
+                except UserError as error:
+                    raise UserError(f"{file} cannot be read: {error}") from None
         return matrices
 
     def save_checkpoint(self, task: int, tensors: Mapping[str, Tensor]) -> None:

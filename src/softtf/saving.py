@@ -38,6 +38,7 @@ from softtf.manifest import (
     task_json,
     task_tensors,
 )
+from softtf.plain_json import fits
 from softtf.statistics import FeatureStatistics, TaskOffsets
 from softtf.store import (
     check_file,
@@ -310,9 +311,6 @@ def _read_task(manifest: Manifest, task: int) -> tuple[str, tuple[Hashable, ...]
     """Return a task's name and classes, as its json says."""
     path = manifest.path(task_json(task))[0]
     content = manifest.json(task_json(task))
-    try:
-        return str(content["name"]), tuple(decode_label(value) for value in content["classes"])
-    except UserError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is not a task of a softtf learner: {error} is missing or wrong") from None
+    if not fits(content, {"name": str, "classes": list}):
+        raise UserError(f"{path} is not a task of a softtf learner: its name or classes are wrong")
+    return content["name"], tuple(decode_label(value) for value in content["classes"])

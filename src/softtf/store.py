@@ -352,6 +352,11 @@ def decode_label(value: Any) -> Hashable:
     if isinstance(value, dict) and value.keys() == {"bytes"} and isinstance(value["bytes"], str):
         with suppress(binascii.Error, ValueError):
             return base64.b64decode(value["bytes"], validate=True)
-    if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
+    if (
+        value is None
+        or isinstance(value, int)
+        or (isinstance(value, str) and _is_unicode(value))
+        or (isinstance(value, float) and math.isfinite(value))
+    ):
         return value
     raise UserError(f"{value!r} is not a saved label; expected a string, number, true, false, null or list")

@@ -1,4 +1,4 @@
-"""YAML as settings need it: plain data only, no key twice, and 1e-3 a number."""
+"""YAML as settings need it: plain data only, no key twice, no tags and anchors, and 1e-3 a number."""
 
 import re
 from typing import Any
@@ -7,9 +7,31 @@ import yaml
 
 from softtf.errors import UserError
 
+LARGEST, DEEPEST = 2**20, 32
+"""Characters of a text that is read, and lists and mappings within one another; ours have some thousands, and five."""
+
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML would silently keep the last."""
+    """Refuses what settings do not need and others might use.
+
+    That is a key given twice, of which YAML would silently keep the last; tags, which ask for other types; anchors, by
+    which a few lines can stand for any number; and what is deep.
+    """
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        for name in ("anchor", "tag"):
+            if getattr(event, name, None) is not None:
+                raise yaml.MarkedYAMLError(problem=f"settings have no {name}s", problem_mark=event.start_mark)
+        self.depth += 1
+        if self.depth > DEEPEST:
+            problem = f"there are more than {DEEPEST} lists and mappings in one another"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -44,6 +66,10 @@ for _yaml in (_Loader, _Dumper):
     )
 
 
+BAD_VALUES = (ValueError, OverflowError, RecursionError, AttributeError, KeyError, TypeError)
+"""What a SafeLoader lets through of values that are not what they look like, such as the date 2020-13-45."""
+
+
 def dump_yaml(plain: Any) -> str:
     """Write plain data as YAML text, in its own order."""
     text: str = yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
@@ -54,8 +80,10 @@ def load_yaml(text: str, where: str) -> Any:
     """Read YAML text as plain data; `where` is what messages name as the source.
 
     Raises:
-        UserError: the text is not YAML (the message gives the line).
+        UserError: the text is not YAML (the message gives the line), has a tag or an anchor, or is too large or deep.
     """
+    if len(text) > LARGEST:
+        raise UserError(f"{where} has more than {LARGEST:,} characters; it is no file of settings")
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader: plain data only
     except yaml.MarkedYAMLError as error:
@@ -64,7 +92,7 @@ def load_yaml(text: str, where: str) -> Any:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise UserError(f"{where}: line {line} is not valid YAML: {error.reason}") from error
-    except (ValueError, RecursionError) as error:  # such as the date 2020-13-45
+    except BAD_VALUES as error:
         raise UserError(f"{where} is not valid YAML: {error}") from error
 
 
@@ -77,5 +105,5 @@ def read_value(text: str) -> Any:
     try:
         value = yaml.load(text, Loader=_Loader)
         return text if isinstance(value, bool) and text.lower() not in ("true", "false") else value
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except (yaml.YAMLError, *BAD_VALUES):
         raise UserError(f"{text!r} is not a value; write for example 3, 0.1, true, 10-12 or [a, b]") from None

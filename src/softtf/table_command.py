@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
-
 from softtf import flags
 from softtf import table_report as report
 from softtf.config import to_dict
@@ -16,6 +14,7 @@ from softtf.errors import UserError, unknown
 from softtf.recipes.recipes import RECIPES, Scale
 from softtf.recipes.tables import TABLES, Table, TableRow, table_named
 from softtf.recipes.tables.figures import STREAM_NAMES
+from softtf.screen import Screen, say
 from softtf.stopping import stopped
 from softtf.streams import STREAMS as DATA_SETS
 from softtf.streams import local_path
@@ -81,28 +80,28 @@ def _run(table: Table, cells: Sequence[Cell], wish: Wish, dry_run: bool) -> dict
     """Do the runs and return those that failed; None if they were only listed."""
     for cell in cells:
         if cell.left_out:
-            _say(f"left out: {cell.row.title} on {cell.stream}: {cell.left_out}")
+            say(f"left out: {cell.row.title} on {cell.stream}: {cell.left_out}")
     if not (jobs := jobs_of(cells)):
         raise UserError(f"no row of table {table.name} that was asked for can be run: {cells[0].left_out}")
     if dry_run:
         _list_runs(table, cells, wish)
         return None
     try:
-        return complete(cells, Console(), _say)
+        return complete(cells, Screen(), say)
     except BaseException as error:
         if stopped(error):
             done = sum(job.finished for job in jobs)
             with contextlib.suppress(OSError):  # of a terminal that is gone
-                print(f"\nstopped; {done} of {len(jobs)} runs are finished, of the others every full epoch is kept.")
-                print("The same command goes on from there.", flush=True)
+                say(f"\nstopped; {done} of {len(jobs)} runs are finished, of the others every full epoch is kept.")
+                say("The same command goes on from there.")
         raise
 
 
 def _list_tables() -> None:
     for name, make in TABLES.items():
         found = make()
-        print(f"{name:>7}  {found.caption} ({len(found.rows)} rows; {', '.join(found.streams)})")
-    print("softtf table 8 --scale mini --streams cifar100-10 --source FOLDER; softtf table 8 --help")
+        say(f"{name:>7}  {found.caption} ({len(found.rows)} rows; {', '.join(found.streams)})")
+    say("softtf table 8 --scale mini --streams cifar100-10 --source FOLDER; softtf table 8 --help")
 
 
 def _list_runs(table: Table, cells: Sequence[Cell], wish: Wish) -> None:
@@ -112,12 +111,12 @@ def _list_runs(table: Table, cells: Sequence[Cell], wish: Wish) -> None:
     for job in jobs:
         served = [cell for cell in cells if job in cell.jobs]
         numbers = [f"{table.rows.index(c.row) + 1} {c.row.title} ({c.row.task_id or '-'})" for c in served]
-        _say(f"{job.path}: {job.state}; about {job.work:,} training examples, epochs counted")
-        _say(f"    {served[0].stream}, seed {job.config.seed}, rows: {'; '.join(numbers)}")
-        _say(f"    {', '.join(s for s in _flat(to_dict(job.config)) if s not in common)}")
-    _say(f"all runs: {', '.join(s for s in _flat(to_dict(jobs[0].config)) if s in common)}")
+        say(f"{job.path}: {job.state}; about {job.work:,} training examples, epochs counted")
+        say(f"    {served[0].stream}, seed {job.config.seed}, rows: {'; '.join(numbers)}")
+        say(f"    {', '.join(s for s in _flat(to_dict(job.config)) if s not in common)}")
+    say(f"all runs: {', '.join(s for s in _flat(to_dict(jobs[0].config)) if s in common)}")
     examples = sum(job.work for job in jobs if not job.finished)
-    _say(f"{len(jobs)} runs for {len(cells)} rows: {left(jobs)}; about {examples:,} training examples, epochs counted")
+    say(f"{len(jobs)} runs for {len(cells)} rows: {left(jobs)}; about {examples:,} training examples, epochs counted")
 
 
 def _flat(plain: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -139,21 +138,21 @@ def _print(
         parts[f"mean over {' and '.join(streams)}"] = report.mean_lines(list(parts.values()))
     said = report.notes(table, cells, wish, failed)
     if form == "csv":
-        print(report.to_csv(table.name, parts, cells), end="")
+        say(report.to_csv(table.name, parts, cells).removesuffix("\n"))
         return
     if form == "terminal":
-        console = Console()
-        console = console if console.is_terminal else Console(width=WIDTH)
+        console = Screen()
+        console = console if console.is_terminal else Screen(width=WIDTH)
         for stream, lines in parts.items():
             console.print(report.render(lines, report.title(table, stream, cells)))
         for note in said:
-            console.print(note, highlight=False, markup=False, soft_wrap=True)
+            console.print(note, soft_wrap=True)
         return
     write = report.to_markdown if form == "markdown" else report.to_latex
     for stream, lines in parts.items():
-        print(write(lines, report.title(table, stream, cells)))
+        say(write(lines, report.title(table, stream, cells)))
     mark = "- " if form == "markdown" else "% "
-    print("\n".join(mark + note for note in said))
+    say("\n".join(mark + note for note in said))
 
 
 def _streams(names: Sequence[str]) -> tuple[str, ...]:
@@ -225,7 +224,3 @@ def _settings(texts: Sequence[str]) -> dict[str, Any]:
             raise UserError(f"--set cannot change {name}{remedy}")
         settings[name] = read_value(value)
     return settings
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)

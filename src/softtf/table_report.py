@@ -10,7 +10,6 @@ from typing import cast
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
-from rich.text import Text
 
 from softtf.evaluation.report import differ, latex_table, markdown_table, parameters, with_weights
 from softtf.inference.policy import PAPER_BATCH, parse_policy
@@ -19,6 +18,7 @@ from softtf.recipes.recipes import DESCRIPTIONS, RECIPES
 from softtf.recipes.tables import Table, figure
 from softtf.recipes.tables.rows import CLIP_VIT_B
 from softtf.recipes.texts import is_text, rows_protocol
+from softtf.screen import plain
 from softtf.streams import HUB
 from softtf.table_runs import Cell, Wish
 
@@ -305,13 +305,15 @@ def _with_weights(lines: Sequence[Line], heading: str) -> tuple[str, Sequence[st
 def render(lines: Sequence[Line], heading: str) -> RichTable:
     """Return the lines as a table for the terminal: under a row's name its task inference, and weights that differ."""
     heading, headers, _ = _with_weights(lines, heading)
-    table = RichTable(title=Text(heading), box=SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0), show_edge=False)
+    table = RichTable(
+        title=plain(heading), box=SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0), show_edge=False
+    )
     apart = len(headers) > len(HEADERS)  # the weights; a column of them would leave the numbers no room
-    table.add_column(Text("Method\n  task ID" + "\n  Weights" * apart), min_width=24, overflow="fold")
+    table.add_column(plain("Method\n  task ID" + "\n  Weights" * apart), min_width=24, overflow="fold")
     for header in HEADERS[2:]:
         words = header.replace(": ", ":\n").replace(", ", ",\n").replace("/t", "/\nt")
         words = words.replace("from ", "from\n").replace(" over", "\nover")
-        table.add_column(Text("" if header == "Numbers" else words), justify="right")
+        table.add_column(plain("" if header == "Numbers" else words), justify="right")
     before = None
     for i, line in enumerate(lines):
         name = (line.method, line.task_id)
@@ -322,8 +324,8 @@ def render(lines: Sequence[Line], heading: str) -> RichTable:
             first = f"{line.method}\n  {line.task_id}" if alone else line.method
         before = name
         first += "".join(f"\n  {weights}" for weights in line.weights) if apart else ""
-        cells = map(Text, line.cells[2 : len(HEADERS)])
-        table.add_row(Text(first), *cells, style="dim" if line.numbers == "paper" else None)
+        cells = map(plain, line.cells[2 : len(HEADERS)])
+        table.add_row(plain(first), *cells, style="dim" if line.numbers == "paper" else None)
     return table
 
 

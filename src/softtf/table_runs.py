@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from softtf.config import to_dict, to_yaml, with_settings
 from softtf.errors import TrainingError, UserError
 from softtf.learners.spans import NO_SPAN, span_of
@@ -20,9 +18,10 @@ from softtf.lock import BusyError, check_idle
 from softtf.recipes.recipes import RECIPES, Scale, at_scale, unscaled
 from softtf.recipes.tables import TableRow
 from softtf.recipes.tables.rows import CLIP_VIT_B
-from softtf.run import learn_stream, reopen, start
+from softtf.run import Places, learn_stream, reopen, start
 from softtf.runconfig import RunConfig
 from softtf.runfolder import RunFolder
+from softtf.screen import Screen
 from softtf.store import write_atomic
 from softtf.streams import STREAMS
 
@@ -39,7 +38,7 @@ NEUTRAL = ("recipe", "method", "seed", "device", "feature_cache", "tensorboard")
 # Settings that came later: where they are as before, runs of earlier versions are found.
 LATER = {
     "stream": ("datasets", "train_per_dataset", "test_per_dataset", "merge_labels"),
-    "backbone": ("max_tokens", "pooling"),
+    "backbone": ("max_tokens", "pooling", "revision"),
     "learner": ("key_eps", "text_prompts", "before_norm", "classes", "total_classes", "gradient_offset"),
     "learner.projection": ("spectrum",),
     "train": ("weight_decay", "first_task_learning_rate", "first_task_weight_decay", "warmup"),
@@ -218,7 +217,7 @@ def jobs_of(cells: Sequence[Cell]) -> list[Job]:
     return list({job.path: job for cell in cells for job in cell.jobs}.values())
 
 
-def complete(cells: Sequence[Cell], console: Console, say: Callable[[str], None]) -> dict[Path, str]:
+def complete(cells: Sequence[Cell], console: Screen, say: Callable[[str], None]) -> dict[Path, str]:
     """Do the runs that are not finished, going on where one was stopped; a finished one is left as it is.
 
     Returns:
@@ -252,13 +251,15 @@ def _name(cell: Cell) -> str:
     return f"{cell.row.title} on {cell.stream}"
 
 
-def _finish(job: Job, console: Console) -> None:
+def _finish(job: Job, console: Screen) -> None:
     if not (job.path / "config.yaml").exists():
         learn_stream(start(job.config, job.path, console))
         return
     check_idle(job.path)
     write_atomic(job.path / "config.yaml", to_yaml(job.config))  # the same but for NEUTRAL, such as another device
-    learn_stream(reopen(job.path, console, repair=True))
+    config = job.config  # which the user gave: also its paths
+    places = Places(backbone=config.backbone if config.backbone.paths else None, feature_cache=config.feature_cache)
+    learn_stream(reopen(job.path, console, repair=True, places=places))
 
 
 def left(jobs: Sequence[Job]) -> str:

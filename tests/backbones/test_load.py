@@ -7,10 +7,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import timm
 import torch
 import transformers
+from huggingface_hub.errors import EntryNotFoundError
 from timm.layers import resample_abs_pos_embed
 from timm.models import save_for_hf
 
@@ -117,19 +119,55 @@ def test_a_misspelt_name_is_answered_with_names_that_work() -> None:
     assert near and all(works(architecture_of(name)) for name in near)
 
 
-def test_names_as_the_hub_writes_them_are_timms(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    true_create = timm.create_model
+COMMIT = "0123456789" * 4
 
-    def create(name: str, pretrained: bool = False, **options: Any) -> Any:
-        asked.append(name)
-        return true_create(name, pretrained=False, **options)  # as if its weights had been downloaded
 
-    monkeypatch.setattr(timm, "create_model", create)
+def hub(monkeypatch: pytest.MonkeyPatch, files: dict[str, Path]) -> list[tuple[str, str, str | None]]:
+    """A Hub with these files for timm; returns a list of what will be asked: repository, file and revision."""
+    asked: list[tuple[str, str, str | None]] = []
+
+    def download(repository: str, name: str, revision: str | None = None) -> str:
+        asked.append((repository, name, revision))
+        if name not in files:
+            raise EntryNotFoundError(name)
+        return str(files[name])
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    return asked
+
+
+def test_names_as_the_hub_writes_them_are_timms_and_the_commit_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = timm.create_model("test_vit").state_dict()
+    file = tmp_path / "snapshots" / COMMIT / "model.safetensors"
+    save_tensors(file, state)
+    asked = hub(monkeypatch, {file.name: file})
     for name in ("test_vit.r160_in1k", "timm/test_vit.r160_in1k", "hf-hub:timm/test_vit.r160_in1k"):
         backbone = load_backbone(BackboneSpec(name))
-        assert backbone.name == name and set(asked) == {"test_vit.r160_in1k"}
+        assert backbone.name == name and backbone.spec == BackboneSpec(name, revision=COMMIT)
+        assert all(torch.equal(value, state[key]) for key, value in backbone.vit.state_dict().items())
+    assert asked == [("timm/test_vit.r160_in1k", "model.safetensors", None)] * 3
+    assert load_backbone(backbone.spec).spec == backbone.spec and asked[-1][2] == COMMIT
     assert load_backbone(BackboneSpec("random:timm/test_vit")).depth == backbone.depth
+
+
+def test_of_what_the_hub_has_as_a_pickle_alone_nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = hub(monkeypatch, {"pytorch_model.bin": Path("never")})
+    with pytest.raises(UserError, match="only pickles are there, which are never read"):
+        load_backbone(BackboneSpec("test_vit.r160_in1k"))
+    assert asked and all(name.endswith(".safetensors") for _, name, _ in asked)
+
+
+@pytest.mark.parametrize("name", [BUNDLED, SMALL, "minilm-l6-v2", "here"])
+def test_a_revision_is_of_the_hub_alone(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("here").mkdir()
+    with pytest.raises(UserError, match="revision does nothing"):
+        load_backbone(BackboneSpec(name, revision="main"))
+    for bad in ("a\nb", "../up", "", "-x"):
+        with pytest.raises(UserError, match="revision must be a commit"):
+            BackboneSpec(name, revision=bad)
 
 
 def test_what_timm_saved_is_loaded_with_its_own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

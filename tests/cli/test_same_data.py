@@ -100,8 +100,10 @@ def test_a_run_of_an_earlier_version_goes_on_unchecked_and_a_damaged_record_is_n
     assert call(*NCM, "--stream.source", "data", "--output", "new") == 0
     record = json.loads(Path("new/data.json").read_text())
     assert [task["train"]["examples"] for task in record["tasks"]] == [10, 10]
-    Path("new/data.json").write_text("{")
-    assert "data.json cannot be read; remove it" in refused(capsys, "evaluate", "new")
+    for damaged in ("{", "[" * 9999, "[]", json.dumps({"tasks": [1]}), json.dumps({"tasks": [{"train": {}}]}), "\0"):
+        Path("new/data.json").write_text(damaged)
+        message = refused(capsys, "evaluate", "new")
+        assert "data.json cannot be read" in message and "; remove it" in message
     Path("new/data.json").unlink()
     others(Path("data"))
     assert call("evaluate", "new") == 0
@@ -162,11 +164,15 @@ def test_a_file_of_paths_of_images_is_learned_in_its_order_and_scored_from_elsew
         assert "task given" in output(capsys, "evaluate", "../new", "--source", "../moved/photos.csv")
 
 
-def test_a_runs_backbone_is_found_from_another_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runs_backbone_is_found_from_another_directory(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save_for_hf(timm.create_model("test_vit", img_size=32), tmp_path / "mine", safe_serialization=True)
     image_folder(tmp_path / "animals")
     here = ("--stream.source", "animals", "--backbone.name", "mine", "--output", "out")
     assert call("run", "own-images", "--method", "ncm", "--stream.num-tasks", "2", "--device", "cpu", *here) == 0
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert call("evaluate", tmp_path / "out") == 0
+    assert f"--backbone {tmp_path / 'mine'}" in refused(capsys, "evaluate", tmp_path / "out")
+    assert call("evaluate", tmp_path / "out", "--backbone", tmp_path / "mine") == 0
+    assert call("resume", tmp_path / "out", "--backbone", "../mine") == 0

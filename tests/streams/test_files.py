@@ -70,7 +70,7 @@ def test_lines_of_a_plain_file_are_texts(tmp_path: Path) -> None:
         ("a.csv", b"text,label\n\xe9,1\n", "is not UTF-8 .byte 11."),
         ("a.csv", b"text,label\nx,1\ny,\n", "label of example 1 is missing"),
         ("a.csv", b"text,content,label\nx,y,1\n", r"several could be the input column \(text, content\)"),
-        ("a.jsonl", b'{"text": "x", "label": 1}\n{"text": \n', "line 2: not valid JSON"),
+        ("a.jsonl", b'{"text": "x", "label": 1}\n{"text": \n', "line 2 cannot be read: Expecting value"),
         ("a.jsonl", b"[1]\n", "line 1: not an object"),
         ("a.jsonl", b'{"text": "x"}\n', "unknown column of a.jsonl 'label'"),
         ("a.jsonl", b'{"text": "x", "label": 1}\n{"text": null, "label": 1}\n', "row 1 has nothing in column 'text'"),

@@ -124,6 +124,7 @@ class Backbone(nn.Module, ABC):
     weight_names: tuple[str, ...]
     preparation: Preparation
     reads_text: bool = False  # True: inputs are token ids as `softtf.streams.texts` gives them
+    revision: str | None = None  # the commit of the Hub that its weights are of
     spec: BackboneSpec | None = None  # what `load_backbone` was given, so that it can be loaded again
 
     def __init__(self) -> None:

@@ -1,9 +1,9 @@
 """Vision Transformers of timm as backbones: by name, from a folder or the Hub in timm's form, from one file."""
 
-import json
+import inspect
 import math
+import re
 import sys
-import warnings
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -18,9 +18,12 @@ from torch import Tensor
 from softtf.backbones.spec import BUNDLED, RANDOM, BackboneSpec, model_name, random_name
 from softtf.backbones.timm_vit import TimmViT, check_plain
 from softtf.errors import UserError, unknown
+from softtf.plain_json import read_json
+from softtf.screen import warn
 from softtf.store import load_tensors
 
 Grid = tuple[int, int]
+COMMIT = re.compile("/snapshots/([0-9a-f]{40})/")
 BUNDLED_SIZE, BUNDLED_PATCH = 64, 8
 
 
@@ -72,7 +75,9 @@ def load_vit(spec: BackboneSpec) -> TimmViT:
     if spec.weights:
         _load(vit, spec.weights, spec.name)
     elif not random:
-        vit = _pretrained(name, spec, options)
+        file = _download(name, spec)
+        vit = _pretrained(name, spec, options, file)
+        return _backbone(vit, spec, vit.pretrained_cfg, commit_of(file))
     return _backbone(vit, spec, vit.pretrained_cfg)
 
 
@@ -89,12 +94,15 @@ def load_saved(spec: BackboneSpec, config: Path, weights: Path | None) -> TimmVi
             not square; the weights are not its own.
     """
     spec.refuse("weights", "max_tokens", "pooling")
-    whole = json.loads(config.read_text("utf-8"))
+    whole = read_json(config)
     about = _checked(whole, config)
     architecture = whole.get("architecture")
     if not isinstance(architecture, str) or not architecture_of(architecture):
         raise unknown(f"timm architecture in {config}", str(architecture), timm.list_models("vit_*"))
     options = {k: v for k, v in (whole.get("model_args") or {}).items() if k != "num_classes"}
+    if foreign := sorted(options.keys() - inspect.signature(VisionTransformer).parameters.keys()):
+        # Not all that timm's maker of models takes is the model's: it would also load checkpoints by their paths.
+        raise UserError(f"{config}: model_args has {foreign[0]!r}, which is no setting of a Vision Transformer")
     sides = about.get("input_size", (None, None))[-2:]
     if about.get("fixed_input_size"):  # as timm takes it, where the arguments say no other
         options = {"img_size": tuple(sides)} | options
@@ -107,7 +115,7 @@ def load_saved(spec: BackboneSpec, config: Path, weights: Path | None) -> TimmVi
         patch = vit.patch_embed.patch_size
         grid = None if None in sides else (int(sides[0]) // patch[0], int(sides[1]) // patch[1])
         _load(vit, weights, spec.name, grid)
-    return _backbone(vit, spec, {**vit.pretrained_cfg, **about})
+    return _backbone(vit, spec, {**vit.pretrained_cfg, **about}, commit_of(config))
 
 
 def _checked(whole: Any, config: Path) -> dict[str, Any]:
@@ -134,11 +142,21 @@ def _three(about: dict[str, Any], key: str, where: str) -> tuple[float, float, f
     return numbers
 
 
-def _backbone(vit: VisionTransformer, spec: BackboneSpec, config: dict[str, Any]) -> TimmViT:
+def commit_of(file: Path) -> str | None:
+    """Return the commit that a file in the Hub's cache is of: .../snapshots/COMMIT/...; None of any other file."""
+    found = COMMIT.search(file.as_posix())
+    return found and found[1]
+
+
+def _backbone(
+    vit: VisionTransformer, spec: BackboneSpec, config: dict[str, Any], revision: str | None = None
+) -> TimmViT:
     mean, std = (_three(config, key, f"backbone {spec.name!r}") for key in ("mean", "std"))
     if spec.normalise == "unit":
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    return TimmViT(vit, spec.name, mean, std)
+    backbone = TimmViT(vit, spec.name, mean, std)
+    backbone.revision = revision
+    return backbone
 
 
 def _check_tag(name: str) -> None:
@@ -179,16 +197,43 @@ def _create(name: str, spec: BackboneSpec, options: dict[str, Any]) -> VisionTra
     return vit
 
 
-def _pretrained(name: str, spec: BackboneSpec, options: dict[str, Any]) -> VisionTransformer:
+def _download(name: str, spec: BackboneSpec) -> Path:
+    """Return the file with a model's weights on the Hub: a safetensors file, or none.
+
+    Raises:
+        UserError: there is none there, or it cannot be reached.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    about = timm.get_pretrained_cfg(name)
+    usual = Path(about.hf_hub_filename or "model.bin").with_suffix(".safetensors").name
+    reason = "only pickles are there, which are never read"
     try:
-        return timm.create_model(name, pretrained=True, num_classes=0, **options)
+        for file in dict.fromkeys((usual, "model.safetensors", "open_clip_model.safetensors")):
+            try:
+                return Path(hf_hub_download(about.hf_hub_id or f"timm/{name}", file, revision=spec.revision))
+            except LocalEntryNotFoundError:  # the Hub was not reached
+                raise
+            except EntryNotFoundError:
+                continue
     except Exception as error:  # the Hub client raises many kinds; all mean the same to the user
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-        raise UserError(
-            f"the weights of backbone {spec.name!r} could not be had from the Hub ({reason}); give a local file"
-            " as backbone.weights (--backbone.weights FILE.safetensors; of a table --set backbone.weights=FILE),"
-            f" or ask for random ones with the name '{RANDOM}{name}'"
-        ) from None
+    raise UserError(
+        f"the weights of backbone {spec.name!r} could not be had from the Hub ({reason}); give a local file"
+        " as backbone.weights (--backbone.weights FILE.safetensors; of a table --set backbone.weights=FILE),"
+        f" or ask for random ones with the name '{RANDOM}{name}'"
+    )
+
+
+def _pretrained(name: str, spec: BackboneSpec, options: dict[str, Any], file: Path) -> VisionTransformer:
+    """Create a model as timm does with its weights, which lie in a file of safetensors."""
+    try:
+        overlay = {"file": str(file), "custom_load": False}
+        return timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay, **options)
+    except Exception as error:
+        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+        raise UserError(f"the weights of backbone {spec.name!r} in {file} do not fit it ({reason})") from None
 
 
 def _load(vit: VisionTransformer, path: Path, name: str, grid: Grid | None = None) -> None:
@@ -235,7 +280,7 @@ def _resampled(positions: Tensor, vit: VisionTransformer, path: Path, grid: Grid
         side = math.isqrt(max(patches, 0))
         if positions.shape == vit.pos_embed.shape or patches < 1 or side**2 != patches:
             return positions
-        warnings.warn(
+        warn(
             f"{path} has positions of {patches} patches and does not say how they lie; they are taken as"
             f" {side} x {side} and resampled to {rows} x {columns}",
             stacklevel=2,

@@ -4,9 +4,9 @@ A family is one line in FAMILIES: a `model_type` of transformers' configurations
 into a backbone. transformers is imported when a model is loaded, not before.
 """
 
-import json
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import files
 from importlib.util import find_spec
@@ -19,9 +19,11 @@ from softtf.backbones.base import Backbone
 from softtf.backbones.bert import Bert, Pooled, check_form
 from softtf.backbones.clip import ClipImage, Tokenize, byte_ids
 from softtf.backbones.clip_settings import image_settings
-from softtf.backbones.from_timm import load_saved
+from softtf.backbones.from_timm import commit_of, load_saved
 from softtf.backbones.spec import MINILM, BackboneSpec, model_name, random_name
 from softtf.errors import UserError
+from softtf.plain_json import fits, read_json, read_object
+from softtf.store import load_tensors
 from softtf.streams.texts import TextPreparation
 
 T = TypeVar("T")
@@ -36,13 +38,14 @@ class Source:
     """A model that was asked for.
 
     spec: what was asked; place: the local folder or the Hub's name; config: its configuration; random: whether its
-    weights are to be random.
+    weights are to be random; revision: the commit of the Hub from which all files are.
     """
 
     spec: BackboneSpec
     place: str
     config: Any
     random: bool
+    revision: str | None = None
 
     def model(self, **options: Any) -> Any:
         """Return the model in float32: random weights drawn from a fixed seed, or those of its safetensors.
@@ -50,31 +53,74 @@ class Source:
         Raises:
             UserError: there are none, or they are not this model's.
         """
-        from transformers import AutoModel
+        from transformers import MODEL_MAPPING
 
+        kind = MODEL_MAPPING[type(self.config)]
         if self.random:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
-                return AutoModel.from_config(self.config, **options).float()
+                return kind._from_config(self.config, **options).float()
+        # The tensors are read here: by a folder's name transformers would also follow an adapter to another model.
+        tensors = self.weights()
         found, info = self._ask(
-            lambda: AutoModel.from_pretrained(
-                self.place, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **options
+            lambda: kind.from_pretrained(
+                None,
+                config=self.config,
+                state_dict=tensors,
+                output_loading_info=True,
+                dtype=torch.float32,
+                trust_remote_code=False,
+                **options,
             )
         )
         if missing := sorted(info["missing_keys"]):
             raise UserError(f"{self.place}: its weights lack {missing[0]!r} ({len(missing)} missing)")
         return found
 
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Return the tensors of model.safetensors, or of the files that its index names; a pickle is never read.
+
+        Raises:
+            UserError: there are none, or they cannot be read.
+        """
+        if (whole := self._ask(lambda: self.file("model.safetensors", missing=False))) is not None:
+            return load_tensors(whole)
+        index = self._ask(lambda: self.file("model.safetensors.index.json", missing=False))
+        if index is None:
+            raise UserError(
+                f"backbone {self.spec.name!r} could not be loaded: {self.place} has no model.safetensors;"
+                " other forms of weights are pickles, which are never read"
+            )
+        content = read_json(index)
+        if not fits(content, {"weight_map": {str: str}}):
+            raise UserError(f"{index} cannot be read: it has no weight_map of names to files")
+        tensors: dict[str, torch.Tensor] = {}
+        for name in sorted(set(content["weight_map"].values())):
+            if not SHARD.fullmatch(name):
+                raise UserError(f"{index} names {name!r}, which is no safetensors file beside it")
+            if (shard := self._ask(partial(self.file, name))) is not None:
+                tensors |= load_tensors(shard)
+        return tensors
+
     def tokenizer(self) -> Any:
         """Return the model's own tokenizer, a `tokenizers.Tokenizer`; a random BERT-base has the offline model's.
 
         Raises:
-            UserError: there is none.
+            UserError: there is none, or it is of another kind than those of the families here.
         """
         from transformers import AutoTokenizer
 
         place = str(offline_folder()) if self.place == BERT_BASE and self.random else self.place
-        found = self._ask(lambda: AutoTokenizer.from_pretrained(place))
+        source = replace(self, place=place)
+        file = self._ask(lambda: source.file("tokenizer_config.json", missing=False))
+        kind = "" if file is None else no_code(file).get("tokenizer_class")
+        if kind and (not isinstance(kind, str) or kind.removesuffix("Fast") not in TOKENIZERS):
+            raise UserError(f"{place}: its tokenizer is a {kind!r}; here are {', '.join(TOKENIZERS)}")
+        found = self._ask(
+            lambda: AutoTokenizer.from_pretrained(
+                place, config=self.config, revision=self.revision, trust_remote_code=False
+            )
+        )
         if not hasattr(found, "backend_tokenizer"):
             raise UserError(f"{place} has no tokenizer of the tokenizers library (tokenizer.json)")
         return found.backend_tokenizer
@@ -85,21 +131,21 @@ class Source:
         Raises:
             UserError: there are none.
         """
-
-        def read(name: str, missing: bool = True) -> Any:
-            file = self.file(name, missing)
-            return None if file is None else json.loads(file.read_text("utf-8"))
-
-        whole = self._ask(lambda: read("processor_config.json", missing=False))
+        whole = self.json("processor_config.json")
         if isinstance(whole, dict) and "image_processor" in whole:
             return whole["image_processor"]
-        return self._ask(lambda: read("preprocessor_config.json"))
+        return self.json("preprocessor_config.json", missing=True)
+
+    def json(self, name: str, missing: bool = False) -> Any:
+        """Return what a JSON file says; None if it is not there, or an error where it must be (`missing`)."""
+        file = self._ask(lambda: self.file(name, missing))
+        return None if file is None else read_json(file)
 
     def file(self, name: str, missing: bool = True) -> Path | None:
         """Return a file of the folder, or of the Hub in its cache; None if it is not there and may be missing."""
         from transformers.utils import cached_file
 
-        found = cached_file(self.place, name, _raise_exceptions_for_missing_entries=missing)
+        found = cached_file(self.place, name, revision=self.revision, _raise_exceptions_for_missing_entries=missing)
         return None if found is None else Path(found)
 
     def _ask(self, load: Callable[[], T]) -> T:
@@ -132,7 +178,7 @@ def load_from_transformers(spec: BackboneSpec) -> Backbone:
     Raises:
         UserError: it cannot be had, is of a family that is not here, or a setting does not fit.
     """
-    from transformers import AutoConfig, BertConfig, CLIPConfig
+    from transformers import BertConfig, CLIPConfig
 
     name, random = model_name(spec), random_name(spec)
     place = str(offline_folder()) if name == MINILM else name
@@ -146,16 +192,52 @@ def load_from_transformers(spec: BackboneSpec) -> Backbone:
             f" not for {name!r}"
         )
     else:
-        source = Source(spec, place, None, random)
-        if _older_timm(source):
-            return _timm(source)
-        config = ask(spec.name, lambda: AutoConfig.from_pretrained(place))
-    if config.model_type not in FAMILIES:
+        return _found(Source(spec, place, None, random, spec.revision))
+    return FAMILIES[config.model_type](Source(spec, place, config, random))
+
+
+def _found(source: Source) -> Backbone:
+    """Build what a config.json describes: of what kind it is, is known before anything else of it is read.
+
+    Raises:
+        UserError: as for `load_from_transformers`, or it asks for code of its own.
+    """
+    from transformers import CONFIG_MAPPING
+
+    spec = source.spec
+    file = ask(spec.name, lambda: source.file("config.json"))
+    assert file is not None
+    whole = no_code(file)
+    source = replace(source, revision=commit_of(file))
+    kind = whole.get("model_type", "timm_wrapper" if isinstance(whole.get("architecture"), str) else None)
+    if not isinstance(kind, str) or kind not in FAMILIES:
         raise UserError(
-            f"backbone {spec.name!r} is a {config.model_type!r} model; here are {', '.join(WITH_POOLER)}, electra,"
+            f"backbone {spec.name!r} is a {kind!r} model; here are {', '.join(WITH_POOLER)}, electra,"
             " distilbert, clip and the plain Vision Transformers of timm"
         )
-    return FAMILIES[config.model_type](Source(spec, place, config, random))
+    if kind != "timm_wrapper":
+        config = ask(spec.name, lambda: CONFIG_MAPPING[kind].from_dict(whole))
+        config._name_or_path = source.place
+        source = replace(source, config=config)
+    backbone = FAMILIES[kind](source)
+    backbone.revision = source.revision
+    return backbone
+
+
+def no_code(file: Path) -> dict[str, Any]:
+    """Return what a config says that makes no other code run than that of the families here.
+
+    Raises:
+        UserError: it cannot be read, or asks for such code somewhere.
+    """
+    whole = read_object(file)
+    parts: list[Any] = [whole]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, dict) and (asked := sorted(CODE & part.keys())):
+            raise UserError(f"{file} asks for other code or files ({asked[0]}); softtf runs none but its own")
+        parts += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    return whole
 
 
 def offline_folder() -> Path:
@@ -190,11 +272,7 @@ def _pooling(source: Source) -> Pooled:
     if source.spec.pooling != "auto":
         return source.spec.pooling
     file = Path(source.place) / "1_Pooling" / "config.json"
-    try:
-        mean = file.is_file() and json.loads(file.read_text("utf-8")).get("pooling_mode_mean_tokens", False)
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{file} cannot be read: {error}") from None
-    return "mean" if mean else "cls"
+    return "mean" if file.is_file() and read_object(file).get("pooling_mode_mean_tokens") else "cls"
 
 
 def _clip(source: Source) -> Backbone:
@@ -218,13 +296,6 @@ def _clip(source: Source) -> Backbone:
     return ClipImage(source.model(), tokenize, spec.name, mean, std, short)
 
 
-def _older_timm(source: Source) -> bool:
-    """Whether timm saved this in its older form, all in one level, by which transformers does not know it."""
-    file = ask(source.spec.name, lambda: source.file("config.json", missing=False))
-    whole = None if file is None else ask(source.spec.name, lambda: json.loads(file.read_text("utf-8")))
-    return isinstance(whole, dict) and isinstance(whole.get("architecture"), str) and "model_type" not in whole
-
-
 def _timm(source: Source) -> Backbone:
     config = ask(source.spec.name, lambda: source.file("config.json"))
     weights = None if source.random else ask(source.spec.name, lambda: source.file("model.safetensors"))
@@ -237,6 +308,17 @@ def _ids(tokenizer: Any, texts: list[str]) -> list[list[int]]:
 
 
 WITH_POOLER = ("bert", "roberta", "xlm-roberta", "camembert", "ernie", "data2vec-text")
+TOKENIZERS = (
+    *("BertTokenizer", "RobertaTokenizer", "XLMRobertaTokenizer", "CamembertTokenizer", "ElectraTokenizer"),
+    *("DistilBertTokenizer", "CLIPTokenizer", "GPT2Tokenizer", "MPNetTokenizer"),
+    *("PreTrainedTokenizer", "TokenizersBackend"),
+)
+"""Classes of transformers that a tokenizer may be of, each also with Fast behind it."""
+CODE = {"auto_map", "quantization_config", "attn_implementation", "_attn_implementation", "transformers_weights"} | {
+    *("_attn_implementation_internal", "experts_implementation", "_experts_implementation", "custom_pipelines")
+}
+"""Settings by which transformers runs a model's own code, kernels of the Hub or other packages, or reads elsewhere."""
+SHARD = re.compile(r"\w[\w.-]*\.safetensors", re.ASCII)
 FAMILIES: dict[str, Callable[[Source], Backbone]] = {
     **dict.fromkeys((*WITH_POOLER, "electra", "distilbert"), _text_encoder),
     "clip": _clip,

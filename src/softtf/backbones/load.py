@@ -1,5 +1,7 @@
 """Find a backbone by name: the bundled ViT, any plain ViT of timm, models of transformers, or random weights."""
 
+import shlex
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -8,11 +10,20 @@ import torch
 from softtf.backbones.base import Backbone
 from softtf.backbones.from_timm import architecture_of, load_vit, vit_names, works
 from softtf.backbones.from_transformers import CLIP_MODELS, TEXT_MODELS, load_from_transformers
-from softtf.backbones.spec import BUNDLED, MINILM, BackboneSpec, model_name, random_name
+from softtf.backbones.spec import BUNDLED, MINILM, RANDOM, BackboneSpec, model_name, random_name
 from softtf.errors import UserError, unknown
 from softtf.torch_state import with_own_settings
 
-__all__ = ["BUNDLED", "MINILM", "BackboneSpec", "backbone_names", "load_backbone", "random_name", "spec_of"]
+__all__ = [
+    "BUNDLED",
+    "MINILM",
+    "BackboneSpec",
+    "backbone_names",
+    "load_backbone",
+    "load_named",
+    "random_name",
+    "spec_of",
+]
 
 NEAR = 8
 
@@ -37,8 +48,46 @@ def load_backbone(spec: BackboneSpec, device: torch.device | str = "cpu") -> Bac
             size that the patch size does not divide, a model of another form, a setting that it does not have.
     """
     backbone = _load_any(spec).to(device)
-    backbone.spec = spec.located()
+    backbone.spec = replace(spec.located(), revision=backbone.revision)
     return backbone
+
+
+def load_named(
+    saved: BackboneSpec, given: str | BackboneSpec | Backbone | None = None, device: torch.device | str = "cpu"
+) -> Backbone:
+    """Build the backbone that a saved learner or run names; a path is followed only if the user gives it.
+
+    The file may come from anybody, so that of its own it names a model that softtf, timm or the Hub has by that name.
+
+    Args:
+        saved: what the file says.
+        given: what the user says in its place: a path or name, to which the file's other settings apply, a whole spec,
+            or a loaded backbone.
+        device: where it is to be.
+
+    Raises:
+        UserError: the file names a path that was not given, or as for `load_backbone`.
+    """
+    if isinstance(given, Backbone):
+        return given.to(device)
+    if isinstance(given, BackboneSpec):
+        return load_backbone(given, device)
+    spec = saved if given is None else _moved(saved, given)
+    said = () if given is None else (given, model_name(BackboneSpec(given)))
+    if unseen := [path for path in spec.paths if path in saved.paths and path not in said]:
+        raise UserError(
+            f"the learner names its backbone by a path, {unseen[0]!r}, which is used only if you give it:"
+            f" --backbone {shlex.quote(unseen[0])}, in Python from_pretrained(folder, backbone={unseen[0]!r})"
+        )
+    return load_backbone(spec, device)
+
+
+def _moved(saved: BackboneSpec, given: str) -> BackboneSpec:
+    """Return the saved spec at another place: that of its file of weights if it has one, else of the model."""
+    if saved.weights is not None and not Path(given).is_dir():
+        return replace(saved, weights=Path(given))
+    random = RANDOM if random_name(saved) and not given.startswith(RANDOM) else ""
+    return replace(saved, name=random + given, weights=None, revision=None)
 
 
 def spec_of(backbone: str | BackboneSpec | Backbone) -> BackboneSpec:
@@ -51,6 +100,8 @@ def spec_of(backbone: str | BackboneSpec | Backbone) -> BackboneSpec:
 def _load_any(spec: BackboneSpec) -> Backbone:
     name = model_name(spec)
     folder = Path(name).is_dir()
+    if folder or name in (BUNDLED, MINILM) or spec.weights or random_name(spec):
+        spec.refuse("revision")
     if spec.name == BUNDLED or (architecture_of(name) and not folder):
         return load_vit(spec)
     if name == BUNDLED:

@@ -1,6 +1,7 @@
 """Which backbone is meant: the name and the settings that users write and recipes store."""
 
 import os
+import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
@@ -10,8 +11,11 @@ from softtf.errors import UserError
 BUNDLED = "vit_tiny_patch8_64"
 MINILM = "minilm-l6-v2"
 RANDOM = "random:"
-PLACES = ("hf-hub:", "hf_hub:", "local-dir:")  # where a model is, as timm writes it
+LOCAL = "local-dir:"
+PLACES = ("hf-hub:", "hf_hub:", LOCAL)  # where a model is, as timm writes it
 LARGEST_IMAGE = 4096
+NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)  # of timm, or of the Hub with its owner
+REVISION = re.compile(r"\w[\w./-]{0,199}", re.ASCII)
 
 Pooling = Literal["auto", "cls", "pooler", "mean"]
 
@@ -32,6 +36,7 @@ class BackboneSpec:
         max_tokens: longer texts are cut to so many tokens.
         pooling: what of a text's tokens is its feature: `cls`, the first token; `pooler`, that one through the model's
             pooling layer; `mean` of all; `auto`: mean where the model's folder says that it was trained so, else cls.
+        revision: of a model on the Hub, the commit, branch or tag; a learner keeps the commit that it was learned on.
     """
 
     name: str = BUNDLED
@@ -40,6 +45,7 @@ class BackboneSpec:
     normalise: Literal["backbone", "unit"] = "backbone"
     max_tokens: int = 128
     pooling: Pooling = "auto"
+    revision: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -54,6 +60,8 @@ class BackboneSpec:
                 raise UserError(f"a backbone's {name} is a whole number, such as 32, not {value!r}")
         if self.image_size is not None and not 1 <= self.image_size <= LARGEST_IMAGE:
             raise UserError(f"image_size must be between 1 and {LARGEST_IMAGE} pixels, not {self.image_size}")
+        if self.revision is not None and (not REVISION.fullmatch(self.revision) or ".." in self.revision):
+            raise UserError(f"revision must be a commit, branch or tag of the Hub, not {self.revision!r}")
         if self.max_tokens < 3:
             raise UserError(f"max_tokens must be at least 3, a word between two marks, not {self.max_tokens}")
 
@@ -66,6 +74,18 @@ class BackboneSpec:
         place = self.name.removesuffix(name)
         path = os.path.abspath(name) if name not in (BUNDLED, MINILM) and Path(name).is_dir() else name
         return replace(self, name=place + path, weights=self.weights and self.weights.absolute())
+
+    @property
+    def paths(self) -> list[str]:
+        """The files and folders of this machine that it names, such as its weights; what the Hub has is none.
+
+        Where a name may be either, a folder of that name in the working directory makes it a path.
+        """
+        name = model_name(self)
+        local = name not in (BUNDLED, MINILM) and (
+            LOCAL in self.name or not NAME.fullmatch(name) or Path(name).exists()
+        )
+        return [name] * local + ([str(self.weights)] if self.weights else [])
 
     def weights_title(self, sha256: str) -> str:
         """Return how tables name the weights: by name, the file if they came from one, and twelve digits of their hash.

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from softtf.errors import UserError
 
+LARGEST = 2**53
+"""Samples of a test set: the numbers that a float64 holds exactly."""
+
 
 @dataclass
 class AccuracyMatrix:
@@ -172,6 +175,6 @@ def _counts(values: Sequence[int], t: int, where: str, limits: Sequence[int] | N
     if len(counts) != t + 1:
         raise UserError(f"{where} must be {t + 1} integers, one a task, not {counts}")
     for i, count in enumerate(counts):
-        if count < 0 or (limits is not None and count > limits[i]):
+        if not 0 <= count <= (LARGEST if limits is None else limits[i]):
             raise UserError(f"{where} on task {i} are {count}" + (f" of {limits[i]}" if limits else ""))
     return counts

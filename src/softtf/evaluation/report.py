@@ -7,9 +7,9 @@ from dataclasses import astuple, dataclass, fields
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
-from rich.text import Text
 
 from softtf.evaluation.accuracy_matrix import AccuracyMatrix
+from softtf.screen import plain
 
 HEADERS = (
     "Method",
@@ -81,24 +81,24 @@ def render(rows: Sequence[Row], title: str, caption: str) -> Table:
     """
     title = with_weights(title, [row.weights for row in rows])
     table = Table(box=SIMPLE_HEAD, title_justify="left", caption_justify="left", padding=0, show_edge=False)
-    table.title, table.caption = Text(title), Text(caption)
+    table.title, table.caption = plain(title), plain(caption)
     headers, body = _cells(rows)
     apart = headers[-1] == "Weights"
     table.add_column("Method\n task inference (policy)" + "\n  Weights" * apart, min_width=16, overflow="fold")
-    table.add_column(Text(headers[2].replace(" ", "\n")))
+    table.add_column(plain(headers[2].replace(" ", "\n")))
     for header in headers[3:11]:
         words = header.replace(", ", " ").replace(" ", "\n").replace("/", "/\n")
-        table.add_column(Text(words), justify="right", no_wrap=True)
+        table.add_column(plain(words), justify="right", no_wrap=True)
     for header in headers[11 : len(headers) - apart]:
-        table.add_column(Text(header))
+        table.add_column(plain(header))
     for method in dict.fromkeys(row.method for row in rows):
-        table.add_row(Text(method, style="bold"))
+        table.add_row(plain(method, style="bold"))
         mine = [pair for pair in zip(_ordered(rows), body, strict=True) if pair[0].method == method]
         for row, cells in mine:
             # Text, because "[...]" in a plain string would be markup.
             first = f" {cells[1]}" + f"\n  {cells[-1]}" * apart
-            shown = map(Text, cells[2 : len(cells) - apart])
-            table.add_row(Text(first), *shown, style="dim" if row.is_oracle else None)
+            shown = map(plain, cells[2 : len(cells) - apart])
+            table.add_row(plain(first), *shown, style="dim" if row.is_oracle else None)
     return table
 
 
@@ -154,7 +154,7 @@ def latex_table(headers: Sequence[str], body: Sequence[Sequence[str]], numbers: 
 
 def render_matrix(matrix: AccuracyMatrix, title: str) -> Table:
     """Return a[i, t] as a table for the terminal: a row per task tested, a column per task learned."""
-    table = Table(title=Text(title), caption="accuracy in percent")
+    table = Table(title=plain(title), caption="accuracy in percent")
     table.add_column("tested")
     for t in range(len(matrix.total)):
         table.add_column(f"after {t + 1}", justify="right")

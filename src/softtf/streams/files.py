@@ -1,7 +1,6 @@
 """Users' own texts in one file of rows: CSV, TSV, JSON lines or parquet."""
 
 import csv
-import json
 import os
 import re
 from collections import Counter
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from softtf.errors import UserError, unknown
+from softtf.plain_json import parse_json
 from softtf.streams.columns import INPUT_NAMES, LABEL_NAMES, Column, input_name, read_values
 from softtf.streams.examples import Examples
 from softtf.streams.folders import named_examples, read_parquet
@@ -235,10 +235,7 @@ def _json_lines(file: Path) -> tuple[list[str], list[list[Any]]]:
     for number, line in enumerate(lines(file), 1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{file}, line {number}: not valid JSON: {error}") from None
+        row = parse_json(line, f"{file}, line {number}", finite=False)
         if not isinstance(row, dict):
             raise UserError(f'{file}, line {number}: not an object such as {{"text": "...", "label": "..."}}')
         rows.append(row)
