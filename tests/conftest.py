@@ -19,7 +19,9 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True, scope="session")
 def _features_in_a_folder_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SOFTTF_CACHE", str(tmp_path_factory.mktemp("cache") / "features"))
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("SOFTTF_CACHE", str(folder / "features"))
+        patch.setenv("SOFTTF_CACHE_KEY", str(folder / "key"))
         yield
 
 

@@ -20,53 +20,55 @@ from softtf import features
 from softtf import store as store_module
 from softtf.backbones.timm_vit import TimmViT
 from softtf.errors import UserError
-from softtf.features import Queries, fixed_queries, open_store
+from softtf.features import FeatureStore, Queries, fixed_queries, open_store
 from softtf.streams import Loader
 from softtf.temporary import HOST
 
 
-def flip(place: float) -> Callable[[bytes], bytes]:
-    def damage(data: bytes) -> bytes:
+def flip(place: float) -> Callable[[bytes, Path], bytes]:
+    def damage(data: bytes, file: Path) -> bytes:
         at = min(int(place * len(data)), len(data) - 1)
         return data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :]
 
     return damage
 
 
-def other_shape(data: bytes) -> bytes:
+def signed(file: Path, **tensors: torch.Tensor) -> bytes:
+    signature = FeatureStore(file.parent, "hash", print)._signature(file, tensors)
+    return safetensors.torch.save({**tensors, "signature": torch.tensor(list(signature), dtype=torch.uint8)})
+
+
+def other_shape(data: bytes, file: Path) -> bytes:
     tensors = safetensors.torch.load(data)
-    values = tensors["values"][:-1].contiguous()
-    shorter = {"values": values, "seconds": tensors["seconds"]}
-    return with_checksum(shorter)
+    return signed(file, values=tensors["values"][:-1].contiguous(), seconds=tensors["seconds"])
 
 
-def without_seconds(data: bytes) -> bytes:
-    values = {"values": safetensors.torch.load(data)["values"]}
-    return with_checksum(values)
+def without_seconds(data: bytes, file: Path) -> bytes:
+    return signed(file, values=safetensors.torch.load(data)["values"])
 
 
-def with_checksum(tensors: dict[str, torch.Tensor]) -> bytes:
-    checksum = torch.tensor(features._checksum(tensors), dtype=torch.uint8)
-    return safetensors.torch.save({**tensors, "sha256": checksum})
+def with_other_signature(data: bytes, file: Path) -> bytes:
+    return safetensors.torch.save(safetensors.torch.load(data) | {"signature": torch.zeros(16, dtype=torch.bfloat16)})
 
 
-def without_checksum(data: bytes) -> bytes:
-    return safetensors.torch.save({k: v for k, v in safetensors.torch.load(data).items() if k != "sha256"})
+def without_checksum(data: bytes, file: Path) -> bytes:
+    return safetensors.torch.save({k: v for k, v in safetensors.torch.load(data).items() if k != "signature"})
 
 
-DAMAGE: dict[str, Callable[[bytes], bytes]] = {
-    "empty": lambda data: b"",
-    "cut off": lambda data: data[:-5],
-    "half": lambda data: data[: len(data) // 2],
-    "longer": lambda data: data + b"\0" * 8,
+DAMAGE: dict[str, Callable[[bytes, Path], bytes]] = {
+    "empty": lambda data, file: b"",
+    "cut off": lambda data, file: data[:-5],
+    "half": lambda data, file: data[: len(data) // 2],
+    "longer": lambda data, file: data + b"\0" * 8,
     "flip in the length": flip(0),
     "flip in the middle": flip(0.5),
     "flip at the end": flip(1),
-    "pickle": lambda data: b"\x80\x04\x95" + data,
-    "zip": lambda data: b"PK\x03\x04" + data,
-    "text": lambda data: b"no tensors at all",
-    "zeros": lambda data: b"\0" * len(data),
+    "pickle": lambda data, file: b"\x80\x04\x95" + data,
+    "zip": lambda data, file: b"PK\x03\x04" + data,
+    "text": lambda data, file: b"no tensors at all",
+    "zeros": lambda data, file: b"\0" * len(data),
     "no checksum": without_checksum,
+    "other checksum": with_other_signature,
     "other shape": other_shape,
     "no seconds": without_seconds,
 }
@@ -76,7 +78,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 def test_a_damaged_file_is_computed_anew_and_replaced(kind: str, tmp_path: Path, notes: Notes) -> None:
     file, first = kept(tmp_path, notes)
     whole = file.read_bytes()
-    file.write_bytes(DAMAGE[kind](whole))
+    file.write_bytes(DAMAGE[kind](whole, file))
     backbone = backbone_of()
     again = fixed_queries(backbone, loader_of(), notes.store(tmp_path, backbone))
     assert torch.equal(again.values, first.values) and not again.from_disk

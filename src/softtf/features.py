@@ -3,31 +3,39 @@
 A file's name is the SHA-256 of all that its numbers depend on, so that a stale one is never found. What no list can
 name, such as another version of a library's forward pass, shows when a few are computed again, as is done on each
 reading. A damaged file is computed anew. No method is known here: what asks gets the features, from memory or disk.
+
+Features tell much of their inputs, and whoever may write them decides what a run finds. So files are for their owner
+alone, and each has a checksum made with a key of the user's, which lies elsewhere (docs/security.md).
 """
 
 import hashlib
+import hmac
 import json
 import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from random import SystemRandom
 
 import torch
 from torch import Tensor
 
+from softtf import private
 from softtf.backbones.base import Backbone
 from softtf.errors import UserError
+from softtf.private import make_private, user_key
 from softtf.store import load_tensors, save_tensors
 from softtf.streams import Loader
 from softtf.temporary import is_abandoned, temporary_name
 
-FORMAT = 1
+FORMAT = 2
 BATCH = 64  # always, so that the numbers do not depend on who asks first
 TOKENS = 2**30  # bytes in which texts are kept between ordering them by length and running them
-PROBES = 4  # how many are computed again when a file is read
+PROBES = 4  # how many, drawn anew each time, are computed again when a file is read
 WIDEST = 0.03  # their largest relative error that can be rounding, in bfloat16
 CODE = ("torch", "timm", "transformers", "pillow", "numpy")  # what makes pixels and features of inputs
 OFF = "off"
@@ -133,8 +141,8 @@ def _query(backbone: Backbone, inputs: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _still_true(backbone: Backbone, loader: Loader, values: Tensor) -> bool:
-    """Say whether a few from all over the data, computed again, are the same up to rounding."""
-    rows = torch.linspace(0, len(values) - 1, PROBES).long()
+    """Say whether a few, drawn so that nobody knows which, are the same up to rounding when computed again."""
+    rows = torch.tensor(sorted(SystemRandom().sample(range(len(values)), min(PROBES, len(values)))))
     few = values[rows]
     again = _query(backbone, loader.anew().inputs(rows.tolist())).cpu()
     tolerance = min(torch.finfo(backbone.compute_dtype).eps ** 0.5, WIDEST)
@@ -145,7 +153,7 @@ class FeatureStore:
     """A folder of features; trouble with it costs a note and time, never a run. Its files can be deleted freely.
 
     Args:
-        folder: where the files are, made when first needed.
+        folder: where the files are, made when first needed; one of another user is not used.
         weights_hash: of the backbone (`Backbone.weights_hash()`); it takes time, so whoever has it gives it.
         say: prints a note.
     """
@@ -153,6 +161,16 @@ class FeatureStore:
     def __init__(self, folder: Path, weights_hash: str, say: Callable[[str], None]) -> None:
         self.folder, self.weights_hash, self.say = folder, weights_hash, say
         self._writable, self._swept = True, False
+
+    @cached_property
+    def key(self) -> bytes | None:
+        """The user's key for checksums; None, with a note, where the files cannot be the user's alone."""
+        try:
+            make_private(self.folder)
+            return user_key()
+        except UserError as error:
+            self.say(f"{error}; features are kept in memory only")
+            return None
 
     def path(self, backbone: Backbone, loader: Loader) -> Path:
         """Return the file of a loader's features: its name tells all that they depend on. Labels do not matter."""
@@ -170,13 +188,14 @@ class FeatureStore:
 
     def read(self, path: Path, shape: tuple[int, int]) -> Queries | None:
         """Return what a file holds; None if there is none, or, with a note, if it is not what was written."""
-        if not os.path.exists(path):
+        if not os.path.exists(path) or self.key is None:
             return None
         try:
             tensors = load_tensors(path)
-            checksum = tensors.pop("sha256", torch.empty(0)).tolist()
-            if tensors.keys() != {"values", "seconds"} or checksum != _checksum(tensors):
-                raise UserError(f"{path} is damaged")
+            found = _bytes(tensors.pop("signature", torch.empty(0)))
+            right = hmac.compare_digest(found, self._signature(path, tensors))
+            if tensors.keys() != {"values", "seconds"} or not right:
+                raise UserError(f"{path} is damaged, or not of this user's key")
             if tensors["values"].shape != shape:
                 raise UserError(f"{path} holds features of shape {list(tensors['values'].shape)}, not {list(shape)}")
         except UserError as error:
@@ -187,14 +206,15 @@ class FeatureStore:
 
     def write(self, path: Path, queries: Queries) -> None:
         """Leave queries in a file, whole or not at all; the first failure is noted, and ends the writing."""
-        if not self._writable:
+        if not self._writable or self.key is None:
             return
         seconds = torch.tensor([queries.seconds, queries.loading], dtype=torch.float64)
         tensors = {"values": queries.values, "seconds": seconds}
         own = path.with_name(f"{temporary_name()[1:-4]}.part")  # other processes may be writing the same
         try:
             self._sweep()
-            save_tensors(own, {**tensors, "sha256": torch.tensor(_checksum(tensors), dtype=torch.uint8)})
+            signature = torch.tensor(list(self._signature(path, tensors)), dtype=torch.uint8)
+            save_tensors(own, {**tensors, "signature": signature}, mode=private.FILE)
             own.replace(path)
         except (UserError, OSError) as error:
             self._writable = False
@@ -210,6 +230,11 @@ class FeatureStore:
                 if is_abandoned(file if file.suffix == ".tmp" else file.with_name(f".{file.stem}.tmp")):
                     file.unlink(missing_ok=True)
         self._swept = True
+
+    def _signature(self, path: Path, tensors: Mapping[str, Tensor]) -> bytes:
+        """Return the checksum of a file's name and tensors, which takes the user's key to make."""
+        assert self.key is not None
+        return hmac.digest(self.key, path.name.encode() + bytes(_checksum(tensors)), "sha256")
 
 
 def open_store(setting: str | None, weights_hash: str, say: Callable[[str], None]) -> FeatureStore | None:
@@ -257,5 +282,9 @@ def _checksum(tensors: Mapping[str, Tensor]) -> list[int]:
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(_bytes(tensor))
     return list(digest.digest())
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -91,7 +91,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """
     content = read_json(path)
     if not isinstance(content, dict):
-        raise UserError(f"{path} does not hold a JSON object")
+        raise UserError(f"{path} cannot be read: it does not hold a JSON object")
     return content
 
 

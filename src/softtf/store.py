@@ -27,7 +27,7 @@ WHOLE_TYPES = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, to
 REAL_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def write_atomic(path: Path, data: bytes | str) -> None:
+def write_atomic(path: Path, data: bytes | str, mode: int = 0o666) -> None:
     """Replace `path` by `data` so that a crash or a full disk leaves either the old file or the new one.
 
     Missing parent folders are made. Text is written as UTF-8, with its line ends as they are. Until it is whole
@@ -36,6 +36,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     Args:
         path: The file to write.
         data: Its whole content.
+        mode: Who may read and write it, less what the process's umask takes away.
 
     Raises:
         UserError: The file could not be written; the old one is intact and no temporary file is left.
@@ -45,7 +46,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     try:
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temp, "wb") as file:
+        with open(temp, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -74,8 +75,10 @@ def _sync_folder(path: Path) -> None:
             raise UserError(f"wrote {path}, but the disk did not confirm it: {error.strerror}") from error
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> str:
-    """Write tensors of any shape and device to one safetensors file, atomically.
+def save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None, mode: int = 0o666
+) -> str:
+    """Write tensors of any shape and device to one safetensors file, atomically; `mode` is as for `write_atomic`.
 
     Returns:
         The SHA-256 of the file, in hex.
@@ -84,7 +87,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         UserError: The file could not be written.
     """
     data = tensor_bytes(tensors, metadata)
-    write_atomic(path, data)
+    write_atomic(path, data, mode)
     return hashlib.sha256(data).hexdigest()
 
 
