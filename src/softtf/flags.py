@@ -10,7 +10,9 @@ from unittest import mock
 
 import tyro
 
-from softtf.errors import UserError
+from softtf.config import to_dict
+from softtf.errors import UserError, visible
+from softtf.screen import say
 
 C = TypeVar("C")
 CONFIG = (tyro.conf.AvoidSubcommands, tyro.conf.SuppressFixed, tyro.conf.HelptextFromCommentsOff)
@@ -25,9 +27,14 @@ def parse(default: C, args: list[str], prog: str, description: str, others: tupl
         UserError: one line, for anything that cannot be understood.
     """
     kind: Any = type(default)
-    if {"-h", "--help"} & set(args):
-        tyro.cli(kind, default=default, args=["--help"], prog=prog, description=description, config=CONFIG)
     box = io.StringIO()
+    if {"-h", "--help"} & set(args):
+        # tyro prints values as they are: those of a file that somebody else wrote lose its colours.
+        aside = contextlib.nullcontext() if _all_seen(to_dict(default)) else contextlib.redirect_stdout(box)
+        with aside, contextlib.suppress(SystemExit):
+            tyro.cli(kind, default=default, args=["--help"], prog=prog, description=description, config=CONFIG)
+        say(box.getvalue().rstrip())
+        raise SystemExit(0)
     # tyro folds its error box to the terminal's width, in the middle of long words
     with mock.patch.dict(os.environ, {"COLUMNS": "100000"}), contextlib.redirect_stderr(box):
         try:
@@ -48,6 +55,13 @@ def parse(default: C, args: list[str], prog: str, description: str, others: tupl
         raise UserError(f"unknown option {rest[0]!r}{hint} (`{prog} --help` lists all)")
     result: C = config
     return result
+
+
+def _all_seen(plain: Any) -> bool:
+    """Say whether all texts in plain data are shown as they are."""
+    if isinstance(plain, dict | list):
+        return all(map(_all_seen, plain.values() if isinstance(plain, dict) else plain))
+    return not isinstance(plain, str) or visible(plain) == plain
 
 
 def _first_line(box: str) -> str:

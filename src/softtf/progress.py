@@ -14,6 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from softtf.errors import visible
 from softtf.screen import Screen, say
 from softtf.training import EpochReport, TaskTraining
 
@@ -29,7 +30,7 @@ class TaskProgress:
         steps = len(training.loader)
         self.done = training.epoch * steps
         self.bar = _bar(self.console, shown and self.live, TextColumn("{task.fields[loss]}", markup=False))
-        self.id = self.bar.add_task(name, total=training.epochs * steps, completed=self.done, loss="")
+        self.id = self.bar.add_task(visible(name), total=training.epochs * steps, completed=self.done, loss="")
         self.loss = ""
         self.seconds = 0.0
         self.samples = 0
@@ -74,7 +75,7 @@ class ScoringProgress:
     def __init__(self, name: str, shown: bool = True, console: Screen | None = None) -> None:
         self.name, self.console = name, console or Screen()
         self.bar = _bar(self.console, shown and (self.console.is_terminal or self.console.is_jupyter))
-        self.id = self.bar.add_task(name, total=None)
+        self.id = self.bar.add_task(visible(name), total=None)
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -87,7 +88,7 @@ class ScoringProgress:
 
     def told(self, what: str, done: int, total: int) -> None:
         """Show that `done` samples of `total` are through with `what`."""
-        self.bar.update(self.id, description=f"{self.name}, {what}", completed=done, total=total)
+        self.bar.update(self.id, description=visible(f"{self.name}, {what}"), completed=done, total=total)
 
 
 def _bar(console: Screen, shown: bool, *beside: ProgressColumn) -> Progress:
