@@ -56,9 +56,9 @@ def test_own_images_with_a_clip_from_run_to_prediction(
     by_task = {"prompt-id", "gradient-id", "oracle"}  # only masks make the answer depend on the task
     assert policies == (by_task if "soft-tf" in method else {"none", "oracle"})
     capsys.readouterr()
-    lines = output(capsys, "predict", run, images / "test" / "sea").splitlines()
+    lines = output(capsys, "predict", run, images / "test" / "sea", "--backbone", clip).splitlines()
     assert len(lines) == 3 and all(line.split("\t")[1] in NAMES for line in lines)
-    assert "task given" in " ".join(output(capsys, "evaluate", run, "--last").split())
+    assert "task given" in " ".join(output(capsys, "evaluate", run, "--last", "--backbone", clip).split())
 
 
 def test_table_5_on_a_clip_from_a_folder(clip: Path, capsys: Capture) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from cli import TINY, TINY_IMAGES, call, contents, image_folder, output, refused, results
 from cli.test_crash import at_call, in_another_process, send
@@ -13,6 +12,7 @@ from softtf import run as run_module
 from softtf.evaluation.evaluate import FEATURES, SAMPLES
 from softtf.learners.dual_prompt import DualPromptLearner
 from softtf.progress import ScoringProgress, TaskProgress
+from softtf.screen import Screen
 from softtf.training import EpochReport
 
 Capture = pytest.CaptureFixture[str]
@@ -108,7 +108,7 @@ class Training:
 
 @pytest.mark.parametrize("live", [False, True])
 def test_a_method_without_losses_shows_no_gap(live: bool, capsys: Capture) -> None:
-    console = Console(force_terminal=live, width=100, no_color=True)
+    console = Screen(force_terminal=live, width=100, no_color=True)
     with TaskProgress(Training(), "task 1/2", console=console) as progress:  # type: ignore[arg-type]
         progress.epoch(EpochReport(0, 1, 1, {}, 54, 2.7))
     line = capsys.readouterr().out.splitlines()[-1]
@@ -124,14 +124,14 @@ def test_a_squared_error_is_called_one(capsys: Capture) -> None:
 
 def test_scoring_is_shown_on_a_terminal_and_nowhere_else(capsys: Capture) -> None:
     for live in (True, False):
-        with ScoringProgress("after task 2", console=Console(force_terminal=live, width=100)) as progress:
+        with ScoringProgress("after task 2", console=Screen(force_terminal=live, width=100)) as progress:
             progress.told(FEATURES, 30, 60)
             progress.told(SAMPLES, 30, 60)
             progress.bar.refresh()
         shown = capsys.readouterr().out
         assert ("after task 2, scoring" in shown and "30/60" in shown) == live
         assert live or not shown
-    with ScoringProgress("after task 2", shown=False, console=Console(force_terminal=True)) as progress:
+    with ScoringProgress("after task 2", shown=False, console=Screen(force_terminal=True)) as progress:
         progress.told(SAMPLES, 30, 60)
     assert not capsys.readouterr().out
 

@@ -71,6 +71,7 @@ SAME_RESULT = {  # these change where a run's data and files come from and how i
     "backbone.max_tokens": 64,
     "backbone.pooling": "mean",
     "backbone.weights": "mine.safetensors",
+    "backbone.revision": "v1",
     "evaluate.shuffle": True,
     "evaluate.batch_size": 7,
     "evaluate.precision": "auto",

@@ -58,7 +58,9 @@ def learned(tmp_path_factory: pytest.TempPathFactory, encoder: tuple[str, ...]) 
     return folder / "run"
 
 
-def test_a_file_with_a_task_column_becomes_a_stream_and_its_labels_are_shared(learned: Path, capsys: Capture) -> None:
+def test_a_file_with_a_task_column_becomes_a_stream_and_its_labels_are_shared(
+    learned: Path, encoder: tuple[str, ...], capsys: Capture
+) -> None:
     config = (learned / "config.yaml").read_text()
     assert "task_column: task" in config and "num_tasks: 2" in config and "recipe: own-texts" in config
     tasks = [read_json(learned / f"learner/task-00{n}.json") for n in (1, 2)]
@@ -66,7 +68,7 @@ def test_a_file_with_a_task_column_becomes_a_stream_and_its_labels_are_shared(le
     assert [task["name"] for task in tasks] == ["part 0", "part 1"]
     totals = read_json(learned / "accuracy.json")["oracle"]["total"]
     assert totals == [6, 3]  # a fifth of 9 and of 6 rows of each of three classes
-    header = output(capsys, "evaluate", learned)
+    header = output(capsys, "evaluate", learned, "--backbone", encoder[1])
     assert "labels that tasks have in common merged" in " ".join(header.split())
 
 
@@ -75,7 +77,7 @@ def test_a_method_for_texts_alone_runs_on_a_file(tmp_path: Path, encoder: tuple[
     where = ("--method", "idbr", *known, "--output", tmp_path / "run")
     assert call("run", write_texts(tmp_path / "mine.csv", True), *where) == 0
     assert set(read_json(tmp_path / "run/summary.json")["policies"]) == {"none", "oracle"}
-    assert "IDBR" in output(capsys, "evaluate", tmp_path / "run", "--last")
+    assert "IDBR" in output(capsys, "evaluate", tmp_path / "run", "--last", "--backbone", encoder[1])
 
 
 def test_a_file_without_tasks_is_dealt_out_and_says_so(tmp_path: Path, capsys: Capture, encoder: tuple) -> None:
@@ -144,32 +146,37 @@ def test_two_rows_of_one_label_and_a_class_of_one_example_are_learned(
 
 
 def test_predict_takes_texts_files_of_texts_and_stdin(
-    learned: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    learned: Path, encoder: tuple[str, ...], tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    mine = ("--backbone", encoder[1])
     (tmp_path / "lines.txt").write_text("one\n\ntwo words\n")
     (tmp_path / "rows.jsonl").write_text('{"text": "a\\nb"}\n')
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"from a pipe\n")))
-    lines = output(capsys, "predict", learned, "a bee, it says", tmp_path / "lines.txt", tmp_path / "rows.jsonl", "-")
+    lines = output(
+        capsys, "predict", learned, "a bee, it says", tmp_path / "lines.txt", tmp_path / "rows.jsonl", "-", *mine
+    )
     found = [line.split("\t") for line in lines.splitlines()]
     assert [row[0] for row in found] == ["a bee, it says", "one", "two words", "a b", "from a pipe"]
     assert all(row[1] in WORDS and row[3] in ("task 1", "task 2") for row in found)
-    (row,) = map(json.loads, output(capsys, "predict", learned, "two words", "--json").splitlines())
-    (dash,) = output(capsys, "predict", learned, "--task", "1", "--", "--help -5").splitlines()
+    (row,) = map(json.loads, output(capsys, "predict", learned, "two words", "--json", *mine).splitlines())
+    (dash,) = output(capsys, "predict", learned, "--task", "1", *mine, "--", "--help -5").splitlines()
     assert dash.startswith("--help -5\t") and dash.endswith("task 1")
     assert row["text"] == "two words" and row["confidence"] == pytest.approx(float(found[2][2]), abs=6e-4)
     Path("columns.csv").write_text("body,label\nthree words here,1\n")
-    assert output(capsys, "predict", learned, "columns.csv", "--input-column", "body").startswith("three words here\t")
+    assert output(capsys, "predict", learned, "columns.csv", "--input-column", "body", *mine).startswith(
+        "three words here\t"
+    )
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"one\r\n\r\ntwo words\r\n")))
-    assert [line.split("\t")[:3] for line in output(capsys, "predict", learned, "-").splitlines()] == [
+    assert [line.split("\t")[:3] for line in output(capsys, "predict", learned, "-", *mine).splitlines()] == [
         row[:3] for row in found[1:3]
     ]
     Path("empty").mkdir()
-    assert "empty is a folder" in refused(capsys, "predict", learned, "empty")
+    assert "empty is a folder" in refused(capsys, "predict", learned, "empty", *mine)
     Path("tables").mkdir()
     datasets.Dataset.from_dict({"text": ["one", "two words"]}).to_parquet("tables/train-0.parquet")
-    lines = output(capsys, "predict", learned, "tables").splitlines()
+    lines = output(capsys, "predict", learned, "tables", *mine).splitlines()
     assert [line.split("\t")[:3] for line in lines] == [row[:3] for row in found[1:3]]
-    assert "there is no file missing.txt" in refused(capsys, "predict", learned, "missing.txt")
+    assert "there is no file missing.txt" in refused(capsys, "predict", learned, "missing.txt", *mine)
 
 
 def test_data_sets_as_tasks_with_merged_labels_and_apart(tmp_path: Path, capsys: Capture, encoder: tuple) -> None:
@@ -189,7 +196,7 @@ def test_data_sets_as_tasks_with_merged_labels_and_apart(tmp_path: Path, capsys:
     assert "labels of every data set apart" in apart
     found = [read_json(Path(f"{run}/learner/task-003.json"))["classes"] for run in ("merged", "apart")]
     assert found == [["bad", "good"], ["bad (amazon)", "good (amazon)"]]
-    assert call("resume", "merged") == 0
+    assert call("resume", "merged", "--backbone", encoder[1]) == 0
     assert "datasets are so many tasks" in refused(capsys, *start[:-6], "--stream.datasets", *SETS)
     assert "Full: 115,000 training rows a data set and 7,600 test rows a data set" in merged
     fewer = [

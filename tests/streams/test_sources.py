@@ -201,7 +201,8 @@ def hub(monkeypatch):
     """A stand-in for the Hub: data sets by name, as the real ones are laid out."""
     shelves = {}
 
-    def load_dataset(name):
+    def load_dataset(name, trust_remote_code):
+        assert trust_remote_code is False
         if name not in shelves:
             raise ConnectionError(f"Couldn't reach '{name}'\non the Hub")
         return shelves[name]

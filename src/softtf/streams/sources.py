@@ -147,7 +147,7 @@ def _download(hub: str, source: str) -> dict[str, Any]:
     if Path(hub).exists():  # which `datasets` would read in place of what was named
         raise UserError(f"{hub} is a folder here, not the Hub's {source}; give it as the source, or work elsewhere")
     try:
-        return dict(datasets.load_dataset(hub))
+        return dict(datasets.load_dataset(hub, trust_remote_code=False))
     except Exception as error:  # the Hub's client has many kinds
         problem = "could not be reached" if isinstance(error, ConnectionError) else f"gave no data set {hub!r}"
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
