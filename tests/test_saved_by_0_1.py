@@ -51,7 +51,7 @@ def test_a_learner_learns_on_and_is_saved_again(
     model.learn(train[2], progress=False)
     assert model.labels[-2:] == ["fox", "gnu"]
     model.save_pretrained(tmp_path / "again")
-    again = ContinualClassifier.from_pretrained(tmp_path / "again", device="cpu")
+    again = ContinualClassifier.from_pretrained(tmp_path / "again", backbone=str(vit), device="cpu")
     assert torch.equal(model.predict_proba(test[2][0]), again.predict_proba(test[2][0]))
 
 
@@ -71,7 +71,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_accuracy_it_would_have_had(
     run = shutil.copytree(HERE / "run", tmp_path / "run")
     for file in (run / "config.yaml", run / "learner/learner.json"):
         file.write_text(file.read_text().replace(BACKBONE, str(vit)).replace(SOURCE, str(data[0])))
-    assert main(["resume", str(run)]) == 0
+    assert main(["resume", str(run), "--backbone", str(vit)]) == 0
     found = json.loads((run / "accuracy.json").read_text())
     assert found.keys() == EXPECTED["run"].keys()
     for policy, matrix in EXPECTED["run"].items():
@@ -79,7 +79,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_accuracy_it_would_have_had(
         assert found[policy]["correct"][0] == matrix["correct"][0]  # what was scored before it was stopped
         for then, now in zip(matrix["correct"], found[policy]["correct"], strict=True):
             assert sum(abs(a - b) for a, b in zip(then, now, strict=True)) <= 3  # on another machine
-    assert main(["evaluate", str(run), "--policy", *found]) == 0
+    assert main(["evaluate", str(run), "--backbone", str(vit), "--policy", *found]) == 0
     for file in (run / "rescored").glob("*.json"):
         scored = json.loads(file.read_text())
         assert scored["accuracy"] == found[scored["policy"]]

@@ -39,7 +39,7 @@ def no_space(*args: object, **kwargs: object) -> None:
 class FullDisk:
     """A file that takes three bytes and then is full."""
 
-    def __init__(self, path: Path, mode: str) -> None:
+    def __init__(self, path: Path, mode: str, **options: Any) -> None:
         self.file = open(path, mode)  # noqa: SIM115
 
     def __enter__(self) -> "FullDisk":

@@ -47,7 +47,7 @@ def measure(case: Case, world: World, folder: Path) -> Found:
     found = {"run": of_run(folder / "run"), "answers": _answers(folder, world)}
     if case.fully:
         statistics = case.statistics(found["run"]["accuracy"])
-        found["resumed"] = _resumed(folder / "resumed", (*command, *statistics), case)
+        found["resumed"] = _resumed(folder / "resumed", (*command, *statistics), case, world)
         found["python"] = _python(folder, world)
         kept = set(tensors(folder / "run/learner").values())
         found["same numbers"] = {
@@ -77,12 +77,12 @@ def _counts(accuracy: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _resumed(run: Path, command: Iterable[object], case: Case) -> Found:
+def _resumed(run: Path, command: Iterable[object], case: Case, world: World) -> Found:
     with stopping_in_the_second_task(run):
         call(*command, "--output", run, code=130)
-    call("resume", run)
+    call("resume", run, "--backbone", world.backbone)
     found = of_run(run)
-    call("evaluate", run, "--policy", *case.policies(found["accuracy"]))
+    call("evaluate", run, "--backbone", world.backbone, "--policy", *case.policies(found["accuracy"]))
     again = {r["policy"]: r["accuracy"] for r in map(_read, sorted((run / "rescored").glob("*.json")))}
     scored = _counts(again)
     if different := [code for code, rows in found["accuracy"].items() if scored[code] != rows]:
@@ -121,7 +121,7 @@ class stopping_in_the_second_task:  # noqa: N801 - reads as what it does
 
 def _python(folder: Path, world: World) -> Found:
     """Return the tensors of what a classifier with the run's settings learns of the same tasks."""
-    model = ContinualClassifier.from_pretrained(folder / "run/learner", tasks=0, device="cpu")
+    model = ContinualClassifier.from_pretrained(folder / "run/learner", backbone=world.backbone, tasks=0, device="cpu")
     for task, data in enumerate(world.train):
         model.learn(data, _read(folder / f"run/learner/task-{task + 1:03d}.json")["name"], progress=False)
     model.save_pretrained(folder / "python")
@@ -145,11 +145,11 @@ def _constructed(case: Case, world: World, folder: Path) -> Found:
 def _answers(folder: Path, world: World) -> Found:
     """Return probabilities and tasks of some inputs by the run's learner, saved and loaded once more."""
     inputs = [task[0][i] for task in world.test for i in (0, 5)]
-    model = ContinualClassifier.from_pretrained(folder / "run/learner", device="cpu")
+    model = ContinualClassifier.from_pretrained(folder / "run/learner", backbone=world.backbone, device="cpu")
     given = {"task": 1} if set(_read(folder / "run/accuracy.json")) == {"oracle"} else {}
     before = model.predict_proba(inputs, **given)
     model.save_pretrained(folder / "again")
-    model = ContinualClassifier.from_pretrained(folder / "again", device="cpu")
+    model = ContinualClassifier.from_pretrained(folder / "again", backbone=world.backbone, device="cpu")
     after, tasks = model.predict_proba(inputs, **given), model.predict_task(inputs, **given)
     shutil.rmtree(folder / "again")
     if not torch.equal(before, after):
