@@ -64,7 +64,7 @@ def evil_model(folder: Path, marker: Path, model_type: str) -> Path:
     save_model(folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"model_type": model_type, "auto_map": AUTO}))
-    change(folder / "tokenizer_config.json", auto_map=AUTO, tokenizer_class="EvilTokenizer")
+    edit(folder / "tokenizer_config.json", auto_map=AUTO, tokenizer_class="EvilTokenizer")
     (folder / "evil.py").write_text(CODE.format(marker=str(marker)))
     return folder
 
@@ -181,6 +181,10 @@ def text_spec(folder: Path) -> BackboneSpec:
     return BackboneSpec(str(folder), max_tokens=24)
 
 
+def edit(path: Path, **values: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
 class Evil:
     """Leaves a marker when it is unpickled."""
 
@@ -222,7 +226,7 @@ def test_settings_of_timm_that_would_read_a_checkpoint_are_refused(marker: Path)
     config = json.loads(Path("model/config.json").read_text())
     overlay = {"file": str(Path("evil.pth").resolve())}
     for args in ({"checkpoint_path": "evil.pth"}, {"pretrained": True}, {"pretrained_cfg_overlay": overlay}):
-        change(Path("model/config.json"), model_args=config.get("model_args", {}) | args)
+        edit(Path("model/config.json"), model_args=config.get("model_args", {}) | args)
         with pytest.raises(UserError, match=rf"model_args has '{next(iter(args))}', which is no setting"):
             load_backbone(BackboneSpec("model"))
     assert not marker.exists()
@@ -241,7 +245,7 @@ def test_settings_of_timm_that_would_read_a_checkpoint_are_refused(marker: Path)
     ],
 )
 def test_settings_that_would_run_other_code_are_refused(file: str, settings: dict[str, Any], tmp_path: Path) -> None:
-    change(save_model(tmp_path / "model") / file, **settings)
+    edit(save_model(tmp_path / "model") / file, **settings)
     with pytest.raises(UserError, match=f"{file} asks for other code or files"):
         load_backbone(BackboneSpec(str(tmp_path / "model")))
 
@@ -249,12 +253,12 @@ def test_settings_that_would_run_other_code_are_refused(file: str, settings: dic
 def test_of_a_kind_that_is_not_here_nothing_more_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save_model(tmp_path / "model")
     for kind in ("gpt2", "evil", 3, None, ["bert"]):
-        change(folder / "config.json", model_type=kind)
+        edit(folder / "config.json", model_type=kind)
         (folder / "model.safetensors").unlink(missing_ok=True)  # it would be missed if it were looked for
         with pytest.raises(UserError, match="is a .* model; here are bert"):
             load_backbone(text_spec(folder))
-    change(folder / "config.json", model_type="bert")
-    change(folder / "tokenizer_config.json", tokenizer_class="TransfoXLTokenizer")
+    edit(folder / "config.json", model_type="bert")
+    edit(folder / "tokenizer_config.json", tokenizer_class="TransfoXLTokenizer")
     save_model(tmp_path / "again")
     shutil.copy(tmp_path / "again/model.safetensors", folder)
     with pytest.raises(UserError, match="its tokenizer is a 'TransfoXLTokenizer'"):

@@ -24,6 +24,7 @@ LEAVES = (
     "strict_yaml",
     "machine",
     "plain_json",
+    "reading",
     "screen",
     "packing",
     "slots",

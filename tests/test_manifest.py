@@ -130,7 +130,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "deep": (lambda f: (f / "manifest.json").write_text("[" * 200_000), "cannot be read"),
     "deep inside": (
         lambda f: (f / "manifest.json").write_text('{"sha256": "", "x": ' + "[" * 900 + "]" * 900 + "}"),
-        "not the file that was saved",
+        "cannot be read: it has more than",
     ),
 }
 

@@ -44,7 +44,7 @@ def main(args: list[str] | None = None) -> int:
                 raise
             leave()
             with suppress(OSError):  # of a terminal that is gone
-                print("softtf: stopped", file=sys.stderr, flush=True)
+                say("softtf: stopped", error=True)
             _flush()
             return exit_code(stop)
 

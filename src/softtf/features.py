@@ -28,7 +28,7 @@ from softtf import private
 from softtf.backbones.base import Backbone
 from softtf.errors import UserError
 from softtf.private import make_private, user_key
-from softtf.store import load_tensors, save_tensors
+from softtf.store import checksum, load_tensors, save_tensors
 from softtf.streams import Loader
 from softtf.temporary import is_abandoned, temporary_name
 
@@ -234,7 +234,7 @@ class FeatureStore:
     def _signature(self, path: Path, tensors: Mapping[str, Tensor]) -> bytes:
         """Return the checksum of a file's name and tensors, which takes the user's key to make."""
         assert self.key is not None
-        return hmac.digest(self.key, path.name.encode() + bytes(_checksum(tensors)), "sha256")
+        return hmac.digest(self.key, checksum(tensors, path.name).encode(), "sha256")
 
 
 def open_store(setting: str | None, weights_hash: str, say: Callable[[str], None]) -> FeatureStore | None:
@@ -267,7 +267,7 @@ def _settings_hash(backbone: Backbone) -> str:
     for name, part in backbone.named_modules():
         plain = {k: v for k, v in sorted(vars(part).items()) if k[0] != "_" and k != "training" and _is_plain(v)}
         digest.update(f"{name}|{type(part).__module__}.{type(part).__qualname__}|{plain}\n".encode())
-    digest.update(bytes(_checksum(dict(backbone.named_buffers()))))  # mean and deviation are in no state_dict
+    digest.update(checksum(dict(backbone.named_buffers())).encode())  # mean and deviation are in no state_dict
     return digest.hexdigest()
 
 
@@ -275,15 +275,6 @@ def _is_plain(value: object) -> bool:
     if isinstance(value, tuple):
         return all(map(_is_plain, value))
     return value is None or isinstance(value, bool | int | float | str)
-
-
-def _checksum(tensors: Mapping[str, Tensor]) -> list[int]:
-    """Return the SHA-256, as 32 bytes, of tensors' names, types, shapes and bytes."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        digest.update(_bytes(tensor))
-    return list(digest.digest())
 
 
 def _bytes(tensor: Tensor) -> bytes:

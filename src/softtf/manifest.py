@@ -17,13 +17,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from softtf.errors import UserError
-from softtf.reading import SETTINGS, read_bytes
+from softtf.plain_json import fits, object_of, read_small
 from softtf.store import inside, write_atomic
 
 MANIFEST, HEADER = "manifest.json", "learner.json"
 FORMAT, UNSEALED = 2, 1  # of learner.json; softtf 0.1 wrote the latter, without hashes of JSON
-PART = re.compile(r"(learner\.json|task-\d{3,}\.json|(?:task|shared)-\d{3,}\.safetensors)")
-FILE = re.compile(r"(learner|task-\d{3,})(\.[0-9a-f]{12})?\.json|(task|shared)-\d{3,}(\.[0-9a-f]{12})?\.safetensors")
+PART = re.compile(r"(learner\.json|task-[0-9]{3,9}\.json|(?:task|shared)-[0-9]{3,9}\.safetensors)")
+FILE = re.compile(
+    r"(learner|task-[0-9]{3,9})(\.[0-9a-f]{12})?\.json|(task|shared)-[0-9]{3,9}(\.[0-9a-f]{12})?\.safetensors"
+)
+FILES = {"files": {str: {"file": str, "sha256": str}}}
 SHORTEST_KEY = 16  # bytes
 
 
@@ -65,7 +68,7 @@ class Manifest:
                 if not file.exists():
                     return cls(folder, parts)
             # It was replaced by another version while it was read.
-        content = unsealed(_read(file), file)
+        content = unsealed(read_small(file), file)
         signature = content.pop("hmac_sha256", None)
         if verify is not None and not hmac.compare_digest(str(signature).encode(), _signed(content, verify).encode()):
             why = "is not signed; save it with sign=..." if signature is None else "was signed with another key"
@@ -110,10 +113,10 @@ class Manifest:
             UserError: there is no such part, or its file is not the one that was saved.
         """
         path, sha256 = self.path(name)
-        data = _read(path)
+        data = read_small(path)
         if (found := hashlib.sha256(data).hexdigest()) != sha256:
             raise UserError(f"{path} is not the file that was saved: SHA-256 is {found}, expected {sha256}")
-        content = parsed(data, path)
+        content = object_of(data, path)
         content.pop("sha256", None)
         return content
 
@@ -130,30 +133,11 @@ def unsealed(data: bytes, path: Path) -> dict[str, Any]:
     Raises:
         UserError: it is not, bit for bit, what `seal` gave.
     """
-    content = parsed(data, path)
+    content = object_of(data, path)
     if content.pop("sha256", None) is None:
         raise UserError(f"{path} is not the file that was saved: it names no SHA-256 of its own")
-    try:
-        whole = seal(content).encode() == data
-    except RecursionError:  # which is met earlier in writing than in reading
-        whole = False
-    if not whole:
+    if seal(content).encode() != data:
         raise UserError(f"{path} is not the file that was saved: its SHA-256 is not the one that it names")
-    return content
-
-
-def parsed(data: bytes, path: Path) -> dict[str, Any]:
-    """Return the JSON object that a file holds.
-
-    Raises:
-        UserError: it holds none.
-    """
-    try:
-        content = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} does not hold a JSON object")
     return content
 
 
@@ -163,7 +147,7 @@ def count_tasks(names: Iterable[str], folder: Path) -> int:
     Raises:
         UserError: a task in the middle is missing.
     """
-    numbers = {int(name[5:-5]): name for name in names if re.fullmatch(r"task-\d{3,}\.json", name)}
+    numbers = {int(name[5:-5]): name for name in names if re.fullmatch(r"task-[0-9]{3,9}\.json", name)}
     count = next(n for n in range(len(numbers) + 1) if n + 1 not in numbers)
     if later := sorted(number for number in numbers if number > count):
         raise UserError(f"{folder} lacks {task_json(count)} but has {numbers[later[0]]}; it is not a whole learner")
@@ -195,25 +179,22 @@ def _parts_of_manifest(content: Mapping[str, Any], folder: Path) -> dict[str, Pa
     path = folder / MANIFEST
     if content.get("format") != 1:
         raise UserError(f"{path} has a format that this softtf does not know; it knows format 1")
-    parts: dict[str, Part] = {}
-    try:
-        for name, values in content["files"].items():
-            part = Part(**values)
-            if not PART.fullmatch(name) or not FILE.fullmatch(part.file):
-                raise UserError(f"{path} names {part.file!r}, which is not the name of a file in {folder}")
-            inside(folder, part.file)
-            parts[name] = Part(part.file, str(part.sha256))
-        parts[HEADER]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is not the manifest of a softtf learner: {error} is missing or wrong") from None
+    if not fits(content, FILES) or HEADER not in content["files"]:
+        what = f"{HEADER!r} is missing" if fits(content, FILES) else "its files are missing or wrong"
+        raise UserError(f"{path} is not the manifest of a softtf learner: {what}")
+    parts = {name: Part(values["file"], values["sha256"]) for name, values in content["files"].items()}
+    for name, part in parts.items():
+        if not PART.fullmatch(name) or not FILE.fullmatch(part.file):
+            raise UserError(f"{path} names {part.file!r}, which is not the name of a file in {folder}")
+        inside(folder, part.file)
     return parts
 
 
 def _parts_of_tasks(folder: Path) -> dict[str, Part]:
     """Return the parts of a learner without manifest, each file's JSON being what it was sealed as."""
     file = folder / HEADER
-    data = _read(file)
-    header = parsed(data, file)
+    data = read_small(file)
+    header = object_of(data, file)
     check_format(header, file)
     if header["format"] == FORMAT:
         header = unsealed(data, file)
@@ -223,18 +204,15 @@ def _parts_of_tasks(folder: Path) -> dict[str, Part]:
     parts = {HEADER: Part(HEADER, hashlib.sha256(data).hexdigest())}
     for task in range(count):
         path = folder / task_json(task)
-        data = _read(path)
-        content = parsed(data, path)
+        data = read_small(path)
+        content = object_of(data, path)
         if header["format"] == FORMAT or "sha256" in content:
             content = unsealed(data, path)
         parts[path.name] = Part(path.name, hashlib.sha256(data).hexdigest())
-        try:
-            found = {name: Part(inside(folder, name).name, str(sha)) for name, sha in dict(content["files"]).items()}
-            parts[task_tensors(task)] = found[task_tensors(task)]
-        except UserError:
-            raise
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path} is not a task of a softtf learner: {error} is missing or wrong") from None
+        if not fits(content, {"files": {str: str}}) or task_tensors(task) not in content["files"]:
+            raise UserError(f"{path} is not a task of a softtf learner: its files are missing or wrong")
+        found = {name: Part(inside(folder, name).name, sha256) for name, sha256 in content["files"].items()}
+        parts[task_tensors(task)] = found[task_tensors(task)]
         parts |= {name: part for name, part in found.items() if name == shared_tensors(task)}
     if header.get("tasks") not in (None, count):  # which softtf 0.1 wrote, once no more were to come
         raise UserError(f"{folder} lacks {task_json(count)}; it was saved with {header['tasks']} tasks")
@@ -245,12 +223,3 @@ def _signed(content: Mapping[str, Any], key: bytes) -> str:
     if not isinstance(key, bytes) or len(key) < SHORTEST_KEY:
         raise UserError(f"the key of a signature must be bytes, {SHORTEST_KEY} or more; secrets.token_bytes(32) is one")
     return hmac.new(key, b"softtf learner\n" + json.dumps(content, indent=2).encode(), "sha256").hexdigest()
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return read_bytes(path, SETTINGS)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None

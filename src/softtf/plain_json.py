@@ -2,14 +2,13 @@
 
 import json
 import math
-import os
 import re
-import stat
 from collections import Counter
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from softtf.errors import UserError
+from softtf.reading import read_bytes
 
 LARGEST = 2**24
 """Bytes of a file that is read; learners' and runs' own files have some thousands."""
@@ -44,55 +43,52 @@ def parse_json(text: str, where: str, finite: bool = True) -> Any:
         raise UserError(f"{where} cannot be read: {str(error).partition(';')[0]}") from None
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file to be read.
+def read_small(path: Path) -> bytes:
+    """Return what a file holds.
 
     Raises:
-        UserError: it is missing, cannot be read or is no regular file, such as a pipe, which might never end.
+        UserError: it is missing, cannot be read, is no regular file, or is larger than LARGEST bytes.
     """
     try:
-        # Not blocking, as a pipe without a writer would wait for one.
-        file = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
+        return read_bytes(path, LARGEST)
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise UserError(f"{path} cannot be read: it is no regular file")
-    return file
 
 
 def read_json(path: Path) -> Any:
     """Return what a JSON file says.
 
     Raises:
-        UserError: as for `open_regular` and `parse_json`, or it is larger than LARGEST bytes or not UTF-8.
+        UserError: as for `read_small` and `parse_json`, or it is not UTF-8.
     """
-    with open_regular(path) as file:
-        try:
-            data = file.read(LARGEST + 1)
-        except OSError as error:
-            raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
-    if len(data) > LARGEST:
-        raise UserError(f"{path} cannot be read: it has more than {LARGEST:,} bytes")
+    return _parsed(read_small(path), path)
+
+
+def object_of(data: bytes, path: Path) -> dict[str, Any]:
+    """Return the object that the content of a JSON file is, as `read_json`.
+
+    Raises:
+        UserError: as for `read_json`, or it is something else.
+    """
+    content = _parsed(data, path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} cannot be read: it does not hold a JSON object")
+    return content
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the object that a JSON file holds; errors are as for `read_small` and `object_of`."""
+    return object_of(read_small(path), path)
+
+
+def _parsed(data: bytes, path: Path) -> Any:
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise UserError(f"{path} cannot be read: it is no UTF-8 text: {error}") from None
     return parse_json(text, str(path))
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """Return what a JSON file says that holds one object, as `read_json`.
-
-    Raises:
-        UserError: as for `read_json`, or it holds something else.
-    """
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise UserError(f"{path} cannot be read: it does not hold a JSON object")
-    return content
 
 
 def fits(value: Any, form: Any) -> bool:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from softtf.errors import UserError
-from softtf.plain_json import NUMBER, fits, open_regular, parse_json
+from softtf.plain_json import NUMBER, fits, parse_json
+from softtf.reading import open_regular
 
 LONGEST = 2**20  # bytes of a line
 FORMS: dict[str, dict[str, Any]] = {
@@ -27,7 +28,11 @@ def read_log(file: Path) -> tuple[list[dict[str, Any]], int]:
     if not file.exists():
         return [], 0
     events, unread = [], 0
-    with open_regular(file) as lines:
+    try:
+        lines = open_regular(file)
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror or error}") from None
+    with lines:
         while line := lines.readline(LONGEST):
             if (event := _event(line)) is not None:
                 events.append(event)

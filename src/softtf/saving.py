@@ -11,7 +11,6 @@ Every file is written to a temporary name and moved, and none is ever changed: a
 task that was being saved, and a run's learner can be loaded as it was after any task.
 """
 
-import warnings
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +38,7 @@ from softtf.manifest import (
     task_tensors,
 )
 from softtf.plain_json import fits
+from softtf.screen import warn
 from softtf.statistics import FeatureStatistics, TaskOffsets
 from softtf.store import (
     check_file,
@@ -124,7 +124,7 @@ def save_learner(
     classes: ClassTable,
     replace: bool = False,
     sign: bytes | None = None,
-    say: Callable[[str], None] = warnings.warn,
+    say: Callable[[str], None] = warn,
 ) -> None:
     """Write a whole learner into a folder; it is there whole or not at all, and a learner there before it likewise.
 

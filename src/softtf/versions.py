@@ -9,14 +9,13 @@ a file is gone that was still to be read, the reader starts again with the new m
 """
 
 import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from softtf.errors import UserError
 from softtf.manifest import FILE, HEADER, MANIFEST, Manifest, Part
-from softtf.reading import SETTINGS, read_bytes
+from softtf.plain_json import read_object
 from softtf.store import check_file, write_atomic
 from softtf.temporary import is_abandoned, is_temporary, temporary_name
 
@@ -150,8 +149,8 @@ def _is_left_over(found: list[Path], folder: Path) -> bool:
     if len(names) == len(found) or MANIFEST in names or not all(map(FILE.fullmatch, names)):
         return False
     try:
-        return json.loads(read_bytes(folder / HEADER, SETTINGS))["manifest"] is True
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return read_object(folder / HEADER).get("manifest") is True
+    except UserError:
         return False
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cli import TINY, call, contents, output, read_json, refused, results, tiny_quickstart
+from cli import TINY, call, contents, output, read_json, refused, results, tiny_quickstart, unfinish
 from softtf.recipes import RECIPES
 from softtf.runfolder import RunFolder
 
@@ -104,8 +104,7 @@ ODD_LINES = [
 def test_odd_lines_of_the_log_are_passed_over_and_that_is_said(run: Path, capsys: Capture) -> None:
     path = stopped(run, Path("stopped"))
     (path / "learner/task-002.json").unlink()
-    unfinished = read_json(path / "learner/learner.json") | {"tasks": None}
-    (path / "learner/learner.json").write_text(json.dumps(unfinished, indent=2))
+    unfinish(path)
     (path / "accuracy/after-002.json").unlink()
     whole = (path / "events.jsonl").read_text().splitlines()
     between: Callable[[int], list[str]] = lambda i: ODD_LINES[i :: len(whole)]  # noqa: E731

@@ -164,7 +164,7 @@ def test_lines_and_warnings_and_errors(capsys: Capture) -> None:
     assert str(UserError(f"{NASTY}\nx")) == f"{SHOWN}\nx"
 
 
-PRINTS = re.compile(r"(?<![\w.])(?:print\(|Console\(|Text\(|warnings\.warn\(|sys\.std(?:out|err)\.write)")
+PRINTS = re.compile(r"(?<![\w.])(?:print\(|Console\(|Text\(|warnings\.warn\b|sys\.std(?:out|err)\.write)")
 
 
 def test_nothing_prints_past_the_helpers() -> None:
