@@ -14,8 +14,8 @@ from benchmarks import data, growth, inference, kernels, results, rows, texts, t
 from benchmarks.results import Result, Row
 from benchmarks.setup import CPU, Setup, setup_for
 from benchmarks.timing import matrix_rate
+from softtf.devices.device import environment, find_device
 from softtf.errors import UserError, unknown
-from softtf.machine import environment, find_device
 
 GROUPS: dict[str, Callable[[Setup], Iterator[Result]]] = {
     "training": training.measure,

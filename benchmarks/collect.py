@@ -11,7 +11,7 @@ from statistics import mean, stdev
 from softtf.evaluation.report import parameters
 from softtf.learners.spans import span_of
 from softtf.recipes.methods import TITLES
-from softtf.runfolder import RunFolder
+from softtf.runs.folder import RunFolder
 
 METRICS = ("acc", "forget", "task_identity", "average_incremental", "bwt", "pooled")
 

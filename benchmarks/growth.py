@@ -7,8 +7,8 @@ from benchmarks.results import Result, Row, Target
 from benchmarks.setup import Setup, add_task, learner_with
 from benchmarks.timing import in_turns, peak_bytes
 from benchmarks.training import begin
+from softtf.devices.device import matmul_dtype
 from softtf.learners import Learner
-from softtf.machine import matmul_dtype
 
 
 def measure(setup: Setup) -> Iterator[Result]:

@@ -12,15 +12,15 @@ from benchmarks.setup import Added, Setup, learner_with
 from benchmarks.timing import in_turns, matrix_rate
 from benchmarks.twin import NaiveTwin, twin_of
 from softtf.backbones import Backbone
+from softtf.backbones.features import FixedQueries
+from softtf.devices.device import matmul_dtype
 from softtf.evaluation.evaluate import TestData, evaluate
-from softtf.features import FixedQueries
-from softtf.feeding import test_loader
 from softtf.inference.policy import PAPER_BATCH, Policy
 from softtf.inference.predict import predict
 from softtf.learners import Learner
-from softtf.machine import matmul_dtype
-from softtf.shared_pass import SharedPass
+from softtf.network import SharedPass
 from softtf.streams import Examples
+from softtf.training.data import test_loader
 
 POLICIES = {"Prompt ID": Policy("prompt-id"), "Gradient ID": Policy("gradient-id"), "oracle": Policy("oracle")}
 ALL = "all three"

@@ -7,8 +7,8 @@ import torch
 
 from softtf.backbones import Backbone, BackboneSpec, load_backbone
 from softtf.backbones.spec import RANDOM
+from softtf.devices.device import Precision
 from softtf.learners import Learner, LearnerSpec
-from softtf.machine import Precision
 from softtf.recipes import method_named
 from softtf.recipes.recipes import VIT_B
 

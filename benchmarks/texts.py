@@ -10,12 +10,12 @@ from benchmarks.setup import Setup, learner_with
 from benchmarks.timing import in_turns, matrix_rate
 from softtf.backbones import BackboneSpec, load_backbone
 from softtf.backbones.load import MINILM
-from softtf.feeding import test_loader
 from softtf.inference.policy import Policy
 from softtf.inference.predict import predict
 from softtf.learners import LinearHead
 from softtf.streams import Examples
 from softtf.streams.docstrings import docstrings
+from softtf.training.data import test_loader
 
 BATCH = 64
 

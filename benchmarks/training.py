@@ -13,11 +13,11 @@ from benchmarks.setup import CLASSES, METHOD, Setup, learner_with
 from benchmarks.timing import in_turns, matrix_rate
 from benchmarks.twin import TwinTraining, twin_of
 from softtf.backbones import Backbone
-from softtf.classes import ClassTable
-from softtf.feeding import begin_training
 from softtf.learners import Learner
+from softtf.learners.class_table import ClassTable
 from softtf.streams import Examples, Loader
-from softtf.training import TaskTraining, TrainConfig
+from softtf.training.data import begin_training
+from softtf.training.gradient import TaskTraining, TrainConfig
 
 VISITS = 1_000_000  # of images in the 10-split CIFAR-100 run: 50,000 images, 20 epochs
 RATE = 1e-3  # small, so that steps on noise stay finite

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from contracts.tiny import TRAIN, task_data, tiny_backbone
-from counting import Notes
-from folders import SOFT_TF
 from softtf.classifier import ContinualClassifier
-from softtf.saving import save_task
+from softtf.saving.learner import save_task
+from support.counting import Notes
+from support.folders import SOFT_TF
 
 torch.set_num_threads(1)
 

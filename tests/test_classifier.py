@@ -24,10 +24,10 @@ from contracts.tiny import (
 from softtf.adaptations import SoftMask
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
-from softtf.feeding import group_numbers
 from softtf.inference import INFERENCES
 from softtf.learners import DualPrompt, LinearHead
-from softtf.shared_pass import SharedPass
+from softtf.network import SharedPass
+from softtf.training.data import group_numbers
 
 SOFT_TF = DualPrompt(e_layers=(2, 3), adapt=SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)"))
 NAMES = ("prompt-id", "gradient-id", "gradient-id-key-prompts")

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from clip_script import script
+from support.clip_script import script
 
 
 def test_the_loss_is_clips_where_every_image_has_a_caption_of_its_own() -> None:

@@ -7,7 +7,7 @@ from contracts.tiny import inputs, learned, tiny_backbone
 from softtf.adaptations import AdaptationSpec, Compose, NoAdaptation, SoftMask
 from softtf.adaptations.base import Selection
 from softtf.learners import DualPrompt, LinearHead
-from softtf.shared_pass import SharedPass
+from softtf.network import SharedPass
 
 NOISY = "uniform(0.5,1.5)"
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from net import worlds
 from saved_by_0_1.make import BACKBONE, HERE, LEARNERS, SIZES, SOURCE, answers
 from softtf import ContinualClassifier, UserError
-from softtf.cli import main
+from softtf.cli.main import main
 
 EXPECTED = json.loads((HERE / "expected.json").read_text())
 

@@ -16,10 +16,10 @@ from contracts.state import data, fresh, state_of, unseen
 from contracts.tiny import assert_same, held_out, pictures, snapshot, task_data, tiny_backbone
 from softtf import ContinualClassifier
 from softtf.adaptations import SoftMask
+from softtf.devices.torch_state import own_settings
 from softtf.errors import UserError
 from softtf.learners import DualPrompt
-from softtf.torch_state import own_settings
-from softtf.training import TrainConfig
+from softtf.training.gradient import TrainConfig
 
 SECONDS = 120  # none of this takes so long: a test that hangs fails
 TRAIN = TrainConfig(epochs=1, batch_size=4, learning_rate=3.2, precision="float32")
@@ -253,7 +253,7 @@ def test_the_default_type_is_float32_until_the_last_thread_leaves_and_then_as_it
 def test_a_forked_process_predicts_on_one_thread_and_is_refused_more_of_them(threads: int) -> None:
     """In a process of its own, with a time limit: without the check the child waits for ever."""
     done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("fork_script.py"), str(threads)],
+        [sys.executable, Path(__file__).parent / "support" / "fork_script.py", str(threads)],
         capture_output=True,
         text=True,
         timeout=SECONDS,

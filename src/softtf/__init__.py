@@ -57,7 +57,7 @@ from softtf.learners import (
     RanPAC,
 )
 from softtf.streams import Examples, Task, TaskStream, from_datasets, load_source, split_by_class
-from softtf.training import TrainConfig
+from softtf.training.gradient import TrainConfig
 
 __all__ = [
     "AccuracyMatrix",

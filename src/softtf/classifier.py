@@ -9,26 +9,26 @@ from typing import Any, Literal
 from torch import Tensor
 
 from softtf.backbones.base import Backbone
+from softtf.backbones.features import BATCH, OFF, FixedQueries, fixed_queries, open_store
 from softtf.backbones.load import BackboneSpec, load_backbone, load_named, random_name, spec_of
-from softtf.classes import ClassTable
-from softtf.config import checked
+from softtf.config.tree import checked
+from softtf.devices.device import Precision, find_device, matmul_dtype
+from softtf.devices.memory import needs_memory
+from softtf.devices.torch_state import with_own_settings
 from softtf.errors import UserError
 from softtf.evaluation.evaluate import BATCH_SIZE, evaluate
-from softtf.features import BATCH, OFF, FixedQueries, fixed_queries, open_store
-from softtf.feeding import begin_training, group_numbers, test_data, test_loader, unread_settings
 from softtf.inference import unsupported
 from softtf.inference.policy import Policy, parse_policy, usual_policy
 from softtf.inference.predict import Answers, by_label, predict
-from softtf.knowledge import Finished, Knowledge
 from softtf.learners.base import Learner, LearnerSpec
-from softtf.machine import Precision, find_device, matmul_dtype
-from softtf.progress import ScoringProgress, TaskProgress
-from softtf.saving import Header, MaskPlace, load_learner, save_learner
+from softtf.learners.class_table import ClassTable
+from softtf.learners.knowledge import Finished, Knowledge
+from softtf.saving.learner import Header, MaskPlace, load_learner, save_learner
 from softtf.screen import warn
-from softtf.shortage import needs_memory
 from softtf.streams import examples_from, unlabelled
-from softtf.torch_state import with_own_settings
-from softtf.training import EpochReport, TrainConfig
+from softtf.training.data import begin_training, group_numbers, test_data, test_loader, unread_settings
+from softtf.training.gradient import EpochReport, TrainConfig
+from softtf.training.progress import ScoringProgress, TaskProgress
 
 DEFAULT = "feature-id:joint"  # by far the best per sample (docs/results.md)
 PROJECTION = 1000  # numbers of its random projection, if the learner's spec asks for none

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from softtf.adaptations.base import ALL_ROWS, Adaptation, Selection
+from softtf.adaptations.slots import Heads
 from softtf.backbones.base import UNEDITED, Backbone, BlockEdit, Tokens
 from softtf.backbones.mixed_linear import MixedWeight
+from softtf.devices.torch_state import make_recordable
 from softtf.errors import UserError
-from softtf.slots import Heads
-from softtf.torch_state import make_recordable
 
 
 class AdaptedNetwork(nn.Module):
@@ -225,3 +225,52 @@ def _join(prefixes: list[Tensor]) -> Tensor | None:
         return prefixes[0] if prefixes else None
     batch = max(len(p) for p in prefixes)
     return torch.cat([p.expand(batch, -1, -1, -1) for p in prefixes], 2)
+
+
+class SharedPass:
+    """Stem, query and trunk of one batch; task inferences and answers all read from here.
+
+    Args:
+        network: the adapted network.
+        inputs: [batch, ...], prepared; or what loads them when they are first needed.
+        query: [batch, dim], if it is known already; then it is not computed.
+        trunk: the trunk's tokens, likewise.
+    """
+
+    def __init__(
+        self,
+        network: AdaptedNetwork,
+        inputs: Tensor | Callable[[], Tensor],
+        query: Tensor | None = None,
+        trunk: Tokens | None = None,
+    ) -> None:
+        self.network = network
+        self._inputs = inputs
+        if query is not None:
+            self.query = query
+        if trunk is not None:
+            self.trunk = trunk
+
+    def knows(self, part: str) -> bool:
+        """Say whether `query` or `trunk` is there without computing."""
+        return part in vars(self)
+
+    @cached_property
+    def inputs(self) -> Tensor:
+        """The prepared inputs [batch, ...]."""
+        return self._inputs if isinstance(self._inputs, Tensor) else self._inputs()
+
+    @cached_property
+    def stem(self) -> Tokens:
+        """Tokens below the first edit."""
+        return self.network.stem(self.inputs)
+
+    @cached_property
+    def query(self) -> Tensor:
+        """q(x) [batch, dim]: the [class] feature of the untouched backbone."""
+        return self.network.query(self.stem)
+
+    @cached_property
+    def trunk(self) -> Tokens:
+        """Tokens below the first block that depends on the task."""
+        return self.network.trunk(self.stem, self.query if self.network.needs_query else None)

@@ -15,8 +15,7 @@ from softtf.adaptations.adapter import Adapters, parse_places
 from softtf.adaptations.base import Selection
 from softtf.backbones.timm_vit import TimmViT
 from softtf.errors import UserError
-from softtf.network import AdaptedNetwork
-from softtf.shared_pass import SharedPass
+from softtf.network import AdaptedNetwork, SharedPass
 
 
 def adapted(spec: Adapter | Compose, tasks: int = 1) -> AdaptedNetwork:

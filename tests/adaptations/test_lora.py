@@ -30,12 +30,11 @@ from softtf.adaptations.base import Selection
 from softtf.adaptations.lora import LoRAs, parts_of
 from softtf.adaptations.targets import QKV
 from softtf.backbones.timm_vit import TimmViT
-from softtf.classes import ClassTable
 from softtf.errors import UserError
-from softtf.feeding import begin_training
 from softtf.learners import DualPrompt, Learner
-from softtf.network import AdaptedNetwork
-from softtf.shared_pass import SharedPass
+from softtf.learners.class_table import ClassTable
+from softtf.network import AdaptedNetwork, SharedPass
+from softtf.training.data import begin_training
 
 
 class SeparateAttention(nn.Module):

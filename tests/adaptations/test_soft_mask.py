@@ -10,12 +10,12 @@ import torch
 
 from contracts.tiny import MEAN, STD, assert_same, noise, tiny_backbone
 from softtf.adaptations import SoftMask
+from softtf.adaptations.quantise import Packed
 from softtf.adaptations.soft_mask import SoftMasks, initial_mask
 from softtf.adaptations.targets import backbone_names, parse_targets
 from softtf.backbones.timm_vit import TimmViT
 from softtf.errors import UserError
-from softtf.packing import Packed
-from softtf.store import save_tensors
+from softtf.files.tensors import save_tensors
 
 ALL = ("qkv", "proj", "fc1", "fc2")
 

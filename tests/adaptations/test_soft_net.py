@@ -8,9 +8,9 @@ import torch
 from contracts.tiny import generator, noise, tiny_backbone
 from softtf.adaptations import SoftNet
 from softtf.adaptations.binary_mask import top_share
+from softtf.adaptations.quantise import Packed
 from softtf.adaptations.soft_net import SoftNets, soft_subnetwork
 from softtf.errors import UserError
-from softtf.packing import Packed
 
 
 def masks_of(keep: float) -> SoftNets:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clip_script import script
 from contracts.tiny import MEAN, STD, inputs, noise, tiny_clip, tiny_clip_model
 from softtf.adaptations import Compose, LoRA, SoftMask
 from softtf.backbones import BackboneSpec, load_backbone
@@ -19,8 +18,9 @@ from softtf.backbones.clip import ClipImage, ClipTower, byte_ids
 from softtf.backbones.clip_settings import CLIP_MEAN, CLIP_STD, image_settings
 from softtf.backbones.load import backbone_names
 from softtf.errors import UserError
+from softtf.files.tensors import save_tensors
 from softtf.network import AdaptedNetwork
-from softtf.store import save_tensors
+from support.clip_script import script
 
 TEXTS = ["a photo of a cat.", "dog", "", "a very long text of 33 bytes, yes"]
 

@@ -21,7 +21,7 @@ from softtf.backbones.from_timm import architecture_of, vit_names, works
 from softtf.backbones.load import backbone_names, random_name
 from softtf.backbones.timm_vit import TimmViT
 from softtf.errors import UserError
-from softtf.store import load_tensors, save_tensors
+from softtf.files.tensors import load_tensors, save_tensors
 
 SMALL = "random:test_vit"
 

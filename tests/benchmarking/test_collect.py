@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from benchmarks import collect
 
-from softtf.config import to_yaml
+from softtf.config.tree import to_yaml
 from softtf.learners import NCM
-from softtf.runconfig import RunConfig
+from softtf.runs.config import RunConfig
 
 METRICS = dict.fromkeys(collect.METRICS, 1.0)
 OLD = {"method": "ncm", "parameters_per_task": 3, "train_seconds": 73.0}

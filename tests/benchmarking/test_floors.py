@@ -16,7 +16,7 @@ from softtf.adaptations import SoftMask
 from softtf.inference import GradientID
 from softtf.learners import DualPrompt
 from softtf.learners.base import Batch
-from softtf.shared_pass import SharedPass
+from softtf.network import SharedPass
 
 SPEC = DualPrompt((1, 2), 2, (3, 4), 3, adapt=SoftMask((3, 4)))
 BATCH = 3

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from contracts.tiny import CLASSES, TRAIN, inputs, learned, task_data
 from softtf.adaptations import SoftMask
-from softtf.feeding import begin_training
 from softtf.inference import inference_named
 from softtf.learners import DualPrompt, Learner
 from softtf.learners.base import Batch
-from softtf.shared_pass import SharedPass
-from softtf.training import TaskTraining
+from softtf.network import SharedPass
+from softtf.training.data import begin_training
+from softtf.training.gradient import TaskTraining
 
 SPECS = {
     "apart": DualPrompt((1, 2), 2, (3, 4), 3, key_weight=0.7, adapt=SoftMask((3, 4), init="uniform(0.5,1.5)")),

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from contracts.tiny import generator, noise
 from softtf.statistics import centroids
 from softtf.statistics.centroids import TaskCentroids, k_means, nearest_of, seeds_of
-from tracing import Traced
+from support.tracing import Traced
 
 
 def test_every_centroid_is_the_mean_of_the_points_nearest_to_it() -> None:

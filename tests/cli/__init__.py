@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from softtf.backbones.load import BackboneSpec
-from softtf.cli import main
+from softtf.cli.main import main
 from softtf.recipes.recipes import quickstart
-from softtf.runconfig import RunConfig
+from softtf.runs.config import RunConfig
 
 BACKBONE = ("--backbone.name", "random:test_vit", "--backbone.image-size", "32")
 LAYERS = ("--learner.e-layers", "4-6", "--learner.adapt.layers", "5-6")

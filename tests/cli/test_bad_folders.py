@@ -10,9 +10,9 @@ import safetensors.torch
 import torch
 
 from cli import TINY, TINY_IMAGES, call, contents, refused, tiny_quickstart, unfinish
-from folders import change, read
-from softtf.manifest import seal
 from softtf.recipes import RECIPES
+from softtf.saving.manifest import seal
+from support.folders import change, read
 
 Capture = pytest.CaptureFixture[str]
 

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from cli import call, output, read_json, refused
-from clip_script import script
 from contracts.tiny import MEAN, STD, tiny_clip_model
 from softtf.backbones import BackboneSpec, load_backbone
 from softtf.backbones.clip import ClipImage
 from softtf.recipes import METHODS
 from softtf.streams.images import ImagePreparation
+from support.clip_script import script
 
 Capture = pytest.CaptureFixture[str]
 NAMES = ("oak_tree", "red fox", "sea", "Übung")

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from cli import BACKBONE, DIGITS, SMALL, TINY, call, contents, refused, results, unfinish
-from folders import as_softtf_0_1_saved_it
-from softtf import run as run_module
+from softtf.files.tensors import load_tensors, save_tensors
 from softtf.learners.derpp import DERppLearner
 from softtf.learners.dual_prompt import DualPromptLearner
-from softtf.store import load_tensors, save_tensors
+from softtf.runs import run as run_module
+from support.folders import as_softtf_0_1_saved_it
 
 Capture = pytest.CaptureFixture[str]
 

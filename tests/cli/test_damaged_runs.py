@@ -10,7 +10,7 @@ import pytest
 
 from cli import TINY, call, contents, output, read_json, refused, results, tiny_quickstart, unfinish
 from softtf.recipes import RECIPES
-from softtf.runfolder import RunFolder
+from softtf.runs.folder import RunFolder
 
 Capture = pytest.CaptureFixture[str]
 DEEP = '{"a":' * 100_000

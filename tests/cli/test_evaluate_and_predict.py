@@ -11,13 +11,14 @@ import datasets
 import pytest
 
 from cli import CLASSES, POLICIES, TINY_IMAGES, call, contents, output, read_json, unfinish
-from softtf import classifier, commands
-from softtf import rescore as rescore_module
-from softtf import run as run_module
+from softtf import classifier
+from softtf.adaptations.slots import MappedSlot
+from softtf.cli import commands
 from softtf.errors import UserError
 from softtf.evaluation import AccuracyMatrix
-from softtf.runfolder import RunFolder
-from softtf.slots import MappedSlot
+from softtf.runs import evaluate as rescore_module
+from softtf.runs import run as run_module
+from softtf.runs.folder import RunFolder
 
 Capture = pytest.CaptureFixture[str]
 

@@ -8,7 +8,7 @@ import pytest
 
 from cli import BACKBONE, DIGITS, SMALL, TINY, call, output, refused, results
 from cli.test_crash import STEPWISE
-from softtf import store
+from softtf.files import tensors as store
 
 Capture = pytest.CaptureFixture[str]
 CLEAN = (*TINY, *STEPWISE, "--train.augment", "--train.clean-query")

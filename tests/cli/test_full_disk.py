@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cli import TINY, call, refused, results
-from softtf import store
+from softtf.files import tensors as store
 
 Capture = pytest.CaptureFixture[str]
 

@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from cli import BACKBONE, DIGITS, LAYERS, SMALL, TINY, call, output, read_json, results
-from softtf import flags
-from softtf.config import from_yaml, to_dict, to_yaml
+from softtf.cli import flags
+from softtf.config.tree import from_yaml, to_dict, to_yaml
 from softtf.recipes import METHODS, recipe_named
 from softtf.recipes.methods import TITLES
-from softtf.runconfig import RunConfig
+from softtf.runs.config import RunConfig
 
 Capture = pytest.CaptureFixture[str]
 

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from cli import BACKBONE, DIGITS, POLICIES, SMALL, TINY, call, contents, output, read_json, results, tiny_quickstart
-from softtf import quickstart
 from softtf.adaptations import AdaptationSpec
 from softtf.backbones import BackboneSpec
+from softtf.cli import quickstart
 from softtf.learners import LearnerSpec
 from softtf.recipes import METHODS, RECIPES
 from softtf.recipes.methods import TITLES

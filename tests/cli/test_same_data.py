@@ -9,7 +9,7 @@ import timm
 from timm.models import save_for_hf
 
 from cli import TINY_IMAGES, call, contents, image_folder, output, refused, results
-from softtf import run as running
+from softtf.runs import run as running
 
 Capture = pytest.CaptureFixture[str]
 NCM = ("run", "own-images", "--method", "ncm", *TINY_IMAGES[2:6], "--stream.num-tasks", "2", "--device", "cpu")

@@ -14,10 +14,11 @@ import softtf
 from cli import call, results
 from cli.test_crash import RUN, STEPS, at_call, go_on, in_another_process, send
 from cli.test_two_processes import wait_for
-from softtf import run as run_module
-from softtf import store, table_runs
+from softtf.files import tensors as store
+from softtf.files.lock import NAME
 from softtf.learners.dual_prompt import DualPromptLearner
-from softtf.lock import NAME
+from softtf.paper import runs as table_runs
+from softtf.runs import run as run_module
 from softtf.streams import loader as loader_module
 
 Capture = pytest.CaptureFixture[str]
@@ -151,7 +152,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
 
 
 def test_a_process_of_its_own(whole: dict[str, bytes], capsys: Capture) -> None:
-    command = [sys.executable, "-m", "softtf.cli", *map(str, RUN), "--output", "new"]
+    command = [sys.executable, "-m", "softtf.cli.main", *map(str, RUN), "--output", "new"]
     place = {**os.environ, "PYTHONPATH": str(Path(softtf.__file__).parents[1])}
     process = subprocess.Popen(command, env=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(Path("new/checkpoint.safetensors"))

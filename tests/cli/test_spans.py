@@ -12,9 +12,9 @@ from benchmarks import collect
 
 from cli import BACKBONE, DIGITS, SMALL, call, output, read_json, refused, results
 from cli.test_solved import lose_the_last_task
-from folders import as_softtf_0_1_saved_it
-from softtf.quickstart import _rows
-from softtf.saving import Header
+from softtf.cli.quickstart import _rows
+from softtf.saving.learner import Header
+from support.folders import as_softtf_0_1_saved_it
 
 Capture = pytest.CaptureFixture[str]
 RUN = ("run", "quickstart", *BACKBONE, *SMALL, *DIGITS)

@@ -15,10 +15,10 @@ import pytest
 
 from cli import call, contents, output, read_json, refused, results
 from cli.test_crash import Killer, at_call, in_another_process, send
-from softtf import run as run_module
-from softtf import table_runs
 from softtf.learners.dual_prompt import DualPromptLearner
-from softtf.runconfig import EvaluateConfig, RunConfig
+from softtf.paper import runs as table_runs
+from softtf.runs import run as run_module
+from softtf.runs.config import EvaluateConfig, RunConfig
 
 Capture = pytest.CaptureFixture[str]
 

@@ -13,7 +13,7 @@ import pytest
 
 from cli import call, output, read_json, refused, results
 from contracts.tiny_bert import save_model
-from softtf import flags, quickstart
+from softtf.cli import flags, quickstart
 from softtf.recipes.recipes import recipe_named
 
 Capture = pytest.CaptureFixture[str]

@@ -14,10 +14,11 @@ from cli import TINY, call, output, refused, results
 from cli.test_crash import at_call, in_another_process
 from cli.test_table import RUNS
 from cli.test_table import TINY as TABLE
-from softtf import lock, quickstart
-from softtf import run as run_module
+from softtf.cli import quickstart
+from softtf.files import lock
 from softtf.learners.dual_prompt import DualPromptLearner
 from softtf.recipes.recipes import RECIPES
+from softtf.runs import run as run_module
 
 Capture = pytest.CaptureFixture[str]
 

@@ -7,8 +7,7 @@ from contracts.tiny import MEAN, STD, tiny_backbone
 from references.vit import Adapters, Weights
 from softtf.inference import INFERENCES
 from softtf.learners import Learner
-from softtf.network import AdaptedNetwork
-from softtf.shared_pass import SharedPass
+from softtf.network import AdaptedNetwork, SharedPass
 
 
 def head(learner: Learner) -> tuple[Tensor, Tensor]:

@@ -5,8 +5,7 @@ import torch
 
 from contracts.cases import ADAPTATIONS, BACKBONES, AdaptationCase, BackboneCase, random_tasks
 from softtf.adaptations import Compose
-from softtf.network import AdaptedNetwork
-from softtf.shared_pass import SharedPass
+from softtf.network import AdaptedNetwork, SharedPass
 
 adaptations = pytest.mark.parametrize("case", ADAPTATIONS.values(), ids=ADAPTATIONS)
 backbones = pytest.mark.parametrize("base", BACKBONES.values(), ids=BACKBONES)

@@ -24,20 +24,20 @@ from contracts.tiny import (
     task_data,
     train_task,
 )
-from softtf import feeding
-from softtf.classes import ClassTable
+from softtf.backbones.features import FeatureStore, FixedQueries
 from softtf.classifier import ContinualClassifier
 from softtf.evaluation.evaluate import evaluate
-from softtf.features import FeatureStore, FixedQueries
-from softtf.feeding import begin_training
+from softtf.files.tensors import load_tensors, save_tensors
 from softtf.inference import INFERENCES
 from softtf.inference.answers import Clock, gather_evidence
 from softtf.inference.policy import Policy
-from softtf.learners import Learner, SolvedLearner
-from softtf.saving import load_learner, save_task
-from softtf.shared_pass import SharedPass
-from softtf.store import load_tensors, save_tensors
-from softtf.training import TaskTraining, TrainConfig
+from softtf.learners import ClosedFormLearner, Learner
+from softtf.learners.class_table import ClassTable
+from softtf.network import SharedPass
+from softtf.saving.learner import load_learner, save_task
+from softtf.training import data as feeding
+from softtf.training.data import begin_training
+from softtf.training.gradient import TaskTraining, TrainConfig
 
 IMAGES = {name: case for name, case in LEARNERS.items() if not case.texts}
 learners = pytest.mark.parametrize("case", IMAGES.values(), ids=IMAGES)
@@ -102,7 +102,7 @@ def test_training_moves_every_parameter_of_the_current_task(case: LearnerCase) -
     assert own <= start.keys()
     training.run_epoch()
     still = [n for n, p in learner.trained_parameters().items() if p.numel() and torch.equal(p, start[n])]
-    assert not [n for n in still if not (isinstance(learner, SolvedLearner) and n.endswith("bias"))]
+    assert not [n for n in still if not (isinstance(learner, ClosedFormLearner) and n.endswith("bias"))]
 
 
 # --- Queries that were computed before ---------------------------------------------------------------------------
@@ -133,7 +133,7 @@ def test_where_nothing_is_augmented_learning_from_kept_queries_is_learning_from_
             torch.testing.assert_close(value, ends[0][1][name], rtol=0, atol=1e-5)
     for _, end in ends[2:]:
         assert_same(end, ends[1][1])
-    reads = learner.query_use != "none" or isinstance(learner, SolvedLearner) or learner.statistics
+    reads = learner.query_use != "none" or isinstance(learner, ClosedFormLearner) or learner.statistics
     assert len(list(tmp_path.iterdir())) == bool(reads)
 
 

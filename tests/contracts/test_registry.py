@@ -4,7 +4,7 @@ from contracts.cases import ADAPTATIONS, BACKBONES, LEARNERS, kinds_of
 from contracts.tiny import learned
 from softtf.adaptations import AdaptationSpec
 from softtf.backbones import Backbone
-from softtf.config import Spec
+from softtf.config.tree import Spec
 from softtf.inference import INFERENCES
 from softtf.learners import LearnerSpec
 

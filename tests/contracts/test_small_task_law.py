@@ -14,7 +14,7 @@ from torch import Tensor
 
 from contracts.tiny import noise, tiny_backbone
 from softtf.learners import NCM, LearnerSpec, RanPAC
-from softtf.learners.solved import SolvedLearner
+from softtf.learners.closed_form import ClosedFormLearner
 from softtf.statistics import ClassScores, FeatureStatistics, TaskCentroids
 
 DIM, OLD, USUAL, TASKS = 32, 24, 30, 8
@@ -56,7 +56,7 @@ def accuracy(probabilities: Tensor, labels: Tensor) -> float:
 def by_learner(spec: LearnerSpec) -> Callable[[list[tuple[int, int]]], Answers]:
     def learn(extra: list[tuple[int, int]]) -> Answers:
         learner = spec.new_learner(tiny_backbone(), 0)
-        assert isinstance(learner, SolvedLearner)
+        assert isinstance(learner, ClosedFormLearner)
         learner.network.top = lambda trunk, task: trunk  # type: ignore[method-assign]
         columns, scores = torch.empty(0, dtype=torch.int64), []
         for features, labels in stream(extra):

@@ -14,18 +14,18 @@ from softtf.adaptations.task_keys import TaskKeys
 from softtf.backbones import Backbone
 from softtf.backbones.clip import ClipImage, byte_ids
 from softtf.backbones.timm_vit import TimmViT
-from softtf.classes import ClassTable
 from softtf.classifier import ContinualClassifier
-from softtf.feeding import begin_training
 from softtf.inference.policy import usual_policy
-from softtf.learners import CLIPPrompt, CLIPZeroShot, Learner, LearnerSpec, SolvedLearner
-from softtf.learners.class_texts import TextHeads
+from softtf.learners import CLIPPrompt, CLIPZeroShot, ClosedFormLearner, Learner, LearnerSpec
+from softtf.learners.class_table import ClassTable
 from softtf.learners.der import DERLearner
 from softtf.learners.idbr import IDBRLearner
 from softtf.learners.progressive_prompts import ProgressivePromptsLearner
-from softtf.shared_pass import SharedPass
+from softtf.learners.text_heads import TextHeads
+from softtf.network import SharedPass
 from softtf.streams import Examples
-from softtf.training import TaskTraining, TrainConfig
+from softtf.training.data import begin_training
+from softtf.training.gradient import TaskTraining, TrainConfig
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.3, 0.25, 0.2)
 CLASSES = (3, 2, 4)  # of tasks 1, 2, 3
@@ -155,7 +155,7 @@ def _learned(spec: LearnerSpec, tasks: int) -> ContinualClassifier:
 @torch.no_grad()
 def spread(model: ContinualClassifier) -> ContinualClassifier:
     """Turn heads and keys away from what all images have in common, so that answers differ between samples."""
-    if isinstance(model.learner, (SolvedLearner, DERLearner)):
+    if isinstance(model.learner, (ClosedFormLearner, DERLearner)):
         return model  # they do
     network, tasks = model.learner.network, model.num_tasks
     read = model.learner.codes if isinstance(model.learner, IDBRLearner) else torch.nn.Identity()  # by the heads

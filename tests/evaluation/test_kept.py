@@ -10,16 +10,16 @@ import torch
 
 from contracts.cases import MASK
 from contracts.tiny import backbone_for, classifier, held_out, task_data
-from softtf import feeding
 from softtf.adaptations import FineTuning
 from softtf.backbones.base import Backbone, Tokens
-from softtf.classes import ClassTable
+from softtf.backbones.features import FixedQueries
 from softtf.classifier import ContinualClassifier
 from softtf.evaluation.evaluate import FEATURES, SAMPLES, evaluate
 from softtf.evaluation.kept import KeptTrunks
-from softtf.features import FixedQueries
 from softtf.inference.policy import Policy
 from softtf.learners import FT, L2P, NCM, CLIPZeroShot, DualPrompt, LearnerSpec, LinearHead, RanPAC
+from softtf.learners.class_table import ClassTable
+from softtf.training import data as feeding
 
 BARE: dict[str, LearnerSpec] = {
     "NCM": NCM(),

@@ -7,17 +7,18 @@ import torch
 from torch import Tensor
 
 from contracts.tiny import CLASSES, TRAIN, classifier, exact, learned, pictures, task_data, tiny_backbone
-from softtf import feeding, streams
+from softtf import streams
 from softtf.adaptations import SoftMask
-from softtf.classes import ClassTable
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
-from softtf.feeding import begin_training
 from softtf.inference import FeatureID
 from softtf.learners import NCM, DualPrompt, Learner, LinearHead, RanPAC
 from softtf.learners.base import Batch, Replay
+from softtf.learners.class_table import ClassTable
 from softtf.learners.linear_head import LinearHeadLearner
-from softtf.shared_pass import SharedPass
+from softtf.network import SharedPass
+from softtf.training import data as feeding
+from softtf.training.data import begin_training
 
 SOFT_TF = DualPrompt(e_layers=(3,), adapt=SoftMask((3, 4)), feature_id=24)
 
@@ -126,6 +127,6 @@ def test_statistics_of_an_earlier_version_answer_and_are_refused_before_a_task_i
     model.learner.gathered = {"feature-id": {k: v for k, v in kept.items() if k not in new}}
     assert model.predict_task(pictures(6, 5), inference="feature-id") == named
     with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match="must learn its tasks anew"):
-        patch.setattr("softtf.training.TaskTraining.run_epoch", lambda *_: pytest.fail("it was trained"))
+        patch.setattr("softtf.training.gradient.TaskTraining.run_epoch", lambda *_: pytest.fail("it was trained"))
         model.learn(task_data(2), progress=False)
     assert model.num_tasks == 2

@@ -17,8 +17,7 @@ from softtf.inference import INFERENCES
 from softtf.inference.entropy_gradient import GradientID, largest_entropy
 from softtf.inference.policy import Policy
 from softtf.learners import DualPrompt, Learner
-from softtf.network import AdaptedNetwork
-from softtf.shared_pass import SharedPass
+from softtf.network import AdaptedNetwork, SharedPass
 
 NOISY = "uniform(0.5,1.5)"
 LEARNERS = {

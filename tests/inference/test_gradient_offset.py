@@ -18,16 +18,16 @@ from contracts.tiny import (
     tiny_backbone,
     train_task,
 )
-from softtf import table_runs
 from softtf.adaptations import SoftMask
-from softtf.classes import ClassTable
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.inference import GradientIDOffset
 from softtf.inference.gradient_offset import gather_offsets
 from softtf.learners import L2P, NCM, CLIPPrompt, DualPrompt, LearnerSpec, LinearHead
-from softtf.runconfig import EvaluateConfig, RunConfig
-from softtf.shared_pass import SharedPass
+from softtf.learners.class_table import ClassTable
+from softtf.network import SharedPass
+from softtf.paper import runs as table_runs
+from softtf.runs.config import EvaluateConfig, RunConfig
 from softtf.statistics.task_offsets import fit_offsets
 from softtf.streams import Examples, Loader
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from contracts.tiny import CLASSES, TRAIN, exact, held_out, learned, pictures, task_data, tiny_backbone
-from softtf import feeding, streams
+from softtf import streams
 from softtf.adaptations import SoftMask
 from softtf.backbones.base import Tokens
 from softtf.classifier import ContinualClassifier
@@ -17,7 +17,8 @@ from softtf.evaluation.evaluate import evaluate
 from softtf.inference import INFERENCES
 from softtf.inference.policy import Policy, likely_tasks
 from softtf.learners import DualPrompt, LearnerSpec, LinearHead
-from softtf.shared_pass import SharedPass
+from softtf.network import SharedPass
+from softtf.training import data as feeding
 
 SOFT_TF = DualPrompt(e_layers=(3,), adapt=SoftMask((3, 4), init="uniform(0.5,1.5)"), feature_id=24, mcg=3)
 HEAD = LinearHead(feature_id=24, mcg=3)  # its answer is the same network's, whatever the task

@@ -25,7 +25,6 @@ from contracts.tiny import (
     train_task,
 )
 from softtf.adaptations import Adapter, LoRA, Projection, SoftMask
-from softtf.classes import ClassTable
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.inference import INFERENCES
@@ -42,11 +41,12 @@ from softtf.learners import (
     RanPAC,
 )
 from softtf.learners.base import Batch
-from softtf.learners.class_texts import TextHeads
+from softtf.learners.class_table import ClassTable
 from softtf.learners.clip_prompt import CLIPPromptLearner
-from softtf.saving import save_task
-from softtf.shared_pass import SharedPass
-from softtf.training import TrainConfig
+from softtf.learners.text_heads import TextHeads
+from softtf.network import SharedPass
+from softtf.saving.learner import save_task
+from softtf.training.gradient import TrainConfig
 
 MASK = SoftMask((2, 4), "w/ FF", "uniform(0.5,1.5)", store="float32")
 NAMES = {"query": "self_attn.q_proj", "key": "self_attn.k_proj", "value": "self_attn.v_proj"}

@@ -20,14 +20,14 @@ from contracts.tiny import (
     tiny_backbone,
 )
 from softtf.adaptations import TaskWeights
-from softtf.classes import ClassTable
 from softtf.errors import UserError
-from softtf.feeding import begin_training
 from softtf.learners import DER
 from softtf.learners.base import Batch
+from softtf.learners.class_table import ClassTable
 from softtf.learners.der import DECAY, DERLearner, ExpandingHeads, fit_classifier
-from softtf.runconfig import EvaluateConfig
-from softtf.shared_pass import SharedPass
+from softtf.network import SharedPass
+from softtf.runs.config import EvaluateConfig
+from softtf.training.data import begin_training
 
 SPEC = DER(exemplars=20, extractor=TaskWeights((3, 4), store="float32"), mcg=3)
 

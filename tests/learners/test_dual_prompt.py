@@ -18,10 +18,10 @@ from contracts.tiny import (
 )
 from references.vit import layer, vit_forward
 from softtf.adaptations import SoftMask
-from softtf.classes import ClassTable
 from softtf.errors import UserError
 from softtf.learners import DualPrompt, Learner, LinearHead
 from softtf.learners.base import Batch
+from softtf.learners.class_table import ClassTable
 
 SPEC = DualPrompt((1, 3), 2, (2, 3), 3, key_weight=0.7, adapt=SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)"))
 

@@ -5,14 +5,14 @@ import torch
 
 from contracts.tiny import TRAIN, classifier, held_out, pictures, snapshot, task_data, task_labels, tiny_backbone
 from learners.tuned import assert_gradients, cross_entropy, in_task, loss_of, slow_logits, whole_batch
-from softtf import flags
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.classifier import ContinualClassifier
+from softtf.cli import flags
 from softtf.errors import UserError
 from softtf.learners import EWC, FT, BiC, DERpp, ICaRL, LearnerSpec, LwF
 from softtf.recipes import METHODS, recipe_named
 from softtf.recipes.recipes import WIDE_RATE
-from softtf.training import TrainConfig
+from softtf.training.gradient import TrainConfig
 
 SPECS = [FT(), EWC(fisher_samples=2), LwF(), DERpp(exemplars=7), ICaRL(exemplars=20), BiC(exemplars=20)]
 NAMES = ("ft", "ewc", "lwf", "der++", "icarl", "bic")

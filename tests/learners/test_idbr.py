@@ -11,17 +11,17 @@ from contracts import tiny
 from contracts.tiny import generator, noise
 from contracts.tiny_bert import text_task, tiny_bert
 from learners.tuned import PLAIN, cross_entropy, loss_of, whole_batch
-from softtf.classes import ClassTable
 from softtf.errors import UserError
-from softtf.feeding import begin_training
 from softtf.learners import IDBR
 from softtf.learners.base import Batch
+from softtf.learners.class_table import ClassTable
 from softtf.learners.idbr import IDBRLearner
 from softtf.memory import most_central, unpack
 from softtf.recipes.recipes import recipe_named
-from softtf.streams.halves import halves
-from softtf.training import TaskTraining, TrainConfig
-from tracing import Traced
+from softtf.streams.split_texts import halves
+from softtf.training.data import begin_training
+from softtf.training.gradient import TaskTraining, TrainConfig
+from support.tracing import Traced
 
 PAD = -1
 SPEC = IDBR(share=0.25, replay_every=3, code=5, next_sentence=0.7, which_task=0.6, general=0.4, specific=0.9, hold=0.3)

@@ -10,12 +10,12 @@ from contracts.tiny import CLASSES, inputs, learned, mask_values, noise, picture
 from learners.test_dual_prompt import batch_of, in_training, normalised
 from references.vit import layer, vit_forward
 from softtf.adaptations import SoftMask
-from softtf.classes import ClassTable
 from softtf.errors import UserError
 from softtf.inference import INFERENCES
 from softtf.inference.entropy_gradient import largest_entropy
 from softtf.learners import L2P, Learner
-from softtf.shared_pass import SharedPass
+from softtf.learners.class_table import ClassTable
+from softtf.network import SharedPass
 
 PLAIN = L2P(6, 2, 3, key_weight=0.7)
 MASKED = L2P(6, 2, 3, key_weight=0.7, adapt=SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)", "float32"))

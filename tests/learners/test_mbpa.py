@@ -7,16 +7,16 @@ from torch.nn import functional as F
 
 from contracts.tiny import TRAIN, classifier, exact, inputs, noise, task_data, task_labels
 from learners.tuned import assert_gradients, cross_entropy, in_task, loss_of, slow_features, slow_logits, whole_batch
-from softtf.classes import ClassTable
 from softtf.errors import UserError
-from softtf.feeding import begin_training
 from softtf.learners import MBPA
 from softtf.learners.base import MEMORY, Batch
+from softtf.learners.class_table import ClassTable
 from softtf.learners.mbpa import COLUMNS, FEATURES, KEYS, MBPALearner, nearest
 from softtf.memory import unpack
-from softtf.shared_pass import SharedPass
-from softtf.training import TaskTraining
-from tracing import Traced
+from softtf.network import SharedPass
+from softtf.training.data import begin_training
+from softtf.training.gradient import TaskTraining
+from support.tracing import Traced
 
 
 def at_step(training: TaskTraining, step: int) -> Batch:

@@ -10,8 +10,8 @@ from references.vit import vit_forward
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.learners import Learner, ProgressivePrompts
-from softtf.runconfig import EvaluateConfig
-from softtf.shared_pass import SharedPass
+from softtf.network import SharedPass
+from softtf.runs.config import EvaluateConfig
 
 SPEC = ProgressivePrompts(length=3, mlp=5)
 

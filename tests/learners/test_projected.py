@@ -11,13 +11,13 @@ from contracts.tiny import TRAIN, assert_same, inputs, learned, task_data, tiny_
 from learners.test_dual_prompt import batch_of
 from softtf.adaptations import Projection, SoftMask
 from softtf.adaptations.projection import extended
-from softtf.classes import ClassTable
 from softtf.errors import UserError
-from softtf.feeding import begin_training
 from softtf.learners import L2P, DualPrompt, Learner, LearnerSpec
+from softtf.learners.class_table import ClassTable
 from softtf.learners.projected import BASIS, real_rows
-from softtf.shared_pass import SharedPass
-from softtf.training import TaskTraining
+from softtf.network import SharedPass
+from softtf.training.data import begin_training
+from softtf.training.gradient import TaskTraining
 
 MASK = SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)")
 PGP = Projection(0.7)

@@ -21,7 +21,7 @@ from softtf.learners import BiC, ICaRL
 from softtf.learners.base import Batch
 from softtf.learners.bic import fit_correction
 from softtf.memory import unpack
-from softtf.training import TaskTraining
+from softtf.training.gradient import TaskTraining
 
 from contracts.tiny import exact, pictures, task_data, tiny_backbone  # isort: skip
 

@@ -12,7 +12,7 @@ from softtf.adaptations import LoRA
 from softtf.errors import UserError
 from softtf.learners import SLM
 from softtf.learners.slm import KEYS, TASKS, SLMLearner
-from softtf.shared_pass import SharedPass
+from softtf.network import SharedPass
 
 SPEC = SLM(keys=2, groups=4, top_k=3, increments=LoRA((2, 4), 3, alpha=6, targets="value,proj", store="float32"))
 

@@ -21,16 +21,16 @@ from contracts.tiny import (
     task_labels,
     tiny_backbone,
 )
-from softtf.classes import ClassTable
+from softtf.backbones.features import FeatureStore
 from softtf.classifier import ContinualClassifier
 from softtf.errors import TrainingError, UserError
-from softtf.features import FeatureStore
-from softtf.feeding import begin_training
 from softtf.learners import NCM, LearnerSpec, LinearHead, RanPAC
+from softtf.learners.class_table import ClassTable
+from softtf.learners.closed_form import ONE_PASS
 from softtf.learners.ncm import TEMPERATURE
-from softtf.learners.solved import ONE_PASS
-from softtf.solved_training import SolvedTraining
-from softtf.training import TrainConfig
+from softtf.training.closed_form import ClosedFormTraining
+from softtf.training.data import begin_training
+from softtf.training.gradient import TrainConfig
 
 SOLVED = (NCM(), RanPAC(32))
 both = pytest.mark.parametrize("spec", SOLVED, ids=["ncm", "ranpac"])
@@ -109,7 +109,7 @@ def test_ncms_temperature_makes_probabilities_of_cosines() -> None:
 def test_one_pass_is_the_whole_training(spec: LearnerSpec) -> None:
     learner = spec.new_learner(tiny_backbone(), 0)
     training = begin_training(learner, ClassTable(), task_data(0), "first", replace(TRAIN, epochs=7))
-    assert isinstance(training, SolvedTraining) and not training.finished
+    assert isinstance(training, ClosedFormTraining) and not training.finished
     told: list[tuple[int, int]] = []
     report = training.run_epoch(lambda *step: told.append(step))
     assert training.finished and (report.epoch, report.epochs, report.samples) == (1, 1, 12)
@@ -131,7 +131,7 @@ def test_images_are_neither_augmented_nor_run_twice(
         training.run_epoch()
         training.finish()
         ends.append(snapshot(learner))
-        monkeypatch.setattr("softtf.features._compute", lambda *_: pytest.fail("they are in the store"))
+        monkeypatch.setattr("softtf.backbones.features._compute", lambda *_: pytest.fail("they are in the store"))
     for end in ends:
         assert_same(end, ends[0])
 

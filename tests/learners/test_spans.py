@@ -11,19 +11,19 @@ from torch import Tensor
 from contracts.cases import LEARNERS
 from contracts.tiny import TRAIN, backbone_for, classifier, noise, task_data, tiny_backbone
 from contracts.tiny_bert import text_task, tiny_bert
-from folders import as_softtf_0_1_saved_it
 from learners.tuned import cross_entropy, loss_of, whole_batch
-from softtf.classes import ClassTable
 from softtf.classifier import ContinualClassifier
-from softtf.config import from_dict, from_yaml, to_dict, to_yaml
+from softtf.config.tree import from_dict, from_yaml, to_dict, to_yaml
 from softtf.errors import UserError
-from softtf.feeding import begin_training
 from softtf.learners import FT, NCM, CLIPPrompt, DERpp, DualPrompt, LearnerSpec, LinearHead, RanPAC
 from softtf.learners.base import Batch
+from softtf.learners.class_table import ClassTable
 from softtf.learners.foreseen import ForeseenHeads
 from softtf.learners.spans import span_of
-from softtf.runconfig import RunConfig
-from softtf.training import TaskTraining
+from softtf.runs.config import RunConfig
+from softtf.training.data import begin_training
+from softtf.training.gradient import TaskTraining
+from support.folders import as_softtf_0_1_saved_it
 
 PUBLISHED = {
     "ft": "seen",

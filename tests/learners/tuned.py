@@ -8,14 +8,14 @@ from torch import Tensor
 
 from contracts.tiny import MEAN, STD, TRAIN, generator, task_data, tiny_backbone, train_task
 from references.vit import NAMES, layer, vit_forward
-from softtf.classes import ClassTable
-from softtf.feeding import begin_training
 from softtf.learners import LearnerSpec
 from softtf.learners.base import Batch
+from softtf.learners.class_table import ClassTable
 from softtf.learners.fine_tuning import FineTunedLearner
 from softtf.network import AdaptedNetwork
 from softtf.streams import Examples
-from softtf.training import TaskTraining
+from softtf.training.data import begin_training
+from softtf.training.gradient import TaskTraining
 
 PLAIN = replace(TRAIN, learning_rate=0.1, augment=False)
 

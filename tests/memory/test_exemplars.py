@@ -5,7 +5,7 @@ import torch
 
 from contracts.tiny import noise, pictures
 from softtf.memory import OnDevice, pack, unpack
-from tracing import Traced
+from support.tracing import Traced
 
 SIZES = ((4, 5), (7, 2), (1, 1))
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from net.cases import CONSTRUCTED, Case, training
 from net.worlds import World
 from softtf import ContinualClassifier
-from softtf.cli import main
+from softtf.cli.main import main
 
 Found = dict[str, Any]
 

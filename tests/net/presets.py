@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from unittest import mock
 
-from softtf.cli import main
+from softtf.cli.main import main
 
 PLACES = {  # a recipe of each kind, and the options by which it becomes smaller
     "cifar100-10": (),

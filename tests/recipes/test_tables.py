@@ -13,22 +13,22 @@ from transformers import BertConfig, BertModel
 
 from contracts.tiny import tiny_clip
 from softtf.adaptations import Adapter, LoRA, Projection
-from softtf.adaptations.compact import CompactAdaptation
+from softtf.adaptations.quantised import QuantisedAdaptation
 from softtf.backbones import load
 from softtf.backbones.base import Backbone
 from softtf.backbones.bert import Bert
 from softtf.backbones.timm_vit import TimmViT
 from softtf.learners import L2P, SLM, CLIPPrompt, CLIPPromptPublished, LearnerSpec
+from softtf.paper import TABLES, Table, TableRow, figure, figures, table_named
+from softtf.paper.figures import STREAMS
+from softtf.paper.report import lines_of, title, to_csv
+from softtf.paper.rows import CLIP_VIT_B
+from softtf.paper.runs import Wish, place, plan, resolve
 from softtf.recipes import METHODS, recipe_named
 from softtf.recipes.recipes import RECIPES
-from softtf.recipes.tables import TABLES, Table, TableRow, figure, figures, table_named
-from softtf.recipes.tables.figures import STREAMS
-from softtf.recipes.tables.rows import CLIP_VIT_B
 from softtf.recipes.texts import ORDERS, rows_protocol
-from softtf.runconfig import EvaluateConfig
+from softtf.runs.config import EvaluateConfig
 from softtf.streams import TextPreparation
-from softtf.table_report import lines_of, title, to_csv
-from softtf.table_runs import Wish, place, plan, resolve
 
 PAPER = Path("/work/shared/paper/tables.csv")
 MALFORMED = range(376, 382)  # lines of Table 12 that the extraction filed under Table 11, without their numbers
@@ -203,7 +203,7 @@ def weights_trained(spec: LearnerSpec, backbone: Callable[[], Backbone] = vit_b)
     """
     learner = spec.new_learner(backbone(), 0)
     learner.begin_task(10)
-    parts = [a for a in learner.network.adaptations if isinstance(a, CompactAdaptation)]
+    parts = [a for a in learner.network.adaptations if isinstance(a, QuantisedAdaptation)]
     return sum(value.numel() for part in parts for value in part.slot(0).values() if value.ndim == 2)
 
 

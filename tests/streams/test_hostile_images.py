@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from limits import linux, with_little_memory
 from softtf.errors import UserError
 from softtf.streams import decode
 from softtf.streams.images import ImagePreparation
+from support.limits import linux, with_little_memory
 
 PREPARATION = ImagePreparation(224)
 GIB = 2**30

@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from softtf.errors import UserError
-from softtf.runconfig import StreamConfig
+from softtf.runs.config import StreamConfig
 from softtf.streams import load_sets
 
 LABELS = {

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, Selection, parse_layers
-from softtf.adaptations.compact import CompactAdaptation, Store, check_rank, check_store
+from softtf.adaptations.quantised import QuantisedAdaptation, Store, check_rank, check_store
 from softtf.adaptations.targets import backbone_names, blocks_of, slot_key
 from softtf.backbones.base import Backbone
 from softtf.backbones.kernels import linear
@@ -70,7 +70,7 @@ class Adapter(AdaptationSpec, kind="adapter"):
         return [Adapters(widths, self.rank, self.store, self.init)]
 
 
-class Adapters(CompactAdaptation):
+class Adapters(QuantisedAdaptation):
     """Down [rank, width], up [width, rank] and their biases after each layer; a mixture mixes all four."""
 
     def __init__(self, widths: dict[tuple[int, str], int], rank: int, store: Store, init: Init) -> None:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from softtf.adaptations.slots import TaskSlots
 from softtf.backbones.base import Backbone
-from softtf.config import Spec
+from softtf.config.tree import Spec
 from softtf.errors import UserError
-from softtf.slots import TaskSlots
 
 Layers = str | tuple[int, ...]
 MOST_LAYERS = 10_000

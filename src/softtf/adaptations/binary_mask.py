@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, parse_layers
-from softtf.adaptations.compact import CompactAdaptation
+from softtf.adaptations.quantise import pack_bits, unpack_bits
+from softtf.adaptations.quantised import QuantisedAdaptation
 from softtf.adaptations.targets import parse_targets, slot_key, weight_shapes
 from softtf.backbones.base import Backbone
 from softtf.errors import UserError
-from softtf.packing import pack_bits, unpack_bits
 
 BITS = "_bits"  # ends the names of finished masks
 
@@ -44,7 +44,7 @@ class BinaryMask(AdaptationSpec, kind="binary-mask"):
         return [BinaryMasks(weight_shapes(self.layers, self.targets, backbone, "WSN"), self.keep)]
 
 
-class BinaryMasks(CompactAdaptation):
+class BinaryMasks(QuantisedAdaptation):
     """Scores s of the shape of each target weight while a task is trained; bits once it is finished."""
 
     store = "float32"  # nothing is rounded: the bits are exact, and so is all beside them

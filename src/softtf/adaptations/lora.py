@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, Selection, parse_layers
-from softtf.adaptations.compact import CompactAdaptation, Store, check_rank, check_store
+from softtf.adaptations.quantised import QuantisedAdaptation, Store, check_rank, check_store
 from softtf.adaptations.targets import QKV, backbone_names, blocks_of, parse_targets, slot_key
 from softtf.backbones.base import Backbone
 from softtf.errors import UserError, unknown
@@ -96,7 +96,7 @@ def parts_of(names: tuple[str, ...], backbone: Backbone, block: int) -> tuple[Pa
     return tuple(parts)
 
 
-class LoRAs(CompactAdaptation):
+class LoRAs(QuantisedAdaptation):
     """A [rank, in] and B [out, rank] for each part of a weight; the frozen weight is added to, never written to.
 
     Where dropout is drawn the increment stands beside the weight, W x + s B A drop(x); elsewhere within it.

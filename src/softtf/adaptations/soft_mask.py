@@ -1,6 +1,6 @@
 """Soft masks (Soft-TransFormers, section 4): W_t = W * m_t, one real-valued mask per weight, layer and task.
 
-A finished task's masks are kept in a byte a number: their deviation from one, rounded (`softtf.packing`).
+A finished task's masks are kept in a byte a number: their deviation from one, rounded (`softtf.adaptations.quantise`).
 """
 
 import math
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, parse_layers
-from softtf.adaptations.compact import CompactAdaptation, Store, check_store
+from softtf.adaptations.quantise import Packed
+from softtf.adaptations.quantised import QuantisedAdaptation, Store, check_store
 from softtf.adaptations.targets import parse_targets, slot_key, weight_shapes
 from softtf.backbones.base import Backbone
 from softtf.errors import UserError, unknown
-from softtf.packing import Packed
 
 INITS = ("ones", "uniform(a,b)", "normal(std)", "xavier", "kaiming")
 
@@ -49,7 +49,7 @@ class SoftMask(AdaptationSpec, kind="soft-mask"):
         return [SoftMasks(weight_shapes(self.layers, self.targets, backbone, "soft-mask"), self.init, self.store)]
 
 
-class SoftMasks(CompactAdaptation):
+class SoftMasks(QuantisedAdaptation):
     """Masks m_t of the shape of each target weight; the frozen weight is multiplied, never written to."""
 
     def __init__(self, shapes: dict[tuple[int, str], torch.Size], init: str, store: Store) -> None:

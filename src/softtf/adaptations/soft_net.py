@@ -17,10 +17,10 @@ from torch import Tensor
 
 from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, parse_layers
 from softtf.adaptations.binary_mask import check_keep, top_share
+from softtf.adaptations.quantise import Packed
 from softtf.adaptations.soft_mask import SoftMasks
 from softtf.adaptations.targets import parse_targets, weight_shapes
 from softtf.backbones.base import Backbone
-from softtf.packing import Packed
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from softtf.adaptations.base import stack_slots
+from softtf.adaptations.slots import TaskSlots
 from softtf.errors import UserError
-from softtf.slots import TaskSlots
 
 
 def check_keys(weight: float, scale: float) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, parse_layers
-from softtf.adaptations.compact import CompactAdaptation, Store, check_store
+from softtf.adaptations.quantised import QuantisedAdaptation, Store, check_store
 from softtf.adaptations.targets import backbone_names, blocks_of, parse_targets, slot_key
 from softtf.backbones.base import Backbone
 
@@ -39,7 +39,7 @@ class TaskWeights(AdaptationSpec, kind="task-weights"):
         return [TaskChanges(backbone, blocks, backbone_names(parse_targets(self.targets), backbone), self.store)]
 
 
-class TaskChanges(CompactAdaptation):
+class TaskChanges(QuantisedAdaptation):
     """One D [out, in] for each weight; the frozen weight is added to, never written to."""
 
     def __init__(self, backbone: Backbone, blocks: tuple[int, ...], names: tuple[str, ...], store: Store) -> None:

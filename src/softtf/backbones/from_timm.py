@@ -18,9 +18,9 @@ from torch import Tensor
 from softtf.backbones.spec import BUNDLED, RANDOM, BackboneSpec, model_name, random_name
 from softtf.backbones.timm_vit import TimmViT, check_plain
 from softtf.errors import UserError, unknown
-from softtf.plain_json import read_json
+from softtf.files.plain_json import read_json
+from softtf.files.tensors import load_tensors
 from softtf.screen import warn
-from softtf.store import load_tensors
 
 Grid = tuple[int, int]
 COMMIT = re.compile("/snapshots/([0-9a-f]{40})/")

@@ -22,8 +22,8 @@ from softtf.backbones.clip_settings import image_settings
 from softtf.backbones.from_timm import commit_of, load_saved
 from softtf.backbones.spec import MINILM, BackboneSpec, model_name, random_name
 from softtf.errors import UserError
-from softtf.plain_json import fits, read_json, read_object
-from softtf.store import load_tensors
+from softtf.files.plain_json import fits, read_json, read_object
+from softtf.files.tensors import load_tensors
 from softtf.streams.texts import TextPreparation
 
 T = TypeVar("T")

@@ -11,8 +11,8 @@ from softtf.backbones.base import Backbone
 from softtf.backbones.from_timm import architecture_of, load_vit, vit_names, works
 from softtf.backbones.from_transformers import CLIP_MODELS, TEXT_MODELS, load_from_transformers
 from softtf.backbones.spec import BUNDLED, MINILM, RANDOM, BackboneSpec, model_name, random_name
+from softtf.devices.torch_state import with_own_settings
 from softtf.errors import UserError, unknown
-from softtf.torch_state import with_own_settings
 
 __all__ = [
     "BUNDLED",

@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 from softtf.backbones.base import Tokens
+from softtf.backbones.features import FixedQueries, Queries
+from softtf.devices.memory import needs_memory
 from softtf.evaluation.kept import KeptTrunk, KeptTrunks
-from softtf.features import FixedQueries, Queries
 from softtf.inference import INFERENCES
 from softtf.inference.answers import Clock, class_probabilities, gather_evidence, tops_needed, weigh_tasks
 from softtf.inference.policy import Policy
 from softtf.inference.predict import by_label
 from softtf.learners.base import Learner
+from softtf.network import SharedPass
 from softtf.seeds import derive_seed
-from softtf.shared_pass import SharedPass
-from softtf.shortage import needs_memory
 from softtf.streams import Loader
 
 BATCH_SIZE = 60  # measured: docs/performance.md, "The batch of scoring"

@@ -15,7 +15,7 @@ from softtf.backbones.base import Tokens
 from softtf.inference.base import inference_named
 from softtf.inference.policy import Policy
 from softtf.learners.base import Learner
-from softtf.shared_pass import SharedPass
+from softtf.network import SharedPass
 
 
 @dataclass

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from softtf.errors import UserError, unknown
 from softtf.learners.base import Learner
-from softtf.shared_pass import SharedPass
+from softtf.network import SharedPass
 
 INFERENCES: "dict[str, type[TaskInference]]" = {}
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from softtf.adaptations.task_keys import TaskKeys
 from softtf.inference.base import TaskInference
 from softtf.learners.base import Learner
-from softtf.shared_pass import SharedPass
+from softtf.network import SharedPass
 
 
 class GradientID(TaskInference):

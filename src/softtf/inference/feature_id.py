@@ -9,7 +9,7 @@ from torch import Tensor
 
 from softtf.inference.base import TaskInference
 from softtf.learners.base import Learner
-from softtf.shared_pass import SharedPass
+from softtf.network import SharedPass
 from softtf.statistics import ClassScores
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from softtf.inference.entropy_gradient import GradientID
 from softtf.learners.base import Learner
-from softtf.shared_pass import SharedPass
+from softtf.network import SharedPass
 from softtf.statistics import TaskOffsets
 from softtf.streams import Loader
 

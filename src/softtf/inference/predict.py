@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from softtf.devices.memory import needs_memory
 from softtf.inference.answers import Clock, class_probabilities, gather_evidence, weigh_tasks
 from softtf.inference.policy import Policy
 from softtf.learners.base import Learner
-from softtf.shared_pass import SharedPass
-from softtf.shortage import needs_memory
+from softtf.network import SharedPass
 from softtf.streams import Loader
 
 

@@ -4,6 +4,7 @@ from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.bic import BiC
 from softtf.learners.clip_prompt import CLIPPrompt, CLIPPromptPublished
 from softtf.learners.clip_zero_shot import CLIPZeroShot
+from softtf.learners.closed_form import ClosedFormLearner
 from softtf.learners.der import DER
 from softtf.learners.derpp import DERpp
 from softtf.learners.dual_prompt import DualPrompt
@@ -19,7 +20,6 @@ from softtf.learners.ncm import NCM
 from softtf.learners.progressive_prompts import ProgressivePrompts
 from softtf.learners.ranpac import RanPAC
 from softtf.learners.slm import SLM
-from softtf.learners.solved import SolvedLearner
 
 __all__ = [
     "BiC",
@@ -43,5 +43,5 @@ __all__ = [
     "ProgressivePrompts",
     "RanPAC",
     "SLM",
-    "SolvedLearner",
+    "ClosedFormLearner",
 ]

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from softtf.adaptations.base import Adaptation
+from softtf.adaptations.slots import Heads, TaskSlots
 from softtf.backbones.base import Backbone, Tokens, computing_in
-from softtf.config import Spec
+from softtf.config.tree import Spec
 from softtf.errors import UserError
 from softtf.learners.spans import AnyClasses, check_span, in_todays_words
 from softtf.network import AdaptedNetwork
 from softtf.seeds import derive_seed
-from softtf.slots import Heads, TaskSlots
 from softtf.statistics import ClassScores, FeatureStatistics, TaskCentroids, TaskOffsets
 from softtf.streams import Loader
 
@@ -131,7 +131,7 @@ class Learner(nn.Module):
     in order: `replay` (old examples to train on beside the new), `name_classes`, `begin_task`, `before_training` (copy
     the network, hold examples out), then for each step `loss` and `after_backward`, then `gather` (statistics of frozen
     features) and `consolidate` (herd exemplars, measure Fisher information), `end_task` and with it `let_go`. A method
-    without steps is a `SolvedLearner`.
+    without steps is a `ClosedFormLearner`.
 
     classes: the classes that the cross-entropy is over (`softtf.learners.spans`); None for a method without one.
     query_use: what the loss reads the query for, so that it is given one that was computed before. `matching`: it is

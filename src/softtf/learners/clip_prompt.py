@@ -29,17 +29,17 @@ from softtf.adaptations.appended_prompt import AppendedPrompt
 from softtf.adaptations.base import AdaptationSpec, NoAdaptation
 from softtf.adaptations.prefix import check_length
 from softtf.adaptations.projection import Projection
+from softtf.adaptations.slots import TaskSlots
 from softtf.adaptations.task_keys import TaskKeys, check_keys
 from softtf.backbones.base import Backbone
 from softtf.backbones.clip import ClipImage
 from softtf.errors import unknown
 from softtf.learners.base import Batch, Learner, LearnerSpec
-from softtf.learners.class_texts import ClassTexts, TextHeads, check_clip, check_template
 from softtf.learners.projected import ALL, ProjectedLearner, real_rows
 from softtf.learners.spans import LossClasses
+from softtf.learners.text_heads import ClassTexts, TextHeads, check_clip, check_template
+from softtf.network import SharedPass
 from softtf.seeds import derive_seed
-from softtf.shared_pass import SharedPass
-from softtf.slots import TaskSlots
 
 CLIP_TRAINING: Mapping[str, Any] = {
     "epochs": 5,

@@ -10,8 +10,8 @@ from torch import Tensor
 from softtf.backbones.base import Backbone
 from softtf.backbones.clip import ClipImage
 from softtf.learners.base import Learner, LearnerSpec
-from softtf.learners.class_texts import ClassTexts, TextHeads, check_clip, check_template
-from softtf.learners.solved import ONE_PASS, SolvedLearner
+from softtf.learners.closed_form import ONE_PASS, ClosedFormLearner
+from softtf.learners.text_heads import ClassTexts, TextHeads, check_clip, check_template
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class CLIPZeroShot(LearnerSpec, kind="clip-zero-shot"):
         return CLIPZeroShotLearner(check_clip(backbone, "zero-shot CLIP"), seed, self)
 
 
-class CLIPZeroShotLearner(SolvedLearner):
+class CLIPZeroShotLearner(ClosedFormLearner):
     """A task's slot holds its classes' text features; its training images are only counted."""
 
     def __init__(self, clip: ClipImage, seed: int, spec: CLIPZeroShot) -> None:

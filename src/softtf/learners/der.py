@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from softtf.adaptations.slots import Heads
 from softtf.adaptations.task_weights import TaskWeights
 from softtf.backbones.base import Backbone, Tokens
 from softtf.learners.base import Batch, Learner, LearnerSpec
@@ -19,8 +20,7 @@ from softtf.learners.convex import minimise
 from softtf.learners.fine_tuning import WHOLE_NETWORK, check_counts, check_weights
 from softtf.learners.rehearsing import RehearsingLearner, check_budget
 from softtf.learners.spans import LossClasses
-from softtf.shared_pass import SharedPass
-from softtf.slots import Heads
+from softtf.network import SharedPass
 from softtf.streams import Loader
 
 DECAY = 5e-4  # of the classifier's weights when it is fitted anew, as in the paper

@@ -26,8 +26,8 @@ from softtf.backbones.base import Backbone
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.projected import ProjectedLearner, real_rows
 from softtf.learners.spans import LossClasses
+from softtf.network import SharedPass
 from softtf.seeds import derive_seed
-from softtf.shared_pass import SharedPass
 
 HALVES = ("keys", "values")
 

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from softtf.adaptations.fine_tuning import FineTuning
+from softtf.adaptations.slots import Heads
 from softtf.backbones.base import Backbone
 from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.spans import AnyClasses, LossClasses
-from softtf.network import AdaptedNetwork
-from softtf.shared_pass import SharedPass
-from softtf.slots import Heads
+from softtf.network import AdaptedNetwork, SharedPass
 
 WHOLE_NETWORK = {"learning_rate": 3e-3}
 """Training settings of every method that trains the whole network: the rate that prompts need would destroy it.

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softtf.slots import Heads
+from softtf.adaptations.slots import Heads
 
 
 class ForeseenHeads(Heads):

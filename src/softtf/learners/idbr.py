@@ -37,6 +37,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from softtf.adaptations.fine_tuning import FineTuning
+from softtf.adaptations.slots import Heads
 from softtf.backbones.base import Backbone, Tokens
 from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner, LearnerSpec
@@ -45,9 +46,8 @@ from softtf.learners.idbr_codes import Codes, TaskClassifier
 from softtf.learners.spans import LossClasses
 from softtf.memory import most_central, pack, unpack
 from softtf.seeds import derive_seed
-from softtf.slots import Heads
 from softtf.streams import Loader, join
-from softtf.streams.halves import halves
+from softtf.streams.split_texts import halves
 
 EXAMPLES, COLUMNS, WHICH_TASK = "exemplars", "exemplars.columns", "which_task"
 PUBLISHED: dict[str, Any] = {

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softtf.slots import Heads, TaskSlots
+from softtf.adaptations.slots import Heads, TaskSlots
 
 
 class Codes(TaskSlots):

@@ -28,8 +28,8 @@ from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.projected import ALL, BASIS, ProjectedLearner, real_rows
 from softtf.learners.spans import LossClasses
+from softtf.network import SharedPass
 from softtf.seeds import derive_seed
-from softtf.shared_pass import SharedPass
 
 KEYS = "keys"
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from softtf.backbones.base import Backbone
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.spans import LossClasses
-from softtf.shared_pass import SharedPass
+from softtf.network import SharedPass
 
 
 @dataclass(frozen=True)

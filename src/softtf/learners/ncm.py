@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from softtf.backbones.base import Backbone, Tokens
 from softtf.learners.base import Learner, LearnerSpec
-from softtf.learners.solved import ONE_PASS, SolvedLearner
+from softtf.learners.closed_form import ONE_PASS, ClosedFormLearner
 from softtf.statistics.random_ridge import add_counts, check_kept
 from softtf.statistics.temperature import FittedMean, first_of_five, fit_temperature, log_shares
 
@@ -28,7 +28,7 @@ class NCM(LearnerSpec, kind="ncm"):
         return NCMLearner(backbone, (), seed)
 
 
-class NCMLearner(SolvedLearner):
+class NCMLearner(ClosedFormLearner):
     """Remembers the sum of each label's features, whichever tasks taught it; each task's head holds its own means.
 
     The temperature makes the softmax of the cosines a probability, which matters where tasks are weighed by it. It is

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from softtf.adaptations.projection import Projection, SecondMoment, projected
 from softtf.learners.base import Learner
+from softtf.network import SharedPass
 from softtf.seeds import derive_seed
-from softtf.shared_pass import SharedPass
 from softtf.streams import Loader
 
 BASIS = "basis."

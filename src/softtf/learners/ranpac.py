@@ -15,11 +15,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from softtf.adaptations.slots import Heads
 from softtf.backbones.base import Backbone, Tokens
 from softtf.errors import UserError
 from softtf.learners.base import LARGEST_PROJECTION, Learner, LearnerSpec
-from softtf.learners.solved import ONE_PASS, SolvedLearner
-from softtf.slots import Heads
+from softtf.learners.closed_form import ONE_PASS, ClosedFormLearner
 from softtf.statistics import RandomRidge
 
 
@@ -52,7 +52,7 @@ class RanPAC(LearnerSpec, kind="ranpac"):
         return RanPACLearner(backbone, seed, self)
 
 
-class RanPACLearner(SolvedLearner):
+class RanPACLearner(ClosedFormLearner):
     """The head is W, solved anew with each task; G and C are remembered, the projection comes from the seed.
 
     W is divided by the temperature that `RandomRidge` fits, and each column's bias is the log of its share of its

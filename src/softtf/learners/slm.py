@@ -33,8 +33,8 @@ from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.fine_tuning import check_counts
 from softtf.learners.spans import LossClasses
+from softtf.network import SharedPass
 from softtf.seeds import derive_seed
-from softtf.shared_pass import SharedPass
 from softtf.statistics.centroids import k_means
 from softtf.streams import Loader
 

@@ -11,9 +11,9 @@ from softtf.learners.fine_tuning import WHOLE_NETWORK
 from softtf.learners.idbr import PUBLISHED as IDBR_PUBLISHED
 from softtf.recipes.methods import adjusted, method_named, mini_epochs
 from softtf.recipes.texts import BERT, TEXT_DESCRIPTIONS, TEXT_RECIPES, at_mini_scale, is_text, on_six_layers
-from softtf.runconfig import RunConfig, StreamConfig
+from softtf.runs.config import RunConfig, StreamConfig
 from softtf.streams import STREAMS
-from softtf.training import TrainConfig
+from softtf.training.gradient import TrainConfig
 
 Scale = Literal["full", "mini"]
 VIT_B = "vit_base_patch16_224.orig_in21k"

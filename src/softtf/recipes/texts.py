@@ -17,14 +17,14 @@ from typing import Any
 
 from softtf.adaptations.base import parse_layers
 from softtf.backbones.load import MINILM, BackboneSpec
-from softtf.config import with_settings
+from softtf.config.tree import with_settings
 from softtf.learners import IDBR, MBPA
 from softtf.recipes.methods import adjusted, method_named, mini_epochs
-from softtf.runconfig import RunConfig, StreamConfig
+from softtf.runs.config import RunConfig, StreamConfig
 from softtf.streams import HUB
 from softtf.streams.columns import LABEL_NAMES
 from softtf.streams.files import count_values
-from softtf.training import TrainConfig
+from softtf.training.gradient import TrainConfig
 
 BERT = "bert-base-uncased"
 OWN_TEXTS, QUICKSTART = "own-texts", "quickstart-text"

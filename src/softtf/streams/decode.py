@@ -12,9 +12,9 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from softtf.devices.memory import is_shortage
 from softtf.errors import UserError
-from softtf.reading import read_bytes
-from softtf.shortage import is_shortage
+from softtf.files.reading import read_bytes
 
 CHANNELS = (1, 3, 4)
 LARGEST_FILE = 2**29  # bytes

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from softtf.errors import UserError
-from softtf.reading import read_bytes
+from softtf.files.reading import read_bytes
+from softtf.files.tensors import encode_label
 from softtf.seeds import derive_seed
-from softtf.store import encode_label
 
 EXIF_ORIENTATION = 0x0112  # decoding turns the image by it
 

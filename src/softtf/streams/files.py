@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from softtf.errors import UserError, unknown
-from softtf.plain_json import parse_json
+from softtf.files.plain_json import parse_json
 from softtf.streams.columns import INPUT_NAMES, LABEL_NAMES, Column, input_name, read_values
 from softtf.streams.examples import Examples
 from softtf.streams.folders import named_examples, read_parquet

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from softtf.errors import UserError, unknown
-from softtf.reading import open_regular
+from softtf.files.reading import open_regular
 from softtf.streams.columns import Column, check_filled, find_columns, read_labels, read_values
 from softtf.streams.examples import Examples
 from softtf.streams.holdout import hold_out

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 from softtf.errors import UserError, unknown
-from softtf.streams.archives import CUB_SPLIT, TINY_IMAGENET_VAL, cub, tiny_imagenet_val
 from softtf.streams.examples import Examples
 from softtf.streams.holdout import hold_out
+from softtf.streams.listed_images import CUB_SPLIT, TINY_IMAGENET_VAL, cub, tiny_imagenet_val
 from softtf.streams.splits import TEST, TRAIN, VALIDATION, Say, listed, named_as, say_splits
 from softtf.streams.walk import Passed, counted, entries, images_below, is_image_name, say_passed
 

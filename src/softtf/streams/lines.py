@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from softtf.errors import UserError
-from softtf.reading import ROWS, open_regular
+from softtf.files.reading import ROWS, open_regular
 
 BOM = "\ufeff"
 LONGEST = 2**24

@@ -1,0 +1,138 @@
+"""Parameters with one slot per task: no task changes another's, and a learner saves one small file a task.
+
+What tasks share (a G-prompt, a pool of prompts, a whole network) is no slot's, and goes on training.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from softtf.adaptations.quantise import halve
+
+
+class TaskSlots(nn.Module):
+    """A module whose parameters live in one slot per task; a slot costs memory only once its task exists.
+
+    Subclasses say what a new slot holds (`new_slot`), and in which form it is kept once its task is finished
+    (`packed`). Parameters that all tasks share, if any, are ordinary parameters of the subclass.
+    """
+
+    retrained = False  # True: later tasks go on training every slot, so that all slots count as shared
+    can_be_halved = False  # True: everything reads slots by `value`, so that they can be kept in float16
+    halved = False  # True: finished slots are kept so (`halve`)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slots = nn.ModuleList()
+
+    @abstractmethod
+    def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the initial values of the next task's parameters by name (no dots in names)."""
+
+    def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return what a finished task's slot holds in place of its trained values; by default those, maybe halved."""
+        return {name: halve(value) for name, value in values.items()} if self.halved else values
+
+    def keep_on_disk(self) -> None:  # noqa: B027 - most slots are too small for it to matter
+        """From now on leave slots that are loaded in the files they are mapped from, if this module can."""
+
+    @property
+    def num_tasks(self) -> int:
+        """Number of tasks that have a slot."""
+        return len(self.slots)
+
+    def slot(self, task: int) -> nn.ParameterDict:
+        """Return task `task`'s parameters by name."""
+        slot = self.slots[task]
+        assert isinstance(slot, nn.ParameterDict)
+        return slot
+
+    def value(self, task: int, name: str) -> Tensor:
+        """Return a parameter of task `task` to compute with: in float32 if it is kept in float16."""
+        value: Tensor = self.slot(task)[name]
+        return value.float() if value.dtype == torch.float16 else value
+
+    def add_task(self, num_classes: int, generator: torch.Generator) -> None:
+        """Open the next task's slot and freeze all earlier ones."""
+        values = self.new_slot(num_classes, generator)
+        self.freeze()
+        self.slots.append(nn.ParameterDict({name: nn.Parameter(value) for name, value in values.items()}))
+
+    def freeze(self) -> None:
+        """Pack the slots that were trained and close them: nothing in them changes again."""
+        if self.retrained:
+            return
+        for task in range(self.num_tasks):
+            if any(parameter.requires_grad for parameter in self.slot(task).values()):
+                self.slots[task] = nn.ParameterDict(_closed(self.packed(self.task_state_dict(task))))
+
+    def drop_task(self) -> None:
+        """Remove the newest slot (its task failed)."""
+        del self.slots[-1]
+
+    def task_state_dict(self, task: int) -> dict[str, Tensor]:
+        """Return task `task`'s values by name, detached."""
+        return {name: value.detach() for name, value in self.slot(task).items()}
+
+    def num_parameters(self, task: int) -> int:
+        """Return how many numbers were trained in task `task`'s own slot."""
+        return 0 if self.retrained else sum(value.numel() for value in self.slot(task).values())
+
+    def load_task(self, state: dict[str, Tensor]) -> None:
+        """Append a finished slot that holds `state` as it is."""
+        self.slots.append(nn.ParameterDict(_closed(state)).requires_grad_(self.retrained))
+
+    def own_parameters(self, task: int) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield (name, parameter) of what belongs to task `task` alone."""
+        return iter(()) if self.retrained else iter(self.slot(task).items())
+
+    def shared_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield (name, parameter) of what all tasks share."""
+        return ((n, p) for n, p in self.named_parameters() if self.retrained or not n.startswith("slots."))
+
+
+class MappedSlot(nn.ParameterDict):
+    """A finished slot whose values are mapped from a file: they stay there, whatever the module is moved to."""
+
+    def __init__(self, state: dict[str, Tensor]) -> None:
+        super().__init__(_closed(state))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "MappedSlot":
+        return self
+
+
+def _closed(state: dict[str, Tensor]) -> dict[str, nn.Parameter]:
+    return {name: nn.Parameter(value, requires_grad=False) for name, value in state.items()}
+
+
+class Heads(TaskSlots):
+    """One linear classifier a task, over its own classes; logits over several tasks are their columns side by side.
+
+    Args:
+        dim: of the features.
+        retrained: whether later tasks go on training the classifiers of earlier ones.
+    """
+
+    can_be_halved = True
+
+    def __init__(self, dim: int, retrained: bool = False) -> None:
+        super().__init__()
+        self.dim, self.retrained = dim, retrained
+
+    def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Weight [classes, dim] ~ N(0, 0.02), bias zero."""
+        weight = torch.randn(num_classes, self.dim, generator=generator) * 0.02
+        return {"weight": weight, "bias": torch.zeros(num_classes)}
+
+    def num_classes(self, task: int) -> int:
+        """Return how many classes task `task` has."""
+        return len(self.slot(task)["bias"])
+
+    def forward(self, features: Tensor, tasks: range) -> Tensor:
+        """Return logits [batch, classes of `tasks`] of features [batch, dim]."""
+        weight = torch.cat([self.value(t, "weight") for t in tasks]).to(features.dtype)
+        bias = torch.cat([self.value(t, "bias") for t in tasks]).to(features.dtype)
+        return nn.functional.linear(features, weight, bias)

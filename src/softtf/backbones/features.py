@@ -1,0 +1,281 @@
+"""q(x), the untouched backbone's features of inputs that never change: computed once per data set, kept on disk.
+
+A file's name is the SHA-256 of all that its numbers depend on, so that a stale one is never found. What no list can
+name, such as another version of a library's forward pass, shows when a few are computed again, as is done on each
+reading. A damaged file is computed anew. No method is known here: what asks gets the features, from memory or disk.
+
+Features tell much of their inputs, and whoever may write them decides what a run finds. So files are for their owner
+alone, and each has a checksum made with a key of the user's, which lies elsewhere (docs/security.md).
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from random import SystemRandom
+
+import torch
+from torch import Tensor
+
+from softtf.backbones.base import Backbone
+from softtf.errors import UserError
+from softtf.files import private
+from softtf.files.private import make_private, user_key
+from softtf.files.temporary import is_abandoned, temporary_name
+from softtf.files.tensors import checksum, load_tensors, save_tensors
+from softtf.streams import Loader
+
+FORMAT = 2
+BATCH = 64  # always, so that the numbers do not depend on who asks first
+TOKENS = 2**30  # bytes in which texts are kept between ordering them by length and running them
+PROBES = 4  # how many, drawn anew each time, are computed again when a file is read
+WIDEST = 0.03  # their largest relative error that can be rounding, in bfloat16
+CODE = ("torch", "timm", "transformers", "pillow", "numpy")  # what makes pixels and features of inputs
+OFF = "off"
+
+OnStep = Callable[[int, int], None]
+"""Is told how many of how many are done."""
+
+
+def unseen(done: int, total: int) -> None:
+    """Show nothing of it."""
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Features of some examples, in their order.
+
+    values: [n, dim], on the CPU, in the type the backbone returns (float32, but for a backbone in float64); seconds:
+    what the backbone took for them when they were computed, loading left out; from_disk: whether that was earlier, and
+    no second of it was spent here; loading: the seconds that it took then to load the inputs.
+    """
+
+    values: Tensor
+    seconds: float
+    from_disk: bool = False
+    loading: float = 0.0
+
+    def select(self, rows: Tensor) -> "Queries":
+        """Return those at `rows` [m], with their share of the seconds."""
+        return Queries(self.values[rows], self.seconds * len(rows) / len(self.values), self.from_disk, self.loading)
+
+
+class FixedQueries:
+    """The queries of a loader's examples, had when first asked for and then kept in memory.
+
+    Args:
+        backbone: untouched; its `compute_dtype` when asked is that of the features.
+        loader: in test mode.
+        store: where they are looked for and left; None for memory only.
+    """
+
+    def __init__(self, backbone: Backbone, loader: Loader, store: "FeatureStore | None" = None) -> None:
+        self.backbone, self.loader, self.store = backbone, loader, store
+        self._known: dict[torch.dtype, Queries] = {}
+
+    def get(self, on_step: OnStep = unseen) -> Queries:
+        """Return the queries of all examples; `on_step` is as for `fixed_queries`.
+
+        Raises:
+            UserError: an input cannot be loaded.
+        """
+        dtype = self.backbone.compute_dtype
+        if dtype not in self._known:
+            self._known[dtype] = fixed_queries(self.backbone, self.loader, self.store, on_step)
+        return self._known[dtype]
+
+
+def fixed_queries(
+    backbone: Backbone, loader: Loader, store: "FeatureStore | None" = None, on_step: OnStep = unseen
+) -> Queries:
+    """Return q(x) of all examples of a loader in test mode, from the store or computed and left there.
+
+    `on_step` is called with how many of how many examples are computed, after each batch.
+
+    Raises:
+        UserError: an input cannot be loaded.
+    """
+    path = store.path(backbone, loader) if store else None
+    if store and path and (found := store.read(path, (len(loader.examples), backbone.dim))):
+        if _still_true(backbone, loader, found.values):
+            return found
+        store.say(f"{path} is not what this backbone computes; its features are computed again")
+    queries = _compute(backbone, loader.anew(TOKENS if backbone.reads_text else 0), on_step)
+    if store and path:
+        if store.path(backbone, loader) == path:
+            store.write(path, queries)
+        else:
+            store.say("inputs changed while their features were computed; these are not kept on disk")
+    return queries
+
+
+@torch.no_grad()
+def _compute(backbone: Backbone, loader: Loader, on_step: OnStep) -> Queries:
+    """Run the backbone over all examples in batches of one fixed size: in order, or texts by their length.
+
+    Texts of like length together leave little padding to compute on.
+    """
+    order = loader.lengths().argsort(stable=True) if backbone.reads_text else torch.arange(len(loader.examples))
+    began = time.perf_counter()
+    parts, seconds, done = [], 0.0, 0
+    for inputs in loader.batches(order.tolist(), BATCH):
+        start = time.perf_counter()
+        parts.append(_query(backbone, inputs).cpu())  # the copy waits for the device, so the time is true
+        seconds += time.perf_counter() - start
+        done += len(inputs)
+        on_step(done, len(order))
+    values = torch.cat(parts)[order.argsort()]
+    return Queries(values, seconds, loading=time.perf_counter() - began - seconds)
+
+
+def _query(backbone: Backbone, inputs: Tensor) -> Tensor:
+    return backbone.pool(backbone.run(backbone.embed(inputs), 0, backbone.depth))
+
+
+@torch.no_grad()
+def _still_true(backbone: Backbone, loader: Loader, values: Tensor) -> bool:
+    """Say whether a few, drawn so that nobody knows which, are the same up to rounding when computed again."""
+    rows = torch.tensor(sorted(SystemRandom().sample(range(len(values)), min(PROBES, len(values)))))
+    few = values[rows]
+    again = _query(backbone, loader.anew().inputs(rows.tolist())).cpu()
+    tolerance = min(torch.finfo(backbone.compute_dtype).eps ** 0.5, WIDEST)
+    return again.dtype == few.dtype and bool((again - few).norm() <= tolerance * again.norm())
+
+
+class FeatureStore:
+    """A folder of features; trouble with it costs a note and time, never a run. Its files can be deleted freely.
+
+    Args:
+        folder: where the files are, made when first needed; one of another user is not used.
+        weights_hash: of the backbone (`Backbone.weights_hash()`); it takes time, so whoever has it gives it.
+        say: prints a note.
+    """
+
+    def __init__(self, folder: Path, weights_hash: str, say: Callable[[str], None]) -> None:
+        self.folder, self.weights_hash, self.say = folder, weights_hash, say
+        self._writable, self._swept = True, False
+
+    @cached_property
+    def key(self) -> bytes | None:
+        """The user's key for checksums; None, with a note, where the files cannot be the user's alone."""
+        try:
+            make_private(self.folder)
+            return user_key()
+        except UserError as error:
+            self.say(f"{error}; features are kept in memory only")
+            return None
+
+    def path(self, backbone: Backbone, loader: Loader) -> Path:
+        """Return the file of a loader's features: its name tells all that they depend on. Labels do not matter."""
+        parts = {
+            "format": FORMAT,
+            "weights": self.weights_hash,
+            "backbone": _settings_hash(backbone),
+            "inputs": loader.examples.fingerprint(labels=False),
+            "preparation": loader.preparation.fingerprint,
+            "computed in": f"{backbone.compute_dtype} on {_hardware(loader.device)}",
+            "by": [torch.get_float32_matmul_precision(), *(f"{name} {version(name)}" for name in CODE)],
+        }
+        name = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return self.folder / f"{name}.safetensors"
+
+    def read(self, path: Path, shape: tuple[int, int]) -> Queries | None:
+        """Return what a file holds; None if there is none, or, with a note, if it is not what was written."""
+        if not os.path.exists(path) or self.key is None:
+            return None
+        try:
+            tensors = load_tensors(path)
+            found = _bytes(tensors.pop("signature", torch.empty(0)))
+            right = hmac.compare_digest(found, self._signature(path, tensors))
+            if tensors.keys() != {"values", "seconds"} or not right:
+                raise UserError(f"{path} is damaged, or not of this user's key")
+            if tensors["values"].shape != shape:
+                raise UserError(f"{path} holds features of shape {list(tensors['values'].shape)}, not {list(shape)}")
+        except UserError as error:
+            self.say(f"{error}; its features are computed again")
+            return None
+        seconds, loading = [*tensors["seconds"].tolist(), 0.0][:2]  # an earlier version wrote no loading
+        return Queries(tensors["values"], seconds, True, loading)
+
+    def write(self, path: Path, queries: Queries) -> None:
+        """Leave queries in a file, whole or not at all; the first failure is noted, and ends the writing."""
+        if not self._writable or self.key is None:
+            return
+        seconds = torch.tensor([queries.seconds, queries.loading], dtype=torch.float64)
+        tensors = {"values": queries.values, "seconds": seconds}
+        own = path.with_name(f"{temporary_name()[1:-4]}.part")  # other processes may be writing the same
+        try:
+            self._sweep()
+            signature = torch.tensor(list(self._signature(path, tensors)), dtype=torch.uint8)
+            save_tensors(own, {**tensors, "signature": signature}, mode=private.FILE)
+            own.replace(path)
+        except (UserError, OSError) as error:
+            self._writable = False
+            self.say(f"{error}; features are kept in memory only")
+        finally:
+            with suppress(OSError):
+                own.unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left half written, once."""
+        if not self._swept:
+            for file in (*self.folder.glob(".*.tmp"), *self.folder.glob("*.part")):
+                if is_abandoned(file if file.suffix == ".tmp" else file.with_name(f".{file.stem}.tmp")):
+                    file.unlink(missing_ok=True)
+        self._swept = True
+
+    def _signature(self, path: Path, tensors: Mapping[str, Tensor]) -> bytes:
+        """Return the checksum of a file's name and tensors, which takes the user's key to make."""
+        assert self.key is not None
+        return hmac.digest(self.key, checksum(tensors, path.name).encode(), "sha256")
+
+
+def open_store(setting: str | None, weights_hash: str, say: Callable[[str], None]) -> FeatureStore | None:
+    """Return the store that a setting names.
+
+    Args:
+        setting: a folder; None for $SOFTTF_CACHE, else ~/.cache/softtf/features; `off` for no store.
+        weights_hash: as for the store.
+        say: as for the store.
+    """
+    if setting == OFF:
+        return None
+    folder = os.path.expanduser(setting or os.environ.get("SOFTTF_CACHE") or "~/.cache/softtf/features")
+    if folder.startswith("~"):  # as it stands, it would be made right here
+        say(f"there is no home folder to find {folder} in; features are kept in memory only")
+        return None
+    return FeatureStore(Path(folder), weights_hash, say)
+
+
+def _hardware(device: torch.device) -> str:
+    """Return what the last digits depend on: a GPU's model, or how many threads share a product on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"
+
+
+def _settings_hash(backbone: Backbone) -> str:
+    """Return the SHA-256 of what shapes the output beside the weights: classes, plain attributes and all buffers."""
+    digest = hashlib.sha256()
+    for name, part in backbone.named_modules():
+        plain = {k: v for k, v in sorted(vars(part).items()) if k[0] != "_" and k != "training" and _is_plain(v)}
+        digest.update(f"{name}|{type(part).__module__}.{type(part).__qualname__}|{plain}\n".encode())
+    digest.update(checksum(dict(backbone.named_buffers())).encode())  # mean and deviation are in no state_dict
+    return digest.hexdigest()
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

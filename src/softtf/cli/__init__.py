@@ -1,0 +1,5 @@
+"""The `softtf` command."""
+
+from softtf.cli.main import main
+
+__all__ = ["main"]

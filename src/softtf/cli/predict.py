@@ -1,0 +1,209 @@
+"""`softtf predict`: label images or texts from the command line."""
+
+import json
+import os
+import sys
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from softtf.classifier import ContinualClassifier
+from softtf.cli import flags
+from softtf.cli.arguments import positionals, wants_help
+from softtf.errors import UserError, visible
+from softtf.files.tensors import encode_label
+from softtf.inference.predict import Answers
+from softtf.saving.learner import MaskPlace
+from softtf.screen import say
+from softtf.streams.files import ENDINGS, not_empty, read_images, read_texts
+from softtf.streams.folders import parquet_files
+from softtf.streams.lines import within_bounds
+from softtf.streams.walk import Passed, entries, images_below, say_passed
+
+HELP = "Label images, or texts with a learner of texts."
+
+Row = tuple[str, Any]
+"""What to call an input, and the input."""
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How to predict.
+
+    An image learner takes image files, folders of them, and files of rows with images or their paths. A text learner
+    takes texts as they are, and files: of lines, or of rows (.csv, .tsv, .jsonl or .parquet); - is the lines of stdin.
+    Of a folder with parquet files these are answered. Texts that begin with a dash stand at the end, behind --. What
+    cannot be read, a file, a folder or a row, is told, the rest answered, and the exit code is 1.
+
+    Attributes:
+        json: print one JSON object a line; what cannot be read has an `error` in place of an answer.
+        strict: stop at the first input that cannot be read, and answer none.
+        inference: another task inference, such as gradient-id.
+        task: the task, from 1, where it is known.
+        pool: all that is named belongs to one task, which is not known: pool their evidence.
+        batch_size: samples at once; answers do not depend on it.
+        device: auto, cpu, cuda, ...
+        input_column: of a file of rows, the column with the texts or images; none given finds it.
+        masks: disk leaves them in their files and reads in those that answers use; the answers are the same.
+        backbone: where the backbone is, if the learner names it by a path.
+    """
+
+    json: bool = False
+    strict: bool = False
+    inference: str | None = None
+    task: int | None = None
+    pool: bool = False
+    batch_size: int = 64
+    device: str = "auto"
+    input_column: str | None = None
+    masks: MaskPlace = "memory"
+    backbone: str | None = None
+
+
+def predict(args: list[str]) -> int:
+    """Label images or texts with a learner that was saved or run."""
+    usage = "softtf predict DIR FILE|FOLDER|TEXT..."
+    if wants_help(args):
+        flags.parse(PredictOptions(), ["--help"], usage, HELP)
+    (folder, *inputs), rest = positionals(args, usage, 2)
+    options = flags.parse(PredictOptions(), rest, "softtf predict", HELP)
+    path = Path(folder)
+    is_run = (path / "config.yaml").exists()
+    model = ContinualClassifier.from_pretrained(
+        path / "learner" if is_run else path,
+        backbone=options.backbone,
+        device=options.device,
+        inference=options.inference,
+        unfinished=is_run,
+        masks=options.masks,
+    )
+    if not model.num_tasks:
+        raise UserError(
+            f"nothing was learned yet: {path} has no finished task"
+            + (f"; go on with `softtf resume {path}`" if is_run else "")
+        )
+    if options.task is not None and not 1 <= options.task <= model.num_tasks:
+        raise UserError(f"there is no task {options.task}; tasks 1 to {model.num_tasks} were learned")
+    task = None if options.task is None else options.task - 1
+    reads_text = model.learner.network.backbone.reads_text
+    kind = "text" if reads_text else "file"
+    rows: list[Row] = []
+    unread: dict[int, str] = {}
+    for name in inputs:
+        try:
+            rows += _texts(name, options.input_column) if reads_text else _images(Path(name), options.input_column)
+        except UserError as error:
+            if options.strict or len(inputs) == 1:
+                raise
+            unread[len(rows)] = str(error)
+            rows.append((name, None))
+
+    def answer() -> Answers:
+        chosen = [value for i, (_, value) in enumerate(rows) if i not in unread]
+        if not chosen and unread:
+            raise UserError(next(iter(unread.values())))
+        groups = [0] * len(chosen) if options.pool else None
+        return model.answer(chosen, groups=groups, task=task, batch_size=options.batch_size)
+
+    try:
+        answers = answer()
+    except UserError:
+        broken = {} if options.strict else _unreadable(model, kind, rows, unread)
+        if not broken or len(broken) + len(unread) == len(rows):
+            raise
+        unread |= broken
+        answers = answer()
+    found = iter(model.describe(answers))
+    for i, (name, _) in enumerate(rows):
+        _print(kind, name, unread[i] if i in unread else next(found), options.json)
+    return 1 if unread else 0
+
+
+def _unreadable(model: ContinualClassifier, kind: str, rows: list[Row], known: dict[int, str]) -> dict[int, str]:
+    """Return which of the rows, but those that are known, cannot be read, and why."""
+    preparation = model.learner.network.backbone.preparation
+    found: dict[int, str] = {}
+    for i, (name, value) in enumerate(rows):
+        if i in known:
+            continue
+        try:
+            preparation.load_test(value, kind if name == value else name)
+        except UserError as error:
+            found[i] = str(error)
+    return found
+
+
+def _print(kind: str, row: str, answer: tuple[Hashable, float, int] | str, as_json: bool) -> None:
+    """Print one row's answer, or why there is none."""
+    if isinstance(answer, str):
+        if as_json:
+            _print_json({kind: row, "error": answer})
+        else:
+            _note(f"not answered: {' '.join(answer.split())}")
+        return
+    label, confidence, named = answer
+    if as_json:
+        _print_json({kind: row, "label": encode_label(label), "confidence": confidence, "task": named + 1})
+    else:
+        shown = " ".join(row.split()) if kind == "text" else row
+        say("\t".join([visible(shown), visible(str(label)), f"{confidence:.3f}", f"task {named + 1}"]))
+
+
+def _print_json(row: dict[str, Any]) -> None:
+    """Print a row as JSON, which escapes all that is not ASCII but DEL."""
+    say(json.dumps(row).replace("\x7f", "\\u007f"))
+
+
+def _texts(name: str, column: str | None) -> list[Row]:
+    """Return the texts of a file or a folder of parquet files, the lines of stdin for `-`, or the text itself."""
+    if name == "-":
+        texts = not_empty(within_bounds(sys.stdin.buffer, "standard input"))
+    elif os.path.isfile(name):
+        texts = read_texts(Path(name), column)
+    elif os.path.isdir(name):
+        if not (files := _parquet(Path(name))):
+            raise UserError(
+                f"{name} is a folder without parquet files; give texts, files of texts, or - for the lines of stdin"
+            )
+        texts = [text for file in files for text in read_texts(file, column)]
+    elif os.path.exists(name):
+        raise UserError(f"{name} is a pipe or a device, not a file; give a file, or - for the lines of stdin")
+    elif name.lower().endswith((".txt", *ENDINGS)) and " " not in name:
+        raise UserError(f"there is no file {name}")
+    else:
+        texts = [name]
+    return [(text, text) for text in texts]
+
+
+def _images(path: Path, column: str | None) -> list[Row]:
+    """Return the image of a file, those of a file of rows, or those of a folder.
+
+    A folder's are those of its parquet files, as in training, else those anywhere below it, sorted.
+    """
+    if path.is_dir():
+        if tables := _parquet(path):
+            return [row for file in tables for row in read_images(file, column)]
+        files = images_below(path, passed := Passed())
+        say_passed(_note, str(path), passed)
+        if not files:
+            raise UserError(f"there is no image in folder {path}")
+        return [(str(file), str(file)) for file in files]
+    if path.is_symlink() and not path.exists():
+        raise UserError(f"{path} is a link to {os.readlink(path)}, which is not there")
+    if not path.exists():
+        raise UserError(f"there is no file or folder {path}")
+    return read_images(path, column) if path.suffix.lower() in ENDINGS else [(str(path), str(path))]
+
+
+def _parquet(folder: Path) -> list[Path]:
+    """Return a folder's parquet files; the rest is said to be passed over where there are some."""
+    files = parquet_files(folder, "", Passed())
+    if files and (others := len(entries(folder, Passed())) - len(files)):
+        _note(f"{folder}: answers its parquet files, as training reads them; {others} other entries are passed over")
+    return files
+
+
+def _note(line: str) -> None:
+    """Print a line that is no answer."""
+    say(f"softtf: {line}", error=True)

@@ -1,0 +1,136 @@
+"""`softtf quickstart`: three methods on digits or docstrings in one table; it can be stopped and resumed like a run."""
+
+import json
+import shlex
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from softtf.cli.stopping import stopped
+from softtf.errors import TrainingError, UserError
+from softtf.evaluation.report import Row, render, to_markdown
+from softtf.files.plain_json import fits, read_object
+from softtf.files.tensors import write_atomic
+from softtf.recipes import recipe_named
+from softtf.recipes.methods import TITLES
+from softtf.runs.folder import RunFolder
+from softtf.runs.run import NO_PLACES, Places, Run, learn_stream, reopen, result_rows, start
+from softtf.screen import Screen, say
+
+MARKER = "quickstart.json"
+METHODS = ("linear-head", "dual-prompt", "dual-prompt+soft-tf")
+POLICY_TITLE = "policy: per-sample unless the row says otherwise"
+POLICY_NOTE = (
+    "per-sample: every test sample is answered alone. Answers are any class seen so far; with 'own classes', and with"
+    " the task given, a class of that task. Loss over: the classes that the cross-entropy compares, all seen so far,"
+    " the task's own, or all of the stream. Seconds: this run's, and from nothing, with those that were spared by what"
+    " earlier runs and evaluations had computed; Test s is of all evaluations, under the row's policy alone."
+)
+
+
+HEADINGS = {
+    "quickstart": "Handwritten digits, 5 tasks of 2 classes, bundled ViT",
+    "quickstart-text": "Docstrings of Python's standard library, 5 tasks of 2 modules, minilm-l6-v2",
+}
+NEXT = {
+    "quickstart": (
+        "softtf run own-images --stream.source FOLDER_OF_CLASS_FOLDERS --stream.num-tasks 3",
+        "softtf run cifar100-10 --scale mini",
+    ),
+    "quickstart-text": (
+        "softtf run MY_TEXTS.csv",
+        "softtf run text-order-4 --scale mini --stream.source FOLDER",
+    ),
+}
+
+
+def compare_methods(folder: Path, seed: int | None, console: Screen, recipe: str = "quickstart") -> None:
+    """Run every method that is not finished in `folder` and print the table.
+
+    With seed None, it and the recipe are read from the folder.
+
+    Raises:
+        UserError: the folder cannot be read or written, or another process works on it.
+    """
+    if seed is None:
+        try:
+            content = {"recipe": recipe, **read_object(folder / MARKER)}
+            seed, recipe = content["seed"], content["recipe"]
+            if not fits(content, {"seed": int, "recipe": str}) or recipe not in HEADINGS:
+                raise UserError("it does not hold a seed")
+        except (UserError, KeyError):
+            raise UserError(f"{folder / MARKER} cannot be read; start again in another folder") from None
+    whole = RunFolder(folder)
+    whole.lock()
+    try:
+        _compare(folder, seed, console, recipe)
+    finally:
+        whole.unlock()
+
+
+def _compare(folder: Path, seed: int, console: Screen, recipe: str) -> None:
+    write_atomic(folder / MARKER, json.dumps({"seed": seed, "recipe": recipe}))
+    rows: list[Row] = []
+    for method in METHODS:
+        console.rule(TITLES[method])
+        rows += _one(recipe, method, seed, folder, console)
+    title = f"{HEADINGS[recipe]}; {POLICY_TITLE}"
+    console.print(render(rows, title, POLICY_NOTE))
+    write_atomic(folder / "table.md", f"{to_markdown(rows, title)}\n\n{POLICY_NOTE}\n")
+    console.print(f"Everything is in {folder}. Next:", highlight=False, soft_wrap=True)
+    for line in (
+        f"softtf evaluate {folder / METHODS[-1]} --policy gradient-id:batch24 oracle --matrix",
+        *NEXT[recipe],
+        "softtf list",
+    ):
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
+
+
+def _one(recipe: str, method: str, seed: int, folder: Path, console: Screen) -> list[Row]:
+    path = folder / method
+    if (path / "summary.json").exists():
+        return _rows(path)
+    if (path / "config.yaml").exists():
+        return finish(lambda: resumed(path, console), path, folder)
+    config = replace(recipe_named(recipe, method), seed=seed)
+    return finish(lambda: start(config, path, console), path, folder)
+
+
+def resumed(path: Path, console: Screen, places: Places = NO_PLACES) -> Run:
+    """Open a stopped run, make good what a crash left undone, and say where it goes on; `places` as for `reopen`."""
+    run = reopen(path, console, repair=True, places=places)
+    say(f"resumed from task {len(run.classes.tasks)} of {len(run.stream)}")
+    return run
+
+
+def finish(begin: Callable[[], Run], path: Path, resume: Path) -> list[Row]:
+    """Learn to the end and return the rows; if stopped say that `resume` goes on, on a failed task what is kept."""
+    try:
+        learn_stream(begin())
+    except BaseException as error:
+        if stopped(error):
+            if (resume / "config.yaml").exists() or (resume / MARKER).exists():
+                given = "".join(f" --backbone {shlex.quote(path)}" for path in _paths(path))
+                kept = "everything up to the last full epoch is kept"
+                with suppress(OSError):  # of a terminal that is gone
+                    say(f"\nstopped; {kept}. Go on with: softtf resume {resume}{given}")
+            raise
+        if not isinstance(error, TrainingError):
+            raise
+        kept = f" (finished tasks are in {path / 'learner'})" if (path / "learner").exists() else ""
+        raise TrainingError(f"{error}{kept}") from None
+    return _rows(path)
+
+
+def _paths(path: Path) -> list[str]:
+    """Return the paths of this machine that a run's backbone was given by, which resuming it wants again."""
+    try:
+        return RunFolder.open(path)[1].backbone.paths
+    except UserError:
+        return []
+
+
+def _rows(path: Path) -> list[Row]:
+    folder, config = RunFolder.open(path)
+    return result_rows(folder.summary(), config)

@@ -1,0 +1,225 @@
+"""`softtf table`: the paper's tables from the command line."""
+
+import contextlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from softtf.cli import flags
+from softtf.cli.stopping import stopped
+from softtf.config.tree import to_dict
+from softtf.config.yaml import read_value
+from softtf.errors import UserError, unknown
+from softtf.paper import TABLES, Table, TableRow, report, table_named
+from softtf.paper.figures import STREAM_NAMES
+from softtf.paper.runs import Cell, Wish, complete, jobs_of, left, plan
+from softtf.recipes.recipes import RECIPES, Scale
+from softtf.screen import Screen, say
+from softtf.streams import STREAMS as DATA_SETS
+from softtf.streams import local_path
+
+USAGE = "softtf table [N] [--rows ...] [--streams ...] [--seeds ...] [--scale mini] [--source ...]"
+WIDTH = 150  # of a table that is not shown on a terminal
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """Which part of a table to run, and how.
+
+    Attributes:
+        rows: some rows only, each by its number or by a part of its name and task inference.
+        streams: some streams only, or others than the paper's, such as cifar100-10 or text-order-4-sampled.
+        seeds: one run each; more than one give mean and deviation.
+        scale: full is the paper's settings on ViT-B/16; mini fits two CPU cores.
+        source: a folder with the data instead of the Hub; for several data sets cifar100=FOLDER imagenet-r=FOLDER.
+        set: settings of every run, such as device=cuda train.epochs=5 (`softtf run RECIPE --help` lists all).
+        format: how the table is printed; what happens meanwhile then goes to stderr.
+        output: the folder with the runs of all tables.
+        dry_run: only list the runs.
+    """
+
+    rows: tuple[str, ...] = ()
+    streams: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    scale: Scale = "full"
+    source: tuple[str, ...] = ()
+    set: tuple[str, ...] = ()
+    format: Literal["terminal", "markdown", "latex", "csv"] = "terminal"
+    output: Path = Path("runs/tables")
+    dry_run: bool = False
+
+
+def table(args: list[str]) -> int:
+    """Run a table's rows that are not finished and print it; without a number, list the tables."""
+    if not args:
+        _list_tables()
+        return 0
+    named = not args[0].startswith("-")
+    options = flags.parse(TableOptions(), args[named:], "softtf table N", f"{USAGE}\nRun a table of the paper.")
+    if not named:
+        raise UserError(f"name a table: {', '.join(TABLES)}")
+    chosen = table_named(args[0])
+    streams = _streams(options.streams) or chosen.streams
+    rows = _rows(options.rows, chosen) or chosen.rows
+    wish = _wish(options, streams)
+    cells = plan(rows, streams, wish)
+    # A table for a pipe stands alone on stdout; what happens meanwhile goes to stderr.
+    out = contextlib.nullcontext() if options.format == "terminal" else contextlib.redirect_stdout(sys.stderr)
+    with out:
+        failed = _run(chosen, cells, wish, options.dry_run)
+    if failed is None:
+        return 0
+    _print(chosen, streams, cells, wish, failed, options.format)
+    return 2 if failed else 0
+
+
+def _run(table: Table, cells: Sequence[Cell], wish: Wish, dry_run: bool) -> dict[Path, str] | None:
+    """Do the runs and return those that failed; None if they were only listed."""
+    for cell in cells:
+        if cell.left_out:
+            say(f"left out: {cell.row.title} on {cell.stream}: {cell.left_out}")
+    if not (jobs := jobs_of(cells)):
+        raise UserError(f"no row of table {table.name} that was asked for can be run: {cells[0].left_out}")
+    if dry_run:
+        _list_runs(table, cells, wish)
+        return None
+    try:
+        return complete(cells, Screen(), say)
+    except BaseException as error:
+        if stopped(error):
+            done = sum(job.finished for job in jobs)
+            with contextlib.suppress(OSError):  # of a terminal that is gone
+                say(f"\nstopped; {done} of {len(jobs)} runs are finished, of the others every full epoch is kept.")
+                say("The same command goes on from there.")
+        raise
+
+
+def _list_tables() -> None:
+    for name, make in TABLES.items():
+        found = make()
+        say(f"{name:>7}  {found.caption} ({len(found.rows)} rows; {', '.join(found.streams)})")
+    say("softtf table 8 --scale mini --streams cifar100-10 --source FOLDER; softtf table 8 --help")
+
+
+def _list_runs(table: Table, cells: Sequence[Cell], wish: Wish) -> None:
+    """Print every run with the rows that it serves and the settings that differ from the table's first run."""
+    jobs = jobs_of(cells)
+    common = set(_flat(to_dict(jobs[0].config))).intersection(*(_flat(to_dict(job.config)) for job in jobs))
+    for job in jobs:
+        served = [cell for cell in cells if job in cell.jobs]
+        numbers = [f"{table.rows.index(c.row) + 1} {c.row.title} ({c.row.task_id or '-'})" for c in served]
+        say(f"{job.path}: {job.state}; about {job.work:,} training examples, epochs counted")
+        say(f"    {served[0].stream}, seed {job.config.seed}, rows: {'; '.join(numbers)}")
+        say(f"    {', '.join(s for s in _flat(to_dict(job.config)) if s not in common)}")
+    say(f"all runs: {', '.join(s for s in _flat(to_dict(jobs[0].config)) if s in common)}")
+    examples = sum(job.work for job in jobs if not job.finished)
+    say(f"{len(jobs)} runs for {len(cells)} rows: {left(jobs)}; about {examples:,} training examples, epochs counted")
+
+
+def _flat(plain: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return a tree of settings as `a.b=value` texts."""
+    found = []
+    for name, value in plain.items():
+        if isinstance(value, Mapping):
+            found += _flat(value, f"{prefix}{name}.")
+        else:
+            found.append(f"{prefix}{name}={value}")
+    return found
+
+
+def _print(
+    table: Table, streams: Sequence[str], cells: Sequence[Cell], wish: Wish, failed: Mapping[Path, str], form: str
+) -> None:
+    parts = {s: report.lines_of(table.name, [cell for cell in cells if cell.stream == s]) for s in streams}
+    if table.mean and len(streams) > 1:
+        parts[f"mean over {' and '.join(streams)}"] = report.mean_lines(list(parts.values()))
+    said = report.notes(table, cells, wish, failed)
+    if form == "csv":
+        say(report.to_csv(table.name, parts, cells).removesuffix("\n"))
+        return
+    if form == "terminal":
+        console = Screen()
+        console = console if console.is_terminal else Screen(width=WIDTH)
+        for stream, lines in parts.items():
+            console.print(report.render(lines, report.title(table, stream, cells)))
+        for note in said:
+            console.print(note, soft_wrap=True)
+        return
+    write = report.to_markdown if form == "markdown" else report.to_latex
+    for stream, lines in parts.items():
+        say(write(lines, report.title(table, stream, cells)))
+    mark = "- " if form == "markdown" else "% "
+    say("\n".join(mark + note for note in said))
+
+
+def _streams(names: Sequence[str]) -> tuple[str, ...]:
+    for name in names:
+        if name not in STREAM_NAMES:
+            raise unknown("stream", name, [s for s in STREAM_NAMES if s.startswith(name)] or STREAM_NAMES)
+    assert set(STREAM_NAMES) <= RECIPES.keys()
+    return tuple(dict.fromkeys(names))
+
+
+def _rows(wanted: Sequence[str], table: Table) -> tuple[TableRow, ...]:
+    """Return the rows that any of the words means, in the table's order."""
+    names = [f"{row.title}, {row.task_id}" for row in table.rows]
+    found: set[int] = set()
+    for word in wanted:
+        if not word.strip():
+            raise UserError("--rows: an empty word names no row; give numbers or parts of names")
+        if word.isdecimal():
+            if not 1 <= int(word) <= len(table.rows):
+                raise UserError(f"table {table.name} has no row {word}; its rows are 1 to {len(table.rows)}")
+            found.add(int(word) - 1)
+            continue
+        hits = [i for i, name in enumerate(names) if word.lower() in name.lower()]
+        if not hits:
+            raise unknown(f"row of table {table.name}", word, names)
+        found.update(hits)
+    return tuple(table.rows[i] for i in sorted(found))
+
+
+def _wish(options: TableOptions, streams: Sequence[str]) -> Wish:
+    if not options.seeds:
+        raise UserError("--seeds needs at least one number")
+    seeds = tuple(dict.fromkeys(options.seeds))
+    return Wish(options.scale, _sources(options.source, streams), _settings(options.set), seeds, options.output)
+
+
+def _sources(texts: Sequence[str], streams: Sequence[str]) -> dict[str, str]:
+    """Return where the data come from, by the name of the data set; folders by their full path."""
+    needed = list(dict.fromkeys(RECIPES[stream]().stream.source for stream in streams))
+    sources: dict[str, str] = {}
+    for text in texts:
+        name, found, source = text.partition("=")
+        if not found or local_path(text).is_dir():
+            source = text
+            if len(needed) > 1 or len(texts) > 1:
+                raise UserError(f"--source {text!r}: say of which data set, such as {needed[0]}={text}")
+            name = needed[0]
+        elif name not in needed:
+            raise unknown("data set of --source", name, needed)
+        if not source:
+            raise UserError(f"--source {text!r}: name a folder behind the =")
+        folder = local_path(source)
+        if not folder.is_dir() and source not in DATA_SETS and "/" in source:
+            raise UserError(f"--source {text!r}: there is no folder {source!r}")
+        sources[name] = str(folder.resolve()) if folder.is_dir() else source
+    return sources
+
+
+def _settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of --set by their dotted names."""
+    settings = {}
+    for text in texts:
+        name, found, value = text.partition("=")
+        if not found:
+            raise UserError(f"--set {text!r}: write NAME=VALUE, such as train.epochs=5")
+        name = name.replace("-", "_")
+        if name in ("seed", "stream.source", "evaluate.policies", "recipe", "method"):
+            remedy = {"seed": "; give --seeds", "stream.source": "; give --source"}.get(name, "; the rows say it")
+            raise UserError(f"--set cannot change {name}{remedy}")
+        settings[name] = read_value(value)
+    return settings

@@ -1,0 +1,280 @@
+"""Settings as a tree of frozen dataclasses, and the same tree as plain dicts and YAML, read strictly."""
+
+import dataclasses
+import reprlib
+from collections.abc import Mapping
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, ClassVar, Literal, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from softtf.config.yaml import dump_yaml, load_yaml
+from softtf.errors import UserError, unknown
+
+T = TypeVar("T")
+
+_NAMES: dict[object, str] = {
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    str: "a string",
+    Path: "a path",
+    NoneType: "null",
+}
+
+
+def _full_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+class Spec:
+    """Base of settings that choose between kinds, such as one learner of several.
+
+    A family is a direct subclass, `class LearnerSpec(Spec, family="learner")`. Its members are frozen
+    dataclasses, `class DualPrompt(LearnerSpec, kind="dual-prompt")`; being defined, in any package, is all it
+    takes to register.
+    """
+
+    kind: ClassVar[str]
+    _family: ClassVar[str]
+    _kinds: ClassVar[dict[str, type["Spec"]]]
+
+    def __init_subclass__(cls, family: str | None = None, kind: str | None = None, **kwargs: Any) -> None:
+        """Open a family or register a kind of one.
+
+        Raises:
+            TypeError: Another class of the family has this kind, or there is no family yet.
+        """
+        super().__init_subclass__(**kwargs)
+        if family is not None:
+            cls._family, cls._kinds = family, {}
+        kind = kind or cls.__dict__.get("kind")  # dataclass(slots=True) makes the class again, without arguments
+        if kind is None:
+            return
+        if not hasattr(cls, "_kinds"):
+            raise TypeError(f"{cls.__qualname__} has a kind but no family; derive it from a family of Spec")
+        known = cls._kinds.get(kind, cls)
+        if _full_name(known) != _full_name(cls):  # the same name is a notebook cell run again
+            raise TypeError(f"two kinds of {cls._family} are named {kind!r}: {known.__qualname__}, {cls.__qualname__}")
+        cls.kind = kind
+        cls._kinds[kind] = cls
+
+    @classmethod
+    def of_earlier(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """Return settings as an earlier version wrote them in today's words; families whose words changed override."""
+        return settings
+
+    @classmethod
+    def kinds(cls) -> dict[str, type[Self]]:
+        """Return the registered classes of this family by kind."""
+        return {name: member for name, member in cls._kinds.items() if issubclass(member, cls)}
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Turn a dataclass tree into plain dicts, lists and scalars; the `kind` of a Spec comes first.
+
+    Raises:
+        TypeError: A value has a type that settings cannot have.
+    """
+    plain: dict[str, Any] = {}
+    if isinstance(config, Spec):
+        if config.kinds().get(getattr(config, "kind", "")) is not type(config):
+            raise TypeError(f"{type(config).__qualname__} has no kind of its own; define it with kind=...")
+        plain["kind"] = config.kind
+    for field in dataclasses.fields(config):
+        if field.init:
+            plain[field.name] = _plain(getattr(config, field.name), field.name)
+    return plain
+
+
+def _plain(value: Any, name: str) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    if isinstance(value, tuple | list):
+        return [_plain(part, name) for part in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, np.generic):
+        return _plain(value.item(), name)
+    if value is None or type(value) in _NAMES:
+        return value
+    raise TypeError(f"the setting {name} cannot hold {value!r} of type {type(value).__name__}")
+
+
+def from_dict(cls: type[T], data: Any, where: str = "config") -> T:
+    """Build the dataclass, or the member of a Spec family that `kind` names, from plain data.
+
+    Args:
+        cls: The dataclass or family.
+        data: What `to_dict` makes; settings with a default may be missing.
+        where: The dotted place that messages name.
+
+    Raises:
+        UserError: A setting is unknown, missing, of the wrong type, or refused by the dataclass.
+        TypeError: A field has a type that settings cannot have.
+    """
+    if not isinstance(data, Mapping):
+        raise _wrong(cls, data, where)
+    settings = dict(data)
+    target = _member(cls, settings, where) if issubclass(cls, Spec) else cls
+    if issubclass(target, Spec):
+        settings = target.of_earlier(settings)
+    fields = {field.name: field for field in dataclasses.fields(cast(Any, target)) if field.init}
+    hints = get_type_hints(target)
+    for key in settings:
+        if key not in fields:
+            raise UserError(f"{where}: {unknown('setting', str(key), fields)}")
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in settings:
+            raise UserError(f"{where}.{name} is missing; it must be {_describe(hints[name])}")
+    values = {key: _convert(hints[key], value, f"{where}.{key}") for key, value in settings.items()}
+    try:
+        return cast(T, target(**values))
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def checked(config: T, where: str) -> T:
+    """Return a dataclass tree as it is read back after saving.
+
+    Raises:
+        UserError: A setting has a value or a type that it cannot have; `where` names the place.
+    """
+    try:
+        return from_dict(type(config), to_dict(config), where)
+    except TypeError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _member(family: type[Spec], settings: dict[Any, Any], where: str) -> type[Spec]:
+    """Take `kind` out of the settings and return its class."""
+    kinds = family.kinds()
+    kind = settings.pop("kind", None)
+    if kind is None and family in kinds.values():  # the field's type leaves no choice
+        return family
+    if kind is None:
+        raise UserError(f"{where}.kind is missing; it must be one of {', '.join(sorted(kinds))}")
+    if not isinstance(kind, str):
+        raise _wrong(str, kind, f"{where}.kind")
+    if kind not in kinds:
+        raise UserError(f"{where}: {unknown(family._family, kind, kinds)}")
+    return kinds[kind]
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return _union(hint, value, where)
+    if origin is Literal:
+        if any(type(value) is type(option) and value == option for option in args):
+            return value
+        if isinstance(value, str):
+            raise UserError(f"{where}: {unknown('value', value, [o for o in args if isinstance(o, str)])}")
+        raise _wrong(hint, value, where)
+    if origin is tuple:
+        return _tuple(hint, value, where)
+    if dataclasses.is_dataclass(hint) or (isinstance(hint, type) and issubclass(hint, Spec)):
+        return from_dict(cast(type[Any], hint), value, where)
+    if hint not in _NAMES:
+        raise TypeError(f"{where}: settings of type {hint} are not supported")
+    if hint is Path and isinstance(value, str) and "\0" not in value:
+        return Path(value)
+    if hint is float and type(value) is int and abs(value) < 2**1023:
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise _wrong(hint, value, where)
+    return value
+
+
+def _tuple(hint: Any, value: Any, where: str) -> tuple[Any, ...]:
+    parts = get_args(hint)
+    if not isinstance(value, list | tuple):
+        raise _wrong(hint, value, where)
+    if parts[-1:] == (...,):
+        parts = parts[:1] * len(value)
+    if len(parts) != len(value):
+        raise UserError(f"{where} must be {_describe(hint)}, not {len(value)} values")
+    pairs = zip(parts, value, strict=True)
+    return tuple(_convert(part, item, f"{where}[{i}]") for i, (part, item) in enumerate(pairs))
+
+
+def _union(hint: Any, value: Any, where: str) -> Any:
+    telling = []  # errors that say more than "none of these"
+    for member in get_args(hint):
+        if _shape(member) is _value_shape(value):
+            try:
+                return _convert(member, value, where)
+            except UserError as error:
+                if member not in _NAMES:
+                    telling.append(error)
+    raise telling[0] if len(telling) == 1 else _wrong(hint, value, where)
+
+
+def _value_shape(value: Any) -> type:
+    return dict if isinstance(value, Mapping) else tuple if isinstance(value, list | tuple) else object
+
+
+def _shape(hint: Any) -> type:
+    if get_origin(hint) is tuple:
+        return tuple
+    return object if hint in _NAMES or get_origin(hint) is Literal else dict
+
+
+def _describe(hint: Any) -> str:
+    args = get_args(hint)
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(_describe(member) for member in args)
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(repr(option) for option in args)
+    if get_origin(hint) is tuple:
+        many = args[-1:] == (...,)
+        return f"a list, each {_describe(args[0])}" if many else f"a list of {len(args)} values"
+    if isinstance(hint, type) and issubclass(hint, Spec):
+        return f"settings with a kind ({', '.join(sorted(hint.kinds()))})"
+    return _NAMES.get(hint, "settings by name")
+
+
+def _wrong(hint: Any, value: Any, where: str) -> UserError:
+    shown = "null" if value is None else reprlib.repr(value)
+    return UserError(f"{where} must be {_describe(hint)}, not {shown}")
+
+
+def to_yaml(config: Any) -> str:
+    """Write a dataclass tree as YAML text that `from_yaml` reads back to an equal tree."""
+    return dump_yaml(to_dict(config))
+
+
+def from_yaml(cls: type[T], text: str, where: str = "config") -> T:
+    """Read YAML text into the dataclass or Spec family `cls`.
+
+    Args:
+        cls: The dataclass or family.
+        text: The YAML.
+        where: What messages name as the source, such as the file.
+
+    Raises:
+        UserError: The text is not YAML (the message gives the line), or as in `from_dict`.
+    """
+    return from_dict(cls, load_yaml(text, where), where)
+
+
+def with_settings(config: T, settings: Mapping[str, Any]) -> T:
+    """Return the tree with some of its settings changed, each by its dotted name, such as `learner.adapt.layers`.
+
+    Raises:
+        UserError: There is no setting of that name, or the value is refused.
+    """
+    plain = to_dict(config)
+    for name, value in settings.items():
+        place, (*path, last) = plain, name.split(".")
+        for part in path:
+            if part in place and place[part] is None:
+                raise UserError(f"setting {name!r}: there is no {part} here (it is null), so '{name}' sets nothing")
+            if not isinstance(place.get(part), dict):
+                raise UserError(f"setting {name!r}: {unknown('part', part, [k for k in place if k != 'kind'])}")
+            place = place[part]
+        as_text = isinstance(place.get(last), str) and type(value) is int  # layers=12 is the text that 10-12 is
+        place[last] = str(value) if as_text else value
+    return from_dict(type(config), plain, "settings")

@@ -1,0 +1,1 @@
+"""Where to compute, in which number type, with how much memory; and torch's global settings."""

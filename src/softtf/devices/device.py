@@ -1,0 +1,102 @@
+"""Where and in which number type to compute, and what machine that is."""
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from accelerate import PartialState
+
+from softtf.errors import UserError, unknown
+
+Precision = Literal["auto", "bfloat16", "float32"]
+PACKAGES = ("softtf", "torch", "timm", "torchvision", "datasets", "accelerate", "safetensors", "numpy")
+
+
+def find_device(name: str = "auto") -> torch.device:
+    """Return the device: `auto` lets accelerate choose, else `cpu`, `cuda`, `cuda:1`, `mps`, ...
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    try:
+        device = PartialState().default_device if name == "auto" else torch.device(name)
+        if device.type not in ("cpu", "cuda", "mps", "xpu"):
+            raise RuntimeError
+    except RuntimeError:
+        raise UserError(f"device {name!r} is no device; write auto, cpu, cuda, cuda:0 or mps") from None
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise UserError(f"device {name!r} is not on this machine ({torch.cuda.device_count()} CUDA devices)")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError(f"device {name!r} is not on this machine")
+    return torch.device(device)
+
+
+def matmul_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """Return the type of matrix products: bfloat16 where the device has it in hardware, unless float32 is asked for.
+
+    Raises:
+        UserError: it is none of the precisions.
+    """
+    if precision not in get_args(Precision):
+        raise unknown("precision", str(precision), get_args(Precision))
+    if precision == "auto":
+        return torch.bfloat16 if _has_bfloat16(device) else torch.float32
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+        return "avx512_bf16" in flags or "amx_bf16" in flags
+    return False
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return versions, commit and machine, to stand beside every result."""
+    versions = {name: _version(name) for name in PACKAGES}
+    return {
+        "python": platform.python_version(),
+        "packages": {name: version for name, version in versions.items() if version},
+        "commit": commit(),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def commit() -> str | None:
+    """Return the commit that this package was built from or runs from (`+`: with changes), None if unknown."""
+    folder = Path(__file__).resolve().parents[1]
+    built = folder / "_commit.txt"  # written by setup.py
+    if built.exists():
+        return built.read_text(encoding="utf-8").strip()
+    if not (folder.parents[1] / ".git").exists():
+        return None
+    git = ["git", "-C", str(folder)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=5)
+        changed = subprocess.run([*git, "status", "--porcelain", "--", "."], capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "") if head.returncode == 0 else None
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else []:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()

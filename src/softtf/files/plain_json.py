@@ -1,0 +1,131 @@
+"""JSON that somebody else may have written: its size and depth are known before memory is taken for what it says."""
+
+import json
+import math
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from softtf.errors import UserError
+from softtf.files.reading import read_bytes
+
+LARGEST = 2**24
+"""Bytes of a file that is read; learners' and runs' own files have some thousands."""
+DEEPEST = 32
+"""Objects and lists within one another; ours have less than ten."""
+NUMBER = (int, float)
+"""The form of a number, for `fits`."""
+# A string is one piece, whatever it holds; one that does not end goes to the end, so that no text is searched twice.
+_PIECES = re.compile(r'"(?:[^"\\]++|\\.)*+\\?"?|[\[{]|[\]}]', re.DOTALL)
+
+
+def parse_json(text: str, where: str, finite: bool = True) -> Any:
+    """Return what JSON text says.
+
+    Args:
+        text: the JSON.
+        where: what messages name as the source.
+        finite: refuse NaN and numbers beyond any float, which Python writes and JSON does not have.
+
+    Raises:
+        UserError: it is no JSON, is deeper than DEEPEST, or has a name twice in one object.
+    """
+    depth = 0
+    for piece in _PIECES.finditer(text):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(piece[0], 0)
+        if depth > DEEPEST:
+            raise UserError(f"{where} cannot be read: it has more than {DEEPEST} lists and objects in one another")
+    hooks: dict[str, Any] = {"parse_constant": _no_number, "parse_float": _finite} if finite else {}
+    try:
+        return json.loads(text, object_pairs_hook=_object, **hooks)
+    except ValueError as error:  # also an integer of more digits than Python reads
+        raise UserError(f"{where} cannot be read: {str(error).partition(';')[0]}") from None
+
+
+def read_small(path: Path) -> bytes:
+    """Return what a file holds.
+
+    Raises:
+        UserError: it is missing, cannot be read, is no regular file, or is larger than LARGEST bytes.
+    """
+    try:
+        return read_bytes(path, LARGEST)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file says.
+
+    Raises:
+        UserError: as for `read_small` and `parse_json`, or it is not UTF-8.
+    """
+    return _parsed(read_small(path), path)
+
+
+def object_of(data: bytes, path: Path) -> dict[str, Any]:
+    """Return the object that the content of a JSON file is, as `read_json`.
+
+    Raises:
+        UserError: as for `read_json`, or it is something else.
+    """
+    content = _parsed(data, path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} cannot be read: it does not hold a JSON object")
+    return content
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the object that a JSON file holds; errors are as for `read_small` and `object_of`."""
+    return object_of(read_small(path), path)
+
+
+def _parsed(data: bytes, path: Path) -> Any:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} cannot be read: it is no UTF-8 text: {error}") from None
+    return parse_json(text, str(path))
+
+
+def fits(value: Any, form: Any) -> bool:
+    """Say whether what JSON said has a form.
+
+    Args:
+        value: as `json` gives it.
+        form: a type, where true is no number; a tuple of forms, any of which; `[form]`, a list of such;
+            `{str: form}`, an object of such; `{"name": form, ...}`, an object with these names and maybe others; None.
+    """
+    if isinstance(form, tuple):
+        return any(fits(value, one) for one in form)
+    if isinstance(form, list):
+        return isinstance(value, list) and all(fits(part, form[0]) for part in value)
+    if isinstance(form, dict):
+        if not isinstance(value, dict):
+            return False
+        if str in form:
+            return all(fits(part, form[str]) for part in value.values())
+        return all(name in value and fits(value[name], part) for name, part in form.items())
+    return value is None if form is None else type(value) is form and (form is not int or abs(value) < 2**63)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object whose names all differ: Python would silently take the last of two."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
+        raise ValueError(f"{twice[:80]!r} is given twice")
+    return found
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text[:20]} is beyond every number here")
+    return number

@@ -1,0 +1,365 @@
+"""Files that are the old one or the new one, whole: atomic writes, tensors without pickle, labels as JSON."""
+
+import base64
+import binascii
+import errno
+import hashlib
+import math
+import os
+from collections.abc import Hashable, Mapping
+from contextlib import suppress
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from softtf.errors import UserError
+from softtf.files.reading import open_regular, read_bytes
+from softtf.files.temporary import temporary_name
+
+LONGEST_HEADER = 2**22
+"""Bytes of a safetensors file's list of tensors: some thirty thousand of them."""
+WHOLE_TYPES = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+REAL_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def write_atomic(path: Path, data: bytes | str, mode: int = 0o666) -> None:
+    """Replace `path` by `data` so that a crash or a full disk leaves either the old file or the new one.
+
+    Missing parent folders are made. Text is written as UTF-8, with its line ends as they are. Until it is whole
+    the content is in a file of a `temporary_name` beside it. If several processes write a file, the last one's stays.
+
+    Args:
+        path: The file to write.
+        data: Its whole content.
+        mode: Who may read and write it, less what the process's umask takes away.
+
+    Raises:
+        UserError: The file could not be written; the old one is intact and no temporary file is left.
+    """
+    content = data.encode() if isinstance(data, str) else data
+    temp = path.with_name(temporary_name())
+    try:
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temp, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temp, path)
+    except BaseException as error:
+        with suppress(OSError):
+            temp.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
+        reason = error.strerror or error
+        raise UserError(f"could not write {path}: {reason}; what was saved before is intact") from error
+    _sync_folder(path)
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    try:
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems have no such call
+            raise UserError(f"wrote {path}, but the disk did not confirm it: {error.strerror}") from error
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None, mode: int = 0o666
+) -> str:
+    """Write tensors of any shape and device to one safetensors file, atomically; `mode` is as for `write_atomic`.
+
+    Returns:
+        The SHA-256 of the file, in hex.
+
+    Raises:
+        UserError: The file could not be written.
+    """
+    data = tensor_bytes(tensors, metadata)
+    write_atomic(path, data, mode)
+    return hashlib.sha256(data).hexdigest()
+
+
+def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
+    """Return the content of a safetensors file; the same tensors give the same bytes."""
+    ready: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        place = plain.untyped_storage().data_ptr()
+        # safetensors refuses tensors that share memory (tied weights, views); what is large is not copied for nothing.
+        ready[name] = plain.clone() if place in taken else plain
+        taken.add(place)
+    data: bytes = safetensors.torch.save(ready, dict(metadata) if metadata else None)
+    return data
+
+
+def checksum(tensors: Mapping[str, Tensor], *words: str) -> str:
+    """Return the SHA-256, in hex, of words and of tensors' names, types, shapes and bytes."""
+    digest = hashlib.sha256(repr(words).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name!r}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def load_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """Read a safetensors file into CPU tensors.
+
+    Args:
+        path: The file.
+        sha256: The hex SHA-256 that the file must have; None skips the check.
+
+    Raises:
+        UserError: The file is missing, damaged, a pickle, or not the one that `sha256` names.
+    """
+    data = b""
+    if sha256 is not None:
+        data = _read(path)
+        _check_hash(path, hashlib.sha256(data).hexdigest(), sha256, data[:3])
+    _check_header(path)
+    try:
+        tensors: dict[str, Tensor] = safetensors.torch.load(data or _read(path))
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise _broken(path, error) from error
+    return tensors
+
+
+def map_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
+    """Map a safetensors file: CPU tensors whose memory is the file, read in when first used.
+
+    The file is read once in small pieces to check its hash. Its content must stay as it is while the tensors live;
+    `write_atomic` never changes a file in place, and a file that is removed lives as long as they do.
+
+    Raises:
+        UserError: As for `load_tensors`.
+    """
+    check_file(path, sha256)
+    _check_header(path)
+    try:
+        with safe_open(path, "pt") as file:
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        raise _broken(path, error) from error
+    return tensors
+
+
+def check_file(path: Path, sha256: str) -> None:
+    """Read a file in small pieces, and refuse it if it is not the one that was saved.
+
+    Raises:
+        UserError: The file is missing, or has another SHA-256.
+    """
+    try:
+        with open_regular(path) as content:
+            start = content.read(3)
+            content.seek(0)
+            found = hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"could not read {path}: {error.strerror or error}") from error
+    _check_hash(path, found, sha256, start)
+
+
+def _check_hash(path: Path, found: str, expected: str, start: bytes) -> None:
+    if found == expected:
+        return
+    if _is_pickle(start):
+        raise _pickle(path)
+    raise UserError(f"{path} is not the file that was saved: SHA-256 is {found}, expected {expected}")
+
+
+def load_metadata(path: Path) -> dict[str, str]:
+    """Read the metadata of a safetensors file; empty if it has none.
+
+    Raises:
+        UserError: The file is missing, damaged or a pickle.
+    """
+    _check_header(path)
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise _broken(path, error) from error
+
+
+def _check_header(path: Path) -> None:
+    """Refuse a file whose list of tensors is too long or does not fit the file, before the tensors are read.
+
+    Raises:
+        UserError: so it is, or the file cannot be read.
+    """
+    try:
+        with open_regular(path) as file:
+            length = int.from_bytes(file.read(8), "little")
+            if LONGEST_HEADER < length <= os.fstat(file.fileno()).st_size:
+                reason = f"its list of tensors has {length:,} bytes, of which at most {LONGEST_HEADER:,} are read"
+                raise OSError(errno.EFBIG, reason)
+        with safe_open(path, "pt"):  # which maps the file, and checks its list
+            pass
+    except SafetensorError as error:
+        raise _broken(path, error) from error
+    except OSError as error:
+        raise UserError(f"could not read {path}: {error.strerror or error}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_bytes(path)
+    except OSError as error:
+        raise UserError(f"could not read {path}: {error.strerror or error}") from error
+
+
+def _is_pickle(start: bytes) -> bool:
+    # A safetensors header may begin with 0x80 too, but then its length follows: the third byte is 0.
+    pickled = start[:1] == b"\x80" and start[1:2] in (b"\2", b"\3", b"\4", b"\5") and start[2:3] != b"\0"
+    return pickled or start.startswith(b"PK\x03")
+
+
+def _pickle(path: Path) -> UserError:
+    return UserError(f"{path} is a pickle; softtf never unpickles. Save it as safetensors instead")
+
+
+def _broken(path: Path, error: Exception) -> UserError:
+    try:
+        with open_regular(path) as file:
+            start, size = file.read(3), os.fstat(file.fileno()).st_size
+    except OSError as gone:
+        return UserError(f"could not read {path}: {gone.strerror or gone}")
+    if _is_pickle(start):
+        return _pickle(path)
+    reason = " ".join(str(error).split())
+    return UserError(f"{path} is truncated or not a safetensors file ({size} bytes: {reason})")
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return the path of the file `name` under `folder`, for names that come from a file somebody else wrote.
+
+    Raises:
+        UserError: The name is empty, absolute, has `..`, a backslash or a NUL, or a link leads out.
+    """
+    windows = PureWindowsPath(name) if isinstance(name, str) else None
+    if windows is None or windows.drive or windows.root or not PurePosixPath(name).parts:
+        raise UserError(f"{name!r} is not the name of a file in {folder}")
+    if ".." in windows.parts or "\\" in name or "\0" in name:
+        raise UserError(f"{name!r} is not the name of a file in {folder}")
+    path = folder / name
+    try:
+        root, target = folder.resolve(), path.resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        raise UserError(f"{name!r} in {folder} cannot be resolved: {error}") from error
+    if not target.is_relative_to(root) or target == root:
+        raise UserError(f"{name!r} leads out of {folder}, to {target}")
+    return path
+
+
+def require(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor], where: str, exact: bool = False) -> None:
+    """Check that `tensors` holds exactly the keys and shapes of `like`, and finite real numbers where it has them.
+
+    Args:
+        tensors: What was read.
+        like: A tensor of the shape and kind expected for each key; whole numbers must have its very type.
+        where: What the message names as the source, such as the file.
+        exact: Whether real numbers must have its very type too.
+
+    Raises:
+        UserError: The first key that is missing, extra, of another shape or kind or with NaN or infinities in it.
+    """
+    for key in sorted(like.keys() - tensors.keys()):
+        found = ", ".join(sorted(tensors)) or "nothing"
+        raise UserError(f"{where}: {key!r} is missing; expected shape {list(like[key].shape)}, found {found}")
+    for key in sorted(tensors.keys() - like.keys()):
+        wanted = ", ".join(sorted(like)) or "nothing"
+        raise UserError(f"{where}: {key!r} is not expected here; expected {wanted}")
+    for key, expected in like.items():
+        tensor = tensors[key]
+        if tensor.shape != expected.shape:
+            raise UserError(f"{where}: {key!r} has shape {list(tensor.shape)}, expected {list(expected.shape)}")
+        alike = not exact and tensor.dtype in REAL_TYPES and expected.dtype in REAL_TYPES
+        if tensor.dtype != expected.dtype and not alike:
+            raise UserError(f"{where}: {key!r} has type {tensor.dtype}, expected {expected.dtype}")
+    require_numbers(tensors, where)
+
+
+def require_numbers(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Check that tensors hold numbers of the types that softtf saves, and none that is not finite.
+
+    Raises:
+        UserError: The first key of another type, or with NaN or infinities in it.
+    """
+    for key, tensor in tensors.items():
+        if tensor.dtype not in REAL_TYPES + WHOLE_TYPES:
+            raise UserError(f"{where}: {key!r} has type {tensor.dtype}, expected real or whole numbers")
+        if tensor.dtype in REAL_TYPES and not tensor.isfinite().all():
+            kind = "NaN" if tensor.isnan().any() else "infinite"
+            count = int((tensor.isnan() if kind == "NaN" else tensor.isinf()).sum())
+            raise UserError(f"{where}: {key!r} has {count} {kind} of {tensor.numel()}, expected none")
+
+
+def encode_label(label: Hashable) -> Any:
+    """Turn a label into JSON that `decode_label` turns back, type and all: 1, True, 1.0 and "1" differ.
+
+    Tuples become lists and bytes become {"bytes": base64}; numpy scalars become the Python value they hold.
+
+    Raises:
+        UserError: The label is not a str, int, bool, finite float, None, bytes or a tuple of these.
+    """
+    if isinstance(label, np.generic):
+        value = label.item()
+        if not isinstance(value, np.generic):  # a long double gives itself
+            return encode_label(value)
+    # Exact types: a subclass (an enum, a named tuple) would come back as another type.
+    if label is None or type(label) in (bool, int) or (type(label) is float and math.isfinite(label)):
+        return label
+    if type(label) is str and _is_unicode(label):
+        return label
+    if type(label) is bytes:
+        return {"bytes": base64.b64encode(label).decode()}
+    if type(label) is tuple:
+        return [encode_label(part) for part in label]
+    kind, why = type(label).__name__, ""
+    if type(label) is str:
+        why = ", which is no Unicode text (so it is with names that are not UTF-8)"
+    elif plain := next((base for base in (str, int, float, bytes, tuple) if base in type(label).__mro__[1:]), None):
+        why = f", a class of its own that a file would give back as {plain.__name__}"
+    raise UserError(f"cannot save the label {label!r} of type {kind}{why}; use strings or integers")
+
+
+def _is_unicode(text: str) -> bool:
+    # JSON would join two lone surrogates to one character, and no file could hold one in UTF-8.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def decode_label(value: Any) -> Hashable:
+    """Turn what `encode_label` made back into the label.
+
+    Raises:
+        UserError: The value is none that `encode_label` makes.
+    """
+    if isinstance(value, list):
+        return tuple(decode_label(part) for part in value)
+    if isinstance(value, dict) and value.keys() == {"bytes"} and isinstance(value["bytes"], str):
+        with suppress(binascii.Error, ValueError):
+            return base64.b64decode(value["bytes"], validate=True)
+    if (
+        value is None
+        or isinstance(value, int)
+        or (isinstance(value, str) and _is_unicode(value))
+        or (isinstance(value, float) and math.isfinite(value))
+    ):
+        return value
+    raise UserError(f"{value!r} is not a saved label; expected a string, number, true, false, null or list")

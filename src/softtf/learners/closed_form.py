@@ -1,0 +1,40 @@
+"""Methods that are solved, not trained: one pass over frozen features takes the place of all epochs."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from softtf.learners.base import Batch, Learner
+
+ONE_PASS: Mapping[str, Any] = {
+    "epochs": 1,
+    "batch_size": 24,
+    "learning_rate": 0.03,
+    "augment": False,
+    "precision": "float32",
+}
+"""What a run's settings say of training where there is none: one plain pass, and the defaults of what is not read.
+
+The precision is read; features are computed only once, so there is little to gain by a lower one."""
+
+
+class ClosedFormLearner(Learner):
+    """A method without steps or gradients: its whole training is `fit`."""
+
+    answers_by_features = True
+
+    @abstractmethod
+    def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
+        """Learn the task from the features q(x) [n, dim] of its unaugmented inputs, of logit columns [n], on the CPU.
+
+        labels: [classes seen], the label number of each column; a label that came before has its number again.
+
+        Returns:
+            what to show in place of losses.
+        """
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Never called: there are no steps."""
+        raise AssertionError("a solved learner takes no steps")

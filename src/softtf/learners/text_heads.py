@@ -1,0 +1,136 @@
+"""Classes known by their names: a head of text features in place of a linear classifier's weights."""
+
+from collections.abc import Hashable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from softtf.adaptations.base import AdaptationSpec
+from softtf.adaptations.slots import Heads
+from softtf.backbones.base import Backbone
+from softtf.backbones.clip import ClipImage, ClipText
+from softtf.errors import UserError
+from softtf.network import AdaptedNetwork
+
+
+def check_template(template: str) -> None:
+    """Raise UserError unless a template has one place for a name."""
+    parts = template.split("{}") if isinstance(template, str) else []
+    if len(parts) != 2 or {"{", "}"} & set("".join(parts)):
+        raise UserError(f"template {template!r} must hold {{}} once, where the class's name goes")
+
+
+def check_clip(backbone: Backbone, what: str) -> ClipImage:
+    """Return the backbone if it is a CLIP.
+
+    Raises:
+        UserError: it has no text tower.
+    """
+    if not isinstance(backbone, ClipImage):
+        raise UserError(
+            f"{what} compares images with texts, and backbone {backbone.name!r} has no text tower; give a CLIP, such as"
+            " --backbone.name openai/clip-vit-base-patch16 or a folder with one"
+        )
+    return backbone
+
+
+class TextHeads(Heads):
+    """A text feature for each class: logits are exp(logit_scale) cos(P f(x), text), P the image tower's projection.
+
+    While a task is trained its slot holds the prompts [classes, length, dim] that go into its classes' texts, or one
+    [1, length, dim] for all of them (`shared`); when it is finished, their text features [classes, shared dim] at
+    length 1, which never change again: to answer, neither names nor text tower are needed.
+    """
+
+    projection: Tensor
+    scale: Tensor
+
+    def __init__(self, clip: ClipImage, length: int, shared: bool = False) -> None:
+        super().__init__(clip.dim)
+        self.length, self.text_dim, self.shared = length, clip.text.dim, shared
+        self.begun = 0  # classes of the task in training
+        self.register_buffer("projection", clip.projection.weight.detach(), persistent=False)
+        self.register_buffer("scale", clip.logit_scale.detach().exp(), persistent=False)
+
+    def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return prompts ~ N(0, 0.02); with prompts of no length, text features that are yet to be set."""
+        if not self.length:
+            return {"features": torch.zeros(num_classes, len(self.projection))}
+        self.begun = num_classes
+        prompts = 1 if self.shared else num_classes
+        return {"prompts": torch.randn(prompts, self.length, self.text_dim, generator=generator) * 0.02}
+
+    def num_classes(self, task: int) -> int:
+        """Return how many classes task `task` has."""
+        slot = self.slot(task)
+        return len(slot["features"]) if "features" in slot else self.begun
+
+    def num_parameters(self, task: int) -> int:
+        """Return how many numbers were trained for task `task`: those of its prompts."""
+        return (1 if self.shared else self.num_classes(task)) * self.length * self.text_dim
+
+    def settle(self, texts: Tensor) -> None:
+        """Keep the text features [classes, shared dim] of the newest task in place of its prompts."""
+        kept = self.packed({"features": texts.detach()})
+        closed = {name: nn.Parameter(value, requires_grad=False) for name, value in kept.items()}
+        self.slots[-1] = nn.ParameterDict(closed)
+
+    def scores(self, features: Tensor, texts: Tensor) -> Tensor:
+        """Return logits [batch, classes] of features [batch, dim] and texts [classes, shared dim] at length 1."""
+        images = F.normalize(F.linear(features, self.projection.to(features.dtype)), dim=-1)
+        return self.scale.to(images.dtype) * F.linear(images, texts.to(images.dtype))
+
+    def forward(self, features: Tensor, tasks: range) -> Tensor:
+        """Return logits [batch, classes of `tasks`], finished ones, of features [batch, dim]."""
+        return self.scores(features, torch.cat([self.value(t, "features") for t in tasks]))
+
+
+class ClassTexts(nn.Module):
+    """The texts of the task at hand, and the text tower with what adapts it.
+
+    Args:
+        tower: the text tower.
+        template: holds {} where a class's name goes.
+        prompts: how many prompt tokens each text is given.
+        adapt: per-task parameters in the tower.
+    """
+
+    def __init__(self, tower: ClipText, template: str, prompts: int, adapt: AdaptationSpec | None = None) -> None:
+        super().__init__()
+        self.tower, self.template, self.prompts = tower, template, prompts
+        self.adaptations = adapt.build(tower) if adapt else []
+        self.network = AdaptedNetwork(tower, self.adaptations)
+        self.ids = torch.empty(0, 0, dtype=torch.int64)
+
+    def name(self, labels: Sequence[Hashable]) -> None:
+        """Make the texts of classes: underscores in names become spaces.
+
+        Raises:
+            UserError: a text is too long for the model.
+        """
+        self.ids = self.ids_of(labels)
+
+    def ids_of(self, labels: Sequence[Hashable]) -> Tensor:
+        """Return the token ids [classes, tokens] of classes' texts; errors as for `name`."""
+        names = [str(label).replace("_", " ") for label in labels]
+        return self.tower.ids([self.template.replace("{}", name) for name in names], self.prompts)
+
+    def refuse_twins(self, labels: Sequence[Hashable]) -> None:
+        """Raise UserError if two classes have one text, so that nothing can tell them apart."""
+        texts = [tuple(row) for row in self.ids_of(labels).tolist()]
+        for i, text in enumerate(texts):
+            if (first := texts.index(text)) < i and labels[first] != labels[i]:
+                raise UserError(
+                    f"classes {labels[first]!r} and {labels[i]!r} have the same text for this model; rename one"
+                )
+
+    def features(self, prompts: Tensor | None = None, task: int = 0) -> Tensor:
+        """Return the classes' text features [classes, shared dim] at length 1, by task `task`'s text tower.
+
+        prompts: [classes or 1, length, dim of the text tower], put before the words of each text.
+        """
+        network = self.network
+        each = None if prompts is None else prompts.expand(len(self.ids), -1, -1)
+        tokens = self.tower.run(self.tower.embed(self.ids, each), 0, network.first_edited_block)
+        return F.normalize(self.tower.project(network.top(network.trunk(tokens), task=task)), dim=-1)

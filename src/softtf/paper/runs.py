@@ -1,0 +1,280 @@
+"""The runs behind a table: which there are, which are finished, and doing the others.
+
+A run's folder is named after its settings (a hash), so that every table finds the runs that others did before:
+FOLDER/<data>-<tasks>-<method>-<hash>/seed-<n>.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from softtf.config.tree import to_dict, to_yaml, with_settings
+from softtf.errors import TrainingError, UserError
+from softtf.files.lock import BusyError, check_idle
+from softtf.files.tensors import write_atomic
+from softtf.learners.spans import NO_SPAN, span_of
+from softtf.paper import TableRow
+from softtf.paper.rows import CLIP_VIT_B
+from softtf.recipes.recipes import RECIPES, Scale, at_scale, unscaled
+from softtf.runs.config import RunConfig
+from softtf.runs.folder import RunFolder
+from softtf.runs.run import Places, learn_stream, reopen, start
+from softtf.screen import Screen
+from softtf.streams import STREAMS
+
+# What a method's name stands for, beside what a row itself says.
+METHOD_SETTINGS = tuple(
+    f"learner.{name}"
+    for name in (
+        *("adapt", "projection", "key_eps", "e_layers", "e_length", "g_layers", "g_length", "tune", "extractor", "mcg"),
+        *("text_prompts", "before_norm"),
+    )
+)
+# What a run is called and where it is computed makes no other run of it.
+NEUTRAL = ("recipe", "method", "seed", "device", "feature_cache", "tensorboard")
+# Settings that came later: where they are as before, runs of earlier versions are found.
+LATER = {
+    "stream": ("datasets", "train_per_dataset", "test_per_dataset", "merge_labels"),
+    "backbone": ("max_tokens", "pooling", "revision"),
+    "learner": ("key_eps", "text_prompts", "before_norm", "classes", "total_classes", "gradient_offset"),
+    "learner.projection": ("spectrum",),
+    "train": ("weight_decay", "first_task_learning_rate", "first_task_weight_decay", "warmup"),
+}
+NOT_LATER = ("ft", "ewc")  # learners that had `classes` from the start
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked of all runs of a table.
+
+    Attributes:
+        scale: `full` or `mini`.
+        sources: where data come from, by the name of the data set; the others come from the Hub.
+        settings: changes by dotted name; they win over those of the rows.
+        seeds: one run each.
+        folder: where the runs are.
+    """
+
+    scale: Scale = "full"
+    sources: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] = (0,)
+    folder: Path = Path("runs/tables")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: its settings and its place."""
+
+    config: RunConfig
+    path: Path
+
+    @property
+    def finished(self) -> bool:
+        """Whether its results are there."""
+        return (self.path / "summary.json").exists()
+
+    @property
+    def state(self) -> str:
+        """Finished, to do, or how far it is."""
+        if self.finished:
+            return f"finished in {seconds(self.seconds)}"
+        if not (self.path / "config.yaml").exists():
+            return "to do"
+        return f"stopped after {len(list(self.path.glob('learner/task-*.json')))} tasks"
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """The summary of a finished run.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        try:
+            results = RunFolder(self.path).summary()
+            results["train_seconds_from_nothing"] + results["evaluation_seconds"] + results["parameters_per_task"]
+            [results["policies"][code] for code in self.config.evaluate.policies]
+        except (UserError, TypeError, KeyError):
+            file = self.path / "summary.json"
+            raise UserError(f"{file} cannot be read; remove it and give the command again") from None
+        return results
+
+    @property
+    def seconds(self) -> float:
+        """How long a finished run took, over all its sittings."""
+        results = self.results
+        passed = results["train_seconds_this_run"]  # earlier versions did not tell it
+        train = results["train_seconds_from_nothing"] if passed is None else passed
+        return float(train + results["evaluation_seconds"])
+
+    @property
+    def work(self) -> int:
+        """About how many training examples it goes through, epochs counted."""
+        stream = self.config.stream
+        source = stream.source if stream.source in STREAMS else RECIPES[self.config.recipe]().stream.source
+        examples = 0
+        for data in (STREAMS[name] for name in stream.datasets or (source,)):
+            per_class, per_set = stream.train_per_class, stream.train_per_dataset
+            most = data.num_train if per_class is None else min(data.num_train, per_class * data.num_classes)
+            examples += most if per_set is None else min(most, per_set)
+        return examples * self.config.train.epochs
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A row on a stream: one run a seed, or why there is none."""
+
+    row: TableRow
+    stream: str
+    jobs: tuple[Job, ...]
+    left_out: str | None = None
+
+
+def plan(rows: Sequence[TableRow], streams: Sequence[str], wish: Wish) -> list[Cell]:
+    """Return what every row needs on every stream.
+
+    Raises:
+        UserError: a setting is unknown or refused, or one file of weights is given for several backbones.
+    """
+    cells = [_cell(row, stream, wish) for stream in streams for row in rows]
+    backbones = {job.config.backbone.name for cell in cells for job in cell.jobs}
+    if "backbone.weights" in wish.settings and len(backbones) > 1:
+        raise UserError(
+            f"backbone.weights is one file, and these rows have the backbones {', '.join(sorted(backbones))};"
+            " choose rows of one with --rows"
+        )
+    return cells
+
+
+def _cell(row: TableRow, stream: str, wish: Wish) -> Cell:
+    reason = row.left_out(wish.scale, wish.settings) or _spoilt(row, stream, wish)
+    if reason is not None:
+        return Cell(row, stream, (), reason)
+    config = resolve(row, stream, wish)
+    if (known := STREAMS.get(RECIPES[stream]().stream.source)) is not None:
+        try:
+            config.learner.check_classes(known.num_classes)
+        except UserError as error:
+            return Cell(row, stream, (), str(error))
+    configs = [replace(config, seed=seed) for seed in wish.seeds]
+    return Cell(row, stream, tuple(Job(c, place(wish.folder, c)) for c in configs))
+
+
+def _spoilt(row: TableRow, stream: str, wish: Wish) -> str | None:
+    """Say which setting that a row is about the wish changes; how long it is trained may be changed."""
+    own = {**row.trained.settings, **row.trained.on.get(stream, {}), **row.trained.mini}
+    names = [name for name in wish.settings if name in own or name.startswith(METHOD_SETTINGS)]
+    own_backbone = bool(row.backbone) and not row.trained.clip  # a row on CLIP takes any
+    names += ["backbone.name"] if own_backbone and "backbone.name" in wish.settings else []
+    changed = [name for name in names if not name.startswith("train.") and name != "learner.adapt.store"]
+    return f"the command changes {changed[0]}, which the row is about" if changed else None
+
+
+def resolve(row: TableRow, stream: str, wish: Wish) -> RunConfig:
+    """Return the settings of a row's run: its recipe's, changed by the row, the scale, the source and the wish.
+
+    Raises:
+        UserError: a setting is unknown or refused.
+    """
+    trained = row.trained
+    config = unscaled(stream, trained.method)
+    config = at_scale(with_settings(config, {**trained.settings, **trained.on.get(stream, {})}), wish.scale)
+    changes = dict(trained.mini) if wish.scale == "mini" else {}
+    if trained.clip:
+        changes |= {"backbone.name": CLIP_VIT_B, "backbone.normalise": "backbone"}
+    changes["stream.source"] = wish.sources.get(config.stream.source, config.stream.source)
+    wanted = dict(wish.settings)
+    if span_of(config.learner) == NO_SPAN:
+        wanted.pop("learner.classes", None)  # its column says that there is none to change
+    config = with_settings(config, {**changes, "evaluate.policies": list(trained.policies), **wanted})
+    return replace(config, stream=config.stream.located(), backbone=config.backbone.located())
+
+
+def place(folder: Path, config: RunConfig) -> Path:
+    """Return the folder of a run."""
+    plain = {name: value for name, value in to_dict(config).items() if name not in NEUTRAL}
+    plain["evaluate"]["batch_size"] = 120  # the default when names were first made; it changes no answer of a sample
+    for part, names in LATER.items():
+        spec: Any = config
+        settings: Any = plain
+        for step in part.split("."):
+            spec, settings = getattr(spec, step, None), settings.get(step)
+        if getattr(spec, "kind", None) in NOT_LATER:
+            continue
+        before = to_dict(type(spec)()) if hasattr(spec, "__dataclass_fields__") else {}
+        for name in (n for n in names if n in before and settings[n] == before[n]):
+            del settings[name]
+    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
+    data = Path(config.stream.source).name
+    return folder / f"{data}-{config.stream.num_tasks}-{config.method}-{digest}" / f"seed-{config.seed}"
+
+
+def jobs_of(cells: Sequence[Cell]) -> list[Job]:
+    """Return every run once, in the order of the rows."""
+    return list({job.path: job for cell in cells for job in cell.jobs}.values())
+
+
+def complete(cells: Sequence[Cell], console: Screen, say: Callable[[str], None]) -> dict[Path, str]:
+    """Do the runs that are not finished, going on where one was stopped; a finished one is left as it is.
+
+    Returns:
+        why a run failed, or was left to another process that is doing it, by its folder; the others were done.
+
+    Raises:
+        UserError: data, backbone or disk cannot be used.
+    """
+    jobs, failed = jobs_of(cells), dict[Path, str]()
+    for number, job in enumerate(jobs, 1):
+        served = "; ".join(dict.fromkeys(_name(cell) for cell in cells if job in cell.jobs))
+        title = f"run {number} of {len(jobs)}, seed {job.config.seed}: {served}"
+        if job.finished:
+            say(f"{title}: {job.state} before")
+            continue
+        say(f"{title}: {job.state}")
+        try:
+            _finish(job, console)
+        except BusyError as error:
+            failed[job.path] = str(error)
+            say(f"{title}: skipped: {error}")
+        except TrainingError as error:
+            failed[job.path] = str(error)
+            say(f"{title}: failed: {error}")
+        else:
+            say(f"{title}: {job.state}; {left(jobs)}")
+    return failed
+
+
+def _name(cell: Cell) -> str:
+    return f"{cell.row.title} on {cell.stream}"
+
+
+def _finish(job: Job, console: Screen) -> None:
+    if not (job.path / "config.yaml").exists():
+        learn_stream(start(job.config, job.path, console))
+        return
+    check_idle(job.path)
+    write_atomic(job.path / "config.yaml", to_yaml(job.config))  # the same but for NEUTRAL, such as another device
+    config = job.config  # which the user gave: also its paths
+    places = Places(backbone=config.backbone if config.backbone.paths else None, feature_cache=config.feature_cache)
+    learn_stream(reopen(job.path, console, repair=True, places=places))
+
+
+def left(jobs: Sequence[Job]) -> str:
+    """Say how many runs are left, and for how long at the speed of those that are finished."""
+    done = [job for job in jobs if job.finished]
+    others = [job for job in jobs if not job.finished]
+    if not done or not others:
+        return f"{len(others) or 'none'} left"
+    speed = sum(job.seconds for job in done) / sum(job.work for job in done)
+    return f"{len(others)} left, about {seconds(speed * sum(job.work for job in others))}"
+
+
+def seconds(value: float) -> str:
+    """Return a time such as 41.2 s, 6 min 5 s or 2 h 4 min."""
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

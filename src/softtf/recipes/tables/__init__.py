@@ -1,7 +1,0 @@
-"""The paper's image tables: what to run for each row (tables), and what the paper printed there (figures)."""
-
-from softtf.recipes.tables.figures import Figure, figure, figures
-from softtf.recipes.tables.rows import Table, TableRow
-from softtf.recipes.tables.tables import TABLES, table_named
-
-__all__ = ["TABLES", "Figure", "Table", "TableRow", "figure", "figures", "table_named"]

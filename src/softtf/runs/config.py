@@ -1,0 +1,233 @@
+"""What a run is: one frozen tree of settings, written as YAML and run again from it."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from softtf.backbones.load import BackboneSpec
+from softtf.errors import UserError
+from softtf.evaluation.evaluate import BATCH_SIZE
+from softtf.inference import INFERENCES, unsupported
+from softtf.inference.policy import Policy, parse_policy, usual_policy
+from softtf.learners.base import Learner, LearnerSpec
+from softtf.learners.dual_prompt import DualPrompt
+from softtf.devices.device import Precision
+from softtf.streams import (
+    HUB,
+    Examples,
+    Say,
+    TaskStream,
+    from_datasets,
+    load_sets,
+    load_source,
+    located,
+    quiet,
+    split_by_class,
+    split_by_task,
+)
+from softtf.training.gradient import TrainConfig, check_batch_size
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """Which data, and how they are split into tasks.
+
+    Attributes:
+        source: `digits`, a known data set's name (`softtf list`), a folder of parquet or image files, a file of texts,
+            or a Hub name; with datasets, the folder that holds them, or `hub`. No path is a pattern.
+        num_tasks: how many tasks the classes are dealt to; with task_column, how many tasks are learned; with datasets,
+            their number, or 1 for all at once (joint training).
+        task_column: a column that says which task each row belongs to; classes are then not dealt out. The tasks
+            come in the order of the file.
+        split_train: the split to learn from; `all` takes every parquet file of a folder and holds a fifth out.
+        split_test: the split to test on; both are found by their usual names in any case (Train, testing, val).
+        train_per_class: learn from at most so many examples of each class.
+        test_per_class: test on at most so many examples of each class.
+        subset_seed: which ones they are.
+        class_order_seed: shuffle the classes before splitting; None keeps their order.
+        image_column: the column of the images or texts, if it is not found by itself; `a+b` joins texts of two.
+        label_column: the column of the labels, if it is not found by itself.
+        datasets: data sets that are one task each, in this order; classes are then not dealt out.
+        train_per_dataset: with datasets, learn from at most so many examples of each, equally many of each of its
+            classes (one more of the first ones, where that leaves a rest).
+        test_per_dataset: the same of the examples to test on; accuracy over all is then the mean over data sets.
+        merge_labels: a label that several tasks have is one class of them all: with task_column, any; with datasets,
+            those of data sets that have all their labels in common. Otherwise such labels are told apart, or refused.
+    """
+
+    source: str = "digits"
+    num_tasks: int = 5
+    task_column: str | None = None
+    split_train: str = "train"
+    split_test: str = "test"
+    train_per_class: int | None = None
+    test_per_class: int | None = None
+    subset_seed: int = 0
+    class_order_seed: int | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+    datasets: tuple[str, ...] = ()
+    train_per_dataset: int | None = None
+    test_per_dataset: int | None = None
+    merge_labels: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("num_tasks", "train_per_class", "test_per_class", "train_per_dataset", "test_per_dataset"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name} must be at least 1, not {value}")
+        if self.task_column is not None and self.class_order_seed is not None:
+            raise UserError("class_order_seed shuffles classes between tasks, which task_column fixes; leave one out")
+        if self.datasets:
+            self._check_datasets()
+
+    def _check_datasets(self) -> None:
+        for name in ("task_column", "class_order_seed", "image_column", "label_column"):
+            if getattr(self, name) is not None:
+                raise UserError(f"{name} does not go with datasets, of which each is a task; leave one out")
+        if self.num_tasks not in (1, len(self.datasets)):
+            raise UserError(
+                f"{len(self.datasets)} datasets are so many tasks, or 1 of all at once; num_tasks is {self.num_tasks}"
+            )
+
+    @property
+    def labels_protocol(self) -> str:
+        """What table headers say about labels that several tasks have; empty where that cannot be."""
+        if self.merge_labels and (self.datasets or self.task_column):
+            return "labels that tasks have in common merged"
+        return "labels of every data set apart" if self.datasets else ""
+
+    def located(self) -> "StreamConfig":
+        """Return the settings with a source that means the same data in any working directory."""
+        return self if self.datasets and self.source == HUB else replace(self, source=located(self.source))
+
+    def build(self, say: Say = quiet) -> TaskStream:
+        """Load the data and split them by class, or by the tasks that they name.
+
+        `say` is told which part of the data became which split, what is held out for testing and what is passed over.
+
+        Raises:
+            UserError: the source cannot be read, or has fewer classes than tasks; or a setting would do nothing.
+        """
+        for name in ("train", "test"):
+            if getattr(self, f"{name}_per_dataset") is not None and not self.datasets:
+                raise UserError(f"{name}_per_dataset goes with datasets; without them give {name}_per_class")
+        name = Path(self.source).name or self.source  # a folder's place on this machine is nobody else's business
+        if self.datasets:
+            return self._of_datasets("+".join(self.datasets), say)
+        train, test = load_source(
+            self.source,
+            self.split_train,
+            self.split_test,
+            self.image_column,
+            self.label_column,
+            self.task_column,
+            say,
+        )
+        train, test = self._some(train, test)
+        if self.task_column is not None:
+            return split_by_task(train, test, self.num_tasks, name)
+        return split_by_class(train, test, self.num_tasks, self.class_order_seed, name)
+
+    def fewer_rows(self, stream: TaskStream) -> list[str]:
+        """Say of each data set that has fewer rows than were asked for a data set how many it has."""
+        said = []
+        for task in stream if len(stream) == len(self.datasets) else ():
+            parts = (("training", task.train, self.train_per_dataset), ("test", task.test, self.test_per_dataset))
+            for part, found, asked in parts:
+                if asked is not None and found is not None and len(found) < asked:
+                    said.append(f"{task.name} has {len(found):,} {part} rows, not {asked:,}")
+        return said
+
+    def _of_datasets(self, name: str, say: Say) -> TaskStream:
+        """Return a stream with one task for each data set, or one for all of them."""
+        found = load_sets(self.datasets, self.source, self.merge_labels, self.split_train, self.split_test, say)
+        sets = {key: self._some(*pair) for key, pair in found.items()}
+        if self.num_tasks > 1 or len(sets) == 1:
+            return from_datasets(sets, name)
+        tests = [test for _, test in sets.values() if test is not None]
+        train = Examples.concatenate([train for train, _ in sets.values()])
+        return from_datasets({"all at once": (train, Examples.concatenate(tests) if tests else None)}, name)
+
+    def _some(self, train: Examples, test: Examples | None) -> tuple[Examples, Examples | None]:
+        """Return as much of a data set as the settings ask for."""
+        seed = self.subset_seed
+        train = train.per_class(self.train_per_class, seed).evenly(self.train_per_dataset, seed)
+        if test is not None:
+            test = test.per_class(self.test_per_class, seed).evenly(self.test_per_dataset, seed)
+        return train, test
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How a learner is scored after each task.
+
+    Attributes:
+        policies: such as `prompt-id`, `gradient-id:batch24`, `gradient-id:3-shot:own`, `oracle`;
+            none given means the usual task inferences that the learner supports, per sample, and the oracle. Where a
+            learner's answer needs no task, naming one can only restrict it to the task's classes (`:own`).
+        shuffle: shuffle the test samples across tasks.
+        batch_size: samples run at once; changes no per-sample answer.
+        precision: of matrix products; float32 keeps answers independent of the batch.
+    """
+
+    policies: tuple[str, ...] = ()
+    shuffle: bool = False
+    batch_size: int = BATCH_SIZE
+    precision: Precision = "float32"
+
+    def __post_init__(self) -> None:
+        check_batch_size(self.batch_size)
+        for policy in self.policies:
+            parse_policy(policy)
+
+    def policies_for(self, learner: Learner) -> list[Policy]:
+        """Return the policies to score this learner under.
+
+        Raises:
+            UserError: the learner does not support one.
+        """
+        supported = learner.policies
+        if not self.policies:
+            usual = [name for name in supported if name not in INFERENCES or INFERENCES[name].by_default]
+            named = [parse_policy(usual_policy([name, *supported])) for name in usual]
+            return list(dict.fromkeys([*named, Policy("oracle")]))
+        chosen = [parse_policy(text) for text in self.policies]
+        for policy in chosen:
+            if policy.inference not in (*supported, "oracle"):
+                raise unsupported(policy.inference, learner)
+        return list(dict.fromkeys(chosen))
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A whole run: a stream learned by one method on one backbone, scored after each task.
+
+    Attributes:
+        recipe: the recipe it came from.
+        method: the method's name, for tables.
+        stream: the data.
+        backbone: the frozen transformer.
+        learner: the method.
+        train: how each task is trained.
+        evaluate: how the learner is scored.
+        seed: every random number of the run is drawn from it.
+        device: `auto` lets accelerate choose; or `cpu`, `cuda`, `cuda:1`, `mps`.
+        feature_cache: the folder in which runs share features of the frozen backbone; None is $SOFTTF_CACHE, else
+            ~/.cache/softtf/features; `off` keeps them in memory.
+        tensorboard: also write TensorBoard events (needs softtf[tracking]).
+    """
+
+    recipe: Annotated[str, tyro.conf.Suppress] = "quickstart"
+    method: Annotated[str, tyro.conf.Suppress] = "dual-prompt+soft-tf"
+    stream: StreamConfig = StreamConfig()
+    backbone: BackboneSpec = BackboneSpec()
+    learner: LearnerSpec = DualPrompt()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    seed: int = 0
+    device: str = "auto"
+    feature_cache: str | None = None
+    tensorboard: bool = False

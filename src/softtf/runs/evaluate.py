@@ -1,0 +1,131 @@
+"""Score a finished learner under other policies, without training; what is found is added to its run's folder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from softtf.errors import UserError
+from softtf.evaluation.accuracy_matrix import AccuracyMatrix, summary
+from softtf.evaluation.evaluate import Score, evaluate
+from softtf.evaluation.report import Row
+from softtf.inference.policy import Policy
+from softtf.devices.device import matmul_dtype
+from softtf.training.progress import ScoringProgress
+from softtf.runs.run import NO_PLACES, Places, reopen
+from softtf.runs.config import EvaluateConfig
+from softtf.runs.folder import RunFolder
+from softtf.saving.learner import MaskPlace, load_learner
+from softtf.screen import Screen
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """What one policy was found to score.
+
+    matrix: over all tasks, or None if the learner was scored after its last task only; score: the last task's counts,
+    and the seconds of all; tasks: how many were learned.
+    """
+
+    policy: Policy
+    settings: EvaluateConfig
+    matrix: AccuracyMatrix | None
+    score: Score
+    tasks: int
+
+    @property
+    def title(self) -> str:
+        """The policy spelled out."""
+        return self.policy.title(self.settings.shuffle)
+
+    def row(self, method: str, classes: str, weights: str) -> Row:
+        """Return it as a table's row; without Forget if the learner was scored after its last task only."""
+        score, forget = self.score, self.matrix.forget if self.matrix else None
+        seconds = None, None, score.seconds, score.from_nothing
+        return Row(method, self.title, classes, score.acc, forget, score.task_identity, None, *seconds, weights=weights)
+
+    def save(self, folder: RunFolder, environment: dict[str, Any]) -> Path:
+        """Add it to a run's folder; the same policy scored in another way stays beside it.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        settings, score = self.settings, self.score
+        precision = "" if settings.precision == "float32" else f", {settings.precision}"
+        ways = ["shuffled"] * settings.shuffle + [settings.precision] * bool(precision)
+        metrics = (
+            summary(self.matrix)
+            if self.matrix
+            else {"acc": score.acc, "pooled": score.pooled, "task_identity": score.task_identity}
+        )
+        content = {
+            "policy": self.policy.code,
+            "title": f"{self.title}{precision}",
+            "shuffle": settings.shuffle,
+            "precision": settings.precision,
+            "batch_size": settings.batch_size,
+            "tasks": self.tasks,
+            "weights": folder.weights,
+            **metrics,
+            "test_seconds_this_run": score.seconds,
+            "test_seconds_from_nothing": score.from_nothing,
+            "counts": {"correct": score.correct, "task_correct": score.task_correct, "total": score.total},
+            "accuracy": self.matrix.to_dict() if self.matrix else None,
+            "environment": environment,
+        }
+        name = "-".join([self.policy.code, *ways, *["last"] * (self.matrix is None)])
+        return folder.save_rescored(name, content)
+
+
+def rescore(
+    path: Path,
+    settings: EvaluateConfig,
+    console: Screen,
+    last_only: bool = False,
+    masks: MaskPlace = "memory",
+    places: Places = NO_PLACES,
+) -> list[Rescored]:
+    """Score the learner of a run as it was after each task (the whole matrix), or after the last task only.
+
+    `masks` and `places` are as for `reopen`. Nothing is written.
+
+    Raises:
+        UserError: no task is finished, the data are gone or others, or the learner does not support a policy.
+    """
+    run = reopen(path, console, masks=masks, places=places)
+    finished = len(run.classes.tasks)
+    if not finished:  # the first one was being saved
+        raise UserError(f"nothing was learned yet: {path} has no finished task; go on with `softtf resume {path}`")
+    policies = settings.policies_for(run.learner)
+    backbone = run.learner.network.backbone
+    dtype = matmul_dtype(settings.precision, run.tests.loader.device)
+    tests = replace(run.tests, trunks=None) if last_only else run.tests  # which are kept for a second time
+    scores: dict[Policy, list[Score]] = {policy: [] for policy in policies}
+    for tasks in [finished] if last_only else range(1, finished + 1):
+        _, learner, classes = load_learner(run.folder.learner, lambda _: backbone, tasks, strict=False, masks=masks)
+        with ScoringProgress(f"after task {tasks} of {finished}", console=console) as progress:
+            found = evaluate(
+                learner,
+                tests,
+                classes.column_labels(),
+                policies,
+                batch_size=settings.batch_size,
+                dtype=dtype,
+                shuffle_seed=run.config.seed if settings.shuffle else None,
+                on_progress=progress.told,
+            )
+        for policy, score in found.items():
+            scores[policy].append(score)
+    return [Rescored(p, settings, None if last_only else _matrix(s), _last(s), finished) for p, s in scores.items()]
+
+
+def _matrix(scores: Sequence[Score]) -> AccuracyMatrix:
+    matrix = AccuracyMatrix()
+    for score in scores:
+        matrix.add_row(score.correct, score.total, score.task_correct)
+    return matrix
+
+
+def _last(scores: Sequence[Score]) -> Score:
+    seconds, nothing = sum(s.seconds for s in scores), sum(s.from_nothing for s in scores)
+    return replace(scores[-1], seconds=seconds, from_nothing=nothing)

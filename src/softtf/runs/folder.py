@@ -1,0 +1,319 @@
+"""A run's folder: settings, log, results and learner, all written so that a crash leaves nothing half-done.
+
+config.yaml              the resolved settings; runs again with `softtf run --config`
+data.json                what the data are known by (softtf.streams.identity)
+environment.json         versions, commit, machine
+events.jsonl             one line an epoch and an evaluation
+learner/                 one file per finished task (softtf.saving.learner)
+accuracy/after-001.json  counts of right answers after task 1, per policy
+checkpoint.safetensors   the unfinished task as of its last full epoch
+.lock                    while a process works on the run: which (softtf.files.lock)
+accuracy/*.csv, accuracy.json, summary.json   at the end
+rescored/*.json          what `softtf evaluate` found, one file a policy and way of scoring
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from softtf.config.tree import from_yaml, to_yaml
+from softtf.errors import UserError
+from softtf.evaluation.accuracy_matrix import AccuracyMatrix
+from softtf.evaluation.evaluate import Score
+from softtf.inference.policy import Policy, parse_policy
+from softtf.files.lock import NAME as LOCK
+from softtf.files.lock import Lock, check_idle
+from softtf.saving.manifest import Manifest
+from softtf.files.plain_json import NUMBER, fits, read_object
+from softtf.files.reading import read_text
+from softtf.runs.config import RunConfig
+from softtf.runs.log import read_log
+from softtf.saving.learner import Header
+from softtf.runs.seconds import upgraded
+from softtf.files.tensors import checksum, load_metadata, load_tensors, save_tensors, write_atomic
+from softtf.streams import quiet
+from softtf.files.temporary import is_abandoned, is_temporary
+
+SCORES = {str: {"correct": [int], "total": [int], "task_correct": (None, [int])}}
+MAYBE = (None, *NUMBER)
+SUMMARY = {
+    "method": str,
+    "parameters_per_task": int,
+    "train_seconds_this_run": MAYBE,
+    "train_seconds_from_nothing": NUMBER,
+    "policies": {
+        str: {
+            "title": str,
+            "acc": NUMBER,
+            "forget": NUMBER,
+            "task_identity": MAYBE,
+            "test_seconds_this_run": MAYBE,
+            "test_seconds_from_nothing": NUMBER,
+        }
+    },
+}
+
+
+class RunFolder:
+    """Paths and files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.learner = path / "learner"
+        self.accuracy = path / "accuracy"
+        self.checkpoint = path / "checkpoint.safetensors"
+        self.events = path / "events.jsonl"
+        self._lock: Lock | None = None
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig) -> "RunFolder":
+        """Make a new run's folder, and lock it.
+
+        Raises:
+            UserError: it holds a run already, another process is making one in it, or it cannot be written.
+        """
+        cls.check_free(path)
+        folder = cls(path)
+        folder.lock()
+        try:
+            cls.check_free(path, locked=True)
+            folder.sweep()
+            write_atomic(path / "config.yaml", to_yaml(config))
+        except BaseException:
+            folder.unlock()
+            with suppress(OSError):  # which it does if it holds anything
+                path.rmdir()
+            raise
+        return folder
+
+    def lock(self) -> None:
+        """Keep other processes from working on this run until `unlock`, or until this process ends.
+
+        Raises:
+            UserError: another one does (a BusyError), or the folder cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = Lock(self.path)
+        except OSError as error:
+            raise UserError(f"could not lock {self.path}: {error.strerror or error}") from None
+
+    def unlock(self) -> None:
+        """Let other processes work on this run."""
+        if self._lock is not None:
+            self._lock.release()
+
+    @staticmethod
+    def check_free(path: Path, locked: bool = False) -> None:
+        """Refuse a folder that holds anything but what a crash left of a first file.
+
+        Args:
+            path: the folder.
+            locked: whether this process has its lock.
+
+        Raises:
+            UserError: it does, or another process works on it (a BusyError).
+        """
+        if not locked:
+            check_idle(path)
+        if path.exists() and (not path.is_dir() or any(not is_torn(p) for p in path.iterdir())):
+            remedy = f"go on with `softtf resume {path}`, or " if (path / "config.yaml").exists() else ""
+            raise UserError(f"{path} exists already; {remedy}give another folder with --output")
+
+    @classmethod
+    def open(cls, path: Path) -> tuple["RunFolder", RunConfig]:
+        """Open a run's folder.
+
+        Raises:
+            UserError: there is no run.
+        """
+        file = path / "config.yaml"
+        try:
+            text = read_text(file)
+        except (FileNotFoundError, NotADirectoryError):
+            raise UserError(f"{path} is not a run: there is no {file}") from None
+        except OSError as error:
+            raise UserError(f"{file} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise UserError(f"{file} is not a text file: {error}") from None
+        return cls(path), from_yaml(RunConfig, text, str(file))
+
+    def discard(self) -> None:
+        """Remove what a run makes before its first task is finished, and the folder if nothing else is in it."""
+        with suppress(OSError):
+            for name in ("learner", "accuracy", "tensorboard"):
+                shutil.rmtree(self.path / name, ignore_errors=True)
+            for name in ("checkpoint.safetensors", "events.jsonl", "environment.json", "data.json", "config.yaml"):
+                (self.path / name).unlink(missing_ok=True)
+            self.unlock()
+            self.path.rmdir()
+
+    def learner_files(self) -> bool:
+        """Say whether any task was ever saved, whole or not."""
+        return any(self.learner.glob("task-*"))
+
+    @property
+    def weights(self) -> str:
+        """How tables name the frozen backbone's weights (`BackboneSpec.weights_title`), by the learner's own header.
+
+        Raises:
+            UserError: the header is missing or broken.
+        """
+        header = Header.read(self.learner)
+        return header.backbone.weights_title(header.backbone_sha256)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the summary of a finished run under the names of today (`upgraded`).
+
+        The weights, which earlier versions left out, are those that the learner's header names.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        file = self.path / "summary.json"
+        try:
+            results = upgraded(read_object(file))
+        except (TypeError, KeyError, AttributeError):
+            results = {}
+        if not fits(results, SUMMARY):
+            raise UserError(f"{file} cannot be read: it does not hold what a finished run found")
+        if not fits(results, {"weights": str}):
+            try:
+                results["weights"] = self.weights
+            except UserError:
+                results["weights"] = "unknown"
+        return results
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a JSON file at the top of the folder."""
+        write_atomic(self.path / name, json.dumps(content, indent=2) + "\n")
+
+    def write_text(self, name: str, content: str) -> None:
+        """Write a text file below the folder."""
+        write_atomic(self.path / name, content)
+
+    def log(self, event: str, **fields: Any) -> None:
+        """Append one line to events.jsonl."""
+        try:
+            with self.events.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"event": event, **fields}) + "\n")
+        except OSError as error:
+            raise UserError(f"could not write {self.events}: {error.strerror}; finished tasks are intact") from None
+
+    def sweep(self, note: Callable[[str], object] = quiet) -> None:
+        """Remove what a crash left of files, lines and evaluations that were being written.
+
+        `note` is told of lines of the log that cannot be read, and are removed too.
+        """
+        if unread := read_log(self.events)[1]:
+            note(f"{self.events}: lines that cannot be read are left out: {unread}")
+        for file in filter(is_abandoned, self.path.rglob(".*.tmp")):  # others may be of `softtf evaluate`
+            file.unlink(missing_ok=True)
+        self._keep_events(lambda e: e["event"] != "evaluation" or self.has_scores(e["task"]))
+
+    def logged(self) -> list[dict[str, Any]]:
+        """Return the lines of events.jsonl that can be read."""
+        return read_log(self.events)[0]
+
+    def forget_events_after(self, task: int, epoch: int) -> None:
+        """Drop the log of what a crash undid: epochs of `task` beyond `epoch`, and anything later."""
+        self._keep_events(lambda e: e["task"] < task or (e["task"] == task and e.get("epoch", epoch + 1) <= epoch))
+
+    def _keep_events(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        text = "".join(json.dumps(e) + "\n" for e in self.logged() if wanted(e))
+        if self.events.exists() and text != self.events.read_text(encoding="utf-8", errors="replace"):
+            write_atomic(self.events, text)
+
+    def save_scores(self, task: int, scores: Mapping[Policy, Score]) -> None:
+        """Write the counts after a task; the seconds go to the log, so that this file repeats exactly."""
+        content = {
+            p.code: {"correct": s.correct, "task_correct": s.task_correct, "total": s.total} for p, s in scores.items()
+        }
+        write_atomic(self.accuracy / f"after-{task + 1:03d}.json", json.dumps(content, indent=1) + "\n")
+
+    def save_rescored(self, name: str, content: Mapping[str, Any]) -> Path:
+        """Write what scoring under another policy found; another policy, or way of scoring, has another name."""
+        file = self.path / "rescored" / f"{_file_name(name)}.json"
+        write_atomic(file, json.dumps(content, indent=1) + "\n")
+        return file
+
+    def rescored(self) -> list[dict[str, Any]]:
+        """Return what `save_rescored` wrote, by name.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        found = []
+        for file in sorted((self.path / "rescored").glob("*.json")):
+            found.append(read_object(file))
+        return found
+
+    def save_matrix(self, code: str, matrix: AccuracyMatrix) -> None:
+        """Write a policy's accuracy matrix as CSV."""
+        self.write_text(f"accuracy/{_file_name(code)}.csv", matrix.to_csv())
+
+    def has_scores(self, task: int) -> bool:
+        """Say whether the evaluation after `task` is on disk."""
+        return (self.accuracy / f"after-{task + 1:03d}.json").exists()
+
+    def matrices(self, tasks: int) -> dict[str, AccuracyMatrix]:
+        """Return the accuracy matrix of each policy over the first `tasks` tasks, by policy code.
+
+        Raises:
+            UserError: a file of counts cannot be read, or does not fit the others.
+        """
+        matrices: dict[str, AccuracyMatrix] = {}
+        for task in range(tasks):
+            file = self.accuracy / f"after-{task + 1:03d}.json"
+            rows = read_object(file)
+            if not fits(rows, SCORES) or (matrices and rows.keys() != matrices.keys()):
+                raise UserError(f"{file} cannot be read: it does not hold counts of right answers, one row a policy")
+            for code, row in rows.items():
+                try:
+                    parse_policy(code)
+                    matrix = matrices.setdefault(code, AccuracyMatrix())
+                    matrix.add_row(row["correct"], row["total"], row["task_correct"])
+                except UserError as error:
+                    raise UserError(f"{file} cannot be read: {error}") from None
+        return matrices
+
+    def save_checkpoint(self, task: int, tensors: Mapping[str, Tensor]) -> None:
+        """Replace the checkpoint of the task in training; it names the task and the learner that it goes on from."""
+        of = {"task": str(task), "learner": Manifest.read(self.learner).identity}
+        save_tensors(self.checkpoint, tensors, of | {"sha256": checksum(tensors, *of.values())})
+
+    def load_checkpoint(self, task: int) -> dict[str, Tensor] | None:
+        """Return the checkpoint if there is one of this task, or of a later one; what earlier tasks left is none.
+
+        Raises:
+            UserError: it is damaged, or goes on from another learner than this folder's.
+        """
+        if not self.checkpoint.exists():
+            return None
+        of, tensors = load_metadata(self.checkpoint), load_tensors(self.checkpoint)
+        sha256 = of.pop("sha256", None)
+        if sha256 is None and of.keys() == {"task"}:
+            if of["task"] != str(task):
+                return None
+            raise UserError(f"{self.checkpoint} has no SHA-256 (softtf 0.1 wrote none)")
+        if of.keys() != {"task", "learner"} or sha256 != checksum(tensors, of["task"], of["learner"]):
+            raise UserError(f"{self.checkpoint} is not the file that was saved: its SHA-256 is not the one it names")
+        if int(of["task"]) < task:
+            return None
+        if of["task"] != str(task) or of["learner"] != Manifest.read(self.learner).identity:
+            raise UserError(f"{self.checkpoint} is of another run: it goes on from another learner")
+        return tensors
+
+
+def _file_name(code: str) -> str:
+    return code.replace(":", "-").replace("/", "-of-")
+
+
+def is_torn(file: Path) -> bool:
+    """Say whether a crash may leave this in a folder that is no run yet: a lock, or a file that was being written."""
+    return file.name == LOCK or is_temporary(file)

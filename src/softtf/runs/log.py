@@ -1,0 +1,52 @@
+"""A run's log, events.jsonl: one line an epoch, a consolidation and an evaluation; it is for people and for seconds.
+
+A crash may leave half a line, and people may edit it: lines that cannot be read are passed over.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from softtf.errors import UserError
+from softtf.files.plain_json import NUMBER, fits, parse_json
+from softtf.files.reading import open_regular
+
+LONGEST = 2**20  # bytes of a line
+FORMS: dict[str, dict[str, Any]] = {
+    "epoch": {"task": int, "epoch": int, "seconds": NUMBER},
+    "consolidation": {"task": int, "seconds": NUMBER},
+    "evaluation": {"task": int, "seconds": {str: NUMBER}},
+}
+LATER: dict[str, Any] = {"kept": NUMBER, "wall": NUMBER, "from_nothing": {str: NUMBER}}  # earlier versions wrote none
+
+
+def read_log(file: Path) -> tuple[list[dict[str, Any]], int]:
+    """Return the lines of a log that can be read, and how many others there are.
+
+    Raises:
+        UserError: the file cannot be read at all.
+    """
+    if not file.exists():
+        return [], 0
+    events, unread = [], 0
+    try:
+        lines = open_regular(file)
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror or error}") from None
+    with lines:
+        while line := lines.readline(LONGEST):
+            if (event := _event(line)) is not None:
+                events.append(event)
+            elif line.strip():
+                unread += 1
+    return events, unread
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = parse_json(line.decode(), "")
+    except (UnicodeDecodeError, UserError):
+        return None
+    form = FORMS.get(event["event"]) if fits(event, {"event": str}) else None
+    if form is None or not fits(event, form | {name: LATER[name] for name in LATER if name in event}):
+        return None
+    return dict(event)

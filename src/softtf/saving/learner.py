@@ -1,0 +1,316 @@
+"""A learner on disk: one small safe file per task, and exact reload.
+
+    learner.json            backbone (by name and hash), learner, seed, how to train and to answer; written before the
+                            first task
+    task-001.safetensors    the parameters of task 1, in the form in which finished ones are kept in memory too
+    shared-001.safetensors  what all tasks share, as it was after task 1 (a run keeps one per task, else the last)
+    task-001.json           classes, files and hashes; in a run written last, so a task exists once this file does
+    manifest.json           the hash of every file; written last, after the last task (`softtf.saving.manifest`)
+
+Every file is written to a temporary name and moved, and none is ever changed: a crash loses at most the
+task that was being saved, and a run's learner can be loaded as it was after any task.
+"""
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from softtf.backbones.base import Backbone
+from softtf.backbones.load import BackboneSpec
+from softtf.config.tree import from_dict, to_dict
+from softtf.devices.device import Precision
+from softtf.errors import UserError, unknown
+from softtf.files.plain_json import fits
+from softtf.files.tensors import (
+    check_file,
+    decode_label,
+    encode_label,
+    load_tensors,
+    map_tensors,
+    require,
+    require_numbers,
+    save_tensors,
+    tensor_bytes,
+    write_atomic,
+)
+from softtf.learners.base import MEMORY, STATISTICS, Learner, LearnerSpec
+from softtf.learners.class_table import ClassTable
+from softtf.saving.manifest import (
+    FORMAT,
+    HEADER,
+    MANIFEST,
+    Manifest,
+    check_format,
+    count_tasks,
+    seal,
+    shared_tensors,
+    task_json,
+    task_tensors,
+)
+from softtf.saving.versions import new_version
+from softtf.screen import warn
+from softtf.statistics import FeatureStatistics, TaskOffsets
+from softtf.training.gradient import TrainConfig
+
+MaskPlace = Literal["memory", "disk"]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What `learner.json` says: everything but the tasks.
+
+    train, inference, precision: how it learns on and answers, as given to `ContinualClassifier`. None of the first two
+    means the learner's defaults; headers of earlier versions have none of the three.
+    """
+
+    backbone: BackboneSpec
+    backbone_sha256: str
+    learner: LearnerSpec
+    seed: int
+    allow_repeated: bool
+    train: TrainConfig | None = None
+    inference: str | None = None
+    precision: Precision = "float32"
+
+    def write(self, folder: Path) -> None:
+        """Write the learner.json of a learner that is saved task by task."""
+        write_atomic(folder / HEADER, self.text(manifest=False))
+
+    def text(self, manifest: bool) -> str:
+        """Return learner.json; `manifest` says whether the learner is whole only with its manifest.json."""
+        return seal({"format": FORMAT, "manifest": manifest, **to_dict(self)})
+
+    @classmethod
+    def read(cls, source: Path | Manifest) -> "Header":
+        """Read the header of the learner in a folder, or of a manifest that was read.
+
+        Raises:
+            UserError: it is missing, broken, or of a newer format.
+        """
+        manifest = source if isinstance(source, Manifest) else Manifest.read(source)
+        content = manifest.json(HEADER)
+        check_format(content, manifest.path(HEADER)[0])
+        for name in ("format", "manifest", "tasks"):  # softtf 0.1 wrote how many tasks there are
+            content.pop(name, None)
+        return from_dict(cls, content, HEADER)
+
+
+def save_task(folder: Path, learner: Learner, classes: ClassTable, task: int) -> None:
+    """Save one finished task; with the newest task also what all tasks share, as it is after it."""
+    assert not (folder / MANIFEST).exists()
+    files = {task_tensors(task): save_tensors(folder / task_tensors(task), learner.task_state_dict(task))}
+    if task == learner.num_tasks - 1 and (shared := learner.shared_state_dict()):
+        files[shared_tensors(task)] = save_tensors(folder / shared_tensors(task), shared)
+    write_atomic(folder / task_json(task), _task_text(classes, task, files))
+
+
+def _task_text(classes: ClassTable, task: int, files: dict[str, str]) -> str:
+    labels = [encode_label(label) for label in classes.tasks[task]]
+    return seal({"name": classes.names[task], "classes": labels, "files": files})
+
+
+def finish_saving(folder: Path) -> None:
+    """Write the manifest of a learner that was saved task by task, once no more tasks are to come."""
+    Manifest.read(folder).write()
+
+
+def save_learner(
+    folder: Path,
+    header: Header,
+    learner: Learner,
+    classes: ClassTable,
+    replace: bool = False,
+    sign: bytes | None = None,
+    say: Callable[[str], None] = warn,
+) -> None:
+    """Write a whole learner into a folder; it is there whole or not at all, and a learner there before it likewise.
+
+    Args:
+        folder: new or empty, or with `replace` a learner's.
+        header: of the learner.
+        learner: what to save.
+        classes: its classes.
+        replace: whether the learner that the folder holds is to be replaced.
+        sign: the key to sign it with; None for no signature.
+        say: told what is replaced, if that is no earlier version of this learner.
+
+    Raises:
+        UserError: the folder holds something else, a label cannot be written, or the disk is full.
+    """
+    for label in classes.labels:
+        encode_label(label)
+    with new_version(folder, replace) as version:
+        if version.old and (words := _another(version.old, header, classes)):
+            say(f"{folder} held {words}; it is replaced")
+        version.add(HEADER, header.text(manifest=True).encode())
+        last = len(classes.tasks) - 1
+        for task in range(last + 1):
+            own = {task_tensors(task): version.add(task_tensors(task), tensor_bytes(learner.task_state_dict(task)))}
+            version.add(task_json(task), _task_text(classes, task, own).encode())
+        if last >= 0 and (shared := learner.shared_state_dict()):
+            version.add(shared_tensors(last), tensor_bytes(shared))
+        version.finish(sign)
+
+
+def _another(old: Manifest, header: Header, classes: ClassTable) -> str:
+    """Return what a folder holds if that is no earlier version of the learner of this header and these classes."""
+    try:
+        before = Header.read(old)
+        tasks = [_read_task(old, task)[1] for task in range(old.tasks)]
+    except UserError as error:
+        return f"a damaged learner ({error})"
+    same = all(getattr(before, n) == getattr(header, n) for n in ("backbone_sha256", "learner", "seed"))
+    if same and tasks == [tuple(labels) for labels in classes.tasks[: len(tasks)]]:
+        return ""
+    return f"another learner, a {before.learner.kind} of {len(tasks)} tasks"
+
+
+def saved_tasks(folder: Path) -> int:
+    """Return how many tasks were saved in a folder, task by task.
+
+    Raises:
+        UserError: a task in the middle is missing.
+    """
+    return count_tasks((path.name for path in folder.glob("task-*.json")), folder)
+
+
+def load_learner(
+    folder: Path,
+    backbone_of: Callable[[BackboneSpec], Backbone],
+    tasks: int | None = None,
+    strict: bool = True,
+    masks: MaskPlace = "memory",
+    verify: bytes | None = None,
+) -> tuple[Header, Learner, ClassTable]:
+    """Load a learner, or what it was after its first `tasks` tasks.
+
+    Every file that is used is checked against its hash first; with `tasks` None every file of the learner is. If it is
+    replaced by another version meanwhile, this one or that is loaded, whole.
+
+    Args:
+        folder: as `save_task` or `save_learner` filled it.
+        backbone_of: gives the backbone that the header names.
+        tasks: how many tasks to load; None for all.
+        strict: refuse a task whose tensors are there but whose json is not (a crash while saving leaves that).
+        masks: `disk` leaves them in their files, mapped: memory is used as tasks are. The files must not be changed.
+        verify: the key that the learner must be signed with; None asks for no signature.
+
+    Raises:
+        UserError: a file is missing, has another hash, name or shape, lies outside the folder, is a pickle; or
+            the backbone's weights are others than those it was learned on; or it is not signed with the key.
+    """
+    if masks not in ("memory", "disk"):
+        raise unknown("place for masks", str(masks), ["memory", "disk"])
+    while True:
+        manifest = Manifest.read(folder, verify)
+        try:
+            return _load(manifest, backbone_of, tasks, strict, masks)
+        except UserError:
+            if Manifest.read(folder, verify).parts == manifest.parts:
+                raise  # else another version has taken its place meanwhile
+
+
+def _load(
+    manifest: Manifest,
+    backbone_of: Callable[[BackboneSpec], Backbone],
+    tasks: int | None,
+    strict: bool,
+    masks: MaskPlace,
+) -> tuple[Header, Learner, ClassTable]:
+    folder, count = manifest.folder, manifest.tasks
+    header = Header.read(manifest)
+    if strict and not (folder / MANIFEST).exists() and (folder / task_tensors(count)).exists():
+        raise UserError(f"{folder} has {task_tensors(count)} but no {task_json(count)} beside it")
+    if tasks is not None and not 0 <= tasks <= count:
+        raise UserError(f"{folder} holds {count} tasks; {tasks} cannot be loaded")
+    backbone = backbone_of(header.backbone)
+    found = backbone.weights_hash()
+    if found != header.backbone_sha256:
+        raise UserError(
+            f"{folder} was learned on other weights of {header.backbone.name!r}: SHA {header.backbone_sha256[:12]}...,"
+            f" these have {found[:12]}...; give the backbone it was learned on"
+        )
+    learner = header.learner.new_learner(backbone, header.seed)
+    if masks == "disk":
+        for slots in learner.slot_modules().values():
+            slots.keep_on_disk()
+    classes = ClassTable(header.allow_repeated)
+    wanted = count if tasks is None else tasks
+    for task in range(wanted):
+        _load_task(manifest, learner, classes, task, map_tensors if masks == "disk" else load_tensors)
+    if wanted:
+        _load_shared(manifest, learner, wanted - 1)
+    if tasks is None:
+        for task in range(wanted - 1):  # what was shared after earlier tasks is not used, but is part of it
+            if shared_tensors(task) in manifest.parts:
+                check_file(*manifest.path(shared_tensors(task)))
+    learner.to(next(backbone.parameters()).device)
+    return header, learner, classes
+
+
+def _load_task(
+    manifest: Manifest,
+    learner: Learner,
+    classes: ClassTable,
+    task: int,
+    read: Callable[[Path, str], dict[str, Tensor]],
+) -> None:
+    name, labels = _read_task(manifest, task)
+    path, sha256 = manifest.path(task_tensors(task))
+    state = read(path, sha256)
+    learner.begin_task(len(labels))
+    trained = learner.task_state_dict(task)
+    learner.end_task()
+    finished = learner.task_state_dict(task)
+    for slots in learner.slot_modules().values():
+        slots.drop_task()
+    # An earlier version packed no masks: what it saved has the form of a task in training, and is kept as it is.
+    require(state, trained if state.keys() == trained.keys() else finished, str(path))
+    learner.load_task(state)
+    classes.add(labels, name)
+
+
+def _load_shared(manifest: Manifest, learner: Learner, last: int) -> None:
+    """Load what all tasks share as it was after task `last`."""
+    shared = learner.shared_state_dict()
+    if shared_tensors(last) not in manifest.parts:
+        if not shared and not learner.statistics:
+            return
+        raise UserError(f"{manifest.folder} has no shared state as of task {last + 1}; load all its tasks")
+    path, sha256 = manifest.path(shared_tensors(last))
+    values = load_tensors(path, sha256)
+    require({k: v for k, v in values.items() if not k.startswith(MEMORY)}, shared, str(path))
+    require_numbers(values, str(path))
+    _check_memory(values, learner, str(path))
+    learner.load_shared(values)
+
+
+def _check_memory(values: Mapping[str, Tensor], learner: Learner, where: str) -> None:
+    """Refuse memories and statistics that this learner cannot have; it has as many tasks as they are of."""
+    shapes = {MEMORY + name: shape for name, shape in learner.memory_shapes().items()}
+    for name, statistics in learner.statistics.items():
+        assert isinstance(statistics, FeatureStatistics | TaskOffsets)
+        own = statistics.shapes(learner.num_classes, learner.num_tasks)
+        shapes |= {f"{STATISTICS}{name}.{key}": shape for key, shape in own.items()}
+        if not any(key.startswith(f"{STATISTICS}{name}.") for key in values):
+            raise UserError(f"{where}: the statistics of {name!r} are missing")
+    for key in values:
+        if key.startswith(STATISTICS) and key.removeprefix(STATISTICS).split(".")[0] not in learner.statistics:
+            raise UserError(f"{where}: {key!r} is not expected here; this learner gathers no such statistics")
+    for key in shapes.keys() & values.keys():
+        found, known = list(values[key].shape), shapes[key]
+        if len(found) != len(known) or any(k is not None and f != k for f, k in zip(found, known, strict=True)):
+            wanted = ", ".join("any" if size is None else str(size) for size in known)
+            raise UserError(f"{where}: {key!r} has shape {found}, expected [{wanted}]")
+
+
+def _read_task(manifest: Manifest, task: int) -> tuple[str, tuple[Hashable, ...]]:
+    """Return a task's name and classes, as its json says."""
+    path = manifest.path(task_json(task))[0]
+    content = manifest.json(task_json(task))
+    if not fits(content, {"name": str, "classes": list}):
+        raise UserError(f"{path} is not a task of a softtf learner: its name or classes are wrong")
+    return content["name"], tuple(decode_label(value) for value in content["classes"])

@@ -1,0 +1,178 @@
+"""From users' data to a learner: loaders with the right preparation, labels as the numbers a learner works with."""
+
+import dataclasses
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from softtf.backbones.features import FeatureStore, FixedQueries
+from softtf.devices.memory import needs_memory
+from softtf.errors import OutOfMemoryError, UserError
+from softtf.evaluation.evaluate import TestData
+from softtf.learners import ClosedFormLearner, Learner
+from softtf.learners.class_table import ClassTable, own_columns
+from softtf.learners.closed_form import ONE_PASS
+from softtf.streams import Examples, Loader, Preparation
+from softtf.streams.preparation import TrainingInputs, unaugmented
+from softtf.training.closed_form import ClosedFormTraining
+from softtf.training.gradient import TaskFeatures, TaskTraining, TrainConfig, check_batch_size
+
+
+@needs_memory(
+    "begin the task", lambda learner, classes, examples, name, config, *_, **__: config.batch_size, OutOfMemoryError
+)
+def begin_training(
+    learner: Learner,
+    classes: ClassTable,
+    examples: Examples,
+    name: str,
+    config: TrainConfig,
+    store: FeatureStore | None = None,
+) -> TaskTraining:
+    """Open a new task for `examples` in the learner and the class table, and return its training.
+
+    Args:
+        learner: what learns; it goes on in a copy of its state (`Learner.go_on`).
+        classes: the table of all classes.
+        examples: the task's data.
+        name: what to call it.
+        config: how to train.
+        store: where queries that stay the same in all epochs are kept; None for memory only.
+
+    Raises:
+        UserError: a class was learned before, and that is not allowed; or a setting does not fit the learner.
+        TrainingError: there is not enough memory (an OutOfMemoryError).
+    """
+    check_training(learner, config)
+    learner.check_statistics()
+    own = examples.classes
+    classes.check(own)
+    learner.go_on()
+    columns = own_columns(examples.labels, own) + len(classes.column_labels())
+    plain = _plain_queries(learner, examples, config, store) if _reads_features(learner) else None
+    of_task = columns
+    if (replay := learner.replay()) is not None:
+        examples = Examples.concatenate([examples, Examples(replay.inputs, replay.columns, "exemplars")])
+        columns = torch.cat([columns, replay.columns])
+    loader = Loader(
+        examples,
+        columns,
+        _preparation(learner, augment=config.augment),
+        train=True,
+        batch_size=config.batch_size,
+        device=device_of(learner),
+    )
+    learner.name_classes(own)
+    learner.begin_task(len(own))
+    classes.add(own, name)
+    learner.before_training(loader)
+    features = None if plain is None else TaskFeatures(plain, of_task, classes.column_labels())
+    if isinstance(learner, ClosedFormLearner):
+        assert features is not None
+        return ClosedFormTraining(learner, loader, config, learner.seed, features)
+    queries = _training_queries(learner, examples, config, store)
+    if queries and features and replay is None:
+        features = dataclasses.replace(features, queries=queries)  # they are the same ones
+    return TaskTraining(learner, loader, config, learner.seed, queries, features)
+
+
+def check_training(learner: Learner, config: TrainConfig) -> None:
+    """Refuse settings that this learner would ignore.
+
+    Raises:
+        UserError: clean queries for a learner that matches none.
+    """
+    if config.clean_query and learner.query_use != "matching":
+        raise UserError(
+            f"clean_query does nothing for a {type(learner).__name__}, which matches no query; leave it out"
+        )
+
+
+def unread_settings(learner: Learner, config: TrainConfig) -> str:
+    """Return one line that names what in `config` a solved learner does not read; empty if nothing was asked for."""
+    plain = TrainConfig(**ONE_PASS)
+    if not isinstance(learner, ClosedFormLearner) or config == TrainConfig():
+        return ""
+    names = [f.name for f in dataclasses.fields(config) if getattr(config, f.name) != getattr(plain, f.name)]
+    names = [name for name in names if name != "precision"]
+    who = type(learner).__name__
+    return f"{who} is solved in one pass over frozen features; it does not read {', '.join(names)}" if names else ""
+
+
+def _training_queries(
+    learner: Learner, examples: Examples, config: TrainConfig, store: FeatureStore | None
+) -> FixedQueries | None:
+    """Return the queries of the unaugmented training inputs if the loss is to read these."""
+    backbone = learner.network.backbone
+    augmented = config.augment and backbone.preparation.augment
+    if learner.query_use == "none" or (augmented and not config.clean_query):
+        return None
+    return _plain_queries(learner, examples, config, store)
+
+
+def _reads_features(learner: Learner) -> bool:
+    """Say whether a learner is solved from the frozen features of a task's examples or gathers statistics of them."""
+    return learner.gathers_features or isinstance(learner, ClosedFormLearner)
+
+
+def _plain_queries(
+    learner: Learner, examples: Examples, config: TrainConfig, store: FeatureStore | None
+) -> FixedQueries:
+    """Return the queries of training inputs without augmentation."""
+    unread = torch.zeros(len(examples), dtype=torch.int64)
+    plain = TrainingInputs(_preparation(learner, augment=False))
+    loader = Loader(examples, unread, plain, False, config.batch_size, device_of(learner), cache_bytes=0)
+    return FixedQueries(learner.network.backbone, loader, store)
+
+
+def test_data(tests: Sequence[Examples], classes: ClassTable, learner: Learner, batch_size: int) -> TestData:
+    """Put the test sets of tasks 1, 2, ... behind one another.
+
+    `classes` must hold the labels of all of them; a run gives the whole stream's.
+
+    Raises:
+        UserError: a test label is not in the class table.
+    """
+    whole = Examples.concatenate(list(tests))
+    labels = torch.tensor([classes.number(label) for label in whole.labels])
+    tasks = torch.repeat_interleave(torch.arange(len(tests)), torch.tensor([len(t) for t in tests]))
+    return TestData(test_loader(whole, learner, batch_size), labels, tasks)
+
+
+def test_loader(examples: Examples, learner: Learner, batch_size: int) -> Loader:
+    """Return a loader of unaugmented inputs in their order."""
+    check_batch_size(batch_size)
+    targets = torch.zeros(len(examples), dtype=torch.int64)
+    return Loader(examples, targets, _preparation(learner), False, batch_size, device_of(learner))
+
+
+def _preparation(learner: Learner, augment: bool = True) -> Preparation:
+    preparation = learner.network.backbone.preparation
+    return preparation if augment else unaugmented(preparation)
+
+
+def device_of(learner: Learner) -> torch.device:
+    """Return where the learner's backbone is."""
+    return next(learner.network.backbone.parameters()).device
+
+
+def group_numbers(groups: Sequence[Hashable], count: int) -> Tensor:
+    """Return group numbers from 0 in order of appearance, [count].
+
+    Raises:
+        UserError: not one group per input.
+    """
+    if len(groups) != count:
+        raise UserError(f"groups must name one group per input: {count} inputs but {len(groups)} groups")
+    numbers: dict[Hashable, int] = {}
+    try:
+        return torch.tensor([numbers.setdefault(g, len(numbers)) for g in _plain(groups)])
+    except TypeError:
+        raise UserError("every group must be hashable, such as a string or a number") from None
+
+
+def _plain(values: Sequence[Any]) -> list[Hashable]:
+    """Return the values with array scalars as Python ones, so that equal ones are equal."""
+    return [v.item() if hasattr(v, "item") else v for v in values]
