@@ -84,7 +84,7 @@ def test_only_regular_files_of_a_bounded_size_are_read(tmp_path: Path) -> None:
         (file.mkdir, "cannot be read"),
         (lambda: (file.rmdir(), os.mkfifo(file)), "cannot be read"),
         (lambda: (file.unlink(), file.symlink_to("/dev/zero")), "cannot be read"),
-        (lambda: (file.unlink(), file.write_bytes(b" " * (LARGEST + 1))), f"{LARGEST:,} bytes"),
+        (lambda: (file.unlink(), file.write_bytes(b" " * (LARGEST + 1))), f"at most {LARGEST:,} are read"),
         (lambda: file.write_bytes(b"\xff"), "UTF-8"),
         (lambda: file.write_bytes(b"\xef\xbb\xbf1"), "BOM"),
     ):
