@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from softtf.errors import UserError
+from softtf.files.reading import open_regular, read_bytes
 from softtf.files.temporary import temporary_name
 
 try:
@@ -60,8 +61,7 @@ class Owner:
     def read(cls, path: Path) -> "Owner | None":
         """Return who a lock's file names; None if it names nobody (yet)."""
         try:
-            with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-                found = cls(**json.loads(file.read(LARGEST)))
+            found = cls(**json.loads(read_bytes(path, LARGEST)))
         except (OSError, ValueError, TypeError, RecursionError):
             return None
         return found if type(found.pid) is int and 0 < found.pid < 2**31 else None
@@ -148,7 +148,7 @@ def holder(folder: Path) -> str | None:
     """Return who has a folder's lock, in words; None if nobody has."""
     path = folder / NAME
     try:
-        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+        with open_regular(path, LARGEST) as file:
             owner = Owner.read(path)
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
