@@ -314,7 +314,8 @@ def test_who_loads_while_it_is_replaced_gets_the_old_version_or_the_new_one_whol
 
 def tell_before_reading(patch: pytest.MonkeyPatch, tell: Callable[[str], None]) -> None:
     """Call `tell` with the name of each file just before it is read by any of the ways that softtf reads learners."""
-    from softtf.files import reading, store
+    from softtf.files import reading
+    from softtf.files import tensors as store
 
     for module, name, true in ((reading, "open", open), (store, "safe_open", store.safe_open)):
 
