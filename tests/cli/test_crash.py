@@ -305,3 +305,12 @@ def test_a_run_with_a_buffer_of_exemplars_goes_on_to_the_same_bytes(capsys: Capt
     assert (Path("new") / "checkpoint.safetensors").exists() and not Path("new/learner/task-002.json").exists()
     assert call("resume", "new") == 0, capsys.readouterr().err
     assert results(Path("new")) == results(Path("whole"))
+
+
+def test_a_lost_row_of_scores_is_found_again_with_the_learner_as_it_was(tmp_path: Path) -> None:
+    assert call(*TINY, "--output", tmp_path / "run") == 0
+    row = tmp_path / "run" / "accuracy" / "after-001.json"
+    scores = row.read_bytes()
+    row.unlink()
+    assert call("resume", tmp_path / "run") == 0
+    assert row.read_bytes() == scores

@@ -262,11 +262,20 @@ def _learn_stream(run: Run) -> None:
         if task.index >= finished:
             learn_task(run, task.index, tracker)
         if not run.folder.has_scores(task.index):
-            score_task(run, task.index, tracker)
+            score_task(_as_after(run, task.index), task.index, tracker)
     if run.learner.network.backbone.weights_hash() != run.header.backbone_sha256:
         raise UserError("the frozen backbone's weights have changed during the run; its results are void")
     finish_saving(run.folder.learner)
     write_results(run.folder, run.stream, run.learner, run.config)
+
+
+def _as_after(run: Run, index: int) -> Run:
+    """Return the run with its learner as it was after a task: later ones are learned where a file of scores was lost."""
+    if index == len(run.classes.tasks) - 1:
+        return run
+    backbone = run.learner.network.backbone
+    _, learner, classes = load_learner(run.folder.learner, lambda _: backbone, index + 1, strict=False)
+    return replace(run, knowledge=Knowledge(learner, classes))
 
 
 def learn_task(run: Run, index: int, tracker: Tracker) -> None:
