@@ -13,6 +13,7 @@ from PIL import Image
 from softtf.errors import UserError
 from softtf.streams import decode
 from softtf.streams.images import ImagePreparation
+from softtf.streams.walk import image_endings
 from support.limits import linux, with_little_memory
 
 PREPARATION = ImagePreparation(224)
@@ -117,3 +118,11 @@ def test_a_batch_of_extreme_shapes_takes_little_memory_and_is_as_its_parts() -> 
             assert torch.allclose(found[i :: len(images)], alone[i], atol=1e-5)
 
     assert with_little_memory(3 * GIB // 2, together) == (0, "")
+
+
+def test_eps_is_not_read_as_reading_it_runs_a_program() -> None:
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\n"
+    assert Image.open(io.BytesIO(eps)).format == "EPS"
+    with pytest.raises(UserError, match=r"birds\[4\]: not a readable image, or cut off \(of no known format\)"):
+        decode(eps, "birds[4]")
+    assert not {".eps", ".ps"} & image_endings()

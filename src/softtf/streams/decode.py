@@ -15,6 +15,7 @@ from torch import Tensor
 from softtf.devices.memory import is_shortage
 from softtf.errors import UserError
 from softtf.files.reading import read_bytes
+from softtf.streams.walk import image_formats
 
 CHANNELS = (1, 3, 4)
 LARGEST_FILE = 2**29  # bytes
@@ -88,7 +89,7 @@ def _from_bytes(raw: bytes | bytearray | memoryview, where: str, view: View | No
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bound stands below
-            image = Image.open(io.BytesIO(raw))
+            image = Image.open(io.BytesIO(raw), formats=image_formats())
     except Image.DecompressionBombError as error:
         raise UserError(
             f"{where}: the image has too many pixels, make it smaller; at most {LARGEST_IMAGE:,} are read ({error})"

@@ -17,19 +17,24 @@ LITTER = frozenset(
     ("__macosx", "_macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "#recycle")
     + ("lost+found", "found.000", "system volume information", "__pycache__")
 )
-HEADS_ONLY = frozenset(("MPEG",))  # formats of which Pillow reads no more than the size
+NOT_READ = frozenset(("MPEG", "EPS"))  # of one Pillow reads the size only; the other is a program, run by Ghostscript
 
 Passed = Counter[str]
 """How many entries were passed over, by kind."""
 
 
 @functools.cache
-def image_endings() -> frozenset[str]:
-    """Return the endings, in lower case, of every kind of image that Pillow can read here."""
+def image_formats() -> tuple[str, ...]:
+    """Return every kind of image that Pillow itself can read here, by its names."""
     Image.init()
-    formats = {name for name, (factory, _) in Image.OPEN.items() if not _is_stub(factory)} - HEADS_ONLY
+    return tuple(name for name, (factory, _) in Image.OPEN.items() if not _is_stub(factory) and name not in NOT_READ)
+
+
+@functools.cache
+def image_endings() -> frozenset[str]:
+    """Return the endings, in lower case, of these kinds."""
     known = Image.registered_extensions().items()
-    return frozenset(ending for ending, name in known if name in formats) | {".mpo"}  # which are read as JPEG
+    return frozenset(ending for ending, name in known if name in image_formats()) | {".mpo"}  # which are read as JPEG
 
 
 def _is_stub(factory: object) -> bool:
