@@ -10,7 +10,11 @@ from PIL import Image
 from cli import BACKBONE, DIGITS, TINY, call, output, read_json, results, unfinish
 
 SOLVED = ("run", "quickstart", *BACKBONE, "--stream.num-tasks", "2", "--device", "cpu", *DIGITS)
-METHODS = {"ncm": ("--method", "ncm"), "ranpac": ("--method", "ranpac", "--learner.projection", "40")}
+METHODS = {
+    "ncm": ("--method", "ncm"),
+    "ranpac": ("--method", "ranpac", "--learner.projection", "40"),
+    "block-ridge": ("--method", "block-ridge", "--learner.projection", "40", "--learner.views", "2"),
+}
 Capture = pytest.CaptureFixture[str]
 
 

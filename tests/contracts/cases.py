@@ -31,6 +31,7 @@ from softtf.learners import (
     NCM,
     SLM,
     BiC,
+    BlockRidge,
     CLIPPrompt,
     CLIPPromptPublished,
     CLIPZeroShot,
@@ -120,6 +121,8 @@ MASK = SoftMask((3, 4), "w/ FF", NOISY)
 LEARNERS = {
     "NCM": LearnerCase(NCM()),
     "RanPAC": LearnerCase(RanPAC(32), trains_shared=True),
+    "block ridge": LearnerCase(BlockRidge(33), trains_shared=True),
+    "block ridge, Feature ID": LearnerCase(BlockRidge(20, views=1, feature_id=24), trains_shared=True),
     "linear head": LearnerCase(LinearHead()),
     "linear head, Feature ID": LearnerCase(LinearHead(feature_id=40)),
     "Soft-TF, Feature ID": LearnerCase(DualPrompt(e_layers=(3,), adapt=MASK, feature_id=24), trains_shared=True),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from contracts.tiny import noise, tiny_backbone
-from softtf.learners import NCM, LearnerSpec, RanPAC
+from softtf.learners import NCM, BlockRidge, LearnerSpec, RanPAC
 from softtf.learners.closed_form import ClosedFormLearner
 from softtf.statistics import ClassScores, FeatureStatistics, TaskCentroids
 
@@ -57,15 +57,16 @@ def by_learner(spec: LearnerSpec) -> Callable[[list[tuple[int, int]]], Answers]:
     def learn(extra: list[tuple[int, int]]) -> Answers:
         learner = spec.new_learner(tiny_backbone(), 0)
         assert isinstance(learner, ClosedFormLearner)
+        copies = learner.network.backbone.dim // DIM  # of the features, where a method reads those of several blocks
         learner.network.top = lambda trunk, task: trunk  # type: ignore[method-assign]
         columns, scores = torch.empty(0, dtype=torch.int64), []
         for features, labels in stream(extra):
             own, places = labels.unique(return_inverse=True)
             learner.begin_task(len(own))
             columns = torch.cat([columns, own])
-            learner.fit(features, places + len(columns) - len(own), columns)
+            learner.fit(features.repeat(1, copies), places + len(columns) - len(own), columns)
             learner.end_task()
-            scores.append(accuracy(learner.logits(TEST, 0).softmax(1), columns))
+            scores.append(accuracy(learner.logits(TEST.repeat(1, copies), 0).softmax(1), columns))
         return Answers(*scores[-2:])
 
     return learn
@@ -95,6 +96,7 @@ def by_statistics(statistics: FeatureStatistics) -> Callable[[list[tuple[int, in
 METHODS = {
     "ncm": by_learner(NCM()),
     "ranpac": by_learner(RanPAC(200)),
+    "block-ridge": by_learner(BlockRidge(200, views=2)),
     "feature-id": by_statistics(ClassScores(DIM, 200, 0)),
     "mcg": by_statistics(TaskCentroids(6, 0)),
 }

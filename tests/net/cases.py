@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from softtf import FT, DERpp, DualPrompt, RanPAC, SoftMask, TrainConfig
+from softtf import FT, BlockRidge, DERpp, DualPrompt, RanPAC, SoftMask, TrainConfig
 
 SHORT = (
     *("--train.epochs", "2", "--train.batch-size", "6", "--train.precision", "float32"),
@@ -20,7 +20,7 @@ OFFSET = ("--learner.gradient-offset", "4")  # for learners that Gradient ID ser
 PROMPTS, WEIGHTS, CLIPS = "2.0", "0.1", "0.05"  # rates at which a few steps change the answers
 
 SMALLER: dict[str, tuple[str, ...]] = {
-    "ranpac": ("--learner.projection", "24"),
+    **dict.fromkeys(("ranpac", "block-ridge"), ("--learner.projection", "24")),
     "ewc": ("--learner.fisher-samples", "5"),
     **dict.fromkeys(("der++", "icarl", "bic"), ("--learner.exemplars", "14")),
     "der+mcg": ("--learner.exemplars", "14", *MCG),
@@ -39,13 +39,14 @@ SMALLER: dict[str, tuple[str, ...]] = {
     "dual-prompt+lora": ("--learner.adapt.rank", "6"),
 }
 WHOLE = {"ft", "ewc", "lwf", "der++", "icarl", "bic", "der+mcg", "mbpa++", "idbr"}  # train the whole network
-SOLVED = {"ncm", "ranpac", "clip-zero-shot"}  # have neither steps nor a rate
+SOLVED = {"block-ridge", "ncm", "ranpac", "clip-zero-shot"}  # have neither steps nor a rate
 ONLY_TEXTS = {"idbr"}
-FULLY_ON_TEXTS = {"mbpa++", "idbr", "slm", "progressive-prompts", "dual-prompt+soft-tf", "ranpac"}
+FULLY_ON_TEXTS = {"mbpa++", "idbr", "slm", "progressive-prompts", "dual-prompt+soft-tf", "ranpac", "block-ridge"}
 """Are also stopped and learned from Python on texts; the others are so on images."""
 ALSO_ON_CLIP = {"dual-prompt", "ncm"}
 CONSTRUCTED = {  # also made by ContinualClassifier's constructor, with the task inference that it chooses itself
     "ranpac": (RanPAC(projection=24), 0.03),
+    "block-ridge": (BlockRidge(projection=24), 0.03),
     "ft": (FT(), 0.1),
     "der++": (DERpp(exemplars=14), 0.1),
     "dual-prompt+soft-tf": (DualPrompt(e_layers="10-12", adapt=SoftMask(layers="10-12")), 2.0),

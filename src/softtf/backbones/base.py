@@ -144,6 +144,11 @@ class Backbone(nn.Module, ABC):
     def compute_dtype(self, dtype: torch.dtype) -> None:
         self._own_dtype = dtype
 
+    @property
+    def leading_tokens(self) -> int:
+        """How many tokens stand before those of an image's patches: [class] and registers."""
+        return 1
+
     @abstractmethod
     def embed(self, inputs: Tensor) -> Tokens:
         """Turn prepared inputs into tokens."""

@@ -42,6 +42,11 @@ class TimmViT(Backbone):
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
+    @property
+    def leading_tokens(self) -> int:
+        """How many tokens stand before those of the patches: [class] and registers, or none."""
+        return int(self.vit.num_prefix_tokens)
+
     def embed(self, inputs: Tensor) -> Tokens:
         """Normalise, cut into patches, add [class] token and positions: [batch, 1 + patches, dim]."""
         images = (inputs.to(self.mean.dtype) - self.mean) / self.std

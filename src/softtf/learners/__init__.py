@@ -2,6 +2,7 @@
 
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.bic import BiC
+from softtf.learners.block_ridge import BlockRidge
 from softtf.learners.clip_prompt import CLIPPrompt, CLIPPromptPublished
 from softtf.learners.clip_zero_shot import CLIPZeroShot
 from softtf.learners.closed_form import ClosedFormLearner
@@ -23,6 +24,7 @@ from softtf.learners.slm import SLM
 
 __all__ = [
     "BiC",
+    "BlockRidge",
     "CLIPPrompt",
     "CLIPPromptPublished",
     "CLIPZeroShot",

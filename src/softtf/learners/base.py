@@ -109,7 +109,7 @@ class LearnerSpec(Spec, family="learner"):
                 raise UserError(f"{name} must be from 0 (none) to {LARGEST_PROJECTION}, not {value}")
         learner = self.build(backbone, seed)
         if self.feature_id:
-            scores = ClassScores(backbone.dim, self.feature_id, derive_seed(seed, "feature-id"))
+            scores = ClassScores(learner.network.backbone.dim, self.feature_id, derive_seed(seed, "feature-id"))
             learner.statistics["feature-id"] = scores
         if self.mcg:
             learner.statistics["mcg"] = TaskCentroids(self.mcg, derive_seed(seed, "mcg"))

@@ -19,6 +19,7 @@ from softtf.learners import (
     NCM,
     SLM,
     BiC,
+    BlockRidge,
     CLIPPrompt,
     CLIPPromptPublished,
     CLIPZeroShot,
@@ -35,6 +36,7 @@ from softtf.learners.idbr import TASK_RATE
 
 PGP = Projection(spectrum="published")
 METHODS: dict[str, Callable[[], LearnerSpec]] = {
+    "block-ridge": BlockRidge,
     "ncm": NCM,
     "ranpac": RanPAC,
     "linear-head": LinearHead,
@@ -73,6 +75,7 @@ METHODS: dict[str, Callable[[], LearnerSpec]] = {
 }
 
 TITLES = {
+    "block-ridge": "BlockRidge (frozen features)",
     "ncm": "NCM (frozen features)",
     "ranpac": "RanPAC (frozen features)",
     "linear-head": "Linear head only",

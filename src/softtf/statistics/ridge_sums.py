@@ -62,13 +62,18 @@ class RidgeSums:
         scatter = (self.gram - (means * self.counts) @ means.T) / examples
         return Moments(labels * scatter + means @ means.T, means, labels, labels / examples)
 
-    def kept(self, prefix: str) -> dict[str, Tensor]:
-        """Return the sums as tensors to save, gram as its upper triangle [M (M + 1) / 2]."""
-        counts = self.counts.long()
+    def kept(self, prefix: str, whole: bool = False) -> dict[str, Tensor]:
+        """Return the sums as tensors to save, gram as its upper triangle [M (M + 1) / 2].
+
+        whole: they are whole numbers and kept as such, exactly; else they are rounded to float32.
+        """
+        dtype = torch.float32
+        if whole:
+            dtype = torch.int32 if max(self.gram.max(), self.cross.max()) < 2**31 else torch.int64
         return {
-            f"{prefix}gram": to_triangle(self.gram),
-            f"{prefix}sums": self.cross.float(),
-            f"{prefix}examples": counts,
+            f"{prefix}gram": to_triangle(self.gram, dtype),
+            f"{prefix}sums": self.cross.to(dtype),
+            f"{prefix}examples": self.counts.long(),
         }
 
     @classmethod
@@ -83,9 +88,9 @@ class RidgeSums:
         return found
 
 
-def to_triangle(gram: Tensor) -> Tensor:
-    """Return the upper triangle of a symmetric matrix [M, M], row by row, in float32 [M (M + 1) / 2]."""
-    return gram[_upper(len(gram))].float()
+def to_triangle(gram: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return the upper triangle of a symmetric matrix [M, M], row by row, in `dtype` [M (M + 1) / 2]."""
+    return gram[_upper(len(gram))].to(dtype)
 
 
 def from_triangle(triangle: Tensor) -> Tensor:

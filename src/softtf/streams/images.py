@@ -73,7 +73,11 @@ class ImagePreparation:
 
     def load_test(self, raw: Any, where: str) -> Tensor:
         """Return uint8 [3, size, size]: short side at `resize` (bicubic, antialiased), then the centre."""
-        image = _resize(decode(raw, where), self.resize)
+        return self.centre(decode(raw, where))
+
+    def centre(self, image: Tensor) -> Tensor:
+        """Return uint8 [3, size, size] of a decoded image: short side at `resize`, then the centre."""
+        image = _resize(image, self.resize)
         top, left = (round((side - self.size) / 2) for side in image.shape[1:])
         return image[:, top : top + self.size, left : left + self.size].contiguous()
 

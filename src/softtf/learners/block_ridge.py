@@ -1,0 +1,104 @@
+"""BlockRidge: one exact ridge regression on frozen features of several blocks and views.
+
+It stands on RanPAC (McDonnell et al., "RanPAC: Random Projections and Pre-trained Models for Continual Learning",
+NeurIPS 2023), a ridge regression on a random projection of the last block's features, and on LayUP (Ahrens et al.,
+"Read Between the Layers: Leveraging Multi-Layer Representations for Rehearsal-Free Continual Learning with Pre-Trained
+Models", TMLR 2024), which reads several blocks. Ours are: the standard deviation of tokens beside their mean; several
+views of an image; features standardised by those of drawn inputs, so that no data set must come first; a fixed rule for
+lambda; whole-number sums, exact in any order of tasks; and the probabilities.
+
+With x_v the standardised features of view v (`BlockFeatures`), R_v drawn from the seed and D numbers a view:
+
+    h = [relu(R_v^T x_v / sqrt(D))]_v     G = sum h h^T     m_c = mean of class c's h     scores = W^T (h - m) + 1/C
+
+where W solves the ridge regression of `ExactRidge` and m is the mean of all m_c. Nothing is trained, no example is
+kept, and a sample is answered alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from softtf.adaptations.slots import Heads
+from softtf.backbones.base import Backbone, Tokens
+from softtf.backbones.block_features import BlockFeatures
+from softtf.errors import UserError
+from softtf.learners.base import LARGEST_PROJECTION, Learner, LearnerSpec
+from softtf.learners.closed_form import ONE_PASS, ClosedFormLearner
+from softtf.statistics.exact_ridge import ExactRidge
+from softtf.streams.views import MOST_VIEWS
+
+RANGE = ("mean", "spread")  # of the features of drawn inputs, kept beside the sums
+
+
+@dataclass(frozen=True)
+class BlockRidge(LearnerSpec, kind="block-ridge"):
+    """Features of several blocks and views, random units, and one ridge regression over all classes seen.
+
+    Attributes:
+        projection: M, the random units of all views together. What tasks share takes 2 M (M + 1) bytes and 8 M a
+            class, and a run keeps one such file a task.
+        views: how many views of an image are read: 1, as usual; 2, also the whole image; 3, also its middle from
+            nearer. Each costs a pass of the backbone. A text has one.
+    """
+
+    training: ClassVar[Mapping[str, Any]] = ONE_PASS
+
+    projection: int = 5000
+    views: int = 3
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.views <= MOST_VIEWS:
+            raise UserError(f"views must be from 1 to {MOST_VIEWS}, not {self.views}")
+        if not self.views <= self.projection <= LARGEST_PROJECTION:
+            raise UserError(
+                f"projection must be from {self.views}, one unit a view, to {LARGEST_PROJECTION}, not {self.projection}"
+            )
+
+    def build(self, backbone: Backbone, seed: int) -> Learner:
+        """Return the learner."""
+        features = backbone if isinstance(backbone, BlockFeatures) else BlockFeatures(backbone, self.views)
+        return BlockRidgeLearner(features, seed, self.projection // features.views * features.views)
+
+
+class BlockRidgeLearner(ClosedFormLearner):
+    """The head is W, solved anew with each task; the sums and the features' usual range are remembered.
+
+    A head's weights are its classes' columns of W, its bias the constants of their scores.
+    """
+
+    def __init__(self, backbone: BlockFeatures, seed: int, size: int) -> None:
+        super().__init__(backbone, (), seed, heads=Heads(size, retrained=True))
+        self.features = backbone
+        self.regression = ExactRidge(backbone.views, backbone.view_dim, size, seed)
+
+    def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Return the shapes of the sums and of the features' usual range."""
+        dim = (self.features.view_dim,)
+        return {**dict.fromkeys(RANGE, dim), **self.regression.shapes(self.num_classes)}
+
+    @torch.no_grad()
+    def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
+        """Add the task to the sums and solve; tell lambda."""
+        self.memory = self.memory or dict(zip(RANGE, self.features.usual_range(), strict=True))
+        usual = {name: self.memory[name] for name in RANGE}
+        sums = {name: value for name, value in self.memory.items() if name not in usual}
+        found = self.regression.learn(sums, self._standardised(features), columns, labels)
+        self.memory = usual | found.sums
+        for task in range(self.num_tasks):
+            own, head = self.task_columns(task), self.network.heads.slot(task)
+            head["weight"].copy_(found.weights[:, own].T)
+            head["bias"].copy_(found.bias[own])
+        return {"ridge": found.ridge}
+
+    def logits(self, trunk: Tokens, task: int) -> Tensor:
+        """Return log p of every class seen, up to a constant, [batch, classes seen]."""
+        h = self.regression(self._standardised(self.network.top(trunk, task=task)))
+        return self.regression.logits(self.memory, self.network.heads(h, range(self.num_tasks)))
+
+    def _standardised(self, features: Tensor) -> Tensor:
+        mean, spread = (self.memory[name].to(features).repeat(self.features.views) for name in RANGE)
+        return (features - mean) / spread

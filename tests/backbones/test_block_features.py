@@ -1,0 +1,99 @@
+"""Features of several blocks against a plain loop over the inner backbone's blocks."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from contracts.tiny import inputs, noise, tiny_backbone, tiny_clip
+from contracts.tiny_bert import tiny_bert, token_ids
+from softtf.backbones import Backbone
+from softtf.backbones.block_features import BlockFeatures
+from softtf.backbones.drawn_inputs import drawn_inputs
+from softtf.streams.texts import PAD
+
+VITS = {
+    "[class]": (tiny_backbone, 1),
+    "no [class]": (lambda: tiny_backbone(class_token=False, global_pool="avg"), 0),
+    "registers": (lambda: tiny_backbone(reg_tokens=2), 3),
+    "CLIP": (tiny_clip, 1),
+}
+vits = pytest.mark.parametrize(("build", "leading"), VITS.values(), ids=VITS)
+
+
+def read(backbone: BlockFeatures, x: Tensor) -> Tensor:
+    """As whoever asks a backbone for q(x) does."""
+    with torch.no_grad():
+        return backbone.pool(backbone.run(backbone.embed(x), 0, backbone.depth))
+
+
+def block_outputs(inner: Backbone, x: Tensor) -> list[Tensor]:
+    tokens, found = replace(inner.embed(x), read=None), []
+    for index in range(inner.depth):
+        found.append(tokens.x)
+        tokens = inner.block(index, tokens)
+    return [*found, tokens.x]
+
+
+@vits
+def test_an_images_are_class_mean_and_spread_of_normalised_tokens(build: type, leading: int) -> None:
+    inner, x = build(), inputs(3)
+    expected = []
+    with torch.no_grad():
+        for tokens in block_outputs(inner, x)[-2:]:  # a third of four blocks, rounded up
+            normed = F.layer_norm(tokens, tokens.shape[-1:], eps=1e-6)
+            patches = normed[:, leading:]
+            expected += [normed[:, 0]] * (leading > 0) + [patches.mean(1), (patches.var(1, correction=0)).sqrt()]
+    backbone = BlockFeatures(inner)
+    found = read(backbone, x)
+    assert found.shape == (3, backbone.dim)
+    torch.testing.assert_close(found, torch.cat(expected, 1).to(found), rtol=0, atol=1e-6)
+
+
+def test_a_texts_are_the_means_of_real_tokens_after_every_block() -> None:
+    inner, ids = tiny_bert(), token_ids(5, 1)
+    with torch.no_grad():
+        outputs = block_outputs(inner, ids)
+    expected = [torch.cat([x[i, : int((row != PAD).sum())].mean(0) for x in outputs]) for i, row in enumerate(ids)]
+    backbone = BlockFeatures(inner, views=3)
+    assert backbone.views == 1
+    torch.testing.assert_close(read(backbone, ids), torch.stack(expected), rtol=0, atol=1e-9)
+
+
+def test_views_stand_side_by_side_and_one_image_for_all() -> None:
+    backbone, one = BlockFeatures(tiny_backbone(), 3), BlockFeatures(tiny_backbone(), 1)
+    x = torch.stack([inputs(4, seed) for seed in range(3)], 1)
+    expected = torch.cat([read(one, x[:, v]) for v in range(3)], 1)
+    torch.testing.assert_close(read(backbone, x), expected)
+    torch.testing.assert_close(read(backbone, x[:, 0]), expected[:, : one.dim].repeat(1, 3))
+
+
+def test_the_usual_range_is_that_of_drawn_inputs_and_needs_no_data() -> None:
+    for inner in (tiny_backbone(), tiny_bert()):
+        backbone = BlockFeatures(inner)
+        mean, spread = backbone.usual_range()
+        again = BlockFeatures(inner).usual_range()
+        assert torch.equal(mean, again[0]) and torch.equal(spread, again[1])
+        features = read(backbone, drawn_inputs(inner))
+        torch.testing.assert_close(mean, features.mean(0))
+        torch.testing.assert_close(spread, features.std(0).clamp_min(1e-4))
+
+
+def test_drawn_texts_stand_between_the_marks_of_the_tokenizer() -> None:
+    ids = drawn_inputs(tiny_bert())
+    for row in ids:
+        real = row[row != PAD]
+        assert real[0] == 1 and real[-1] == 2 and (real >= 0).all() and len(real) >= 4
+    assert len({int((row != PAD).sum()) for row in ids}) > 5
+
+
+def test_the_inner_backbone_is_the_same_one_in_every_respect_but_its_features() -> None:
+    inner = tiny_backbone()
+    backbone = BlockFeatures(inner)
+    assert backbone.weights_hash() == inner.weights_hash()
+    backbone.compute_dtype = torch.float32
+    assert inner.compute_dtype == torch.float32
+    x = noise(2, 3, 16, 16)
+    assert len(read(backbone, x)) == 2

@@ -1,0 +1,106 @@
+"""The regression against a plain one over all examples; its sums in any order; its probabilities."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from contracts.tiny import assert_same, noise
+from softtf.statistics.exact_ridge import RIDGE, ExactRidge, ExactRidgeSolution
+from softtf.statistics.ridge_sums import RidgeSums
+
+VIEWS, DIM, SIZE, LABELS = 2, 8, 40, 6
+CENTRES = noise(LABELS, VIEWS * DIM, seed=1).float()
+RIDGE_OF = ExactRidge(VIEWS, DIM, SIZE, 0)
+
+
+def samples(label: int, count: int, seed: int = 2) -> Tensor:
+    return CENTRES[label] + 0.8 * noise(count, VIEWS * DIM, seed=10 * seed + label).float()
+
+
+def learned(order: list[int], counts: dict[int, int] | None = None) -> tuple[ExactRidgeSolution, Tensor]:
+    """Tasks of one label each, in this order; what was found, and the labels of the columns."""
+    known: dict[str, Tensor] = {}
+    places: dict[int, int] = {}
+    numbers: list[int] = []
+    for column, label in enumerate(order):
+        numbers.append(places.setdefault(label, len(places)))
+        features = samples(label, (counts or {}).get(label, 20))
+        found = RIDGE_OF.learn(known, features, torch.full((len(features),), column), torch.tensor(numbers))
+        known = found.sums
+    return found, torch.tensor(numbers)
+
+
+def test_units_are_of_each_view_alone() -> None:
+    x = samples(0, 3)
+    changed = x.clone()
+    changed[:, DIM:] += 1
+    h, other = RIDGE_OF(x), RIDGE_OF(changed)
+    assert h.shape == (3, SIZE) and (h >= 0).all()
+    assert torch.equal(h[:, : SIZE // 2], other[:, : SIZE // 2])
+    assert not torch.equal(h[:, SIZE // 2 :], other[:, SIZE // 2 :])
+
+
+def test_it_is_the_ridge_regression_of_all_examples_at_once() -> None:
+    """Labels of equally many examples, by the normal equations with a free constant, in float64."""
+    found, _ = learned(list(range(LABELS)))
+    h = torch.cat([RIDGE_OF(samples(label, 20)) for label in range(LABELS)]).double().round()
+    y = F.one_hot(torch.arange(LABELS).repeat_interleave(20)).double()
+    centred = h - h.mean(0)
+    ridge = RIDGE * centred.square().sum(1).mean()
+    weights = torch.linalg.solve(centred.T @ centred + ridge * torch.eye(SIZE).double(), centred.T @ (y - y.mean(0)))
+    torch.testing.assert_close(found.weights.double(), weights, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(found.bias.double(), y.mean(0) - h.mean(0) @ weights, rtol=1e-5, atol=1e-6)
+    assert found.ridge == pytest.approx(float(ridge))
+
+
+def test_tasks_in_any_order_give_the_same_sums_to_the_bit_and_the_same_answers() -> None:
+    """Sums are whole numbers; solving goes through them in another order of labels, which rounds in float64."""
+    order = [3, 0, 5, 1, 4, 2]
+    one, _ = learned(list(range(LABELS)))
+    other, _ = learned(order)
+    assert torch.equal(one.sums["gram"], other.sums["gram"]) and one.sums["gram"].dtype == torch.int32
+    assert torch.equal(one.sums["sums"][:, order], other.sums["sums"])
+    torch.testing.assert_close(one.weights[:, order], other.weights, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(one.bias[order], other.bias, rtol=1e-6, atol=1e-7)
+
+
+def test_sums_of_parts_add_up_and_can_be_taken_out_to_the_bit() -> None:
+    whole, part, rest = (learned(order)[0].sums for order in ([0, 1, 2, 3], [0, 1], [2, 3]))
+    assert torch.equal(whole["gram"], part["gram"] + rest["gram"])
+    assert torch.equal(whole["gram"] - rest["gram"], part["gram"])
+
+
+def test_large_sums_are_kept_in_more_bits() -> None:
+    sums = RidgeSums.zeros(2, 1)
+    sums.add(torch.tensor([[50_000.0, 3.0]]).double(), torch.tensor([0]))
+    kept = sums.kept("", whole=True)
+    assert kept["gram"].tolist() == [2_500_000_000, 150_000, 9] and kept["gram"].dtype == torch.int64
+    assert torch.equal(RidgeSums.read(kept, "", 2, 1).gram, sums.gram)
+
+
+def test_probabilities_are_about_as_sure_as_they_are_right() -> None:
+    found, _ = learned(list(range(LABELS)), dict.fromkeys(range(LABELS), 200))
+    fresh = torch.cat([samples(label, 200, seed=9) for label in range(LABELS)])
+    truth = torch.arange(LABELS).repeat_interleave(200)
+    scores = RIDGE_OF(fresh) @ found.weights + found.bias
+    p = ExactRidge.logits(found.sums, scores).softmax(1)
+    assert abs(float(p.amax(1).mean()) - float((p.argmax(1) == truth).float().mean())) < 0.1
+    assert torch.equal(p.argmax(1), scores.argmax(1))
+
+
+def test_a_label_of_several_tasks_is_one_label() -> None:
+    found, numbers = learned([0, 1, 0, 2], {2: 5})
+    assert numbers.tolist() == [0, 1, 0, 2]
+    assert torch.equal(found.weights[:, 0], found.weights[:, 2])
+    p = ExactRidge.logits(found.sums, torch.tensor([[0.5, 0.2, 0.5, 0.1]])).softmax(1)[0]
+    assert p[0] == p[2]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_label_of_few_examples_can_be_learned(count: int) -> None:
+    found, _ = learned([0], {0: count})
+    assert found.weights.isfinite().all() and found.bias.item() == pytest.approx(1)
+    more, _ = learned([0, 1], {0: count, 1: count})
+    assert (RIDGE_OF(samples(1, 1)) @ more.weights + more.bias).argmax() == 1
+    assert_same(learned([0, 1], {0: count, 1: count})[0].sums, more.sums)
