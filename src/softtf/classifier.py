@@ -20,6 +20,7 @@ from softtf.evaluation.evaluate import BATCH_SIZE, evaluate
 from softtf.inference import unsupported
 from softtf.inference.policy import Policy, parse_policy, usual_policy
 from softtf.inference.predict import Answers, by_label, predict
+from softtf.learners import BlockRidge
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.class_table import ClassTable
 from softtf.learners.knowledge import Finished, Knowledge
@@ -55,7 +56,9 @@ class ContinualClassifier:
 
     Args:
         backbone: a name (see `softtf list`), a `BackboneSpec`, or a loaded backbone.
-        learner: the method, such as `DualPrompt(e_layers="10-12", adapt=SoftMask(layers="10-12"))`.
+        learner: the method, such as `DualPrompt(e_layers="10-12", adapt=SoftMask(layers="10-12"))`. None: `BlockRidge`,
+            which answers best per sample (docs/results.md), learns a task in one pass and answers alike whatever order
+            the tasks came in.
         train: epochs, rates and so on for every task.
         seed: of every random number.
         device: `auto`, `cpu`, `cuda`, ...
@@ -77,7 +80,7 @@ class ContinualClassifier:
     def __init__(
         self,
         backbone: str | BackboneSpec | Backbone,
-        learner: LearnerSpec,
+        learner: LearnerSpec | None = None,
         train: TrainConfig | None = None,
         *,
         seed: int = 0,
@@ -92,7 +95,7 @@ class ContinualClassifier:
         if not isinstance(backbone, Backbone):
             backbone = load_backbone(spec_of(backbone), self.device)
         loaded = backbone.to(self.device)
-        seed = _whole(seed)
+        seed, learner = _whole(seed), learner or BlockRidge()
         built = learner.new_learner(loaded, seed)
         wanted = parse_policy(inference or DEFAULT).inference
         if wanted == "feature-id" and not learner.feature_id and "none" not in built.policies:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cli import TINY, call, contents, output, read_json, refused, results, tiny_quickstart, unfinish
+from softtf.cli.quickstart import METHODS
 from softtf.recipes import RECIPES
 from softtf.runs.folder import RunFolder
 
@@ -65,7 +66,7 @@ def test_a_summary_of_another_form_is_refused(
     change: dict[str, Any], finished: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(RECIPES, "quickstart", tiny_quickstart)
-    for method in ("linear-head", "dual-prompt", "dual-prompt+soft-tf"):
+    for method in METHODS:
         shutil.copytree(finished, Path("three") / method)
     Path("three/quickstart.json").write_text('{"seed": 0}')
     assert call("resume", "three") == 0

@@ -37,7 +37,7 @@ OFFLINE = {BUNDLED: "bundled, works offline", MINILM: "texts; works offline, nee
 
 
 def quickstart(args: list[str]) -> int:
-    """Learn the digits, or with --text docstrings, with three methods and show them in one table."""
+    """Learn digits, or with --text docstrings, with the default method and three of the paper's; show one table."""
     output, args = take(args, "--output")
     if wants_help(args):
         say("usage: softtf quickstart [--text] [--output DIR] [--seed N]")

@@ -1,4 +1,7 @@
-"""`softtf quickstart`: three methods on digits or docstrings in one table; it can be stopped and resumed like a run."""
+"""`softtf quickstart`: the default method and three of the paper's on digits or docstrings, in one table.
+
+It can be stopped and resumed like a run.
+"""
 
 import json
 import shlex
@@ -19,7 +22,7 @@ from softtf.runs.run import NO_PLACES, Places, Run, learn_stream, reopen, result
 from softtf.screen import Screen, say
 
 MARKER = "quickstart.json"
-METHODS = ("linear-head", "dual-prompt", "dual-prompt+soft-tf")
+METHODS = ("block-ridge", "linear-head", "dual-prompt", "dual-prompt+soft-tf")
 POLICY_TITLE = "policy: per-sample unless the row says otherwise"
 POLICY_NOTE = (
     "per-sample: every test sample is answered alone. Answers are any class seen so far; with 'own classes', and with"
