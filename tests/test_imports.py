@@ -24,7 +24,7 @@ FLOORS = (
     ("training",),
     ("saving",),
     ("classifier",),
-    ("runs", "recipes"),
+    ("runs", "recipes", "public"),
     ("paper",),
     ("cli",),
     ("__main__",),

@@ -1,5 +1,6 @@
 """Several threads on one classifier, several classifiers on one backbone: nobody sees what is half done."""
 
+import copy
 import subprocess
 import sys
 import threading
@@ -96,6 +97,20 @@ def test_answers_given_before_a_task_was_finished_are_described_by_the_labels_of
     described = model.describe(given)
     model.learn(task_data(1), progress=False)
     assert model.describe(given) == described
+
+
+def test_a_copy_made_while_a_task_is_learned_is_of_the_tasks_before_and_learns_on() -> None:
+    """The copy used to hold the half-learned task, or to refuse the next one, as another was being learned."""
+    model, copies = fresh(LEARNERS["Soft-TF"]), []
+    model.learn(task_data(0), progress=False)
+    before = model.predict_proba(pictures(5))
+    model.learner.after_backward = lambda: copies.append(copy.deepcopy(model))  # type: ignore[method-assign]
+    model.learn(task_data(1), progress=False)
+    one = copies[0]
+    del one.learner.after_backward
+    assert one.num_tasks == 1 and torch.equal(one.predict_proba(pictures(5)), before)
+    one.learn(task_data(1), progress=False)
+    assert_same(snapshot(one.learner), snapshot(model.learner))
 
 
 def test_before_the_first_task_is_finished_nothing_was_learned() -> None:

@@ -18,93 +18,28 @@ What tasks share goes on training: DualPrompt's G-prompt, unless `freeze_g_after
 `vit_tiny_patch8_64` is a small backbone that comes with the package and needs no download.
 """
 
-from softtf.adaptations import (
-    Adapter,
-    BinaryMask,
-    Compose,
-    FineTuning,
-    LoRA,
-    NoAdaptation,
-    Projection,
-    SoftMask,
-    SoftNet,
-    TaskWeights,
-)
-from softtf.backbones import Backbone, BackboneSpec, load_backbone
-from softtf.classifier import ContinualClassifier
-from softtf.errors import TrainingError, UserError
-from softtf.evaluation import AccuracyMatrix
-from softtf.inference.policy import Policy, parse_policy
-from softtf.learners import (
-    DER,
-    EWC,
-    FT,
-    IDBR,
-    L2P,
-    MBPA,
-    NCM,
-    SLM,
-    BiC,
-    BlockRidge,
-    CLIPPrompt,
-    CLIPPromptPublished,
-    CLIPZeroShot,
-    DERpp,
-    DualPrompt,
-    ICaRL,
-    LinearHead,
-    LwF,
-    ProgressivePrompts,
-    RanPAC,
-)
-from softtf.streams import Examples, Task, TaskStream, from_datasets, load_source, split_by_class
-from softtf.training.gradient import TrainConfig
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "AccuracyMatrix",
-    "Adapter",
-    "Backbone",
-    "BackboneSpec",
-    "BiC",
-    "BinaryMask",
-    "BlockRidge",
-    "CLIPPrompt",
-    "CLIPPromptPublished",
-    "CLIPZeroShot",
-    "Compose",
-    "ContinualClassifier",
-    "DER",
-    "DERpp",
-    "DualPrompt",
-    "EWC",
-    "Examples",
-    "FT",
-    "FineTuning",
-    "ICaRL",
-    "IDBR",
-    "L2P",
-    "LinearHead",
-    "LoRA",
-    "LwF",
-    "MBPA",
-    "NCM",
-    "NoAdaptation",
-    "Policy",
-    "ProgressivePrompts",
-    "Projection",
-    "RanPAC",
-    "SLM",
-    "SoftMask",
-    "SoftNet",
-    "Task",
-    "TaskStream",
-    "TaskWeights",
-    "TrainConfig",
-    "TrainingError",
-    "UserError",
-    "from_datasets",
-    "load_backbone",
-    "load_source",
-    "parse_policy",
-    "split_by_class",
-]
+if TYPE_CHECKING:
+    from softtf.public import *  # noqa: F403
+
+
+def __getattr__(name: str) -> Any:
+    """Return a module of softtf, a public name or the list of these; all public names are loaded with the first.
+
+    So importing softtf alone is quick and does nothing to the machine. Torch, when it is imported, runs `ldconfig`, and
+    torchvision, which timm imports, makes a folder for torch's compiler.
+    """
+    if find_spec(f"softtf.{name}"):
+        return import_module(f"softtf.{name}")
+    public = import_module("softtf.public") if name == "__all__" or not name.startswith("_") else None
+    if public and (name == "__all__" or name in public.__all__):
+        return getattr(public, name)
+    raise AttributeError(f"module 'softtf' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted(import_module("softtf.public").__all__)

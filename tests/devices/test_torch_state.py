@@ -70,7 +70,7 @@ STATES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 
 def found_settings() -> list[Any]:
     modes = (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu"))
-    kinds = (torch.get_default_dtype(), str(torch.get_default_device()), torch.are_deterministic_algorithms_enabled())
+    kinds = (torch.get_default_dtype(), str(torch.empty(0).device), torch.are_deterministic_algorithms_enabled())
     state: Any = np.random.get_state()
     drawn = (torch.random.get_rng_state().numpy().tobytes(), state[1].tobytes(), state[2], random.getstate())
     return [*modes, *kinds, torch.get_autocast_dtype("cpu"), *drawn]

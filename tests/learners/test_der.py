@@ -90,7 +90,7 @@ def test_a_new_extractor_starts_as_the_last_one_and_only_it_is_trained() -> None
         training = begin_training(learner, table, task_data(task), f"task {task}", TRAIN)
         if task:
             old, new = columns_of(learner, inputs(3))
-            assert torch.equal(old, new)
+            torch.testing.assert_close(old, new)  # to the last bits, in which older kernels differ
         training.run_epoch()
         training.finish()
     old, new = columns_of(learner, inputs(3))

@@ -148,6 +148,21 @@ def checked(config: T, where: str) -> T:
         raise UserError(f"{where}: {error}") from None
 
 
+def first_difference(one: Any, other: Any, name: str) -> tuple[str, Any, Any]:
+    """Return the dotted name of the first setting in which two trees differ, and its value in each.
+
+    Args:
+        one: what `to_dict` makes, or a part of it.
+        other: likewise.
+        name: what this part is called.
+    """
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in {**one, **other}:
+            if one.get(key) != other.get(key):
+                return first_difference(one.get(key), other.get(key), f"{name}.{key}")
+    return name, one, other
+
+
 def _member(family: type[Spec], settings: dict[Any, Any], where: str) -> type[Spec]:
     """Take `kind` out of the settings and return its class."""
     kinds = family.kinds()

@@ -85,7 +85,7 @@ def load_yaml(text: str, where: str) -> Any:
     if len(text) > LARGEST:
         raise UserError(f"{where} has more than {LARGEST:,} characters; it is no file of settings")
     try:
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader: plain data only
+        return yaml.load(text, Loader=_Loader)  # nosec B506 # a SafeLoader: plain data only
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UserError(f"{where}: line {line} is not valid YAML: {error.problem}") from error
@@ -103,7 +103,7 @@ def read_value(text: str) -> Any:
         UserError: The text is not YAML.
     """
     try:
-        value = yaml.load(text, Loader=_Loader)
+        value = yaml.load(text, Loader=_Loader)  # nosec B506 # likewise
         return text if isinstance(value, bool) and text.lower() not in ("true", "false") else value
     except (yaml.YAMLError, *BAD_VALUES):
         raise UserError(f"{text!r} is not a value; write for example 3, 0.1, true, 10-12 or [a, b]") from None

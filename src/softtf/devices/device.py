@@ -1,7 +1,7 @@
 """Where and in which number type to compute, and what machine that is."""
 
 import platform
-import subprocess
+import subprocess  # nosec B404 # for git, below
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -87,11 +87,15 @@ def commit() -> str | None:
         return None
     git = ["git", "-C", str(folder)]
     try:
-        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=5)
-        changed = subprocess.run([*git, "status", "--porcelain", "--", "."], capture_output=True, text=True, timeout=5)
+        head = _answer([*git, "rev-parse", "--short=12", "HEAD"])
+        changed = _answer([*git, "status", "--porcelain", "--", "."])
     except (OSError, subprocess.TimeoutExpired):
         return None
     return head.stdout.strip() + ("+" if changed.stdout.strip() else "") if head.returncode == 0 else None
+
+
+def _answer(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=5)  # nosec B603 # our own words, and no shell
 
 
 def _processor() -> str:

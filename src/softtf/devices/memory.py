@@ -5,8 +5,6 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-import torch
-
 from softtf.errors import UserError
 
 P = ParamSpec("P")
@@ -18,8 +16,10 @@ AMOUNT = re.compile(r"(?:tried|unable) to allocate ([\d.]+ ?[a-z]+)", re.I)
 
 def is_shortage(error: BaseException) -> bool:
     """Say whether an error is about too little memory."""
-    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return known or (isinstance(error, RuntimeError) and WORDS.search(str(error)) is not None)
+    if not isinstance(error, RuntimeError):
+        return isinstance(error, MemoryError)
+    # Torch's own class is known by its name: the command line need not load torch for that.
+    return type(error).__name__ == "OutOfMemoryError" or WORDS.search(str(error)) is not None
 
 
 def wanted(error: BaseException) -> str:

@@ -88,7 +88,8 @@ def own_settings() -> Iterator[None]:
     """
     _process.check()
     with ExitStack() as stack:
-        if torch.get_default_device().type != "cpu":  # a device context would slow every call down
+        # `get_default_device` fails before torch 2.10 once it was set to None. A device context would slow every call.
+        if torch.empty(0).device.type != "cpu":
             stack.enter_context(torch.device("cpu"))
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))

@@ -7,7 +7,7 @@ reads the finished tasks. So nothing has to be undone when a task fails, and nob
 
 from collections.abc import Callable
 from copy import deepcopy
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from softtf.errors import UserError
 from softtf.learners.base import Learner
@@ -38,6 +38,11 @@ class Knowledge:
         self.learner = learner
         self.finished = Finished(learner.face(), classes)
         self._calls: list[object] = []  # of `next_task`, in their order: the first one learns
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy the finished tasks; the one that is being learned stays with the original."""
+        learner, classes = self.finished
+        return type(self)(deepcopy(learner, memo), deepcopy(classes, memo))
 
     def next_task(self, learn: Callable[[ClassTable], R]) -> R:
         """Return what `learn` returns, which learns one task in `learner` and in the class table that it is given.

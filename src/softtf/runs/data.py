@@ -68,7 +68,7 @@ def check_data(
     changes = [(*key, words) for key, words in _changes(before["tasks"], stream)]
     trained = finished + _half_trained(folder, finished)
     for index, part, words in changes:
-        scored = part == "test" and folder.has_scores(index)
+        scored = part == "test" and folder.scores.has(index)
         if scored or (part == "train" and index < trained):
             raise UserError(
                 f"{source}: the data have changed since {folder.path} learned them: the {PARTS[part]} of task"

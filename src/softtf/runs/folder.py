@@ -5,7 +5,7 @@ data.json                what the data are known by (softtf.streams.identity)
 environment.json         versions, commit, machine
 events.jsonl             one line an epoch and an evaluation
 learner/                 one file per finished task (softtf.saving.learner)
-accuracy/after-001.json  counts of right answers after task 1, per policy
+accuracy/after-001.json  counts of right answers after task 1, per policy (softtf.runs.scores)
 checkpoint.safetensors   the unfinished task as of its last full epoch
 .lock                    while a process works on the run: which (softtf.files.lock)
 accuracy/*.csv, accuracy.json, summary.json   at the end
@@ -24,8 +24,6 @@ from torch import Tensor
 from softtf.config.tree import from_yaml, to_yaml
 from softtf.errors import UserError
 from softtf.evaluation.accuracy_matrix import AccuracyMatrix
-from softtf.evaluation.evaluate import Score
-from softtf.inference.policy import Policy, parse_policy
 from softtf.files.lock import NAME as LOCK
 from softtf.files.lock import Lock, check_idle
 from softtf.saving.manifest import Manifest
@@ -33,13 +31,13 @@ from softtf.files.plain_json import NUMBER, fits, read_object
 from softtf.files.reading import read_text
 from softtf.runs.config import RunConfig
 from softtf.runs.log import read_log
+from softtf.runs.scores import RunScores
 from softtf.saving.learner import Header
 from softtf.runs.seconds import upgraded
 from softtf.files.tensors import checksum, load_metadata, load_tensors, save_tensors, write_atomic
 from softtf.streams import quiet
 from softtf.files.temporary import is_abandoned, is_temporary
 
-SCORES = {str: {"correct": [int], "total": [int], "task_correct": (None, [int])}}
 MAYBE = (None, *NUMBER)
 SUMMARY = {
     "method": str,
@@ -65,7 +63,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.learner = path / "learner"
-        self.accuracy = path / "accuracy"
+        self.scores = RunScores(path / "accuracy", self.learner)
         self.checkpoint = path / "checkpoint.safetensors"
         self.events = path / "events.jsonl"
         self._lock: Lock | None = None
@@ -214,7 +212,7 @@ class RunFolder:
             note(f"{self.events}: lines that cannot be read are left out: {unread}")
         for file in filter(is_abandoned, self.path.rglob(".*.tmp")):  # others may be of `softtf evaluate`
             file.unlink(missing_ok=True)
-        self._keep_events(lambda e: e["event"] != "evaluation" or self.has_scores(e["task"]))
+        self._keep_events(lambda e: e["event"] != "evaluation" or self.scores.has(e["task"]))
 
     def logged(self) -> list[dict[str, Any]]:
         """Return the lines of events.jsonl that can be read."""
@@ -228,13 +226,6 @@ class RunFolder:
         text = "".join(json.dumps(e) + "\n" for e in self.logged() if wanted(e))
         if self.events.exists() and text != self.events.read_text(encoding="utf-8", errors="replace"):
             write_atomic(self.events, text)
-
-    def save_scores(self, task: int, scores: Mapping[Policy, Score]) -> None:
-        """Write the counts after a task; the seconds go to the log, so that this file repeats exactly."""
-        content = {
-            p.code: {"correct": s.correct, "task_correct": s.task_correct, "total": s.total} for p, s in scores.items()
-        }
-        write_atomic(self.accuracy / f"after-{task + 1:03d}.json", json.dumps(content, indent=1) + "\n")
 
     def save_rescored(self, name: str, content: Mapping[str, Any]) -> Path:
         """Write what scoring under another policy found; another policy, or way of scoring, has another name."""
@@ -256,31 +247,6 @@ class RunFolder:
     def save_matrix(self, code: str, matrix: AccuracyMatrix) -> None:
         """Write a policy's accuracy matrix as CSV."""
         self.write_text(f"accuracy/{_file_name(code)}.csv", matrix.to_csv())
-
-    def has_scores(self, task: int) -> bool:
-        """Say whether the evaluation after `task` is on disk."""
-        return (self.accuracy / f"after-{task + 1:03d}.json").exists()
-
-    def matrices(self, tasks: int) -> dict[str, AccuracyMatrix]:
-        """Return the accuracy matrix of each policy over the first `tasks` tasks, by policy code.
-
-        Raises:
-            UserError: a file of counts cannot be read, or does not fit the others.
-        """
-        matrices: dict[str, AccuracyMatrix] = {}
-        for task in range(tasks):
-            file = self.accuracy / f"after-{task + 1:03d}.json"
-            rows = read_object(file)
-            if not fits(rows, SCORES) or (matrices and rows.keys() != matrices.keys()):
-                raise UserError(f"{file} cannot be read: it does not hold counts of right answers, one row a policy")
-            for code, row in rows.items():
-                try:
-                    parse_policy(code)
-                    matrix = matrices.setdefault(code, AccuracyMatrix())
-                    matrix.add_row(row["correct"], row["total"], row["task_correct"])
-                except UserError as error:
-                    raise UserError(f"{file} cannot be read: {error}") from None
-        return matrices
 
     def save_checkpoint(self, task: int, tensors: Mapping[str, Tensor]) -> None:
         """Replace the checkpoint of the task in training; it names the task and the learner that it goes on from."""

@@ -10,7 +10,7 @@ from typing import Any
 from softtf.backbones.base import Backbone
 from softtf.backbones.load import BackboneSpec, load_backbone, load_named, random_name
 from softtf.learners.class_table import ClassTable
-from softtf.config.tree import to_yaml
+from softtf.config.tree import first_difference, to_dict, to_yaml
 from softtf.errors import OutOfMemoryError, TrainingError, UserError
 from softtf.evaluation.accuracy_matrix import summary
 from softtf.evaluation.evaluate import TestData, evaluate
@@ -180,7 +180,10 @@ def _reopened(
     header, learner, classes = load_learner(
         folder.learner, lambda saved: load_named(saved, places.backbone, device), strict=False, masks=masks
     )
+    _check_settings(config, header, path)
     learned = [tuple(c) for c in classes.tasks]
+    if repair:
+        folder.scores.check(len(learned))
     check_data(folder, stream, config.stream.source, len(learned), _noting(console))
     if learned != [task.classes for task in stream][: len(learned)]:
         raise UserError(f"{path} learned other classes than {config.stream.source!r} holds now; the data have changed")
@@ -190,6 +193,22 @@ def _reopened(
         if places.source is not None:
             folder.write_text("config.yaml", to_yaml(config))
     return run
+
+
+def _check_settings(config: RunConfig, header: Header, path: Path) -> None:
+    """Refuse a run whose config.yaml has other settings than its learner was begun with.
+
+    Raises:
+        UserError: the first of them.
+    """
+    now, then = to_dict(config), to_dict(header)
+    for field in ("seed", "backbone", "learner", "train"):
+        if then[field] not in (None, now[field]):  # headers of softtf 0.1 may say nothing of training
+            name, mine, its = first_difference(now[field], then[field], field)
+            raise UserError(
+                f"{path / 'config.yaml'} says {name}: {mine!r}, but the learner beside it was begun with {its!r}; a run"
+                " keeps its settings: put the file back, or begin another run"
+            )
 
 
 def _knowing(config: RunConfig, stream: TaskStream) -> RunConfig:
@@ -261,7 +280,7 @@ def _learn_stream(run: Run) -> None:
     for task in run.stream:
         if task.index >= finished:
             learn_task(run, task.index, tracker)
-        if not run.folder.has_scores(task.index):
+        if task.index >= finished or not run.folder.scores.has(task.index):
             score_task(_as_after(run, task.index), task.index, tracker)
     if run.learner.network.backbone.weights_hash() != run.header.backbone_sha256:
         raise UserError("the frozen backbone's weights have changed during the run; its results are void")
@@ -332,7 +351,7 @@ def score_task(run: Run, index: int, tracker: Tracker) -> None:
     nothing = {policy.code: score.from_nothing for policy, score in scores.items()}
     wall = time.perf_counter() - began
     run.folder.log("evaluation", task=index, accuracy=accuracies, seconds=seconds, from_nothing=nothing, wall=wall)
-    run.folder.save_scores(index, scores)
+    run.folder.scores.save(index, scores)
     tracker.scores(index, accuracies)
     if run.console.is_terminal or index + 1 == len(run.stream):
         listed = ", ".join(f"{code} {acc:.1f}" for code, acc in accuracies.items())
@@ -342,7 +361,7 @@ def score_task(run: Run, index: int, tracker: Tracker) -> None:
 def write_results(folder: RunFolder, stream: TaskStream, learner: Learner, config: RunConfig) -> None:
     """Write the matrices and the summary of a finished run."""
     tasks = len(stream)
-    matrices = folder.matrices(tasks)
+    matrices = folder.scores.matrices(tasks)
     for code, matrix in matrices.items():
         folder.save_matrix(code, matrix)
     folder.write_json("accuracy.json", {code: matrix.to_dict() for code, matrix in matrices.items()})

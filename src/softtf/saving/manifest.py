@@ -91,6 +91,10 @@ class Manifest:
         """How many tasks there are."""
         return count_tasks(self.parts, self.folder)
 
+    def after(self, tasks: int) -> "Manifest":
+        """Return what the learner was after its first `tasks` tasks."""
+        return Manifest(self.folder, {name: part for name, part in self.parts.items() if _number(name) <= tasks})
+
     @property
     def identity(self) -> str:
         """The SHA-256 of all that the learner is."""
@@ -152,6 +156,12 @@ def count_tasks(names: Iterable[str], folder: Path) -> int:
     if later := sorted(number for number in numbers if number > count):
         raise UserError(f"{folder} lacks {task_json(count)} but has {numbers[later[0]]}; it is not a whole learner")
     return count
+
+
+def _number(part: str) -> int:
+    """Return the number of the task that a part is of, from 1; 0 for the header."""
+    found = re.search(r"-(\d+)", part)
+    return int(found[1]) if found else 0
 
 
 def task_json(task: int) -> str:

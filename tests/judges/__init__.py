@@ -1,0 +1,1 @@
+"""Judges from outside, and damage drawn by chance: the slow part of the tests (pytest marker `slow`)."""
