@@ -111,10 +111,10 @@ def learner_with(backbone: Backbone, tasks: int, added: Added | None = None, met
 @torch.no_grad()
 def add_task(learner: Learner, added: Added | None = None) -> None:
     """Open a task, move its parameters as training would, and close it."""
-    learner.begin_task(CLASSES)
+    learner.open_slots(CLASSES)
     for name, parameter in learner.trained_parameters().items():
         if ".task." in name:
             parameter.add_(torch.randn_like(parameter), alpha=0.03)
     if added:
         added(learner, learner.num_tasks - 1)
-    learner.end_task()
+    learner.close_slots()

@@ -16,8 +16,9 @@ from softtf.backbones import Backbone
 from softtf.learners import Learner
 from softtf.learners.class_table import ClassTable
 from softtf.streams import Examples, Loader
+from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training
-from softtf.training.gradient import TaskTraining, TrainConfig
+from softtf.training.task import TaskTraining
 
 VISITS = 1_000_000  # of images in the 10-split CIFAR-100 run: 50,000 images, 20 epochs
 RATE = 1e-3  # small, so that steps on noise stay finite

@@ -25,7 +25,7 @@ from softtf.adaptations import SoftMask
 from softtf.classifier import ContinualClassifier
 from softtf.errors import TrainingError, UserError
 from softtf.learners import DualPrompt
-from softtf.training.gradient import TrainConfig
+from softtf.training.config import TrainConfig
 from softtf.training.progress import TaskProgress
 
 SOFT_TF = DualPrompt(e_layers=(2, 3), adapt=SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)"))

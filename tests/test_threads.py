@@ -20,7 +20,7 @@ from softtf.adaptations import SoftMask
 from softtf.devices.torch_state import own_settings
 from softtf.errors import UserError
 from softtf.learners import DualPrompt
-from softtf.training.gradient import TrainConfig
+from softtf.training.config import TrainConfig
 
 SECONDS = 120  # none of this takes so long: a test that hangs fails
 TRAIN = TrainConfig(epochs=1, batch_size=4, learning_rate=3.2, precision="float32")
@@ -78,7 +78,7 @@ def test_while_a_task_is_learned_all_else_reads_the_tasks_before(name: str, tmp_
 
         return call
 
-    hooks = ["begin_task", "fit" if name == "RanPAC" else "after_backward", "consolidate", "end_task"]
+    hooks = ["begin_task", "fit" if name == "RanPAC" else "after_backward", "end_task"]
     with ThreadPoolExecutor(1) as pool:
         for hook in hooks:
             setattr(model.learner, hook, watched(hook))
@@ -218,7 +218,7 @@ def test_a_failed_task_in_one_thread_leaves_predictions_of_others_alone() -> Non
     def fail() -> None:
         raise KeyboardInterrupt
 
-    model.learner.consolidate = lambda loader: fail()  # type: ignore[method-assign]
+    model.learner.end_task = lambda data: fail()  # type: ignore[method-assign]
 
     def learn() -> None:
         for _ in range(3):
@@ -227,7 +227,7 @@ def test_a_failed_task_in_one_thread_leaves_predictions_of_others_alone() -> Non
 
     found = at_once(learn, *[lambda: [model.predict_proba(images) for _ in range(6)]] * 2)[1:]
     assert all(torch.equal(probabilities, expected) for some in found for probabilities in some)
-    del model.learner.consolidate
+    del model.learner.end_task
     assert state_of(model, case) == before
 
 

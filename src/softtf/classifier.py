@@ -27,9 +27,10 @@ from softtf.learners.knowledge import Finished, Knowledge
 from softtf.saving.learner import Header, MaskPlace, load_learner, save_learner
 from softtf.screen import warn
 from softtf.streams import examples_from, unlabelled
+from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training, group_numbers, test_data, test_loader, unread_settings
-from softtf.training.gradient import EpochReport, TrainConfig
 from softtf.training.progress import ScoringProgress, TaskProgress
+from softtf.training.task import EpochReport
 
 DEFAULT = "feature-id:joint"  # by far the best per sample (docs/results.md)
 PROJECTION = 1000  # numbers of its random projection, if the learner's spec asks for none

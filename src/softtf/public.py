@@ -40,7 +40,7 @@ from softtf.learners import (
     RanPAC,
 )
 from softtf.streams import Examples, Task, TaskStream, from_datasets, load_source, split_by_class
-from softtf.training.gradient import TrainConfig
+from softtf.training.config import TrainConfig
 
 __all__ = [
     "AccuracyMatrix",

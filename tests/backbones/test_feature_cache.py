@@ -16,7 +16,7 @@ from softtf.backbones import features
 from softtf.backbones.features import PROBES
 from softtf.classifier import ContinualClassifier
 from softtf.learners import DualPrompt, LinearHead
-from softtf.training.gradient import TrainConfig
+from softtf.training.config import TrainConfig
 from support.counting import COUNT, Notes, backbone_of, image_files, kept
 
 FIXED = TrainConfig(epochs=2, batch_size=16, learning_rate=3.2, augment=False, precision="float32")

@@ -108,7 +108,7 @@ def test_softtf_does_what_the_floor_counts_and_little_else(shape: Shape, work: s
         learner.logits(SharedPass(learner.network, x).trunk, 1)
 
     def training() -> None:
-        learner.begin_task(2)
+        learner.open_slots(2)
         learner.double()
         sum(learner.loss(Batch(x, torch.tensor([9, 10, 9]), torch.arange(3))).values()).backward()
 

@@ -13,7 +13,8 @@ from softtf.learners import DualPrompt, Learner
 from softtf.learners.base import Batch
 from softtf.network import SharedPass
 from softtf.training.data import begin_training
-from softtf.training.gradient import TaskTraining
+from softtf.training.gradient import GradientTraining
+from softtf.training.task import TaskTraining
 
 SPECS = {
     "apart": DualPrompt((1, 2), 2, (3, 4), 3, key_weight=0.7, adapt=SoftMask((3, 4), init="uniform(0.5,1.5)")),
@@ -28,7 +29,8 @@ def in_training(spec: DualPrompt) -> tuple[Learner, TaskTraining]:
     learner = model.learner
     training = begin_training(learner, model.classes, task_data(2), "task", TRAIN)
     learner.double()
-    training = TaskTraining(learner, Replayed(training.loader), TRAIN, 0)
+    training = GradientTraining(learner, training.data, TRAIN)
+    training.loader = Replayed(training.loader)
     training.dtype = torch.float64
     return learner, training
 

@@ -12,8 +12,8 @@ from softtf.evaluation.evaluate import FEATURES, SAMPLES
 from softtf.learners.dual_prompt import DualPromptLearner
 from softtf.runs import run as run_module
 from softtf.screen import Screen
-from softtf.training.gradient import EpochReport
 from softtf.training.progress import ScoringProgress, TaskProgress
+from softtf.training.task import EpochReport
 
 Capture = pytest.CaptureFixture[str]
 HOT = ("--train.learning-rate", "1e30")

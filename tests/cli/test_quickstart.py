@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from softtf.adaptations import SoftMask
 from softtf.classifier import ContinualClassifier
 from softtf.learners import DualPrompt
-from softtf.training.gradient import TrainConfig
+from softtf.training.config import TrainConfig
 
 
 def test_the_quickstart_learns_digits_forgets_nothing_and_loads_by_name(tmp_path: Path) -> None:

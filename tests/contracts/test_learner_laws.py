@@ -36,8 +36,9 @@ from softtf.learners.class_table import ClassTable
 from softtf.network import SharedPass
 from softtf.saving.learner import load_learner, save_task
 from softtf.training import data as feeding
+from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training
-from softtf.training.gradient import TaskTraining, TrainConfig
+from softtf.training.task import TaskTraining
 
 IMAGES = {name: case for name, case in LEARNERS.items() if not case.texts}
 learners = pytest.mark.parametrize("case", IMAGES.values(), ids=IMAGES)

@@ -62,10 +62,10 @@ def by_learner(spec: LearnerSpec) -> Callable[[list[tuple[int, int]]], Answers]:
         columns, scores = torch.empty(0, dtype=torch.int64), []
         for features, labels in stream(extra):
             own, places = labels.unique(return_inverse=True)
-            learner.begin_task(len(own))
+            learner.open_slots(len(own))
             columns = torch.cat([columns, own])
             learner.fit(features.repeat(1, copies), places + len(columns) - len(own), columns)
-            learner.end_task()
+            learner.close_slots()
             scores.append(accuracy(learner.logits(TEST.repeat(1, copies), 0).softmax(1), columns))
         return Answers(*scores[-2:])
 

@@ -24,8 +24,9 @@ from softtf.learners.progressive_prompts import ProgressivePromptsLearner
 from softtf.learners.text_heads import TextHeads
 from softtf.network import SharedPass
 from softtf.streams import Examples
+from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training
-from softtf.training.gradient import TaskTraining, TrainConfig
+from softtf.training.task import TaskTraining
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.3, 0.25, 0.2)
 CLASSES = (3, 2, 4)  # of tasks 1, 2, 3

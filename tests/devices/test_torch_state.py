@@ -17,7 +17,7 @@ from softtf.adaptations import LoRA, SoftMask
 from softtf.backbones import BackboneSpec, load_backbone
 from softtf.backbones.timm_vit import TimmViT
 from softtf.learners import DERpp, DualPrompt, LearnerSpec, RanPAC
-from softtf.training.gradient import TrainConfig
+from softtf.training.config import TrainConfig
 
 SPECS: dict[str, tuple[LearnerSpec, TrainConfig | None]] = {
     "soft-tf": (DualPrompt(e_layers="4-6", adapt=SoftMask(layers="5-6")), TRAIN),

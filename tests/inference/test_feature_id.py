@@ -13,9 +13,10 @@ from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.inference import FeatureID
 from softtf.learners import NCM, DualPrompt, Learner, LinearHead, RanPAC
-from softtf.learners.base import Batch, Replay
+from softtf.learners.base import Batch
 from softtf.learners.class_table import ClassTable
 from softtf.learners.linear_head import LinearHeadLearner
+from softtf.learners.task_data import TaskData
 from softtf.network import SharedPass
 from softtf.training import data as feeding
 from softtf.training.data import begin_training
@@ -86,11 +87,12 @@ def test_a_learner_that_needs_no_task_answers_as_before_unless_asked() -> None:
 class Rehearsal(LinearHeadLearner):
     """Sees the first task's images again in the second; learns nothing."""
 
-    def replay(self) -> Replay | None:
-        if not self.num_tasks:
-            return None
-        examples, preparation = task_data(0), self.network.backbone.preparation
-        return Replay([preparation.load_train(e, "") for e in examples], torch.arange(len(examples)) % CLASSES[0])
+    def begin_task(self, data: TaskData) -> None:
+        if self.num_tasks:
+            examples, preparation = task_data(0), self.network.backbone.preparation
+            loaded = [preparation.load_train(e, "") for e in examples]
+            data.rehearse(loaded, torch.arange(len(examples)) % CLASSES[0])
+        super().begin_task(data)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         return {"nothing": 0 * self.network.heads.slot(self.num_tasks - 1)["weight"].sum()}
@@ -127,6 +129,6 @@ def test_statistics_of_an_earlier_version_answer_and_are_refused_before_a_task_i
     model.learner.gathered = {"feature-id": {k: v for k, v in kept.items() if k not in new}}
     assert model.predict_task(pictures(6, 5), inference="feature-id") == named
     with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match="must learn its tasks anew"):
-        patch.setattr("softtf.training.gradient.TaskTraining.run_epoch", lambda *_: pytest.fail("it was trained"))
+        patch.setattr("softtf.training.gradient.GradientTraining.run_epoch", lambda *_: pytest.fail("it was trained"))
         model.learn(task_data(2), progress=False)
     assert model.num_tasks == 2

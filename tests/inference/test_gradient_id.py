@@ -254,9 +254,9 @@ def test_tasks_of_a_class_or_two_are_told_apart(sizes: tuple[int, ...]) -> None:
     """The entropy of one entry would be 0 whatever the weights, and so would every score."""
     learner = LEARNERS["qkv of one layer"].build(tiny_backbone(), 0)
     for size in sizes:
-        learner.begin_task(size)
+        learner.open_slots(size)
         learner.network.heads.slot(learner.num_tasks - 1)["weight"].data.normal_(generator=generator(learner.num_tasks))
-        learner.end_task()
+        learner.close_slots()
     found = scores(learner, inputs(2, 1))
     assert found.shape == (2, 3) and found.isfinite().all() and found.std(1).min() > 0
 

@@ -16,7 +16,7 @@ from softtf.errors import UserError
 from softtf.learners import DualPrompt, LinearHead
 from softtf.learners.class_table import ClassTable, own_columns
 from softtf.streams import Examples
-from softtf.training.gradient import TrainConfig
+from softtf.training.config import TrainConfig
 
 SOFT_TF = DualPrompt(e_layers=(2, 3), adapt=SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)"))
 

@@ -46,7 +46,7 @@ from softtf.learners.clip_prompt import CLIPPromptLearner
 from softtf.learners.text_heads import TextHeads
 from softtf.network import SharedPass
 from softtf.saving.learner import save_task
-from softtf.training.gradient import TrainConfig
+from softtf.training.config import TrainConfig
 
 MASK = SoftMask((2, 4), "w/ FF", "uniform(0.5,1.5)", store="float32")
 NAMES = {"query": "self_attn.q_proj", "key": "self_attn.k_proj", "value": "self_attn.v_proj"}
@@ -119,8 +119,8 @@ def begun(spec: CLIPPrompt, tasks: int = 1) -> CLIPPromptLearner:
     assert isinstance(learner, CLIPPromptLearner)
     for task in range(tasks):
         train_task(learner, classes, task)
-    learner.name_classes(task_labels(tasks))
-    learner.begin_task(len(task_labels(tasks)))
+    learner.texts.name(task_labels(tasks))
+    learner.open_slots(len(task_labels(tasks)))
     return learner.double()
 
 
@@ -182,7 +182,7 @@ def test_the_published_prompt_meets_the_first_norm_and_its_basis_is_of_tokens_be
 def test_underscores_in_names_are_spaces() -> None:
     learner = CLIPPrompt(template="{} it is").new_learner(tiny_clip(), 0)
     assert isinstance(learner, CLIPPromptLearner)
-    learner.name_classes(["oak_tree", 7])
+    learner.texts.name(["oak_tree", 7])
     assert [bytes(i for i in row if i < 256) for row in learner.texts.ids.tolist()] == [b"oak tree it is", b"7 it is"]
 
 

@@ -42,7 +42,7 @@ def heads(tasks: int = 3) -> ExpandingHeads:
 def in_training() -> DERLearner:
     """A learner in float64 in its second task, away from where it started."""
     learner = exact(classifier(SPEC, 1)).learner
-    learner.begin_task(CLASSES[1])
+    learner.open_slots(CLASSES[1])
     learner.double()
     for number, parameter in enumerate(learner.trained_parameters().values()):
         parameter.data.add_(0.1 * noise(*parameter.shape, seed=number))

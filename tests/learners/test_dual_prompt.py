@@ -46,7 +46,7 @@ def normalised(x: Tensor) -> Tensor:
 def in_training(spec: DualPrompt, tasks: int = 2) -> Learner:
     """A float64 learner whose newest task is being trained."""
     learner = learned(spec, tasks).learner
-    learner.begin_task(CLASSES[tasks])
+    learner.open_slots(CLASSES[tasks])
     learner.double()
     for parameter in learner.trained_parameters().values():
         parameter.data.add_(0.1 * torch.randn(parameter.shape, dtype=torch.float64))
@@ -108,16 +108,16 @@ def test_freezing_the_g_prompt_trains_it_in_the_first_task_only() -> None:
 
 def test_a_second_tasks_slots_start_from_the_seed_and_the_previous_e_prompt() -> None:
     learner = learned(SPEC, 1).learner.float()
-    learner.begin_task(2)
+    learner.open_slots(2)
     modules = learner.slot_modules()
     for name, value in modules["ExpertPrefix"].slot(1).items():
         assert torch.equal(value, modules["ExpertPrefix"].slot(0)[name])
     again = learned(SPEC, 1).learner.float()
-    again.begin_task(2)
+    again.open_slots(2)
     assert_same(snapshot(learner), snapshot(again))
     fresh = SPEC.build(tiny_backbone(), 0)
     for _ in range(2):
-        fresh.begin_task(2)
+        fresh.open_slots(2)
     for module, name in (
         (fresh.keys, "key"),
         (fresh.network.heads, "weight"),
@@ -125,13 +125,13 @@ def test_a_second_tasks_slots_start_from_the_seed_and_the_previous_e_prompt() ->
     ):
         assert not torch.equal(module.slot(0)[name], module.slot(1)[name])
     other = SPEC.build(tiny_backbone(), 99)
-    other.begin_task(2)
+    other.open_slots(2)
     assert not torch.equal(other.keys.slot(0)["key"], learner.keys.slot(0)["key"])
 
 
 def test_keys_start_at_their_scale() -> None:
     learner = DualPrompt(e_layers=(3,), key_scale=0.1).build(tiny_backbone(), 0)
-    learner.begin_task(2)
+    learner.open_slots(2)
     assert 0.07 < learner.keys.slot(0)["key"].abs().max() <= 0.1
 
 
@@ -160,7 +160,7 @@ def test_layers_that_the_backbone_lacks_are_refused(settings: dict) -> None:
 
 def test_a_linear_heads_loss_is_cross_entropy_on_frozen_features() -> None:
     learner, x, targets = learned(LinearHead(), 1).learner, inputs(4, 1), torch.tensor([1, 0, 1, 1])
-    learner.begin_task(2)
+    learner.open_slots(2)
     learner.double()
     with learner.computing_in(torch.float64):
         losses = learner.loss(batch_of(learner, x, targets))

@@ -59,7 +59,7 @@ def test_the_fisher_information_is_the_mean_squared_score_of_drawn_labels_summed
     monkeypatch.setattr(torch, "multinomial", draw)
     monkeypatch.setattr(loader, "loaded", loaded)
     with learner.computing_in(torch.float64):
-        learner.consolidate(loader)
+        learner.remember(loader)
     monkeypatch.undo()
     assert sorted(rows) == list(range(8)) and len(drawn) == 8 and len(set(drawn)) > 1
     parameters = dict(learner.shared_parameters())
@@ -85,6 +85,6 @@ def test_labels_are_drawn_from_the_models_answer_and_not_taken_from_the_data() -
         slot = learner.network.heads.slot(0)
         slot["bias"].copy_(logits - slot["weight"] @ features)
     with learner.computing_in(torch.float64):
-        learner.consolidate(training.loader)
+        learner.remember(training.loader)
     p = logits.softmax(0)
     torch.testing.assert_close(learner.memory["fisher.head.slots.0.bias"], p * (1 - p), rtol=0, atol=0.03)

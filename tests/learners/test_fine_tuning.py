@@ -12,7 +12,7 @@ from softtf.errors import UserError
 from softtf.learners import EWC, FT, BiC, DERpp, ICaRL, LearnerSpec, LwF
 from softtf.recipes import METHODS, recipe_named
 from softtf.recipes.recipes import WIDE_RATE
-from softtf.training.gradient import TrainConfig
+from softtf.training.config import TrainConfig
 
 SPECS = [FT(), EWC(fisher_samples=2), LwF(), DERpp(exemplars=7), ICaRL(exemplars=20), BiC(exemplars=20)]
 NAMES = ("ft", "ewc", "lwf", "der++", "icarl", "bic")

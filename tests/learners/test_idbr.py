@@ -19,8 +19,9 @@ from softtf.learners.idbr import IDBRLearner
 from softtf.memory import most_central, unpack
 from softtf.recipes.recipes import recipe_named
 from softtf.streams.split_texts import halves
+from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training
-from softtf.training.gradient import TaskTraining, TrainConfig
+from softtf.training.task import TaskTraining
 from support.tracing import Traced
 
 PAD = -1
@@ -241,7 +242,7 @@ def test_a_share_of_each_task_is_kept_and_stays() -> None:
     learner, first = training.learner, dict(training.learner.memory)
     assert len(first["exemplars.columns"]) == 3  # a quarter of 12
     with learner.computing_in(torch.float64):
-        learner.consolidate(training.loader)
+        learner.choose_exemplars(training.loader)
     columns, kept = learner.memory["exemplars.columns"], unpack("exemplars", learner.memory)
     assert torch.equal(columns[:3], first["exemplars.columns"]) and set(columns[3:].tolist()) <= {3, 4}
     assert len(columns) == len(kept) == 3 + 2

@@ -96,7 +96,7 @@ def test_each_tasks_network_is_the_references(spec: L2P) -> None:
 def test_the_features_are_the_mean_at_the_prompts_whatever_else_the_model_has(options: dict[str, Any]) -> None:
     backbone = tiny_backbone(**options)
     learner = L2P(3, 2, 2).build(backbone, 0).double()
-    learner.begin_task(2)
+    learner.open_slots(2)
     learner.double()
     x = inputs(3, 1)
     with torch.no_grad(), learner.computing_in(torch.float64):

@@ -19,7 +19,7 @@ def test_the_loss_is_cross_entropy_on_the_new_task_and_distillation_on_each_old_
     training = in_task(LwF(weight=0.7, temperature=2.5), 2)
     learner, batch = training.learner, whole_batch(training)
     logits = slow_logits(learner.network, batch.inputs)
-    old = slow_logits(learner.previous, batch.inputs)
+    old = slow_logits(learner.teacher.network, batch.inputs)
     columns = [slice(0, 3), slice(3, 5)]
     distilled: Tensor | float = 0.0
     for ours, theirs in zip(logits, old, strict=True):
@@ -41,13 +41,13 @@ def test_the_network_before_is_that_at_the_end_of_the_last_task_and_let_go_with_
     with torch.no_grad(), learner.computing_in(torch.float64):
         for parameter in training.parameters.values():
             parameter.add_(1.0)
-        torch.testing.assert_close(learner.previous_logits(batch.inputs), before)
+        torch.testing.assert_close(learner.teacher.logits(batch.inputs), before)
     assert (slow_logits(learner.network, batch.inputs)[:, :3] - before).abs().max() > 0.1
-    learner.end_task()
-    assert learner.previous is None
+    learner.end_task(training.data)
+    assert learner.teacher.network is None
 
 
 def test_the_first_task_has_nothing_to_distil() -> None:
     training = in_task(LwF(), 0)
-    assert training.learner.previous is None
+    assert training.learner.teacher.network is None
     assert loss_of(training, whole_batch(training)).keys() == {"cross_entropy"}

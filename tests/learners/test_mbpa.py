@@ -9,13 +9,14 @@ from contracts.tiny import TRAIN, classifier, exact, inputs, noise, task_data, t
 from learners.tuned import assert_gradients, cross_entropy, in_task, loss_of, slow_features, slow_logits, whole_batch
 from softtf.errors import UserError
 from softtf.learners import MBPA
-from softtf.learners.base import MEMORY, Batch
+from softtf.learners.base import Batch
 from softtf.learners.class_table import ClassTable
 from softtf.learners.mbpa import COLUMNS, FEATURES, KEYS, MBPALearner, nearest
+from softtf.learners.state import MEMORY
 from softtf.memory import unpack
 from softtf.network import SharedPass
 from softtf.training.data import begin_training
-from softtf.training.gradient import TaskTraining
+from softtf.training.task import TaskTraining
 from support.tracing import Traced
 
 
@@ -58,7 +59,7 @@ def test_the_memory_is_a_random_share_with_labels_frozen_keys_and_todays_feature
     training = in_task(MBPA(write=0.3), 1, task_data(1, per_class=150))
     learner, before = training.learner, dict(training.learner.memory)
     with learner.computing_in(torch.float64):
-        learner.consolidate(training.loader)
+        learner.write(training.loader)
     memory, old = learner.memory, len(before[COLUMNS]) if COLUMNS in before else 0
     examples, columns = unpack("episodes", memory), memory[COLUMNS]
     assert 60 < len(examples) - old < 120  # of 300; the deviation is 8

@@ -53,7 +53,7 @@ def test_of_a_finished_task_its_prompt_is_kept_and_answers_as_before() -> None:
             return learner.network.top(SharedPass(learner.network, x).trunk, task=task)
 
     before = features(1)
-    learner.end_task()
+    learner.close_slots()
     (prompts,) = learner.network.adaptations
     assert [list(prompts.slot(t)) for t in (0, 1)] == [["prompt"], ["prompt"]]
     assert prompts.num_parameters(1) == 3 * 32

@@ -17,7 +17,7 @@ from softtf.learners.class_table import ClassTable
 from softtf.learners.projected import BASIS, real_rows
 from softtf.network import SharedPass
 from softtf.training.data import begin_training
-from softtf.training.gradient import TaskTraining
+from softtf.training.task import TaskTraining
 
 MASK = SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)")
 PGP = Projection(0.7)
@@ -121,7 +121,7 @@ def test_a_basis_is_that_of_all_samples_rows_and_of_the_prompts(spec: LearnerSpe
     learner, classes = spec.build(tiny_backbone(), 3), ClassTable()
     training = begin_training(learner, classes, task_data(0), "first", TRAIN)
     training.run_epoch()
-    learner.consolidate(training.loader)
+    learner.extend_bases(training.loader)
     seen = torch.cat(list(learner._some(training.loader, 768)))
     assert len(seen) == 12
     with torch.no_grad():
@@ -142,11 +142,11 @@ def test_the_same_inputs_again_add_nothing_and_a_new_task_only_adds(spec: Learne
     learner, classes = spec.build(tiny_backbone(), 3), ClassTable()
     training = begin_training(learner, classes, task_data(0), "first", TRAIN)
     training.run_epoch()
-    learner.consolidate(training.loader)
+    learner.extend_bases(training.loader)
     first = dict(learner.memory)
-    learner.consolidate(training.loader)
+    learner.extend_bases(training.loader)
     assert_same(learner.memory, first)
-    learner.end_task()
+    learner.close_slots()
     train_task(learner, classes, 1)
     for name, basis in learner.memory.items():
         kept = first[name]
@@ -183,7 +183,7 @@ def test_with_the_whole_spectrum_a_step_along_the_gradient_keeps_old_products_as
     learner, classes = L2P(4, 3, 2, projection=Projection(1.0, 2)).build(tiny_backbone(), 3), ClassTable()
     training = begin_training(learner, classes, task_data(0), "first", TRAIN)
     training.run_epoch()
-    learner.consolidate(training.loader)
+    learner.extend_bases(training.loader)
     prompts = learner.pool.prompts
     with torch.no_grad():
         met = learner.met(SharedPass(learner.network, next(learner._some(training.loader, 2))))["pool"]
@@ -203,7 +203,7 @@ def test_keys_are_projected_out_of_the_queries_only_if_they_are_asked_to_be() ->
     assert set(replace(spec, key_eps=None).build(tiny_backbone(), 3).prompts()) == {"pool"}
     training = begin_training(learner, classes, task_data(0), "first", TRAIN)
     training.run_epoch()
-    learner.consolidate(training.loader)
+    learner.extend_bases(training.loader)
     with torch.no_grad():
         old = SharedPass(learner.network, next(learner._some(training.loader, 2))).query.float()
     sum(learner.loss(batch_of(learner, inputs(4, 1), torch.tensor([0, 1, 0, 1]))).values()).backward()

@@ -21,14 +21,14 @@ from softtf.learners import BiC, ICaRL
 from softtf.learners.base import Batch
 from softtf.learners.bic import fit_correction
 from softtf.memory import unpack
-from softtf.training.gradient import TaskTraining
+from softtf.training.task import TaskTraining
 
 from contracts.tiny import exact, pictures, task_data, tiny_backbone  # isort: skip
 
 
 def consolidated(training: TaskTraining) -> None:
     with training.learner.computing_in(torch.float64):
-        training.learner.consolidate(training.loader)
+        training.learner.end_task(training.data)
 
 
 def unit_features(training: TaskTraining) -> Tensor:
@@ -75,7 +75,7 @@ def test_icarls_loss_is_binary_cross_entropy_with_labels_and_earlier_outputs() -
     training = in_task(ICaRL(exemplars=20), 1)
     learner, batch = training.learner, whole_batch(training)
     assert {int(t) for t in batch.targets} == set(range(5))
-    logits, old = slow_logits(learner.network, batch.inputs), slow_logits(learner.previous, batch.inputs)
+    logits, old = slow_logits(learner.network, batch.inputs), slow_logits(learner.teacher.network, batch.inputs)
     new: Tensor | float = 0.0
     kept: Tensor | float = 0.0
     for i, target in enumerate(batch.targets.tolist()):
@@ -137,7 +137,7 @@ def test_bics_loss_mixes_cross_entropy_and_distillation_by_the_share_of_old_clas
         return torch.cat([logits[:, :3], 0.6 * logits[:, 3:5] - 0.3, logits[:, 5:]], 1)
 
     logits = corrected(slow_logits(learner.network, batch.inputs))[kept]
-    old = corrected(slow_logits(learner.previous, batch.inputs))[kept, :5]
+    old = corrected(slow_logits(learner.teacher.network, batch.inputs))[kept, :5]
     new = 4 / 9 * cross_entropy(logits, batch.targets[kept].tolist())
     soft_old, soft_new = ((v[:, :5] / 2).exp() / (v[:, :5] / 2).exp().sum(1, keepdim=True) for v in (old, logits))
     distilled = 5 / 9 * -(soft_old * soft_new.log()).sum(1).mean()

@@ -29,8 +29,8 @@ from softtf.learners.class_table import ClassTable
 from softtf.learners.closed_form import ONE_PASS
 from softtf.learners.ncm import TEMPERATURE
 from softtf.training.closed_form import ClosedFormTraining
+from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training
-from softtf.training.gradient import TrainConfig
 
 SOLVED = (NCM(), RanPAC(32))
 both = pytest.mark.parametrize("spec", SOLVED, ids=["ncm", "ranpac"])
@@ -97,7 +97,7 @@ def test_ncms_temperature_makes_probabilities_of_cosines() -> None:
 
     def fitted(rows: slice) -> float:
         learner = NCM().new_learner(tiny_backbone(), 0)
-        learner.begin_task(len(classes[rows].unique()))
+        learner.open_slots(len(classes[rows].unique()))
         learner.fit(features[rows], classes[rows], torch.arange(int(classes[rows].max()) + 1))
         return TEMPERATURE.value(learner.memory)
 

@@ -22,7 +22,7 @@ from softtf.learners.foreseen import ForeseenHeads
 from softtf.learners.spans import span_of
 from softtf.runs.config import RunConfig
 from softtf.training.data import begin_training
-from softtf.training.gradient import TaskTraining
+from softtf.training.task import TaskTraining
 from support.folders import as_softtf_0_1_saved_it
 
 PUBLISHED = {
@@ -164,7 +164,7 @@ def test_columns_that_were_foreseen_are_taken_as_they_are_and_answers_are_among_
     assert model.predict_proba([images[0]]).shape == (1, 3)
     finished = model.learner.face()
     model.learner.go_on()
-    model.learner.begin_task(2)
+    model.learner.open_slots(2)
     heads = model.learner.network.heads
     assert torch.equal(heads.value(1, "weight"), weight[3:5]) and heads.value(1, "bias").shape == (2,)
     model.learner.become(finished)

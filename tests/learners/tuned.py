@@ -15,7 +15,7 @@ from softtf.learners.fine_tuning import FineTunedLearner
 from softtf.network import AdaptedNetwork
 from softtf.streams import Examples
 from softtf.training.data import begin_training
-from softtf.training.gradient import TaskTraining
+from softtf.training.task import TaskTraining
 
 PLAIN = replace(TRAIN, learning_rate=0.1, augment=False)
 

@@ -130,7 +130,7 @@ def test_a_row_can_be_run_and_scored_under_its_policies(case: tuple[Table, Table
             vits = (load.BUNDLED, *timm.list_pretrained("vit_*"))
             assert config.backbone.name in (*vits, load.MINILM, "bert-base-uncased", CLIP_VIT_B)
             learner = config.learner.new_learner(backbone_of(config.backbone.name), 0)
-            learner.begin_task(2)
+            learner.open_slots(2)
             codes = [p.code for p in EvaluateConfig(row.trained.policies).policies_for(learner)]
             assert codes == list(row.trained.policies)
 
@@ -202,7 +202,7 @@ def weights_trained(spec: LearnerSpec, backbone: Callable[[], Backbone] = vit_b)
     Prompts, keys, head and the biases of adapters are left out, as in the paper's figures.
     """
     learner = spec.new_learner(backbone(), 0)
-    learner.begin_task(10)
+    learner.open_slots(10)
     parts = [a for a in learner.network.adaptations if isinstance(a, QuantisedAdaptation)]
     return sum(value.numel() for part in parts for value in part.slot(0).values() if value.ndim == 2)
 

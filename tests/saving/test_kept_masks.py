@@ -85,7 +85,7 @@ def test_heads_and_e_prompts_are_halved_beside_bytes_only(spec: Any, dtype: torc
     again = load(tmp_path / "new")
     assert small_parts(again) == {dtype}
     assert torch.equal(again.predict_proba(pictures(9)), model.predict_proba(pictures(9)))
-    model.learner.begin_task(2)
+    model.learner.open_slots(2)
     assert {p.dtype for p in model.learner.trained_parameters().values()} <= {torch.float32, torch.float64}
 
 
@@ -107,8 +107,8 @@ def test_a_task_of_fifty_classes_takes_a_byte_and_a_tenth_for_each_mask_entry(me
     """On the bundled ViT, whose masks are small beside the rest."""
     config = recipe_named("cifar100-10", method, "mini")
     learner = config.learner.new_learner(load_backbone(config.backbone, torch.device("cpu")), 0)
-    learner.begin_task(50)
-    learner.end_task()
+    learner.open_slots(50)
+    learner.close_slots()
     save_tensors(tmp_path / "task", learner.task_state_dict(0))
     entries = sum(v.numel() for v in learner.task_state_dict(0).values() if v.dtype == torch.int8)
     assert entries == 3 * (3 + 1) * 192**2

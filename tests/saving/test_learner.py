@@ -19,7 +19,7 @@ from softtf.errors import UserError
 from softtf.learners import L2P, SLM, CLIPPrompt, DualPrompt, LearnerSpec, LinearHead
 from softtf.saving.learner import load_learner, save_task, saved_tasks
 from softtf.saving.manifest import seal
-from softtf.training.gradient import TrainConfig
+from softtf.training.config import TrainConfig
 from support.folders import change, load, read, replace_tensors
 
 

@@ -17,7 +17,7 @@ from softtf.classifier import ContinualClassifier
 from softtf.cli.main import main
 from softtf.errors import UserError
 from softtf.learners import NCM, DualPrompt, LearnerSpec, LinearHead, RanPAC
-from softtf.training.gradient import TrainConfig
+from softtf.training.config import TrainConfig
 from support.folders import as_softtf_0_1_saved_it, change
 
 SOFT_TF = DualPrompt(e_layers=(3,), adapt=MASK)

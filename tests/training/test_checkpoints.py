@@ -16,8 +16,9 @@ from softtf.learners import EWC, LearnerSpec
 from softtf.learners.class_table import ClassTable
 from softtf.runs.folder import RunFolder
 from softtf.saving.learner import save_task
+from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training
-from softtf.training.gradient import TaskTraining, TrainConfig
+from softtf.training.task import TaskTraining
 from support.folders import SOFT_TF
 
 CONFIG = TrainConfig(4, 8, 1.6, precision="float32")

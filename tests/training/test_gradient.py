@@ -16,8 +16,10 @@ from softtf.learners.base import Batch
 from softtf.learners.class_table import ClassTable
 from softtf.learners.linear_head import LinearHeadLearner
 from softtf.seeds import derive_seed
+from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training
-from softtf.training.gradient import LossWatch, TaskTraining, TrainConfig
+from softtf.training.gradient import LossWatch
+from softtf.training.task import TaskTraining
 
 SPEC = DualPrompt(e_layers=(3,))
 
@@ -183,9 +185,9 @@ def test_a_loss_that_is_not_finite_is_found_at_its_own_step(every: int) -> None:
 
 def test_no_gradient_reaches_a_finished_task() -> None:
     learner = learned(SPEC, 1).learner
-    learner.begin_task(2)
+    learner.open_slots(2)
     assert not any(p.requires_grad for m in learner.slot_modules().values() for p in m.slot(0).values())
-    learner.end_task()
+    learner.close_slots()
     assert not any(p.requires_grad for m in learner.slot_modules().values() for p in m.slot(1).values())
 
 

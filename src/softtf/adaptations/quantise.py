@@ -60,9 +60,10 @@ def pack(values: Tensor, centre: float) -> Packed:
 def halve(values: Tensor) -> Tensor:
     """Round finite values x to float16, each by at most max(2^-11 |x|, 2^-25).
 
-    If one is beyond float16's largest number, 65504, all are returned as they are.
+    If one is beyond float16's largest number, 65504, all are returned as they are. A tensor without values (`meta`) is
+    taken to have none such.
     """
-    return values.half() if values.abs().max() <= LARGEST_HALF else values
+    return values.half() if values.is_meta or values.abs().max() <= LARGEST_HALF else values
 
 
 def pack_bits(mask: Tensor) -> Tensor:

@@ -69,9 +69,15 @@ class TaskSlots(nn.Module):
             if any(parameter.requires_grad for parameter in self.slot(task).values()):
                 self.slots[task] = nn.ParameterDict(_closed(self.packed(self.task_state_dict(task))))
 
-    def drop_task(self) -> None:
-        """Remove the newest slot (its task failed)."""
-        del self.slots[-1]
+    def forms(self, num_classes: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the names, shapes and types of the next task's slot: in training, and once the task is finished.
+
+        They are tensors without values, on the device `meta`; no random number is drawn.
+        """
+        generator = torch.Generator()
+        with torch.device("meta"):
+            trained = {name: value.to("meta") for name, value in self.new_slot(num_classes, generator).items()}
+            return trained, trained if self.retrained else self.packed(trained)
 
     def task_state_dict(self, task: int) -> dict[str, Tensor]:
         """Return task `task`'s values by name, detached."""

@@ -91,6 +91,11 @@ class FixedQueries:
             self._known[dtype] = fixed_queries(self.backbone, self.loader, self.store, on_step)
         return self._known[dtype]
 
+    @property
+    def kept_seconds(self) -> float:
+        """The seconds that an earlier run took for what was read from disk so far, loading and computing."""
+        return sum(found.seconds + found.loading for found in self._known.values() if found.from_disk)
+
 
 def fixed_queries(
     backbone: Backbone, loader: Loader, store: "FeatureStore | None" = None, on_step: OnStep = unseen

@@ -16,8 +16,10 @@ from torch.nn import functional as F
 from softtf.backbones.base import Backbone, Tokens
 from softtf.learners.base import Batch, Learner
 from softtf.learners.convex import minimise
-from softtf.learners.distilling import distillation
-from softtf.learners.rehearsing import RehearsalSpec, RehearsingLearner
+from softtf.learners.distilling import Teacher, distillation
+from softtf.learners.fine_tuning import FineTunedLearner
+from softtf.learners.rehearsing import Exemplars, RehearsalSpec, features_of
+from softtf.learners.task_data import TaskData
 from softtf.seeds import derive_seed
 from softtf.streams import Loader
 
@@ -43,15 +45,31 @@ class BiC(RehearsalSpec, kind="bic"):
         return BiCLearner(backbone, seed, self)
 
 
-class BiCLearner(RehearsingLearner):
+class BiCLearner(FineTunedLearner):
     """Remembers alpha and beta of every task beside the exemplars."""
 
     held_out = torch.zeros(0, dtype=torch.int64)
 
-    def before_training(self, loader: Loader) -> None:
-        """Copy the network; hold equally many examples of each class out, but never a class's last."""
-        super().before_training(loader)
-        targets = loader.targets.cpu()
+    def __init__(self, backbone: Backbone, seed: int, spec: BiC) -> None:
+        super().__init__(backbone, spec.tune, seed, spec.classes)
+        self.teacher, self.exemplars = Teacher(), Exemplars(spec.exemplars, spec.least)
+
+    def begin_task(self, data: TaskData) -> None:
+        """Open the task, rehearse the exemplars, copy the network as it is, and hold examples out."""
+        self.exemplars.rehearse(self.memory, data)
+        super().begin_task(data)
+        self.teacher.copy(self)
+        self.hold_out(data.targets)
+
+    def end_task(self, data: TaskData) -> None:
+        """Fit the correction, choose exemplars, close the task, and let the copy go."""
+        self.correct(data.loader)
+        self.exemplars.choose(self, data.loader, F.normalize(features_of(data.loader, self.features)))
+        super().end_task(data)
+        self.teacher.forget()
+
+    def hold_out(self, targets: Tensor) -> None:
+        """Hold equally many examples of each class out, but never a class's last; targets: [n], on the CPU."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "held out", self.task))
         shuffled = torch.randperm(len(targets), generator=generator)
         members = [shuffled[targets[shuffled] == column] for column in range(self.num_classes)]
@@ -67,7 +85,7 @@ class BiCLearner(RehearsingLearner):
         cross_entropy = self.cross_entropy(logits, batch.targets, "none")
         losses = {"cross_entropy": (1 - share) * _mean(cross_entropy, kept)}
         if self.task:
-            before = self.corrected(self.previous_logits(batch.inputs))
+            before = self.corrected(self.teacher.logits(batch.inputs))
             old = distillation(logits[:, : self.num_old], before, TEMPERATURE)
             losses["distillation"] = share * _mean(old, kept)
         return losses
@@ -91,17 +109,16 @@ class BiCLearner(RehearsingLearner):
 
     def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
         """Return the shapes of the corrections besides those of exemplars."""
-        return {**super().memory_shapes(), ALPHA: (self.num_tasks,), BETA: (self.num_tasks,)}
+        return {**self.exemplars.shapes(), ALPHA: (self.num_tasks,), BETA: (self.num_tasks,)}
 
-    def consolidate(self, loader: Loader) -> None:
-        """Fit the newest task's correction (stage 2), then choose exemplars."""
+    def correct(self, loader: Loader) -> None:
+        """Fit the newest task's correction (stage 2)."""
         alpha, beta = self._corrections()
         if len(self.held_out):
             with torch.no_grad():
                 logits = self.corrected(self.all_logits(loader.prepared(loader.loaded(self.held_out.tolist()))))
             fitted = fit_correction(logits.cpu(), loader.targets.cpu()[self.held_out], self.num_old)
             alpha, beta = (torch.cat([old[:-1], new.float()]) for old, new in zip((alpha, beta), fitted, strict=True))
-        super().consolidate(loader)
         self.memory = self.memory | {ALPHA: alpha, BETA: beta}
 
 

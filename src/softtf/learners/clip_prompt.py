@@ -37,7 +37,8 @@ from softtf.errors import unknown
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.projected import ALL, ProjectedLearner, real_rows
 from softtf.learners.spans import LossClasses
-from softtf.learners.text_heads import ClassTexts, TextHeads, check_clip, check_template
+from softtf.learners.task_data import TaskData
+from softtf.learners.text_heads import ClassTexts, TextHeads, check_clip, check_template, text_ids
 from softtf.network import SharedPass
 from softtf.seeds import derive_seed
 
@@ -113,6 +114,10 @@ class CLIPPrompt(LearnerSpec, kind="clip-prompt"):
         """
         return CLIPPromptLearner(check_clip(backbone, "CLIP-Prompt"), seed, self)
 
+    def check_labels(self, labels: Sequence[Hashable], backbone: Backbone) -> None:
+        """Refuse labels whose text is too long or cannot be read; raises UserError."""
+        text_ids(check_clip(backbone, "CLIP-Prompt").text, self.template, labels, self.text_length)
+
 
 @dataclass(frozen=True)
 class CLIPPromptPublished(CLIPPrompt, kind="clip-prompt-published"):
@@ -150,30 +155,24 @@ class CLIPPromptLearner(ProjectedLearner):
         assert isinstance(heads, TextHeads)
         return heads
 
-    def check_labels(self, labels: Sequence[Hashable]) -> None:
-        """Refuse labels whose text is too long or cannot be read; raises UserError."""
-        self.texts.ids_of(labels)
+    def begin_task(self, data: TaskData) -> None:
+        """Open the task, and make the texts of its classes.
 
-    def name_classes(self, labels: Sequence[Hashable]) -> None:
-        """Make the texts of the next task's classes."""
-        self.texts.name(labels)
-
-    def begin_task(self, num_classes: int) -> None:
-        """Open the slots; where nobody named the classes (a saved learner is being loaded) their names are empty."""
-        if len(self.texts.ids) != num_classes:
-            self.texts.name([""] * num_classes)
-        super().begin_task(num_classes)
+        Raises:
+            UserError: a class's text is too long or cannot be read.
+        """
+        self.texts.name(data.labels)
+        super().begin_task(data)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return cross-entropy and, where tasks differ, the matching loss."""
-        task = self.num_tasks - 1
         shared = SharedPass(self.network, batch.inputs, batch.query)
-        logits = self._loss_logits(self.network.top(shared.trunk, task=task))
+        logits = self._loss_logits(self.network.top(shared.trunk, task=self.task))
         losses = {"cross_entropy": self.cross_entropy(logits, batch.targets)}
         if self.network.top_depends_on_task:
             keys = self.extra_slots["task_keys"]
             assert isinstance(keys, TaskKeys)
-            losses["matching"] = self.spec.key_weight * keys.matching_loss(shared.query, task)
+            losses["matching"] = self.spec.key_weight * keys.matching_loss(shared.query, self.task)
         return losses
 
     def _loss_logits(self, features: Tensor) -> Tensor:
@@ -182,19 +181,15 @@ class CLIPPromptLearner(ProjectedLearner):
         return torch.cat([self.heads(features, earlier), new], 1) if earlier else new
 
     @torch.no_grad()
-    def end_task(self) -> None:
-        """Compute the text features of the task's classes once and keep them; close the task."""
+    def end_task(self, data: TaskData) -> None:
+        """Compute the text features of the task's classes once and keep them; close the task, and forget the names."""
         self.heads.settle(self._text_features())
-        super().end_task()
-
-    def let_go(self) -> None:
-        """Forget the names of the task's classes."""
+        super().end_task(data)
         self.texts.ids = self.texts.ids[:0]
 
     def _text_features(self) -> Tensor:
         """Return text features [classes, shared dim] of the task in training."""
-        task = self.num_tasks - 1
-        return self.texts.features(self.heads.slot(task)["prompts"], task)
+        return self.texts.features(self.heads.slot(self.task)["prompts"], self.task)
 
     def prompts(self) -> dict[str, tuple[nn.Parameter, int | slice]]:
         """Return the image prompt."""

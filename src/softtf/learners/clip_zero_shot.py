@@ -11,7 +11,8 @@ from softtf.backbones.base import Backbone
 from softtf.backbones.clip import ClipImage
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.closed_form import ONE_PASS, ClosedFormLearner
-from softtf.learners.text_heads import ClassTexts, TextHeads, check_clip, check_template
+from softtf.learners.task_data import TaskData
+from softtf.learners.text_heads import ClassTexts, TextHeads, check_clip, check_template, refuse_twins
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class CLIPZeroShot(LearnerSpec, kind="clip-zero-shot"):
         """
         return CLIPZeroShotLearner(check_clip(backbone, "zero-shot CLIP"), seed, self)
 
+    def check_labels(self, labels: Sequence[Hashable], backbone: Backbone) -> None:
+        """Refuse labels whose text is too long, cannot be read, or is another's; raises UserError."""
+        refuse_twins(check_clip(backbone, "zero-shot CLIP").text, self.template, labels)
+
 
 class CLIPZeroShotLearner(ClosedFormLearner):
     """A task's slot holds its classes' text features; its training images are only counted."""
@@ -45,20 +50,21 @@ class CLIPZeroShotLearner(ClosedFormLearner):
         super().__init__(clip, (), seed, heads=TextHeads(clip, 0))
         self.texts = ClassTexts(clip.text, spec.template, 0)
 
-    def check_labels(self, labels: Sequence[Hashable]) -> None:
-        """Refuse labels whose text is too long, cannot be read, or is another's; raises UserError."""
-        self.texts.refuse_twins(labels)
+    def begin_task(self, data: TaskData) -> None:
+        """Open the task, and make the texts of its classes.
 
-    def name_classes(self, labels: Sequence[Hashable]) -> None:
-        """Make the texts of the next task's classes."""
-        self.texts.refuse_twins(labels)
-        self.texts.name(labels)
+        Raises:
+            UserError: a class's text is too long, cannot be read, or is that of another class known.
+        """
+        refuse_twins(self.texts.tower, self.texts.template, data.known)
+        self.texts.name(data.labels)
+        super().begin_task(data)
 
     @torch.no_grad()
     def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
         """Keep the classes' text features; tell the share of training examples that are nearest to another's."""
         heads, texts = self.network.heads, self.texts.features()
         assert isinstance(heads, TextHeads)
-        heads.slot(self.num_tasks - 1)["features"].copy_(texts)
+        heads.slot(self.task)["features"].copy_(texts)
         nearest = heads.scores(features.to(texts), texts).argmax(1).cpu()
         return {"training_error": float((nearest != self.own(columns)).double().mean())}

@@ -6,6 +6,7 @@ classifier is fitted anew to equally many exemplars of each class. The pruning o
 that names the task (MCG, `mcg`), the answer is a class of that task: the policy `mcg:own`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -18,8 +19,9 @@ from softtf.backbones.base import Backbone, Tokens
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.convex import minimise
 from softtf.learners.fine_tuning import WHOLE_NETWORK, check_counts, check_weights
-from softtf.learners.rehearsing import RehearsingLearner, check_budget
+from softtf.learners.rehearsing import Exemplars, check_budget, features_of
 from softtf.learners.spans import LossClasses
+from softtf.learners.task_data import TaskData
 from softtf.network import SharedPass
 from softtf.streams import Loader
 
@@ -119,14 +121,14 @@ class AuxiliaryHead(Heads):
         return {}
 
 
-class DERLearner(RehearsingLearner):
+class DERLearner(Learner):
     """Cross-entropy over all classes seen, and the auxiliary one, on new data and exemplars alike."""
 
     def __init__(self, backbone: Backbone, seed: int, spec: DER) -> None:
         extra = {"auxiliary": AuxiliaryHead(backbone.dim)}
         heads = ExpandingHeads(backbone.dim)
-        Learner.__init__(self, backbone, spec.extractor.build(backbone), seed, extra, heads, spec.classes)
-        self.budget, self.auxiliary, self.previous = spec.exemplars, spec.auxiliary, None
+        super().__init__(backbone, spec.extractor.build(backbone), seed, extra, heads, spec.classes)
+        self.auxiliary, self.exemplars = spec.auxiliary, Exemplars(spec.exemplars)
 
     @property
     def policies(self) -> tuple[str, ...]:
@@ -138,8 +140,19 @@ class DERLearner(RehearsingLearner):
         """No: every answer reads all extractors."""
         return False
 
-    def before_training(self, loader: Loader) -> None:
-        """Copy nothing: there is no distillation."""
+    def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Return the shapes of exemplars."""
+        return self.exemplars.shapes()
+
+    def begin_task(self, data: TaskData) -> None:
+        """Open the task, and rehearse the exemplars."""
+        self.exemplars.rehearse(self.memory, data)
+        super().begin_task(data)
+
+    def end_task(self, data: TaskData) -> None:
+        """Choose exemplars, fit the classifier, and close the task."""
+        self.remember(data.loader)
+        super().end_task(data)
 
     def features(self, inputs: Tensor) -> Tensor:
         """Return the features of all extractors side by side, [batch, tasks * dim]."""
@@ -169,10 +182,10 @@ class DERLearner(RehearsingLearner):
             losses["auxiliary"] = self.auxiliary * F.cross_entropy(newest, new_or_old)
         return losses
 
-    def consolidate(self, loader: Loader) -> None:
+    def remember(self, loader: Loader) -> None:
         """Choose exemplars by unit features; from the second task on, fit the classifier anew to them alone."""
-        features = self.training_features(loader)
-        rows = torch.cat(self.choose_exemplars(loader, F.normalize(features)))
+        features = features_of(loader, self.features)
+        rows = torch.cat(self.exemplars.choose(self, loader, F.normalize(features)))
         if self.task:
             heads = self.network.heads
             assert isinstance(heads, ExpandingHeads)

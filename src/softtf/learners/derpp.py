@@ -26,10 +26,10 @@ from softtf.learners.fine_tuning import (
     FineTunedLearner,
     check_counts,
     check_weights,
-    network_features,
 )
 from softtf.learners.foreseen import ForeseenHeads
 from softtf.learners.spans import AnyClasses
+from softtf.learners.task_data import TaskData
 from softtf.memory import Reservoir, pack, unpack
 from softtf.seeds import derive_seed
 from softtf.streams import Loader, join
@@ -112,20 +112,11 @@ class DERppLearner(FineTunedLearner):
         heads = ForeseenHeads(backbone.dim, spec.total_classes, generator) if spec.total_classes else None
         super().__init__(backbone, spec.tune, seed, spec.classes, heads)
 
-    def begin_task(self, num_classes: int) -> None:
-        """Open the task.
-
-        Raises:
-            UserError: these are more classes than were foreseen.
-        """
-        self.spec.check_classes(self.num_classes + num_classes)
-        super().begin_task(num_classes)
-
     def all_logits(self, inputs: Tensor) -> Tensor:
         """Return logits [b, classes seen, or all of the stream] of prepared inputs [b, ...]."""
         heads = self.network.heads
         if isinstance(heads, ForeseenHeads):
-            return heads.whole(network_features(self.network, inputs))
+            return heads.whole(self.features(inputs))
         return super().all_logits(inputs)
 
     @property
@@ -145,9 +136,15 @@ class DERppLearner(FineTunedLearner):
         self.buffer = Reservoir(self.spec.exemplars, [Kept(*part) for part in parts], int(memory.get(SEEN, 0)))
         self.other_memory = {name: value for name, value in memory.items() if not name.startswith(BUFFER)}
 
-    def before_training(self, loader: Loader) -> None:
-        """Remember where examples come from while the task trains."""
-        self.loader = loader
+    def begin_task(self, data: TaskData) -> None:
+        """Open the task, and remember where its examples come from.
+
+        Raises:
+            UserError: there are more classes than were foreseen.
+        """
+        self.spec.check_classes(len(data.column_labels))
+        super().begin_task(data)
+        self.loader = data.loader
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the three terms, and put the batch on offer to the buffer."""
@@ -176,8 +173,9 @@ class DERppLearner(FineTunedLearner):
         for (place, i), example in zip(chosen.items(), examples, strict=True):
             self.buffer.put(place, Kept(example.clone(), columns[i], stored[i].clone()))
 
-    def let_go(self) -> None:
-        """Let the task's data go."""
+    def end_task(self, data: TaskData) -> None:
+        """Close the task, and let its data go."""
+        super().end_task(data)
         self.loader = None
 
 

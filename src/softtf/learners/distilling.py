@@ -1,43 +1,35 @@
 """Distillation: the network as it was before the current task says what old classes' outputs should stay."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softtf.adaptations.fine_tuning import FineTuning
-from softtf.backbones.base import Backbone
-from softtf.learners.fine_tuning import FineTunedLearner, network_logits
-from softtf.learners.spans import LossClasses
+from softtf.learners.base import Learner
+from softtf.learners.fine_tuning import network_logits
 from softtf.network import AdaptedNetwork
-from softtf.streams import Loader
 
 
-class DistillingLearner(FineTunedLearner):
-    """While a task trains, keeps a copy of the network as it was before; in the first task there is none."""
+class Teacher(nn.Module):
+    """A copy of the network as it was before the current task; in the first task there is none."""
 
-    def __init__(self, backbone: Backbone, tune: FineTuning, seed: int, classes: LossClasses) -> None:
-        super().__init__(backbone, tune, seed, classes)
-        self.previous: AdaptedNetwork | None = None
+    def __init__(self) -> None:
+        super().__init__()
+        self.network: AdaptedNetwork | None = None
+        self.num_old = 0
 
-    @property
-    def num_old(self) -> int:
-        """Number of classes of earlier tasks."""
-        first: int = self.task_columns(self.task).start
-        return first
-
-    def before_training(self, loader: Loader) -> None:
-        """Copy the network; the current task's classifier in the copy is never asked."""
-        self.previous = self.network.frozen_copy() if self.task else None
+    def copy(self, learner: Learner) -> None:
+        """Copy a learner's network, whose task has just begun; its classifier in the copy is never asked."""
+        self.network, self.num_old = learner.network.frozen_copy() if learner.task else None, learner.num_old
 
     @torch.no_grad()
-    def previous_logits(self, inputs: Tensor) -> Tensor:
+    def logits(self, inputs: Tensor) -> Tensor:
         """Return the logits [b, old classes] that the network gave before this task."""
-        assert self.previous is not None
-        return network_logits(self.previous, inputs)[:, : self.num_old]
+        assert self.network is not None
+        return network_logits(self.network, inputs)[:, : self.num_old]
 
-    def let_go(self) -> None:
-        """Let the copy go."""
-        self.previous = None
+    def forget(self) -> None:
+        """Let the copy go: its task has ended."""
+        self.network, self.num_old = None, 0
 
 
 def distillation(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:

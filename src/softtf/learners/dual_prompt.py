@@ -112,22 +112,20 @@ class DualPromptLearner(ProjectedLearner):
         assert isinstance(keys, TaskKeys)
         return keys
 
-    def begin_task(self, num_classes: int) -> None:
+    def open_slots(self, num_classes: int) -> None:
         """Open the slots; freeze the G-prompt from the second task on if the spec says so."""
-        super().begin_task(num_classes)
-        if self.spec.freeze_g_after_first and self.num_tasks > 1:
+        super().open_slots(num_classes)
+        if self.spec.freeze_g_after_first and self.task:
             for name, parameter in self.shared_parameters():
                 parameter.requires_grad_(name.startswith("head."))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return cross-entropy and matching loss (equation 7)."""
-        task = self.num_tasks - 1
         shared = SharedPass(self.network, batch.inputs, batch.query)
-        features = self.network.top(shared.trunk, task=task)
-        logits = self.network.heads(features, self.span)
+        features = self.network.top(shared.trunk, task=self.task)
         return {
-            "cross_entropy": self.cross_entropy(logits, batch.targets),
-            "matching": self.spec.key_weight * self.keys.matching_loss(shared.query, task),
+            "cross_entropy": self.cross_entropy_of(features, batch.targets),
+            "matching": self.spec.key_weight * self.keys.matching_loss(shared.query, self.task),
         }
 
     def prompts(self) -> dict[str, tuple[nn.Parameter, int | slice]]:

@@ -16,6 +16,7 @@ from softtf.backbones.base import Backbone
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.fine_tuning import WHOLE_NETWORK, FTLearner, check_counts, check_weights
 from softtf.learners.spans import LossClasses
+from softtf.learners.task_data import TaskData
 from softtf.seeds import derive_seed
 from softtf.streams import Loader
 
@@ -67,10 +68,11 @@ class EWCLearner(FTLearner):
         self.spec = spec
         self.fisher: dict[str, Tensor] = {}
 
-    def before_training(self, loader: Loader) -> None:
-        """Put what is remembered where the weights are."""
+    def begin_task(self, data: TaskData) -> None:
+        """Open the task, and put what is remembered where the weights are."""
+        super().begin_task(data)
         known = {name: value for name, value in self.memory.items() if name.startswith(FISHER)}
-        self.fisher = {name.removeprefix(FISHER): value.to(loader.device) for name, value in known.items()}
+        self.fisher = {name.removeprefix(FISHER): value.to(data.device) for name, value in known.items()}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return cross-entropy and, from the second task on, the penalty."""
@@ -84,7 +86,13 @@ class EWCLearner(FTLearner):
         moved = {n: p - self.shared_before[n] for n, p in self.shared_parameters() if n in self.fisher}
         return torch.stack([(self.fisher[n] * change.square()).sum() for n, change in moved.items()]).sum()
 
-    def consolidate(self, loader: Loader) -> None:
+    def end_task(self, data: TaskData) -> None:
+        """Remember this task's Fisher information, and close the task."""
+        self.remember(data.loader)
+        super().end_task(data)
+        self.fisher = {}
+
+    def remember(self, loader: Loader) -> None:
         """Add this task's Fisher information, measured on examples without augmentation."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "fisher", self.task))
         rows = torch.randperm(len(loader.examples), generator=generator)[: self.spec.fisher_samples]
@@ -96,13 +104,9 @@ class EWCLearner(FTLearner):
         summed = {FISHER + name: value + self.fisher.get(name, 0) for name, value in total.items()}
         self.memory = self.memory | summed
 
-    def let_go(self) -> None:
-        """Let the copies go that are where the weights are."""
-        self.fisher = {}
-
     def score(self, one: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the gradient of log p(y|x) of one input [1, ...], y drawn from p(y|x), by parameter."""
-        log_p = self.loss_logits(one).log_softmax(1)[0]
+        log_p = self.network.heads(self.features(one), self.span).log_softmax(1)[0]
         label = int(torch.multinomial(log_p.detach().cpu().double().exp(), 1, generator=generator))
         parameters = dict(self.shared_parameters())
         gradients = torch.autograd.grad(log_p[label], list(parameters.values()))

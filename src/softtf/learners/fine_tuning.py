@@ -60,10 +60,9 @@ class FineTunedLearner(Learner):
         heads = heads or Heads(backbone.dim, retrained=True)
         super().__init__(backbone, tune.build(backbone), seed, heads=heads, classes=classes)
 
-    @property
-    def task(self) -> int:
-        """The current task."""
-        return self.num_tasks - 1
+    def features(self, inputs: Tensor) -> Tensor:
+        """Return the features [b, dim] that the classifier reads, of prepared inputs [b, ...]."""
+        return network_features(self.network, inputs)
 
     def all_logits(self, inputs: Tensor) -> Tensor:
         """Return logits [b, classes seen] of prepared inputs [b, ...]."""
@@ -89,12 +88,7 @@ class FTLearner(FineTunedLearner):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy."""
-        return {"cross_entropy": self.cross_entropy(self.loss_logits(batch.inputs), batch.targets)}
-
-    def loss_logits(self, inputs: Tensor) -> Tensor:
-        """Return the logits [b, columns of `span`] that the loss is over."""
-        logits: Tensor = self.network.heads(network_features(self.network, inputs), self.span)
-        return logits
+        return {"cross_entropy": self.cross_entropy_of(self.features(batch.inputs), batch.targets)}
 
 
 def check_weights(**settings: float) -> None:

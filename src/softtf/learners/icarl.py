@@ -13,8 +13,11 @@ from torch.nn import functional as F
 
 from softtf.backbones.base import Backbone, Tokens
 from softtf.learners.base import Batch, Learner
-from softtf.learners.rehearsing import RehearsalSpec, RehearsingLearner
+from softtf.learners.distilling import Teacher
+from softtf.learners.fine_tuning import FineTunedLearner
+from softtf.learners.rehearsing import Exemplars, RehearsalSpec, features_of
 from softtf.learners.spans import LossClasses
+from softtf.learners.task_data import TaskData
 from softtf.statistics.temperature import fit_temperature
 from softtf.streams import Loader
 
@@ -36,12 +39,28 @@ class ICaRL(RehearsalSpec, kind="icarl"):
         return ICaRLLearner(backbone, seed, self)
 
 
-class ICaRLLearner(RehearsingLearner):
+class ICaRLLearner(FineTunedLearner):
     """The classifier serves for training only: what answers are class means in the space of unit features.
 
     A temperature, fitted after each task on all that it was trained on, makes a softmax of the distances a probability.
     It changes no order of columns, but matters where tasks share a label and those of its columns are added up.
     """
+
+    def __init__(self, backbone: Backbone, seed: int, spec: ICaRL) -> None:
+        super().__init__(backbone, spec.tune, seed, spec.classes)
+        self.teacher, self.exemplars = Teacher(), Exemplars(spec.exemplars)
+
+    def begin_task(self, data: TaskData) -> None:
+        """Open the task, rehearse the exemplars, and copy the network as it is."""
+        self.exemplars.rehearse(self.memory, data)
+        super().begin_task(data)
+        self.teacher.copy(self)
+
+    def end_task(self, data: TaskData) -> None:
+        """Choose exemplars, close the task, and let the copy go."""
+        self.remember(data.loader)
+        super().end_task(data)
+        self.teacher.forget()
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return both parts of the binary cross-entropy: summed over classes, a mean over examples."""
@@ -50,19 +69,19 @@ class ICaRLLearner(RehearsingLearner):
         labels = F.one_hot(batch.targets, logits.shape[1]).to(logits)  # over its own classes an exemplar's are all zero
         losses = {"classification": _binary(logits[:, labelled], labels[:, labelled])}
         if self.task:
-            before = self.previous_logits(batch.inputs).sigmoid()
+            before = self.teacher.logits(batch.inputs).sigmoid()
             losses["distillation"] = _binary(logits[:, :old], before)
         return losses
 
     def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
         """Return the shapes of the means and the temperature besides those of exemplars."""
         means = (self.num_classes, self.network.heads.dim)
-        return {**super().memory_shapes(), MEANS: means, TEMPERATURE: ()}
+        return {**self.exemplars.shapes(), MEANS: means, TEMPERATURE: ()}
 
-    def consolidate(self, loader: Loader) -> None:
+    def remember(self, loader: Loader) -> None:
         """Choose exemplars and take their means, by today's features."""
-        features = F.normalize(self.training_features(loader))
-        rows = self.choose_exemplars(loader, features)
+        features = F.normalize(features_of(loader, self.features))
+        rows = self.exemplars.choose(self, loader, features)
         means = torch.stack([features[own.to(features.device)].mean(0) for own in rows])
         means = F.normalize(means, dim=1)
         scores = torch.cat([nearness(part, means) for part in features.split(64)]).double().cpu()

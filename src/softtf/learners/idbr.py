@@ -44,6 +44,7 @@ from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.fine_tuning import WHOLE_NETWORK, check_counts, check_weights, network_features
 from softtf.learners.idbr_codes import Codes, TaskClassifier
 from softtf.learners.spans import LossClasses
+from softtf.learners.task_data import TaskData
 from softtf.memory import most_central, pack, unpack
 from softtf.seeds import derive_seed
 from softtf.streams import Loader, join
@@ -145,16 +146,17 @@ class IDBRLearner(Learner):
         return self.spec.task_rate if parameter.startswith(f"{WHICH_TASK}.") else 1.0
 
     @torch.no_grad()
-    def before_training(self, loader: Loader) -> None:
-        """Take the codes of all texts to be trained on, the task's and then the exemplars, as they are now."""
-        self.loader = loader
-        if self.num_tasks > 1:
-            texts = chain(loader.unaugmented(), loader.unaugmented(unpack(EXAMPLES, self.memory)))
+    def begin_task(self, data: TaskData) -> None:
+        """Open the task, and take the codes of all texts to be trained on, the task's and then the exemplars'."""
+        super().begin_task(data)
+        self.loader = data.loader
+        if self.task:
+            texts = chain(self.loader.unaugmented(), self.loader.unaugmented(unpack(EXAMPLES, self.memory)))
             self.before = torch.cat([self.codes_of(inputs) for inputs in texts])
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the terms; in steps that replay all are of the batch and exemplars together."""
-        spec, task = self.spec, self.num_tasks - 1
+        spec, task = self.spec, self.task
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "step", task, batch.step))
         replays = task > 0 and (batch.step + 1) % spec.replay_every == 0
         inputs, targets, rows = batch.inputs, batch.targets, batch.rows
@@ -188,20 +190,26 @@ class IDBRLearner(Learner):
         columns = self.memory[COLUMNS]
         order = torch.randperm(len(columns), generator=generator)
         owners = self.column_tasks()[columns[order]]
-        drawn = torch.cat([order[owners == t][: len(batch.rows)] for t in range(self.num_tasks - 1)])
+        drawn = torch.cat([order[owners == t][: len(batch.rows)] for t in range(self.task)])
         inputs = self.loader.prepared(unpack(EXAMPLES, self.memory, drawn))
         targets = torch.cat([batch.targets, columns[drawn].to(batch.targets.device)])
         return join([batch.inputs, inputs]), targets, torch.cat([batch.rows, drawn + len(self.loader.examples)])
 
+    def end_task(self, data: TaskData) -> None:
+        """Choose exemplars, close the task, and let its data and the codes go."""
+        self.choose_exemplars(data.loader)
+        super().end_task(data)
+        self.loader = self.before = None
+
     @torch.no_grad()
-    def consolidate(self, loader: Loader) -> None:
+    def choose_exemplars(self, loader: Loader) -> None:
         """Keep the texts nearest to the centres of the task's features."""
-        task = self.num_tasks - 1
         features = torch.cat([network_features(self.network, inputs).cpu() for inputs in loader.unaugmented()])
         count = max(1, round(self.spec.share * len(features)))
-        rows = most_central(features, count, torch.Generator().manual_seed(derive_seed(self.seed, "exemplars", task)))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "exemplars", self.task))
+        rows = most_central(features, count, generator)
         kept = unpack(EXAMPLES, self.memory) + loader.loaded(rows.tolist())
-        columns = torch.cat([*([self.memory[COLUMNS]] if task else []), loader.targets.cpu()[rows]])
+        columns = torch.cat([*([self.memory[COLUMNS]] if self.task else []), loader.targets.cpu()[rows]])
         self.memory = self.memory | pack(EXAMPLES, kept) | {COLUMNS: columns}
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
@@ -209,7 +217,3 @@ class IDBRLearner(Learner):
         codes = self.codes(self.network.top(trunk, task=task))
         logits: Tensor = self.network.heads(codes, range(self.num_tasks))
         return logits
-
-    def let_go(self) -> None:
-        """Let the task's data and the copy go."""
-        self.loader = self.before = None

@@ -104,17 +104,16 @@ class L2PLearner(ProjectedLearner):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return cross-entropy and the matching loss of the pool's keys and, if there is one, of the task's key."""
-        task = self.num_tasks - 1
         shared = SharedPass(self.network, batch.inputs, batch.query)
-        logits = self.network.heads(self.network.top(shared.trunk, task=task), self.span)
+        features = self.network.top(shared.trunk, task=self.task)
         losses = {
-            "cross_entropy": self.cross_entropy(logits, batch.targets),
+            "cross_entropy": self.cross_entropy_of(features, batch.targets),
             "matching": self.spec.key_weight * self.pool.matching_loss(shared.query),
         }
         if self.network.top_depends_on_task:
             keys = self.extra_slots["task_keys"]
             assert isinstance(keys, TaskKeys)
-            losses["task_matching"] = self.spec.key_weight * keys.matching_loss(shared.query, task)
+            losses["task_matching"] = self.spec.key_weight * keys.matching_loss(shared.query, self.task)
         return losses
 
     def prompts(self) -> dict[str, tuple[nn.Parameter, int | slice]]:

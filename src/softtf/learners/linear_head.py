@@ -36,4 +36,4 @@ class LinearHeadLearner(Learner):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy; where nothing is edited, the query is the network's feature."""
         features = SharedPass(self.network, batch.inputs, batch.query).query
-        return {"cross_entropy": self.cross_entropy(self.network.heads(features, self.span), batch.targets)}
+        return {"cross_entropy": self.cross_entropy_of(features, batch.targets)}

@@ -13,9 +13,10 @@ from torch import Tensor
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.backbones.base import Backbone
 from softtf.learners.base import Batch, Learner, LearnerSpec
-from softtf.learners.distilling import DistillingLearner, distillation
-from softtf.learners.fine_tuning import WHOLE_NETWORK, check_temperature, check_weights
+from softtf.learners.distilling import Teacher, distillation
+from softtf.learners.fine_tuning import WHOLE_NETWORK, FineTunedLearner, check_temperature, check_weights
 from softtf.learners.spans import LossClasses
+from softtf.learners.task_data import TaskData
 
 
 @dataclass(frozen=True)
@@ -44,19 +45,29 @@ class LwF(LearnerSpec, kind="lwf"):
         return LwFLearner(backbone, seed, self)
 
 
-class LwFLearner(DistillingLearner):
+class LwFLearner(FineTunedLearner):
     """Cross-entropy on the new task and distillation on every old one."""
 
     def __init__(self, backbone: Backbone, seed: int, spec: LwF) -> None:
         super().__init__(backbone, spec.tune, seed, spec.classes)
-        self.spec = spec
+        self.spec, self.teacher = spec, Teacher()
+
+    def begin_task(self, data: TaskData) -> None:
+        """Open the task, and copy the network as it is."""
+        super().begin_task(data)
+        self.teacher.copy(self)
+
+    def end_task(self, data: TaskData) -> None:
+        """Close the task, and let the copy go."""
+        super().end_task(data)
+        self.teacher.forget()
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return cross-entropy and, from the second task on, distillation."""
         logits = self.all_logits(batch.inputs)
         losses = {"cross_entropy": self.cross_entropy(logits, batch.targets)}
         if self.task:
-            old, columns = self.previous_logits(batch.inputs), map(self.task_columns, range(self.task))
+            old, columns = self.teacher.logits(batch.inputs), map(self.task_columns, range(self.task))
             terms = [distillation(logits[:, c], old[:, c], self.spec.temperature).mean() for c in columns]
             losses["distillation"] = self.spec.weight * torch.stack(terms).sum()
         return losses

@@ -27,6 +27,7 @@ from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.fine_tuning import WHOLE_NETWORK, FineTunedLearner, check_counts, check_weights
 from softtf.learners.spans import LossClasses
+from softtf.learners.task_data import TaskData
 from softtf.memory import OnDevice, pack, unpack
 from softtf.seeds import derive_seed
 from softtf.statistics.centroids import EXACT
@@ -88,9 +89,16 @@ class MBPALearner(FineTunedLearner):
         assert isinstance(tuned, Adaptation)
         tuned.reads_query = True  # the trunk's tokens bring it along, for `logits` to find neighbours by
 
-    def before_training(self, loader: Loader) -> None:
-        """Remember how examples are prepared while the task trains."""
-        self.loader = loader
+    def begin_task(self, data: TaskData) -> None:
+        """Open the task, and remember how examples are prepared while it trains."""
+        super().begin_task(data)
+        self.loader = data.loader
+
+    def end_task(self, data: TaskData) -> None:
+        """Write the task's share, close the task, and let its data go."""
+        self.write(data.loader)
+        super().end_task(data)
+        self.loader = None
 
     def features(self, inputs: Tensor) -> Tensor:
         """Return the network's features [b, dim] of prepared inputs; no query is computed."""
@@ -121,7 +129,7 @@ class MBPALearner(FineTunedLearner):
         return {**sizes, KEYS: (None, dim), FEATURES: (None, self.network.heads.dim)}
 
     @torch.no_grad()
-    def consolidate(self, loader: Loader) -> None:
+    def write(self, loader: Loader) -> None:
         """Write this task's share, with its keys; the network's features of all memories are taken anew."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "write", self.task))
         rows = (torch.rand(len(loader.examples), generator=generator) < self.spec.write).nonzero()[:, 0]
@@ -150,10 +158,6 @@ class MBPALearner(FineTunedLearner):
         found, columns = (self.here.get(name, self.memory, features)[near] for name in (FEATURES, COLUMNS))
         moved = adapted(found, self.network.heads(found, classes), columns, self.spec)
         return logits + torch.einsum("bkd,bd,bkc->bc", with_one(found), with_one(features), moved)
-
-    def let_go(self) -> None:
-        """Let the task's data go."""
-        self.loader = None
 
 
 def nearest(queries: Tensor, keys: Tensor, count: int) -> Tensor:

@@ -61,6 +61,5 @@ class ProgressivePromptsLearner(Learner):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy."""
-        task = self.num_tasks - 1
-        features = self.network.top(SharedPass(self.network, batch.inputs).trunk, task=task)
-        return {"cross_entropy": self.cross_entropy(self.network.heads(features, self.span), batch.targets)}
+        features = self.network.top(SharedPass(self.network, batch.inputs).trunk, task=self.task)
+        return {"cross_entropy": self.cross_entropy_of(features, batch.targets)}

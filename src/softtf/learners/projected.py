@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from softtf.adaptations.projection import Projection, SecondMoment, projected
 from softtf.learners.base import Learner
+from softtf.learners.task_data import TaskData
 from softtf.network import SharedPass
 from softtf.seeds import derive_seed
 from softtf.streams import Loader
@@ -51,11 +52,16 @@ class ProjectedLearner(Learner):
             if basis is not None and parameter.grad is not None:
                 parameter.grad[part] = projected(parameter.grad[part], basis)
 
+    def end_task(self, data: TaskData) -> None:
+        """Extend each prompt's basis, and close the task."""
+        if self.projection is not None:
+            self.extend_bases(data.loader)
+        super().end_task(data)
+
     @torch.no_grad()
-    def consolidate(self, loader: Loader) -> None:
+    def extend_bases(self, loader: Loader) -> None:
         """Extend each prompt's basis by the space that it and this task's inputs span."""
-        if self.projection is None:
-            return
+        assert self.projection is not None
         moments = defaultdict[str, SecondMoment](SecondMoment)
         for inputs in self._some(loader, self.projection.samples):
             for name, rows in self.met(SharedPass(self.network, inputs)).items():
@@ -72,7 +78,7 @@ class ProjectedLearner(Learner):
 
     def _some(self, loader: Loader, samples: int) -> Iterator[Tensor]:
         """Yield inputs of a slice of the training data, the same whenever the task is learned."""
-        for inputs, _, _ in loader.epoch(derive_seed(self.seed, "projection", self.num_tasks - 1)):
+        for inputs, _, _ in loader.epoch(derive_seed(self.seed, "projection", self.task)):
             yield inputs[:samples]
             samples -= len(inputs)
             if samples <= 0:

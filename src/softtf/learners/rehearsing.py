@@ -1,20 +1,18 @@
 """Rehearsal with herded exemplars: equally many of each class, trained on beside the new task's data."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from softtf.adaptations.fine_tuning import FineTuning
-from softtf.backbones.base import Backbone
 from softtf.errors import UserError
-from softtf.learners.base import LearnerSpec, Replay
-from softtf.learners.distilling import DistillingLearner
-from softtf.learners.fine_tuning import WHOLE_NETWORK, check_counts, network_features
+from softtf.learners.base import Learner, LearnerSpec
+from softtf.learners.fine_tuning import WHOLE_NETWORK, check_counts
 from softtf.learners.spans import LossClasses
+from softtf.learners.task_data import TaskData
 from softtf.memory import herd, pack, unpack
 from softtf.streams import Loader
 
@@ -47,60 +45,61 @@ class RehearsalSpec(LearnerSpec):
         check_budget(self.exemplars, self.least, count)
 
 
-class RehearsingLearner(DistillingLearner):
-    """Keeps exemplars // classes of each class (or all it has), in herding order, so that fewer are the first ones."""
+class Exemplars:
+    """What a learner remembers of each class: budget // classes examples, or all there are, in herding order.
 
-    least = 1
+    So fewer are the first ones. They are in the learner's `memory`, and rehearsed with every later task.
 
-    def __init__(self, backbone: Backbone, seed: int, spec: RehearsalSpec) -> None:
-        super().__init__(backbone, spec.tune, seed, spec.classes)
-        self.budget, self.least = spec.exemplars, spec.least
+    Args:
+        budget: how many are kept in all.
+        least: how many of each class the method cannot do without.
+    """
 
-    def begin_task(self, num_classes: int) -> None:
-        """Open the task.
+    def __init__(self, budget: int, least: int = 1) -> None:
+        self.budget, self.least = budget, least
+
+    def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """Return the shapes of exemplars and their columns in `memory`."""
+        return {COLUMNS: (None,), f"{EXAMPLES}.values": (None,), f"{EXAMPLES}.shapes": (None, None)}
+
+    def rehearse(self, memory: Mapping[str, Tensor], data: TaskData) -> None:
+        """Have all exemplars trained on beside the task's own examples.
 
         Raises:
             UserError: the exemplars would not suffice for the classes then seen.
         """
-        check_budget(self.budget, self.least, self.num_classes + num_classes)
-        super().begin_task(num_classes)
+        check_budget(self.budget, self.least, len(data.column_labels))
+        if COLUMNS in memory:
+            data.rehearse(unpack(EXAMPLES, memory), memory[COLUMNS])
 
-    def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes of exemplars and their columns."""
-        return {COLUMNS: (None,), f"{EXAMPLES}.values": (None,), f"{EXAMPLES}.shapes": (None, None)}
+    def choose(self, learner: Learner, loader: Loader, features: Tensor) -> list[Tensor]:
+        """Herd the new classes' exemplars by features, and drop the last of the old ones'.
 
-    def replay(self) -> Replay | None:
-        """Return all exemplars."""
-        if COLUMNS not in self.memory:
-            return None
-        return Replay(unpack(EXAMPLES, self.memory), self.memory[COLUMNS])
+        Args:
+            learner: whose `memory` they go to.
+            loader: of all that was trained on.
+            features: at length 1, [n, dim], of the loader's examples.
 
-    def consolidate(self, loader: Loader) -> None:
-        """Herd the new classes' exemplars by today's features, and drop the last of the old ones'."""
-        self.choose_exemplars(loader, F.normalize(self.training_features(loader)))
-
-    def features(self, inputs: Tensor) -> Tensor:
-        """Return the features [b, dim] that the classifier reads of prepared inputs [b, ...]."""
-        return network_features(self.network, inputs)
-
-    @torch.no_grad()
-    def training_features(self, loader: Loader) -> Tensor:
-        """Return the features [n, dim] of all that was trained on, exemplars too, without augmentation."""
-        return torch.cat([self.features(inputs) for inputs in loader.unaugmented()])
-
-    def choose_exemplars(self, loader: Loader, features: Tensor) -> list[Tensor]:
-        """Replace the exemplars, herded by unit features [n, dim]; return each class's rows of the loader."""
+        Returns:
+            each class's rows of the loader.
+        """
         targets = loader.targets.cpu()
-        classes = self.num_classes
+        count = self.budget // learner.num_classes
         chosen = []
-        for column in range(classes):
+        for column in range(learner.num_classes):
             rows = (targets == column).nonzero()[:, 0]  # of an old class: its exemplars, in herding order
-            if column >= self.num_old:
-                rows = rows[herd(features[rows].cpu(), self.budget // classes)]
-            chosen.append(rows[: self.budget // classes])
+            if column >= learner.num_old:
+                rows = rows[herd(features[rows].cpu(), count)]
+            chosen.append(rows[:count])
         rows = torch.cat(chosen)
-        self.memory = self.memory | pack(EXAMPLES, loader.loaded(rows.tolist())) | {COLUMNS: targets[rows]}
+        learner.memory = learner.memory | pack(EXAMPLES, loader.loaded(rows.tolist())) | {COLUMNS: targets[rows]}
         return chosen
+
+
+@torch.no_grad()
+def features_of(loader: Loader, features: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the features [n, dim] of all that was trained on, exemplars too, without augmentation."""
+    return torch.cat([features(inputs) for inputs in loader.unaugmented()])
 
 
 def check_budget(exemplars: int, least: int, classes: int) -> None:

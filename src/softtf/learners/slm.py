@@ -33,10 +33,10 @@ from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.fine_tuning import check_counts
 from softtf.learners.spans import LossClasses
+from softtf.learners.task_data import TaskData
 from softtf.network import SharedPass
 from softtf.seeds import derive_seed
 from softtf.statistics.centroids import k_means
-from softtf.streams import Loader
 
 KEYS, TASKS = "store.keys", "store.tasks"
 
@@ -98,14 +98,14 @@ class SLMLearner(Learner):
         return {KEYS: (None, self.network.heads.dim), TASKS: (None,)}
 
     @torch.no_grad()
-    def before_training(self, loader: Loader) -> None:
-        """Put the new task's keys into the store: centres of its examples' frozen features."""
-        stems = (self.network.stem(inputs) for inputs in loader.unaugmented())
+    def begin_task(self, data: TaskData) -> None:
+        """Open the task, and put its keys into the store: centres of its examples' frozen features."""
+        super().begin_task(data)
+        stems = (self.network.stem(inputs) for inputs in data.loader.unaugmented())
         queries = torch.cat([self.network.query(stem).cpu() for stem in stems])
-        task = self.num_tasks - 1
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, "keys", task))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "keys", self.task))
         keys = k_means(self.in_groups(queries.double()), self.spec.keys, generator).float()
-        tasks = torch.full((len(keys),), task)
+        tasks = torch.full((len(keys),), self.task)
         if KEYS in self.memory:
             keys, tasks = torch.cat([self.memory[KEYS], keys]), torch.cat([self.memory[TASKS], tasks])
         self.memory = self.memory | {KEYS: keys, TASKS: tasks}
@@ -133,7 +133,7 @@ class SLMLearner(Learner):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy."""
         features = self.features(SharedPass(self.network, batch.inputs, batch.query).trunk)
-        return {"cross_entropy": self.cross_entropy(self.network.heads(features, self.span), batch.targets)}
+        return {"cross_entropy": self.cross_entropy_of(features, batch.targets)}
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
         """Return logits [batch, classes seen], whichever the task."""

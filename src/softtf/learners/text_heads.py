@@ -35,6 +35,26 @@ def check_clip(backbone: Backbone, what: str) -> ClipImage:
     return backbone
 
 
+def text_ids(tower: ClipText, template: str, labels: Sequence[Hashable], prompts: int = 0) -> Tensor:
+    """Return the token ids [classes, tokens] of classes' texts, which leave room for so many prompt tokens.
+
+    Raises:
+        UserError: a text is too long for the model.
+    """
+    names = [str(label).replace("_", " ") for label in labels]
+    return tower.ids([template.replace("{}", name) for name in names], prompts)
+
+
+def refuse_twins(tower: ClipText, template: str, labels: Sequence[Hashable]) -> None:
+    """Raise UserError if two classes have one text, so that nothing can tell them apart, or a text is too long."""
+    texts = [tuple(row) for row in text_ids(tower, template, labels).tolist()]
+    for i, text in enumerate(texts):
+        if (first := texts.index(text)) < i and labels[first] != labels[i]:
+            raise UserError(
+                f"classes {labels[first]!r} and {labels[i]!r} have the same text for this model; rename one"
+            )
+
+
 class TextHeads(Heads):
     """A text feature for each class: logits are exp(logit_scale) cos(P f(x), text), P the image tower's projection.
 
@@ -60,6 +80,11 @@ class TextHeads(Heads):
         self.begun = num_classes
         prompts = 1 if self.shared else num_classes
         return {"prompts": torch.randn(prompts, self.length, self.text_dim, generator=generator) * 0.02}
+
+    def forms(self, num_classes: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the text features: prompts are never saved."""
+        finished = {"features": torch.empty(num_classes, len(self.projection), device="meta")}
+        return finished, finished
 
     def num_classes(self, task: int) -> int:
         """Return how many classes task `task` has."""
@@ -109,21 +134,7 @@ class ClassTexts(nn.Module):
         Raises:
             UserError: a text is too long for the model.
         """
-        self.ids = self.ids_of(labels)
-
-    def ids_of(self, labels: Sequence[Hashable]) -> Tensor:
-        """Return the token ids [classes, tokens] of classes' texts; errors as for `name`."""
-        names = [str(label).replace("_", " ") for label in labels]
-        return self.tower.ids([self.template.replace("{}", name) for name in names], self.prompts)
-
-    def refuse_twins(self, labels: Sequence[Hashable]) -> None:
-        """Raise UserError if two classes have one text, so that nothing can tell them apart."""
-        texts = [tuple(row) for row in self.ids_of(labels).tolist()]
-        for i, text in enumerate(texts):
-            if (first := texts.index(text)) < i and labels[first] != labels[i]:
-                raise UserError(
-                    f"classes {labels[first]!r} and {labels[i]!r} have the same text for this model; rename one"
-                )
+        self.ids = text_ids(self.tower, self.template, labels, self.prompts)
 
     def features(self, prompts: Tensor | None = None, task: int = 0) -> Tensor:
         """Return the classes' text features [classes, shared dim] at length 1, by task `task`'s text tower.

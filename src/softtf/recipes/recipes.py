@@ -13,7 +13,7 @@ from softtf.recipes.methods import adjusted, method_named, mini_epochs
 from softtf.recipes.texts import BERT, TEXT_DESCRIPTIONS, TEXT_RECIPES, at_mini_scale, is_text, on_six_layers
 from softtf.runs.config import RunConfig, StreamConfig
 from softtf.streams import STREAMS
-from softtf.training.gradient import TrainConfig
+from softtf.training.config import TrainConfig
 
 Scale = Literal["full", "mini"]
 VIT_B = "vit_base_patch16_224.orig_in21k"

@@ -24,7 +24,7 @@ from softtf.runs.config import RunConfig, StreamConfig
 from softtf.streams import HUB
 from softtf.streams.columns import LABEL_NAMES
 from softtf.streams.files import count_values
-from softtf.training.gradient import TrainConfig
+from softtf.training.config import TrainConfig
 
 BERT = "bert-base-uncased"
 OWN_TEXTS, QUICKSTART = "own-texts", "quickstart-text"

@@ -27,7 +27,7 @@ from softtf.streams import (
     split_by_class,
     split_by_task,
 )
-from softtf.training.gradient import TrainConfig, check_batch_size
+from softtf.training.config import TrainConfig, check_batch_size
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from softtf.screen import Screen
 from softtf.runs.seconds import seconds_of
 from softtf.streams import TaskStream
 from softtf.runs.tracking import Tracker
-from softtf.training.gradient import TaskTraining
+from softtf.training.task import TaskTraining
 
 
 @dataclass
@@ -236,7 +236,7 @@ def _assemble(
     for task in stream:
         table.add(task.classes, task.name)
     config.learner.check_classes(len(table.column_labels()))
-    learner.check_labels(table.labels)
+    config.learner.check_labels(table.labels, learner.network.backbone)
     held_out = []
     for task in stream:
         if task.test is None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from softtf.errors import UserError
-from softtf.training.gradient import EpochReport
+from softtf.training.task import EpochReport
 
 
 class Tracker:

@@ -36,8 +36,9 @@ from softtf.files.tensors import (
     tensor_bytes,
     write_atomic,
 )
-from softtf.learners.base import MEMORY, STATISTICS, Learner, LearnerSpec
+from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.class_table import ClassTable
+from softtf.learners.state import MEMORY, STATISTICS
 from softtf.saving.manifest import (
     FORMAT,
     HEADER,
@@ -53,7 +54,7 @@ from softtf.saving.manifest import (
 from softtf.saving.versions import new_version
 from softtf.screen import warn
 from softtf.statistics import FeatureStatistics, TaskOffsets
-from softtf.training.gradient import TrainConfig
+from softtf.training.config import TrainConfig
 
 MaskPlace = Literal["memory", "disk"]
 
@@ -261,12 +262,7 @@ def _load_task(
     name, labels = _read_task(manifest, task)
     path, sha256 = manifest.path(task_tensors(task))
     state = read(path, sha256)
-    learner.begin_task(len(labels))
-    trained = learner.task_state_dict(task)
-    learner.end_task()
-    finished = learner.task_state_dict(task)
-    for slots in learner.slot_modules().values():
-        slots.drop_task()
+    trained, finished = learner.task_forms(len(labels))
     # An earlier version packed no masks: what it saved has the form of a task in training, and is kept as it is.
     require(state, trained if state.keys() == trained.keys() else finished, str(path))
     learner.load_task(state)

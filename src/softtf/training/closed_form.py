@@ -1,27 +1,31 @@
-"""Training of learners that are solved from frozen features, behind the face of `TaskTraining`."""
+"""Learning one task in closed form: one pass over frozen features, without steps."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
 
 from softtf.devices.memory import needs_memory
 from softtf.errors import OutOfMemoryError
+from softtf.files.tensors import require
 from softtf.learners.closed_form import ClosedFormLearner
-from softtf.streams import Loader
-from softtf.training.gradient import EpochReport, TaskFeatures, TaskTraining, TrainConfig
+from softtf.learners.task_data import TaskData
+from softtf.training.config import TrainConfig
+from softtf.training.task import EpochReport, OnStep, TaskTraining, unseen
 
 
 class ClosedFormTraining(TaskTraining):
-    """The one pass of a learner that is solved from frozen features: to all around it, a training of one epoch."""
+    """Solves the task; what is interrupted is solved again, so that there is nothing to keep of it."""
 
-    def __init__(
-        self, learner: ClosedFormLearner, loader: Loader, config: TrainConfig, seed: int, features: TaskFeatures
-    ) -> None:
-        super().__init__(learner, loader, config, seed, None, features)
-        self.solved, self.frozen = learner, features
-        self.epochs, self.features_counted = 1, True
+    counts_features = True
+
+    def __init__(self, learner: ClosedFormLearner, data: TaskData, config: TrainConfig) -> None:
+        super().__init__(learner, data, config, epochs=1)
+        self.fit = learner.fit
 
     @needs_memory("learn the task", lambda self, *_: self.config.batch_size, OutOfMemoryError)
-    def run_epoch(self, on_step: Callable[[int, int], None] = lambda step, steps: None) -> EpochReport:
+    def run_epoch(self, on_step: OnStep = unseen) -> EpochReport:
         """Solve the task; `on_step` is called once, when that is done.
 
         Raises:
@@ -30,9 +34,21 @@ class ClosedFormTraining(TaskTraining):
         assert not self.finished
         start = time.perf_counter()
         with self.learner.computing_in(self.dtype):
-            found = self.frozen.get()
-        shown = self.solved.fit(found.values, self.frozen.columns, self.frozen.labels)
+            features = self.data.features.values
+        shown = self.fit(features, self.data.columns, self.data.column_labels)
         self.epoch = 1
         on_step(len(self.loader), len(self.loader))
-        seconds, kept = time.perf_counter() - start, found.seconds + found.loading if found.from_disk else 0.0
-        return EpochReport(self.task, self.epoch, self.epochs, shown, len(found.values), seconds, kept)
+        seconds, kept = time.perf_counter() - start, self.data.own_queries.kept_seconds
+        return EpochReport(self.task, self.epoch, self.epochs, shown, len(features), seconds, kept)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return that nothing is done yet."""
+        return {"epoch": torch.tensor(0)}
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Check that the state is of such a training; there is nothing to put back.
+
+        Raises:
+            UserError: it is of another one.
+        """
+        require(tensors, self.state(), "the checkpoint", exact=True)

@@ -7,17 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from softtf.backbones.features import FeatureStore, FixedQueries
+from softtf.backbones.features import FeatureStore
 from softtf.devices.memory import needs_memory
 from softtf.errors import OutOfMemoryError, UserError
 from softtf.evaluation.evaluate import TestData
 from softtf.learners import ClosedFormLearner, Learner
-from softtf.learners.class_table import ClassTable, own_columns
+from softtf.learners.class_table import ClassTable
 from softtf.learners.closed_form import ONE_PASS
-from softtf.streams import Examples, Loader, Preparation
-from softtf.streams.preparation import TrainingInputs, unaugmented
+from softtf.learners.task_data import TaskData
+from softtf.streams import Examples, Loader
 from softtf.training.closed_form import ClosedFormTraining
-from softtf.training.gradient import TaskFeatures, TaskTraining, TrainConfig, check_batch_size
+from softtf.training.config import TrainConfig, check_batch_size
+from softtf.training.gradient import GradientTraining
+from softtf.training.task import TaskTraining
 
 
 @needs_memory(
@@ -42,40 +44,17 @@ def begin_training(
         store: where queries that stay the same in all epochs are kept; None for memory only.
 
     Raises:
-        UserError: a class was learned before, and that is not allowed; or a setting does not fit the learner.
-        TrainingError: there is not enough memory (an OutOfMemoryError).
+        UserError: a class was learned before, and that is not allowed; a setting or a label does not fit the learner.
+        TrainingError: there is not enough memory (an OutOfMemoryError), or an earlier version's statistics.
     """
     check_training(learner, config)
-    learner.check_statistics()
-    own = examples.classes
-    classes.check(own)
     learner.go_on()
-    columns = own_columns(examples.labels, own) + len(classes.column_labels())
-    plain = _plain_queries(learner, examples, config, store) if _reads_features(learner) else None
-    of_task = columns
-    if (replay := learner.replay()) is not None:
-        examples = Examples.concatenate([examples, Examples(replay.inputs, replay.columns, "exemplars")])
-        columns = torch.cat([columns, replay.columns])
-    loader = Loader(
-        examples,
-        columns,
-        _preparation(learner, augment=config.augment),
-        train=True,
-        batch_size=config.batch_size,
-        device=device_of(learner),
-    )
-    learner.name_classes(own)
-    learner.begin_task(len(own))
-    classes.add(own, name)
-    learner.before_training(loader)
-    features = None if plain is None else TaskFeatures(plain, of_task, classes.column_labels())
+    classes.add(examples.classes, name)
+    data = TaskData(examples, classes, learner.network.backbone, config.batch_size, config.augment, store)
+    learner.begin_task(data)
     if isinstance(learner, ClosedFormLearner):
-        assert features is not None
-        return ClosedFormTraining(learner, loader, config, learner.seed, features)
-    queries = _training_queries(learner, examples, config, store)
-    if queries and features and replay is None:
-        features = dataclasses.replace(features, queries=queries)  # they are the same ones
-    return TaskTraining(learner, loader, config, learner.seed, queries, features)
+        return ClosedFormTraining(learner, data, config)
+    return GradientTraining(learner, data, config)
 
 
 def check_training(learner: Learner, config: TrainConfig) -> None:
@@ -101,32 +80,6 @@ def unread_settings(learner: Learner, config: TrainConfig) -> str:
     return f"{who} is solved in one pass over frozen features; it does not read {', '.join(names)}" if names else ""
 
 
-def _training_queries(
-    learner: Learner, examples: Examples, config: TrainConfig, store: FeatureStore | None
-) -> FixedQueries | None:
-    """Return the queries of the unaugmented training inputs if the loss is to read these."""
-    backbone = learner.network.backbone
-    augmented = config.augment and backbone.preparation.augment
-    if learner.query_use == "none" or (augmented and not config.clean_query):
-        return None
-    return _plain_queries(learner, examples, config, store)
-
-
-def _reads_features(learner: Learner) -> bool:
-    """Say whether a learner is solved from the frozen features of a task's examples or gathers statistics of them."""
-    return learner.gathers_features or isinstance(learner, ClosedFormLearner)
-
-
-def _plain_queries(
-    learner: Learner, examples: Examples, config: TrainConfig, store: FeatureStore | None
-) -> FixedQueries:
-    """Return the queries of training inputs without augmentation."""
-    unread = torch.zeros(len(examples), dtype=torch.int64)
-    plain = TrainingInputs(_preparation(learner, augment=False))
-    loader = Loader(examples, unread, plain, False, config.batch_size, device_of(learner), cache_bytes=0)
-    return FixedQueries(learner.network.backbone, loader, store)
-
-
 def test_data(tests: Sequence[Examples], classes: ClassTable, learner: Learner, batch_size: int) -> TestData:
     """Put the test sets of tasks 1, 2, ... behind one another.
 
@@ -145,12 +98,7 @@ def test_loader(examples: Examples, learner: Learner, batch_size: int) -> Loader
     """Return a loader of unaugmented inputs in their order."""
     check_batch_size(batch_size)
     targets = torch.zeros(len(examples), dtype=torch.int64)
-    return Loader(examples, targets, _preparation(learner), False, batch_size, device_of(learner))
-
-
-def _preparation(learner: Learner, augment: bool = True) -> Preparation:
-    preparation = learner.network.backbone.preparation
-    return preparation if augment else unaugmented(preparation)
+    return Loader(examples, targets, learner.network.backbone.preparation, False, batch_size, device_of(learner))
 
 
 def device_of(learner: Learner) -> torch.device:

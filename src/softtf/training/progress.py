@@ -16,7 +16,7 @@ from rich.progress import (
 
 from softtf.errors import visible
 from softtf.screen import Screen, say
-from softtf.training.gradient import EpochReport, TaskTraining
+from softtf.training.task import EpochReport, TaskTraining
 
 
 class TaskProgress:

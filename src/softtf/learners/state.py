@@ -1,0 +1,185 @@
+"""What a learner holds, by name: slots, shared parameters, memory and statistics; saved, loaded and copied whole."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from softtf.adaptations.base import Adaptation
+from softtf.adaptations.slots import Heads, TaskSlots
+from softtf.backbones.base import Backbone
+from softtf.network import AdaptedNetwork
+from softtf.seeds import derive_seed
+
+MEMORY = "memory."
+STATISTICS = MEMORY + "statistics."
+
+
+class LearnerState(nn.Module):
+    """The state of a learner, without its method.
+
+    network: the frozen backbone, its adaptations and the classifiers.
+    extra_slots: further modules with one slot per task, such as keys.
+    memory: tensors that the method remembers from task to task besides parameters (exemplars, sums), by any names;
+    they are replaced, never changed in place, and saved with what tasks share.
+    statistics: of frozen features or of the learner's own scores, by the name of the task inference that reads them.
+    gathered: what each of the statistics has gathered; kept as `memory` is, but no method's own business.
+    shared_before: while a task is trained, what tasks shared before it, by the names of `shared_state_dict`.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        adaptations: Sequence[Adaptation],
+        seed: int,
+        extra_slots: Mapping[str, TaskSlots] | None = None,
+        heads: Heads | None = None,
+    ) -> None:
+        super().__init__()
+        self.seed = seed
+        self.network = AdaptedNetwork(backbone, adaptations, heads or Heads(backbone.dim))
+        self.extra_slots = nn.ModuleDict(dict(extra_slots or {}))
+        self.statistics = nn.ModuleDict()
+        self.memory: dict[str, Tensor] = {}
+        self.gathered: dict[str, dict[str, Tensor]] = {}
+        self.shared_before: dict[str, Tensor] = {}
+        self.eval()
+
+    @property
+    def num_tasks(self) -> int:
+        """Number of tasks that have been begun."""
+        return self.network.heads.num_tasks
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes seen, each a column of the logits."""
+        return sum(map(self.network.heads.num_classes, range(self.num_tasks)))
+
+    def open_slots(self, num_classes: int) -> None:
+        """Open a slot for the next task in every module; the values come from the learner's seed."""
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "task", self.num_tasks))
+        device = next(self.network.backbone.parameters()).device
+        for slots in self.slot_modules().values():
+            slots.add_task(num_classes, generator)
+            slots.to(device)
+
+    def close_slots(self) -> None:
+        """Close the newest task: nothing of it is trained again."""
+        for slots in self.slot_modules().values():
+            slots.freeze()
+        self.shared_before = {}
+
+    def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Return the shapes that entries of `memory` have after the tasks so far; None where any size will do.
+
+        What is loaded is checked by them; entries that are not named may have any shape.
+        """
+        return {}
+
+    def slot_modules(self) -> dict[str, TaskSlots]:
+        """Return every module with slots by a name that is stable across runs."""
+        names = [type(a).__name__ for a in self.network.adaptations]
+        counts, seen = Counter(names), Counter[str]()
+        modules: dict[str, TaskSlots] = {"head": self.network.heads}
+        for name, adaptation in zip(names, self.network.adaptations, strict=True):
+            assert isinstance(adaptation, TaskSlots)
+            seen[name] += 1
+            modules[f"{name}{seen[name]}" if counts[name] > 1 else name] = adaptation
+        for name, extra in self.extra_slots.items():
+            assert isinstance(extra, TaskSlots)
+            modules[name] = extra
+        return modules
+
+    def shared_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield (name, parameter) of what all tasks share."""
+        for module_name, module in self.slot_modules().items():
+            for name, parameter in module.shared_parameters():
+                yield f"{module_name}.{name}", parameter
+
+    def trained_parameters(self) -> dict[str, nn.Parameter]:
+        """Return what is trained in the current task, by name."""
+        task = self.num_tasks - 1
+        mine = {
+            f"{module_name}.task.{name}": parameter
+            for module_name, module in self.slot_modules().items()
+            for name, parameter in module.own_parameters(task)
+        }
+        return {n: p for n, p in ({**dict(self.shared_parameters()), **mine}).items() if p.requires_grad}
+
+    def task_state_dict(self, task: int) -> dict[str, Tensor]:
+        """Return one task's parameters over all modules."""
+        return {
+            f"{module_name}.{name}": value
+            for module_name, module in self.slot_modules().items()
+            for name, value in module.task_state_dict(task).items()
+        }
+
+    def task_forms(self, num_classes: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return what `task_state_dict` has for the next task, without values: in training, and once it is finished."""
+        trained: dict[str, Tensor] = {}
+        finished: dict[str, Tensor] = {}
+        for module_name, module in self.slot_modules().items():
+            for whole, form in zip((trained, finished), module.forms(num_classes), strict=True):
+                whole |= {f"{module_name}.{name}": value for name, value in form.items()}
+        return trained, finished
+
+    def load_task(self, state: Mapping[str, Tensor]) -> None:
+        """Append a finished task from `task_state_dict`'s values."""
+        for module_name, module in self.slot_modules().items():
+            start = f"{module_name}."
+            module.load_task({k.removeprefix(start): v for k, v in state.items() if k.startswith(start)})
+
+    def shared_state_dict(self) -> dict[str, Tensor]:
+        """Return the values of what all tasks share, the memory's under `memory.`, statistics among it."""
+        shared = {name: parameter.detach() for name, parameter in self.shared_parameters()}
+        gathered = {f"{STATISTICS}{n}.{key}": v for n, found in self.gathered.items() for key, v in found.items()}
+        return shared | {MEMORY + name: value for name, value in self.memory.items()} | gathered
+
+    def load_shared(self, state: Mapping[str, Tensor]) -> None:
+        """Set the values of what all tasks share."""
+        with torch.no_grad():
+            for name, parameter in self.shared_parameters():
+                parameter.copy_(state[name])
+        kept = {k.removeprefix(MEMORY): v for k, v in state.items() if k.startswith(MEMORY)}
+        self.memory = {k: v for k, v in kept.items() if not (MEMORY + k).startswith(STATISTICS)}
+        self.gathered = {
+            name: {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
+            for name in self.statistics
+            for start in [f"{STATISTICS}{name}."]
+        }
+
+    def face(self) -> Self:
+        """Return another object of this very state; it keeps that state when this one goes on in a copy."""
+        other: Self = object.__new__(type(self))
+        other.become(self)
+        return other
+
+    def become(self, other: "LearnerState") -> None:
+        """Take over another learner's state, in one step that nothing can interrupt half-way."""
+        object.__setattr__(self, "__dict__", vars(other))
+
+    def go_on(self) -> None:
+        """Go on in a copy of the state: from now on nothing done to this object reaches those that `face` gave.
+
+        The copy owns all that training may change in place, and shares what it never does: backbones, the values of
+        parameters that are closed, and what is remembered. What else a method holds from task to task must be such that
+        `copy.deepcopy` can copy it.
+        """
+        before = self.face()
+        remembered = (self.memory, *self.gathered.values())
+        shared: dict[int, Any] = {id(value): value for kept in remembered for value in kept.values()}
+        shared |= {id(module): module for module in self.modules() if isinstance(module, Backbone)}
+        shared |= {id(p): nn.Parameter(p.detach(), False) for p in self.parameters() if not p.requires_grad}
+        after = deepcopy(before, shared)
+        after.shared_before = before.shared_state_dict()
+        self.become(after)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy the state once, also where several objects share it."""
+        other: Self = object.__new__(type(self))
+        memo[id(self)] = other
+        object.__setattr__(other, "__dict__", deepcopy(vars(self), memo))
+        return other

@@ -1,0 +1,103 @@
+"""The learning of one task, whichever way it goes: passes that report, a state to save, and an end."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from softtf.devices.device import matmul_dtype
+from softtf.devices.memory import needs_memory
+from softtf.errors import OutOfMemoryError
+from softtf.inference.gradient_offset import gather_offsets
+from softtf.learners.base import Learner
+from softtf.learners.task_data import TaskData
+from softtf.training.config import TrainConfig
+
+OnStep = Callable[[int, int], None]
+"""Is told after each step how many of how many are done."""
+
+
+def unseen(step: int, steps: int) -> None:
+    """Show nothing of it."""
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch did: mean loss terms, samples seen and seconds, and whether more epochs follow.
+
+    seconds: that passed; kept: those that an earlier run took for frozen features that this epoch was the first to
+    read.
+    """
+
+    task: int
+    epoch: int
+    epochs: int
+    losses: dict[str, float]
+    samples: int
+    seconds: float
+    kept: float = 0.0
+
+
+class TaskTraining(ABC):
+    """Learns a learner's newest task in one pass or more; its state between passes can be saved and put back.
+
+    epoch, epochs: how many passes are done, and how many there are.
+
+    Args:
+        learner: whose `begin_task` was called.
+        data: of the task.
+        config: how to train.
+        epochs: how many passes.
+    """
+
+    counts_features = False  # whether a pass reports the seconds of the own examples' frozen features
+
+    def __init__(self, learner: Learner, data: TaskData, config: TrainConfig, epochs: int) -> None:
+        self.learner, self.data, self.config = learner, data, config
+        self.loader, self.task = data.loader, learner.task
+        self.epoch, self.epochs = 0, epochs
+        self.dtype = matmul_dtype(config.precision, data.device)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all passes are done."""
+        return self.epoch >= self.epochs
+
+    @abstractmethod
+    def run_epoch(self, on_step: OnStep = unseen) -> EpochReport:
+        """Do one pass.
+
+        Raises:
+            TrainingError: a number was not finite, or there is not enough memory (an OutOfMemoryError).
+        """
+
+    @needs_memory("finish the task", lambda self: self.config.batch_size, OutOfMemoryError)
+    def finish(self) -> tuple[float, float]:
+        """Do what the method does after the last pass, and close the task.
+
+        Returns:
+            the seconds that passed, and those that an earlier run took for features that nothing before has read.
+
+        Raises:
+            TrainingError: a feature is not finite, or there is not enough memory (an OutOfMemoryError).
+        """
+        start = time.perf_counter()
+        with self.learner.computing_in(self.dtype):
+            self.learner.end_task(self.data)
+            gather_offsets(self.learner, self.loader)
+        kept = 0.0 if self.counts_features else self.data.own_queries.kept_seconds
+        return time.perf_counter() - start, kept
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """Return everything that later passes depend on, as named tensors."""
+
+    @abstractmethod
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go back to a state that `state` returned, the learner being as it was when this task began.
+
+        Raises:
+            UserError: the state is of another learner or training; then nothing was changed.
+        """
