@@ -16,6 +16,7 @@ from softtf.adaptations.slots import MappedSlot
 from softtf.cli import commands
 from softtf.errors import UserError
 from softtf.evaluation import AccuracyMatrix
+from softtf.learners import Learner
 from softtf.runs import evaluate as rescore_module
 from softtf.runs import run as run_module
 from softtf.runs.folder import RunFolder
@@ -214,15 +215,27 @@ def test_predict_takes_a_learner_alone(animals: Path, images: Path, capsys: Capt
 def asked_for(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Where the masks of every learner that is loaded from now on are to be."""
     places: list[str] = []
-    for module in (classifier, run_module, rescore_module):
+
+    def note(learner: Learner) -> None:
+        mapped = [isinstance(s, MappedSlot) for part in learner.slot_modules().values() for s in part.slots]
+        places.append("disk" if any(mapped) else "memory")
+
+    for module in (classifier, run_module):
 
         def load(*args: Any, true_load: Any = module.load_learner, **options: Any) -> Any:
             loaded = true_load(*args, **options)
-            mapped = [isinstance(s, MappedSlot) for part in loaded[1].slot_modules().values() for s in part.slots]
-            places.append("disk" if any(mapped) else "memory")
+            note(loaded[1])
             return loaded
 
         monkeypatch.setattr(module, "load_learner", load)
+    after_each = rescore_module.as_after_each_task
+
+    def each(*args: Any) -> Iterator[Learner]:
+        for learner in after_each(*args):
+            note(learner)
+            yield learner
+
+    monkeypatch.setattr(rescore_module, "as_after_each_task", each)
     return places
 
 

@@ -11,16 +11,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from contracts.tiny import TRAIN, assert_same, classifier, pictures, snapshot, tiny_backbone
+from contracts.tiny import TRAIN, assert_same, classifier, pictures, snapshot, task_data, tiny_backbone
 from softtf.adaptations import Adapter, LoRA, Projection
 from softtf.classifier import ContinualClassifier
 from softtf.config.tree import from_dict
 from softtf.errors import UserError
-from softtf.learners import L2P, SLM, CLIPPrompt, DualPrompt, LearnerSpec, LinearHead
-from softtf.saving.learner import load_learner, save_task, saved_tasks
+from softtf.learners import FT, L2P, SLM, CLIPPrompt, DERpp, DualPrompt, LearnerSpec, LinearHead, RanPAC
+from softtf.saving.learner import as_after_each_task, load_learner, save_task, saved_tasks
 from softtf.saving.manifest import seal
 from softtf.training.config import TrainConfig
 from support.folders import change, load, read, replace_tensors
+
+ADAPTED = DualPrompt((1,), 2, (3,), 2, adapt=Adapter((2,), 2))
 
 
 def rename_file(folder: Path, name: object) -> None:
@@ -308,3 +310,22 @@ def test_learners_saved_before_published_settings_were_there_mean_what_they_mean
 ) -> None:
     assert from_dict(LearnerSpec, saved) == meant
     assert from_dict(TrainConfig, {"epochs": 3}).of_task(0) == TrainConfig(3, weight_decay=0.0, clip_norm=1.0)
+
+
+@pytest.mark.filterwarnings("ignore:.* is solved in one pass")
+@pytest.mark.parametrize("spec", [FT(), DERpp(exemplars=9), SLM(groups=4), RanPAC(9), ADAPTED], ids=lambda s: s.kind)
+def test_a_run_is_gone_through_task_by_task_and_each_tasks_own_file_is_read_once(
+    spec: LearnerSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ContinualClassifier(tiny_backbone(), spec, TRAIN, device="cpu", seed=3)
+    model.header.write(tmp_path)
+    for task in range(3):
+        model.learn(task_data(task), progress=False)
+        save_task(tmp_path, model.learner, model.classes, task)
+    whole = [load_learner(tmp_path, lambda _: tiny_backbone(), tasks)[1] for tasks in (1, 2, 3)]
+    header, learner, _ = load_learner(tmp_path, lambda _: tiny_backbone())
+    monkeypatch.setattr("softtf.saving.learner._load_task", lambda *_: pytest.fail("it was read again"))
+    for tasks, found in enumerate(as_after_each_task(tmp_path, header, learner)):
+        assert_same(snapshot(found), snapshot(whole[tasks]))
+        assert_same(found.shared_state_dict(), whole[tasks].shared_state_dict())
+    assert tasks == 2

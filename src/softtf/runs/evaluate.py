@@ -15,7 +15,7 @@ from softtf.training.progress import ScoringProgress
 from softtf.runs.run import NO_PLACES, Places, reopen
 from softtf.runs.config import EvaluateConfig
 from softtf.runs.folder import RunFolder
-from softtf.saving.learner import MaskPlace, load_learner
+from softtf.saving.learner import MaskPlace, as_after_each_task
 from softtf.screen import Screen
 
 
@@ -97,17 +97,16 @@ def rescore(
     if not finished:  # the first one was being saved
         raise UserError(f"nothing was learned yet: {path} has no finished task; go on with `softtf resume {path}`")
     policies = settings.policies_for(run.learner)
-    backbone = run.learner.network.backbone
     dtype = matmul_dtype(settings.precision, run.tests.loader.device)
     tests = replace(run.tests, trunks=None) if last_only else run.tests  # which are kept for a second time
     scores: dict[Policy, list[Score]] = {policy: [] for policy in policies}
-    for tasks in [finished] if last_only else range(1, finished + 1):
-        _, learner, classes = load_learner(run.folder.learner, lambda _: backbone, tasks, strict=False, masks=masks)
-        with ScoringProgress(f"after task {tasks} of {finished}", console=console) as progress:
+    each = [run.learner] if last_only else as_after_each_task(run.folder.learner, run.header, run.learner, masks)
+    for learner in each:
+        with ScoringProgress(f"after task {learner.num_tasks} of {finished}", console=console) as progress:
             found = evaluate(
                 learner,
                 tests,
-                classes.column_labels(),
+                run.classes.column_labels()[: learner.num_classes],
                 policies,
                 batch_size=settings.batch_size,
                 dtype=dtype,

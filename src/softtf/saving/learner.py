@@ -11,7 +11,7 @@ Every file is written to a temporary name and moved, and none is ever changed: a
 task that was being saved, and a run's learner can be loaded as it was after any task.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -234,10 +234,7 @@ def _load(
             f"{folder} was learned on other weights of {header.backbone.name!r}: SHA {header.backbone_sha256[:12]}...,"
             f" these have {found[:12]}...; give the backbone it was learned on"
         )
-    learner = header.learner.new_learner(backbone, header.seed)
-    if masks == "disk":
-        for slots in learner.slot_modules().values():
-            slots.keep_on_disk()
+    learner = _without_tasks(header, backbone, masks)
     classes = ClassTable(header.allow_repeated)
     wanted = count if tasks is None else tasks
     for task in range(wanted):
@@ -250,6 +247,38 @@ def _load(
                 check_file(*manifest.path(shared_tensors(task)))
     learner.to(next(backbone.parameters()).device)
     return header, learner, classes
+
+
+def _without_tasks(header: Header, backbone: Backbone, masks: MaskPlace) -> Learner:
+    learner = header.learner.new_learner(backbone, header.seed)
+    if masks == "disk":
+        for slots in learner.slot_modules().values():
+            slots.keep_on_disk()
+    return learner
+
+
+def as_after_each_task(
+    folder: Path, header: Header, learner: Learner, masks: MaskPlace = "memory"
+) -> Iterator[Learner]:
+    """Yield a learner as it was after each of its tasks, from the first on: one object that gains a task each time.
+
+    What tasks share is read from the folder; their own parameters are those of `learner`, which is used up by that.
+
+    Args:
+        folder: of a run's learner, which keeps what tasks share as it was after each.
+        header: of the learner.
+        learner: as it was loaded, with all tasks that are wanted.
+        masks: as for `load_learner`.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    manifest, backbone = Manifest.read(folder), learner.network.backbone
+    growing = _without_tasks(header, backbone, masks)
+    for task in range(learner.num_tasks):
+        growing.load_task(learner.task_state_dict(task))
+        _load_shared(manifest, growing, task)
+        yield growing.to(next(backbone.parameters()).device)
 
 
 def _load_task(
@@ -271,7 +300,7 @@ def _load_task(
 
 def _load_shared(manifest: Manifest, learner: Learner, last: int) -> None:
     """Load what all tasks share as it was after task `last`."""
-    shared = learner.shared_state_dict()
+    shared = {name: value for name, value in learner.shared_state_dict().items() if not name.startswith(MEMORY)}
     if shared_tensors(last) not in manifest.parts:
         if not shared and not learner.statistics:
             return
