@@ -10,7 +10,7 @@ from statistics import mean, stdev
 
 from softtf.evaluation.report import parameters
 from softtf.learners.spans import span_of
-from softtf.recipes.methods import TITLES
+from softtf.recipes.methods import title_of
 from softtf.runs.folder import RunFolder
 
 METRICS = ("acc", "forget", "task_identity", "average_incremental", "bwt", "pooled")
@@ -25,7 +25,7 @@ def main(paths: list[str]) -> None:
         policies = {policy["title"]: policy for policy in (*summary["policies"].values(), *again)}
         for policy in policies.values():
             extra = {"parameters": summary["parameters_per_task"], "train": summary["train_seconds_from_nothing"]}
-            key = TITLES[summary["method"]], policy["title"], span_of(config.learner), summary["weights"]
+            key = title_of(summary["method"]), policy["title"], span_of(config.learner), summary["weights"]
             found[key].append({**policy, **extra})
     headers = ("method", "task inference (policy)", "loss over", "ACC", "Forget", "task right", "average", "BWT")
     print(f"| {' | '.join([*headers, 'pooled', 'params', 'weights'])} |")

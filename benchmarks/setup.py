@@ -9,8 +9,8 @@ from softtf.backbones import Backbone, BackboneSpec, load_backbone
 from softtf.backbones.spec import RANDOM
 from softtf.devices.device import Precision
 from softtf.learners import Learner, LearnerSpec
-from softtf.recipes import method_named
-from softtf.recipes.recipes import VIT_B
+from softtf.recipes.presets import VIT_B
+from softtf.recipes.recipes import method_named
 
 METHOD = method_named("dual-prompt+soft-tf")
 CLASSES = 10  # of each task

@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from softtf.backbones.load import BackboneSpec
 from softtf.cli.main import main
-from softtf.recipes.recipes import quickstart
-from softtf.runs.config import RunConfig
+from softtf.recipes.presets import RECIPES, Recipe
 
 BACKBONE = ("--backbone.name", "random:test_vit", "--backbone.image-size", "32")
 LAYERS = ("--learner.e-layers", "4-6", "--learner.adapt.layers", "5-6")
@@ -71,12 +69,12 @@ def image_folder(folder: Path, classes: Sequence[str] = CLASSES, train: int = 5,
     return folder
 
 
-def tiny_quickstart() -> RunConfig:
+def tiny_quickstart() -> Recipe:
     """The quickstart recipe on fewer and smaller images."""
-    config = quickstart()
-    stream = replace(config.stream, num_tasks=2, train_per_class=6, test_per_class=3)
-    backbone = BackboneSpec("random:vit_tiny_patch16_224", image_size=32)
-    return replace(config, stream=stream, backbone=backbone, train=replace(config.train, epochs=1))
+    fewer = {"stream.num_tasks": 2, "stream.train_per_class": 6, "stream.test_per_class": 3, "train.epochs": 1}
+    smaller = {"backbone": {"name": "random:vit_tiny_patch16_224", "image_size": 32}}
+    recipe = RECIPES["quickstart"]
+    return replace(recipe, settings={**recipe.settings, **fewer, **smaller})
 
 
 def output(capsys: pytest.CaptureFixture[str], *args: object) -> str:

@@ -111,7 +111,7 @@ def test_a_run_is_never_overwritten(run: Path, capsys: Capture) -> None:
 
 
 def test_quickstart_starts_in_a_folder_of_its_own(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RECIPES, "quickstart", tiny_quickstart)
+    monkeypatch.setitem(RECIPES, "quickstart", tiny_quickstart())
     Path("folder").mkdir()
     Path("folder/file").write_text("mine")
     message = refused(capsys, "quickstart", "--output", "folder")

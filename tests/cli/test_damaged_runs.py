@@ -74,7 +74,7 @@ def test_counts_of_another_form_are_refused(content: str, run: Path, capsys: Cap
 def test_a_summary_of_another_form_is_refused(
     change: dict[str, Any], finished: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(RECIPES, "quickstart", tiny_quickstart)
+    monkeypatch.setitem(RECIPES, "quickstart", tiny_quickstart())
     for method in METHODS:
         shutil.copytree(finished, Path("three") / method)
     Path("three/quickstart.json").write_text('{"seed": 0}')

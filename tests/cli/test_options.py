@@ -10,8 +10,8 @@ import yaml
 from cli import BACKBONE, DIGITS, LAYERS, SMALL, TINY, call, output, read_json, results
 from softtf.cli import flags
 from softtf.config.tree import from_yaml, to_dict, to_yaml
-from softtf.recipes import METHODS, recipe_named
-from softtf.recipes.methods import TITLES
+from softtf.recipes.methods import METHODS, title_of
+from softtf.recipes.recipes import recipe_named
 from softtf.runs.config import RunConfig
 
 Capture = pytest.CaptureFixture[str]
@@ -151,7 +151,7 @@ def test_every_method_runs(method: str, capsys: Capture) -> None:
     layers += ["--learner.extractor.layers", "5-6"] if "--learner.extractor.layers" in known else []
     layers += ["--learner.groups", "4"] if "--learner.groups" in known else []  # of the small ViT's 64 numbers
     args = ("run", "quickstart", "--method", method, *BACKBONE, *layers, *SMALL, *DIGITS, "--output", "new")
-    assert TITLES[method] in " ".join(output(capsys, *args).split())  # a long one is wrapped
+    assert title_of(method) in " ".join(output(capsys, *args).split())  # a long one is wrapped
     assert output(capsys, "evaluate", "new", "--last").count("oracle (task given)") == 1
 
 

@@ -15,7 +15,7 @@ from softtf.backbones import BackboneSpec
 from softtf.cli import quickstart
 from softtf.learners import LearnerSpec
 from softtf.recipes import METHODS, RECIPES
-from softtf.recipes.methods import TITLES
+from softtf.recipes.methods import title_of
 from softtf.streams import STREAMS
 
 Capture = pytest.CaptureFixture[str]
@@ -93,12 +93,12 @@ def test_list_prints_all_there_is(capsys: Capture) -> None:
 
 
 def test_quickstart_shows_one_table(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RECIPES, "quickstart", tiny_quickstart)
+    monkeypatch.setitem(RECIPES, "quickstart", tiny_quickstart())
     monkeypatch.setenv("COLUMNS", "120")
     Path("runs/quickstart").mkdir(parents=True)
     out = output(capsys, "quickstart", "--seed", 2)
     table = out[out.index("Handwritten digits") :]
-    for title in (TITLES[method] for method in quickstart.METHODS):
+    for title in (title_of(method) for method in quickstart.METHODS):
         assert len(re.findall(rf"^\s*{re.escape(title)}\b", table, re.M)) >= 1
     for title in ("Prompt ID, per-sample", "Gradient ID, per-sample", "oracle (task given)", "ACC", "Forget", "Task"):
         assert title in table
@@ -123,7 +123,7 @@ def test_the_weights_stand_in_what_run_evaluate_and_quickstart_print_and_write(
         "run": output(capsys, *TINY, "--output", "new"),
         "evaluate": output(capsys, "evaluate", "new", "--policy", "oracle", "--last"),
     }
-    monkeypatch.setitem(RECIPES, "quickstart", tiny_quickstart)
+    monkeypatch.setitem(RECIPES, "quickstart", tiny_quickstart())
     printed["quickstart"] = output(capsys, "quickstart", "--output", "quick")
     printed["table.md"] = Path("quick/table.md").read_text()
     for name, text in printed.items():

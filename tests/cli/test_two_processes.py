@@ -17,7 +17,7 @@ from cli.test_table import TINY as TABLE
 from softtf.cli import quickstart
 from softtf.files import lock
 from softtf.learners.dual_prompt import DualPromptLearner
-from softtf.recipes.recipes import RECIPES
+from softtf.recipes import RECIPES
 from softtf.runs import run as run_module
 
 Capture = pytest.CaptureFixture[str]

@@ -10,8 +10,8 @@ from softtf.classifier import ContinualClassifier
 from softtf.cli import flags
 from softtf.errors import UserError
 from softtf.learners import EWC, FT, BiC, DERpp, ICaRL, LearnerSpec, LwF
-from softtf.recipes import METHODS, recipe_named
-from softtf.recipes.recipes import WIDE_RATE
+from softtf.recipes.methods import METHODS
+from softtf.recipes.recipes import recipe_named
 from softtf.training.config import TrainConfig
 
 SPECS = [FT(), EWC(fisher_samples=2), LwF(), DERpp(exemplars=7), ICaRL(exemplars=20), BiC(exemplars=20)]
@@ -52,11 +52,11 @@ def test_with_the_task_given_the_answer_is_one_of_its_classes(spec: LearnerSpec)
 
 @specs
 def test_a_method_brings_its_rate_and_users_change_it(spec: LearnerSpec) -> None:
-    (name,) = [n for n, make in METHODS.items() if type(make()) is type(spec)]
+    (name,) = [n for n, method in METHODS.items() if method.kind == spec.kind]
     assert name in NAMES
     recipe = recipe_named("cifar100-10", name)
     paper = recipe_named("cifar100-10").train
-    assert recipe.train.learning_rate == WIDE_RATE < type(spec).training["learning_rate"] < paper.learning_rate / 5
+    assert recipe.train.learning_rate == 3e-4 < type(spec).training["learning_rate"] < paper.learning_rate / 5
     mini = recipe_named("cifar100-10", name, "mini")
     assert mini.train.learning_rate == type(spec).training["learning_rate"]
     changed = flags.parse(recipe, ["--train.learning-rate", "0.5"], "softtf", "")

@@ -24,9 +24,10 @@ from softtf.paper.figures import STREAMS
 from softtf.paper.report import lines_of, title, to_csv
 from softtf.paper.rows import CLIP_VIT_B
 from softtf.paper.runs import Wish, place, plan, resolve
-from softtf.recipes import METHODS, recipe_named
-from softtf.recipes.recipes import RECIPES
-from softtf.recipes.texts import ORDERS, rows_protocol
+from softtf.recipes import METHODS, RECIPES
+from softtf.recipes.presets import ORDERS
+from softtf.recipes.recipes import recipe_named
+from softtf.recipes.texts import rows_protocol
 from softtf.runs.config import EvaluateConfig
 from softtf.streams import TextPreparation
 

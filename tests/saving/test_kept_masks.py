@@ -16,7 +16,7 @@ from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.files.tensors import save_tensors
 from softtf.learners import DER, L2P, DualPrompt, LinearHead
-from softtf.recipes import recipe_named
+from softtf.recipes.recipes import recipe_named
 from support.folders import SOFT_TF, change, load, read, replace_tensors
 
 

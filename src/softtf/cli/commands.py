@@ -20,10 +20,10 @@ from softtf.inference import INFERENCES, TaskInference
 from softtf.learners import LearnerSpec
 from softtf.learners.spans import span_of
 from softtf.paper import TABLES
-from softtf.recipes import METHODS, recipe_named
-from softtf.recipes.methods import TITLES
-from softtf.recipes.recipes import DESCRIPTIONS, Scale
-from softtf.recipes.texts import OWN_TEXTS, of_file, rows_protocol
+from softtf.recipes.methods import METHODS, title_of
+from softtf.recipes.presets import OWN_TEXTS, RECIPES, Scale
+from softtf.recipes.recipes import recipe_named
+from softtf.recipes.texts import of_file, rows_protocol
 from softtf.runs.config import EvaluateConfig, RunConfig, StreamConfig
 from softtf.runs.evaluate import rescore
 from softtf.runs.folder import RunFolder
@@ -70,13 +70,13 @@ def run(args: list[str]) -> int:
             say("       softtf run FILE.csv ... learns your own texts (.csv, .tsv, .jsonl, .parquet)")
             say("       softtf run RECIPE --help lists every setting; softtf list recipes lists the recipes")
             return 0
-        raise UserError(f"name a recipe, or give --config FILE; recipes: {', '.join(DESCRIPTIONS)}")
+        raise UserError(f"name a recipe, or give --config FILE; recipes: {', '.join(RECIPES)}")
     else:
         file = _file_of_texts(args)
         default = recipe_named(OWN_TEXTS if file else args[0], method, _scale(scale))
         if file:
-            columns = (take(args, f"--stream.{kind}-column")[0] for kind in ("task", "label"))
-            settings, said = of_file(Path(file), *columns)
+            task, label = (take(args, f"--stream.{kind}-column")[0] for kind in ("task", "label"))
+            settings, said = of_file(Path(file), None if task == "None" else task or "task", label)
             default = with_settings(default, settings)
         prog, args = f"softtf run {args[0]}", args[1:]
     extra = f"Also: --output DIR, --scale mini, --method {' | '.join(METHODS)}"
@@ -159,7 +159,7 @@ def evaluate(args: list[str]) -> int:
         console.print(note, soft_wrap=True)
     places = Places(options.source, options.backbone, options.feature_cache)
     results = rescore(folder.path, settings, console, options.last, options.masks, places)
-    about = TITLES.get(config.method, config.method), span_of(config.learner), folder.weights
+    about = title_of(config.method), span_of(config.learner), folder.weights
     rows = [found.row(*about) for found in results]
     console.print(render(rows, _heading(f"{config.recipe}: {folder.path}", config), POLICY_NOTE))
     if options.matrix:
@@ -176,8 +176,8 @@ def evaluate(args: list[str]) -> int:
 def show_list(args: list[str]) -> int:
     """List what can be named."""
     lists: dict[str, Callable[[], dict[str, str]]] = {
-        "recipes": lambda: DESCRIPTIONS,
-        "methods": lambda: {name: TITLES[name] for name in METHODS},
+        "recipes": lambda: {name: recipe.description for name, recipe in RECIPES.items()},
+        "methods": lambda: {name: method.title for name, method in METHODS.items()},
         "backbones": lambda: {n: OFFLINE.get(n, "") for n in backbone_names()},
         "adaptations": lambda: _kinds(AdaptationSpec.kinds()),
         "learners": lambda: _kinds(LearnerSpec.kinds()),

@@ -15,8 +15,8 @@ from softtf.errors import TrainingError, UserError
 from softtf.evaluation.report import Row, render, to_markdown
 from softtf.files.plain_json import fits, read_object
 from softtf.files.tensors import write_atomic
-from softtf.recipes import recipe_named
-from softtf.recipes.methods import TITLES
+from softtf.recipes.methods import title_of
+from softtf.recipes.recipes import recipe_named
 from softtf.runs.folder import RunFolder
 from softtf.runs.run import NO_PLACES, Places, Run, learn_stream, reopen, result_rows, start
 from softtf.screen import Screen, say
@@ -76,7 +76,7 @@ def _compare(folder: Path, seed: int, console: Screen, recipe: str) -> None:
     write_atomic(folder / MARKER, json.dumps({"seed": seed, "recipe": recipe}))
     rows: list[Row] = []
     for method in METHODS:
-        console.rule(TITLES[method])
+        console.rule(title_of(method))
         rows += _one(recipe, method, seed, folder, console)
     title = f"{HEADINGS[recipe]}; {POLICY_TITLE}"
     console.print(render(rows, title, POLICY_NOTE))

@@ -15,7 +15,7 @@ from softtf.errors import UserError, unknown
 from softtf.paper import TABLES, Table, TableRow, report, table_named
 from softtf.paper.figures import STREAM_NAMES
 from softtf.paper.runs import Cell, Wish, complete, jobs_of, left, plan
-from softtf.recipes.recipes import RECIPES, Scale
+from softtf.recipes.presets import RECIPES, Scale
 from softtf.screen import Screen, say
 from softtf.streams import STREAMS as DATA_SETS
 from softtf.streams import local_path
@@ -190,7 +190,7 @@ def _wish(options: TableOptions, streams: Sequence[str]) -> Wish:
 
 def _sources(texts: Sequence[str], streams: Sequence[str]) -> dict[str, str]:
     """Return where the data come from, by the name of the data set; folders by their full path."""
-    needed = list(dict.fromkeys(RECIPES[stream]().stream.source for stream in streams))
+    needed = list(dict.fromkeys(RECIPES[stream].settings["stream.source"] for stream in streams))
     sources: dict[str, str] = {}
     for text in texts:
         name, found, source = text.partition("=")

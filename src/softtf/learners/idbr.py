@@ -12,7 +12,7 @@ Of a text's feature f two codes are made, a generic g = tanh(G f) and a specific
 Of the steps, one in `replay_every` replays: beside the batch it learns as many exemplars of each earlier task. A task's
 exemplars are the texts nearest to the centres that k-means finds of features.
 
-Settings are the published ones (the code, SALT-NLP/IDBR); for training BERT-base `PUBLISHED` and TASK_RATE. There a
+Settings are the published ones (the code, SALT-NLP/IDBR); for training BERT-base see `softtf.recipes.presets`. There a
 smaller r_s is tried too, of {0.3, 0.4, 0.5} the best where 2,000 rows of each class are learned.
 
 What differs here:
@@ -30,7 +30,6 @@ What differs here:
 import math
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,16 +50,6 @@ from softtf.streams import Loader, join
 from softtf.streams.split_texts import halves
 
 EXAMPLES, COLUMNS, WHICH_TASK = "exemplars", "exemplars.columns", "which_task"
-PUBLISHED: dict[str, Any] = {
-    "batch_size": 8,
-    "learning_rate": 3e-5 * 256 / 8,
-    "optimizer": "adamw",
-    "weight_decay": 0.01,
-    "warmup": 1000,
-    "clip_norm": None,
-}
-"""Training settings for BERT-base: AdamW at 3e-5 for batches of 8, whose rate climbs for 1,000 steps and then stays."""
-TASK_RATE = 5e-4 / 3e-5
 
 
 @dataclass(frozen=True)
@@ -77,7 +66,7 @@ class IDBR(LearnerSpec, kind="idbr"):
         specific: r_s, of the specific one's.
         hold: r in steps that do not replay.
         hold_replayed: r in those that do.
-        task_rate: how many times the rate of all others the task's classifier learns at; published is TASK_RATE.
+        task_rate: how many times the rate of all others the task's classifier learns at; published is 5e-4 / 3e-5.
         tune: which weights are trained.
         classes: new texts are compared with all classes `seen` (the published classifier has all classes of the stream
             from the start), or with the task's `own`; exemplars with all seen (`softtf.learners.spans`).

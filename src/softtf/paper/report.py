@@ -17,8 +17,9 @@ from softtf.learners.spans import NO_SPAN, span_of
 from softtf.paper import Table, figure
 from softtf.paper.rows import CLIP_VIT_B
 from softtf.paper.runs import Cell, Wish
-from softtf.recipes.recipes import DESCRIPTIONS, RECIPES
-from softtf.recipes.texts import is_text, rows_protocol
+from softtf.recipes.presets import RECIPES
+from softtf.recipes.recipes import is_text
+from softtf.recipes.texts import rows_protocol
 from softtf.screen import plain
 from softtf.streams import HUB
 
@@ -223,10 +224,10 @@ def _mean(values: Sequence[Values]) -> Values:
 def title(table: Table, stream: str, cells: Sequence[Cell]) -> str:
     """Return the heading of a table's part on one stream, or, if that has no description, of what it says."""
     name = f"Table {table.name}" if table.name.isdigit() else table.name.capitalize()
-    parts = [f"{name}: {table.caption}", DESCRIPTIONS.get(stream, stream).partition(",")[0]]
+    parts = [f"{name}: {table.caption}", RECIPES[stream].description.partition(",")[0]]
     parts += [rows_of(cells, stream), labels_protocol(cells)]
     tasks = {job.config.stream.num_tasks for cell in cells for job in cell.jobs if cell.row.trained_on_stream}
-    if stream in RECIPES and (others := sorted(tasks - {RECIPES[stream]().stream.num_tasks})):
+    if stream in RECIPES and (others := sorted(tasks - {RECIPES[stream].settings["stream.num_tasks"]})):
         parts.append(f"here in {', '.join(map(str, others))} tasks")
     return "; ".join(part for part in parts if part)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from softtf.inference.policy import PAPER_BATCH, parse_policy
 from softtf.recipes.methods import METHODS
-from softtf.recipes.recipes import Scale
+from softtf.recipes.presets import Scale
 
 Settings = Mapping[str, Any]
 

@@ -18,7 +18,8 @@ from softtf.files.tensors import write_atomic
 from softtf.learners.spans import NO_SPAN, span_of
 from softtf.paper import TableRow
 from softtf.paper.rows import CLIP_VIT_B
-from softtf.recipes.recipes import RECIPES, Scale, at_scale, unscaled
+from softtf.recipes.presets import RECIPES, Scale
+from softtf.recipes.recipes import at_scale, unscaled
 from softtf.runs.config import RunConfig
 from softtf.runs.folder import RunFolder
 from softtf.runs.run import Places, learn_stream, reopen, start
@@ -114,7 +115,7 @@ class Job:
     def work(self) -> int:
         """About how many training examples it goes through, epochs counted."""
         stream = self.config.stream
-        source = stream.source if stream.source in STREAMS else RECIPES[self.config.recipe]().stream.source
+        source = stream.source if stream.source in STREAMS else RECIPES[self.config.recipe].settings["stream.source"]
         examples = 0
         for data in (STREAMS[name] for name in stream.datasets or (source,)):
             per_class, per_set = stream.train_per_class, stream.train_per_dataset
@@ -154,7 +155,7 @@ def _cell(row: TableRow, stream: str, wish: Wish) -> Cell:
     if reason is not None:
         return Cell(row, stream, (), reason)
     config = resolve(row, stream, wish)
-    if (known := STREAMS.get(RECIPES[stream]().stream.source)) is not None:
+    if (known := STREAMS.get(RECIPES[stream].settings["stream.source"])) is not None:
         try:
             config.learner.check_classes(known.num_classes)
         except UserError as error:
@@ -185,7 +186,7 @@ def resolve(row: TableRow, stream: str, wish: Wish) -> RunConfig:
     changes = dict(trained.mini) if wish.scale == "mini" else {}
     if trained.clip:
         changes |= {"backbone.name": CLIP_VIT_B, "backbone.normalise": "backbone"}
-    changes["stream.source"] = wish.sources.get(config.stream.source, config.stream.source)
+    changes["stream.source"] = wish.sources.get(config.stream.given, config.stream.source)
     wanted = dict(wish.settings)
     if span_of(config.learner) == NO_SPAN:
         wanted.pop("learner.classes", None)  # its column says that there is none to change
@@ -208,7 +209,7 @@ def place(folder: Path, config: RunConfig) -> Path:
         for name in (n for n in names if n in before and settings[n] == before[n]):
             del settings[name]
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
-    data = Path(config.stream.source).name
+    data = Path(config.stream.given).name
     return folder / f"{data}-{config.stream.num_tasks}-{config.method}-{digest}" / f"seed-{config.seed}"
 
 

@@ -1,6 +1,9 @@
-"""Recipes: functions that return a complete run, by name."""
+"""Methods and recipes by name.
 
-from softtf.recipes.methods import METHODS, method_named
-from softtf.recipes.recipes import RECIPES, recipe_named
+`methods` and `presets` are plain data and load no torch; `recipes` makes complete runs of them.
+"""
 
-__all__ = ["METHODS", "RECIPES", "method_named", "recipe_named"]
+from softtf.recipes.methods import METHODS
+from softtf.recipes.presets import RECIPES
+
+__all__ = ["METHODS", "RECIPES"]

@@ -1,98 +1,45 @@
-"""The runs that softtf knows by name; every setting of them can be changed from the command line."""
+"""Recipes by name, with another method or at another scale: `softtf.recipes.presets` applied to `RunConfig`."""
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Literal
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
 
-from softtf.backbones.load import BUNDLED, MINILM, BackboneSpec
+from softtf.adaptations.base import parse_layers
+from softtf.config.tree import from_dict, with_settings
 from softtf.errors import UserError, unknown
-from softtf.learners import IDBR, L2P, BlockRidge, RanPAC
-from softtf.learners.fine_tuning import WHOLE_NETWORK
-from softtf.learners.idbr import PUBLISHED as IDBR_PUBLISHED
-from softtf.recipes.methods import adjusted, method_named, mini_epochs
-from softtf.recipes.texts import BERT, TEXT_DESCRIPTIONS, TEXT_RECIPES, at_mini_scale, is_text, on_six_layers
-from softtf.runs.config import RunConfig, StreamConfig
+from softtf.learners import LearnerSpec
+from softtf.recipes.methods import METHODS, Settings
+from softtf.recipes.presets import BERT, EVERY, MINILM, PRESETS, RECIPES, SIX_LAYERS, VIT_B, Scale
+from softtf.runs.config import RunConfig
 from softtf.streams import STREAMS
-from softtf.training.config import TrainConfig
 
-Scale = Literal["full", "mini"]
-VIT_B = "vit_base_patch16_224.orig_in21k"
-WIDE_RATE = 3e-4  # of the whole network, Adam at 2.8e-5 for a batch of 24: customary for ViT-B and BERT-base, not tried
-BUDGETS_ARE_OF = 50_000  # training images: CIFAR-100's
-FEW_UNITS = 2000  # of BlockRidge in the quickstart: 8 MB a task
-RANPAC_PAPER = 10_000  # numbers of the random projection
+CIFAR_100 = 50_000  # training images; methods' exemplars are those of CIFAR-100
+EXEMPLARS = "learner.exemplars"
 
 
-def _paper_run(name: str, source: str, num_tasks: int, epochs: int, rate: float, e_length: int = 5) -> RunConfig:
-    """Return the paper's DualPrompt settings on ViT-B/16 for one stream (METHOD section 5)."""
-    learner = method_named("dual-prompt+soft-tf")
-    return RunConfig(
-        recipe=name,
-        stream=StreamConfig(source, num_tasks),
-        backbone=BackboneSpec(VIT_B, normalise="unit"),
-        learner=adjusted(learner, e_length=e_length),
-        train=TrainConfig(epochs=epochs, batch_size=24, learning_rate=rate),
-    )
+def method_named(name: str) -> LearnerSpec:
+    """Return a method's learner spec.
 
-
-def quickstart() -> RunConfig:
-    """Five tasks of two handwritten digits each on the bundled ViT: a minute, no download."""
-    return RunConfig(
-        recipe="quickstart",
-        stream=StreamConfig("digits", 5),
-        learner=method_named("dual-prompt+soft-tf"),
-        train=TrainConfig(epochs=3, batch_size=24, augment=False),
-    )
-
-
-RECIPES: dict[str, Callable[[], RunConfig]] = {
-    "quickstart": quickstart,
-    "cifar100-10": lambda: _paper_run("cifar100-10", "cifar100", 10, 20, 0.03),
-    "cifar100-20": lambda: _paper_run("cifar100-20", "cifar100", 20, 20, 0.03),
-    "tiny-imagenet-10": lambda: _paper_run("tiny-imagenet-10", "tiny-imagenet", 10, 5, 0.03),
-    "imagenet-r-10": lambda: _paper_run("imagenet-r-10", "imagenet-r", 10, 50, 0.005, e_length=20),
-    "cub200-5": lambda: _paper_run("cub200-5", "cub200", 5, 20, 0.03),
-    "omniglot-50": lambda: replace(
-        _paper_run("omniglot-50", "give --stream.source FOLDER", 50, 5, 0.03),
-        stream=StreamConfig("give --stream.source FOLDER", 50, "alphabet", "all"),
-        backbone=BackboneSpec(),
-    ),
-    "own-images": lambda: replace(
-        _paper_run("own-images", "give --stream.source FOLDER", 5, 5, 0.03), backbone=BackboneSpec()
-    ),
-    **TEXT_RECIPES,
-}
-
-DESCRIPTIONS = {
-    "quickstart": "5 tasks of 2 digits, bundled ViT; offline, about a minute",
-    "cifar100-10": f"10-split CIFAR-100, {VIT_B}, 20 epochs",
-    "cifar100-20": f"20-split CIFAR-100, {VIT_B}, 20 epochs",
-    "tiny-imagenet-10": f"10-split Tiny-ImageNet, {VIT_B}, 5 epochs",
-    "imagenet-r-10": f"10-split ImageNet-R, {VIT_B}, 50 epochs, E-prompt of 20",
-    "cub200-5": f"5-split CUB-200, {VIT_B}, 20 epochs",
-    "omniglot-50": "50 alphabets of Omniglot from a folder of parquet (--stream.source), bundled ViT, 5 epochs",
-    "own-images": "5 tasks from your own image folder (--stream.source), bundled ViT, 5 epochs",
-    **TEXT_DESCRIPTIONS,
-}
+    Raises:
+        UserError: there is no method of that name.
+    """
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    method = METHODS[name]
+    spec = from_dict(LearnerSpec, {"kind": method.kind})  # type: ignore[type-abstract]
+    return with_settings(spec, method.settings)
 
 
 def recipe_named(name: str, method: str | None = None, scale: Scale = "full") -> RunConfig:
     """Return a recipe, with another method or at mini scale if asked for.
 
-    `mini`: 100 training and 50 test images a class, 3 epochs, the bundled ViT with its own normalisation (for texts see
-    `softtf.recipes.texts`). There and in the quickstart the steps are few, so keys start short enough to turn in time
-    (DualPrompt's key_scale). The quickstart's exemplars are 60, about the share of its data that 2,000 are of
-    CIFAR-100's; BlockRidge has fewer units there, as little is to be told apart.
+    `mini` fits two CPU cores. Images: 100 training and 50 test images a class and the bundled ViT with its own
+    normalisation. Texts: 40 training rows a class, 140 test rows a data set, 64 tokens and the offline encoder of six
+    layers. Both: 3 epochs.
 
     Raises:
         UserError: there is no such recipe, method or scale.
     """
-    config = at_scale(unscaled(name, method), scale)
-    if name == "quickstart":
-        config = replace(config, learner=adjusted(config.learner, key_scale=0.1, exemplars=60))
-    if name.startswith("quickstart") and isinstance(config.learner, BlockRidge):
-        config = replace(config, learner=replace(config.learner, projection=FEW_UNITS))
-    return config
+    return at_scale(unscaled(name, method), scale)
 
 
 def unscaled(name: str, method: str | None = None) -> RunConfig:
@@ -106,60 +53,85 @@ def unscaled(name: str, method: str | None = None) -> RunConfig:
     if name not in RECIPES:
         near = [r for r in RECIPES if r.startswith(name)] or list(RECIPES)
         raise unknown("recipe", name, near if name in STREAMS else RECIPES)
-    config = RECIPES[name]()
-    if method is not None:
-        e_length = getattr(config.learner, "e_length", None)
-        config = replace(config, method=method, learner=adjusted(method_named(method), e_length=e_length))
-    config = replace(config, train=replace(config.train, **config.learner.training))
-    budget: int | None = getattr(config.learner, "exemplars", None)
-    if budget is not None and (known := STREAMS.get(config.stream.source)) is not None:
-        budget = round(budget * min(1.0, known.num_train / BUDGETS_ARE_OF))
-        config = replace(config, learner=adjusted(config.learner, exemplars=budget))
-    return on_six_layers(config) if config.backbone.name == MINILM else config
+    method = method or RunConfig.method
+    config = RunConfig(recipe=name, method=method, learner=method_named(method))
+    config = _changed(config, {**RECIPES[name].settings, **_own_training(config)})
+    if (known := STREAMS.get(config.stream.source or "")) is not None:
+        config = _with_exemplars(config, known.num_train / CIFAR_100)
+    config = _changed(config, RECIPES[name].kinds.get(config.learner.kind, {}))
+    return _on_six_layers(config) if config.backbone.name == MINILM else config
 
 
 def at_scale(config: RunConfig, scale: Scale) -> RunConfig:
     """Return the run as it is (`full`), or as small as `mini` says (see `recipe_named`).
 
-    Of a known data set's exemplars (iCaRL, BiC, DER++) the same share is kept as of its training images.
+    The share of exemplars is kept: a mini run keeps as small a part of them as of its training examples.
 
     Raises:
         UserError: there is no such scale.
     """
+    texts = is_text(config)
     if scale == "full":
-        return _on_wide(config) if config.backbone.name in (VIT_B, BERT) else config
+        if config.backbone.name not in (VIT_B, BERT):
+            return config
+        config = _preset(config, "wide", *([] if texts else ["wide, images"]))
+        return _changed(config, RECIPES[config.recipe].wide.get(config.learner.kind, {}))
     if scale != "mini":
         raise UserError(f"scale {scale!r} is neither full nor mini")
-    if is_text(config):
-        return at_mini_scale(config)
-    exemplars: int | None = getattr(config.learner, "exemplars", None)
-    known = STREAMS.get(config.stream.source)
-    if exemplars is not None and known is not None:
-        exemplars = round(exemplars * min(1.0, 100 * known.num_classes / known.num_train))
-    return replace(
-        config,
-        stream=replace(config.stream, train_per_class=100, test_per_class=50),
-        backbone=BackboneSpec(BUNDLED),
-        learner=adjusted(config.learner, key_scale=0.1, exemplars=exemplars),
-        train=replace(config.train, epochs=mini_epochs(config.learner)),
-    )
+    if texts:
+        config = _with_exemplars(config, 40 / 2000)  # rows a class, of which Sampled has 2,000
+        tests = "mini, data sets" if config.stream.datasets else "mini, own texts"
+        return _preset(_on_six_layers(config), "mini, texts", tests)
+    if (known := STREAMS.get(config.stream.source or "")) is not None:
+        config = _with_exemplars(config, 100 * known.num_classes / known.num_train)
+    return _preset(config, "mini, images")
 
 
-def _on_wide(config: RunConfig) -> RunConfig:
-    """Return the run with what its method has on ViT-B or BERT.
+def is_text(config: RunConfig) -> bool:
+    """Say whether a run's recipe is about texts."""
+    return config.recipe in RECIPES and RECIPES[config.recipe].texts
 
-    That is RanPAC's size, FT's rate, IDBR's optimizer, L2P's batches and epochs.
-    """
-    if isinstance(config.learner, RanPAC):
-        config = replace(config, learner=replace(config.learner, projection=RANPAC_PAPER))
-    if config.learner.training is WHOLE_NETWORK:
-        config = replace(config, train=replace(config.train, learning_rate=WIDE_RATE))
-    if isinstance(config.learner, IDBR):
-        config = replace(config, train=replace(config.train, **IDBR_PUBLISHED))
-    if isinstance(config.learner, L2P) and not is_text(config):
-        config = replace(config, train=replace(config.train, batch_size=16))
-        if config.recipe == "imagenet-r-10":
-            config = replace(config, learner=adjusted(config.learner, length=30))
-        else:
-            config = replace(config, train=replace(config.train, epochs=5))
+
+def _preset(config: RunConfig, *places: str) -> RunConfig:
+    """Return the run with what PRESETS have for places; what a learner declares it needs, only its own row changes."""
+    for place in places:
+        rows, own = PRESETS[place], _own_training(config)
+        common = {name: value for name, value in rows.get(EVERY, {}).items() if name not in own}
+        config = _changed(config, {**common, **rows.get(config.learner.kind, {})})
     return config
+
+
+def _changed(config: RunConfig, settings: Settings) -> RunConfig:
+    """Return the run with settings changed; those of the learner that it does not have are passed over."""
+    known = {f"learner.{field.name}" for field in fields(config.learner)}
+    return with_settings(config, {k: v for k, v in settings.items() if not k.startswith("learner.") or k in known})
+
+
+def _own_training(config: RunConfig) -> dict[str, Any]:
+    """Return the settings of training that the learner declares."""
+    return {f"train.{name}": value for name, value in config.learner.training.items()}
+
+
+def _with_exemplars(config: RunConfig, share: float) -> RunConfig:
+    """Return the run with this share, at most 1, of its exemplars, unless its recipe says how many there are."""
+    count: int | None = getattr(config.learner, "exemplars", None)
+    if count is None or EXEMPLARS in RECIPES[config.recipe].settings:
+        return config
+    return with_settings(config, {EXEMPLARS: max(1, round(count * min(1.0, share)))})
+
+
+def _on_six_layers(config: RunConfig) -> RunConfig:
+    """Return a run on the offline encoder with its method's layers among six, and keys for few steps."""
+    return _preset(replace(config, learner=_moved(config.learner)), "six layers")
+
+
+def _moved(spec: Any) -> Any:
+    """Return a learner's or an adaptation's spec with all its layers moved as SIX_LAYERS says, others kept."""
+    changes: dict[str, Any] = {}
+    for field in fields(spec):
+        value = getattr(spec, field.name)
+        if field.name.endswith("layers"):
+            changes[field.name] = SIX_LAYERS.get(parse_layers(value), value)
+        elif is_dataclass(value):
+            changes[field.name] = _moved(value)
+    return replace(spec, **changes)

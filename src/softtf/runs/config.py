@@ -36,7 +36,8 @@ class StreamConfig:
 
     Attributes:
         source: `digits`, a known data set's name (`softtf list`), a folder of parquet or image files, a file of texts,
-            or a Hub name; with datasets, the folder that holds them, or `hub`. No path is a pattern.
+            or a Hub name; with datasets, the folder that holds them, or `hub`. No path is a pattern. A recipe for your
+            own data has none.
         num_tasks: how many tasks the classes are dealt to; with task_column, how many tasks are learned; with datasets,
             their number, or 1 for all at once (joint training).
         task_column: a column that says which task each row belongs to; classes are then not dealt out. The tasks
@@ -57,7 +58,7 @@ class StreamConfig:
             those of data sets that have all their labels in common. Otherwise such labels are told apart, or refused.
     """
 
-    source: str = "digits"
+    source: str | None = "digits"
     num_tasks: int = 5
     task_column: str | None = None
     split_train: str = "train"
@@ -99,9 +100,20 @@ class StreamConfig:
             return "labels that tasks have in common merged"
         return "labels of every data set apart" if self.datasets else ""
 
+    @property
+    def given(self) -> str:
+        """The source.
+
+        Raises:
+            UserError: the recipe is one for the user's own data, and none are given.
+        """
+        if self.source is None:
+            raise UserError("this recipe learns your own data: give --stream.source FOLDER, or a file of rows")
+        return self.source
+
     def located(self) -> "StreamConfig":
         """Return the settings with a source that means the same data in any working directory."""
-        return self if self.datasets and self.source == HUB else replace(self, source=located(self.source))
+        return self if self.datasets and self.source == HUB else replace(self, source=located(self.given))
 
     def build(self, say: Say = quiet) -> TaskStream:
         """Load the data and split them by class, or by the tasks that they name.
@@ -114,11 +126,11 @@ class StreamConfig:
         for name in ("train", "test"):
             if getattr(self, f"{name}_per_dataset") is not None and not self.datasets:
                 raise UserError(f"{name}_per_dataset goes with datasets; without them give {name}_per_class")
-        name = Path(self.source).name or self.source  # a folder's place on this machine is nobody else's business
+        name = Path(self.given).name or self.given  # a folder's place on this machine is nobody else's business
         if self.datasets:
             return self._of_datasets("+".join(self.datasets), say)
         train, test = load_source(
-            self.source,
+            self.given,
             self.split_train,
             self.split_test,
             self.image_column,
@@ -143,7 +155,7 @@ class StreamConfig:
 
     def _of_datasets(self, name: str, say: Say) -> TaskStream:
         """Return a stream with one task for each data set, or one for all of them."""
-        found = load_sets(self.datasets, self.source, self.merge_labels, self.split_train, self.split_test, say)
+        found = load_sets(self.datasets, self.given, self.merge_labels, self.split_train, self.split_test, say)
         sets = {key: self._some(*pair) for key, pair in found.items()}
         if self.num_tasks > 1 or len(sets) == 1:
             return from_datasets(sets, name)

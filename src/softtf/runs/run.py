@@ -25,7 +25,7 @@ from softtf.learners.spans import span_of
 from softtf.devices.device import environment, find_device, matmul_dtype
 from softtf.saving.manifest import HEADER
 from softtf.training.progress import ScoringProgress, TaskProgress
-from softtf.recipes.methods import TITLES
+from softtf.recipes.methods import title_of
 from softtf.runs.config import RunConfig
 from softtf.runs.data import DATA, check_data, check_there, identities
 from softtf.runs.folder import RunFolder
@@ -165,7 +165,7 @@ def _reopened(
 ) -> Run:
     path = folder.path
     config = places.in_place_of(config, _noting(console))
-    check_there(path, config.stream.source)
+    check_there(path, config.stream.given)
     stream = config.stream.build()
     config = _knowing(config, stream)
     device = find_device(config.device)
@@ -184,9 +184,9 @@ def _reopened(
     learned = [tuple(c) for c in classes.tasks]
     if repair:
         folder.scores.check(len(learned))
-    check_data(folder, stream, config.stream.source, len(learned), _noting(console))
+    check_data(folder, stream, config.stream.given, len(learned), _noting(console))
     if learned != [task.classes for task in stream][: len(learned)]:
-        raise UserError(f"{path} learned other classes than {config.stream.source!r} holds now; the data have changed")
+        raise UserError(f"{path} learned other classes than {config.stream.given!r} holds now; the data have changed")
     run = _assemble(config, folder, stream, header, learner, classes, console)
     if repair:
         folder.write_json(DATA, identities(stream))
@@ -241,7 +241,7 @@ def _assemble(
     for task in stream:
         if task.test is None:
             raise UserError(
-                f"{config.stream.source!r} has no test data to score {task.name} on: no class has two examples, of"
+                f"{config.stream.given!r} has no test data to score {task.name} on: no class has two examples, of"
                 " which one could be held out; give each class at least two, or a test part"
             )
         held_out.append(task.test)
@@ -397,7 +397,7 @@ def write_results(folder: RunFolder, stream: TaskStream, learner: Learner, confi
 
 def result_rows(results: dict[str, Any], config: RunConfig) -> list[Row]:
     """Return the rows of a finished run's summary, one per policy; `config` says what its loss is over."""
-    title = TITLES.get(results["method"], results["method"])
+    title = title_of(results["method"])
     return [
         Row(
             title,
