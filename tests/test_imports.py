@@ -27,6 +27,7 @@ FLOORS = (
     ("runs", "recipes", "public"),
     ("paper",),
     ("cli",),
+    ("public",),
     ("__main__",),
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}

@@ -13,7 +13,7 @@ import pytest
 from cli import CLASSES, POLICIES, TINY_IMAGES, call, contents, output, read_json, unfinish
 from softtf import classifier
 from softtf.adaptations.slots import MappedSlot
-from softtf.cli import commands
+from softtf.cli import evaluate
 from softtf.errors import UserError
 from softtf.evaluation import AccuracyMatrix
 from softtf.learners import Learner
@@ -252,14 +252,14 @@ def test_masks_left_on_disk_give_the_same_predictions(
 
 def test_masks_left_on_disk_give_the_same_scores(run: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[Any] = []
-    true_rescore = commands.rescore
+    true_rescore = evaluate.rescore
 
     def rescore(*args: Any) -> Any:
         found.append(true_rescore(*args))
         return found[-1]
 
     places = asked_for(monkeypatch)
-    monkeypatch.setattr(commands, "rescore", rescore)
+    monkeypatch.setattr(evaluate, "rescore", rescore)
     for place in ("memory", "disk"):
         output(capsys, "evaluate", run, "--masks", place)
     assert places == ["memory"] * 3 + ["disk"] * 3  # once to open, and as it was after each of two tasks

@@ -13,8 +13,10 @@ import pytest
 
 from cli import call, output, read_json, refused, results
 from contracts.tiny_bert import save_model
-from softtf.cli import flags, quickstart
+from softtf.cli import quickstart
+from softtf.cli.parse import options, parse
 from softtf.recipes.recipes import recipe_named
+from softtf.runs.config import RunConfig
 
 Capture = pytest.CaptureFixture[str]
 WORDS = {"animals": ["ant", "bee", "cow"], "plants": ["oak", "elm", "fir"], "tools": ["saw", "axe", "awl"]}
@@ -92,7 +94,7 @@ def test_a_file_without_tasks_is_dealt_out_and_says_so(tmp_path: Path, capsys: C
 def test_the_number_of_tasks_said_is_the_number_made(tmp_path: Path, capsys: Capture, encoder: tuple) -> None:
     known = ("--method", "ncm", *without_layers(encoder))
     tasked, plain = write_texts(tmp_path / "tasked.csv", True), write_texts(tmp_path / "plain.csv", False)
-    for file, options, tasks, words in (
+    for file, more, tasks, words in (
         (tasked, (), 2, "column 'task' names 2 tasks (--stream"),
         (
             tasked,
@@ -104,8 +106,8 @@ def test_the_number_of_tasks_said_is_the_number_made(tmp_path: Path, capsys: Cap
         (plain, ("--stream.num-tasks", 3), 3, "its classes are dealt to 3 tasks"),
         (plain, (), 1, "its classes are dealt to 1 tasks"),
     ):
-        place = tmp_path / f"{file.stem}-{tasks}-{len(options)}"
-        text = output(capsys, "run", file, *known, *options, "--output", place)
+        place = tmp_path / f"{file.stem}-{tasks}-{len(more)}"
+        text = output(capsys, "run", file, *known, *more, "--output", place)
         (said,) = [line for line in text.splitlines() if line.startswith(f"{file.name}: ") and "tasks" in line]
         assert words in said
         assert "examples are held out for testing, a fifth of every class" in text
@@ -254,9 +256,9 @@ def test_the_quickstart_of_docstrings_can_be_stopped_and_resumed(
     def tiny(recipe: str, method: str) -> object:
         config = recipe_named(recipe, method)
         mine = [arg for pair in zip(encoder[::2], encoder[1::2], strict=True) for arg in pair]
-        known = flags.flags(config)
+        known = options(config)
         kept = [arg for i in range(0, len(mine), 2) if mine[i] in known for arg in mine[i : i + 2]]
-        return flags.parse(config, [*kept, *settings], "softtf", "")
+        return parse(RunConfig, [*kept, *settings], "softtf", config)
 
     monkeypatch.setattr(quickstart, "recipe_named", tiny)
     text = output(capsys, "quickstart", "--text", "--output", "q")
@@ -264,4 +266,4 @@ def test_the_quickstart_of_docstrings_can_be_stopped_and_resumed(
     first = Path("q/table.md").read_text()
     assert "DualPrompt + Soft-TF" in first
     assert call("resume", "q") == 0 and Path("q/table.md").read_text() == first
-    assert "takes --text, --output and --seed" in refused(capsys, "quickstart", "--txt")
+    assert "did you mean --text" in refused(capsys, "quickstart", "--txt")

@@ -7,11 +7,12 @@ from contracts.tiny import TRAIN, classifier, held_out, pictures, snapshot, task
 from learners.tuned import assert_gradients, cross_entropy, in_task, loss_of, slow_logits, whole_batch
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.classifier import ContinualClassifier
-from softtf.cli import flags
+from softtf.cli.parse import parse
 from softtf.errors import UserError
 from softtf.learners import EWC, FT, BiC, DERpp, ICaRL, LearnerSpec, LwF
 from softtf.recipes.methods import METHODS
 from softtf.recipes.recipes import recipe_named
+from softtf.runs.config import RunConfig
 from softtf.training.config import TrainConfig
 
 SPECS = [FT(), EWC(fisher_samples=2), LwF(), DERpp(exemplars=7), ICaRL(exemplars=20), BiC(exemplars=20)]
@@ -59,7 +60,7 @@ def test_a_method_brings_its_rate_and_users_change_it(spec: LearnerSpec) -> None
     assert recipe.train.learning_rate == 3e-4 < type(spec).training["learning_rate"] < paper.learning_rate / 5
     mini = recipe_named("cifar100-10", name, "mini")
     assert mini.train.learning_rate == type(spec).training["learning_rate"]
-    changed = flags.parse(recipe, ["--train.learning-rate", "0.5"], "softtf", "")
+    changed = parse(RunConfig, ["--train.learning-rate", "0.5"], "softtf", recipe)
     assert changed.train.learning_rate == 0.5
     model = ContinualClassifier(tiny_backbone(), spec, device="cpu")
     assert model.train_config == TrainConfig(**type(spec).training)

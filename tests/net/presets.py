@@ -22,6 +22,7 @@ PLACES = {  # a recipe of each kind, and the options by which it becomes smaller
     "own-texts": (),
 }
 FIRST = next(iter(PLACES))
+WORDS = ("method", "scale", "config", "output", "source", "backbone", "policy")  # of the command; they are no settings
 OPTION = re.compile(r"--([\w.-]+)")
 
 
@@ -69,7 +70,7 @@ def settings_in(shown: str) -> dict[str, str]:
             name = option[1]
         if name:
             texts[name] = f"{texts.get(name, '')} {line}"
-    return {name: _default(text) for name, text in texts.items() if "(default: " in text}
+    return {n: _default(text) for n, text in texts.items() if "(default: " in text and n not in WORDS}
 
 
 def _default(text: str) -> str:

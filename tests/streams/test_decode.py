@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from softtf.errors import UserError
-from softtf.streams import decode
+from softtf.streams.decode import decode
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)

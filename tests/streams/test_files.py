@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from softtf.errors import UserError
-from softtf.streams import decode, load_source, split_by_task
+from softtf.streams import load_source, split_by_task
+from softtf.streams.decode import decode
 from softtf.streams.files import count_values, load_file, read_texts
 
 ODD = ['a "quoted", text', "two\nlines", "", "🙂 שלום", "nul\0 here", "\u2028 is no line end", "last"]

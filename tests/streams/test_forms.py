@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from softtf.errors import UserError
-from softtf.streams import Examples, decode, examples_from, unlabelled
+from softtf.streams import Examples, examples_from, unlabelled
+from softtf.streams.decode import decode
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 6, 8, 3), dtype=np.uint8)
 GREY = IMAGES[..., 0]

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from softtf.errors import UserError
-from softtf.streams import decode
+from softtf.streams.decode import decode
 from softtf.streams.images import ImagePreparation
 from softtf.streams.walk import image_endings
 from support.limits import linux, with_little_memory

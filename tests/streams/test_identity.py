@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from softtf.errors import UserError
-from softtf.streams import Examples, difference, examples_from, identity
-from softtf.streams.identity import SAMPLED, _sample
+from softtf.streams import Examples, difference, examples_from
+from softtf.streams.identity import SAMPLED, _sample, identity
 
 
 def files(folder: Path, number: int = 100) -> Examples:

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from softtf.errors import UserError
-from softtf.streams import decode, load_source
+from softtf.streams import load_source
+from softtf.streams.decode import decode
 from softtf.streams.splits import begins_as
 from softtf.streams.walk import image_endings
 

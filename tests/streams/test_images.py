@@ -14,8 +14,9 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
 from softtf.errors import UserError
-from softtf.streams import ImagePreparation, decode
+from softtf.streams import ImagePreparation
 from softtf.streams.crops import TRIES, Boxes, centre_boxes, draw, narrowed, random_boxes, sample
+from softtf.streams.decode import decode
 from softtf.streams.photos import LARGE, CropView
 from softtf.streams.preparation import Ready
 

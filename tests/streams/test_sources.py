@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from softtf.errors import UserError
-from softtf.streams import STREAMS, Examples, decode, load_source
+from softtf.streams import STREAMS, Examples, load_source
+from softtf.streams.decode import decode
 from softtf.streams.holdout import hold_out
 
 

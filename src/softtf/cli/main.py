@@ -3,30 +3,20 @@
 import io
 import os
 import sys
-from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
+from typing import Annotated, Any, Union
 
+import tyro
+from tyro.conf import subcommand
+
+from softtf.cli.options import COMMANDS
+from softtf.cli.parse import CONFIG, asks_help, parse
 from softtf.cli.stopping import exit_code, stopped, stopped_by_signals
-from softtf.devices.memory import is_shortage, wanted
 from softtf.errors import UserError, unknown
 from softtf.screen import say
 
-USAGE = """usage: softtf COMMAND ...
-
-  quickstart [--text]        learn five tasks of handwritten digits, or of docstrings, offline; compare the methods
-  run RECIPE [--method M] [--scale mini] [--output DIR] [--SETTING VALUE ...]
-                             learn a stream (softtf run RECIPE --help lists every setting)
-  run FILE.csv ...           learn your own texts: columns text, label and maybe task (.csv, .tsv, .jsonl, .parquet)
-  run --config FILE          run a config.yaml again
-  resume DIR                 go on with a run that was stopped
-  predict DIR FILE|FOLDER|TEXT...
-                             label images or texts; the task is inferred for each (--json, --inference, --task)
-  evaluate DIR [--policy P ...]
-                             score a finished learner under other policies, without training; saved in its folder
-  table [N] [--scale mini] [--rows ...] [--streams ...] [--seeds ...] [--source ...]
-                             run a table of the paper, or what is left of it, and print it
-  list [recipes|methods|backbones|adaptations|learners|streams|tables|policies]
-"""
+ABOUT = "Continual learning with frozen pre-trained transformers."
 
 
 def main(args: list[str] | None = None) -> int:
@@ -55,20 +45,26 @@ def _run(argv: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show is escaped
             stream.reconfigure(errors="backslashreplace")
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        say(USAGE.rstrip())
-        return 0 if argv else 2
     try:
-        commands = _commands()
-        if argv[0] not in commands:
-            raise unknown("command", argv[0], commands)
-        return commands[argv[0]](argv[1:])
+        if argv[:1] == [] or argv[0].startswith("-"):
+            return _about(argv)
+        name, args = argv[0], argv[1:]
+        if name not in COMMANDS:
+            raise unknown("command", name, COMMANDS)
+        default = import_module("softtf.cli.run").settings(args) if name == "run" and not asks_help(args) else None
+        kind = COMMANDS[name] if default is None else type(default)
+        command = parse(kind, args, " ".join(["softtf", name, *args[: bool(default)]]), default)
+        return int(import_module(f"softtf.cli.{name}").run(command))
+    except SystemExit as leaving:  # help was asked for
+        return leaving.code if isinstance(leaving.code, int) else 0
     except UserError as error:
         if stopped(error):
             raise
         say(f"softtf: error: {' '.join(str(error).split())}", error=True)
         return 2
     except (MemoryError, RuntimeError) as error:
+        from softtf.devices.memory import is_shortage, wanted
+
         if stopped(error) or not is_shortage(error):
             raise
         command, amount = argv[0], wanted(error)
@@ -96,18 +92,14 @@ def _flush() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _commands() -> dict[str, Callable[[list[str]], int]]:
-    # Here, so that torch and timm are loaded only when a command needs them.
-    from softtf.cli import commands
-    from softtf.cli import predict as predict_command
-    from softtf.cli import table as table_command
-
-    return {
-        "quickstart": commands.quickstart,
-        "run": commands.run,
-        "resume": commands.resume,
-        "predict": predict_command.predict,
-        "evaluate": commands.evaluate,
-        "table": table_command.table,
-        "list": commands.show_list,
-    }
+def _about(argv: list[str]) -> int:
+    """Print the help of the whole tree of commands, or what completes them in a shell."""
+    if argv and not argv[0].startswith("--tyro-") and not asks_help(argv):
+        raise UserError(f"unknown option {argv[0]!r}; name a command: {', '.join(COMMANDS)} (`softtf --help`)")
+    about = {name: (kind.__doc__ or "").partition("\n")[0] for name, kind in COMMANDS.items()}
+    tree: Any = Union[tuple(Annotated[k, subcommand(n, description=about[n])] for n, k in COMMANDS.items())]  # noqa: UP007
+    try:
+        tyro.cli(tree, prog="softtf", description=ABOUT, args=argv or ["--help"], config=CONFIG)
+    except SystemExit as leaving:
+        return leaving.code if argv and isinstance(leaving.code, int) else 0 if argv else 2
+    return 0

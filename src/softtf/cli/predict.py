@@ -4,71 +4,29 @@ import json
 import os
 import sys
 from collections.abc import Hashable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from softtf.classifier import ContinualClassifier
-from softtf.cli import flags
-from softtf.cli.arguments import positionals, wants_help
+from softtf.cli.options import Predict
 from softtf.errors import UserError, visible
 from softtf.files.tensors import encode_label
 from softtf.inference.predict import Answers
-from softtf.saving.learner import MaskPlace
 from softtf.screen import say
 from softtf.streams.files import ENDINGS, not_empty, read_images, read_texts
 from softtf.streams.folders import parquet_files
 from softtf.streams.lines import within_bounds
 from softtf.streams.walk import Passed, entries, images_below, say_passed
 
-HELP = "Label images, or texts with a learner of texts."
-
 Row = tuple[str, Any]
 """What to call an input, and the input."""
 
 
-@dataclass(frozen=True)
-class PredictOptions:
-    """How to predict.
-
-    An image learner takes image files, folders of them, and files of rows with images or their paths. A text learner
-    takes texts as they are, and files: of lines, or of rows (.csv, .tsv, .jsonl or .parquet); - is the lines of stdin.
-    Of a folder with parquet files these are answered. Texts that begin with a dash stand at the end, behind --. What
-    cannot be read, a file, a folder or a row, is told, the rest answered, and the exit code is 1.
-
-    Attributes:
-        json: print one JSON object a line; what cannot be read has an `error` in place of an answer.
-        strict: stop at the first input that cannot be read, and answer none.
-        inference: another task inference, such as gradient-id.
-        task: the task, from 1, where it is known.
-        pool: all that is named belongs to one task, which is not known: pool their evidence.
-        batch_size: samples at once; answers do not depend on it.
-        device: auto, cpu, cuda, ...
-        input_column: of a file of rows, the column with the texts or images; none given finds it.
-        masks: disk leaves them in their files and reads in those that answers use; the answers are the same.
-        backbone: where the backbone is, if the learner names it by a path.
-    """
-
-    json: bool = False
-    strict: bool = False
-    inference: str | None = None
-    task: int | None = None
-    pool: bool = False
-    batch_size: int = 64
-    device: str = "auto"
-    input_column: str | None = None
-    masks: MaskPlace = "memory"
-    backbone: str | None = None
-
-
-def predict(args: list[str]) -> int:
+def run(options: Predict) -> int:
     """Label images or texts with a learner that was saved or run."""
-    usage = "softtf predict DIR FILE|FOLDER|TEXT..."
-    if wants_help(args):
-        flags.parse(PredictOptions(), ["--help"], usage, HELP)
-    (folder, *inputs), rest = positionals(args, usage, 2)
-    options = flags.parse(PredictOptions(), rest, "softtf predict", HELP)
-    path = Path(folder)
+    path, inputs = options.folder, options.inputs
+    if not inputs:
+        raise UserError("name what to label: softtf predict DIR FILE|FOLDER|TEXT...")
     is_run = (path / "config.yaml").exists()
     model = ContinualClassifier.from_pretrained(
         path / "learner" if is_run else path,

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from softtf.cli.options import Quickstart
 from softtf.cli.stopping import stopped
 from softtf.errors import TrainingError, UserError
 from softtf.evaluation.report import Row, render, to_markdown
@@ -46,6 +47,15 @@ NEXT = {
         "softtf run text-order-4 --scale mini --stream.source FOLDER",
     ),
 }
+
+
+def run(options: Quickstart) -> int:
+    """Learn digits, or with `text` docstrings, with the default method and three of the paper's; show one table."""
+    recipe = "quickstart-text" if options.text else "quickstart"
+    folder = options.output or free(Path("runs") / recipe)
+    RunFolder.check_free(folder)
+    compare_methods(folder, options.seed, Screen(), recipe)
+    return 0
 
 
 def compare_methods(folder: Path, seed: int | None, console: Screen, recipe: str = "quickstart") -> None:
@@ -137,3 +147,11 @@ def _paths(path: Path) -> list[str]:
 def _rows(path: Path) -> list[Row]:
     folder, config = RunFolder.open(path)
     return result_rows(folder.summary(), config)
+
+
+def free(path: Path) -> Path:
+    """Return `path`, or with -2, -3, ... the first that does not exist."""
+    number = 1
+    while (candidate := path if number == 1 else path.with_name(f"{path.name}-{number}")).exists():
+        number += 1
+    return candidate

@@ -3,64 +3,34 @@
 import contextlib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from softtf.cli import flags
+from softtf.cli.options import Table
 from softtf.cli.stopping import stopped
 from softtf.config.tree import to_dict
 from softtf.config.yaml import read_value
 from softtf.errors import UserError, unknown
-from softtf.paper import TABLES, Table, TableRow, report, table_named
+from softtf.paper import TABLES, TableRow, report, table_named
+from softtf.paper import Table as PaperTable
 from softtf.paper.figures import STREAM_NAMES
 from softtf.paper.runs import Cell, Wish, complete, jobs_of, left, plan
-from softtf.recipes.presets import RECIPES, Scale
+from softtf.recipes.presets import RECIPES
 from softtf.screen import Screen, say
 from softtf.streams import STREAMS as DATA_SETS
 from softtf.streams import local_path
 
-USAGE = "softtf table [N] [--rows ...] [--streams ...] [--seeds ...] [--scale mini] [--source ...]"
 WIDTH = 150  # of a table that is not shown on a terminal
 
 
-@dataclass(frozen=True)
-class TableOptions:
-    """Which part of a table to run, and how.
-
-    Attributes:
-        rows: some rows only, each by its number or by a part of its name and task inference.
-        streams: some streams only, or others than the paper's, such as cifar100-10 or text-order-4-sampled.
-        seeds: one run each; more than one give mean and deviation.
-        scale: full is the paper's settings on ViT-B/16; mini fits two CPU cores.
-        source: a folder with the data instead of the Hub; for several data sets cifar100=FOLDER imagenet-r=FOLDER.
-        set: settings of every run, such as device=cuda train.epochs=5 (`softtf run RECIPE --help` lists all).
-        format: how the table is printed; what happens meanwhile then goes to stderr.
-        output: the folder with the runs of all tables.
-        dry_run: only list the runs.
-    """
-
-    rows: tuple[str, ...] = ()
-    streams: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = (0,)
-    scale: Scale = "full"
-    source: tuple[str, ...] = ()
-    set: tuple[str, ...] = ()
-    format: Literal["terminal", "markdown", "latex", "csv"] = "terminal"
-    output: Path = Path("runs/tables")
-    dry_run: bool = False
-
-
-def table(args: list[str]) -> int:
+def run(options: Table) -> int:
     """Run a table's rows that are not finished and print it; without a number, list the tables."""
-    if not args:
+    if options == Table():
         _list_tables()
         return 0
-    named = not args[0].startswith("-")
-    options = flags.parse(TableOptions(), args[named:], "softtf table N", f"{USAGE}\nRun a table of the paper.")
-    if not named:
+    if options.number is None:
         raise UserError(f"name a table: {', '.join(TABLES)}")
-    chosen = table_named(args[0])
+    chosen = table_named(options.number)
     streams = _streams(options.streams) or chosen.streams
     rows = _rows(options.rows, chosen) or chosen.rows
     wish = _wish(options, streams)
@@ -75,7 +45,7 @@ def table(args: list[str]) -> int:
     return 2 if failed else 0
 
 
-def _run(table: Table, cells: Sequence[Cell], wish: Wish, dry_run: bool) -> dict[Path, str] | None:
+def _run(table: PaperTable, cells: Sequence[Cell], wish: Wish, dry_run: bool) -> dict[Path, str] | None:
     """Do the runs and return those that failed; None if they were only listed."""
     for cell in cells:
         if cell.left_out:
@@ -103,7 +73,7 @@ def _list_tables() -> None:
     say("softtf table 8 --scale mini --streams cifar100-10 --source FOLDER; softtf table 8 --help")
 
 
-def _list_runs(table: Table, cells: Sequence[Cell], wish: Wish) -> None:
+def _list_runs(table: PaperTable, cells: Sequence[Cell], wish: Wish) -> None:
     """Print every run with the rows that it serves and the settings that differ from the table's first run."""
     jobs = jobs_of(cells)
     common = set(_flat(to_dict(jobs[0].config))).intersection(*(_flat(to_dict(job.config)) for job in jobs))
@@ -130,7 +100,7 @@ def _flat(plain: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 
 def _print(
-    table: Table, streams: Sequence[str], cells: Sequence[Cell], wish: Wish, failed: Mapping[Path, str], form: str
+    table: PaperTable, streams: Sequence[str], cells: Sequence[Cell], wish: Wish, failed: Mapping[Path, str], form: str
 ) -> None:
     parts = {s: report.lines_of(table.name, [cell for cell in cells if cell.stream == s]) for s in streams}
     if table.mean and len(streams) > 1:
@@ -162,7 +132,7 @@ def _streams(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _rows(wanted: Sequence[str], table: Table) -> tuple[TableRow, ...]:
+def _rows(wanted: Sequence[str], table: PaperTable) -> tuple[TableRow, ...]:
     """Return the rows that any of the words means, in the table's order."""
     names = [f"{row.title}, {row.task_id}" for row in table.rows]
     found: set[int] = set()
@@ -181,7 +151,7 @@ def _rows(wanted: Sequence[str], table: Table) -> tuple[TableRow, ...]:
     return tuple(table.rows[i] for i in sorted(found))
 
 
-def _wish(options: TableOptions, streams: Sequence[str]) -> Wish:
+def _wish(options: Table, streams: Sequence[str]) -> Wish:
     if not options.seeds:
         raise UserError("--seeds needs at least one number")
     seeds = tuple(dict.fromkeys(options.seeds))

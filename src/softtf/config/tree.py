@@ -128,7 +128,7 @@ def from_dict(cls: type[T], data: Any, where: str = "config") -> T:
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in settings:
-            raise UserError(f"{where}.{name} is missing; it must be {_describe(hints[name])}")
+            raise UserError(f"{where}.{name} is missing; it must be {described(hints[name])}")
     values = {key: _convert(hints[key], value, f"{where}.{key}") for key, value in settings.items()}
     try:
         return cast(T, target(**values))
@@ -210,7 +210,7 @@ def _tuple(hint: Any, value: Any, where: str) -> tuple[Any, ...]:
     if parts[-1:] == (...,):
         parts = parts[:1] * len(value)
     if len(parts) != len(value):
-        raise UserError(f"{where} must be {_describe(hint)}, not {len(value)} values")
+        raise UserError(f"{where} must be {described(hint)}, not {len(value)} values")
     pairs = zip(parts, value, strict=True)
     return tuple(_convert(part, item, f"{where}[{i}]") for i, (part, item) in enumerate(pairs))
 
@@ -237,15 +237,16 @@ def _shape(hint: Any) -> type:
     return object if hint in _NAMES or get_origin(hint) is Literal else dict
 
 
-def _describe(hint: Any) -> str:
+def described(hint: Any) -> str:
+    """Say in words what values a type has: an integer, or one of some words."""
     args = get_args(hint)
     if get_origin(hint) in (Union, UnionType):
-        return " or ".join(_describe(member) for member in args)
+        return " or ".join(described(member) for member in args)
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(repr(option) for option in args)
     if get_origin(hint) is tuple:
         many = args[-1:] == (...,)
-        return f"a list, each {_describe(args[0])}" if many else f"a list of {len(args)} values"
+        return f"a list, each {described(args[0])}" if many else f"a list of {len(args)} values"
     if isinstance(hint, type) and issubclass(hint, Spec):
         return f"settings with a kind ({', '.join(sorted(hint.kinds()))})"
     return _NAMES.get(hint, "settings by name")
@@ -253,7 +254,7 @@ def _describe(hint: Any) -> str:
 
 def _wrong(hint: Any, value: Any, where: str) -> UserError:
     shown = "null" if value is None else reprlib.repr(value)
-    return UserError(f"{where} must be {_describe(hint)}, not {shown}")
+    return UserError(f"{where} must be {described(hint)}, not {shown}")
 
 
 def to_yaml(config: Any) -> str:

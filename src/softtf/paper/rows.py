@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from softtf.inference.policy import PAPER_BATCH, parse_policy
 from softtf.recipes.methods import METHODS
 from softtf.recipes.presets import Scale
 
 Settings = Mapping[str, Any]
 
 ATTN = "only attn"
+PAPER_BATCH = 24  # as in softtf.inference.policy, which loads torch
 CLIP_VIT_B = "openai/clip-vit-base-patch16"
 
 # What a run is scored under, by what the method can do. `none`: its answer needs no task.
@@ -97,6 +97,8 @@ class TableRow:
         """The code of the same task inference with every sample answered alone; None where the task must be given."""
         if self.papers_policy == "oracle":
             return None
+        from softtf.inference.policy import parse_policy
+
         alone = replace(parse_policy(self.papers_policy), group=1, shots=None, vote=False).code
         return alone if alone in self.trained.policies else self.trained.policies[0]
 

@@ -1,6 +1,5 @@
 """What is said of streams of texts, and the settings for a file of the user's own."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,8 @@ from softtf.recipes.presets import PROTOCOL_NAMES, PROTOCOLS
 from softtf.runs.config import StreamConfig
 from softtf.streams.columns import LABEL_NAMES
 from softtf.streams.files import count_values
+
+TASK = "task"  # the column of a user's file that names the task of each row
 
 
 def rows_protocol(stream: StreamConfig) -> str:
@@ -31,10 +32,8 @@ def rows_protocol(stream: StreamConfig) -> str:
     return ": ".join([*names, " and ".join(parts) or "all rows of the data sets"])
 
 
-def of_file(
-    file: Path, task_column: str | None, label_column: str | None
-) -> tuple[dict[str, Any], Callable[[StreamConfig], str]]:
-    """Return the stream's settings for a user's file of texts, and what tells the tasks that its final settings make.
+def of_file(file: Path, task_column: str | None, label_column: str | None) -> dict[str, Any]:
+    """Return the stream's settings for a user's file of texts.
 
     Args:
         file: of rows.
@@ -46,20 +45,18 @@ def of_file(
     """
     labels = [label_column] if label_column else list(LABEL_NAMES)
     counts = count_values(file, [*([task_column] if task_column else []), *labels])
-    tasks = counts.pop(task_column, None) if task_column else None
-
-    def said(stream: StreamConfig) -> str:
-        number = stream.num_tasks
-        if stream.task_column is None or tasks is None:
-            absent = f"no column {task_column!r}; " if task_column else ""
-            return f"{file.name}: {absent}its classes are dealt to {number} tasks (--stream.num-tasks)"
-        some = f", of which the first {number} are learned" if number < tasks else ""
-        return (
-            f"{file.name}: column {task_column!r} names {tasks} tasks{some}"
-            " (--stream.task-column None to deal classes out)"
-        )
-
-    if tasks is not None:
-        return {"stream.source": str(file), "stream.task_column": task_column, "stream.num_tasks": tasks}, said
+    if task_column and (tasks := counts.pop(task_column, None)) is not None:
+        return {"stream.source": str(file), "stream.task_column": task_column, "stream.num_tasks": tasks}
     number = min(5, max(1, next(iter(counts.values()), 10) // 2))
-    return {"stream.source": str(file), "stream.num_tasks": number}, said
+    return {"stream.source": str(file), "stream.num_tasks": number}
+
+
+def tasks_of_file(file: Path, stream: StreamConfig) -> str:
+    """Say which tasks a user's file of texts becomes, and how to change that."""
+    column = stream.task_column or TASK
+    found, number = count_values(file, [column]).get(column), stream.num_tasks
+    if found is None or stream.task_column is None:
+        absent = f"no column {column!r}; " if found is None else ""
+        return f"{file.name}: {absent}its classes are dealt to {number} tasks (--stream.num-tasks)"
+    some = f", of which the first {number} are learned" if number < found else ""
+    return f"{file.name}: column {column!r} names {found} tasks{some} (--stream.task-column None to deal classes out)"

@@ -232,8 +232,8 @@ class RunConfig:
         tensorboard: also write TensorBoard events (needs softtf[tracking]).
     """
 
-    recipe: Annotated[str, tyro.conf.Suppress] = "quickstart"
-    method: Annotated[str, tyro.conf.Suppress] = "dual-prompt+soft-tf"
+    recipe: Annotated[str, tyro.conf.Fixed, tyro.conf.arg(name="of-recipe")] = "quickstart"  # the command has --method
+    method: Annotated[str, tyro.conf.Fixed, tyro.conf.arg(name="of-method")] = "dual-prompt+soft-tf"
     stream: StreamConfig = StreamConfig()
     backbone: BackboneSpec = BackboneSpec()
     learner: LearnerSpec = DualPrompt()

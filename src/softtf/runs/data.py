@@ -8,7 +8,8 @@ from typing import Any
 from softtf.errors import UserError
 from softtf.files.plain_json import fits, read_object
 from softtf.runs.folder import RunFolder
-from softtf.streams import TaskStream, difference, identity, local_path
+from softtf.streams import TaskStream, difference, local_path
+from softtf.streams.identity import identity
 
 DATA = "data.json"
 PARTS = {"train": "training data", "test": "test data"}

@@ -1,45 +1,14 @@
 """Streams of tasks: labelled raw inputs, how they are split into tasks, and how batches are made of them."""
 
-from softtf.streams.decode import decode
-from softtf.streams.examples import Examples
-from softtf.streams.forms import examples_from, unlabelled
-from softtf.streams.identity import Identity, difference, identity
-from softtf.streams.images import ImagePreparation
-from softtf.streams.loader import Loader
-from softtf.streams.preparation import Preparation
-from softtf.streams.registry import STREAMS, StreamInfo
-from softtf.streams.sets import HUB, load_sets
-from softtf.streams.sources import load_source, local_path, located
-from softtf.streams.splits import Say, quiet
-from softtf.streams.stream import TaskStream, from_datasets, split_by_class, split_by_task
-from softtf.streams.task import Task
-from softtf.streams.texts import TextPreparation, join
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "HUB",
-    "STREAMS",
-    "Examples",
-    "Identity",
-    "ImagePreparation",
-    "Loader",
-    "Preparation",
-    "Say",
-    "StreamInfo",
-    "Task",
-    "TaskStream",
-    "TextPreparation",
-    "decode",
-    "difference",
-    "examples_from",
-    "from_datasets",
-    "identity",
-    "join",
-    "load_sets",
-    "load_source",
-    "local_path",
-    "located",
-    "quiet",
-    "split_by_class",
-    "split_by_task",
-    "unlabelled",
-]
+if TYPE_CHECKING:
+    from softtf.streams.public import *  # noqa: F403
+
+
+def __getattr__(name: str) -> Any:
+    """Return a public name; all are loaded with the first, so that the list of data sets is read without torch."""
+    if name.startswith("_") or name not in (public := import_module("softtf.streams.public")).__all__:
+        raise AttributeError(f"module 'softtf.streams' has no attribute {name!r}")
+    return getattr(public, name)

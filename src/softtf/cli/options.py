@@ -1,0 +1,194 @@
+"""What every command takes, as one tree of dataclasses; importing this loads no torch.
+
+The module of the same name as a command has the function `run`, which does what its options ask for.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from softtf.recipes.methods import METHODS
+from softtf.recipes.presets import Scale
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What all commands take."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quickstart(Command):
+    """Learn five tasks of handwritten digits, or of docstrings, offline, and compare four methods.
+
+    Attributes:
+        text: docstrings of Python's standard library instead of digits (needs softtf[text]).
+        output: the folder to write; none given takes a new one below runs.
+        seed: every random number is drawn from it.
+    """
+
+    text: bool = False
+    output: Path | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(Command):
+    """Learn a stream of tasks. `softtf run RECIPE --help` lists every setting.
+
+    Attributes:
+        recipe: a name (`softtf list recipes`), or a file of your own texts (.csv, .tsv, .jsonl, .parquet) with columns
+            text, label and maybe task.
+        method: what learns, such as dual-prompt+soft-tf (`softtf list methods`).
+        scale: full is the paper's settings on ViT-B/16 or BERT; mini fits two CPU cores.
+        config: a config.yaml to run again, in place of a recipe, a method and a scale.
+        output: the folder to write; none given takes one below runs.
+        source: where the data are; short for --stream.source.
+        backbone: the frozen transformer; short for --backbone.name.
+        policy: how the learner is scored (`softtf list policies`); short for --evaluate.policies.
+    """
+
+    recipe: Positional[str | None] = None
+    method: Annotated[str | None, arg(metavar=f"{{{next(iter(METHODS))},...}}")] = None
+    scale: Scale = "full"
+    config: Path | None = None
+    output: Path | None = None
+    source: str | None = None
+    backbone: str | None = None
+    policy: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfRun(Command):
+    """What commands take that read a run's folder.
+
+    Attributes:
+        folder: the run's.
+        source: where the run's data are now, if they were moved.
+        backbone: where the backbone is, if the run names it by a path.
+        feature_cache: the folder with kept features, if it is not the usual one; off keeps them in memory.
+    """
+
+    folder: Positional[Path]
+    source: str | None = None
+    backbone: str | None = None
+    feature_cache: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resume(OfRun):
+    """Go on with a run that was stopped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(OfRun):
+    """Score a finished learner under other policies, without training; the results are saved in its run's folder.
+
+    Attributes:
+        policy: such as prompt-id, gradient-id:batch24, gradient-id:3-shot:own, oracle (`softtf list policies`); none
+            given means the usual ones per sample and the oracle.
+        shuffle: shuffle the test samples across tasks.
+        last: only after the last task: faster, but no Forget.
+        matrix: print the accuracy matrices.
+        batch_size: samples run at once; changes no per-sample answer.
+        precision: of matrix products; float32 keeps answers independent of the batch.
+        masks: disk leaves them in their files and reads in those that answers use; the answers are the same.
+    """
+
+    policy: tuple[str, ...] = ()
+    shuffle: bool = False
+    last: bool = False
+    matrix: bool = False
+    batch_size: int = 60
+    precision: Literal["auto", "bfloat16", "float32"] = "float32"
+    masks: Literal["memory", "disk"] = "memory"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict(Command):
+    """Label images, or texts with a learner of texts; the task is inferred for each.
+
+    An image learner takes image files, folders of them, and files of rows with images or their paths. A text learner
+    takes texts as they are, and files: of lines, or of rows (.csv, .tsv, .jsonl or .parquet); - is the lines of stdin.
+    Of a folder with parquet files these are answered. Texts that begin with a dash stand at the end, behind --. What
+    cannot be read, a file, a folder or a row, is told, the rest answered, and the exit code is 1.
+
+    Attributes:
+        folder: of a run, or of a learner that was saved.
+        inputs: what to label.
+        json: print one JSON object a line; what cannot be read has an `error` in place of an answer.
+        strict: stop at the first input that cannot be read, and answer none.
+        inference: another task inference, such as gradient-id.
+        task: the task, from 1, where it is known.
+        pool: all that is named belongs to one task, which is not known: pool their evidence.
+        batch_size: samples at once; answers do not depend on it.
+        device: auto, cpu, cuda, ...
+        input_column: of a file of rows, the column with the texts or images; none given finds it.
+        masks: disk leaves them in their files and reads in those that answers use; the answers are the same.
+        backbone: where the backbone is, if the learner names it by a path.
+    """
+
+    folder: Positional[Path]
+    inputs: Positional[tuple[str, ...]] = ()
+    json: bool = False
+    strict: bool = False
+    inference: str | None = None
+    task: int | None = None
+    pool: bool = False
+    batch_size: int = 64
+    device: str = "auto"
+    input_column: str | None = None
+    masks: Literal["memory", "disk"] = "memory"
+    backbone: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(Command):
+    """Run a table of the paper, or what is left of it, and print it; without a number, list the tables.
+
+    Attributes:
+        number: the paper's, or a word (`softtf list tables`).
+        rows: some rows only, each by its number or by a part of its name and task inference.
+        streams: some streams only, or others than the paper's, such as cifar100-10 or text-order-4-sampled.
+        seeds: one run each; more than one give mean and deviation.
+        scale: full is the paper's settings on ViT-B/16; mini fits two CPU cores.
+        source: a folder with the data instead of the Hub; for several data sets cifar100=FOLDER imagenet-r=FOLDER.
+        set: settings of every run, such as device=cuda train.epochs=5 (`softtf run RECIPE --help` lists all).
+        format: how the table is printed; what happens meanwhile then goes to stderr.
+        output: the folder with the runs of all tables.
+        dry_run: only list the runs.
+    """
+
+    number: Positional[str | None] = None
+    rows: tuple[str, ...] = ()
+    streams: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    scale: Scale = "full"
+    source: tuple[str, ...] = ()
+    set: tuple[str, ...] = ()
+    format: Literal["terminal", "markdown", "latex", "csv"] = "terminal"
+    output: Path = Path("runs/tables")
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class List(Command):
+    """List what can be named: recipes, methods, backbones, adaptations, learners, streams, tables, policies.
+
+    Attributes:
+        names: of lists; none given shows all.
+    """
+
+    names: Positional[tuple[str, ...]] = ()
+
+
+COMMANDS: dict[str, type[Command]] = {
+    "quickstart": Quickstart,
+    "run": Run,
+    "resume": Resume,
+    "predict": Predict,
+    "evaluate": Evaluate,
+    "table": Table,
+    "list": List,
+}

@@ -1,0 +1,156 @@
+"""Commands and settings from the command line by tyro, with errors of one line.
+
+tyro tells its errors in a box on stderr only. Here that is thrown away: what is wrong is found by asking tyro for each
+option alone, or is the `UserError` of the settings' own check that ended it.
+"""
+
+import contextlib
+import dataclasses
+import io
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import tyro
+
+from softtf.config.tree import described
+from softtf.errors import UserError, unknown, visible
+from softtf.screen import say
+
+C = TypeVar("C")
+CONFIG = (
+    tyro.conf.AvoidSubcommands,
+    tyro.conf.SuppressFixed,
+    tyro.conf.HelptextFromCommentsOff,
+    tyro.conf.PositionalMetavarFromFieldName,
+)
+
+UNPREFIXED = tyro.conf.arg(name="")
+"""Marks a part whose options do not begin with its name."""
+
+
+def parse(kind: type[C], args: list[str], prog: str, default: C | None = None) -> C:
+    """Return what `args` say, with the rest from `default`; `--help` prints and exits.
+
+    Raises:
+        UserError: one line, for anything that cannot be understood.
+    """
+    # tyro prints values as they are: those of a file that somebody else wrote lose its colours.
+    shown = io.StringIO()
+    try:
+        with contextlib.nullcontext() if _all_seen(default) else contextlib.redirect_stdout(shown):
+            found, rest = _parse(kind, args, prog, default)
+    except SystemExit as leaving:
+        if not leaving.code:
+            if text := shown.getvalue().rstrip():
+                say(text)
+            raise
+        raise _reason(leaving, kind, args, prog, default) from None
+    behind = args[args.index("--") + 1 :] if "--" in args else []
+    if rest and rest == behind and hasattr(found, "inputs"):  # tyro fills a list of words once
+        return dataclasses.replace(found, inputs=(*found.inputs, *rest))  # type: ignore[type-var]
+    if rest:
+        raise _unexpected(rest[0], options(default or kind), prog)
+    return found
+
+
+def asks_help(args: list[str]) -> bool:
+    """Say whether a command's first word asks for its help."""
+    return args[:1] in (["-h"], ["--help"])
+
+
+def glimpse(kind: type[C], args: list[str], prog: str) -> C:
+    """Return what `args` say of a few options; all others, and help, are passed over."""
+    try:
+        return _parse(kind, args, prog, None, add_help=False)[0]
+    except SystemExit as leaving:
+        raise _reason(leaving, kind, args, prog, None) from None
+
+
+def options(config: Any, prefix: str = "--") -> dict[str, Any]:
+    """Return the type of every option of a dataclass, or of a tree of them, as tyro spells the option."""
+    found: dict[str, Any] = {}
+    hints = get_type_hints(config if isinstance(config, type) else type(config), include_extras=True)
+    for field in dataclasses.fields(config):
+        marks = get_args(hints[field.name])[1:] if get_origin(hints[field.name]) is Annotated else ()
+        if any(mark in (tyro.conf.Positional, tyro.conf.Fixed) for mark in marks):
+            continue
+        hint = get_args(hints[field.name])[0] if marks else hints[field.name]
+        value = getattr(config, field.name, None)
+        name = prefix + field.name.replace("_", "-")
+        if dataclasses.is_dataclass(value):
+            found |= options(value, prefix if UNPREFIXED in marks else f"{name}.")
+        elif value is not None or not any(map(dataclasses.is_dataclass, get_args(hint))):  # a part that it lacks
+            found |= {name: hint} | ({_no(name): hint} if hint is bool else {})
+    return found
+
+
+def _parse(kind: type[C], args: list[str], prog: str, default: C | None, add_help: bool = True) -> tuple[C, list[str]]:
+    start: Any = {} if default is None else {"default": default}
+    with contextlib.redirect_stderr(io.StringIO()):
+        found: tuple[C, list[str]] = tyro.cli(
+            kind, args=args, prog=prog, config=CONFIG, return_unknown_args=True, add_help=add_help, **start
+        )
+    return found
+
+
+def _reason(leaving: BaseException, kind: type[C], args: list[str], prog: str, default: C | None) -> UserError:
+    """Return what made tyro leave: a refused setting, an option that tyro refuses alone too, or what is missing."""
+    error: BaseException | None = leaving
+    while error := error.__context__ if error else None:
+        if isinstance(error, UserError):
+            return error
+    known = options(default or kind)
+    fields = dataclasses.fields(kind) if default is None else ()  # type: ignore[arg-type]
+    needed = [field.name for field in fields if field.default is dataclasses.MISSING]
+    for flag, values in _given(args):
+        if flag.replace("_", "-") not in known:
+            return _unexpected(flag, known, prog)
+        hint = known[flag.replace("_", "-")]
+        if not values and hint is not bool:
+            return UserError(f"{flag} needs a value; it must be {described(hint)}")
+        try:
+            _parse(kind, [*["."] * len(needed), flag, *values], prog, default)
+        except SystemExit:
+            if choices := _choices(hint):
+                return unknown(f"value of {flag}", values[0], choices)
+            return UserError(f"{flag} must be {described(hint)}, not {' '.join(values)!r}")
+    return UserError(f"{prog} needs {' and '.join(map(str.upper, needed))} (`{prog} --help`)")
+
+
+def _given(args: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield every option before `--`, with the words up to the next."""
+    args = args[: args.index("--")] if "--" in args else args
+    starts = [i for i, arg in enumerate(args) if arg.startswith("--")]
+    for start, end in zip(starts, [*starts[1:], len(args)], strict=False):
+        flag, equals, value = args[start].partition("=")
+        yield flag, [value] * bool(equals) + args[start + 1 : end]
+
+
+def _unexpected(word: str, known: dict[str, Any], prog: str) -> UserError:
+    if not word.startswith("-"):
+        return UserError(f"unexpected {word!r} (`{prog} --help` says what it takes)")
+    near = get_close_matches(word.partition("=")[0].replace("_", "-"), known, n=2, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    return UserError(f"unknown option {word!r}{hint} (`{prog} --help` lists all)")
+
+
+def _choices(hint: Any) -> list[str]:
+    if get_origin(hint) is Literal:
+        return [choice for choice in get_args(hint) if isinstance(choice, str)]
+    return [choice for part in get_args(hint) if get_origin(part) is Literal for choice in _choices(part)]
+
+
+def _no(flag: str) -> str:
+    """Return the option that turns a switch off, as tyro spells it: --train.no-augment."""
+    place, dot, name = flag.removeprefix("--").rpartition(".")
+    return f"--{place}{dot}no-{name}"
+
+
+def _all_seen(plain: Any) -> bool:
+    """Say whether all texts in a tree of settings are shown as they are."""
+    if dataclasses.is_dataclass(plain):
+        return all(_all_seen(getattr(plain, field.name)) for field in dataclasses.fields(plain))
+    if isinstance(plain, list | tuple):
+        return all(map(_all_seen, plain))
+    return not isinstance(plain, str) or visible(plain) == plain

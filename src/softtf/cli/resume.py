@@ -1,0 +1,24 @@
+"""`softtf resume`: go on with a stopped run."""
+
+from softtf.cli.options import Resume
+from softtf.cli.quickstart import MARKER, compare_methods, finish, resumed
+from softtf.cli.results import show
+from softtf.errors import UserError
+from softtf.runs.folder import RunFolder
+from softtf.runs.run import NO_PLACES, Places
+from softtf.screen import Screen
+
+
+def run(options: Resume) -> int:
+    """Go on with a stopped run or quickstart."""
+    places = Places(options.source, options.backbone, options.feature_cache)
+    console = Screen()
+    if (options.folder / MARKER).exists():
+        if places != NO_PLACES:
+            raise UserError("--source, --backbone and --feature-cache are of other runs; a quickstart's are built in")
+        compare_methods(options.folder, None, console)
+        return 0
+    folder, config = RunFolder.open(options.folder)
+    rows = finish(lambda: resumed(folder.path, console, places), folder.path, folder.path)
+    show(rows, config, folder.path, console)
+    return 0

@@ -1,0 +1,88 @@
+"""`softtf run`: learn a stream from a recipe, a file of texts or a config.yaml."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from softtf.cli.options import Run
+from softtf.cli.parse import UNPREFIXED, glimpse
+from softtf.cli.quickstart import finish, free
+from softtf.cli.results import show
+from softtf.config.tree import from_yaml, with_settings
+from softtf.errors import UserError
+from softtf.files.reading import read_text
+from softtf.recipes.presets import OWN_TEXTS, RECIPES
+from softtf.recipes.recipes import recipe_named
+from softtf.recipes.texts import TASK, of_file, tasks_of_file
+from softtf.runs.config import RunConfig
+from softtf.runs.run import start
+from softtf.screen import Screen, say
+from softtf.streams.files import ENDINGS
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(Run):
+    """Learn a stream of tasks. What a recipe sets is the default of each setting."""
+
+    settings: Annotated[RunConfig, UNPREFIXED]
+
+
+@dataclass(frozen=True)
+class _Columns:
+    source: str | None = None
+    task_column: str | None = TASK
+    label_column: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Glimpse(Run):
+    """What says which recipe is meant, and which of a file's columns."""
+
+    stream: _Columns = field(default_factory=_Columns)
+
+
+def settings(args: list[str]) -> RunSettings:
+    """Return every setting of the run that the words name, before those that the words change.
+
+    Raises:
+        UserError: they name no recipe, or what they name cannot be read.
+    """
+    words = glimpse(_Glimpse, args, "softtf run")
+    if words.config:
+        return RunSettings(settings=_read_config(words.config))
+    if words.recipe is None:
+        raise UserError(f"name a recipe, or give --config FILE; recipes: {', '.join(RECIPES)}")
+    file = _file_of_texts(words.recipe, words.source or words.stream.source)
+    config = recipe_named(OWN_TEXTS if file else words.recipe, words.method, words.scale)
+    if file:
+        config = with_settings(config, of_file(file, words.stream.task_column, words.stream.label_column))
+    return RunSettings(settings=config)
+
+
+def run(options: RunSettings) -> int:
+    """Learn a stream."""
+    if options.config and (options.recipe or options.method or options.scale != "full"):
+        raise UserError("--config names the whole run; leave out the recipe, --method and --scale")
+    short = {"stream.source": options.source, "backbone.name": options.backbone, "evaluate.policies": options.policy}
+    config = with_settings(options.settings, {name: value for name, value in short.items() if value})
+    if options.recipe and (file := _file_of_texts(options.recipe, config.stream.source)):
+        say(tasks_of_file(file, config.stream))
+    path = Path("runs") / f"{config.recipe}-{config.method}-seed{config.seed}"
+    path = options.output or (free(path) if options.config else path)
+    console = Screen()
+    rows = finish(lambda: start(config, path, console), path, path)
+    show(rows, config, path, console)
+    return 0
+
+
+def _file_of_texts(recipe: str, source: str | None) -> Path | None:
+    """Return the user's own file of rows that is to be learned: named in place of a recipe, or as its source."""
+    named = source if recipe == OWN_TEXTS else recipe
+    return Path(named) if named and named.lower().endswith(ENDINGS) else None
+
+
+def _read_config(file: Path) -> RunConfig:
+    try:
+        return from_yaml(RunConfig, read_text(file), str(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None

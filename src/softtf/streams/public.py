@@ -1,0 +1,42 @@
+"""The public names of `softtf.streams`, which gives each when it is first asked for one."""
+
+from softtf.streams.examples import Examples
+from softtf.streams.forms import examples_from, unlabelled
+from softtf.streams.identity import Identity, difference
+from softtf.streams.images import ImagePreparation
+from softtf.streams.loader import Loader
+from softtf.streams.preparation import Preparation
+from softtf.streams.registry import STREAMS, StreamInfo
+from softtf.streams.sets import HUB, load_sets
+from softtf.streams.sources import load_source, local_path, located
+from softtf.streams.splits import Say, quiet
+from softtf.streams.stream import TaskStream, from_datasets, split_by_class, split_by_task
+from softtf.streams.task import Task
+from softtf.streams.texts import TextPreparation, join
+
+__all__ = [
+    "HUB",
+    "STREAMS",
+    "Examples",
+    "Identity",
+    "ImagePreparation",
+    "Loader",
+    "Preparation",
+    "Say",
+    "StreamInfo",
+    "Task",
+    "TaskStream",
+    "TextPreparation",
+    "difference",
+    "examples_from",
+    "from_datasets",
+    "join",
+    "load_sets",
+    "load_source",
+    "local_path",
+    "located",
+    "quiet",
+    "split_by_class",
+    "split_by_task",
+    "unlabelled",
+]

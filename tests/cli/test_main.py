@@ -1,0 +1,73 @@
+"""Commands that only tell something answer without the heavy libraries; shells can complete all commands."""
+
+import subprocess
+import sys
+
+import pytest
+
+from cli import call, output, refused
+from softtf.cli.list import LISTS
+from softtf.cli.options import COMMANDS
+
+Capture = pytest.CaptureFixture[str]
+HEAVY = {"torch", "torchvision", "timm", "transformers", "datasets", "accelerate", "pyarrow", "sklearn"}
+LIGHT = [
+    (),
+    ("--help",),
+    *((name, "--help") for name in COMMANDS),
+    ("list",),
+    *(("list", name) for name in LISTS if name != "backbones"),
+    ("lsit",),
+    ("predict", "--jsn"),
+]
+
+
+def test_what_only_tells_imports_none_of_the_heavy_libraries() -> None:
+    script = (
+        f"import sys, contextlib, io; sys.path[:0] = {sys.path!r}\n"
+        "from softtf.cli.main import main\n"
+        f"for args in {LIGHT!r}:\n"
+        "    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):\n"
+        "        main(list(args))\n"
+        f"    print(args, sorted({HEAVY!r} & sys.modules.keys()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"{args} []" for args in LIGHT]
+
+
+def test_the_lists_say_what_the_registries_do(capsys: Capture) -> None:
+    from softtf.adaptations import AdaptationSpec
+    from softtf.inference import INFERENCES
+    from softtf.learners import LearnerSpec
+
+    for name, family in (("learners", LearnerSpec), ("adaptations", AdaptationSpec)):
+        kinds = {kind: (cls.__doc__ or "").strip().splitlines()[0] for kind, cls in family.kinds().items()}
+        ours = {kind: text for kind, text in kinds.items() if family.kinds()[kind].__module__.startswith("softtf.")}
+        assert LISTS[name]() == ours
+    policies = LISTS["policies"]()
+    for name, kind in INFERENCES.items():
+        if kind.__module__.startswith("softtf."):
+            needed = "" if kind.setting is None else f"; needs {kind.option()} when the run learns"
+            assert policies[name] == f"{kind.title}, per-sample{needed}"
+
+
+def test_every_command_has_help_and_a_shell_completes_it(capsys: Capture) -> None:
+    overview = output(capsys, "--help")
+    script = output(capsys, "--tyro-print-completion", "bash")
+    for name in COMMANDS:
+        assert name in overview and name in script
+        assert f"softtf {name}" in output(capsys, name, "--help")
+    assert "--input-column" in script
+    assert call("predict", "x", "--help") == 0
+
+
+def test_options_before_a_command_are_refused(capsys: Capture) -> None:
+    assert "name a command" in refused(capsys, "--text", "quickstart")
+
+
+def test_words_are_named_as_in_other_commands(capsys: Capture) -> None:
+    said = refused(capsys, "run", "own-images", "--source", "nowhere/at/all", "--output", "new")
+    assert said == refused(capsys, "run", "own-images", "--stream.source", "nowhere/at/all", "--output", "new")
+    assert "'promt-id'" in refused(capsys, "run", "quickstart", "--policy", "promt-id")
+    assert "'vit_tiny_patch8_65'" in refused(capsys, "run", "quickstart", "--backbone", "vit_tiny_patch8_65")
+    assert "--stream.source" in refused(capsys, "run", "own-images")
