@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from cli import call, output, refused
 from softtf.cli.list import LISTS
-from softtf.cli.options import COMMANDS
+from softtf.cli.options import COMMANDS, Predict
+from softtf.cli.parse import parse
 
 Capture = pytest.CaptureFixture[str]
 HEAVY = {"torch", "torchvision", "timm", "transformers", "datasets", "accelerate", "pyarrow", "sklearn"}
@@ -63,6 +65,7 @@ def test_every_command_has_help_and_a_shell_completes_it(capsys: Capture) -> Non
 
 def test_options_before_a_command_are_refused(capsys: Capture) -> None:
     assert "name a command" in refused(capsys, "--text", "quickstart")
+    assert "bash, zsh" in refused(capsys, "--tyro-print-completion", "cmd")
 
 
 def test_words_are_named_as_in_other_commands(capsys: Capture) -> None:
@@ -71,3 +74,11 @@ def test_words_are_named_as_in_other_commands(capsys: Capture) -> None:
     assert "'promt-id'" in refused(capsys, "run", "quickstart", "--policy", "promt-id")
     assert "'vit_tiny_patch8_65'" in refused(capsys, "run", "quickstart", "--backbone", "vit_tiny_patch8_65")
     assert "--stream.source" in refused(capsys, "run", "own-images")
+
+
+def test_texts_behind_dashes_are_inputs_wherever_options_stand() -> None:
+    for words in (("DIR", "--json", "--", "-5 degrees"), ("DIR", "one", "--json", "--", "-5 degrees", "--help")):
+        found = parse(Predict, list(words), "softtf predict")
+        assert found.json and found.folder == Path("DIR")
+        assert found.inputs == (*words[1 : words.index("--json")], *words[words.index("--") + 1 :])
+    assert parse(Predict, ["DIR", "-5 degrees", "-"], "softtf predict").inputs == ("-5 degrees", "-")

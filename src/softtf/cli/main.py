@@ -17,6 +17,7 @@ from softtf.errors import UserError, unknown
 from softtf.screen import say
 
 ABOUT = "Continual learning with frozen pre-trained transformers."
+SHELLS = ("bash", "zsh", "fish", "tcsh")  # in which tyro completes commands
 
 
 def main(args: list[str] | None = None) -> int:
@@ -46,7 +47,7 @@ def _run(argv: list[str]) -> int:
         if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show is escaped
             stream.reconfigure(errors="backslashreplace")
     try:
-        if argv[:1] == [] or argv[0].startswith("-"):
+        if not argv or argv[0] == "help" or argv[0].startswith("-"):
             return _about(argv)
         name, args = argv[0], argv[1:]
         if name not in COMMANDS:
@@ -94,12 +95,13 @@ def _flush() -> None:
 
 def _about(argv: list[str]) -> int:
     """Print the help of the whole tree of commands, or what completes them in a shell."""
-    if argv and not argv[0].startswith("--tyro-") and not asks_help(argv):
+    completes = argv[:1] in (["--tyro-print-completion"], ["--tyro-write-completion"])
+    if completes and argv[1:2] not in ([shell] for shell in SHELLS):
+        raise UserError(f"{argv[0]} needs a shell: {', '.join(SHELLS)}")
+    if not completes and argv and argv[0] not in ("help", "-h", "--help"):
         raise UserError(f"unknown option {argv[0]!r}; name a command: {', '.join(COMMANDS)} (`softtf --help`)")
     about = {name: (kind.__doc__ or "").partition("\n")[0] for name, kind in COMMANDS.items()}
     tree: Any = Union[tuple(Annotated[k, subcommand(n, description=about[n])] for n, k in COMMANDS.items())]  # noqa: UP007
-    try:
-        tyro.cli(tree, prog="softtf", description=ABOUT, args=argv or ["--help"], config=CONFIG)
-    except SystemExit as leaving:
-        return leaving.code if argv and isinstance(leaving.code, int) else 0 if argv else 2
-    return 0
+    with suppress(SystemExit):
+        tyro.cli(tree, prog="softtf", description=ABOUT, args=argv if completes else ["--help"], config=CONFIG)
+    return 0 if argv else 2
