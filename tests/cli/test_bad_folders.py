@@ -190,7 +190,7 @@ def test_data_that_changed_since_the_run(images: Path, capsys: Capture) -> None:
         (lambda text: text.replace("seed: 0\n", "seed: zero\n"), ["seed", "an integer", "'zero'"]),
         (lambda text: text.replace("epochs: 1", "epochs: true"), ["train.epochs", "an integer", "True"]),
         (lambda text: text.replace("epochs: 1", "epochs: 0"), ["epochs", "at least 1", "0"]),
-        (lambda text: text.replace("source: digits", "source: null"), ["stream.source", "a string", "null"]),
+        (lambda text: text.replace("device: cpu", "device: null"), ["device", "a string", "null"]),
         (lambda text: text.replace("precision: float32", "precision: float16"), ["precision", "'float16'"]),
         (lambda text: text.replace("policies: []", "policies: oracle"), ["evaluate.policies", "a list"]),
         (lambda text: text.replace("policies: []", "policies: [orcale]"), ["'orcale'", "'oracle'"]),
