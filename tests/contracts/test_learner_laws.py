@@ -36,6 +36,7 @@ from softtf.learners.class_table import ClassTable
 from softtf.network import SharedPass
 from softtf.saving.learner import load_learner, save_task
 from softtf.training import data as feeding
+from softtf.training.closed_form import ClosedFormTraining
 from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training
 from softtf.training.gradient import GradientTraining
@@ -313,7 +314,7 @@ def test_training_resumed_between_epochs_ends_bit_for_bit_the_same(
     save_tensors(tmp_path / "state", killed.state())
     resumed, training = begun()
     training.load_state(load_tensors(tmp_path / "state"))
-    assert training.epoch == half
+    assert training.epoch == (0 if isinstance(training, ClosedFormTraining) else half)  # which is solved again
     while not training.finished:
         training.run_epoch()
     training.finish()
