@@ -345,3 +345,21 @@ def test_a_header_asks_for_no_memory_that_the_file_does_not_have(tmp_path: Path)
                 read(file)
             assert tracemalloc.get_traced_memory()[1] < 2**24 and "\n" not in str(caught.value)
             tracemalloc.stop()
+
+
+def test_names_that_somebody_made_long_or_many_are_not_told_in_full() -> None:
+    for found in ({"x" * 10**6: torch.zeros(1)}, {f"x{i}" * 20: torch.zeros(1) for i in range(9999)}):
+        with pytest.raises(UserError, match="f.st: ") as caught:
+            store.require({**found, "mask": torch.zeros(1)}, {"mask": torch.zeros(1)}, "f.st")
+        assert len(str(caught.value)) < 300
+        with pytest.raises(UserError, match="'mask' is missing") as caught:
+            store.require(found, {"mask": torch.zeros(1)}, "f.st")
+        assert len(str(caught.value)) < 3000
+
+
+def test_what_somebody_made_long_in_a_header_is_not_told_in_full(tmp_path: Path) -> None:
+    header = json.dumps({"x": {"dtype": "F32", "shape": ["y" * 10**6], "data_offsets": [0, 4]}}).encode()
+    (tmp_path / "f.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(UserError, match="not a safetensors file") as caught:
+        store.load_tensors(tmp_path / "f.safetensors")
+    assert len(str(caught.value)) < 1000

@@ -17,7 +17,7 @@ from contracts.tiny import classifier, pictures, tiny_backbone
 from softtf.backbones import Backbone
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
-from softtf.learners import BiC, DERpp, DualPrompt, LearnerSpec, RanPAC
+from softtf.learners import BiC, BlockRidge, DERpp, DualPrompt, LearnerSpec, RanPAC
 from support.damage import Damage, damages
 from support.guards import bounded
 from support.resealing import reseal
@@ -29,6 +29,7 @@ SPECS: dict[str, LearnerSpec] = {
     "exemplars": DERpp(exemplars=7),
     "exemplars, bias correction": BiC(exemplars=20, feature_id=24),
     "closed form": RanPAC(32),
+    "closed form of blocks": BlockRidge(33),
 }
 FORGED = ("json", "json", "tensor header", "tensor values", "own file", "swapped", "another's", "copied", "bytes")
 

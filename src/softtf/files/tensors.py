@@ -6,7 +6,7 @@ import errno
 import hashlib
 import math
 import os
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -23,6 +23,7 @@ from softtf.files.temporary import temporary_name
 
 LONGEST_HEADER = 2**22
 """Bytes of a safetensors file's list of tensors: some thirty thousand of them."""
+LISTED, LONGEST_NAME, LONGEST_REASON = 20, 100, 300  # in messages: names of tensors, letters of one, and of an error
 WHOLE_TYPES = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 REAL_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -238,7 +239,7 @@ def _broken(path: Path, error: Exception) -> UserError:
         return UserError(f"could not read {path}: {gone.strerror or gone}")
     if _is_pickle(start):
         return _pickle(path)
-    reason = " ".join(str(error).split())
+    reason = " ".join(str(error).split())[:LONGEST_REASON]  # which may quote what is in the file
     return UserError(f"{path} is truncated or not a safetensors file ({size} bytes: {reason})")
 
 
@@ -276,11 +277,11 @@ def require(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor], where: st
         UserError: The first key that is missing, extra, of another shape or kind or with NaN or infinities in it.
     """
     for key in sorted(like.keys() - tensors.keys()):
-        found = ", ".join(sorted(tensors)) or "nothing"
-        raise UserError(f"{where}: {key!r} is missing; expected shape {list(like[key].shape)}, found {found}")
+        raise UserError(
+            f"{where}: {key!r} is missing; expected shape {list(like[key].shape)}, found {_listed(tensors)}"
+        )
     for key in sorted(tensors.keys() - like.keys()):
-        wanted = ", ".join(sorted(like)) or "nothing"
-        raise UserError(f"{where}: {key!r} is not expected here; expected {wanted}")
+        raise UserError(f"{where}: {_short(key)!r} is not expected here; expected {_listed(like)}")
     for key, expected in like.items():
         tensor = tensors[key]
         if tensor.shape != expected.shape:
@@ -304,6 +305,17 @@ def require_numbers(tensors: Mapping[str, Tensor], where: str) -> None:
             kind = "NaN" if tensor.isnan().any() else "infinite"
             count = int((tensor.isnan() if kind == "NaN" else tensor.isinf()).sum())
             raise UserError(f"{where}: {key!r} has {count} {kind} of {tensor.numel()}, expected none")
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Return names for a message: the first of them, and none in full that no tensor of ours has."""
+    shown = [_short(name) for name in sorted(names)]
+    more = [f"and {len(shown) - LISTED} more"] if len(shown) > LISTED else []
+    return ", ".join(shown[:LISTED] + more) or "nothing"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."
 
 
 def encode_label(label: Hashable) -> Any:
