@@ -51,11 +51,15 @@ def texts_of(folder: Path) -> tuple[str, ...]:
 
 
 def run_jobs(arguments: Sequence[str]) -> dict[str, Job]:
+    """A run, and going on with it; a backbone that was given by its path is given again."""
+    backbone = arguments[arguments.index("--backbone.name") + 1]
+    given = ("--backbone", backbone) if Path(backbone).exists() else ()
+
     def learn(path: Path) -> int:
         return call("run", *arguments, "--output", path)
 
     def go_on(path: Path) -> int:
-        return call("resume", path) if (path / "config.yaml").exists() else learn(path)
+        return call("resume", path, *given) if (path / "config.yaml").exists() else learn(path)
 
     return {"learn": learn, "go-on": go_on}
 
