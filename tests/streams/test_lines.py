@@ -22,11 +22,12 @@ def test_lines_are_those_of_the_whole_text(text: str) -> None:
 
 
 def test_a_long_line_is_refused_before_it_is_read(tmp_path: Path) -> None:
-    for name in ("a.csv", "a.tsv", "a.jsonl"):
+    firsts = {"a.csv": b"text,label\n", "a.tsv": b"text\tlabel\n", "a.jsonl": b'{"text": "a", "label": "b"}\n'}
+    for name, first in firsts.items():
         with open(tmp_path / name, "wb") as file:
-            file.write(b"text,label\n")
+            file.write(first)
             file.truncate(2**30)  # sparse: one line of a GiB
-        with pytest.raises(UserError, match=rf"{name}, line [12]:.* 16,777,216 bytes|not valid JSON"):
+        with pytest.raises(UserError, match=rf"{name}, line 2.* 16,777,216 bytes"):
             load_source(str(tmp_path / name))
     with open(tmp_path / "more.txt", "wb") as file:
         file.truncate(5 * 2**30)
