@@ -1,6 +1,7 @@
 """Several threads on one classifier, several classifiers on one backbone: nobody sees what is half done."""
 
 import copy
+import os
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+import softtf
 from contracts.cases import LEARNERS
 from contracts.state import data, fresh, state_of, unseen
 from contracts.tiny import assert_same, held_out, pictures, snapshot, task_data, tiny_backbone
@@ -267,8 +269,10 @@ def test_the_default_type_is_float32_until_the_last_thread_leaves_and_then_as_it
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_forked_process_predicts_on_one_thread_and_is_refused_more_of_them(threads: int) -> None:
     """In a process of its own, with a time limit: without the check the child waits for ever."""
+    here = Path(__file__).parent
     done = subprocess.run(
-        [sys.executable, Path(__file__).parent / "support" / "fork_script.py", str(threads)],
+        [sys.executable, here / "support" / "fork_script.py", str(threads)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (here, Path(softtf.__file__).parents[1])))},
         capture_output=True,
         text=True,
         timeout=SECONDS,
