@@ -22,7 +22,7 @@ from softtf.network import SharedPass
 from softtf.seeds import derive_seed
 from softtf.streams import Loader
 
-BATCH_SIZE = 60  # measured: docs/performance.md, "The batch of scoring"
+BATCH_SIZE = 60  # measured: docs/performance-details.md, "Evaluation batch size"
 FEATURES, SAMPLES = "features", "scoring"
 
 OnProgress = Callable[[str, int, int], None]
