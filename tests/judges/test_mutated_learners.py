@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -18,7 +18,7 @@ from softtf.backbones import Backbone
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.learners import BiC, BlockRidge, DERpp, DualPrompt, LearnerSpec, RanPAC
-from support.damage import Damage, damages
+from support.damage import Damage, damages, trials
 from support.guards import bounded
 from support.resealing import reseal
 
@@ -82,7 +82,7 @@ def outcome(folder: Path, **options: Any) -> str | tuple[Any, list[Any], Tensor]
             return line
 
 
-@settings(deadline=None, max_examples=500)
+@trials(500)
 @given(st.sampled_from(sorted(SPECS)), damages(), st.sampled_from(["memory", "disk"]))
 def test_damage_is_found_or_changes_nothing(learners: dict[str, Saved], name: str, damage: Damage, masks: str) -> None:
     saved = learners[name]
@@ -97,7 +97,7 @@ def test_damage_is_found_or_changes_nothing(learners: dict[str, Saved], name: st
     assert answers.equal(saved.answers)
 
 
-@settings(deadline=None, max_examples=300)
+@trials(300)
 @given(st.sampled_from(sorted(SPECS)), damages(*FORGED), st.sampled_from(["memory", "disk"]))
 def test_what_a_stranger_changed_and_sealed_again_is_loaded_or_refused(
     learners: dict[str, Saved], name: str, damage: Damage, masks: str

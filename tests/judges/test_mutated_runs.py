@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from cli import TINY, call, read_json, results
 from softtf.learners.dual_prompt import DualPromptLearner
-from support.damage import Damage, damages
+from support.damage import Damage, damages, trials
 from support.guards import bounded
 
 pytestmark = pytest.mark.slow
@@ -96,13 +96,13 @@ def check(runs: Runs, damage: Damage, found: Callable[[Path], dict[str, Any]], *
             assert any(found(folder).items() >= expected.items() for expected in runs.expected)
 
 
-@settings(deadline=None, max_examples=150)
+@trials(150)
 @given(damages())
 def test_a_damaged_run_goes_on_to_the_same_results_or_is_refused(going: Runs, damage: Damage) -> None:
     check(going, damage, results, "resume")
 
 
-@settings(deadline=None, max_examples=50)
+@trials(50)
 @given(damages())
 def test_a_damaged_run_is_scored_as_before_or_refused(finished: Runs, damage: Damage) -> None:
     check(finished, damage, rescored, "evaluate", "--policy", "oracle")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 DEEP = 100_000
@@ -42,6 +43,12 @@ class Damage:
     def __call__(self, folder: Path, other: Path) -> None:
         """Do it to `folder`; `other` is another folder of the same form."""
         KINDS[self.kind](folder, other, random.Random(self.seed))
+
+
+def trials(count: int) -> settings:
+    """Settings for so many trials, the same ones each time; with TRIALS=N in the environment N others, drawn anew."""
+    drawn = os.environ.get("TRIALS")
+    return settings(deadline=None, max_examples=int(drawn or count), derandomize=not drawn)
 
 
 def damages(*kinds: str) -> st.SearchStrategy[Damage]:
