@@ -121,7 +121,7 @@ def test_evaluate_after_the_last_task_only(run: Path, capsys: Capture, monkeypat
 
 def test_evaluate_of_an_unfinished_run(run: Path, capsys: Capture) -> None:
     shutil.copytree(run, "copy")
-    for file in Path("copy/learner").glob("*-002.*"):
+    for file in Path("copy").glob("*/*-002.*"):
         file.unlink()
     unfinish(Path("copy"))
     before = contents(Path("copy"))

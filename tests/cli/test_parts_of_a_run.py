@@ -108,6 +108,17 @@ def test_counts_of_a_task_that_is_learned_anew_are_counted_anew(run: Path) -> No
     assert results(path) == results(run)
 
 
+@pytest.mark.parametrize("command", [("evaluate",), ("predict", "no image.png")])
+def test_a_learner_that_lost_its_last_task_is_refused(command: tuple[str, ...], run: Path, capsys: Capture) -> None:
+    path = Path(shutil.copytree(run, "new"))
+    for name in ("manifest.json", "task-002.json"):
+        (path / "learner" / name).unlink()
+    line = refused(capsys, command[0], path, *command[1:])
+    assert "new/learner lacks task-002.json, but new/accuracy/after-002.json counts answers of task 2" in line
+    assert call("resume", path) == 0
+    assert results(path) == results(run)
+
+
 def test_counts_name_the_learner_as_it_was_then(run: Path) -> None:
     manifest = Manifest.read(run / "learner")
     for tasks in (1, 2):

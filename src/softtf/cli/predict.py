@@ -12,6 +12,7 @@ from softtf.cli.options import Predict
 from softtf.errors import UserError, visible
 from softtf.files.tensors import encode_label
 from softtf.inference.predict import Answers
+from softtf.runs.folder import RunFolder
 from softtf.screen import say
 from softtf.streams.files import ENDINGS, not_empty, read_images, read_texts
 from softtf.streams.folders import parquet_files
@@ -28,6 +29,8 @@ def run(options: Predict) -> int:
     if not inputs:
         raise UserError("name what to label: softtf predict DIR FILE|FOLDER|TEXT...")
     is_run = (path / "config.yaml").exists()
+    scores = RunFolder(path).scores
+    counted = scores.counted() if is_run else 0
     model = ContinualClassifier.from_pretrained(
         path / "learner" if is_run else path,
         backbone=options.backbone,
@@ -36,6 +39,7 @@ def run(options: Predict) -> int:
         unfinished=is_run,
         masks=options.masks,
     )
+    scores.check_nothing_lost(counted, model.num_tasks)
     if not model.num_tasks:
         raise UserError(
             f"nothing was learned yet: {path} has no finished task"

@@ -177,6 +177,7 @@ def _reopened(
             _header(config, load_named(config.backbone, places.backbone, device)).write(folder.learner)
     elif not folder.learner_files():
         raise UserError(f"nothing was learned yet: {path} has no finished task; go on with `softtf resume {path}`")
+    counted = folder.scores.counted()
     header, learner, classes = load_learner(
         folder.learner, lambda saved: load_named(saved, places.backbone, device), strict=False, masks=masks
     )
@@ -184,6 +185,8 @@ def _reopened(
     learned = [tuple(c) for c in classes.tasks]
     if repair:
         folder.scores.check(len(learned))
+    else:
+        folder.scores.check_nothing_lost(counted, len(learned))
     check_data(folder, stream, config.stream.given, len(learned), _noting(console))
     if learned != [task.classes for task in stream][: len(learned)]:
         raise UserError(f"{path} learned other classes than {config.stream.given!r} holds now; the data have changed")

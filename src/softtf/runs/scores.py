@@ -13,7 +13,7 @@ from softtf.errors import UserError
 from softtf.evaluation.accuracy_matrix import AccuracyMatrix
 from softtf.evaluation.evaluate import Score
 from softtf.inference.policy import Policy, parse_policy
-from softtf.saving.manifest import HEADER, UNSEALED, Manifest, seal, unsealed
+from softtf.saving.manifest import HEADER, UNSEALED, Manifest, seal, task_json, unsealed
 from softtf.files.plain_json import fits, read_object, read_small
 from softtf.files.tensors import write_atomic
 
@@ -38,6 +38,27 @@ class RunScores:
     def has(self, task: int) -> bool:
         """Say whether the evaluation after `task` is on disk."""
         return self.file(task).exists()
+
+    def counted(self) -> int:
+        """Return the number of the last task after which answers were counted, from 1; 0 if there is none."""
+        numbers = (file.stem.removeprefix("after-") for file in self.folder.glob("after-*.json"))
+        return max((int(number) for number in numbers if number.isdecimal()), default=0)
+
+    def check_nothing_lost(self, counted: int, finished: int) -> None:
+        """Refuse a learner that has fewer tasks than the run had: the last ones' files are gone.
+
+        Args:
+            counted: what `counted` said before the learner was loaded, as the run may be going.
+            finished: how many tasks the learner has.
+
+        Raises:
+            UserError: it has.
+        """
+        if counted > finished:
+            raise UserError(
+                f"{self.learner} lacks {task_json(finished)}, but {self.file(counted - 1)} counts answers of task"
+                f" {counted}; `softtf resume {self.folder.parent}` learns again what is gone"
+            )
 
     def save(self, task: int, scores: Mapping[Policy, Score]) -> None:
         """Write the counts after a task; the seconds go to the log, so that this file repeats exactly."""
