@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,9 @@ def default_device(device: str) -> Iterator[None]:
     torch.set_default_device(device)
     yield
     torch.set_default_device(None)
+    # What is left of it breaks get_default_device before torch 2.10, in transformers too.
+    with suppress(AttributeError):
+        del torch._GLOBAL_DEVICE_CONTEXT.device_context
 
 
 @contextmanager
