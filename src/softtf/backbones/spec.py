@@ -4,8 +4,10 @@ import os
 import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from softtf.config.bounds import AtLeast, Between
+from softtf.config.tree import Settings
 from softtf.errors import UserError
 
 BUNDLED = "vit_tiny_patch8_64"
@@ -13,7 +15,6 @@ MINILM = "minilm-l6-v2"
 RANDOM = "random:"
 LOCAL = "local-dir:"
 PLACES = ("hf-hub:", "hf_hub:", LOCAL)  # where a model is, as timm writes it
-LARGEST_IMAGE = 4096
 NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)  # of timm, or of the Hub with its owner
 REVISION = re.compile(r"\w[\w./-]{0,199}", re.ASCII)
 
@@ -21,7 +22,7 @@ Pooling = Literal["auto", "cls", "pooler", "mean"]
 
 
 @dataclass(frozen=True)
-class BackboneSpec:
+class BackboneSpec(Settings):
     """Which frozen backbone to use.
 
     Attributes:
@@ -40,30 +41,17 @@ class BackboneSpec:
     """
 
     name: str = BUNDLED
-    weights: Path | None = None  # a string becomes one
-    image_size: int | None = None
+    weights: Path | None = None
+    image_size: Annotated[int, Between(1, 4096)] | None = None
     normalise: Literal["backbone", "unit"] = "backbone"
-    max_tokens: int = 128
+    max_tokens: Annotated[int, AtLeast(3)] = 128  # a word between the two marks
     pooling: Pooling = "auto"
     revision: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str):
-            raise UserError(f"a backbone's name must be a string, not {self.name!r}")
-        if self.weights is not None:
-            if not isinstance(self.weights, str | os.PathLike):
-                raise UserError(f"a backbone's weights are the path of a file, not {self.weights!r}")
-            object.__setattr__(self, "weights", Path(self.weights))
-        for name in ("image_size", "max_tokens"):
-            value = getattr(self, name)
-            if type(value) is not int and not (name == "image_size" and value is None):
-                raise UserError(f"a backbone's {name} is a whole number, such as 32, not {value!r}")
-        if self.image_size is not None and not 1 <= self.image_size <= LARGEST_IMAGE:
-            raise UserError(f"image_size must be between 1 and {LARGEST_IMAGE} pixels, not {self.image_size}")
+        super().__post_init__()
         if self.revision is not None and (not REVISION.fullmatch(self.revision) or ".." in self.revision):
             raise UserError(f"revision must be a commit, branch or tag of the Hub, not {self.revision!r}")
-        if self.max_tokens < 3:
-            raise UserError(f"max_tokens must be at least 3, a word between two marks, not {self.max_tokens}")
 
     def located(self) -> "BackboneSpec":
         """Return a spec that stands for the same files in any working directory: with the full paths of those it names.

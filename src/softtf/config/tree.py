@@ -1,14 +1,16 @@
 """Settings as a tree of frozen dataclasses, and the same tree as plain dicts and YAML, read strictly."""
 
 import dataclasses
+import os
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, ClassVar, Literal, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from softtf.config.bounds import Bound
 from softtf.config.yaml import dump_yaml, load_yaml
 from softtf.errors import UserError, unknown
 
@@ -28,12 +30,34 @@ def _full_name(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-class Spec:
+class Settings:
+    """Base of frozen dataclasses whose fields are settings: a new one checks each field against its type.
+
+    The type carries the bounds (`Annotated[int, AtLeast(1)]`, see `softtf.config.bounds`). Values are converted as
+    those of a file are: an int to a float, a string to a path, a list to a tuple. A subclass that checks more, such as
+    two fields together, overrides `__post_init__` and calls `super().__post_init__()` first.
+    """
+
+    def __post_init__(self) -> None:
+        """Check and convert the fields.
+
+        Raises:
+            UserError: A field has the wrong type or is out of bounds.
+            TypeError: A field has a type that settings cannot have.
+        """
+        start = f"{self.kind}." if isinstance(self, Spec) and hasattr(self, "kind") else ""
+        hints = get_type_hints(type(self), include_extras=True)
+        for field in dataclasses.fields(cast(Any, self)):
+            if field.init:
+                value = check_value(hints[field.name], getattr(self, field.name), start + field.name)
+                object.__setattr__(self, field.name, value)
+
+
+class Spec(Settings):
     """Base of settings that choose between kinds, such as one learner of several.
 
-    A family is a direct subclass, `class LearnerSpec(Spec, family="learner")`. Its members are frozen
-    dataclasses, `class DualPrompt(LearnerSpec, kind="dual-prompt")`; being defined, in any package, is all it
-    takes to register.
+    A family is a direct subclass: `class LearnerSpec(Spec, family="learner")`. Its members are frozen dataclasses:
+    `class DualPrompt(LearnerSpec, kind="dual-prompt")`. To define a member, in any package, is to register it.
     """
 
     kind: ClassVar[str]
@@ -62,7 +86,7 @@ class Spec:
 
     @classmethod
     def of_earlier(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        """Return settings as an earlier version wrote them in today's words; families whose words changed override."""
+        """Return the settings of an earlier version in today's words; a family whose words changed overrides this."""
         return settings
 
     @classmethod
@@ -121,7 +145,7 @@ def from_dict(cls: type[T], data: Any, where: str = "config") -> T:
     if issubclass(target, Spec):
         settings = target.of_earlier(settings)
     fields = {field.name: field for field in dataclasses.fields(cast(Any, target)) if field.init}
-    hints = get_type_hints(target)
+    hints = get_type_hints(target, include_extras=True)
     for key in settings:
         if key not in fields:
             raise UserError(f"{where}: {unknown('setting', str(key), fields)}")
@@ -129,7 +153,7 @@ def from_dict(cls: type[T], data: Any, where: str = "config") -> T:
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in settings:
             raise UserError(f"{where}.{name} is missing; it must be {described(hints[name])}")
-    values = {key: _convert(hints[key], value, f"{where}.{key}") for key, value in settings.items()}
+    values = {key: check_value(hints[key], value, f"{where}.{key}") for key, value in settings.items()}
     try:
         return cast(T, target(**values))
     except ValueError as error:
@@ -178,8 +202,31 @@ def _member(family: type[Spec], settings: dict[Any, Any], where: str) -> type[Sp
     return kinds[kind]
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
+class _OutOfBounds(UserError):
+    """The type is right, the value is not."""
+
+
+def check_value(hint: Any, value: Any, where: str) -> Any:
+    """Return a value as the type it must have.
+
+    Args:
+        hint: The type: of a setting, or of a function's argument that has bounds.
+        value: A value of that type, or what JSON or YAML gives for one.
+        where: The dotted place that messages name.
+
+    Raises:
+        UserError: The value has another type or is out of bounds.
+        TypeError: Settings cannot have this type.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
     origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        value = check_value(args[0], value, where)
+        bounds = [mark for mark in args[1:] if isinstance(mark, Bound)]
+        if not all(bound.holds(value) for bound in bounds):
+            raise _OutOfBounds(f"{where} must be {' and '.join(map(str, bounds))}, not {value}")
+        return value
     if origin in (Union, UnionType):
         return _union(hint, value, where)
     if origin is Literal:
@@ -191,10 +238,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple:
         return _tuple(hint, value, where)
     if dataclasses.is_dataclass(hint) or (isinstance(hint, type) and issubclass(hint, Spec)):
-        return from_dict(cast(type[Any], hint), value, where)
+        return value if isinstance(value, cast(type, hint)) else from_dict(cast(type[Any], hint), value, where)
     if hint not in _NAMES:
         raise TypeError(f"{where}: settings of type {hint} are not supported")
-    if hint is Path and isinstance(value, str) and "\0" not in value:
+    if hint is Path and isinstance(value, str | os.PathLike) and "\0" not in str(value):
         return Path(value)
     if hint is float and type(value) is int and abs(value) < 2**1023:
         return float(value)
@@ -212,7 +259,7 @@ def _tuple(hint: Any, value: Any, where: str) -> tuple[Any, ...]:
     if len(parts) != len(value):
         raise UserError(f"{where} must be {described(hint)}, not {len(value)} values")
     pairs = zip(parts, value, strict=True)
-    return tuple(_convert(part, item, f"{where}[{i}]") for i, (part, item) in enumerate(pairs))
+    return tuple(check_value(part, item, f"{where}[{i}]") for i, (part, item) in enumerate(pairs))
 
 
 def _union(hint: Any, value: Any, where: str) -> Any:
@@ -220,26 +267,37 @@ def _union(hint: Any, value: Any, where: str) -> Any:
     for member in get_args(hint):
         if _shape(member) is _value_shape(value):
             try:
-                return _convert(member, value, where)
+                return check_value(member, value, where)
             except UserError as error:
-                if member not in _NAMES:
+                if _bare(member) not in _NAMES or isinstance(error, _OutOfBounds):
                     telling.append(error)
     raise telling[0] if len(telling) == 1 else _wrong(hint, value, where)
 
 
 def _value_shape(value: Any) -> type:
-    return dict if isinstance(value, Mapping) else tuple if isinstance(value, list | tuple) else object
+    if isinstance(value, Mapping) or dataclasses.is_dataclass(value):
+        return dict
+    return tuple if isinstance(value, list | tuple) else object
 
 
 def _shape(hint: Any) -> type:
+    hint = _bare(hint)
     if get_origin(hint) is tuple:
         return tuple
     return object if hint in _NAMES or get_origin(hint) is Literal else dict
 
 
+def _bare(hint: Any) -> Any:
+    """Return a type without what annotates it."""
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
+
+
 def described(hint: Any) -> str:
-    """Say in words what values a type has: an integer, or one of some words."""
+    """Say in words what values a type has: an integer (at least 1), or one of some words."""
     args = get_args(hint)
+    if get_origin(hint) is Annotated:
+        bounds = " and ".join(str(mark) for mark in args[1:] if isinstance(mark, Bound))
+        return described(args[0]) + (f" ({bounds})" if bounds else "")
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(described(member) for member in args)
     if get_origin(hint) is Literal:

@@ -61,6 +61,10 @@ class LearnerSpec(Spec, family="learner"):
     mcg: int = field(default=0, kw_only=True)
     gradient_offset: int = field(default=0, kw_only=True)
 
+    def __post_init__(self) -> None:
+        check_span(self)  # names the words of earlier versions
+        super().__post_init__()
+
     @abstractmethod
     def build(self, backbone: Backbone, seed: int) -> "Learner":
         """Return the method's learner with no task yet; `new_learner` is what others call.

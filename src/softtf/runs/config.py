@@ -7,6 +7,8 @@ from typing import Annotated
 import tyro
 
 from softtf.backbones.load import BackboneSpec
+from softtf.config.bounds import BatchSize, Count
+from softtf.config.tree import Settings
 from softtf.errors import UserError
 from softtf.evaluation.evaluate import BATCH_SIZE
 from softtf.inference import INFERENCES, unsupported
@@ -27,11 +29,11 @@ from softtf.streams import (
     split_by_class,
     split_by_task,
 )
-from softtf.training.config import TrainConfig, check_batch_size
+from softtf.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
-class StreamConfig:
+class StreamConfig(Settings):
     """Which data, and how they are split into tasks.
 
     Attributes:
@@ -59,26 +61,23 @@ class StreamConfig:
     """
 
     source: str | None = "digits"
-    num_tasks: int = 5
+    num_tasks: Count = 5
     task_column: str | None = None
     split_train: str = "train"
     split_test: str = "test"
-    train_per_class: int | None = None
-    test_per_class: int | None = None
+    train_per_class: Count | None = None
+    test_per_class: Count | None = None
     subset_seed: int = 0
     class_order_seed: int | None = None
     image_column: str | None = None
     label_column: str | None = None
     datasets: tuple[str, ...] = ()
-    train_per_dataset: int | None = None
-    test_per_dataset: int | None = None
+    train_per_dataset: Count | None = None
+    test_per_dataset: Count | None = None
     merge_labels: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("num_tasks", "train_per_class", "test_per_class", "train_per_dataset", "test_per_dataset"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"{name} must be at least 1, not {value}")
+        super().__post_init__()
         if self.task_column is not None and self.class_order_seed is not None:
             raise UserError("class_order_seed shuffles classes between tasks, which task_column fixes; leave one out")
         if self.datasets:
@@ -173,7 +172,7 @@ class StreamConfig:
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(Settings):
     """How a learner is scored after each task.
 
     Attributes:
@@ -187,11 +186,11 @@ class EvaluateConfig:
 
     policies: tuple[str, ...] = ()
     shuffle: bool = False
-    batch_size: int = BATCH_SIZE
+    batch_size: BatchSize = BATCH_SIZE
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
-        check_batch_size(self.batch_size)
+        super().__post_init__()
         for policy in self.policies:
             parse_policy(policy)
 
@@ -214,7 +213,7 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Settings):
     """A whole run: a stream learned by one method on one backbone, scored after each task.
 
     Attributes:

@@ -7,13 +7,15 @@ Without augmentation, and as exemplars, images are reduced copies (`load_train`)
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from softtf.config.bounds import AtLeast, Count
+from softtf.config.tree import Settings
 from softtf.errors import UserError
 from softtf.streams.crops import Boxes, centre_boxes, draw, narrowed, random_boxes, sample
 from softtf.streams.decode import decode
@@ -27,7 +29,7 @@ LARGEST_CANVAS = 2**26
 
 
 @dataclass(frozen=True)
-class ImagePreparation:
+class ImagePreparation(Settings):
     """The preparation of images for a backbone that takes `size` x `size` inputs in [0, 1].
 
     Attributes:
@@ -39,15 +41,14 @@ class ImagePreparation:
         augment: False turns crops and flips off: training images are resized and cropped at the centre.
     """
 
-    size: int
-    resize: int = 0
+    size: Count
+    resize: Annotated[int, AtLeast(0)] = 0
     crop_scale: tuple[float, float] = (0.05, 1.0)
     flip: bool = True
     augment: bool = True
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise UserError(f"image size must be at least 1, not {self.size}")
+        super().__post_init__()
         if self.resize == 0:
             object.__setattr__(self, "resize", round(self.size * 256 / 224))
         if self.resize < self.size:

@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from softtf.config.bounds import AtLeast, BatchSize
+from softtf.config.tree import check_value
 from softtf.errors import UserError
 from softtf.seeds import derive_seed
 from softtf.streams.cache import Cache
@@ -56,10 +58,8 @@ class Loader:
             raise UserError(
                 f"{examples.name}: targets must be int64 [{len(examples)}], not {targets.dtype} {list(targets.shape)}"
             )
-        if batch_size < 1:
-            raise UserError(f"batch_size must be at least 1, not {batch_size}")
-        if workers is not None and workers < 0:
-            raise UserError(f"workers must be 0 or more, not {workers}")
+        check_value(BatchSize, batch_size, "batch_size")
+        check_value(Annotated[int, AtLeast(0)] | None, workers, "workers")
         self.examples, self.preparation, self.train, self.batch_size = (
             examples,
             preparation,

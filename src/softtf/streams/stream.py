@@ -6,6 +6,8 @@ import random
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import overload
 
+from softtf.config.bounds import Count
+from softtf.config.tree import check_value
 from softtf.errors import UserError
 from softtf.seeds import derive_seed
 from softtf.streams.examples import Examples
@@ -53,8 +55,7 @@ def split_by_class(
         UserError: fewer classes than tasks, test classes that `train` lacks, or a task without test examples.
     """
     classes = list(train.classes)
-    if num_tasks < 1:
-        raise UserError(f"{name}: the number of tasks must be at least 1, not {num_tasks}")
+    check_value(Count, num_tasks, f"{name}: num_tasks")
     if len(classes) < num_tasks:
         raise UserError(f"{name}: {len(classes)} classes do not fill {num_tasks} tasks; ask for fewer tasks")
     _check_test_classes(train, test)

@@ -17,7 +17,7 @@ from softtf.learners.closed_form import ONE_PASS
 from softtf.learners.task_data import TaskData
 from softtf.streams import Examples, Loader
 from softtf.training.closed_form import ClosedFormTraining
-from softtf.training.config import TrainConfig, check_batch_size
+from softtf.training.config import TrainConfig
 from softtf.training.gradient import GradientTraining
 from softtf.training.task import TaskTraining
 
@@ -96,7 +96,6 @@ def test_data(tests: Sequence[Examples], classes: ClassTable, learner: Learner, 
 
 def test_loader(examples: Examples, learner: Learner, batch_size: int) -> Loader:
     """Return a loader of unaugmented inputs in their order."""
-    check_batch_size(batch_size)
     targets = torch.zeros(len(examples), dtype=torch.int64)
     return Loader(examples, targets, learner.network.backbone.preparation, False, batch_size, device_of(learner))
 

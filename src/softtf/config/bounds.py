@@ -1,0 +1,102 @@
+"""Bounds that a setting's type carries: `epochs: Annotated[int, AtLeast(1)]`.
+
+`Settings` checks them, and `check_value` does the same for an argument of a function.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Annotated
+
+
+class Bound(ABC):
+    """What a value must be; its text completes "epochs must be"."""
+
+    @abstractmethod
+    def holds(self, value: float) -> bool:
+        """Return whether the value is within the bound; NaN never is."""
+
+    @abstractmethod
+    def __str__(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class AtLeast(Bound):
+    """`low` or more."""
+
+    low: float
+
+    def holds(self, value: float) -> bool:
+        """Return low <= value."""
+        return value >= self.low
+
+    def __str__(self) -> str:
+        return f"at least {_written(self.low)}"
+
+
+@dataclass(frozen=True)
+class AtMost(Bound):
+    """`high` or less."""
+
+    high: float
+
+    def holds(self, value: float) -> bool:
+        """Return value <= high."""
+        return value <= self.high
+
+    def __str__(self) -> str:
+        return f"at most {_written(self.high)}"
+
+
+@dataclass(frozen=True)
+class Above(Bound):
+    """More than `low`."""
+
+    low: float
+
+    def holds(self, value: float) -> bool:
+        """Return low < value."""
+        return value > self.low
+
+    def __str__(self) -> str:
+        return f"above {_written(self.low)}"
+
+
+@dataclass(frozen=True)
+class Between(Bound):
+    """From `low` to `high`, both included."""
+
+    low: float
+    high: float
+
+    def holds(self, value: float) -> bool:
+        """Return low <= value <= high."""
+        return self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"between {_written(self.low)} and {_written(self.high)}"
+
+
+@dataclass(frozen=True)
+class Finite(Bound):
+    """Neither infinite nor NaN."""
+
+    def holds(self, value: float) -> bool:
+        """Return whether the value is finite."""
+        return math.isfinite(value)
+
+    def __str__(self) -> str:
+        return "finite"
+
+
+def _written(limit: float) -> str:
+    return f"{limit:,}" if isinstance(limit, int) else f"{limit:g}"
+
+
+Count = Annotated[int, AtLeast(1)]
+Positive = Annotated[float, Above(0), Finite()]
+NotNegative = Annotated[float, AtLeast(0), Finite()]
+Share = Annotated[float, Above(0), AtMost(1)]
+
+BatchSize = Annotated[int, Between(1, 1_000_000)]
+"""No machine holds a larger batch."""
