@@ -1,6 +1,6 @@
 """Continual learning with frozen pre-trained transformers.
 
-A frozen backbone learns one task after another; what is a task's own never changes afterwards::
+A learner adds parameters to a frozen backbone, one task after another. A task's own parameters never change later::
 
     from softtf import ContinualClassifier, DualPrompt, SoftMask
 
@@ -13,7 +13,8 @@ A frozen backbone learns one task after another; what is a task's own never chan
     labels = model.predict(images)           # the task is inferred for each sample alone
     model.save_pretrained("birds-and-cars")  # safetensors, one file a task; the backbone is named, not copied
 
-What tasks share goes on training: DualPrompt's G-prompt, unless `freeze_g_after_first`; other methods' whole network.
+Parameters that tasks share go on training: DualPrompt's G-prompt (unless `freeze_g_after_first`), the whole network of
+some other methods.
 
 `vit_tiny_patch8_64` is a small backbone that comes with the package and needs no download.
 """
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Return a module of softtf, a public name or the list of these; all public names are loaded with the first.
+    """Return a module of softtf, a public name or the list of public names; the first use of one loads them all.
 
-    So importing softtf alone is quick and does nothing to the machine. Torch, when it is imported, runs `ldconfig`, and
-    torchvision, which timm imports, makes a folder for torch's compiler.
+    `import softtf` alone is therefore quick and leaves the machine as it is. To import torch runs `ldconfig`, and to
+    import torchvision, which timm does, makes a folder for torch's compiler.
     """
     if find_spec(f"softtf.{name}"):
         return import_module(f"softtf.{name}")

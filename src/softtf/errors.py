@@ -1,24 +1,24 @@
-"""Errors that a user's input can cause: one line that names the value, the place and the remedy."""
+"""Errors that a user's input causes: one line that names the value, the place and the remedy."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 from unicodedata import category
 
-UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format (such as right-to-left), half a pair, ends of lines
+UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format (such as right-to-left marks), lone surrogates, line ends
 LONGEST = 200
-"""Characters of an unknown name that a message repeats."""
-JOINERS = "\u200c\u200d"  # of letters in Persian and Hindi and of pictures, which they are a visible part of
+"""The most characters of an unknown name that a message repeats."""
+JOINERS = "\u200c\u200d"  # they join letters in Persian and Hindi, and emoji, so their effect is visible
 
 
 def visible(text: str, keep: str = "") -> str:
-    r"""Return text with what cannot be seen as its escape: ESC as \x1b, a line's end as \n.
+    r"""Return text with an escape for each character that cannot be seen: \x1b for ESC, \n for a line end.
 
-    A terminal would act on some of these, so text that somebody else wrote (names of files, classes and tasks, JSON)
-    is shown in this form.
+    A terminal acts on some of these characters. Text that somebody else wrote (names of files, classes and tasks,
+    JSON) is therefore shown in this form.
 
     Args:
-        text: any; what is already in this form stays.
-        keep: characters that stay as they are.
+        text: any text; escapes in it stay as they are.
+        keep: characters that are not escaped.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -34,11 +34,11 @@ class UserError(ValueError):
 
 
 class TrainingError(UserError):
-    """Learning a task failed (a loss that is not finite, say); earlier tasks stay usable."""
+    """Learning a task failed, for example because the loss is not finite; earlier tasks stay usable."""
 
 
 class OutOfMemoryError(TrainingError):
-    """A task needed more memory than there was; up to its last full epoch its training is worth going on from."""
+    """A task needed more memory than there was; its training can go on from its last full epoch."""
 
 
 def unknown(kind: str, name: str, options: Iterable[str]) -> UserError:

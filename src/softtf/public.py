@@ -1,4 +1,4 @@
-"""The public names; `softtf` gives each when it is first asked for one."""
+"""The public names of `softtf`, which imports this module when the first of them is used."""
 
 from softtf.adaptations import (
     Adapter,

@@ -1,6 +1,6 @@
-"""What people see: nothing that somebody else named a file, a class or a task can move the cursor or colour the screen.
+"""Output on the screen; the name of a file, a class or a task can neither move the cursor nor change colours.
 
-Everything that softtf prints leaves through `say` or a `Screen`.
+Everything that softtf prints goes through `say` or a `Screen`.
 """
 
 import sys
@@ -18,31 +18,31 @@ LINES = "\n\t"
 
 
 def say(text: str, error: bool = False) -> None:
-    """Print text that may have several lines, on stderr if it is an error."""
+    """Print text of one or more lines, to stderr if it is an error."""
     print(visible(text, LINES), file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def warn(text: str, stacklevel: int = 2) -> None:
-    """Warn with text of one line."""
+    """Give a warning of one line."""
     warnings.warn(visible(text), stacklevel=stacklevel + 1)
 
 
 def plain(text: str, style: str = "") -> Text:
-    """Return text for a table, in which [brackets] are brackets."""
+    """Return text for a table; [brackets] in it are not markup."""
     return Text(visible(text, "\n"), style)
 
 
 class Screen(Console):
-    """A console that takes no text for markup, and shows as an escape what is no character to be seen."""
+    """A console that reads no markup and shows an escape for each character that cannot be seen."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"markup": False, "emoji": False, "highlight": False, **settings})
 
     def render_str(self, text: str, **settings: Any) -> Text:
-        """Return a text to be shown, as rich does, but without anything that rich would drop unseen."""
+        """Return text as rich does, with an escape for each character that rich would drop."""
         return super().render_str(visible(text, LINES), **settings)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Yield what is to be shown; the styles and the moves of the cursor are rich's own."""
+        """Yield the segments to show; only rich's own segments set styles and move the cursor."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(visible(segment.text, LINES), segment.style)

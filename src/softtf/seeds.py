@@ -1,4 +1,4 @@
-"""Every random number is drawn from the recipe's seed and the place of use, so a resumed run draws the same ones."""
+"""Seeds that depend only on the recipe's seed and the place of use, so that a resumed run draws the same numbers."""
 
 import hashlib
 

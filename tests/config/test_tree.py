@@ -9,7 +9,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from softtf.config.tree import Spec, from_dict, from_yaml, to_dict, to_yaml, with_settings
+from softtf.config.tree import Spec, from_dict, from_yaml, to_dict, to_yaml
 from softtf.config.yaml import read_value
 from softtf.errors import UserError
 
@@ -300,31 +300,6 @@ def test_settings_that_cannot_be_written_are_a_programming_error() -> None:
 
     with pytest.raises(TypeError, match="config.values: settings of type .* are not supported"):
         from_dict(Odd, {"values": [1]})
-
-
-def test_settings_are_changed_by_their_dotted_names_and_no_others() -> None:
-    config = Config("a", Nested(Slotted(2)), OtherPlain(0.5))
-    changed = with_settings(config, {"train.epochs": 9, "toy.inner.size": 7, "limit": 3, "toy.note": "x"})
-    assert changed == Config("a", Nested(Slotted(7), note="x"), OtherPlain(0.5), Train(9), limit=3)
-    assert config == Config("a", Nested(Slotted(2)), OtherPlain(0.5))
-    assert with_settings(config, {}) == config
-
-
-@pytest.mark.parametrize(
-    ("name", "parts"),
-    [
-        ("train.epoch", ["'epoch'", "'epochs'"]),
-        ("trian.epochs", ["'trian'", "'train'"]),
-        ("toy.inner.kidn", ["'kidn'"]),
-        ("cache.size", ["'cache.size'", "no cache", "null"]),
-        ("train.epochs", ["epochs", "'many'"]),
-    ],
-)
-def test_settings_that_cannot_be_changed_are_named(name: str, parts: list[str]) -> None:
-    config = Config("a", Nested(Slotted(2)))
-    with pytest.raises(UserError) as caught:
-        with_settings(config, {name: "many"})
-    assert [part for part in parts if part not in str(caught.value)] == []
 
 
 def test_values_are_read_as_in_yaml_but_off_is_a_word() -> None:

@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 
 from softtf.backbones import load
-from softtf.config.tree import with_settings
+from softtf.config.dotted import with_settings
 from softtf.learners import LearnerSpec
 from softtf.recipes.methods import METHODS, title_of
 from softtf.recipes.presets import BUNDLED, EVERY, MINILM, PRESETS, RECIPES, TRAIN_WHOLE

@@ -8,7 +8,8 @@ from softtf.cli.options import Run
 from softtf.cli.parse import UNPREFIXED, glimpse
 from softtf.cli.quickstart import finish, free
 from softtf.cli.results import show
-from softtf.config.tree import from_yaml, with_settings
+from softtf.config.dotted import with_settings
+from softtf.config.tree import from_yaml
 from softtf.errors import UserError
 from softtf.files.reading import read_text
 from softtf.recipes.presets import OWN_TEXTS, RECIPES

@@ -161,7 +161,7 @@ def from_dict(cls: type[T], data: Any, where: str = "config") -> T:
 
 
 def checked(config: T, where: str) -> T:
-    """Return a dataclass tree as it is read back after saving.
+    """Return a dataclass tree as `from_dict` reads it back after saving.
 
     Raises:
         UserError: A setting has a value or a type that it cannot have; `where` names the place.
@@ -170,21 +170,6 @@ def checked(config: T, where: str) -> T:
         return from_dict(type(config), to_dict(config), where)
     except TypeError as error:
         raise UserError(f"{where}: {error}") from None
-
-
-def first_difference(one: Any, other: Any, name: str) -> tuple[str, Any, Any]:
-    """Return the dotted name of the first setting in which two trees differ, and its value in each.
-
-    Args:
-        one: what `to_dict` makes, or a part of it.
-        other: likewise.
-        name: what this part is called.
-    """
-    if isinstance(one, dict) and isinstance(other, dict):
-        for key in {**one, **other}:
-            if one.get(key) != other.get(key):
-                return first_difference(one.get(key), other.get(key), f"{name}.{key}")
-    return name, one, other
 
 
 def _member(family: type[Spec], settings: dict[Any, Any], where: str) -> type[Spec]:
@@ -332,23 +317,3 @@ def from_yaml(cls: type[T], text: str, where: str = "config") -> T:
         UserError: The text is not YAML (the message gives the line), or as in `from_dict`.
     """
     return from_dict(cls, load_yaml(text, where), where)
-
-
-def with_settings(config: T, settings: Mapping[str, Any]) -> T:
-    """Return the tree with some of its settings changed, each by its dotted name, such as `learner.adapt.layers`.
-
-    Raises:
-        UserError: There is no setting of that name, or the value is refused.
-    """
-    plain = to_dict(config)
-    for name, value in settings.items():
-        place, (*path, last) = plain, name.split(".")
-        for part in path:
-            if part in place and place[part] is None:
-                raise UserError(f"setting {name!r}: there is no {part} here (it is null), so '{name}' sets nothing")
-            if not isinstance(place.get(part), dict):
-                raise UserError(f"setting {name!r}: {unknown('part', part, [k for k in place if k != 'kind'])}")
-            place = place[part]
-        as_text = isinstance(place.get(last), str) and type(value) is int  # layers=12 is the text that 10-12 is
-        place[last] = str(value) if as_text else value
-    return from_dict(type(config), plain, "settings")

@@ -1,4 +1,4 @@
-"""YAML as settings need it: plain data only, no key twice, no tags and anchors, and 1e-3 a number."""
+"""YAML for settings: plain data, no duplicate keys, no tags or anchors; 1e-3 is a number."""
 
 import re
 from typing import Any
@@ -8,14 +8,14 @@ import yaml
 from softtf.errors import UserError
 
 LARGEST, DEEPEST = 2**20, 32
-"""Characters of a text that is read, and lists and mappings within one another; ours have some thousands, and five."""
+"""The most characters of a text, and the most levels of nesting; our own files have some thousands, and five."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses what settings do not need and others might use.
+    """Refuses YAML that settings do not need and an attacker might use.
 
-    That is a key given twice, of which YAML would silently keep the last; tags, which ask for other types; anchors, by
-    which a few lines can stand for any number; and what is deep.
+    It refuses duplicate keys, of which YAML silently keeps the last; tags, which ask for other types; anchors, with
+    which a few lines stand for millions of values; and deep nesting.
     """
 
     depth = 0
@@ -27,7 +27,7 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem=f"settings have no {name}s", problem_mark=event.start_mark)
         self.depth += 1
         if self.depth > DEEPEST:
-            problem = f"there are more than {DEEPEST} lists and mappings in one another"
+            problem = f"lists and mappings are nested more than {DEEPEST} deep"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -44,7 +44,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes lists of scalars in one line, and quotes text whose line ends YAML would fold to spaces."""
+    """Writes lists of scalars on one line, and quotes text whose line ends YAML would fold into spaces."""
 
     def represent_str(self, data: str) -> yaml.ScalarNode:
         style = None if data.isprintable() else '"'
@@ -57,7 +57,7 @@ class _Dumper(yaml.SafeDumper):
 
 _Dumper.add_representer(str, _Dumper.represent_str)
 _Dumper.add_representer(list, _Dumper.represent_list)
-# YAML 1.1 reads 1e-3 as text, YAML 1.2 and people as a number. The dumper must know, to quote such text.
+# YAML 1.1 reads 1e-3 as text; YAML 1.2 and people read a number. The dumper must know this to quote such text.
 for _yaml in (_Loader, _Dumper):
     _yaml.add_implicit_resolver(
         "tag:yaml.org,2002:float",
@@ -67,7 +67,7 @@ for _yaml in (_Loader, _Dumper):
 
 
 BAD_VALUES = (ValueError, OverflowError, RecursionError, AttributeError, KeyError, TypeError)
-"""What a SafeLoader lets through of values that are not what they look like, such as the date 2020-13-45."""
+"""Errors of a SafeLoader on values that are not what they look like, such as the date 2020-13-45."""
 
 
 def dump_yaml(plain: Any) -> str:
@@ -77,13 +77,13 @@ def dump_yaml(plain: Any) -> str:
 
 
 def load_yaml(text: str, where: str) -> Any:
-    """Read YAML text as plain data; `where` is what messages name as the source.
+    """Read YAML text as plain data; messages call the source `where`.
 
     Raises:
         UserError: the text is not YAML (the message gives the line), has a tag or an anchor, or is too large or deep.
     """
     if len(text) > LARGEST:
-        raise UserError(f"{where} has more than {LARGEST:,} characters; it is no file of settings")
+        raise UserError(f"{where} has more than {LARGEST:,} characters; it is not a settings file")
     try:
         return yaml.load(text, Loader=_Loader)  # nosec B506 # a SafeLoader: plain data only
     except yaml.MarkedYAMLError as error:
@@ -97,13 +97,13 @@ def load_yaml(text: str, where: str) -> Any:
 
 
 def read_value(text: str) -> Any:
-    """Read one value as `load_yaml` would: `3`, `1e-3`, `false`, `[a, b]`, `10-12`; but `off` is a word.
+    """Read one value, such as `3`, `1e-3`, `false`, `[a, b]` or `10-12`, as `load_yaml` does; but `off` is a word.
 
     Raises:
         UserError: The text is not YAML.
     """
     try:
-        value = yaml.load(text, Loader=_Loader)  # nosec B506 # likewise
+        value = yaml.load(text, Loader=_Loader)  # nosec B506 # a SafeLoader: plain data only
         return text if isinstance(value, bool) and text.lower() not in ("true", "false") else value
     except (yaml.YAMLError, *BAD_VALUES):
         raise UserError(f"{text!r} is not a value; write for example 3, 0.1, true, 10-12 or [a, b]") from None

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from softtf.config.tree import to_dict, to_yaml, with_settings
+from softtf.config.dotted import with_settings
+from softtf.config.tree import to_dict, to_yaml
 from softtf.errors import TrainingError, UserError
 from softtf.files.lock import BusyError, check_idle
 from softtf.files.tensors import write_atomic

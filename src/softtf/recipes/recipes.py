@@ -4,7 +4,8 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from softtf.adaptations.base import parse_layers
-from softtf.config.tree import from_dict, with_settings
+from softtf.config.dotted import with_settings
+from softtf.config.tree import from_dict
 from softtf.errors import UserError, unknown
 from softtf.learners import LearnerSpec
 from softtf.recipes.methods import METHODS, Settings

@@ -10,7 +10,8 @@ from typing import Any
 from softtf.backbones.base import Backbone
 from softtf.backbones.load import BackboneSpec, load_backbone, load_named, random_name
 from softtf.learners.class_table import ClassTable
-from softtf.config.tree import first_difference, to_dict, to_yaml
+from softtf.config.dotted import first_difference
+from softtf.config.tree import to_dict, to_yaml
 from softtf.errors import OutOfMemoryError, TrainingError, UserError
 from softtf.evaluation.accuracy_matrix import summary
 from softtf.evaluation.evaluate import TestData, evaluate
