@@ -158,7 +158,7 @@ def test_a_local_folder_is_a_name_and_random_weights_can_be_asked_for(tmp_path: 
         ({}, {"weights": Path("x")}, "weights does nothing"),
         ({"is_decoder": True}, {}, "is a decoder"),
         ({"position_embedding_type": "relative_key"}, {}, "has 'relative_key' positions"),
-        ({"model_type": "gpt2"}, {}, "is a 'gpt2' model; here are bert, roberta"),
+        ({"model_type": "gpt2"}, {}, "is a 'gpt2' model; softtf knows bert, roberta"),
     ],
 )
 def test_what_would_be_computed_wrongly_or_ignored_is_refused(
@@ -208,5 +208,5 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path: Path) 
     tokenizer = byte_tokenizer()
     tokenizer.add_tokens([f"<extra {i}>" for i in range(SIZES["vocab_size"])])
     tokenizer.save(str(folder / "tokenizer.json"))
-    with pytest.raises(UserError, match="its tokenizer has a token"):
+    with pytest.raises(UserError, match="its tokenizer has token"):
         load_backbone(BackboneSpec(str(folder), max_tokens=20))

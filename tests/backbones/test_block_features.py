@@ -11,7 +11,7 @@ from contracts.tiny import inputs, noise, tiny_backbone, tiny_clip
 from contracts.tiny_bert import tiny_bert, token_ids
 from softtf.backbones import Backbone
 from softtf.backbones.block_features import BlockFeatures
-from softtf.backbones.drawn_inputs import drawn_inputs
+from softtf.backbones.random_inputs import random_inputs
 from softtf.streams.texts import PAD
 
 VITS = {
@@ -70,19 +70,19 @@ def test_views_stand_side_by_side_and_one_image_for_all() -> None:
     torch.testing.assert_close(read(backbone, x[:, 0]), expected[:, : one.dim].repeat(1, 3))
 
 
-def test_the_usual_range_is_that_of_drawn_inputs_and_needs_no_data() -> None:
+def test_the_usual_range_is_that_of_random_inputs_and_needs_no_data() -> None:
     for inner in (tiny_backbone(), tiny_bert()):
         backbone = BlockFeatures(inner)
         mean, spread = backbone.usual_range()
         again = BlockFeatures(inner).usual_range()
         assert torch.equal(mean, again[0]) and torch.equal(spread, again[1])
-        features = read(backbone, drawn_inputs(inner))
+        features = read(backbone, random_inputs(inner))
         torch.testing.assert_close(mean, features.mean(0))
         torch.testing.assert_close(spread, features.std(0).clamp_min(1e-4))
 
 
-def test_drawn_texts_stand_between_the_marks_of_the_tokenizer() -> None:
-    ids = drawn_inputs(tiny_bert())
+def test_random_texts_stand_between_the_marks_of_the_tokenizer() -> None:
+    ids = random_inputs(tiny_bert())
     for row in ids:
         real = row[row != PAD]
         assert real[0] == 1 and real[-1] == 2 and (real >= 0).all() and len(real) >= 4

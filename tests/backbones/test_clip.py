@@ -129,7 +129,7 @@ def test_a_configuration_of_before_the_correction_reads_the_largest_id() -> None
 def test_a_text_that_is_too_long_is_refused() -> None:
     text = tiny_clip().text
     assert text.ids(["x" * 38]).shape == (1, 40)
-    with pytest.raises(UserError, match=r"'xxx.* has 40 tokens and 1 of its prompt; .* reads 40 at most"):
+    with pytest.raises(UserError, match=r"'xxx.* has 40 tokens and its prompt 1; .* reads 40 at most"):
         text.ids(["x" * 38], prompts=1)
 
 
@@ -164,7 +164,7 @@ def test_a_folder_is_loaded_with_its_tokenizer_and_preparation(folder: Path) -> 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"image_size": 32}, "takes images of 16 pixels, not of 32"),
+        ({"image_size": 32}, "takes images of 16 pixels, not 32"),
         ({"max_tokens": 20}, "max_tokens does nothing"),
         ({"pooling": "mean"}, "pooling does nothing"),
         ({"weights": Path("x")}, "weights does nothing"),
@@ -226,7 +226,7 @@ def test_an_image_processors_settings_are_read() -> None:
 def test_an_image_processors_settings_that_are_not_done_are_refused(change: dict[str, object], words: str) -> None:
     with pytest.raises(UserError, match=words):
         image_settings({**SETTINGS, **change}, 16, "c")
-    with pytest.raises(UserError, match="no settings by name"):
+    with pytest.raises(UserError, match="must be an object with names"):
         image_settings([1, 2], 16, "c")
 
 
@@ -241,7 +241,8 @@ def test_the_end_token_is_the_tokenizers_whatever_the_configuration_says() -> No
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("x" * 60, "62 tokens"), ("caf\udce9", "not UTF-8"), ("a\x00b", "end token within")]
+    ("text", "words"),
+    [("x" * 60, "62 tokens"), ("caf\udce9", "not UTF-8"), ("a\x00b", "contains the model's end token")],
 )
 def test_texts_that_cannot_be_read_are_refused(text: str, words: str) -> None:
     def tokenize(texts: list[str]) -> list[list[int]]:

@@ -39,7 +39,7 @@ def test_what_somebody_with_another_key_wrote_is_computed_again_and_said(
         notes.store(tmp_path / "kept", backbone_of()).write(file, poisoned(queries))
     again = found(tmp_path / "kept", notes)
     assert torch.equal(again.values, queries.values) and not again.from_disk
-    assert len(notes) == 1 and "not of this user's key" in notes[0] and str(file) in notes[0]
+    assert len(notes) == 1 and "signed with another key" in notes[0] and str(file) in notes[0]
     assert found(tmp_path / "kept", notes).from_disk and len(notes) == 1
 
 

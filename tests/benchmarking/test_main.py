@@ -62,7 +62,7 @@ def test_the_report_is_printed_and_written(small: None, tmp_path, capsys) -> Non
         (["--only", "growth-bundle"], "did you mean 'growth-bundled'"),
         (["--only"], "expected at least one argument"),
         (["extra"], "unknown option 'extra'"),
-        (["--device", "gpu"], "'gpu' is no device"),
+        (["--device", "gpu"], "'gpu' is unknown"),
         (["--output", __file__], "File exists"),
     ],
 )

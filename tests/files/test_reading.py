@@ -16,7 +16,7 @@ def test_a_file_is_read_whole_up_to_the_bound(tmp_path: Path, size: int) -> None
     with open_regular(file, size) as opened:
         assert opened.read() == content
     if size:
-        with pytest.raises(OSError, match=f"it has {size:,} bytes, of which at most {size - 1:,} are read"):
+        with pytest.raises(OSError, match=f"it has {size:,} bytes; at most {size - 1:,} are read"):
             read_bytes(file, size - 1)
 
 

@@ -128,7 +128,7 @@ def test_statistics_of_an_earlier_version_answer_and_are_refused_before_a_task_i
     new = ("held_gram", "held_sums", "held_examples", "examples", "counts", "labels", "log_shares", "sharpness")
     model.learner.gathered = {"feature-id": {k: v for k, v in kept.items() if k not in new}}
     assert model.predict_task(pictures(6, 5), inference="feature-id") == named
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match="must learn its tasks anew"):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match="must first learn its old tasks again"):
         patch.setattr("softtf.training.gradient.GradientTraining.run_epoch", lambda *_: pytest.fail("it was trained"))
         model.learn(task_data(2), progress=False)
     assert model.num_tasks == 2

@@ -1,4 +1,4 @@
-"""Frozen pre-trained transformers, run block by block."""
+"""Frozen pre-trained transformers that run block by block."""
 
 from softtf.backbones.base import Backbone, BlockEdit, Tokens
 from softtf.backbones.load import BUNDLED, BackboneSpec, load_backbone

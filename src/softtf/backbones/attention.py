@@ -1,4 +1,4 @@
-"""Attention with optional prefix keys and values, on the kernel that is fastest for the device at hand."""
+"""Attention with optional prefix keys and values, on the fastest kernel for the device."""
 
 import torch
 from torch import Tensor
@@ -16,9 +16,13 @@ def attention(
 ) -> Tensor:
     """Return softmax(q [p_K; k]^T / sqrt(d)) [p_V; v] as [batch, tokens, dim].
 
-    q, k, v: [batch, heads, tokens, d]. prefix: [batch or 1, 2, length, heads*d], keys then values (DualPrompt's
-    prefix-tuning, METHOD section 3). mask: [batch, tokens], True where a key is real. causal: a token meets none of
-    those behind it, but the whole prefix.
+    Args:
+        q: queries [batch, heads, tokens, d].
+        k: keys [batch, heads, tokens, d].
+        v: values [batch, heads, tokens, d].
+        prefix: [batch or 1, 2, length, heads*d], keys then values (DualPrompt's prefix-tuning, METHOD section 3).
+        mask: [batch, tokens], False for padding, which is no key.
+        causal: a token attends to the prefix and to no later token.
     """
     batch, heads, _, d = q.shape
     if prefix is not None:
@@ -31,7 +35,7 @@ def attention(
         earlier = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril(k.shape[2] - q.shape[2])
         attend = earlier if attend is None else attend & earlier
     if q.device.type == "cpu" and q.dtype == torch.bfloat16:
-        # There the fused kernel takes two to four times as long as plain products (docs/performance.md).
+        # The fused kernel takes two to four times as long as plain products here (docs/performance.md).
         scores = _products(q * d**-0.5, k.transpose(-2, -1))
         if attend is not None:
             scores = scores.masked_fill(~attend, float("-inf"))
@@ -42,6 +46,6 @@ def attention(
 
 
 def _products(a: Tensor, b: Tensor) -> Tensor:
-    """Return a @ b over batch and heads, by way of contiguous copies: strided ones are slow on a CPU."""
+    """Return a @ b over batch and heads, through contiguous copies: strided products are slow on a CPU."""
     out = torch.bmm(a.flatten(0, 1), b.flatten(0, 1))
     return out.view(*a.shape[:2], *out.shape[1:])

@@ -1,4 +1,4 @@
-"""What every frozen backbone offers: embed -> blocks -> pool, and canonical names for the weights of a block."""
+"""The interface of a frozen backbone: embed -> blocks -> pool, and canonical names for the weights of a block."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -22,11 +22,14 @@ from softtf.streams import Preparation
 class Tokens:
     """A batch of token sequences on its way through the blocks.
 
-    x: [batch, tokens, dim]; mask: [batch, tokens], True where a token is real, or None where all are. read: how many
-    leading tokens the pooling will read, None for all; the last block computes no others. at: [batch], the place of the
-    only token that the pooling will read, where that differs between samples (the end of a text). query: q(x)
-    [batch, dim] of the same inputs, for what is done with a trunk's tokens and depends on it. features: [batch, dim],
-    what the pooling gives, where that was known without any token; x then has none.
+    Attributes:
+        x: [batch, tokens, dim].
+        mask: [batch, tokens], False for padding; None if there is no padding.
+        read: how many leading tokens the pooling reads; None for all. The last block computes only these.
+        at: [batch], the index of the one token that the pooling reads, if it differs between samples (the end of a
+            text).
+        query: q(x) [batch, dim] of the same inputs, for those who use a trunk's tokens and need it.
+        features: [batch, dim], the result of the pooling if it is known without tokens; x then has no tokens.
     """
 
     x: Tensor
@@ -38,7 +41,7 @@ class Tokens:
 
     @staticmethod
     def of_features(features: Tensor) -> "Tokens":
-        """Return what stands for the tokens of inputs whose features [batch, dim] are known: no token at all."""
+        """Return a batch without tokens, for inputs whose features [batch, dim] are known."""
         return Tokens(features[:, None][:, :0], query=features, features=features)
 
     def __len__(self) -> int:
@@ -50,19 +53,19 @@ class Tokens:
         return replace(self, x=self.x[rows], mask=mask, at=at, query=query, features=features)
 
     def prepend(self, prompt: Tensor) -> "Tokens":
-        """Put tokens [batch, length, dim] before these; the pooling will then read them and no others."""
+        """Put prompt tokens [batch, length, dim] before these; the pooling then reads the prompts only."""
         length = prompt.shape[1]
         mask = None if self.mask is None else F.pad(self.mask, (length, 0), value=True)
         return Tokens(torch.cat([prompt.to(self.x.dtype), self.x], 1), mask, read=length)
 
     def append(self, prompt: Tensor) -> "Tokens":
-        """Put tokens [batch, length, dim] behind these; the pooling goes on reading what it did, be it all tokens."""
+        """Put prompt tokens [batch, length, dim] after these; the pooling reads what it read before, or all tokens."""
         mask = None if self.mask is None else F.pad(self.mask, (0, prompt.shape[1]), value=True)
         return replace(self, x=torch.cat([self.x, prompt.to(self.x.dtype)], 1), mask=mask)
 
     @staticmethod
     def cat(parts: "Sequence[Tokens]") -> "Tokens":
-        """Put batches behind one another; those of fewer tokens are padded."""
+        """Concatenate batches; those with fewer tokens are padded."""
         masks = [part.mask for part in parts if part.mask is not None]
         places = [part.at for part in parts if part.at is not None]
         queries = [part.query for part in parts if part.query is not None]
@@ -74,19 +77,20 @@ class Tokens:
 
 
 def _padded(parts: Sequence[Tensor]) -> list[Tensor]:
-    """Return tensors [batch, tokens, ...] with zeros (in a mask False) behind the tokens, all of one length."""
+    """Return tensors [batch, tokens, ...] padded with zeros (False in a mask) to one number of tokens."""
     longest = max((part.shape[1] for part in parts), default=0)
     return [F.pad(p, (0, 0) * (p.dim() - 2) + (0, longest - p.shape[1])) for p in parts]
 
 
 @dataclass(frozen=True)
 class BlockEdit:
-    """What the adaptations change in one block.
+    """What the adaptations change in one block. The keys are canonical weight names.
 
-    weights: canonical weight name -> the weight that stands in for the frozen one. prefix: extra keys and
-    values [batch or 1, 2, length, dim] for the block's attention. after: canonical weight name -> what that layer's
-    output [batch, tokens, out] goes through (an adapter). beside: canonical weight name -> what of that layer's input
-    [batch, tokens, in] is added to its output.
+    Attributes:
+        weights: weights that replace the frozen ones.
+        prefix: extra keys and values [batch or 1, 2, length, dim] for the block's attention.
+        after: functions of a layer's output [batch, tokens, out], such as adapters; their result replaces it.
+        beside: functions of a layer's input [batch, tokens, in]; their result is added to its output.
     """
 
     weights: Mapping[str, Tensor | MixedWeight] = field(default_factory=dict)
@@ -103,7 +107,7 @@ _of_this_call: ContextVar[torch.dtype | None] = ContextVar("the type of matrix p
 
 @contextmanager
 def computing_in(dtype: torch.dtype) -> Iterator[None]:
-    """Run all backbones' matrix products in `dtype` meanwhile, in this thread alone: they may be shared by several."""
+    """Run all backbones' matrix products in `dtype`, in this thread only: threads may share a backbone."""
     before = _of_this_call.set(dtype)
     try:
         yield
@@ -112,10 +116,10 @@ def computing_in(dtype: torch.dtype) -> Iterator[None]:
 
 
 class Backbone(nn.Module, ABC):
-    """A frozen pre-trained transformer, run block by block.
+    """A frozen pre-trained transformer that runs block by block.
 
-    Several classifiers, and threads, may share one: nothing of it changes while it computes. Copies of the frozen
-    weights in the type of the matrix products are made once and kept.
+    Classifiers and threads may share a backbone: it does not change while it computes. It makes a copy of the frozen
+    weights in the type of the matrix products once and keeps it.
     """
 
     name: str
@@ -124,8 +128,8 @@ class Backbone(nn.Module, ABC):
     weight_names: tuple[str, ...]
     preparation: Preparation
     reads_text: bool = False  # True: inputs are token ids as `softtf.streams.texts` gives them
-    revision: str | None = None  # the commit of the Hub that its weights are of
-    spec: BackboneSpec | None = None  # what `load_backbone` was given, so that it can be loaded again
+    revision: str | None = None  # the commit of its weights on the Hub
+    spec: BackboneSpec | None = None  # given by `load_backbone`, to load it again
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,9 +138,9 @@ class Backbone(nn.Module, ABC):
 
     @property
     def compute_dtype(self) -> torch.dtype:
-        """The type of the matrix products; the residual stream stays in the weights' own type.
+        """The type of the matrix products; the residual stream keeps the type of the weights.
 
-        It is that of the call at hand (`computing_in`); outside of one it is float32, or what was set here.
+        `computing_in` sets it; outside of that it is float32, or the type that was assigned.
         """
         return _of_this_call.get() or self._own_dtype
 
@@ -146,7 +150,7 @@ class Backbone(nn.Module, ABC):
 
     @property
     def leading_tokens(self) -> int:
-        """How many tokens stand before those of an image's patches: [class] and registers."""
+        """The number of tokens before those of an image's patches: [class] and registers."""
         return 1
 
     @abstractmethod
@@ -155,34 +159,35 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def block(self, index: int, tokens: Tokens, edit: BlockEdit = UNEDITED) -> Tokens:
-        """Run block `index` (from 0) with the adaptations' changes; the last one returns only the tokens to be read."""
+        """Run block `index` (from 0) with the adaptations' edit; the last block returns only the tokens to be read."""
 
     @abstractmethod
     def pool(self, tokens: Tokens) -> Tensor:
         """Return features [batch, dim] of the last block's output after the final norm.
 
-        These are the mean of the tokens to be read: the [class] token alone, or prompts that were put before it.
+        They are the mean of the tokens to be read: the [class] token alone, or the prompts before it.
         """
 
     @abstractmethod
     def queries_and_values(self, index: int, tokens: Tokens, edit: BlockEdit = UNEDITED) -> tuple[Tensor, Tensor]:
         """Return the queries and values of block `index`'s attention, [batch, tokens, dim] each.
 
-        These are what a prefix's keys and values meet there; the last block has queries of the tokens to be read only.
+        PGP needs them: the keys and values of a prefix meet them there. The last block has queries only for the tokens
+        to be read.
         """
 
     @abstractmethod
     def linear(self, block: int, name: str) -> nn.Linear:
-        """Return the frozen linear layer of canonical name `name` in block `block`."""
+        """Return the frozen linear layer with the canonical name `name` in block `block`."""
 
     def run(self, tokens: Tokens, start: int, stop: int) -> Tokens:
-        """Run blocks start..stop-1 untouched."""
+        """Run blocks start..stop-1 without edits."""
         for index in range(start, stop):
             tokens = self.block(index, tokens)
         return tokens
 
     def apply_linear(self, x: Tensor, block: int, name: str, edit: BlockEdit, outputs: slice = ALL) -> Tensor:
-        """Apply a linear layer of a block, or some of its outputs, with what `edit` puts in its place and after it."""
+        """Apply a linear layer of a block, or the rows `outputs` of it, with the changes of `edit`."""
         weight, bias = self._frozen(self.linear(block, name))
         bias = bias if bias is None else bias[outputs]
         edited = edit.weights.get(name)
@@ -194,7 +199,7 @@ class Backbone(nn.Module, ABC):
             out = out + edit.beside[name](x)[..., outputs]
         if name not in edit.after:
             return out
-        assert outputs == ALL, f"what comes after {name} needs all its outputs"
+        assert outputs == ALL, f"the function after {name} needs all its outputs"
         return edit.after[name](out)
 
     def _frozen(self, layer: nn.Linear) -> tuple[Tensor, Tensor | None]:
@@ -202,7 +207,7 @@ class Backbone(nn.Module, ABC):
         dtype = self.compute_dtype
         if layer.weight.dtype == dtype:
             return layer.weight, layer.bias
-        found = self._cast.get((id(layer), dtype))  # other threads may put it there, or take it away
+        found = self._cast.get((id(layer), dtype))  # other threads may add or remove it
         if found is None:
             bias = None if layer.bias is None else layer.bias.detach().to(dtype)
             found = self._cast[id(layer), dtype] = (layer.weight.detach().to(dtype), bias)

@@ -1,6 +1,6 @@
-"""Encoders of BERT's family, run block by block on their own frozen weights.
+"""Encoders of BERT's family, run block by block on their frozen weights.
 
-They are post-norm: x becomes norm(x + attention(x)), then norm(x + mlp(x)), and there is no norm after the last block.
+They are post-norm: x becomes norm(x + attention(x)), then norm(x + mlp(x)). There is no norm after the last block.
 """
 
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ Pooled = Literal["cls", "pooler", "mean"]
 
 @dataclass(frozen=True)
 class Layer:
-    """What one block is made of, under canonical names."""
+    """The parts of one block under canonical names."""
 
     linears: dict[str, nn.Linear]
     attention_norm: nn.Module
@@ -28,20 +28,20 @@ class Layer:
 
 
 class Bert(Backbone):
-    """BERT, RoBERTa, ELECTRA, DistilBERT and their like.
+    """BERT, RoBERTa, ELECTRA, DistilBERT and similar encoders.
 
-    Inputs are token ids [batch, tokens], int64, with -1 behind a text that is shorter than the longest; what is behind
-    changes nothing: it is no key to any query, and no part of a mean.
+    Inputs are token ids [batch, tokens], int64. Shorter texts are padded with -1. Padding changes nothing: no query
+    attends to it, and no mean includes it.
 
     Args:
-        model: of transformers, without a task's head.
-        name: the name to print and to store.
-        preparation: with the model's own tokenizer.
-        pooling: what a text's feature is (`BackboneSpec.pooling`): with `cls` and `pooler` the last block computes the
-            first token alone.
+        model: the model of transformers, without a head.
+        name: the name to print and to save.
+        preparation: holds the model's tokenizer.
+        pooling: how a text's feature is computed (`BackboneSpec.pooling`); with `cls` and `pooler` the last block
+            computes the first token only.
 
     Raises:
-        UserError: the model is of another form, or has positions for fewer tokens than the preparation gives.
+        UserError: the model has another form, or fewer positions than the preparation has tokens.
     """
 
     weight_names = ("query", "key", "value", "proj", "fc1", "fc2")
@@ -68,12 +68,12 @@ class Bert(Backbone):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the weights, and of the residual stream."""
+        """The type of the weights and of the residual stream."""
         weight: Tensor = self.embeddings.word_embeddings.weight
         return weight.dtype
 
     def embed(self, inputs: Tensor) -> Tokens:
-        """Look tokens and their positions up: [batch, tokens, dim]."""
+        """Return the embeddings of tokens and positions: [batch, tokens, dim]."""
         mask = inputs >= 0
         x = self.project(self.embeddings(input_ids=inputs.where(mask, self.pad)))
         return Tokens(x, mask, read=None if self.pooling == "mean" else 1)
@@ -88,7 +88,7 @@ class Bert(Backbone):
         return replace(tokens, x=layer.mlp_norm(x + self.apply_linear(h, index, "fc2", edit)))
 
     def _qkv(self, tokens: Tokens, index: int, edit: BlockEdit) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries (in the last block of the tokens to be read), keys and values, [batch, heads, tokens, d]."""
+        """Return queries (in the last block for the tokens to be read), keys and values, [batch, heads, tokens, d]."""
         x = tokens.x.to(self.compute_dtype)
         read = x if tokens.read is None or index < self.depth - 1 else x[:, : tokens.read]
         parts = zip(("query", "key", "value"), (read, x, x), strict=True)
@@ -96,7 +96,7 @@ class Bert(Backbone):
         return q, k, v
 
     def pool(self, tokens: Tokens) -> Tensor:
-        """Return the mean of the tokens to be read, the first or prompts, or of all real ones: [batch, dim]."""
+        """Return the mean [batch, dim] of the tokens to be read: the first, the prompts, or all but the padding."""
         if tokens.read is not None:
             pooled = tokens.x[:, : tokens.read].mean(1)
         else:
@@ -116,7 +116,7 @@ class Bert(Backbone):
 
 
 def check_form(config: Any, name: str) -> None:
-    """Refuse what `Bert.block` would compute wrongly."""
+    """Refuse a model that `Bert.block` would compute wrongly; raises UserError."""
     if getattr(config, "position_embedding_type", "absolute") != "absolute":
         raise UserError(f"backbone {name!r} has {config.position_embedding_type!r} positions, not absolute ones")
     if getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):

@@ -1,4 +1,4 @@
-"""Features of several blocks of a frozen backbone, in place of those of its last block alone."""
+"""Features from several blocks of a frozen backbone instead of its last block only."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,27 +8,27 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from softtf.backbones.base import UNEDITED, Backbone, BlockEdit, Tokens
-from softtf.backbones.drawn_inputs import drawn_inputs
+from softtf.backbones.random_inputs import random_inputs
 from softtf.streams.images import ImagePreparation
 from softtf.streams.views import ImageViews
 
 EPS = 1e-6
 LEAST_SPREAD = 1e-4
-AT_ONCE = 50  # drawn inputs
+AT_ONCE = 50  # random inputs in a forward pass
 
 
 class BlockFeatures(Backbone):
-    """A backbone whose q(x) is made of several of its blocks, in one forward pass a view.
+    """A backbone whose q(x) comes from several of its blocks, with one forward pass a view.
 
-    Of an image: from each block of the last third, after a layer norm of each token without affine, the [class] token
-    and the mean and standard deviation of the patches' tokens. Of a text: the mean of its tokens after each block, and
-    of the embedded ones.
+    For an image, each block of the last third gives its [class] token and the mean and standard deviation of its
+    patches' tokens, after a layer norm without affine parameters. For a text, each block and the embedding give the
+    mean of the tokens.
 
-    To all around it, it is a backbone of no blocks: `embed` computes the features, and there is nothing to adapt.
+    Outside it looks like a backbone without blocks: `embed` computes the features, and there is nothing to adapt.
 
     Args:
         inner: the frozen backbone.
-        views: how many views of an image are read (`ImageViews`), each by a pass of its own; of a text there is one.
+        views: the number of views of an image (`ImageViews`), each with its own forward pass; a text has one view.
     """
 
     weight_names = ()
@@ -50,7 +50,7 @@ class BlockFeatures(Backbone):
 
     @property
     def compute_dtype(self) -> torch.dtype:
-        """The type of the matrix products: the inner backbone's."""
+        """The type of the inner backbone's matrix products."""
         return self.inner.compute_dtype
 
     @compute_dtype.setter
@@ -58,11 +58,11 @@ class BlockFeatures(Backbone):
         self.inner.compute_dtype = dtype
 
     def weights_hash(self) -> str:
-        """Return the inner backbone's: there are no other weights."""
+        """Return the hash of the inner backbone; there are no other weights."""
         return self.inner.weights_hash()
 
     def embed(self, inputs: Tensor) -> Tokens:
-        """Return no token but the features; an image without views [batch, 3, size, size] stands for all of them."""
+        """Return the features, without tokens; an image without views [batch, 3, size, size] stands for all views."""
         views = inputs.unbind(1) if inputs.dim() == 5 else [inputs]
         features = torch.cat([self._read(view) for view in views], 1)
         return Tokens.of_features(features.repeat(1, self.views // len(views)))
@@ -73,7 +73,7 @@ class BlockFeatures(Backbone):
         return torch.cat([pool(tokens) for tokens in self._outputs(inputs)], 1)
 
     def _outputs(self, inputs: Tensor) -> Iterator[Tokens]:
-        """Yield all tokens after each block that is read; of a text also the embedded ones."""
+        """Yield all tokens after each block that is read; for a text the embedded tokens come first."""
         tokens = replace(self.inner.embed(inputs), read=None, at=None)
         if self.reads_text:
             yield tokens
@@ -96,25 +96,25 @@ class BlockFeatures(Backbone):
 
     @torch.no_grad()
     def usual_range(self) -> tuple[Tensor, Tensor]:
-        """Return the mean and standard deviation [view_dim] of the features of drawn inputs, on the CPU."""
+        """Return the mean and standard deviation [view_dim] of the features of random inputs, on the CPU."""
         device = next(self.inner.parameters()).device
-        parts = [self._read(part.to(device)).cpu() for part in drawn_inputs(self.inner).split(AT_ONCE)]
+        parts = [self._read(part.to(device)).cpu() for part in random_inputs(self.inner).split(AT_ONCE)]
         spread, mean = torch.std_mean(torch.cat(parts), 0)
         return mean, spread.clamp_min(LEAST_SPREAD)
 
     def pool(self, tokens: Tokens) -> Tensor:
-        """Return the features [batch, dim] that `embed` found."""
+        """Return the features [batch, dim] that `embed` computed."""
         assert tokens.features is not None
         return tokens.features
 
     def block(self, index: int, tokens: Tokens, edit: BlockEdit = UNEDITED) -> Tokens:
-        """Never called: there is no block to be run from outside."""
+        """Never called: there are no blocks outside."""
         raise AssertionError("the features of several blocks have no block to adapt")
 
     def queries_and_values(self, index: int, tokens: Tokens, edit: BlockEdit = UNEDITED) -> tuple[Tensor, Tensor]:
-        """Never called, as `block`."""
+        """Never called, like `block`."""
         raise AssertionError("the features of several blocks have no block to adapt")
 
     def linear(self, block: int, name: str) -> torch.nn.Linear:
-        """Never called, as `block`."""
+        """Never called, like `block`."""
         raise AssertionError("the features of several blocks have no block to adapt")

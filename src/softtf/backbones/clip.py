@@ -1,8 +1,8 @@
-"""CLIP (Radford et al., 2021) of transformers: an image tower that carries a text tower, both run block by block.
+"""CLIP (Radford et al., 2021) of transformers: an image tower that holds a text tower, both run block by block.
 
-Each tower is a backbone with the same names of weights, so that masks, prompts, LoRA and adapters attach to either.
-Features are those before the projection into the space that the towers share (what CLIP's own linear probes read), as
-wide as the tokens; `project` takes them there. cos(image, text) times exp(logit_scale) are CLIP's logits.
+Each tower is a backbone with the same weight names, so masks, prompts, LoRA and adapters attach to either. Features are
+those before the projection, as wide as the tokens, which CLIP's own linear probes read too. `project` maps them into
+the space that the towers share. CLIP's logits are exp(logit_scale) cos(image, text).
 """
 
 from collections.abc import Callable, Sequence
@@ -19,24 +19,24 @@ from softtf.errors import UserError
 from softtf.streams.images import ImagePreparation
 
 Tokenize = Callable[[list[str]], list[list[int]]]
-"""From texts to token ids, each text between a start and an end token, neither padded nor cut."""
+"""Turns texts into token ids: each text between a start and an end token, without padding or truncation."""
 
 ATTENTION = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "proj": "out_proj"}
 
 
 def byte_ids(texts: list[str], start: int, end: int) -> list[list[int]]:
-    """Return texts as their bytes between two tokens: a tokenizer for models of random weights."""
+    """Return texts as their bytes between two tokens: a tokenizer for models with random weights."""
     return [[start, *text.encode(), end] for text in texts]
 
 
 class ClipTower(Backbone):
-    """What both towers are: pre-norm blocks, a final norm on the token that is read, a projection without bias.
+    """The base of both towers: pre-norm blocks, a final norm on the token that is read, a projection without bias.
 
     Args:
         layers: transformers' `CLIPEncoderLayer`s.
         norm: the final norm.
-        projection: into the space that the towers share.
-        name: the name to print and to store.
+        projection: the projection into the space that the towers share.
+        name: the name to print and to save.
     """
 
     weight_names = ("query", "key", "value", "proj", "fc1", "fc2")
@@ -58,14 +58,14 @@ class ClipTower(Backbone):
         return replace(tokens, x=x)
 
     def pool(self, tokens: Tokens) -> Tensor:
-        """Return the mean over the tokens to be read ([class], the end token, prompts) after the final norm."""
+        """Return the mean [batch, dim] of the tokens to be read ([class], the end token, prompts) after the norm."""
         if tokens.at is not None:
             read = tokens.x[torch.arange(len(tokens), device=tokens.x.device), tokens.at]
             return self.norm(read)  # type: ignore[no-any-return]
         return self.norm(tokens.x[:, : tokens.read]).mean(1)  # type: ignore[no-any-return]
 
     def project(self, features: Tensor) -> Tensor:
-        """Return features [batch, dim] in the space that the towers share, [batch, shared dim]."""
+        """Return the projection of features [batch, dim] into the space that the towers share, [batch, shared dim]."""
         return F.linear(features, self.projection.weight.to(features.dtype))
 
     def queries_and_values(self, index: int, tokens: Tokens, edit: BlockEdit = UNEDITED) -> tuple[Tensor, Tensor]:
@@ -81,7 +81,7 @@ class ClipTower(Backbone):
         return found
 
     def _qkv(self, tokens: Tokens, index: int, edit: BlockEdit) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries (in the last block of the leading tokens to be read), keys and values [batch, heads, n, d]."""
+        """Return queries (in the last block for the tokens to be read), keys and values [batch, heads, n, d]."""
         layer: Any = self.layers[index]
         x = self._normed(layer.layer_norm1, tokens.x)
         read = tokens.read if index == self.depth - 1 else None
@@ -98,12 +98,12 @@ class ClipTower(Backbone):
 
 
 class ClipText(ClipTower):
-    """The text tower; inputs are token ids [batch, tokens], padded with anything behind the end token, which is read.
+    """The text tower. Inputs are token ids [batch, tokens]; the pooling reads the end token, and padding may follow it.
 
     Args:
-        model: transformers' text model of a CLIP.
+        model: the text model of a transformers CLIP.
         projection: its text projection.
-        tokenize: the model's tokenizer.
+        tokenize: its tokenizer.
         name: the name to print.
     """
 
@@ -114,38 +114,38 @@ class ClipText(ClipTower):
         self.embeddings = model.embeddings
         self.tokenize = tokenize
         self.longest = int(model.config.max_position_embeddings)
-        self.end_id = tokenize([""])[0][-1]  # configurations may name another
+        self.end_id = tokenize([""])[0][-1]  # a configuration may name another one
 
     def ids(self, texts: Sequence[str], prompts: int = 0) -> Tensor:
-        """Return the token ids [texts, tokens] of texts, padded with their end token.
+        """Return the token ids [texts, tokens] of texts, padded with the end token.
 
         Args:
-            texts: one or more.
-            prompts: how many prompt tokens each is to be given besides.
+            texts: one text or more.
+            prompts: how many prompt tokens each text will get in addition.
 
         Raises:
-            UserError: a text cannot be read, has an end token within, or more tokens than the model has positions.
+            UserError: a text cannot be read, contains the end token, or has more tokens than the model has positions.
         """
         for text in texts:
             if any("\ud800" <= letter <= "\udfff" for letter in text):
-                raise UserError(f"{text!r} is no text: a part of it is not UTF-8")
+                raise UserError(f"{text!r} is not text: a part of it is not UTF-8")
         found = self.tokenize(list(texts))
         for text, ids in zip(texts, found, strict=True):
             if self.end_id in ids[:-1]:
-                raise UserError(f"{text!r} has the model's end token within, behind which nothing is read")
+                raise UserError(f"{text!r} contains the model's end token, and nothing after it is read; leave it out")
             if len(ids) + prompts > self.longest:
                 raise UserError(
-                    f"{text!r} has {len(ids)} tokens and {prompts} of its prompt; {self.name!r} reads"
+                    f"{text!r} has {len(ids)} tokens and its prompt {prompts}; {self.name!r} reads"
                     f" {self.longest} at most"
                 )
         width = max(map(len, found))
         return torch.tensor([ids + ids[-1:] * (width - len(ids)) for ids in found])
 
     def embed(self, inputs: Tensor, prompts: Tensor | None = None) -> Tokens:
-        """Turn ids [batch, n] into tokens with positions; prompts [batch, m, dim] come behind the start token."""
+        """Turn ids [batch, n] into tokens with positions; prompts [batch, m, dim] come after the start token."""
         inputs = inputs.to(self.projection.weight.device)
         x = self.embeddings.token_embedding(inputs)
-        at = (inputs != self.end_id).cumprod(1).sum(1)  # the end token's place
+        at = (inputs != self.end_id).cumprod(1).sum(1)  # the index of the end token
         if prompts is not None:
             x = torch.cat([x[:, :1], prompts.to(x.dtype), x[:, 1:]], 1)
             at = at + prompts.shape[1]
@@ -153,14 +153,15 @@ class ClipText(ClipTower):
 
 
 class ClipImage(ClipTower):
-    """The image tower, which `text` and `logit_scale` belong to; inputs are images [batch, 3, size, size] in [0, 1].
+    """The image tower, which holds `text` and `logit_scale`. Inputs are images [batch, 3, size, size] in [0, 1].
 
     Args:
         clip: transformers' `CLIPModel`.
         tokenize: its tokenizer.
-        name: the name to print and to store.
-        mean: per-channel mean taken off the images; std: what they are divided by.
-        resize: what a test image's short side is resized to before the centre crop; None for the input's own size.
+        name: the name to print and to save.
+        mean: the mean of each channel, subtracted from the images.
+        std: the standard deviation of each channel, by which they are divided.
+        resize: the short side of a test image before the centre crop; None is the input size.
     """
 
     mean: Tensor
@@ -191,7 +192,7 @@ class ClipImage(ClipTower):
         return Tokens(self.normed(self.unnormed(inputs)), read=1)
 
     def unnormed(self, inputs: Tensor) -> Tensor:
-        """Normalise images, cut them into patches, add [class] token and positions: [batch, 1 + patches, dim]."""
+        """Normalise images, cut them into patches, add [class] and positions: [batch, 1 + patches, dim]."""
         images = (inputs.to(self.mean.dtype) - self.mean) / self.std
         tokens: Tensor = self.embeddings(images)
         return tokens

@@ -1,4 +1,4 @@
-"""How a CLIP's images are prepared, read from its processor's settings; what softtf does not do is refused."""
+"""The preparation of a CLIP's images, from its processor's settings; settings that softtf lacks are refused."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,25 +8,25 @@ from softtf.errors import UserError
 Three = tuple[float, float, float]
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # OpenAI's
 BICUBIC = 3
-DONE = {"do_resize": True, "do_center_crop": True, "do_rescale": True, "resample": BICUBIC}  # and left as they are
+DONE = {"do_resize": True, "do_center_crop": True, "do_rescale": True, "resample": BICUBIC}  # what softtf does
 
 
 def image_settings(settings: Any, size: int, name: str) -> tuple[Three, Three, int]:
-    """Return mean, deviation and the resize of a test image's short side.
+    """Return the mean, the standard deviation and the resized short side of test images.
 
     Args:
-        settings: of an image processor of transformers; what is left out is OpenAI's.
-        size: of the model's images, in pixels.
-        name: the backbone's, for messages.
+        settings: those of an image processor of transformers; a missing one is OpenAI's.
+        size: the side of the model's images, in pixels.
+        name: the backbone's name, for messages.
 
     Raises:
-        UserError: a setting is not understood, or asks for what is not done here.
+        UserError: a setting has a wrong value, or a value that softtf does not support.
     """
     if not isinstance(settings, Mapping):
-        raise UserError(f"backbone {name!r}: its image processor's settings are no settings by name")
+        raise UserError(f"backbone {name!r}: the settings of its image processor must be an object with names")
     for key, done in DONE.items():
         if settings.get(key, done) != done:
-            raise UserError(f"backbone {name!r}: its images want {key}={settings[key]!r}; softtf does {done!r} only")
+            raise UserError(f"backbone {name!r}: its images need {key}={settings[key]!r}; softtf has {done!r} only")
     short = _side(settings.get("size", size), "size", name)
     if _side(settings.get("crop_size", size), "crop_size", name) != size or short < size:
         raise UserError(f"backbone {name!r}: its processor's size or crop_size does not fit images of {size} pixels")
@@ -42,7 +42,7 @@ DEFAULTS = {"mean": CLIP_MEAN, "std": CLIP_STD}
 
 
 def _side(value: Any, key: str, name: str) -> int:
-    """Return a number of pixels; of a height and a width both, if they are equal."""
+    """Return a number of pixels: an integer, or an equal height and width."""
     if isinstance(value, Mapping):
         sides = [value[side] for side in ("shortest_edge", "height", "width") if value.get(side) is not None]
         value = sides[0] if sides and len(set(map(str, sides))) == 1 else dict(value)

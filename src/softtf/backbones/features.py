@@ -1,11 +1,11 @@
-"""q(x), the untouched backbone's features of inputs that never change: computed once per data set, kept on disk.
+"""q(x): the frozen backbone's features of inputs that never change, computed once for a data set and kept on disk.
 
-A file's name is the SHA-256 of all that its numbers depend on, so that a stale one is never found. What no list can
-name, such as another version of a library's forward pass, shows when a few are computed again, as is done on each
-reading. A damaged file is computed anew. No method is known here: what asks gets the features, from memory or disk.
+The name of a file is the SHA-256 of everything that its values depend on, so a stale file is never found. Each time a
+file is read, a few features are computed again; that shows a change that no list names, such as another version of a
+library's forward pass. The features of a damaged file are computed again. Nothing here depends on a method.
 
-Features tell much of their inputs, and whoever may write them decides what a run finds. So files are for their owner
-alone, and each has a checksum made with a key of the user's, which lies elsewhere (docs/security.md).
+Features reveal much of their inputs, and whoever can write them decides the results of a run. So only their owner can
+read the files, and each has a checksum made with the user's key, which lies elsewhere (docs/security.md).
 """
 
 import hashlib
@@ -33,28 +33,30 @@ from softtf.files.tensors import checksum, load_tensors, save_tensors
 from softtf.streams import Loader
 
 FORMAT = 2
-BATCH = 64  # always, so that the numbers do not depend on who asks first
-TOKENS = 2**30  # bytes in which texts are kept between ordering them by length and running them
-PROBES = 4  # how many, drawn anew each time, are computed again when a file is read
-WIDEST = 0.03  # their largest relative error that can be rounding, in bfloat16
-CODE = ("torch", "timm", "transformers", "pillow", "numpy")  # what makes pixels and features of inputs
+BATCH = 64  # always, so that the features do not depend on who asks first
+TOKENS = 2**30  # bytes for texts between sorting them by length and running them
+PROBES = 4  # random features that are computed again each time a file is read
+WIDEST = 0.03  # the largest relative error of these that rounding can cause, in bfloat16
+CODE = ("torch", "timm", "transformers", "pillow", "numpy")  # their versions change pixels or features
 OFF = "off"
 
 OnStep = Callable[[int, int], None]
-"""Is told how many of how many are done."""
+"""Is called with the number done and the total."""
 
 
 def unseen(done: int, total: int) -> None:
-    """Show nothing of it."""
+    """Ignore the progress."""
 
 
 @dataclass(frozen=True)
 class Queries:
-    """Features of some examples, in their order.
+    """The features of examples, in their order.
 
-    values: [n, dim], on the CPU, in the type the backbone returns (float32, but for a backbone in float64); seconds:
-    what the backbone took for them when they were computed, loading left out; from_disk: whether that was earlier, and
-    no second of it was spent here; loading: the seconds that it took then to load the inputs.
+    Attributes:
+        values: [n, dim], on the CPU, in the backbone's output type (float32, or float64 for such a backbone).
+        seconds: the backbone's time when they were computed, without loading.
+        from_disk: whether an earlier run computed them, so that this run spent none of this time.
+        loading: the time to load the inputs when they were computed, in seconds.
     """
 
     values: Tensor
@@ -63,17 +65,17 @@ class Queries:
     loading: float = 0.0
 
     def select(self, rows: Tensor) -> "Queries":
-        """Return those at `rows` [m], with their share of the seconds."""
+        """Return the features at `rows` [m], with their share of the seconds."""
         return Queries(self.values[rows], self.seconds * len(rows) / len(self.values), self.from_disk, self.loading)
 
 
 class FixedQueries:
-    """The queries of a loader's examples, had when first asked for and then kept in memory.
+    """The features of a loader's examples: read or computed when first needed, then kept in memory.
 
     Args:
-        backbone: untouched; its `compute_dtype` when asked is that of the features.
-        loader: in test mode.
-        store: where they are looked for and left; None for memory only.
+        backbone: the frozen backbone, without adaptations; its `compute_dtype` is that of the features.
+        loader: a loader in test mode.
+        store: the folder to read them from and write them to; None for memory only.
     """
 
     def __init__(self, backbone: Backbone, loader: Loader, store: "FeatureStore | None" = None) -> None:
@@ -81,7 +83,7 @@ class FixedQueries:
         self._known: dict[torch.dtype, Queries] = {}
 
     def get(self, on_step: OnStep = unseen) -> Queries:
-        """Return the queries of all examples; `on_step` is as for `fixed_queries`.
+        """Return the features of all examples; `on_step` is as for `fixed_queries`.
 
         Raises:
             UserError: an input cannot be loaded.
@@ -93,16 +95,16 @@ class FixedQueries:
 
     @property
     def kept_seconds(self) -> float:
-        """The seconds that an earlier run took for what was read from disk so far, loading and computing."""
+        """The seconds, of loading and computing, that an earlier run took for the features read from disk so far."""
         return sum(found.seconds + found.loading for found in self._known.values() if found.from_disk)
 
 
 def fixed_queries(
     backbone: Backbone, loader: Loader, store: "FeatureStore | None" = None, on_step: OnStep = unseen
 ) -> Queries:
-    """Return q(x) of all examples of a loader in test mode, from the store or computed and left there.
+    """Return q(x) of all examples of a loader in test mode, read from the store, or computed and written to it.
 
-    `on_step` is called with how many of how many examples are computed, after each batch.
+    `on_step` is called after each batch with the number of examples done and their total.
 
     Raises:
         UserError: an input cannot be loaded.
@@ -112,27 +114,27 @@ def fixed_queries(
         if _still_true(backbone, loader, found.values):
             return found
         store.say(f"{path} is not what this backbone computes; its features are computed again")
-    queries = _compute(backbone, loader.anew(TOKENS if backbone.reads_text else 0), on_step)
+    queries = _compute(backbone, loader.fresh(TOKENS if backbone.reads_text else 0), on_step)
     if store and path:
         if store.path(backbone, loader) == path:
             store.write(path, queries)
         else:
-            store.say("inputs changed while their features were computed; these are not kept on disk")
+            store.say("inputs changed while their features were computed; the features are not kept on disk")
     return queries
 
 
 @torch.no_grad()
 def _compute(backbone: Backbone, loader: Loader, on_step: OnStep) -> Queries:
-    """Run the backbone over all examples in batches of one fixed size: in order, or texts by their length.
+    """Run the backbone over all examples in batches of a fixed size: images in order, texts sorted by length.
 
-    Texts of like length together leave little padding to compute on.
+    Batches of texts with similar lengths have little padding.
     """
     order = loader.lengths().argsort(stable=True) if backbone.reads_text else torch.arange(len(loader.examples))
     began = time.perf_counter()
     parts, seconds, done = [], 0.0, 0
     for inputs in loader.batches(order.tolist(), BATCH):
         start = time.perf_counter()
-        parts.append(_query(backbone, inputs).cpu())  # the copy waits for the device, so the time is true
+        parts.append(_query(backbone, inputs).cpu())  # the copy waits for the device, so the time is right
         seconds += time.perf_counter() - start
         done += len(inputs)
         on_step(done, len(order))
@@ -146,20 +148,20 @@ def _query(backbone: Backbone, inputs: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _still_true(backbone: Backbone, loader: Loader, values: Tensor) -> bool:
-    """Say whether a few, drawn so that nobody knows which, are the same up to rounding when computed again."""
+    """Return whether a few features, which nobody can foresee, are the same up to rounding when computed again."""
     rows = torch.tensor(sorted(SystemRandom().sample(range(len(values)), min(PROBES, len(values)))))
     few = values[rows]
-    again = _query(backbone, loader.anew().inputs(rows.tolist())).cpu()
+    again = _query(backbone, loader.fresh().inputs(rows.tolist())).cpu()
     tolerance = min(torch.finfo(backbone.compute_dtype).eps ** 0.5, WIDEST)
     return again.dtype == few.dtype and bool((again - few).norm() <= tolerance * again.norm())
 
 
 class FeatureStore:
-    """A folder of features; trouble with it costs a note and time, never a run. Its files can be deleted freely.
+    """A folder of features. A problem with it costs a note and time, never a run. Its files may be deleted at any time.
 
     Args:
-        folder: where the files are, made when first needed; one of another user is not used.
-        weights_hash: of the backbone (`Backbone.weights_hash()`); it takes time, so whoever has it gives it.
+        folder: the folder, made when first needed; one of another user is not used.
+        weights_hash: the backbone's (`Backbone.weights_hash()`), which takes time to compute.
         say: prints a note.
     """
 
@@ -169,7 +171,7 @@ class FeatureStore:
 
     @cached_property
     def key(self) -> bytes | None:
-        """The user's key for checksums; None, with a note, where the files cannot be the user's alone."""
+        """The user's key for checksums; None, with a note, if the folder or the key cannot be private."""
         try:
             make_private(self.folder)
             return user_key()
@@ -178,7 +180,7 @@ class FeatureStore:
             return None
 
     def path(self, backbone: Backbone, loader: Loader) -> Path:
-        """Return the file of a loader's features: its name tells all that they depend on. Labels do not matter."""
+        """Return the file of a loader's features, named by the hash of all that they depend on; labels do not count."""
         parts = {
             "format": FORMAT,
             "weights": self.weights_hash,
@@ -192,7 +194,7 @@ class FeatureStore:
         return self.folder / f"{name}.safetensors"
 
     def read(self, path: Path, shape: tuple[int, int]) -> Queries | None:
-        """Return what a file holds; None if there is none, or, with a note, if it is not what was written."""
+        """Return the features in a file; None if there is no file, or, with a note, if it is damaged."""
         if not os.path.exists(path) or self.key is None:
             return None
         try:
@@ -200,7 +202,7 @@ class FeatureStore:
             found = _bytes(tensors.pop("signature", torch.empty(0)))
             right = hmac.compare_digest(found, self._signature(path, tensors))
             if tensors.keys() != {"values", "seconds"} or not right:
-                raise UserError(f"{path} is damaged, or not of this user's key")
+                raise UserError(f"{path} is damaged, or signed with another key")
             if tensors["values"].shape != shape:
                 raise UserError(f"{path} holds features of shape {list(tensors['values'].shape)}, not {list(shape)}")
         except UserError as error:
@@ -210,12 +212,12 @@ class FeatureStore:
         return Queries(tensors["values"], seconds, True, loading)
 
     def write(self, path: Path, queries: Queries) -> None:
-        """Leave queries in a file, whole or not at all; the first failure is noted, and ends the writing."""
+        """Write features to a file, atomically; after the first failure, which is noted, nothing more is written."""
         if not self._writable or self.key is None:
             return
         seconds = torch.tensor([queries.seconds, queries.loading], dtype=torch.float64)
         tensors = {"values": queries.values, "seconds": seconds}
-        own = path.with_name(f"{temporary_name()[1:-4]}.part")  # other processes may be writing the same
+        own = path.with_name(f"{temporary_name()[1:-4]}.part")  # other processes may write the same file
         try:
             self._sweep()
             signature = torch.tensor(list(self._signature(path, tensors)), dtype=torch.uint8)
@@ -229,7 +231,7 @@ class FeatureStore:
                 own.unlink(missing_ok=True)
 
     def _sweep(self) -> None:
-        """Remove what killed processes left half written, once."""
+        """Remove the temporary files of killed processes, once."""
         if not self._swept:
             for file in (*self.folder.glob(".*.tmp"), *self.folder.glob("*.part")):
                 if is_abandoned(file if file.suffix == ".tmp" else file.with_name(f".{file.stem}.tmp")):
@@ -237,42 +239,42 @@ class FeatureStore:
         self._swept = True
 
     def _signature(self, path: Path, tensors: Mapping[str, Tensor]) -> bytes:
-        """Return the checksum of a file's name and tensors, which takes the user's key to make."""
+        """Return the checksum of a file's name and tensors, made with the user's key."""
         assert self.key is not None
         return hmac.digest(self.key, checksum(tensors, path.name).encode(), "sha256")
 
 
 def open_store(setting: str | None, weights_hash: str, say: Callable[[str], None]) -> FeatureStore | None:
-    """Return the store that a setting names.
+    """Return the store that a setting names; None if there is none.
 
     Args:
         setting: a folder; None for $SOFTTF_CACHE, else ~/.cache/softtf/features; `off` for no store.
-        weights_hash: as for the store.
-        say: as for the store.
+        weights_hash: as for `FeatureStore`.
+        say: as for `FeatureStore`.
     """
     if setting == OFF:
         return None
     folder = os.path.expanduser(setting or os.environ.get("SOFTTF_CACHE") or "~/.cache/softtf/features")
-    if folder.startswith("~"):  # as it stands, it would be made right here
-        say(f"there is no home folder to find {folder} in; features are kept in memory only")
+    if folder.startswith("~"):  # it would be made in the working directory
+        say(f"there is no home folder for {folder}; features are kept in memory only")
         return None
     return FeatureStore(Path(folder), weights_hash, say)
 
 
 def _hardware(device: torch.device) -> str:
-    """Return what the last digits depend on: a GPU's model, or how many threads share a product on a CPU."""
+    """Return what rounding depends on: the model of a GPU, or the number of threads on a CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads"
 
 
 def _settings_hash(backbone: Backbone) -> str:
-    """Return the SHA-256 of what shapes the output beside the weights: classes, plain attributes and all buffers."""
+    """Return the SHA-256 of what the output depends on besides the weights: classes, plain attributes and buffers."""
     digest = hashlib.sha256()
     for name, part in backbone.named_modules():
         plain = {k: v for k, v in sorted(vars(part).items()) if k[0] != "_" and k != "training" and _is_plain(v)}
         digest.update(f"{name}|{type(part).__module__}.{type(part).__qualname__}|{plain}\n".encode())
-    digest.update(checksum(dict(backbone.named_buffers())).encode())  # mean and deviation are in no state_dict
+    digest.update(checksum(dict(backbone.named_buffers())).encode())  # the mean and deviation are not in the state_dict
     return digest.hexdigest()
 
 

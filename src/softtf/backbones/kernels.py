@@ -1,4 +1,4 @@
-"""Matrix products on the fastest kernel at hand, with the same results up to rounding.
+"""Matrix products on the fastest kernel, with the same results up to rounding.
 
 float32 on a CPU: PyTorch's default BLAS is several times slower than oneDNN on some processors (AMD's), so oneDNN
 is called by its operator. Everything else is `F.linear`. Measured in docs/performance.md.
@@ -22,7 +22,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return x W^T + b by oneDNN, no gradient."""
+    """Return x W^T + b by oneDNN, without a gradient."""
     out: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight.contiguous(), bias, "none", [], "")
     return out
 

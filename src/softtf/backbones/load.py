@@ -1,4 +1,4 @@
-"""Find a backbone by name: the bundled ViT, any plain ViT of timm, models of transformers, or random weights."""
+"""Backbones by name: the bundled ViT, any plain ViT of timm, models of transformers, or random weights."""
 
 import shlex
 from dataclasses import replace
@@ -29,9 +29,9 @@ NEAR = 8
 
 
 def backbone_names() -> list[str]:
-    """Return the bundled backbone, text encoders, CLIPs, and those models of timm that work and have weights.
+    """Return the bundled backbone, text encoders, CLIPs, and the timm models that work and have weights.
 
-    It takes some seconds: of each architecture one block is built, without memory for weights.
+    This takes a few seconds: it builds one block of each architecture, without memory for its weights.
     """
     return [BUNDLED, *TEXT_MODELS, *CLIP_MODELS, *(name for name in vit_names() if works(architecture_of(name)))]
 
@@ -40,12 +40,11 @@ def backbone_names() -> list[str]:
 def load_backbone(spec: BackboneSpec, device: torch.device | str = "cpu") -> Backbone:
     """Build a frozen backbone.
 
-    A folder and a name that timm does not have are for transformers; where those do not sound like one of its models,
-    the name is unknown.
+    timm builds the names that it knows; transformers builds folders, its own models and `owner/name`.
 
     Raises:
-        UserError: unknown name, a file that is missing or does not fit, a Hub that cannot be reached, an image
-            size that the patch size does not divide, a model of another form, a setting that it does not have.
+        UserError: the name is unknown, a file is missing or does not fit, the Hub cannot be reached, the patch size
+            does not divide the image size, or the model has another form or lacks a setting.
     """
     backbone = _load_any(spec).to(device)
     backbone.spec = replace(spec.located(), revision=backbone.revision)
@@ -57,16 +56,16 @@ def load_named(
 ) -> Backbone:
     """Build the backbone that a saved learner or run names; a path is followed only if the user gives it.
 
-    The file may come from anybody, so that of its own it names a model that softtf, timm or the Hub has by that name.
+    Anyone may have written the file, so by itself it can only name a model of softtf, timm or the Hub.
 
     Args:
-        saved: what the file says.
-        given: what the user says in its place: a path or name, to which the file's other settings apply, a whole spec,
-            or a loaded backbone.
-        device: where it is to be.
+        saved: the spec in the file.
+        given: the user's choice instead: a path or name (the file's other settings apply), a whole spec, or a loaded
+            backbone.
+        device: the device of the backbone.
 
     Raises:
-        UserError: the file names a path that was not given, or as for `load_backbone`.
+        UserError: the file names a path that the user did not give, or as for `load_backbone`.
     """
     if isinstance(given, Backbone):
         return given.to(device)
@@ -83,7 +82,7 @@ def load_named(
 
 
 def _moved(saved: BackboneSpec, given: str) -> BackboneSpec:
-    """Return the saved spec at another place: that of its file of weights if it has one, else of the model."""
+    """Return the saved spec with another path: that of its weights file if it has one, else that of the model."""
     if saved.weights is not None and not Path(given).is_dir():
         return replace(saved, weights=Path(given))
     random = RANDOM if random_name(saved) and not given.startswith(RANDOM) else ""
@@ -91,7 +90,7 @@ def _moved(saved: BackboneSpec, given: str) -> BackboneSpec:
 
 
 def spec_of(backbone: str | BackboneSpec | Backbone) -> BackboneSpec:
-    """Return what a backbone is found by again; of one that `load_backbone` did not load, its name alone."""
+    """Return the spec with which a backbone can be loaded again; without `load_backbone`, its name only."""
     if isinstance(backbone, Backbone):
         return backbone.spec or BackboneSpec(backbone.name)
     return backbone if isinstance(backbone, BackboneSpec) else BackboneSpec(backbone)
@@ -105,7 +104,7 @@ def _load_any(spec: BackboneSpec) -> Backbone:
     if spec.name == BUNDLED or (architecture_of(name) and not folder):
         return load_vit(spec)
     if name == BUNDLED:
-        raise UserError(f"backbone {spec.name!r} comes with the package on its own weights; write {BUNDLED!r} alone")
+        raise UserError(f"backbone {spec.name!r}: the bundled model has its own weights; write {BUNDLED!r}")
     if name in TEXT_MODELS or folder or ("/" in name and not name.startswith("timm/")):
         return load_from_transformers(spec)
     known = vit_names() if "." in name else sorted({architecture_of(vit) for vit in vit_names()})

@@ -1,13 +1,13 @@
 """A linear layer under a mixture of per-task weights, whose backward gives each sample its own gradient.
 
-The mixture network has the weight W(alpha) = sum_j alpha_j W_j (METHOD section 2; for soft masks
-W_j = W * m_j). Every sample uses the same alpha, so the forward is one matrix product; but alpha is given
-once per sample, [batch, tasks], so that autograd returns dH_x/dalpha_j for each sample x:
+The mixture network has the weight W(alpha) = sum_j alpha_j W_j (METHOD section 2; for soft masks W_j = W * m_j). Every
+sample uses the same alpha, so the forward pass is one matrix product. But alpha has a row for each sample,
+[batch, tasks], so that autograd returns dH_x/dalpha_j for each sample x:
 
     dH_x/dalpha_j = <G_x, W_j>,   G_x = sum over tokens of (output gradient)(input)^T
 
-One G_x per layer and sample, and the number of tasks enters only through the inner products. All is done for some
-rows of the matrix at a time: their G_x and W_j are made, used while a CPU's cache still has them, and dropped, so that
+There is one G_x for each layer and sample; the number of tasks enters only through the inner products. A few rows of
+the matrix are done at a time. Their G_x and W_j are made, used while they are in the CPU's cache, and dropped, so that
 memory does not grow with the number of tasks.
 """
 
@@ -20,18 +20,20 @@ from torch import Tensor
 
 from softtf.backbones.kernels import linear
 
-BLOCK = 2**24  # entries of a matrix done at a time
+BLOCK = 2**24  # entries of a matrix that are done at a time
 CPU_BLOCK = 2**18
-GRADIENT_BYTES = 2**27  # samples are cut so that the rows of their G_x stay below this
-COMPONENTS = 10  # so many W_j are held at once: further ones would make memory grow with the number of tasks
+GRADIENT_BYTES = 2**27  # the most bytes of the rows of G_x that are held at once
+COMPONENTS = 10  # the W_j that are held at once: with all of them, memory would grow with the number of tasks
 
 
 @dataclass(frozen=True)
 class MixedWeight:
     """A mixture of weights.
 
-    alpha: [batch, tasks], rows equal and on the simplex; shape: of a weight, (out, in); component: task, rows -> these
-    rows of its weight.
+    Attributes:
+        alpha: [batch, tasks], equal rows on the simplex.
+        shape: the shape of a weight, (out, in).
+        component: returns the given rows of the given task's weight.
     """
 
     alpha: Tensor
@@ -39,14 +41,14 @@ class MixedWeight:
     component: Callable[[int, slice], Tensor]
 
     def blocks(self, outputs: slice) -> Iterator[slice]:
-        """Cut the rows `outputs` into runs of at most BLOCK (on a CPU CPU_BLOCK) entries, one row at least."""
+        """Cut the rows `outputs` into runs of at most BLOCK (on a CPU CPU_BLOCK) entries, but of at least one row."""
         start, stop, _ = outputs.indices(self.shape[0])
         step = max(1, (CPU_BLOCK if self.alpha.device.type == "cpu" else BLOCK) // self.shape[1])
         return runs(start, stop, step)
 
 
 def runs(start: int, stop: int, step: int) -> Iterator[slice]:
-    """Cut start ... stop into runs of `step`, the last one shorter."""
+    """Cut start ... stop into runs of `step`; the last one may be shorter."""
     return (slice(n, min(n + step, stop)) for n in range(start, stop, step))
 
 
@@ -89,7 +91,7 @@ def _inner_products(grad: Tensor, x: Tensor, mixed: MixedWeight, outputs: slice)
         weights = mixed.alpha.new_empty(min(COMPONENTS, tasks), size)
         for part in runs(0, samples, max(1, GRADIENT_BYTES // (4 * size))):
             deltas = grad[part, :, rows.start - first : rows.stop - first]
-            # Tasks differ by little, so the inner products keep the components' own precision.
+            # The tasks' weights differ little, so the inner products keep the components' precision.
             formed = torch.bmm(deltas.transpose(1, 2), x[part]).flatten(1).to(weights.dtype)
             for chosen in runs(0, tasks, COMPONENTS):
                 for place, task in enumerate(range(chosen.start, chosen.stop)):
@@ -99,6 +101,6 @@ def _inner_products(grad: Tensor, x: Tensor, mixed: MixedWeight, outputs: slice)
 
 
 def mixed_linear(x: Tensor, mixed: MixedWeight, bias: Tensor | None, outputs: slice = slice(None)) -> Tensor:
-    """Apply W(alpha) (its rows `outputs`) to x [batch, tokens, in]; gradients reach x and each row of alpha."""
+    """Apply the rows `outputs` of W(alpha) to x [batch, tokens, in]; x and each row of alpha get gradients."""
     out: Tensor = _MixedLinear.apply(x, mixed.alpha, mixed, outputs)
     return out if bias is None else out + bias

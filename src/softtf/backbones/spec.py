@@ -1,4 +1,4 @@
-"""Which backbone is meant: the name and the settings that users write and recipes store."""
+"""The choice of a backbone: the name and the settings that users write and recipes save."""
 
 import os
 import re
@@ -14,8 +14,8 @@ BUNDLED = "vit_tiny_patch8_64"
 MINILM = "minilm-l6-v2"
 RANDOM = "random:"
 LOCAL = "local-dir:"
-PLACES = ("hf-hub:", "hf_hub:", LOCAL)  # where a model is, as timm writes it
-NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)  # of timm, or of the Hub with its owner
+PLACES = ("hf-hub:", "hf_hub:", LOCAL)  # timm's prefixes for the place of a model
+NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)  # a name of timm, or owner/name on the Hub
 REVISION = re.compile(r"\w[\w./-]{0,199}", re.ASCII)
 
 Pooling = Literal["auto", "cls", "pooler", "mean"]
@@ -26,18 +26,19 @@ class BackboneSpec(Settings):
     """Which frozen backbone to use.
 
     Attributes:
-        name: `vit_tiny_patch8_64` (bundled, works offline), a timm name such as `vit_base_patch16_224.orig_in21k`
-            (downloaded from the Hub; `timm/` and `hf-hub:` may stand before it); for texts `minilm-l6-v2` (offline,
-            from softtf[text]), `bert-base-uncased` or another encoder of BERT's family on the Hub; `owner/name` of the
-            Hub or a local folder (config.json, model.safetensors) with one of these or a ViT of timm; or `random:` and
-            a name of timm, `bert-base-uncased` or a folder for random weights.
-        weights: a local safetensors file in timm's naming instead of a download.
-        image_size: input size in pixels, if not the model's own.
-        normalise: the backbone's own mean and deviation, or `unit`: inputs in [0, 1] as they are (the paper's).
-        max_tokens: longer texts are cut to so many tokens.
-        pooling: what of a text's tokens is its feature: `cls`, the first token; `pooler`, that one through the model's
-            pooling layer; `mean` of all; `auto`: mean where the model's folder says that it was trained so, else cls.
-        revision: of a model on the Hub, the commit, branch or tag; a learner keeps the commit that it was learned on.
+        name: for images `vit_tiny_patch8_64` (bundled, works offline) or a timm name such as
+            `vit_base_patch16_224.orig_in21k` (downloaded from the Hub; `timm/` or `hf-hub:` may come first). For texts
+            `minilm-l6-v2` (offline, from softtf[text]), `bert-base-uncased` or another encoder of BERT's family on the
+            Hub. Also `owner/name` on the Hub or a local folder (config.json, model.safetensors) with such a model. For
+            random weights `random:` with a timm name, `bert-base-uncased` or a folder.
+        weights: a local safetensors file with timm's names, instead of a download.
+        image_size: the input size in pixels; None is the model's own.
+        normalise: `backbone` for the backbone's mean and standard deviation, `unit` for inputs in [0, 1] (the paper's).
+        max_tokens: the most tokens of a text; longer texts are cut.
+        pooling: how a text's tokens become its feature: `cls`, the first token; `pooler`, the first token through the
+            model's pooling layer; `mean`, the mean of all; `auto`, `mean` if the model's folder says it was trained
+            that way, else `cls`.
+        revision: the commit, branch or tag of a model on the Hub; a learner saves the commit that it was trained with.
     """
 
     name: str = BUNDLED
@@ -54,9 +55,9 @@ class BackboneSpec(Settings):
             raise UserError(f"revision must be a commit, branch or tag of the Hub, not {self.revision!r}")
 
     def located(self) -> "BackboneSpec":
-        """Return a spec that stands for the same files in any working directory: with the full paths of those it names.
+        """Return the spec with full paths, which means the same files in any working directory.
 
-        What the package or the Hub has is left as it is.
+        Names of bundled models and of models on the Hub stay as they are.
         """
         name = model_name(self)
         place = self.name.removesuffix(name)
@@ -65,9 +66,9 @@ class BackboneSpec(Settings):
 
     @property
     def paths(self) -> list[str]:
-        """The files and folders of this machine that it names, such as its weights; what the Hub has is none.
+        """The local files and folders that the spec names, such as its weights.
 
-        Where a name may be either, a folder of that name in the working directory makes it a path.
+        A name that could also be one on the Hub is a path if the working directory has a folder of that name.
         """
         name = model_name(self)
         local = name not in (BUNDLED, MINILM) and (
@@ -76,9 +77,9 @@ class BackboneSpec(Settings):
         return [name] * local + ([str(self.weights)] if self.weights else [])
 
     def weights_title(self, sha256: str) -> str:
-        """Return how tables name the weights: by name, the file if they came from one, and twelve digits of their hash.
+        """Return the weights' title in tables: the name, the file if any, and twelve digits of their hash.
 
-        A folder's place on this machine is left out.
+        The path to a local folder is left out.
         """
         path = model_name(self)
         name = self.name.removesuffix(path) + Path(path).name if Path(path).is_dir() else self.name
@@ -89,7 +90,7 @@ class BackboneSpec(Settings):
         """Refuse settings that this backbone would ignore.
 
         Raises:
-            UserError: one of the settings `names` is not at its default.
+            UserError: one of the settings `names` has another value than its default.
         """
         defaults = {field.name: field.default for field in fields(self)}
         for name in names:
@@ -98,12 +99,12 @@ class BackboneSpec(Settings):
 
 
 def random_name(spec: BackboneSpec) -> bool:
-    """Say whether this backbone's weights are random."""
+    """Return whether this backbone's weights are random."""
     return spec.name.startswith(RANDOM)
 
 
 def model_name(spec: BackboneSpec) -> str:
-    """Return the name without what stands before it: that the weights are random, that it is on the Hub or local."""
+    """Return the name without its prefixes for random weights, the Hub and local folders."""
     name = spec.name.removeprefix(RANDOM)
     for place in PLACES:
         name = name.removeprefix(place)

@@ -1,4 +1,4 @@
-"""Plain Vision Transformers of timm, run block by block on their own frozen weights."""
+"""Plain Vision Transformers of timm, run block by block on their frozen weights."""
 
 from dataclasses import replace
 from typing import Any
@@ -15,15 +15,16 @@ from softtf.streams.images import ImagePreparation
 
 
 class TimmViT(Backbone):
-    """A timm `VisionTransformer` of ordinary blocks; inputs are images [batch, 3, size, size] in [0, 1].
+    """A timm `VisionTransformer` of ordinary blocks. Inputs are images [batch, 3, size, size] in [0, 1].
 
     Args:
         vit: the model; its classifier is not used.
-        name: the name to print and to store.
-        mean: per-channel mean taken off the images; std: what they are divided by.
+        name: the name to print and to save.
+        mean: the mean of each channel, subtracted from the images.
+        std: the standard deviation of each channel, by which they are divided.
 
     Raises:
-        UserError: the model is not built of plain attention blocks (Swin, parallel blocks, gated attention, ...).
+        UserError: the model has other blocks (Swin, parallel blocks, gated attention, ...).
     """
 
     weight_names = ("qkv", "proj", "fc1", "fc2")
@@ -44,11 +45,11 @@ class TimmViT(Backbone):
 
     @property
     def leading_tokens(self) -> int:
-        """How many tokens stand before those of the patches: [class] and registers, or none."""
+        """The number of tokens before those of the patches: [class] and registers, or none."""
         return int(self.vit.num_prefix_tokens)
 
     def embed(self, inputs: Tensor) -> Tokens:
-        """Normalise, cut into patches, add [class] token and positions: [batch, 1 + patches, dim]."""
+        """Normalise images, cut them into patches, add [class] and positions: [batch, 1 + patches, dim]."""
         images = (inputs.to(self.mean.dtype) - self.mean) / self.std
         x = self.vit.norm_pre(self.vit._pos_embed(self.vit.patch_embed(images)))
         return Tokens(x, read=1 if self.vit.global_pool == "token" else None)
@@ -64,7 +65,7 @@ class TimmViT(Backbone):
         return replace(tokens, x=x)
 
     def _qkv(self, tokens: Tokens, index: int, edit: BlockEdit) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries (in the last block of the tokens to be read), keys and values, [batch, heads, tokens, d]."""
+        """Return queries (in the last block for the tokens to be read), keys and values, [batch, heads, tokens, d]."""
         attn = self.vit.blocks[index].attn
         x = self._norm(self.vit.blocks[index].norm1, tokens.x)
         if tokens.read is None or index < self.depth - 1:
@@ -78,7 +79,7 @@ class TimmViT(Backbone):
         return q, k, v
 
     def pool(self, tokens: Tokens) -> Tensor:
-        """Return the mean of the tokens to be read, [class] or prompts, or of all as timm pools them: [batch, dim]."""
+        """Return the mean [batch, dim] of the tokens to be read ([class] or prompts), or timm's pooling of all."""
         x = self.vit.norm(tokens.x)
         pooled = self.vit.pool(x) if tokens.read is None else x[:, : tokens.read].mean(1)
         features: Tensor = self.vit.fc_norm(pooled)
@@ -102,7 +103,7 @@ class TimmViT(Backbone):
 
 
 def check_plain(vit: Any, name: str) -> None:
-    """Refuse what `TimmViT.block` would compute wrongly."""
+    """Refuse a model that `TimmViT.block` would compute wrongly; raises UserError."""
     if type(vit) is not VisionTransformer:
         raise UserError(f"backbone {name!r} is a {type(vit).__name__}, not a plain Vision Transformer of timm")
     for block in vit.blocks:
@@ -110,6 +111,6 @@ def check_plain(vit: Any, name: str) -> None:
         mlp: Any = getattr(block, "mlp", None)
         plain = type(block) is Block and type(attn) is Attention and type(mlp) is Mlp
         if not plain or attn.gate is not None or not all(isinstance(m, nn.Identity) for m in (attn.norm, mlp.norm)):
-            raise UserError(f"backbone {name!r} has blocks of another form than a plain Vision Transformer's")
+            raise UserError(f"backbone {name!r} has other blocks than a plain Vision Transformer; choose another")
     if vit.attn_pool is not None or vit.patch_embed.img_size is None:
         raise UserError(f"backbone {name!r} pools by attention or has no fixed image size; choose another")

@@ -1,1 +1,1 @@
-"""Where to compute, in which number type, with how much memory; and torch's global settings."""
+"""The device, the type and the memory to compute with, and torch's global settings."""

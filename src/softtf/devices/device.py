@@ -1,4 +1,4 @@
-"""Where and in which number type to compute, and what machine that is."""
+"""The device and the type to compute in, and a description of the machine."""
 
 import platform
 import subprocess  # nosec B404 # for git, below
@@ -16,17 +16,17 @@ PACKAGES = ("softtf", "torch", "timm", "torchvision", "datasets", "accelerate", 
 
 
 def find_device(name: str = "auto") -> torch.device:
-    """Return the device: `auto` lets accelerate choose, else `cpu`, `cuda`, `cuda:1`, `mps`, ...
+    """Return the device `name`: `cpu`, `cuda`, `cuda:1`, `mps` ..., or `auto`, for which accelerate chooses.
 
     Raises:
-        UserError: there is no such device here.
+        UserError: this machine has no such device.
     """
     try:
         device = PartialState().default_device if name == "auto" else torch.device(name)
         if device.type not in ("cpu", "cuda", "mps", "xpu"):
             raise RuntimeError
     except RuntimeError:
-        raise UserError(f"device {name!r} is no device; write auto, cpu, cuda, cuda:0 or mps") from None
+        raise UserError(f"device {name!r} is unknown; write auto, cpu, cuda, cuda:0 or mps") from None
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise UserError(f"device {name!r} is not on this machine ({torch.cuda.device_count()} CUDA devices)")
     if device.type == "mps" and not torch.backends.mps.is_available():
@@ -35,10 +35,10 @@ def find_device(name: str = "auto") -> torch.device:
 
 
 def matmul_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return the type of matrix products: bfloat16 where the device has it in hardware, unless float32 is asked for.
+    """Return the type of matrix products; `auto` is bfloat16 where the hardware has it, else float32.
 
     Raises:
-        UserError: it is none of the precisions.
+        UserError: there is no such precision.
     """
     if precision not in get_args(Precision):
         raise unknown("precision", str(precision), get_args(Precision))
@@ -57,7 +57,7 @@ def _has_bfloat16(device: torch.device) -> bool:
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Return versions, commit and machine, to stand beside every result."""
+    """Return the versions, the commit and the machine, to be saved with every result."""
     versions = {name: _version(name) for name in PACKAGES}
     return {
         "python": platform.python_version(),
@@ -78,7 +78,7 @@ def _version(package: str) -> str | None:
 
 
 def commit() -> str | None:
-    """Return the commit that this package was built from or runs from (`+`: with changes), None if unknown."""
+    """Return the commit that this package was built from or runs from, with `+` if it has changes; None if unknown."""
     folder = Path(__file__).resolve().parents[1]
     built = folder / "_commit.txt"  # written by setup.py
     if built.exists():
@@ -95,7 +95,7 @@ def commit() -> str | None:
 
 
 def _answer(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=5)  # nosec B603 # our own words, and no shell
+    return subprocess.run(command, capture_output=True, text=True, timeout=5)  # nosec B603 # constant words, no shell
 
 
 def _processor() -> str:

@@ -1,4 +1,4 @@
-"""Too little memory, of the machine or of its device, told in one line that names the batch size and what helps."""
+"""Errors about too little memory, on the machine or its device, as one line with the batch size and the remedy."""
 
 import re
 from collections.abc import Callable
@@ -10,33 +10,33 @@ from softtf.errors import UserError
 P = ParamSpec("P")
 R = TypeVar("R")
 WORDS = re.compile("out of memory|can't allocate memory|cannot allocate memory|not enough memory|ALLOC_FAILED", re.I)
-"""What torch says of it in a RuntimeError: its allocator of the CPU, of older GPUs, and cuBLAS."""
+"""What a RuntimeError of torch says: from its CPU allocator, older GPUs' allocators, or cuBLAS."""
 AMOUNT = re.compile(r"(?:tried|unable) to allocate ([\d.]+ ?[a-z]+)", re.I)
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Say whether an error is about too little memory."""
+    """Return whether an error is about too little memory."""
     if not isinstance(error, RuntimeError):
         return isinstance(error, MemoryError)
-    # Torch's own class is known by its name: the command line need not load torch for that.
+    # By its name, so that the command line need not import torch for its class.
     return type(error).__name__ == "OutOfMemoryError" or WORDS.search(str(error)) is not None
 
 
 def wanted(error: BaseException) -> str:
-    """Return in brackets how much memory was asked for, if the error says it."""
+    """Return, in brackets, how much memory was requested, if the error says so."""
     found = AMOUNT.search(str(error))
-    return f" ({found[1]} more were asked for)" if found else ""
+    return f" ({found[1]} more were requested)" if found else ""
 
 
 def needs_memory(
     doing: str, batch_size: Callable[..., int], kind: type[UserError] = UserError
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Return a decorator that turns too little memory into an error of this kind.
+    """Return a decorator that turns errors about too little memory into errors of one class.
 
     Args:
-        doing: what the function does, behind "to".
-        batch_size: gives the batch size, from the function's arguments.
-        kind: of error.
+        doing: what the function does, to follow "to" in the message.
+        batch_size: returns the batch size for the function's arguments.
+        kind: the class of the error.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -48,7 +48,7 @@ def needs_memory(
                 if not is_shortage(error):
                     raise
                 size, amount = batch_size(*args, **kwargs), wanted(error)
-            # Raised here, where the error and all that its frames hold are gone.
+            # Raised here, outside the except block: the old error and all that its frames hold are freed.
             raise kind(
                 f"there is not enough memory to {doing} with batch_size {size}{amount};"
                 " give a smaller batch_size, or free memory"

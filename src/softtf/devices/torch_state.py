@@ -1,4 +1,4 @@
-"""torch's global settings, as softtf's own code takes them for granted, whatever the caller has set."""
+"""torch's global settings: softtf's code runs with the defaults, whatever the caller has set."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -16,32 +16,32 @@ from softtf.errors import UserError
 
 P = ParamSpec("P")
 R = TypeVar("R")
-AUTOCAST = ("cpu", "cuda", "mps", "xpu")  # the devices of `machine.find_device`
+AUTOCAST = ("cpu", "cuda", "mps", "xpu")  # the devices of `find_device`
 
 
 class _Call:
-    """Stands for a call that is inside `_Process.float32`, and goes with it."""
+    """A call that is inside `_Process.float32`."""
 
 
 class _Process:
-    """What belongs to the whole process: torch's default type, and whether torch's threads are those of a parent."""
+    """State of the whole process: torch's default type, and whether torch's threads were lost in a fork."""
 
     def __init__(self) -> None:
-        self._inside = WeakSet[_Call]()  # weak: of a call that was interrupted as it left nothing may stay
-        self._before: torch.dtype | None = None  # the default type that is to be put back
+        self._inside = WeakSet[_Call]()  # weak: a call that is interrupted as it leaves must not stay
+        self._before: torch.dtype | None = None  # the default type to restore
         self._used = self._forked = False
-        self._lock = RLock()  # one that a generator, collected in the midst of this, can take as well
+        self._lock = RLock()  # reentrant: a generator collected meanwhile may take it too
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
 
     def _after_fork(self) -> None:
-        self._lock, self._forked = RLock(), self._used  # the parent's lock may be held by a thread that is not here
+        self._lock, self._forked = RLock(), self._used  # a thread of the parent may hold the old lock
 
     def check(self) -> None:
-        """Refuse to wait for ever for threads that a fork has left behind.
+        """Refuse to compute with threads that did not survive a fork: that would wait for ever.
 
         Raises:
-            UserError: the parent has used torch's threads, and this process is to use them.
+            UserError: the parent has used torch's threads, and this process would too.
         """
         if self._forked and torch.get_num_threads() > 1:
             raise UserError(
@@ -54,7 +54,8 @@ class _Process:
     def float32(self) -> Iterator[None]:
         """Make float32 the default type while any thread is inside.
 
-        The first thread in notes what it was, the last one out puts it back: others would note float32.
+        The first thread to enter notes the default type and the last one to leave restores it: any other thread would
+        note float32.
         """
         me = _Call()
         try:
@@ -77,18 +78,18 @@ _process = _Process()
 
 @contextmanager
 def own_settings() -> Iterator[None]:
-    """Work with torch's settings at their defaults meanwhile, and leave them as they were.
+    """Run the block with torch's settings at their defaults, and restore them afterwards.
 
-    float32 is the default type and the CPU the default device; gradients are recorded, also inside `no_grad` and
-    `inference_mode`, since learning needs them; nothing is cast automatically, as `precision` says what to compute in.
-    All this is the thread's own, but for the default type: other threads have float32 too, until the last one leaves.
+    The default type is float32 and the default device the CPU. Gradients are recorded, even inside `no_grad` and
+    `inference_mode`, because learning needs them. Autocast is off, because `precision` decides. The settings are those
+    of this thread, except the default type: other threads have float32 too, until the last one leaves.
 
     Raises:
-        UserError: the process was forked from one that had used torch's threads.
+        UserError: this process was forked from one that had used torch's threads.
     """
     _process.check()
     with ExitStack() as stack:
-        # `get_default_device` fails before torch 2.10 once it was set to None. A device context would slow every call.
+        # Before torch 2.10 `get_default_device` fails once the device was set to None. A context slows every call.
         if torch.empty(0).device.type != "cpu":
             stack.enter_context(torch.device("cpu"))
         if torch.is_inference_mode_enabled():
@@ -102,9 +103,9 @@ def own_settings() -> Iterator[None]:
 
 
 def with_own_settings(function: Callable[P, R]) -> Callable[P, R]:
-    """Return `function`, run with `own_settings`, and in a context of its own.
+    """Return `function` wrapped to run with `own_settings` and in its own context.
 
-    So what it sets of the thread's (`softtf.backbones.base.computing_in`) ends with it, wherever it is interrupted.
+    Context variables that it sets (`softtf.backbones.base.computing_in`) end with it, wherever it is interrupted.
     """
 
     @wraps(function)
@@ -116,7 +117,7 @@ def with_own_settings(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def make_recordable(module: nn.Module) -> None:
-    """Replace tensors of a module that were made in inference mode, which no gradient may pass, by copies."""
+    """Replace a module's tensors from inference mode, through which no gradient can pass, by copies."""
     with own_settings():
         for part in module.modules():
             for name, weight in part.named_parameters(recurse=False):

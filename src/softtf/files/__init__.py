@@ -1,1 +1,1 @@
-"""Files that are whole or not there, and files that anyone may have made: read within bounds, never run."""
+"""Atomic files, and safe reading of files that anyone may have made: bounded in size, and never run."""

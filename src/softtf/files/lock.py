@@ -1,8 +1,8 @@
-"""One process at a time works on a folder: a lock that says whose it is, and that a killed process leaves open.
+"""A lock of a folder: one process at a time works on it. The lock names its owner and does not outlive it.
 
-Where the file system has `flock`, the system gives the lock back when its process ends, however it ends. Where it has
-not, what the lock's file says decides: a process of this machine that is gone, by its number and the time it was
-started, has left it; one of another machine cannot be asked. Windows locks nothing.
+Where the file system has `flock`, the system releases the lock when the process ends, however it ends. Elsewhere the
+lock's file decides. It names the process by its number and start time; a process of this machine that has ended no
+longer holds the lock. A process of another machine cannot be asked. On Windows nothing is locked.
 """
 
 import json
@@ -25,25 +25,26 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 NAME = ".lock"
-TRIES = 5  # somebody may just be looking whose it is
-PAUSE = 0.05  # seconds between them
+TRIES = 5  # `holder` in another process takes the lock for a moment
+PAUSE = 0.05  # seconds between tries
 LARGEST = 10_000  # bytes of a lock's file
 _HELD: "weakref.WeakSet[IO[Any]]" = weakref.WeakSet()
 
 
 class BusyError(UserError):
-    """Another process works on the folder."""
+    """Another process is using the folder."""
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A process that has a lock.
+    """A process that holds a lock.
 
     Attributes:
         host: its machine.
-        pid: its number there.
+        pid: its process number on that machine.
         since: when it took the lock.
-        born: what tells it from a later process of that number; empty where the system does not say.
+        born: its start time, which tells it from a later process with the same number; empty where the system does not
+            say.
     """
 
     host: str
@@ -59,7 +60,7 @@ class Owner:
 
     @classmethod
     def read(cls, path: Path) -> "Owner | None":
-        """Return who a lock's file names; None if it names nobody (yet)."""
+        """Return the owner that a lock's file names; None if it names nobody (yet)."""
         try:
             found = cls(**json.loads(read_bytes(path, LARGEST)))
         except (OSError, ValueError, TypeError, RecursionError):
@@ -68,14 +69,14 @@ class Owner:
 
     @property
     def is_gone(self) -> bool:
-        """Whether the process has surely ended; of one on another machine nothing is sure."""
+        """Whether the process has ended for certain; always False for a process of another machine."""
         if self.host != socket.gethostname():
             return False
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
             return True
-        except OSError:  # somebody else's process
+        except OSError:  # another user's process
             pass
         return bool(self.born) and self.born != _born(self.pid)
 
@@ -84,7 +85,7 @@ class Owner:
 
 
 def _born(pid: int) -> str:
-    """Return which start of the system a process belongs to, and when it was started after it; empty if unknown."""
+    """Return the system's boot and the time from it to the process's start; empty if unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
@@ -93,13 +94,13 @@ def _born(pid: int) -> str:
 
 
 class Lock:
-    """The lock of a folder; this process has it until `release`, or until it ends.
+    """The lock of a folder; this process holds it until `release`, or until it ends.
 
     Args:
-        folder: exists.
+        folder: an existing folder.
 
     Raises:
-        BusyError: another process, or another part of this one, has it.
+        BusyError: another process, or another part of this one, holds the lock.
         OSError: the folder cannot be written to.
     """
 
@@ -115,12 +116,12 @@ class Lock:
         raise _busy(folder)
 
     def _take(self, folder: Path) -> bool:
-        """Try once."""
+        """Try once to take the lock, and return whether it worked."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW
         file: IO[Any] = open(self.path, "r+b", buffering=0, opener=lambda path, _: os.open(path, flags, 0o666))  # noqa: SIM115
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not _is_at(file, self.path):  # whoever had it removed it
+            if not _is_at(file, self.path):  # its owner has just removed it
                 file.close()
                 return False
         except BlockingIOError:
@@ -136,7 +137,7 @@ class Lock:
         return _is_at(file, self.path)
 
     def release(self) -> None:
-        """Give the lock back; without effect if that was done before."""
+        """Release the lock; does nothing if it is released already."""
         if self._file is not None and not self._file.closed:
             with suppress(OSError):
                 if _is_at(self._file, self.path):
@@ -145,7 +146,7 @@ class Lock:
 
 
 def holder(folder: Path) -> str | None:
-    """Return who has a folder's lock, in words; None if nobody has."""
+    """Return who holds a folder's lock, in words; None if nobody does."""
     path = folder / NAME
     try:
         with open_regular(path, LARGEST) as file:
@@ -156,16 +157,16 @@ def holder(folder: Path) -> str | None:
                 return str(owner or "another process")
             except OSError:  # no flock here
                 return None if owner is None or owner.is_gone else str(owner)
-    except (OSError, AttributeError):  # there is no lock; there are none at all on Windows
+    except (OSError, AttributeError):  # there is no lock; on Windows there never is
         pass
     return None
 
 
 def check_idle(folder: Path) -> None:
-    """Refuse a folder that a process works on.
+    """Refuse a folder that a process is using.
 
     Raises:
-        BusyError: so it is.
+        BusyError: a process is using it.
     """
     if holder(folder):
         raise _busy(folder)
@@ -176,10 +177,10 @@ def _busy(folder: Path) -> BusyError:
 
 
 def _take_over(folder: Path) -> IO[Any]:
-    """Make a lock's file where there is no `flock`, or take that of a process that is gone.
+    """Make a lock's file where there is no `flock`, or replace the file of a process that has ended.
 
     Raises:
-        BusyError: it is not known to be gone.
+        BusyError: the owner may still be running.
     """
     path, own = folder / NAME, folder / temporary_name()
     owner = Owner.read(path)
@@ -187,7 +188,7 @@ def _take_over(folder: Path) -> IO[Any]:
         if owner.host == socket.gethostname():
             raise _busy(folder)
         raise BusyError(f"{folder} is in use by {owner}; wait until it ends, and if it has ended, remove {path}")
-    os.replace(path, own)  # this moment decides between two that both found it left
+    os.replace(path, own)  # decides between two processes that both found it abandoned
     if Owner.read(own) != owner:
         if not path.exists():
             os.replace(own, path)
@@ -200,7 +201,7 @@ def _take_over(folder: Path) -> IO[Any]:
 
 
 def _is_at(file: IO[Any], path: Path) -> bool:
-    """Say whether an open file is still what stands at a path."""
+    """Return whether an open file is still the file at a path."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
     except FileNotFoundError:
@@ -208,7 +209,7 @@ def _is_at(file: IO[Any], path: Path) -> bool:
 
 
 def _let_go() -> None:
-    """Close the locks that a forked process has inherited: else it would keep them when its parent is killed."""
+    """Close the locks that a forked process inherits; otherwise it would keep them when its parent is killed."""
     for file in list(_HELD):
         file.close()
     _HELD.clear()

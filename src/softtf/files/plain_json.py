@@ -1,4 +1,4 @@
-"""JSON that somebody else may have written: its size and depth are known before memory is taken for what it says."""
+"""JSON that anyone may have written: its size and depth are checked before its content takes memory."""
 
 import json
 import math
@@ -11,31 +11,31 @@ from softtf.errors import UserError
 from softtf.files.reading import read_bytes
 
 LARGEST = 2**24
-"""Bytes of a file that is read; learners' and runs' own files have some thousands."""
+"""The most bytes of a file that is read; files of learners and runs have some thousands."""
 DEEPEST = 32
-"""Objects and lists within one another; ours have less than ten."""
+"""The most levels of objects and lists; our own files have fewer than ten."""
 NUMBER = (int, float)
 """The form of a number, for `fits`."""
-# A string is one piece, whatever it holds; one that does not end goes to the end, so that no text is searched twice.
+# A string is one piece; an unterminated one reaches to the end of the text, so that no text is searched twice.
 _PIECES = re.compile(r'"(?:[^"\\]++|\\.)*+\\?"?|[\[{]|[\]}]', re.DOTALL)
 
 
 def parse_json(text: str, where: str, finite: bool = True) -> Any:
-    """Return what JSON text says.
+    """Return the value of JSON text.
 
     Args:
         text: the JSON.
-        where: what messages name as the source.
-        finite: refuse NaN and numbers beyond any float, which Python writes and JSON does not have.
+        where: what messages call the source.
+        finite: refuse NaN and infinities, which Python writes and JSON lacks, and numbers too large for a float.
 
     Raises:
-        UserError: it is no JSON, is deeper than DEEPEST, or has a name twice in one object.
+        UserError: the text is not JSON, is nested deeper than DEEPEST, or repeats a name in an object.
     """
     depth = 0
     for piece in _PIECES.finditer(text):
         depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(piece[0], 0)
         if depth > DEEPEST:
-            raise UserError(f"{where} cannot be read: it has more than {DEEPEST} lists and objects in one another")
+            raise UserError(f"{where} cannot be read: its lists and objects are nested more than {DEEPEST} deep")
     hooks: dict[str, Any] = {"parse_constant": _no_number, "parse_float": _finite} if finite else {}
     try:
         return json.loads(text, object_pairs_hook=_object, **hooks)
@@ -44,10 +44,10 @@ def parse_json(text: str, where: str, finite: bool = True) -> Any:
 
 
 def read_small(path: Path) -> bytes:
-    """Return what a file holds.
+    """Return the content of a file.
 
     Raises:
-        UserError: it is missing, cannot be read, is no regular file, or is larger than LARGEST bytes.
+        UserError: the file is missing, cannot be read, is not a regular file, or is larger than LARGEST bytes.
     """
     try:
         return read_bytes(path, LARGEST)
@@ -58,19 +58,19 @@ def read_small(path: Path) -> bytes:
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file says.
+    """Return the value of a JSON file.
 
     Raises:
-        UserError: as for `read_small` and `parse_json`, or it is not UTF-8.
+        UserError: as for `read_small` and `parse_json`, or the file is not UTF-8.
     """
     return _parsed(read_small(path), path)
 
 
 def object_of(data: bytes, path: Path) -> dict[str, Any]:
-    """Return the object that the content of a JSON file is, as `read_json`.
+    """Return the JSON object in `data`, the content of the file at `path`.
 
     Raises:
-        UserError: as for `read_json`, or it is something else.
+        UserError: as for `read_json`, or the value is not an object.
     """
     content = _parsed(data, path)
     if not isinstance(content, dict):
@@ -79,7 +79,7 @@ def object_of(data: bytes, path: Path) -> dict[str, Any]:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Return the object that a JSON file holds; errors are as for `read_small` and `object_of`."""
+    """Return the JSON object in a file; errors are as for `read_small` and `object_of`."""
     return object_of(read_small(path), path)
 
 
@@ -87,17 +87,18 @@ def _parsed(data: bytes, path: Path) -> Any:
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} cannot be read: it is no UTF-8 text: {error}") from None
+        raise UserError(f"{path} cannot be read: it is not UTF-8 text: {error}") from None
     return parse_json(text, str(path))
 
 
 def fits(value: Any, form: Any) -> bool:
-    """Say whether what JSON said has a form.
+    """Return whether a JSON value has a form.
 
     Args:
         value: as `json` gives it.
-        form: a type, where true is no number; a tuple of forms, any of which; `[form]`, a list of such;
-            `{str: form}`, an object of such; `{"name": form, ...}`, an object with these names and maybe others; None.
+        form: a type (a boolean is not a number); a tuple of forms: any of them; `[form]`: a list of that form;
+            `{str: form}`: an object whose values have that form; `{"name": form, ...}`: an object with these names and
+            perhaps others; or None.
     """
     if isinstance(form, tuple):
         return any(fits(value, one) for one in form)
@@ -113,7 +114,7 @@ def fits(value: Any, form: Any) -> bool:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object whose names all differ: Python would silently take the last of two."""
+    """Return an object, and refuse a repeated name: Python would silently take the last value."""
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
@@ -122,10 +123,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_number(word: str) -> float:
-    raise ValueError(f"{word} is no number of JSON")
+    raise ValueError(f"{word} is not a JSON number")
 
 
 def _finite(text: str) -> float:
     if not math.isfinite(number := float(text)):
-        raise ValueError(f"{text[:20]} is beyond every number here")
+        raise ValueError(f"{text[:20]} is too large for a float")
     return number

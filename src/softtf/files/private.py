@@ -1,4 +1,4 @@
-"""What is a user's alone: a folder that nobody else reads, and a key that tells what the user wrote from the rest."""
+"""A user's private folder, which nobody else reads, and secret key, with which the user's files are signed."""
 
 import os
 import re
@@ -9,41 +9,41 @@ from softtf.errors import UserError
 from softtf.files.tensors import write_atomic
 
 FOLDER, FILE = 0o700, 0o600
-"""Who may read and write them: the owner."""
+"""Modes: only the owner may read and write."""
 KEPT = re.compile(r"[0-9a-f]{64}\.safetensors|.*\.part|\..*\.tmp")
 KEY, HOME_KEY = "SOFTTF_CACHE_KEY", "~/.cache/softtf/key"
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder for its owner alone, or close one that holds kept features and nothing else.
+    """Make a folder that only its owner can read, or make one private that holds nothing but kept features.
 
-    A folder with other things in it stays as open as it is; the files in it are closed nevertheless.
+    A folder that holds anything else keeps its mode; the feature files in it are private all the same.
 
     Raises:
-        UserError: it is another user's, or cannot be made.
+        UserError: the folder belongs to another user, or cannot be made.
     """
     try:
         folder.mkdir(FOLDER, parents=True, exist_ok=True)
         about, names = folder.stat(), os.listdir(folder)
     except OSError as error:
         raise UserError(f"could not write into {folder}: {error.strerror or error}") from None
-    if os.name == "nt":  # where nobody else writes into a user's own folders
+    if os.name == "nt":  # nobody else writes into a user's folders there
         return
     if about.st_uid != os.geteuid():
-        raise UserError(f"{folder} belongs to another user, who could change what is found in it")
+        raise UserError(f"{folder} belongs to another user, who could change its files; give a folder of your own")
     if about.st_mode & 0o077 and all(map(KEPT.fullmatch, names)):
         folder.chmod(FOLDER)
 
 
 def user_key() -> bytes:
-    """Return the user's key, 32 random bytes that are made once: the file $SOFTTF_CACHE_KEY or ~/.cache/softtf/key.
+    """Return the user's key: 32 random bytes in the file $SOFTTF_CACHE_KEY or ~/.cache/softtf/key, made once.
 
     Raises:
-        UserError: it cannot be read or made, or others may read it.
+        UserError: the key cannot be read or made, or others may read it.
     """
     file = Path(os.environ.get(KEY) or os.path.expanduser(HOME_KEY))
     if not file.is_absolute():
-        raise UserError(f"there is no place for the key of kept features: {file} is no full path; set ${KEY} to one")
+        raise UserError(f"the key of kept features needs a full path, not {file}; set ${KEY} to one")
     if not file.exists():
         write_atomic(file, secrets.token_bytes(32), FILE)
     try:
@@ -51,7 +51,7 @@ def user_key() -> bytes:
     except OSError as error:
         raise UserError(f"{file}, the key of kept features, cannot be read: {error.strerror}") from None
     if os.name != "nt" and (about.st_uid != os.geteuid() or about.st_mode & 0o077):
-        raise UserError(f"{file}, the key of kept features, is open to others; remove it, and a new one is made")
+        raise UserError(f"{file}, the key of kept features, is readable by others; remove it, and a new one is made")
     if len(key) != 32:
-        raise UserError(f"{file} is no key of kept features; remove it, and a new one is made")
+        raise UserError(f"{file} is not a key of kept features; remove it, and a new one is made")
     return key

@@ -1,7 +1,7 @@
-"""Reading files that anyone may have made: regular ones only, opened without waiting, and no more than a bound.
+"""Reading files that anyone may have made: regular files only, opened without waiting, up to a limit.
 
-A pipe would wait for ever, /dev/zero would never end, and files of /proc do not tell their size. What is refused here
-is an OSError with a reason for people, as if the system itself had refused.
+A pipe would wait for ever, /dev/zero would never end, and files in /proc do not tell their size. A refusal is an
+OSError whose text gives the reason, as if the system had refused.
 """
 
 import errno
@@ -11,9 +11,9 @@ from io import BufferedReader
 from pathlib import Path
 
 SETTINGS = 2**24
-"""The most bytes of a file of settings that are read."""
+"""The most bytes that are read of a settings file."""
 ROWS = 2**31
-"""The most bytes of a file of rows or lines that are read."""
+"""The most bytes that are read of a file of rows or lines."""
 KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -21,18 +21,18 @@ KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
-STEP = 2**16  # files of unknown size are read in steps of so many bytes
+STEP = 2**16  # bytes in each read of a file of unknown size
 
 
 def open_regular(path: Path, most: int | None = None) -> BufferedReader:
-    """Open a regular file for reading; nothing else is waited for, or read from.
+    """Open a regular file for reading; anything else is refused without a wait.
 
     Args:
         path: the file.
-        most: how many bytes it may have; None for as many as this machine has of memory.
+        most: the most bytes it may have; None is the memory of this machine.
 
     Raises:
-        OSError: it cannot be opened, is no regular file, or is larger.
+        OSError: the file cannot be opened, is not a regular file, or is larger.
     """
     wait_not = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
     opened = open(path, "rb", opener=lambda name, flags: os.open(name, flags | wait_not))  # noqa: SIM115
@@ -41,7 +41,7 @@ def open_regular(path: Path, most: int | None = None) -> BufferedReader:
         check_regular(about.st_mode)
         limit = memory() if most is None else most
         if about.st_size > limit:
-            raise OSError(errno.EFBIG, f"it has {about.st_size:,} bytes, of which at most {limit:,} are read")
+            raise OSError(errno.EFBIG, f"it has {about.st_size:,} bytes; at most {limit:,} are read")
     except BaseException:
         opened.close()
         raise
@@ -49,10 +49,10 @@ def open_regular(path: Path, most: int | None = None) -> BufferedReader:
 
 
 def check_regular(mode: int) -> None:
-    """Refuse what is no regular file, by its mode.
+    """Refuse anything but a regular file, by its mode.
 
     Raises:
-        OSError: so it is.
+        OSError: the mode is not that of a regular file.
     """
     if not stat.S_ISREG(mode):
         kind = next((name for is_kind, name in KINDS if is_kind(mode)), "something else")
@@ -65,11 +65,11 @@ def read_bytes(path: Path, most: int | None = None) -> bytes:
     with open_regular(path, limit) as opened:
         parts = [opened.read(os.fstat(opened.fileno()).st_size) or b""]
         size = len(parts[0])
-        while more := opened.read(min(STEP, limit + 1 - size)):  # it grows, or is one of /proc
+        while more := opened.read(min(STEP, limit + 1 - size)):  # the file grows, or is in /proc
             parts.append(more)
             size += len(more)
             if size > limit:
-                raise OSError(errno.EFBIG, f"it has more than {limit:,} bytes; no more are read")
+                raise OSError(errno.EFBIG, f"it has more than {limit:,} bytes; at most that many are read")
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
@@ -78,13 +78,13 @@ def read_text(path: Path, most: int = SETTINGS, encoding: str = "utf-8") -> str:
 
     Raises:
         OSError: as for `open_regular`.
-        UnicodeDecodeError: it is not of that encoding.
+        UnicodeDecodeError: the text has another encoding.
     """
     return read_bytes(path, most).decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def memory() -> int:
-    """Return the bytes of memory of this machine."""
+    """Return the size of this machine's memory in bytes."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # where the system does not tell

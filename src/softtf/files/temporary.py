@@ -1,4 +1,4 @@
-"""Names of files that are being written, which no two processes share, and how to tell that one was left behind."""
+"""Names of temporary files, unique to each process, and how to tell that such a file is abandoned."""
 
 import os
 import socket
@@ -6,24 +6,24 @@ import time
 import uuid
 from pathlib import Path
 
-DAY = 24 * 60 * 60  # seconds after which a temporary file is nobody's, if its process cannot be asked
+DAY = 24 * 60 * 60  # seconds after which a temporary file is abandoned if its process cannot be asked
 HOST = "".join(c if c.isascii() and c.isalnum() else "_" for c in socket.gethostname())[:32]
 
 
 def temporary_name() -> str:
-    """Return a short file name that nobody else has, on any machine: `.HOST-PID-RANDOM.tmp`."""
+    """Return a short file name that no other process uses, on any machine: `.HOST-PID-RANDOM.tmp`."""
     return f".{HOST}-{os.getpid()}-{uuid.uuid4().hex[:12]}.tmp"
 
 
 def is_temporary(file: Path) -> bool:
-    """Say whether a file's name is one of `temporary_name`, or what earlier versions called theirs."""
+    """Return whether a file is temporary, by its name; earlier versions used other names."""
     return file.name.startswith(".") and file.name.endswith(".tmp")
 
 
 def is_abandoned(file: Path) -> bool:
-    """Say whether nobody will go on with a temporary file: its process has ended, or the file is a day old.
+    """Return whether nobody writes a temporary file any more: its process has ended, or the file is a day old.
 
-    Of a process on another machine only the file's age is known. Those of earlier versions name no process.
+    For a process on another machine only the file's age counts. Files of earlier versions name no process.
     """
     if not is_temporary(file):
         return False
@@ -35,11 +35,11 @@ def is_abandoned(file: Path) -> bool:
     try:
         return time.time() - file.stat().st_mtime > DAY
     except OSError:
-        return False  # it has just gone
+        return False  # it has just been removed
 
 
 def _is_alive(pid: int) -> bool:
-    if os.name == "nt":  # where the signal 0 would end the process
+    if os.name == "nt":  # signal 0 would end the process there
         return True
     try:
         os.kill(pid, 0)

@@ -1,4 +1,4 @@
-"""Files that are the old one or the new one, whole: atomic writes, tensors without pickle, labels as JSON."""
+"""Atomic writes, tensors without pickle, and labels as JSON."""
 
 import base64
 import binascii
@@ -22,22 +22,22 @@ from softtf.files.reading import open_regular, read_bytes
 from softtf.files.temporary import temporary_name
 
 LONGEST_HEADER = 2**22
-"""Bytes of a safetensors file's list of tensors: some thirty thousand of them."""
-LISTED, LONGEST_NAME, LONGEST_REASON = 20, 100, 300  # in messages: names of tensors, letters of one, and of an error
+"""The most bytes of a safetensors header: room for some thirty thousand tensors."""
+LISTED, LONGEST_NAME, LONGEST_REASON = 20, 100, 300  # in messages: names, characters of a name, of an error's text
 WHOLE_TYPES = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 REAL_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def write_atomic(path: Path, data: bytes | str, mode: int = 0o666) -> None:
-    """Replace `path` by `data` so that a crash or a full disk leaves either the old file or the new one.
+    """Replace the file `path` by `data`; a crash or a full disk leaves either the old file or the new one.
 
-    Missing parent folders are made. Text is written as UTF-8, with its line ends as they are. Until it is whole
-    the content is in a file of a `temporary_name` beside it. If several processes write a file, the last one's stays.
+    Missing parent folders are made. Text is written as UTF-8 with its line ends as they are. The content first goes to
+    a file of a `temporary_name` in the same folder. If several processes write a file, the last one wins.
 
     Args:
         path: The file to write.
         data: Its whole content.
-        mode: Who may read and write it, less what the process's umask takes away.
+        mode: Who may read and write it, before the process's umask.
 
     Raises:
         UserError: The file could not be written; the old one is intact and no temporary file is left.
@@ -63,7 +63,7 @@ def write_atomic(path: Path, data: bytes | str, mode: int = 0o666) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    if os.name == "nt":  # folders cannot be opened there
+    if os.name == "nt":  # folders cannot be opened on Windows
         return
     try:
         folder = os.open(path.parent, os.O_RDONLY)
@@ -72,7 +72,7 @@ def _sync_folder(path: Path) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems have no such call
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems lack this call
             raise UserError(f"wrote {path}, but the disk did not confirm it: {error.strerror}") from error
 
 
@@ -99,7 +99,7 @@ def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | No
     for name, tensor in tensors.items():
         plain = tensor.detach().cpu().contiguous()
         place = plain.untyped_storage().data_ptr()
-        # safetensors refuses tensors that share memory (tied weights, views); what is large is not copied for nothing.
+        # safetensors refuses tensors that share memory (tied weights, views); only those are copied.
         ready[name] = plain.clone() if place in taken else plain
         taken.add(place)
     data: bytes = safetensors.torch.save(ready, dict(metadata) if metadata else None)
@@ -107,7 +107,7 @@ def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | No
 
 
 def checksum(tensors: Mapping[str, Tensor], *words: str) -> str:
-    """Return the SHA-256, in hex, of words and of tensors' names, types, shapes and bytes."""
+    """Return the SHA-256, in hex, of `words` and of the tensors' names, types, shapes and bytes."""
     digest = hashlib.sha256(repr(words).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name!r}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
@@ -123,7 +123,7 @@ def load_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
         sha256: The hex SHA-256 that the file must have; None skips the check.
 
     Raises:
-        UserError: The file is missing, damaged, a pickle, or not the one that `sha256` names.
+        UserError: The file is missing, damaged, a pickle, or has another SHA-256.
     """
     data = b""
     if sha256 is not None:
@@ -138,10 +138,10 @@ def load_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
 
 
 def map_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
-    """Map a safetensors file: CPU tensors whose memory is the file, read in when first used.
+    """Map a safetensors file into CPU tensors, whose values are read from the file when first used.
 
-    The file is read once in small pieces to check its hash. Its content must stay as it is while the tensors live;
-    `write_atomic` never changes a file in place, and a file that is removed lives as long as they do.
+    The file is read once, in small pieces, to check its hash. Its content must not change while the tensors live:
+    `write_atomic` never changes a file in place, and a removed file stays on disk until the tensors are gone.
 
     Raises:
         UserError: As for `load_tensors`.
@@ -157,7 +157,7 @@ def map_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
 
 
 def check_file(path: Path, sha256: str) -> None:
-    """Read a file in small pieces, and refuse it if it is not the one that was saved.
+    """Read a file in small pieces and check its SHA-256.
 
     Raises:
         UserError: The file is missing, or has another SHA-256.
@@ -195,18 +195,18 @@ def load_metadata(path: Path) -> dict[str, str]:
 
 
 def _check_header(path: Path) -> None:
-    """Refuse a file whose list of tensors is too long or does not fit the file, before the tensors are read.
+    """Refuse a file with a header that is too long or does not fit the file, before its tensors are read.
 
     Raises:
-        UserError: so it is, or the file cannot be read.
+        UserError: the header is wrong, or the file cannot be read.
     """
     try:
         with open_regular(path) as file:
             length = int.from_bytes(file.read(8), "little")
             if LONGEST_HEADER < length <= os.fstat(file.fileno()).st_size:
-                reason = f"its list of tensors has {length:,} bytes, of which at most {LONGEST_HEADER:,} are read"
+                reason = f"its list of tensors has {length:,} bytes; at most {LONGEST_HEADER:,} are read"
                 raise OSError(errno.EFBIG, reason)
-        with safe_open(path, "pt"):  # which maps the file, and checks its list
+        with safe_open(path, "pt"):  # maps the file and checks its header
             pass
     except SafetensorError as error:
         raise _broken(path, error) from error
@@ -222,7 +222,7 @@ def _read(path: Path) -> bytes:
 
 
 def _is_pickle(start: bytes) -> bool:
-    # A safetensors header may begin with 0x80 too, but then its length follows: the third byte is 0.
+    # A safetensors header may begin with 0x80 too; it is a length, and its third byte is then 0.
     pickled = start[:1] == b"\x80" and start[1:2] in (b"\2", b"\3", b"\4", b"\5") and start[2:3] != b"\0"
     return pickled or start.startswith(b"PK\x03")
 
@@ -239,15 +239,15 @@ def _broken(path: Path, error: Exception) -> UserError:
         return UserError(f"could not read {path}: {gone.strerror or gone}")
     if _is_pickle(start):
         return _pickle(path)
-    reason = " ".join(str(error).split())[:LONGEST_REASON]  # which may quote what is in the file
+    reason = " ".join(str(error).split())[:LONGEST_REASON]  # may quote the file's content
     return UserError(f"{path} is truncated or not a safetensors file ({size} bytes: {reason})")
 
 
 def inside(folder: Path, name: str) -> Path:
-    """Return the path of the file `name` under `folder`, for names that come from a file somebody else wrote.
+    """Return the path of the file `name` in `folder`; the name may come from a file that somebody else wrote.
 
     Raises:
-        UserError: The name is empty, absolute, has `..`, a backslash or a NUL, or a link leads out.
+        UserError: The name is empty or absolute, has `..`, a backslash or a NUL, or is a link out of the folder.
     """
     windows = PureWindowsPath(name) if isinstance(name, str) else None
     if windows is None or windows.drive or windows.root or not PurePosixPath(name).parts:
@@ -257,7 +257,7 @@ def inside(folder: Path, name: str) -> Path:
     path = folder / name
     try:
         root, target = folder.resolve(), path.resolve()
-    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
         raise UserError(f"{name!r} in {folder} cannot be resolved: {error}") from error
     if not target.is_relative_to(root) or target == root:
         raise UserError(f"{name!r} leads out of {folder}, to {target}")
@@ -265,16 +265,17 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def require(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor], where: str, exact: bool = False) -> None:
-    """Check that `tensors` holds exactly the keys and shapes of `like`, and finite real numbers where it has them.
+    """Check that `tensors` has exactly the keys and shapes of `like`, and no value that is not finite.
 
     Args:
-        tensors: What was read.
-        like: A tensor of the shape and kind expected for each key; whole numbers must have its very type.
-        where: What the message names as the source, such as the file.
-        exact: Whether real numbers must have its very type too.
+        tensors: The tensors that were read.
+        like: For each key, a tensor of the expected shape and type. Integers must have the same type; floats may have
+            another float type.
+        where: What messages call the source, such as the file.
+        exact: Whether floats must have the same type too.
 
     Raises:
-        UserError: The first key that is missing, extra, of another shape or kind or with NaN or infinities in it.
+        UserError: A key is missing or extra, or its tensor has another shape or type, or holds NaN or infinities.
     """
     for key in sorted(like.keys() - tensors.keys()):
         raise UserError(
@@ -293,10 +294,10 @@ def require(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor], where: st
 
 
 def require_numbers(tensors: Mapping[str, Tensor], where: str) -> None:
-    """Check that tensors hold numbers of the types that softtf saves, and none that is not finite.
+    """Check that tensors have types that softtf saves, and that all their values are finite.
 
     Raises:
-        UserError: The first key of another type, or with NaN or infinities in it.
+        UserError: A tensor has another type, or holds NaN or infinities.
     """
     for key, tensor in tensors.items():
         if tensor.dtype not in REAL_TYPES + WHOLE_TYPES:
@@ -308,7 +309,7 @@ def require_numbers(tensors: Mapping[str, Tensor], where: str) -> None:
 
 
 def _listed(names: Iterable[str]) -> str:
-    """Return names for a message: the first of them, and none in full that no tensor of ours has."""
+    """Return names for a message: the first few, each cut to LONGEST_NAME."""
     shown = [_short(name) for name in sorted(names)]
     more = [f"and {len(shown) - LISTED} more"] if len(shown) > LISTED else []
     return ", ".join(shown[:LISTED] + more) or "nothing"
@@ -319,16 +320,16 @@ def _short(name: str) -> str:
 
 
 def encode_label(label: Hashable) -> Any:
-    """Turn a label into JSON that `decode_label` turns back, type and all: 1, True, 1.0 and "1" differ.
+    """Turn a label into JSON that `decode_label` turns back exactly, with its type: 1, True, 1.0 and "1" differ.
 
-    Tuples become lists and bytes become {"bytes": base64}; numpy scalars become the Python value they hold.
+    Tuples become lists, bytes become {"bytes": base64}, and numpy scalars become Python scalars.
 
     Raises:
         UserError: The label is not a str, int, bool, finite float, None, bytes or a tuple of these.
     """
     if isinstance(label, np.generic):
         value = label.item()
-        if not isinstance(value, np.generic):  # a long double gives itself
+        if not isinstance(value, np.generic):  # a long double returns itself
             return encode_label(value)
     # Exact types: a subclass (an enum, a named tuple) would come back as another type.
     if label is None or type(label) in (bool, int) or (type(label) is float and math.isfinite(label)):
@@ -341,14 +342,14 @@ def encode_label(label: Hashable) -> Any:
         return [encode_label(part) for part in label]
     kind, why = type(label).__name__, ""
     if type(label) is str:
-        why = ", which is no Unicode text (so it is with names that are not UTF-8)"
+        why = ", which is not Unicode text, like file names that are not UTF-8"
     elif plain := next((base for base in (str, int, float, bytes, tuple) if base in type(label).__mro__[1:]), None):
-        why = f", a class of its own that a file would give back as {plain.__name__}"
+        why = f", which a file would give back as {plain.__name__}"
     raise UserError(f"cannot save the label {label!r} of type {kind}{why}; use strings or integers")
 
 
 def _is_unicode(text: str) -> bool:
-    # JSON would join two lone surrogates to one character, and no file could hold one in UTF-8.
+    # JSON would join two lone surrogates into one character, and UTF-8 cannot hold one.
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -357,10 +358,10 @@ def _is_unicode(text: str) -> bool:
 
 
 def decode_label(value: Any) -> Hashable:
-    """Turn what `encode_label` made back into the label.
+    """Return the label that `encode_label` turned into `value`.
 
     Raises:
-        UserError: The value is none that `encode_label` makes.
+        UserError: `encode_label` makes no such value.
     """
     if isinstance(value, list):
         return tuple(decode_label(part) for part in value)

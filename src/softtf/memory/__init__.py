@@ -1,4 +1,4 @@
-"""What is remembered of old tasks' examples: which ones (reservoir, herding, clusters), and as tensors to save."""
+"""Exemplars of old tasks: how they are chosen (reservoir, herding, clusters), and their form as tensors to save."""
 
 from softtf.memory.central import most_central
 from softtf.memory.exemplars import OnDevice, pack, unpack

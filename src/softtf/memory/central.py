@@ -1,4 +1,4 @@
-"""Exemplars by clusters: of each, the member nearest to its centre (IDBR)."""
+"""Exemplars by clustering: the example nearest to the centre of each cluster (IDBR)."""
 
 import torch
 from torch import Tensor
@@ -7,10 +7,16 @@ from softtf.statistics.centroids import k_means, nearest_of
 
 
 def most_central(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return the member nearest to its centre of each of k-means' clusters, at most `count`, of features [n, dim]."""
+    """Return, for each cluster that k-means finds, the index of the example nearest to its centre: [at most `count`].
+
+    Args:
+        features: [n, dim], to be clustered.
+        count: the number of clusters.
+        generator: draws the first centres.
+    """
     points = features.double()
     distances, own = nearest_of(points, k_means(points, count, generator))
     order = distances.argsort(stable=True)
-    order = order[own[order].argsort(stable=True)]  # by cluster, in each the nearest first
+    order = order[own[order].argsort(stable=True)]  # by cluster, the nearest example first
     sizes = torch.unique_consecutive(own[order], return_counts=True)[1]
     return order[sizes.cumsum(0) - sizes]

@@ -1,4 +1,4 @@
-"""Exemplars as tensors: examples of any sizes in one row of values, to be saved with what a learner remembers."""
+"""Exemplars as tensors: examples of any sizes in one vector of values, to be saved with a learner's memory."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,11 +7,11 @@ from torch import Tensor
 
 
 def pack(name: str, examples: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Return examples as `name.values` [all their numbers] and `name.shapes` [n, dimensions]; none give nothing.
+    """Return examples as `name.values` [all values] and `name.shapes` [n, dimensions]; without examples, nothing.
 
     Args:
-        name: of the entries.
-        examples: on the CPU, of one type and number of dimensions; their sizes may differ.
+        name: the start of the two keys.
+        examples: tensors on the CPU with one type and one number of dimensions; their sizes may differ.
     """
     if not examples:
         return {}
@@ -20,9 +20,9 @@ def pack(name: str, examples: Sequence[Tensor]) -> dict[str, Tensor]:
 
 
 def unpack(name: str, memory: Mapping[str, Tensor], rows: Tensor | None = None) -> list[Tensor]:
-    """Return the examples that `pack` put under `name`, in their order, or those at `rows` [m] in this one.
+    """Return the examples that `pack` put under `name`, or those at `rows` [m], as views without copies.
 
-    Views, no copies; only those asked for are made, so that a replay of a few costs no walk over all.
+    The cost grows with the examples that are asked for, not with all of them, so that a small replay is cheap.
     """
     if f"{name}.shapes" not in memory:
         return []
@@ -36,9 +36,9 @@ def unpack(name: str, memory: Mapping[str, Tensor], rows: Tensor | None = None) 
 
 
 class OnDevice:
-    """Copies of what a learner remembers where it computes, each made once for as long as it remembers the same.
+    """Copies of a learner's memory on the device where it computes, each made once until the memory changes.
 
-    What is remembered is replaced, never changed in place (`Learner.memory`), so that a tensor is its own version.
+    Tensors of the memory are replaced, never changed in place (`Learner.memory`), so that a new tensor tells a change.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class OnDevice:
         return OnDevice()
 
     def get(self, name: str, memory: Mapping[str, Tensor], like: Tensor) -> Tensor:
-        """Return `memory[name]` on the device of `like`, and in its type if it is of real numbers."""
+        """Return `memory[name]` on the device of `like`, and in its type if it holds floats."""
         kept = memory[name]
         original, copy = self._copies.get(name, (None, kept))
         dtype = like.dtype if kept.is_floating_point() else kept.dtype

@@ -1,17 +1,17 @@
-"""Herding (Welling, 2009; iCaRL, Algorithm 4): the examples whose mean stays nearest to the mean of all, in order."""
+"""Herding (Welling, 2009; iCaRL, Algorithm 4): choose examples whose mean stays nearest to the mean of all."""
 
 import torch
 from torch import Tensor
 
 
 def herd(features: Tensor, count: int | None = None) -> Tensor:
-    """Return which examples to keep, [min(count, n)] indices in order; a prefix is the choice for a smaller count.
+    """Return the indices of the examples to keep, [min(count, n)]; a prefix is the choice for a smaller count.
 
-    The k-th is the one that brings the mean of the first k nearest to the mean of all; no example is taken twice.
+    The k-th example brings the mean of the first k nearest to the mean of all. No example is chosen twice.
 
     Args:
         features: [n, dim], of one class.
-        count: None for all.
+        count: how many to choose; None for all.
     """
     features = features.double()
     mean, chosen_sum = features.mean(0), torch.zeros_like(features[0])

@@ -1,4 +1,4 @@
-"""What is remembered of the frozen backbone's features, or of a learner's scores, task after task."""
+"""Statistics of the frozen backbone's features, or of a learner's scores, gathered task after task."""
 
 from softtf.statistics.base import FeatureStatistics
 from softtf.statistics.centroids import TaskCentroids

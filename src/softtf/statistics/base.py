@@ -1,4 +1,4 @@
-"""What feature statistics are: tensors gathered from a task's frozen features, by which a task can be named."""
+"""The base of feature statistics: tensors gathered from tasks' frozen features, from which a task is inferred."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -7,23 +7,23 @@ from torch import Tensor, nn
 
 
 class FeatureStatistics(nn.Module, ABC):
-    """Gathers statistics of frozen features; any learner can carry some, by the name of the inference that reads them.
+    """Gathers statistics of frozen features; a learner holds them under the name of the inference that reads them.
 
-    What is gathered is kept by the learner (`Learner.gathered`), so that it is saved. The module itself holds nothing
-    that its settings and the learner's seed do not give again.
+    The learner keeps the result (`Learner.gathered`) and saves it. The module itself holds only what its settings and
+    the learner's seed determine.
     """
 
-    def check(self, known: Mapping[str, Tensor]) -> None:  # noqa: B027 - most can go on from whatever they kept
-        """Refuse, before a task is trained, statistics that no task can be added to.
+    def check(self, known: Mapping[str, Tensor]) -> None:  # noqa: B027 - most statistics can always take a task
+        """Refuse, before a task is trained, statistics to which no task can be added.
 
         Raises:
-            TrainingError: they are an earlier version's, which kept less.
+            TrainingError: the statistics are from an earlier version, which kept less.
         """
 
     def shapes(self, columns: int, tasks: int) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes of what was gathered after so many logit columns and tasks; None where any size will do.
+        """Return the shapes of the statistics after `columns` logit columns and `tasks` tasks; None is any size.
 
-        What is loaded is checked by them; entries that are not named may have any shape.
+        Loaded statistics are checked against them; entries that are not named may have any shape.
         """
         return {}
 
@@ -34,8 +34,8 @@ class FeatureStatistics(nn.Module, ABC):
         """Return the statistics with one more task in them.
 
         Args:
-            known: those of the tasks before, empty before the first; not to be changed in place.
+            known: the statistics of the tasks before, empty before the first; not changed in place.
             features: q(x) [n, dim] of the task's training inputs, unaugmented, on the CPU.
-            columns: [n], the logit column of each; the task's own are the last ones.
-            labels: [columns so far], the label number of each column; a label that came before has its number again.
+            columns: [n], the logit column of each input; the task's own columns come last.
+            labels: [columns so far], the label number of each column; a repeated label keeps its number.
         """

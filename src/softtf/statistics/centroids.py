@@ -1,9 +1,9 @@
 """Several centroids per task: the task descriptors of MCG, by k-means on frozen features.
 
-Cai et al., "Multi-Centroid Task Descriptor for Dynamic Class Incremental Inference", CVPR 2023: a task's data form
-several clusters, so that a task is told by the nearest of its centroids, and these are learned apart from the
-extractors. There a small network is trained for it, by pulling centroids to samples that a matching assigns to them;
-here its features are the frozen backbone's and the centroids are k-means', so that no step is taken.
+Cai et al., "Multi-Centroid Task Descriptor for Dynamic Class Incremental Inference", CVPR 2023. A task's data form
+several clusters, so the nearest centroid tells the task. The paper trains a small network, apart from the extractors,
+that pulls centroids to the samples matched with them. Here the features are the frozen backbone's and the centroids
+come from k-means, so nothing is trained.
 """
 
 from collections.abc import Mapping
@@ -18,16 +18,16 @@ from softtf.statistics.temperature import FittedMean, first_of_five, fit_tempera
 
 ROUNDS = 100
 TEMPERATURE = FittedMean("temperatures", default=1.0)
-EXACT = "donot_use_mm_for_euclid_dist"  # products would round a row by the size of its batch
-AT_ONCE = 2**24  # distances held at a time: 128 MB of float64
+EXACT = "donot_use_mm_for_euclid_dist"  # with matrix products, rounding would depend on the size of the batch
+AT_ONCE = 2**24  # distances held at a time: 128 MB in float64
 
 
 class TaskCentroids(FeatureStatistics):
-    """At most `count` centroids of each task's unit features, and the temperature of their distances.
+    """At most `count` centroids of each task's normalised features, and the temperature of the distances.
 
     Args:
-        count: centroids per task.
-        seed: of the first centroids.
+        count: the most centroids per task.
+        seed: the seed of k-means.
     """
 
     def __init__(self, count: int, seed: int) -> None:
@@ -35,17 +35,17 @@ class TaskCentroids(FeatureStatistics):
         self.count, self.seed = count, seed
 
     def shapes(self, columns: int, tasks: int) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes of the centroids, of the task of each, and of the temperature."""
+        """Return the shapes of the centroids, of their tasks and of the temperature."""
         return {"centroids": (None, None), "tasks": (None,), "temperature": (), TEMPERATURE.name: (2,)}
 
     def gather(
         self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, labels: Tensor
     ) -> dict[str, Tensor]:
-        """Return `centroids` [all tasks' together, dim], `tasks` [as many] and the temperature.
+        """Return `centroids` [centroids of all tasks, dim], `tasks` [same length] and the temperature.
 
-        The temperature is the one under which a fifth of a task's examples, the first of each five of a class, tell
-        their task best (least mean negative log-likelihood) when it is learned, in the mean over tasks; the centroids
-        are those of the others.
+        A fifth of the task's examples is held out: every fifth of a class. The centroids are those of the rest. The
+        temperature minimises the mean negative log-likelihood of the held-out examples' task; it is averaged over
+        tasks.
         """
         task = int(known["tasks"][-1]) + 1 if known else 0
         held = first_of_five(columns)
@@ -63,7 +63,7 @@ class TaskCentroids(FeatureStatistics):
         return found | mean | {"temperature": torch.tensor(TEMPERATURE.value(mean))}
 
     def nearness(self, known: Mapping[str, Tensor], features: Tensor) -> Tensor:
-        """Return minus the squared distance [n, tasks] of unit features to each task's nearest centroid."""
+        """Return minus the squared distance [n, tasks] of normalised features to each task's nearest centroid."""
         centroids, tasks = known["centroids"].to(features), known["tasks"].to(features.device)
         unit = F.normalize(features)
         own = [centroids[tasks == t] for t in range(int(tasks[-1]) + 1)]
@@ -73,9 +73,9 @@ class TaskCentroids(FeatureStatistics):
 def nearest_of(
     points: Tensor, centroids: Tensor, mode: str = "use_mm_for_euclid_dist_if_necessary"
 ) -> tuple[Tensor, Tensor]:
-    """Return the distance [n] of points [n, dim] to the nearest of centroids [k, dim], and which that is [n].
+    """Return the distance [n] of points [n, dim] to the nearest of centroids [k, dim], and that centroid's index [n].
 
-    Not all n k distances are held at a time; `mode` is that of `torch.cdist`.
+    At most AT_ONCE distances are held at a time. `mode` is the `compute_mode` of `torch.cdist`.
     """
     parts = points.split(max(1, AT_ONCE // len(centroids)))
     found = [torch.cdist(part, centroids, compute_mode=mode).min(1) for part in parts]
@@ -83,10 +83,10 @@ def nearest_of(
 
 
 def seeds_of(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return at most `count` different points of [n, dim], drawn as by k-means++ (Arthur and Vassilvitskii, 2007).
+    """Return at most `count` different points of points [n, dim], drawn by k-means++ (Arthur and Vassilvitskii, 2007).
 
-    Each is drawn with a chance that grows with the square of the distance to the nearest one before. That distance is
-    kept: a seed costs one look at each point, and so all of them n k distances.
+    A point's probability is proportional to the square of its distance to the nearest point drawn before. These
+    distances are kept, so each draw costs n distances.
     """
     chosen = [int(torch.randint(len(points), (), generator=generator))]
     nearest = points.new_full((len(points),), torch.inf)
@@ -94,13 +94,13 @@ def seeds_of(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
         newest = torch.cdist(points, points[chosen[-1:]], compute_mode=EXACT)[:, 0].square()
         nearest = torch.minimum(nearest, newest)
         if not nearest.any():
-            break  # every point is a seed
+            break  # every point is drawn
         chosen.append(int(torch.multinomial(nearest, 1, generator=generator)))
     return points[chosen]
 
 
 def k_means(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return at most `count` centroids [k, dim] of points [n, dim]: k-means++ seeds, then Lloyd's rounds."""
+    """Return at most `count` centroids [k, dim] of points [n, dim]: k-means++ seeds, then Lloyd's iterations."""
     centroids = seeds_of(points, count, generator)
     for _ in range(ROUNDS):
         own = nearest_of(points, centroids)[1]

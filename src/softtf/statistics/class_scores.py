@@ -1,4 +1,4 @@
-"""Class scores of frozen features for Feature ID: RanPAC's regression, and the temperature that makes it a softmax."""
+"""Class scores of frozen features for Feature ID: RanPAC's regression, with a temperature for its softmax."""
 
 from collections.abc import Mapping
 
@@ -10,12 +10,12 @@ from softtf.statistics.random_ridge import HELD, RandomRidge, check_kept
 
 
 class ClassScores(FeatureStatistics):
-    """The sums of `RandomRidge` over all tasks with its solution, beside a learner that needs neither to learn.
+    """The sums and the solution of `RandomRidge` over all tasks, for task inference; the learner does not use them.
 
     Args:
-        dim: of the features.
-        size: M, the numbers that a feature is projected to; see `RandomRidge` for the bytes.
-        seed: of the projection.
+        dim: the dimension of the features.
+        size: M, the dimension of the random projection; see `RandomRidge` for the bytes.
+        seed: the seed of the projection.
     """
 
     def __init__(self, dim: int, size: int, seed: int) -> None:
@@ -23,18 +23,18 @@ class ClassScores(FeatureStatistics):
         self.regression = RandomRidge(dim, size, seed)
 
     def check(self, known: Mapping[str, Tensor]) -> None:
-        """Refuse those of an earlier version, which kept less; raises TrainingError."""
+        """Refuse statistics of an earlier version, which kept less; raises TrainingError."""
         check_kept(known, HELD)
 
     def shapes(self, columns: int, tasks: int) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes of the sums, of what solves them, and of the temperature."""
-        solved = {"weights": (self.regression.size, columns), "log_shares": (columns,), "temperature": ()}
-        return {**self.regression.shapes(columns), **solved}
+        """Return the shapes of the sums, of the solution and of the temperature."""
+        solution = {"weights": (self.regression.size, columns), "log_shares": (columns,), "temperature": ()}
+        return {**self.regression.shapes(columns), **solution}
 
     def gather(
         self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, labels: Tensor
     ) -> dict[str, Tensor]:
-        """Return the sums, the weights that solve them, the columns' shares and the temperature."""
+        """Return the sums, the weights of the solution, the columns' log shares and the temperature."""
         found = self.regression.learn(known, features, columns, labels)
         temperature = torch.tensor(found.temperature)
         return {**found.sums, "weights": found.weights, "log_shares": found.log_shares, "temperature": temperature}

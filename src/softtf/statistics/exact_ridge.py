@@ -1,10 +1,10 @@
-"""Ridge regression of labels on random units of standardised features, by whole-number sums: exact in any order.
+"""Ridge regression of labels on random units of standardised features, by integer sums that are exact in any order.
 
-As `random_ridge` (RanPAC, McDonnell et al., NeurIPS 2023), with four differences. The features have several views, and
-each has units of its own. Units are rounded to whole numbers, so that their sums are exact: tasks learned in any order,
-or sums of several learners added up, give the same bits. Scores are centred, and lambda is fixed: with H the scatter of
-the units around their mean, over n examples, W = (H + lambda I)^-1 C and lambda = 0.3 tr H / n. So nothing is held out,
-and half the sums are kept.
+It is `random_ridge` (RanPAC, McDonnell et al., NeurIPS 2023) with four differences. The features have several views,
+each with its own units. Units are rounded to integers, so that sums are exact: tasks in any order, or the added sums of
+several learners, give the same bits. Scores are centred. Lambda is fixed: with H the scatter of the units around their
+mean over n examples, W = (H + lambda I)^-1 C and lambda = 0.3 tr H / n. Nothing is held out, so there are half as many
+sums to keep.
 """
 
 import math
@@ -20,18 +20,21 @@ from softtf.statistics.random_ridge import add_counts
 from softtf.statistics.ridge_sums import RidgeSums
 from softtf.statistics.temperature import log_shares
 
-RIDGE = 0.3  # chosen on training images of CIFAR-100 (docs/results.md), of texts alike
-UNIT = 16  # a projection of features of the usual range has this standard deviation, before it is rounded
-FLOOR, TEMPERATURE = 0.05, 0.27  # of the probabilities; scores are 1 for the right label at best, and 0 for others
-ROWS = 1024  # of h at once
+RIDGE = 0.3  # chosen on training images of CIFAR-100 (docs/results.md); the same for texts
+UNIT = 16  # the standard deviation, before rounding, of the projection of features in their usual range
+FLOOR, TEMPERATURE = 0.05, 0.27  # of the probabilities; ideal scores are 1 for the right label and 0 for the others
+ROWS = 1024  # rows of h at once
 
 
 @dataclass(frozen=True)
 class ExactRidgeSolution:
-    """What one more task's data make of the regression.
+    """The regression with one more task's data; scores are h weights + bias.
 
-    sums: what is kept; weights: [M, columns] and bias: [columns], float32, so that scores are h weights + bias;
-    ridge: lambda.
+    Attributes:
+        sums: the sums to keep.
+        weights: [M, columns], float32.
+        bias: [columns], float32.
+        ridge: lambda.
     """
 
     sums: dict[str, Tensor]
@@ -41,16 +44,16 @@ class ExactRidgeSolution:
 
 
 class ExactRidge(nn.Module):
-    """The projections of all views, drawn from the seed and never stored, and the regression on their units.
+    """The projections of all views, drawn from the seed and never saved, and the regression on their units.
 
-    The sums take 2 M (M + 1) + 4 M labels bytes, 50 MB for M = 5,000 (twice that once a number exceeds 2^31, after some
-    million examples).
+    The sums take 2 M (M + 1) + 4 M labels bytes, 50 MB for M = 5,000. They take twice that once a sum exceeds 2^31,
+    after about a million examples.
 
     Args:
-        views: of the features.
-        dim: of each.
+        views: the number of views of an input.
+        dim: the dimension of one view's features.
         size: M, a multiple of the views.
-        seed: of the projections.
+        seed: the seed of the projections.
     """
 
     projection: Tensor
@@ -64,12 +67,12 @@ class ExactRidge(nn.Module):
         self.register_buffer("projection", projection, persistent=False)
 
     def shapes(self, columns: int) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes of the sums after so many logit columns."""
+        """Return the shapes of the sums after `columns` logit columns."""
         gram = {"gram": (self.size * (self.size + 1) // 2,), "sums": (self.size, None), "examples": (None,)}
         return {**gram, "counts": (columns,), "labels": (columns,)}
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return h = relu(R_v^T x_v), all views' side by side, [n, M], of standardised features [n, views dim]."""
+        """Return h = relu(R_v^T x_v) of all views, concatenated to [n, M], for standardised features [n, views dim]."""
         by_view = features.unflatten(1, (self.views, self.dim)).transpose(0, 1)
         return F.relu(by_view @ self.projection.to(features.dtype)).transpose(0, 1).flatten(1)
 
@@ -77,13 +80,13 @@ class ExactRidge(nn.Module):
     def learn(
         self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, labels: Tensor
     ) -> ExactRidgeSolution:
-        """Add a task's examples to the sums and solve.
+        """Add a task's examples to the sums and solve the regression.
 
         Args:
             known: the `sums` of the tasks before; empty if there are none.
             features: standardised, [n, views dim].
-            columns: [n].
-            labels: [columns so far], the label number of each; a label that came before has its number again.
+            columns: [n], the logit column of each example.
+            labels: [columns so far], the label number of each column; a repeated label keeps its number.
         """
         own = labels[columns]
         sums = RidgeSums.read(known, "", self.size, int(labels.max()) + 1)
@@ -96,21 +99,21 @@ class ExactRidge(nn.Module):
 
     @staticmethod
     def logits(known: Mapping[str, Tensor], scores: Tensor) -> Tensor:
-        """Return logits [n, columns] of scores, log(max(s, 0) + FLOOR) / TEMPERATURE: their softmax is a probability.
+        """Return logits [n, columns] of scores s: log(max(s, 0) + FLOOR) / TEMPERATURE, plus the columns' log shares.
 
-        A softmax of the scores themselves is too sure of what is unlikely and not sure enough of what is likely. The
-        temperature is nearly the same for 2 classes and 100, 5 images a class and 100, images and texts
-        (docs/results.md), and a constant can be neither stale nor the newest task's. Columns of one label share its
-        probability by their examples.
+        Their softmax is calibrated. A softmax of the scores themselves gives unlikely classes too much and likely ones
+        too little. The best temperature is nearly the same for 2 and for 100 classes, for 5 and for 100 images a class,
+        for images and for texts (docs/results.md). A constant is never out of date and favours no task. Columns of one
+        label share its probability in proportion to their examples.
         """
         shares = log_shares(known["counts"], known["labels"]).to(scores)
         return scores.clamp_min(0).add(FLOOR).log() / TEMPERATURE + shares
 
 
 def solve_centred(sums: RidgeSums) -> tuple[Tensor, Tensor, float]:
-    """Return the ridge regression of labels, which weigh the same, on h with a free constant, and its lambda.
+    """Return weights [M, labels], bias [labels] and lambda of the ridge regression of labels on h and a constant.
 
-    Scores are h weights + bias. weights: [M, labels]; bias: [labels].
+    All labels have the same weight. Scores are h weights + bias.
     """
     moments, n = sums.moments(balance=True), float(sums.counts.sum())
     count = moments.weight

@@ -1,14 +1,14 @@
 """Ridge regression of labels on a random projection of frozen features: phase 2 of RanPAC, Algorithm 1.
 
 McDonnell et al., "RanPAC: Random Projections and Pre-trained Models for Continual Learning", NeurIPS 2023. With
-h = relu(P^T q(x)) of M numbers and y the one-hot label: G = sum w h h^T and C = sum w h y^T over all examples of all
-tasks, and W = (G + lambda I)^-1 C. Sums forget nothing, so W is that of all tasks' data at once, in any order.
+h = relu(P^T q(x)) [M] and the one-hot label y: G = sum w h h^T and C = sum w h y^T over all examples of all tasks, and
+W = (G + lambda I)^-1 C. Sums forget nothing, so W is the same as for all tasks' data at once, in any order.
 
-As published w = 1. Here labels weigh the same, whatever their number of examples and of tasks, unless `balance` is off
-(`RidgeSums.moments`); where all have equally many examples W is the same.
+The paper has w = 1. Here all labels have the same weight, whatever their examples and tasks, unless `balance` is off
+(`RidgeSums.moments`). If all labels have equally many examples, W is the same.
 
-As published lambda is chosen on a fifth of the newest task. Here that fifth of every task has sums of its own, and
-lambda is the best on all of them: a task of one class says nothing about lambda and must not choose it.
+The paper chooses lambda on a fifth of the newest task. Here that fifth of every task has its own sums, and lambda is
+chosen on all of them: a task of one class says nothing about lambda and must not choose it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,21 +23,25 @@ from softtf.seeds import derive_seed
 from softtf.statistics.ridge_sums import Moments, RidgeSums
 from softtf.statistics.temperature import FittedMean, first_of_five, fit_temperature, log_shares
 
-FACTORS = tuple(10.0**exponent for exponent in range(6, -2, -1))  # of the mean of h^2
-UNCHOSEN = 1e4  # the factor where no task had an example to hold out
-SHARPNESS = FittedMean("sharpness", default=0.28)  # CIFAR-100's on the bundled ViT, of 5 classes and of 100
-LEAST_SCORE = 1e-3  # of the right label above the mean: less is noise
-ROWS = 4096  # of h at once
-HELD = "held_gram"  # which earlier versions did not keep
+FACTORS = tuple(10.0**exponent for exponent in range(6, -2, -1))  # lambda, as a multiple of the mean of h^2
+UNCHOSEN = 1e4  # the factor if no task had an example to hold out
+SHARPNESS = FittedMean("sharpness", default=0.28)  # on CIFAR-100 with the bundled ViT, for 5 and 100 classes
+LEAST_SCORE = 1e-3  # a right label's score less far above the mean is noise
+ROWS = 4096  # rows of h at once
+HELD = "held_gram"  # the key that earlier versions lack
 
 
 @dataclass(frozen=True)
 class RidgeSolution:
-    """What one more task's data make of the regression.
+    """The regression with one more task's data.
 
-    sums: what is kept (see `RandomRidge`); weights: W [M, columns], float32, columns of one label alike; log_shares:
-    [columns], of `log_shares`; ridge: lambda; error: mean squared error on the examples that lambda was chosen on;
-    temperature: the logits are h W / temperature + log_shares.
+    Attributes:
+        sums: the sums to keep (see `RandomRidge`).
+        weights: W [M, columns] in float32; the columns of one label are equal.
+        log_shares: [columns], as `log_shares` returns them.
+        ridge: lambda.
+        error: the mean squared error on the held-out examples.
+        temperature: the logits are h W / temperature + log_shares.
     """
 
     sums: dict[str, Tensor]
@@ -49,21 +53,22 @@ class RidgeSolution:
 
 
 class RandomRidge(nn.Module):
-    """The projection P [dim, M] ~ N(0, 1), drawn from the seed and never stored, and the regression on it.
+    """The projection P [dim, M] ~ N(0, 1), drawn from the seed and never saved, and the regression on it.
 
-    G and C are summed and solved in float64 on the CPU and kept in float32, over all examples and over those held out:
-    4 M (M + 1) + 8 M labels bytes, which is 4.8 MB for M = 1,000, 17.6 MB for 2,000 and 408 MB for 10,000 (100 labels).
+    G and C are summed and solved in float64 on the CPU and kept in float32, over all examples and over the held-out
+    ones. They take 4 M (M + 1) + 8 M labels bytes; with 100 labels that is 4.8 MB for M = 1,000, 17.6 MB for 2,000 and
+    408 MB for 10,000.
 
-    The temperature of the scores falls as labels are added, and so does the right label's score above the mean of all.
-    Their ratio stays (docs/results.md): it is fitted on each task's held-out examples and averaged over tasks
-    (`SHARPNESS`), and the temperature is that average times the right label's score on all tasks' held-out examples.
+    As labels are added, the best temperature falls, and so does the distance of the right label's score from the mean
+    score. Their ratio stays (docs/results.md). It is fitted on each task's held-out examples and averaged over tasks
+    (`SHARPNESS`). The temperature is this average times that distance on all tasks' held-out examples.
 
     Args:
-        dim: of the features.
+        dim: the dimension of the features.
         size: M.
-        seed: of the projection.
-        ridge: lambda, for examples of weight 1; None to have it chosen.
-        balance: whether labels weigh the same; otherwise examples do.
+        seed: the seed of the projection.
+        ridge: lambda, for examples of weight 1; None chooses it.
+        balance: whether all labels have the same weight; otherwise all examples have.
     """
 
     projection: Tensor
@@ -75,7 +80,7 @@ class RandomRidge(nn.Module):
         self.register_buffer("projection", torch.randn(dim, size, generator=generator), persistent=False)
 
     def shapes(self, columns: int) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes of the `sums` of so many logit columns; of how many labels is not known."""
+        """Return the shapes of the `sums` after `columns` logit columns; the number of labels is not known."""
         parts = {"gram": (self.size * (self.size + 1) // 2,), "sums": (self.size, None), "examples": (None,)}
         both = {prefix + name: shape for prefix in ("", "held_") for name, shape in parts.items()}
         return {**both, "counts": (columns,), "labels": (columns,), SHARPNESS.name: (2,)}
@@ -86,20 +91,21 @@ class RandomRidge(nn.Module):
 
     @torch.no_grad()
     def learn(self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, labels: Tensor) -> RidgeSolution:
-        """Add a task's examples to the sums and solve.
+        """Add a task's examples to the sums and solve the regression.
 
-        Lambda is, of a log grid, the one with the least squared error on the held-out fifth of all tasks' examples when
-        W is fitted to the rest. The grid is relative to the mean of h^2, so that the scale of the features does not
-        matter. The fifth is the first of each five examples of a class: nothing is drawn.
+        Lambda minimises the squared error on the held-out fifth of all tasks' examples, with W fitted to the rest. Its
+        values are multiples of the mean of h^2, so that the scale of the features does not matter. Every fifth example
+        of a class is held out; nothing is random.
 
         Args:
             known: the `sums` of the tasks before; empty if there are none.
             features: [n, dim].
-            columns: [n].
-            labels: [columns so far], the label number of each; a label that came before has its number again.
+            columns: [n], the logit column of each example.
+            labels: [columns so far], the label number of each column; a repeated label keeps its number.
 
         Raises:
-            TrainingError: lambda is too small for these features, or `known` is an earlier version's, which kept less.
+            TrainingError: lambda is too small for these features, or `known` is from an earlier version, which kept
+                less.
         """
         check_kept(known, HELD)
         counts = add_counts(known, columns, len(labels))
@@ -123,7 +129,7 @@ class RandomRidge(nn.Module):
         sharpness = SHARPNESS.add(known, None if found is None else found / right, float(weights[held].sum()))
         return RidgeSolution(
             sums=sums.kept("") | held_sums.kept("held_") | {"counts": counts, "labels": labels} | sharpness,
-            weights=solve(whole, ridge)[:, labels].float().contiguous(),  # as read from a file: products round alike
+            weights=solve(whole, ridge)[:, labels].float().contiguous(),  # contiguous, as from a file: same rounding
             log_shares=log_shares(counts, labels),
             ridge=ridge,
             error=error,
@@ -131,7 +137,7 @@ class RandomRidge(nn.Module):
         )
 
     def _projected(self, features: Tensor, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield h [chunk, M] in float64 of the features that the mask `rows` has, and their numbers, `ROWS` at once."""
+        """Yield h [chunk, M] in float64 and the indices [chunk] of the features in the mask `rows`, `ROWS` at once."""
         for chunk in rows.nonzero()[:, 0].split(ROWS):
             if len(chunk):
                 yield self(features[chunk].to(self.projection)).cpu().double(), chunk
@@ -148,7 +154,7 @@ class RandomRidge(nn.Module):
     def _temperature(
         self, fitted: Tensor, features: Tensor, own: Tensor, held: Tensor, weights: Tensor
     ) -> float | None:
-        """Return the best temperature of the scores of a task's held-out examples; None if there are none."""
+        """Return the best temperature for the scores of a task's held-out examples; None if there are none."""
         scored = [(h @ fitted, chunk) for h, chunk in self._projected(features, held)]
         if not scored:
             return None
@@ -160,19 +166,20 @@ def solve(moments: Moments, ridge: float) -> Tensor:
     """Return (gram + unit ridge I)^-1 cross [M, labels].
 
     Raises:
-        TrainingError: G + ridge I is not positive definite, for rounding.
+        TrainingError: G + ridge I is not positive definite because of rounding.
     """
     eye = torch.eye(len(moments.gram), dtype=moments.gram.dtype)
     factor, failed = torch.linalg.cholesky_ex(moments.gram + ridge * moments.unit * eye)
     if failed:
-        raise TrainingError(f"the ridge {ridge:g} is too small for these features; leave it out to have it chosen")
+        raise TrainingError(f"the ridge {ridge:g} is too small for these features; leave it out and it is chosen")
     return torch.cholesky_solve(moments.cross, factor)
 
 
 def held_out_error(fit: Moments, held: Moments, ridge: float) -> float:
-    """Return the mean squared error on held-out examples of the W fitted to the others; infinite if none can be.
+    """Return the mean squared error on the held-out examples of the W fitted to the others; inf if there is no such W.
 
-    It is sum w |y - W^T h|^2 = sum w - 2 tr W^T C + tr W^T G W of the held-out examples, over sum w and labels.
+    It is sum w |y - W^T h|^2 = sum w - 2 tr W^T C + tr W^T G W over the held-out examples, divided by sum w and by the
+    number of labels.
     """
     if not held.weight:
         return 0.0
@@ -185,14 +192,14 @@ def held_out_error(fit: Moments, held: Moments, ridge: float) -> float:
 
 
 def mean_right_score(weights: Tensor, held: Moments) -> float:
-    """Return by how much the right label's score is above the mean of all, in the mean over held-out examples."""
+    """Return how far the right label's score is above the mean score, averaged over the held-out examples."""
     if not held.weight:
         return 0.0
     return float(((weights - weights.mean(1, keepdim=True)) * held.cross).sum()) / held.weight
 
 
 def add_counts(known: Mapping[str, Tensor], columns: Tensor, count: int) -> Tensor:
-    """Return the examples of each column, [count]: those known, and one more task's, of `columns` [n]."""
+    """Return the number of examples of each column, [count]: the known ones plus those of `columns` [n]."""
     counts = torch.bincount(columns, minlength=count)
     if known:
         counts[: len(known["counts"])] += known["counts"]
@@ -200,13 +207,13 @@ def add_counts(known: Mapping[str, Tensor], columns: Tensor, count: int) -> Tens
 
 
 def check_kept(known: Mapping[str, Tensor], name: str) -> None:
-    """Refuse to go on from statistics of an earlier version that kept less.
+    """Refuse to add a task to statistics of an earlier version that kept less.
 
     Raises:
-        TrainingError: they lack `name`.
+        TrainingError: the statistics lack `name`.
     """
     if known and name not in known:
         raise TrainingError(
-            "this learner's statistics were saved by an earlier softtf, which kept less of them; it answers as it did,"
-            " but to learn another task it must learn its tasks anew"
+            "this learner was saved by an earlier softtf, which kept fewer statistics; it answers as before, but to"
+            " learn another task it must first learn its old tasks again"
         )

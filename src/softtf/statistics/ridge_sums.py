@@ -1,4 +1,4 @@
-"""The sums that a ridge regression of labels is solved from; they add up over tasks, in any order."""
+"""The sums from which a ridge regression of labels is solved; they add up over tasks, in any order."""
 
 import math
 from collections.abc import Mapping
@@ -10,9 +10,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Moments:
-    """What a ridge regression is solved from: W = (gram + unit lambda I)^-1 cross.
+    """The weighted sums of a ridge regression: W = (gram + unit lambda I)^-1 cross.
 
-    gram: sum w h h^T [M, M]; cross: sum w h y^T [M, labels]; weight: sum w; unit: the mean of w.
+    Attributes:
+        gram: sum w h h^T [M, M].
+        cross: sum w h y^T [M, labels].
+        weight: sum w.
+        unit: the mean of w.
     """
 
     gram: Tensor
@@ -23,7 +27,13 @@ class Moments:
 
 @dataclass(frozen=True)
 class RidgeSums:
-    """Over examples: gram = sum h h^T [M, M], cross = sum h y^T [M, labels], counts [labels], all in float64."""
+    """Sums over examples, in float64.
+
+    Attributes:
+        gram: sum h h^T [M, M].
+        cross: sum h y^T [M, labels].
+        counts: [labels], the examples of each label.
+    """
 
     gram: Tensor
     cross: Tensor
@@ -31,7 +41,7 @@ class RidgeSums:
 
     @classmethod
     def zeros(cls, size: int, labels: int) -> "RidgeSums":
-        """Return those of no examples."""
+        """Return the sums over no examples."""
         shapes = (size, size), (size, labels), (labels,)
         return cls(*(torch.zeros(*shape, dtype=torch.float64) for shape in shapes))
 
@@ -48,11 +58,12 @@ class RidgeSums:
         return RidgeSums(self.gram - other.gram, self.cross - other.cross, self.counts - other.counts)
 
     def moments(self, balance: bool) -> Moments:
-        """Return the sums with w = 1, or such that labels weigh the same.
+        """Return the weighted sums, with w = 1 or with equal weight for all labels.
 
-        A label of n examples then has w = 1/n. Its own sum of h h^T is not kept: its mean m m^T is, and the scatter
-        around it is taken to be that of all labels together, S. So gram = labels S + sum m m^T, exact in any order and
-        however often a label comes, and of equal counts the very sum of h h^T / n.
+        With `balance`, an example of a label with n examples has w = 1/n. There is no sum of h h^T per label. Each
+        label keeps its mean m, and its scatter is taken to be S, the scatter of all labels together. Thus
+        gram = labels S + sum m m^T. This is exact in any order and however often a label comes; with equal counts it
+        equals the sum of h h^T / n.
         """
         examples = float(self.counts.sum())
         if not balance or not examples:
@@ -65,7 +76,9 @@ class RidgeSums:
     def kept(self, prefix: str, whole: bool = False) -> dict[str, Tensor]:
         """Return the sums as tensors to save, gram as its upper triangle [M (M + 1) / 2].
 
-        whole: they are whole numbers and kept as such, exactly; else they are rounded to float32.
+        Args:
+            prefix: the start of the keys.
+            whole: the sums are integers and are saved exactly; otherwise they are rounded to float32.
         """
         dtype = torch.float32
         if whole:
@@ -78,7 +91,7 @@ class RidgeSums:
 
     @classmethod
     def read(cls, known: Mapping[str, Tensor], prefix: str, size: int, labels: int) -> "RidgeSums":
-        """Return what `kept` gave, for at least as many labels; nothing known is no examples."""
+        """Return the sums that `kept` saved, extended to `labels` labels; with nothing known, those of no examples."""
         found = cls.zeros(size, labels)
         if known:
             before = len(known[f"{prefix}examples"])
@@ -89,12 +102,12 @@ class RidgeSums:
 
 
 def to_triangle(gram: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return the upper triangle of a symmetric matrix [M, M], row by row, in `dtype` [M (M + 1) / 2]."""
+    """Return the upper triangle of a symmetric matrix [M, M], row by row, as [M (M + 1) / 2] in `dtype`."""
     return gram[_upper(len(gram))].to(dtype)
 
 
 def from_triangle(triangle: Tensor) -> Tensor:
-    """Return the symmetric matrix [M, M] that `to_triangle` was given, in float64."""
+    """Return the symmetric matrix [M, M] of an upper triangle of `to_triangle`, in float64."""
     size = math.isqrt(2 * len(triangle))
     gram = torch.zeros(size, size, dtype=torch.float64)
     gram[_upper(size)] = triangle.double()

@@ -1,13 +1,13 @@
-"""How much each task is favoured whatever the input: an additive model of the mean scores that tasks' data gave.
+"""Offsets of tasks: how much the scores favour each task whatever the input, from an additive model of mean scores.
 
-After task i its training examples are scored against tasks 0 ... i, and m[i, j], the mean score of task j, is kept: the
-lower triangle of a matrix, T (T + 1) / 2 numbers, all that is known once the data are gone. It is modelled as
+After task i its training examples are scored against tasks 0 ... i. The mean score of task j is kept as m[i, j]. These
+T (T + 1) / 2 values, the lower triangle of a matrix, are all that is left once the data are gone. The model is
 
     m[i, j] = r_i + b_j + g [i = j]
 
-r_i belongs to the data (and to the mixture, which was of i + 1 tasks), g is how much data favour their own task, and
-b_j, task j's offset, is what it gets from whatever is asked. That a task was trained on the data that measure it makes
-g too large, and no offset.
+r_i depends on the data of task i and on the mixture, which had i + 1 tasks. g is how much data favour their own task.
+b_j is task j's offset, which it gets from any input. A task is measured on the data that trained it; that makes g too
+large, but no offset.
 """
 
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-RIDGE = 1.0  # of the squared offsets, where one mean's squared error counts 1
+RIDGE = 1.0  # weight of a squared offset; the squared error of one mean has weight 1
 
 
 class TaskOffsets(nn.Module):
-    """Keeps `means` [tasks, tasks], zero above the diagonal, and the `offsets` [tasks] that fit them, in float64.
+    """Keeps `means` [tasks, tasks], zero above the diagonal, and the fitted `offsets` [tasks], in float64.
 
     Args:
-        examples: of each task, on which it is measured.
+        examples: how many examples of each task are scored.
     """
 
     def __init__(self, examples: int) -> None:
@@ -37,8 +37,8 @@ class TaskOffsets(nn.Module):
         """Return the statistics with one more task in them.
 
         Args:
-            known: those of the tasks before, empty before the first.
-            scores: [n, tasks] of the newest task's examples, the mean of each row 0.
+            known: the statistics of the tasks before, empty before the first.
+            scores: [n, tasks], the scores of the newest task's examples; the mean of each row is 0.
         """
         tasks = scores.shape[1]
         means = scores.new_zeros(tasks, tasks, dtype=torch.float64, device="cpu")
@@ -49,9 +49,9 @@ class TaskOffsets(nn.Module):
 
 
 def fit_offsets(means: Tensor) -> Tensor:
-    """Return the b [tasks] of least squares on the lower triangle of means [tasks, tasks]; their own mean is 0.
+    """Return the least-squares offsets b [tasks] for the lower triangle of means [tasks, tasks]; the mean of b is 0.
 
-    Offsets are drawn towards 0 by RIDGE. With two tasks g and b cannot be told apart, so that b stays 0.
+    RIDGE pulls the offsets towards 0. With two tasks g and b cannot be told apart, and b stays 0.
     """
     tasks = len(means)
     row, column = torch.tril_indices(tasks, tasks)

@@ -1,4 +1,4 @@
-"""Temperatures that make a softmax of scores a probability, fitted on held-out training examples of every task."""
+"""Temperatures that turn scores into probabilities by a softmax, fitted on held-out training examples."""
 
 from collections.abc import Mapping
 
@@ -10,9 +10,12 @@ TEMPERATURES = tuple(10 ** (exponent / 20) for exponent in range(-50, 21))
 
 
 def first_of_five(columns: Tensor) -> Tensor:
-    """Return a mask [n] of the first, sixth, ... example of each class that has two, in the order in which they stand.
+    """Return a mask [n] of the first, sixth, eleventh ... example of each class; a class of one example has none.
 
-    These are held out to choose what the others are fitted with; nothing is drawn.
+    The masked examples are held out from a fit. Nothing is random.
+
+    Args:
+        columns: [n], the class of each example.
     """
     order = torch.argsort(columns, stable=True)
     ordered = columns[order]
@@ -23,9 +26,14 @@ def first_of_five(columns: Tensor) -> Tensor:
 
 
 def fit_temperature(scores: Tensor, columns: Tensor, weights: Tensor | None = None) -> float:
-    """Return the temperature of a log grid under which softmax(scores / temperature) tells `columns` [n] best.
+    """Return the temperature that minimises the mean negative log-likelihood of softmax(scores / temperature).
 
-    Best is the least mean negative log-likelihood, each example counting by `weights` [n].
+    It is one of TEMPERATURES, a grid in the logarithm.
+
+    Args:
+        scores: [n, classes].
+        columns: [n], the right class of each example.
+        weights: [n], the weight of each example; None weighs them equally.
     """
 
     def loss(temperature: float) -> float:
@@ -36,31 +44,33 @@ def fit_temperature(scores: Tensor, columns: Tensor, weights: Tensor | None = No
 
 
 class FittedMean:
-    """The geometric mean of a positive setting that was fitted on each task, tasks weighed by what they had to fit on.
+    """The geometric mean over tasks of a positive value that is fitted on each task.
 
-    A task of a few examples so moves it by a little, whenever it comes.
+    A task's weight is that of its held-out examples: a task of few examples moves the mean little, whenever it comes.
     """
 
     def __init__(self, name: str, default: float) -> None:
         self.name, self.default = name, default
 
     def add(self, known: Mapping[str, Tensor], value: float | None, weight: float) -> dict[str, Tensor]:
-        """Return the kept [2] under `name` with one more task's value in it; None where it could not be fitted."""
+        """Return the kept sums [2] under `name` with one more task's value; None if the task could not fit one."""
         new = torch.zeros(2) if value is None else torch.tensor([weight * torch.tensor(value).log(), weight])
         return {self.name: known.get(self.name, torch.zeros(2)) + new}
 
     def value(self, known: Mapping[str, Tensor]) -> float:
-        """Return the mean, or the default where no task could fit it."""
+        """Return the mean, or the default if no task could fit a value."""
         total, weight = known[self.name].double().tolist()
         return float(torch.tensor(total / weight).exp()) if weight else self.default
 
 
 def log_shares(counts: Tensor, labels: Tensor) -> Tensor:
-    """Return the log of each column's share of its label's examples, [columns]; 0 where a label has one column.
+    """Return the log of each column's share of its label's examples, [columns]; 0 if a label has one column.
 
-    A label that several tasks have taught has one score and one probability; its columns share that out.
+    A label that several tasks taught has one score and one probability, which its columns share.
 
-    counts: [columns], examples; labels: [columns], label numbers.
+    Args:
+        counts: [columns], the examples of each column.
+        labels: [columns], the label number of each column.
     """
     total = torch.zeros(int(labels.max()) + 1, dtype=counts.dtype).index_add_(0, labels, counts)
     return (counts / total[labels]).log().float()

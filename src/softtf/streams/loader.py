@@ -75,7 +75,7 @@ class Loader:
         self._rows = _Rows(examples, preparation, train, room)
         self._cache = Cache(len(examples), cache_bytes, self.device)
 
-    def anew(self, cache_bytes: int = 0) -> "Loader":
+    def fresh(self, cache_bytes: int = 0) -> "Loader":
         """Return a loader of the same examples that reads each of them anew, and remembers what fits `cache_bytes`."""
         settings = (self.examples, self.targets.cpu(), self.preparation, self.train, self.batch_size, self.device)
         return Loader(*settings, cache_bytes=cache_bytes, workers=self.workers)

@@ -1,4 +1,4 @@
-"""Inputs drawn from a fixed seed, to learn the usual range of a backbone's features without any data."""
+"""Random inputs from a fixed seed, from which the usual range of a backbone's features is learned without data."""
 
 import torch
 from torch import Tensor
@@ -9,23 +9,23 @@ from softtf.streams.images import ImagePreparation
 from softtf.streams.texts import PAD, TextPreparation
 
 COUNT = 200
-SCALES = {2: 1.0, 4: 0.8, 8: 0.6, 16: 0.4, 32: 0.25, 64: 0.15}  # noise of so many cells a side, and its weight
-UNUSED = 30  # one in so many of a vocabulary, the first ones: marks, and tokens that stand for nothing
+SCALES = {2: 1.0, 4: 0.8, 8: 0.6, 16: 0.4, 32: 0.25, 64: 0.15}  # cells a side of the noise -> its weight
+UNUSED = 30  # the first 1/30 of a vocabulary is left out: marks and unused tokens
 FEWEST_TOKENS = 4
 
 
-def drawn_inputs(backbone: Backbone) -> Tensor:
-    """Return `COUNT` prepared inputs of a backbone, on the CPU, the same each time: images or token ids."""
+def random_inputs(backbone: Backbone) -> Tensor:
+    """Return `COUNT` prepared inputs of a backbone, images or token ids, on the CPU; they are the same each time."""
     generator = torch.Generator().manual_seed(0)
     preparation = backbone.preparation
     if isinstance(preparation, TextPreparation):
-        return drawn_texts(preparation, generator)
+        return random_texts(preparation, generator)
     assert isinstance(preparation, ImagePreparation)
-    return drawn_images(preparation.size, generator)
+    return random_images(preparation.size, generator)
 
 
-def drawn_images(size: int, generator: torch.Generator) -> Tensor:
-    """Return images [COUNT, 3, size, size] in [0, 1] of coloured noise, strong at large scales as in photos."""
+def random_images(size: int, generator: torch.Generator) -> Tensor:
+    """Return images [COUNT, 3, size, size] in [0, 1] of coloured noise, strongest at large scales like photos."""
 
     def draw(channels: int, cells: int) -> Tensor:
         return torch.randn(COUNT, channels, cells, cells, generator=generator)
@@ -38,9 +38,9 @@ def drawn_images(size: int, generator: torch.Generator) -> Tensor:
     return (0.5 + 0.2 * images).clamp_(0, 1)
 
 
-def drawn_texts(preparation: TextPreparation, generator: torch.Generator) -> Tensor:
-    """Return token ids [COUNT, tokens] of random words between the marks that every text has; lengths differ."""
-    first, *_, last = preparation.load_test("a", "a drawn text").tolist()
+def random_texts(preparation: TextPreparation, generator: torch.Generator) -> Tensor:
+    """Return token ids [COUNT, tokens] of random words, of random number, between the marks that every text has."""
+    first, *_, last = preparation.load_test("a", "a random text").tolist()
     vocabulary: int = preparation.tokenizer.get_vocab_size()
     longest = preparation.max_tokens
     lengths = torch.randint(min(FEWEST_TOKENS, longest), longest + 1, (COUNT,), generator=generator)
