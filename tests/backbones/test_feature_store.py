@@ -13,7 +13,6 @@ import pytest
 import safetensors.torch
 import torch
 
-from cli.test_crash import Killer
 from contracts.tiny import pictures
 from softtf.backbones import features
 from softtf.backbones.features import FeatureStore, Queries, fixed_queries, open_store
@@ -23,6 +22,7 @@ from softtf.files import tensors as store_module
 from softtf.files.temporary import HOST
 from softtf.streams import Loader
 from support.counting import COUNT, Notes, backbone_of, image_files, kept, loader_of
+from support.stopping import Killer
 
 
 def flip(place: float) -> Callable[[bytes, Path], bytes]:
@@ -134,6 +134,7 @@ def test_a_folder_in_the_place_of_a_file_is_noted(tmp_path: Path, notes: Notes) 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("torn", [False, True])
 def test_killed_at_any_file_it_leaves_no_wrong_one(torn: bool, tmp_path: Path, notes: Notes) -> None:
     backbone, kills = backbone_of(), 0

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from cli import BACKBONE, DIGITS, TINY, call, output, read_json, results, unfinish
+from cli import BACKBONE, DIGITS, TINY, call, output, read_json, results
+from support.stopping import lose_the_last_task
 
 SOLVED = ("run", "quickstart", *BACKBONE, "--stream.num-tasks", "2", "--device", "cpu", *DIGITS)
 METHODS = {
@@ -17,15 +18,6 @@ METHODS = {
     "block-ridge": ("--method", "block-ridge", "--learner.projection", "40", "--learner.views", "2"),
 }
 Capture = pytest.CaptureFixture[str]
-
-
-def lose_the_last_task(run: Path) -> None:
-    """Leave of a finished run what a crash after its first task would."""
-    unfinish(run)
-    for pattern in ("learner/*-002.*", "accuracy/*", "accuracy.json", "summary.json", "checkpoint.safetensors"):
-        for file in run.glob(pattern):
-            if file.name != "after-001.json":
-                file.unlink()
 
 
 @pytest.mark.parametrize("method", METHODS)

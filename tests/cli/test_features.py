@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cli import BACKBONE, DIGITS, SMALL, TINY, call, output, refused, results
-from cli.test_crash import STEPWISE
 from softtf.files import tensors as store
+from support.stopping import STEPWISE
 
 Capture = pytest.CaptureFixture[str]
 CLEAN = (*TINY, *STEPWISE, "--train.augment", "--train.clean-query")

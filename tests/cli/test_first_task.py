@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from cli import TINY, TINY_IMAGES, call, contents, image_folder, output, refused, results
-from cli.test_crash import at_call, in_another_process, send
 from softtf.evaluation.evaluate import FEATURES, SAMPLES
 from softtf.learners.dual_prompt import DualPromptLearner
 from softtf.runs import run as run_module
 from softtf.screen import Screen
 from softtf.training.progress import ScoringProgress, TaskProgress
 from softtf.training.task import EpochReport
+from support.stopping import at_call, in_another_process, send
 
 Capture = pytest.CaptureFixture[str]
 HOT = ("--train.learning-rate", "1e30")

@@ -11,6 +11,8 @@ import pytest
 from cli import TINY, call, refused, results
 from softtf.files import tensors as store
 
+pytestmark = pytest.mark.slow
+
 Capture = pytest.CaptureFixture[str]
 
 

@@ -12,8 +12,6 @@ import pytest
 
 import softtf
 from cli import call, results
-from cli.test_crash import RUN, STEPS, at_call, go_on, in_another_process, send
-from cli.test_two_processes import wait_for
 from softtf.files import tensors as store
 from softtf.files.lock import NAME
 from softtf.learners.dual_prompt import DualPromptLearner
@@ -21,6 +19,9 @@ from softtf.paper import runs as table_runs
 from softtf.runs import run as run_module
 from softtf.runs.folder import RunFolder
 from softtf.streams import loader as loader_module
+from support.stopping import RUN, STEPS, at_call, go_on, in_another_process, send, wait_for
+
+pytestmark = pytest.mark.slow
 
 Capture = pytest.CaptureFixture[str]
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}

@@ -11,10 +11,10 @@ import yaml
 from benchmarks import collect
 
 from cli import BACKBONE, DIGITS, SMALL, call, output, read_json, refused, results
-from cli.test_closed_form import lose_the_last_task
 from softtf.cli.quickstart import _rows
 from softtf.saving.learner import Header
 from support.folders import as_softtf_0_1_saved_it
+from support.stopping import lose_the_last_task
 
 Capture = pytest.CaptureFixture[str]
 RUN = ("run", "quickstart", *BACKBONE, *SMALL, *DIGITS)

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import signal
 import statistics
 import sys
@@ -14,22 +15,14 @@ from typing import Any
 import pytest
 
 from cli import call, contents, output, read_json, refused, results
-from cli.test_crash import Killer, at_call, in_another_process, send
 from softtf.learners.dual_prompt import DualPromptLearner
 from softtf.paper import runs as table_runs
 from softtf.runs import run as run_module
 from softtf.runs.config import EvaluateConfig, RunConfig
+from support.stopping import Killer, at_call, in_another_process, send
+from support.tables import ROWS, RUNS, SMALL, TABLE, WHERE
 
 Capture = pytest.CaptureFixture[str]
-
-WHERE = ("--scale", "mini", "--streams", "cifar100-10", "--source", "digits")
-SMALL = (
-    *("--set", "stream.num_tasks=2", "stream.train-per-class=6", "stream.test_per_class=3", "train.epochs=1"),
-    *("train.precision=float32", "device=cpu", "backbone.name=random:vit_tiny_patch16_224", "backbone.image_size=32"),
-)
-ROWS = ("--rows", "1", "only attn")  # rows 1, 3 and 4, the last two of one run
-TINY = ("table", "8", *WHERE, *SMALL, *ROWS)
-RUNS = Path("runs/tables")
 
 
 def runs() -> list[Path]:
@@ -41,23 +34,35 @@ def never(*args: object) -> Any:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
-    """The results of every run of a table that nothing stops, by the run's folder."""
+def unstopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a table's runs that nothing stops."""
     folder = tmp_path_factory.mktemp("whole")
-    assert call(*TINY, "--output", folder) == 0
-    return {str(p.parent.relative_to(folder)): results(p.parent) for p in folder.glob("*/*/summary.json")}
+    assert call(*TABLE, "--output", folder) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(unstopped: Path) -> dict[str, dict[str, bytes]]:
+    """The results of its runs, by the run's folder."""
+    return {str(p.parent.relative_to(unstopped)): results(p.parent) for p in unstopped.glob("*/*/summary.json")}
+
+
+@pytest.fixture
+def finished(unstopped: Path) -> None:
+    """A finished table in its usual place."""
+    shutil.copytree(unstopped, RUNS)
 
 
 def go_on(capsys: Capture, whole: dict[str, dict[str, bytes]]) -> str:
     """Give the same command again; it must end as one that nothing stopped."""
-    text = output(capsys, *TINY)
+    text = output(capsys, *TABLE)
     assert {str(path.relative_to(RUNS)): results(path) for path in runs()} == whole
     assert not list(RUNS.rglob("*.tmp"))
     return text
 
 
 def test_a_table_from_start_to_end_and_again(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = output(capsys, *TINY)
+    first = output(capsys, *TABLE)
     assert len(runs()) == 2
     assert re.search(r"run 1 of 2, seed 0: DualPrompt on cifar100-10: finished in .+; 1 left, about", first)
     assert re.search(r"run 2 of 2, .*finished in .+; none left", first)
@@ -66,14 +71,15 @@ def test_a_table_from_start_to_end_and_again(capsys: Capture, monkeypatch: pytes
     assert "cifar100 from digits" in first and "train.epochs=1" in first
     before = contents(RUNS)
     monkeypatch.setattr(table_runs, "learn_stream", never)
-    again = output(capsys, *TINY)
+    again = output(capsys, *TABLE)
     assert again[again.index("Table 8") :] == first[first.index("Table 8") :]
     assert len(re.findall(r"finished in .+ before", again)) == 2
-    other = output(capsys, "table", "7", *TINY[2:])  # the same rows by time
+    other = output(capsys, "table", "7", *TABLE[2:])  # the same rows by time
     assert "12120" in other and "97.17" not in other
     assert contents(RUNS) == before
 
 
+@pytest.mark.slow
 def test_seeds_give_mean_and_deviation(capsys: Capture) -> None:
     args = ("table", "8", *WHERE, *SMALL, "--rows", "1", "--seeds", "0", "1", "1", "--format", "csv")
     lines = list(csv.DictReader(io.StringIO(output(capsys, *args))))
@@ -96,8 +102,7 @@ def test_seeds_give_mean_and_deviation(capsys: Capture) -> None:
     assert f"{mean}±{deviation}" in text and "seeds 0, 1" in text
 
 
-def test_formats_stand_alone_on_stdout(capsys: Capture) -> None:
-    assert call(*TINY) == 0
+def test_formats_stand_alone_on_stdout(finished: None, capsys: Capture) -> None:
     capsys.readouterr()
     for form, first, parts in (
         ("markdown", "## Table 8", ["| DualPrompt | Prompt ID | paper | – | – | 86.50 / 5.77 |", "- per-sample:"]),
@@ -108,7 +113,7 @@ def test_formats_stand_alone_on_stdout(capsys: Capture) -> None:
         ),
         ("csv", "table,stream,labels,method", ["8,cifar100-10,,DualPrompt,Prompt ID,paper,–,"]),
     ):
-        assert call(*TINY, "--format", form) == 0
+        assert call(*TABLE, "--format", form) == 0
         out, err = capsys.readouterr()
         assert out.startswith(first)
         assert [part for part in parts if part not in out] == []
@@ -118,8 +123,7 @@ def test_formats_stand_alone_on_stdout(capsys: Capture) -> None:
 FORMS = ("terminal", "markdown", "latex", "csv")
 
 
-def test_the_weights_of_every_run_stand_in_every_form(capsys: Capture) -> None:
-    assert call(*TINY) == 0
+def test_the_weights_of_every_run_stand_in_every_form(finished: None, capsys: Capture) -> None:
     headers = [read_json(path / "learner/learner.json") for path in runs()]
     (sha,) = {header["backbone_sha256"] for header in headers}
     name = f"random:vit_tiny_patch16_224 (SHA-256 {sha[:12]})"
@@ -129,7 +133,7 @@ def test_the_weights_of_every_run_stand_in_every_form(capsys: Capture) -> None:
     }
 
     def tables() -> dict[str, str]:
-        texts = {form: output(capsys, *TINY, "--format", form).replace(r"\_", "_") for form in FORMS}
+        texts = {form: output(capsys, *TABLE, "--format", form).replace(r"\_", "_") for form in FORMS}
         return {form: " ".join(text.split()) for form, text in texts.items()}
 
     same = tables()
@@ -146,25 +150,27 @@ def test_the_weights_of_every_run_stand_in_every_form(capsys: Capture) -> None:
         assert form == "csv" or "Weights" in text, form
 
 
-def test_a_dry_run_lists_and_leaves_nothing(capsys: Capture) -> None:
-    text = output(capsys, *TINY, "--dry-run")
+def test_a_dry_run_lists_and_leaves_nothing(unstopped: Path, capsys: Capture) -> None:
+    text = output(capsys, *TABLE, "--dry-run")
     assert "2 runs for 3 rows: 2 left; about 120 training examples" in text
     assert "learner.adapt.targets=only attn" in text and "train.epochs=1" in text
     assert list(Path().iterdir()) == []
-    assert call(*TINY) == 0
+    shutil.copytree(unstopped, RUNS)
     before = contents(RUNS)
-    assert "2 runs for 3 rows: none left" in output(capsys, *TINY, "--dry-run")
+    assert "2 runs for 3 rows: none left" in output(capsys, *TABLE, "--dry-run")
     assert contents(RUNS) == before
 
 
+@pytest.mark.slow
 def test_ctrl_c_then_the_same_command(capsys: Capture, whole: dict[str, dict[str, bytes]]) -> None:
     stop = at_call(4, DualPromptLearner, "loss", send(signal.SIGINT))  # each task has two steps
-    assert in_another_process(stop, *TINY) == 130
+    assert in_another_process(stop, *TABLE) == 130
     assert "0 of 2 runs are finished" in Path("stdout").read_text()
     assert Path("stderr").read_text() == "softtf: stopped\n"
     assert "stopped after 1 tasks" in go_on(capsys, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "moment",
     [
@@ -176,22 +182,24 @@ def test_ctrl_c_then_the_same_command(capsys: Capture, whole: dict[str, dict[str
     ids=["first-step", "second-run", "first-evaluation", "last-results"],
 )
 def test_killed_then_the_same_command(moment: Any, capsys: Capture, whole: dict[str, dict[str, bytes]]) -> None:
-    assert in_another_process(moment, *TINY) == -signal.SIGKILL
+    assert in_another_process(moment, *TABLE) == -signal.SIGKILL
     go_on(capsys, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "torn"), [(1, False), (3, False), (5, True), (6, False), (8, True)])
 def test_a_half_made_folder_is_repaired(
     number: int, torn: bool, capsys: Capture, whole: dict[str, dict[str, bytes]]
 ) -> None:
     killer = Killer(RUNS, number, torn)
-    assert in_another_process(lambda: sys.addaudithook(killer), *TINY) == -signal.SIGKILL  # type: ignore[arg-type]
+    assert in_another_process(lambda: sys.addaudithook(killer), *TABLE) == -signal.SIGKILL  # type: ignore[arg-type]
     go_on(capsys, whole)
 
 
+@pytest.mark.slow
 def test_another_device_is_no_other_run(capsys: Capture, whole: dict[str, dict[str, bytes]]) -> None:
     stop = at_call(4, DualPromptLearner, "loss", send(signal.SIGKILL))
-    args = ["device=auto" if arg == "device=cpu" else arg for arg in TINY]
+    args = ["device=auto" if arg == "device=cpu" else arg for arg in TABLE]
     assert in_another_process(stop, *args) == -signal.SIGKILL
     go_on(capsys, whole)
 
@@ -205,16 +213,15 @@ def test_the_batch_of_scoring_makes_no_other_run(tmp_path: Path) -> None:
 
 def test_a_run_that_fails_does_not_stop_the_others(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     capsys.readouterr()
-    assert call(*TINY[: -len(ROWS)], "train.learning_rate=1e30", *ROWS) == 2
+    assert call(*TABLE[: -len(ROWS)], "train.learning_rate=1e30", *ROWS) == 2
     out = capsys.readouterr().out
     assert out.count(": failed: ") == 2
     assert "failed: DualPrompt on cifar100-10" in out and "86.50 / 5.77" in out
 
 
-def test_a_damaged_summary_is_named(capsys: Capture) -> None:
-    assert call(*TINY) == 0
+def test_a_damaged_summary_is_named(finished: None, capsys: Capture) -> None:
     (runs()[0] / "summary.json").write_text("{}")
-    assert "summary.json cannot be read" in refused(capsys, *TINY)
+    assert "summary.json cannot be read" in refused(capsys, *TABLE)
 
 
 MISSPELT = [

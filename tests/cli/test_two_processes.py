@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,28 +10,21 @@ from pathlib import Path
 import pytest
 
 from cli import TINY, call, output, refused, results
-from cli.test_crash import at_call, in_another_process
-from cli.test_table import RUNS
-from cli.test_table import TINY as TABLE
 from softtf.cli import quickstart
 from softtf.files import lock
 from softtf.learners.dual_prompt import DualPromptLearner
 from softtf.recipes import RECIPES
 from softtf.runs import run as run_module
+from support.stopping import at_call, in_another_process, wait_for
+from support.tables import RUNS, TABLE
+
+pytestmark = pytest.mark.slow
 
 Capture = pytest.CaptureFixture[str]
 
 RUN = (*TINY, "--train.epochs", "2", "--train.batch-size", "10")
 STEPS = 3  # an epoch
 STATE = {"second-epoch": (STEPS + 1, DualPromptLearner, "loss"), "first-evaluation": (1, run_module, "evaluate")}
-
-
-def wait_for(path: Path) -> None:
-    for _ in range(20_000):
-        if path.exists():
-            return
-        time.sleep(0.005)
-    raise AssertionError(f"{path} never came")
 
 
 def stopping_at(state: str, here: Path) -> Callable[[], None]:

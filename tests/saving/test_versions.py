@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 
-from cli.test_crash import Killer
 from contracts.tiny import TRAIN, assert_same, classifier, pictures, snapshot, task_data
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
@@ -21,6 +20,7 @@ from softtf.files import temporary
 from softtf.learners import LinearHead
 from softtf.saving.manifest import Manifest
 from support.folders import SOFT_TF, as_softtf_0_1_saved_it, change, load, read
+from support.stopping import Killer
 
 ABANDONED = f".{temporary.HOST}-4194999-0123456789ab.tmp"  # of a process that cannot be: pids end below that
 
@@ -225,6 +225,7 @@ class Failing(Killer):
                     raise OSError(errno.EIO, "Input/output error")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*it is replaced")
 @pytest.mark.parametrize(
     ("start", "how"),
@@ -281,6 +282,7 @@ def test_a_crash_at_any_file_leaves_the_old_version_or_the_new_one(
 # --- readers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masks", ["memory", "disk"])
 @pytest.mark.parametrize("start", ["older version", "softtf 0.1"])
 def test_who_loads_while_it_is_replaced_gets_the_old_version_or_the_new_one_whole(
