@@ -282,6 +282,7 @@ def family(vit: Any) -> tuple[Any, ...]:
     return tuple(type(part).__name__ for part in parts) + flags + biases
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_one_of_each_family_that_is_listed_gives_timms_features() -> None:
     families: dict[tuple[Any, ...], str] = {}

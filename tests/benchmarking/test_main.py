@@ -25,6 +25,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "matrix_rate", lambda dtype, device: 1e9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["cpu", "gpu"])
 @pytest.mark.parametrize("group", command.GROUPS)
 def test_every_case_runs(small: None, group: str, part: str) -> None:
@@ -41,6 +42,7 @@ def test_every_case_runs(small: None, group: str, part: str) -> None:
     assert group != "training" or ("CIFAR" in str(results[-1])) == (part == "gpu")
 
 
+@pytest.mark.slow
 def test_the_report_is_printed_and_written(small: None, tmp_path, capsys) -> None:
     assert command.main(["--quick", "--only", "growth-bundled", "data-bundled", "--output", str(tmp_path / "new")]) == 0
     printed = capsys.readouterr().out

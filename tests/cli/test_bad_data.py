@@ -14,6 +14,7 @@ from PIL import Image
 from cli import CLASSES, TINY, TINY_IMAGES, call, image_folder, output, refused, results
 from softtf.learners.base import Batch
 from softtf.learners.dual_prompt import DualPromptLearner
+from support.slow import each
 
 Capture = pytest.CaptureFixture[str]
 
@@ -106,7 +107,7 @@ def test_an_argument_that_cannot_be_read_is_told_and_the_rest_answered(
     assert "missing.png" in refused(capsys, "predict", run, first, *problems, "--strict")
 
 
-@pytest.mark.parametrize("kind", PROBLEMS)
+@each("kind", list(PROBLEMS), ("truncated",))
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_broken_image_stops_a_run_and_a_mended_one_lets_it_go_on(
     kind: str, split: str, images: Path, capsys: Capture

@@ -15,6 +15,7 @@ from softtf.backbones.clip import ClipImage
 from softtf.recipes import METHODS
 from softtf.streams.images import ImagePreparation
 from support.clip_script import script
+from support.slow import each
 
 Capture = pytest.CaptureFixture[str]
 NAMES = ("oak_tree", "red fox", "sea", "Übung")
@@ -45,7 +46,7 @@ def images(tmp_path: Path) -> Path:
     return tmp_path / "mine"
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if method.startswith("clip")])
+@each("method", [method for method in METHODS if method.startswith("clip")], ("clip-prompt+soft-tf",))
 def test_own_images_with_a_clip_from_run_to_prediction(
     clip: Path, images: Path, method: str, capsys: Capture, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from softtf.config.tree import from_yaml, to_dict, to_yaml
 from softtf.recipes.methods import METHODS, title_of
 from softtf.recipes.recipes import recipe_named
 from softtf.runs.config import RunConfig
+from support.slow import each
 
 Capture = pytest.CaptureFixture[str]
 
@@ -109,7 +110,7 @@ def test_an_option_changes_its_setting_and_no_other(name: str) -> None:
     assert from_yaml(RunConfig, to_yaml(changed)) == changed
 
 
-@pytest.mark.parametrize("name", CHANGED)
+@each("name", list(CHANGED), ("seed", "stream.num_tasks", "learner.adapt.layers", "train.epochs"))
 def test_an_option_changes_the_run(name: str, run: Path) -> None:
     assert call(*TINY, *as_flags(name, CHANGED[name]), "--output", "new") == 0
     assert flat(yaml.safe_load(Path("new/config.yaml").read_text()))[name] not in (
@@ -144,12 +145,13 @@ def test_shuffling_the_test_samples_spoils_pooled_evidence_only() -> None:
 ELSEWHERE = {"idbr", *(method for method in METHODS if method.startswith("clip"))}
 
 
-@pytest.mark.parametrize("method", sorted(METHODS.keys() - ELSEWHERE))
+@each("method", sorted(METHODS.keys() - ELSEWHERE), ("block-ridge", "dual-prompt+soft-tf", "der++"))
 def test_every_method_runs(method: str, capsys: Capture) -> None:
     known = options(recipe_named("quickstart", method))
     layers = [part for i in (0, 2) if LAYERS[i] in known for part in LAYERS[i : i + 2]]
     layers += ["--learner.extractor.layers", "5-6"] if "--learner.extractor.layers" in known else []
     layers += ["--learner.groups", "4"] if "--learner.groups" in known else []  # of the small ViT's 64 numbers
+    layers += ["--learner.projection", "40"] if "--learner.projection" in known else []
     args = ("run", "quickstart", "--method", method, *BACKBONE, *layers, *SMALL, *DIGITS, "--output", "new")
     assert title_of(method) in " ".join(output(capsys, *args).split())  # a long one is wrapped
     assert output(capsys, "evaluate", "new", "--last").count("oracle (task given)") == 1

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from sklearn.datasets import load_digits
 
@@ -12,6 +13,7 @@ from softtf.learners import DualPrompt
 from softtf.training.config import TrainConfig
 
 
+@pytest.mark.slow
 def test_the_quickstart_learns_digits_forgets_nothing_and_loads_by_name(tmp_path: Path) -> None:
     digits = load_digits()
     images = [np.kron(image.astype(np.float32) / 16, np.ones((4, 4), np.float32)) for image in digits.images]

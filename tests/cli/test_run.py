@@ -92,6 +92,7 @@ def test_list_prints_all_there_is(capsys: Capture) -> None:
     assert "vit_base_patch16_224.orig_in21k" in output(capsys, "list", "backbones")
 
 
+@pytest.mark.slow
 def test_quickstart_shows_one_table(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RECIPES, "quickstart", tiny_quickstart())
     monkeypatch.setenv("COLUMNS", "120")
@@ -114,6 +115,7 @@ def test_quickstart_shows_one_table(capsys: Capture, monkeypatch: pytest.MonkeyP
             assert f"{policy['acc']:.2f}" in table and f"{policy['acc']:.2f}" in markdown
 
 
+@pytest.mark.slow
 def test_the_weights_stand_in_what_run_evaluate_and_quickstart_print_and_write(
     run: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -248,6 +248,7 @@ def test_a_file_that_is_not_there(capsys: Capture) -> None:
     assert "nowhere.csv cannot be read" in refused(capsys, "run", "nowhere.csv")
 
 
+@pytest.mark.slow
 def test_the_quickstart_of_docstrings_can_be_stopped_and_resumed(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, encoder: tuple[str, ...]
 ) -> None:

@@ -1,4 +1,7 @@
-"""Everything the contracts are checked on. A new adaptation, learner, backbone or task inference adds ONE line."""
+"""Everything the contracts are checked on. A new adaptation, learner, backbone or task inference adds ONE line.
+
+The quick tests check `REPRESENTATIVES`, the slow ones all.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -180,6 +183,20 @@ LEARNERS |= {  # so that an adaptation's one line brings it under the learners' 
     f"DualPrompt + {name}": LearnerCase(DualPrompt(g_layers="none", e_layers=(3,), adapt=case.spec), case.trains_shared)
     for name, case in ADAPTATIONS.items()
 }
+REPRESENTATIVES = (  # on which the quick tests check the laws: one for each way to learn, to remember and to answer
+    "block ridge",
+    "Soft-TF, Feature ID",
+    "EWC",
+    "LwF",
+    "DER++",
+    "DER + MCG",
+    "MBPA++",
+    "SLM",
+    "Progressive Prompts",
+    "L2P, PGP",
+    "CLIP-Prompt as published, masked",
+    "DualPrompt + all kinds, exact",
+)
 
 BACKBONES = {
     "ViT": BackboneCase(tiny_backbone, inputs),

@@ -12,7 +12,9 @@ from contracts.state import data, fresh, state_of
 from contracts.tiny import assert_same, snapshot
 from softtf.errors import OutOfMemoryError
 from softtf.learners import Learner
+from support.slow import each
 
+QUICK = ("block ridge", "Soft-TF, Feature ID", "EWC", "DER++", "MBPA++", "DualPrompt, PGP")
 ERRORS = (KeyboardInterrupt, MemoryError, RuntimeError, OSError)
 
 
@@ -66,7 +68,7 @@ class Watched:
 
 
 @pytest.mark.filterwarnings("ignore:.* is solved in one pass")
-@pytest.mark.parametrize("case", one_of_each().values(), ids=one_of_each())
+@each("case", one_of_each(), QUICK)
 def test_a_hook_that_raises_changes_nothing(case: LearnerCase) -> None:
     """Each hook, before and after what it does, in the first task (there before alone) and in a later one."""
     smooth, model = fresh(case), fresh(case)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.cases import LEARNERS, LearnerCase
+from contracts.cases import LEARNERS, REPRESENTATIVES, LearnerCase
 from contracts.tiny import (
     CLASSES,
     TRAIN,
@@ -41,9 +41,10 @@ from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training
 from softtf.training.gradient import GradientTraining
 from softtf.training.task import TaskTraining
+from support.slow import each
 
 IMAGES = {name: case for name, case in LEARNERS.items() if not case.texts}
-learners = pytest.mark.parametrize("case", IMAGES.values(), ids=IMAGES)
+learners = each("case", IMAGES, REPRESENTATIVES)
 
 
 def all_logits(learner: Learner, x: Tensor, tasks: int) -> list[Tensor]:
@@ -186,7 +187,7 @@ def test_scores_and_logits_do_not_depend_on_neighbours(case: LearnerCase) -> Non
 
 
 @learners
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@each("dtype", {"float64": torch.float64, "float32": torch.float32}, ("float32",))
 def test_predictions_do_not_depend_on_batch_size_order_or_neighbours(case: LearnerCase, dtype: torch.dtype) -> None:
     model = learned(case.spec)
     model.dtype = dtype
@@ -292,7 +293,7 @@ def test_a_learner_saved_task_by_task_loads_as_it_was_after_each_and_learns_on(
 
 
 @learners
-@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+@each("schedule", ("constant", "cosine"), ("cosine",))
 def test_training_resumed_between_epochs_ends_bit_for_bit_the_same(
     case: LearnerCase, schedule: str, tmp_path: Path
 ) -> None:

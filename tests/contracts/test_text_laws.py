@@ -13,6 +13,7 @@ from contracts import test_learner_laws as laws
 from contracts import tiny
 from contracts.cases import LEARNERS, LearnerCase
 from contracts.tiny_bert import text_task, texts, tiny_bert, token_ids
+from support.slow import each
 
 NAMES = (
     "RanPAC",
@@ -29,6 +30,7 @@ NAMES = (
     "SLM",
     "Progressive Prompts",
 )
+QUICK = ("Soft-TF, Feature ID", "IDBR")
 LAWS = {name: law for name, law in vars(laws).items() if name.startswith("test_")}
 OTHERS = {"dtype": torch.float32, "schedule": "cosine"}  # of what a law is checked on more than one of
 STAND_INS = {"inputs": token_ids, "pictures": texts, "task_data": text_task}
@@ -46,7 +48,7 @@ def _texts_in_place_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
-@pytest.mark.parametrize("case", [LEARNERS[name] for name in NAMES], ids=NAMES)
+@each("case", {name: LEARNERS[name] for name in NAMES}, QUICK)
 def test_a_learners_law_holds_on_texts(law: Callable[..., None], case: LearnerCase, tmp_path: Path) -> None:
     known: dict[str, Any] = {"case": case, "tmp_path": tmp_path, **OTHERS}
     law(**{name: known[name] for name in inspect.signature(law).parameters})

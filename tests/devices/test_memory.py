@@ -78,18 +78,18 @@ def test_other_errors_stay_what_they_are(monkeypatch: pytest.MonkeyPatch) -> Non
 @linux
 def test_a_batch_beyond_the_memory_is_refused_in_one_line() -> None:
     model = classifier(SOFT_TF)
-    many = np.broadcast_to(np.zeros((16, 16, 3), np.uint8), (60_000, 16, 16, 3))  # which takes no memory itself
-    code, line = with_little_memory(2**28, lambda: model.predict(many, batch_size=60_000))
-    assert code == 2 and "not enough memory to predict with batch_size 60000" in line
-    code, line = with_little_memory(2**28, lambda: model.predict(many[:100], batch_size=10))
+    many = np.broadcast_to(np.zeros((16, 16, 3), np.uint8), (16_000, 16, 16, 3))  # which takes no memory itself
+    code, line = with_little_memory(2**26, lambda: model.predict(many, batch_size=16_000))
+    assert code == 2 and "not enough memory to predict with batch_size 16000" in line
+    code, line = with_little_memory(2**26, lambda: model.predict(many[:100], batch_size=10))
     assert code == 0, line
 
 
 @linux
 def test_a_task_beyond_the_memory_is_refused_in_one_line() -> None:
     model = ContinualClassifier(tiny_backbone(), SOFT_TF, TRAIN, device="cpu", seed=3)
-    many = np.broadcast_to(np.zeros((16, 16, 3), np.uint8), (60_000, 16, 16, 3))
-    labels = [i % 2 for i in range(60_000)]
-    model.train_config = replace(TRAIN, batch_size=60_000)
-    code, line = with_little_memory(2**28, lambda: model.learn((many, labels), progress=False))
-    assert code == 2 and "batch_size 60000" in line and "give a smaller batch_size" in line
+    many = np.broadcast_to(np.zeros((16, 16, 3), np.uint8), (16_000, 16, 16, 3))
+    labels = [i % 2 for i in range(16_000)]
+    model.train_config = replace(TRAIN, batch_size=16_000)
+    code, line = with_little_memory(2**26, lambda: model.learn((many, labels), progress=False))
+    assert code == 2 and "batch_size 16000" in line and "give a smaller batch_size" in line

@@ -18,6 +18,7 @@ from softtf.backbones import BackboneSpec, load_backbone
 from softtf.backbones.timm_vit import TimmViT
 from softtf.learners import DERpp, DualPrompt, LearnerSpec, RanPAC
 from softtf.training.config import TrainConfig
+from support.slow import each
 
 SPECS: dict[str, tuple[LearnerSpec, TrainConfig | None]] = {
     "soft-tf": (DualPrompt(e_layers="4-6", adapt=SoftMask(layers="5-6")), TRAIN),
@@ -103,7 +104,7 @@ USED = pictures(16, 4).numpy()
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", SPECS)
+@each("kind", list(SPECS), ("ranpac",))
 def test_what_the_caller_set_changes_nothing_and_is_left_as_it_was(kind: str, tmp_path: Path) -> None:
     expected = use(kind, tmp_path / "plain")
     assert expected["probabilities"].std() > 1e-3

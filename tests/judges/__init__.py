@@ -1,1 +1,1 @@
-"""Judges from outside, and damage drawn by chance: the slow part of the tests (pytest marker `slow`)."""
+"""Judges from outside, and damage drawn at random: slow tests, all of them."""

@@ -18,6 +18,7 @@ from softtf.files.tensors import save_tensors
 from softtf.learners import DER, L2P, DualPrompt, LinearHead
 from softtf.recipes.recipes import recipe_named
 from support.folders import SOFT_TF, change, load, read, replace_tensors
+from support.slow import each
 
 
 def in_float32(folder: Path) -> list[dict[str, torch.Tensor]]:
@@ -115,7 +116,7 @@ def test_a_task_of_fifty_classes_takes_a_byte_and_a_tenth_for_each_mask_entry(me
     assert (tmp_path / "task").stat().st_size <= 1.1 * entries
 
 
-@pytest.mark.parametrize("name", ["mask ff", "LoRA", "adapter", "WSN", "SoftNet", "all kinds, exact"])
+@each("name", ("mask ff", "LoRA", "adapter", "WSN", "SoftNet", "all kinds, exact"), ("mask ff", "all kinds, exact"))
 def test_masks_left_on_disk_answer_learn_on_and_save_bit_for_bit_as_those_in_memory(tmp_path: Path, name: str) -> None:
     spec = DualPrompt(e_layers=(3,), adapt=ADAPTATIONS[name].spec)
     classifier(spec).save_pretrained(tmp_path / "first")
