@@ -120,7 +120,6 @@ def test_what_is_given_on_loading_takes_the_place_of_what_was_saved(tmp_path: Pa
         ({"inference": "feature-id"}, "cannot infer the task by 'feature-id'"),
         ({"inference": "promt-id"}, "did you mean 'prompt-id'"),
         ({"precision": "float16"}, "unknown precision 'float16'"),
-        ({"train": replace(TRAIN, optimizer="Adam")}, "train.optimizer.*'adam'"),  # type: ignore[arg-type]
         ({"train": {"epochs": 3}}, "must be a TrainConfig"),
         ({"repeated_classes": "maybe"}, "'refuse' or 'allow', not 'maybe'"),
     ],
