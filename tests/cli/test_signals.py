@@ -20,6 +20,7 @@ from softtf.runs import run as run_module
 from softtf.runs.folder import RunFolder
 from softtf.streams import loader as loader_module
 from support.stopping import RUN, STEPS, at_call, go_on, in_another_process, send, wait_for
+from support.tables import TABLE
 
 pytestmark = pytest.mark.slow
 
@@ -113,8 +114,6 @@ def test_sigterm_while_worker_processes_are_waited_for(all_of_them: bool, capsys
 
 
 def test_a_table_that_is_stopped_says_how_to_go_on() -> None:
-    from cli.test_table import TINY as TABLE
-
     stop = at_call(1, table_runs, "learn_stream", send(signal.SIGTERM))
     assert in_another_process(stop, *TABLE) == 143
     assert "The same command goes on from there." in Path("stdout").read_text()
