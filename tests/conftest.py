@@ -1,11 +1,12 @@
 """For every test: one thread (small matrices gain nothing from more), no state left in the global generator, no file
-left in the user's cache."""
+left in the user's cache; and hypothesis looks at no clock."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from contracts.tiny import TRAIN, task_data, tiny_backbone
 from softtf.classifier import ContinualClassifier
@@ -14,6 +15,8 @@ from support.counting import Notes
 from support.folders import SOFT_TF
 
 torch.set_num_threads(1)
+settings.register_profile("no clock", deadline=None)
+settings.load_profile("no clock")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -15,6 +15,7 @@ from softtf.streams.decode import decode
 from softtf.streams.images import ImagePreparation
 from softtf.streams.walk import image_endings
 from support.limits import linux, with_little_memory
+from support.slow import each
 
 PREPARATION = ImagePreparation(224)
 GIB = 2**30
@@ -63,7 +64,7 @@ FILES: dict[str, Callable[[], bytes]] = {
 
 
 @linux
-@pytest.mark.parametrize("name", FILES)
+@each("name", list(FILES), ("long", "beyond", "text", "profile"))
 def test_a_small_file_takes_little_memory(name: str) -> None:
     raw = FILES[name]()
     assert len(raw) < 40_000_000
@@ -105,6 +106,7 @@ def test_arrays_and_tensors_of_extreme_shapes_are_refused_before_they_are_copied
 
 
 @linux
+@pytest.mark.slow
 def test_a_batch_of_extreme_shapes_takes_little_memory_and_is_as_its_parts() -> None:
     generator = np.random.default_rng(0)
     shapes = [(11, 1020), (1020, 11), (200, 1000), (300, 300)]

@@ -97,7 +97,7 @@ def made(kind: Any) -> Tokenizer:
 
 
 @pytest.mark.parametrize("kind", [wordpiece, bpe, unigram, byte_tokenizer])
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(pieces=st.lists(st.sampled_from(PIECES), max_size=120), size=st.integers(4, 20), first=st.integers(1, 5))
 def test_the_tokens_kept_are_those_of_the_whole_text(kind: Any, pieces: list[str], size: int, first: int) -> None:
     text = "".join(pieces)
