@@ -144,20 +144,19 @@ def test_of_many_that_find_a_lock_left_one_gets_it(tmp_path: Path) -> None:
             try:
                 lock = Lock(tmp_path / "run")
             except BusyError:
+                (tmp_path / f"lost-{trial}-{os.getpid()}").touch()
                 return
-            with open(tmp_path / f"had-{trial}", "a") as file:
-                file.write(f"{os.getpid()}\n")
+            (tmp_path / f"had-{trial}-{os.getpid()}").touch()
             wait_for(lambda: (tmp_path / f"end-{trial}").exists())
             lock.release()
 
         pids = [in_a_fork(race) for _ in range(4)]
         (tmp_path / f"go-{trial}").touch()
-        wait_for(lambda trial=trial: (tmp_path / f"had-{trial}").exists())
-        time.sleep(module.TRIES * module.PAUSE)
+        wait_for(lambda trial=trial: len(list(tmp_path.glob(f"*-{trial}-*"))) == 4)
         (tmp_path / f"end-{trial}").touch()
         for pid in pids:
             os.waitpid(pid, 0)
-        assert len((tmp_path / f"had-{trial}").read_text().split()) == 1
+        assert len(list(tmp_path.glob(f"had-{trial}-*"))) == 1
     assert not list((tmp_path / "run").iterdir())
 
 
