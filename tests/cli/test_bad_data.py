@@ -24,7 +24,7 @@ def broken(kind: str, image: Path) -> bytes:
     return {"empty": b"", "truncated": whole[: len(whole) // 2], "text": b"I am no picture\n"}[kind]
 
 
-PROBLEMS = {"empty": "empty (0 bytes)", "truncated": "cut off", "text": "not a readable image"}
+PROBLEMS = {"empty": "empty (0 bytes)", "truncated": "or truncated", "text": "not a readable image"}
 
 
 @pytest.mark.parametrize("kind", PROBLEMS)
@@ -54,7 +54,7 @@ def test_predict_answers_the_rest_and_says_so(
     out, err = capsys.readouterr()
     assert out.splitlines() == expected and len(expected) == 2
     passed, line = err.splitlines()
-    assert passed == "softtf: mixed: passed over 1 *.txt"
+    assert passed == "softtf: mixed: skipped 1 *.txt"
     assert line.startswith("softtf: not answered: ") and "mixed/bad.png" in line and PROBLEMS[kind] in line
     assert call("predict", run, "mixed", "--json", *pool) == 1
     out, err = capsys.readouterr()

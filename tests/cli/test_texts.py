@@ -121,7 +121,7 @@ def test_the_number_of_tasks_said_is_the_number_made(tmp_path: Path, capsys: Cap
         ("text,label\n", "holds no rows"),
         ("text,label\na,x\nb,y\n", "no class has two examples, of which one could be held out"),
         ("text,label,task\na,x,1\nb,x,2\n", "no class has two examples, of which one could be held out"),
-        ("text,label,task\na,x,1\nb,x,1\nc,x,2\n", "no examples of task 2; .* needs a class of two examples"),
+        ("text,label,task\na,x,1\nb,x,1\nc,x,2\n", "no examples of task 2; .* needs a class with two examples"),
     ],
 )
 def test_files_of_a_few_rows_get_a_clear_line(

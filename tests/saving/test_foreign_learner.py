@@ -227,7 +227,7 @@ def test_settings_of_timm_that_would_read_a_checkpoint_are_refused(marker: Path)
     overlay = {"file": str(Path("evil.pth").resolve())}
     for args in ({"checkpoint_path": "evil.pth"}, {"pretrained": True}, {"pretrained_cfg_overlay": overlay}):
         edit(Path("model/config.json"), model_args=config.get("model_args", {}) | args)
-        with pytest.raises(UserError, match=rf"model_args has '{next(iter(args))}', which is no setting"):
+        with pytest.raises(UserError, match=rf"model_args has '{next(iter(args))}', which is not a setting"):
             load_backbone(BackboneSpec("model"))
     assert not marker.exists()
 

@@ -133,7 +133,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "deep": (lambda f: (f / "manifest.json").write_text("[" * 200_000), "cannot be read"),
     "deep inside": (
         lambda f: (f / "manifest.json").write_text('{"sha256": "", "x": ' + "[" * 900 + "]" * 900 + "}"),
-        "cannot be read: it has more than",
+        "cannot be read: its lists and objects are nested more than",
     ),
 }
 

@@ -67,7 +67,7 @@ def test_lines_of_a_plain_file_are_texts(tmp_path: Path) -> None:
         ("a.csv", b"text,label\nx,1\na, b,1\n", "line 3: 3 fields, not 2; quote"),
         ("a.csv", b"text,label\nx\n", "line 2: 1 fields, not 2"),
         ("a.csv", b'text,label\n"x,1\n', "line 2: not valid CSV"),
-        ("a.csv", b"text,text\nx,1\n", "two columns have one name"),
+        ("a.csv", b"text,text\nx,1\n", "two columns have the same name"),
         ("a.csv", b"text,label\n\xe9,1\n", "is not UTF-8 .byte 11."),
         ("a.csv", b"text,label\nx,1\ny,\n", "label of example 1 is missing"),
         ("a.csv", b"text,content,label\nx,y,1\n", r"several could be the input column \(text, content\)"),
@@ -76,7 +76,7 @@ def test_lines_of_a_plain_file_are_texts(tmp_path: Path) -> None:
         ("a.jsonl", b'{"text": "x"}\n', "unknown column of a.jsonl 'label'"),
         ("a.jsonl", b'{"text": "x", "label": 1}\n{"text": null, "label": 1}\n', "row 1 has nothing in column 'text'"),
         ("a.jsonl", b'{"text": "x", "label": 1}\n{"label": 1}\n', "row 1 has nothing in column 'text'"),
-        ("a.jsonl", b'{"text": "x", "label": 1}\n{"text": "x", "label": "b"}\n', "values of several kinds"),
+        ("a.jsonl", b'{"text": "x", "label": 1}\n{"text": "x", "label": "b"}\n', "values of several types"),
         ("a.parquet", b"", "it is empty"),
     ],
 )

@@ -156,13 +156,13 @@ def frames():
         (frames(), "generator can be read only once; give list"),
         (iter(LABELS), "can be read only once; give list"),
         (io.BytesIO(b""), r"BytesIO is an open file; give its path, or its bytes by .read\(\)"),
-        ({"a", "b"}, "a set is no input.*give a list"),
-        (None, "a NoneType is no input"),
-        (3, "a int is no input"),
+        ({"a", "b"}, "a set is neither an input.*give a list"),
+        (None, "a NoneType is neither an input"),
+        (3, "a int is neither an input"),
         (np.zeros(4), r"shape \[4\] holds no images"),
         (torch.zeros(()), r"shape \[\] holds no images"),
         (np.array([["a"], ["b"]]), "strings or objects has one axis, not 2"),
-        (torch.utils.data.DataLoader([1, 2]), "DataLoader.*its .dataset"),
+        (torch.utils.data.DataLoader([1, 2]), "the .dataset of a DataLoader"),
         (hub().with_transform(lambda rows: rows), "has a transform"),
         (datasets.DatasetDict({"train": hub()}), r"not a DatasetDict; give one split, such as data\['train'\]"),
         (pandas.DataFrame({"x": [1], "y": [2]}), "no input column.*Columns: x, y"),
@@ -204,7 +204,7 @@ def test_class_labels_are_learned_by_their_names() -> None:
     unknown = datasets.Dataset.from_dict(
         {"text": ["a"], "label": [-1]}, features=datasets.Features({"text": datasets.Value("string"), "label": birds})
     )
-    with pytest.raises(UserError, match="label -1 in row 0 of column 'label' is not an integer in 0..1"):
+    with pytest.raises(UserError, match="label -1 in row 0 of column 'label' must be an integer in 0..1"):
         examples_from(unknown)
 
 

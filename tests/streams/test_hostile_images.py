@@ -125,6 +125,6 @@ def test_a_batch_of_extreme_shapes_takes_little_memory_and_is_as_its_parts() -> 
 def test_eps_is_not_read_as_reading_it_runs_a_program() -> None:
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\n"
     assert Image.open(io.BytesIO(eps)).format == "EPS"
-    with pytest.raises(UserError, match=r"birds\[4\]: not a readable image, or cut off \(of no known format\)"):
+    with pytest.raises(UserError, match=r"birds\[4\]: not a readable image, or truncated \(unknown format\)"):
         decode(eps, "birds[4]")
     assert not {".eps", ".ps"} & image_endings()

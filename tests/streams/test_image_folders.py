@@ -89,19 +89,19 @@ def test_what_is_held_out_of_a_folder_is_said(tmp_path: Path) -> None:
 def test_class_folders_that_hold_only_folders_are_refused_with_what_was_found(tmp_path: Path) -> None:
     for split in ("learn", "probe"):
         fill(tmp_path / "x" / split)
-    with pytest.raises(UserError, match=r"x/learn: the images of this class folder stand in folders \(ant, bee\)"):
+    with pytest.raises(UserError, match=r"x/learn: the images of this class folder are in folders \(ant, bee\)"):
         load_source(str(tmp_path / "x"))
     train, test = load_source(str(tmp_path / "x"), split_train="learn", split_test="probe")
     assert test is not None and train.classes == ("ant", "bee")
     fill(tmp_path / "y" / "data" / "train")
-    with pytest.raises(UserError, match=r"y/data: the images of this class folder stand in folders \(train\)"):
+    with pytest.raises(UserError, match=r"y/data: the images of this class folder are in folders \(train\)"):
         load_source(str(tmp_path / "y"))
     fill(tmp_path / "z" / "train" / "deep")
     fill(tmp_path / "z" / "train", ["wolf"])
-    with pytest.raises(UserError, match="train/deep: the images of this class folder stand in folders"):
+    with pytest.raises(UserError, match="train/deep: the images of this class folder are in folders"):
         load_source(str(tmp_path / "z"))
     fill(tmp_path / "v" / "Test")
-    with pytest.raises(UserError, match="v/Test: the images of this class folder stand in folders"):
+    with pytest.raises(UserError, match="v/Test: the images of this class folder are in folders"):
         load_source(str(tmp_path / "v"))
 
 
@@ -116,14 +116,14 @@ def test_splits_of_unusual_names_are_no_classes_whatever_stands_beside_their_fol
             picture(root / stray)
         elif stray != "images":
             (root / stray).touch()
-    with pytest.raises(UserError, match=r"test_set: the images .* stand in folders \(ant, bee\)"):
+    with pytest.raises(UserError, match=r"test_set: the images .* are in folders \(ant, bee\)"):
         load_source(str(tmp_path))
 
 
 def test_a_group_of_classes_in_a_split_is_no_class(tmp_path: Path) -> None:
     fill(tmp_path / "train" / "animals", ["cat", "dog"])
     (tmp_path / "train" / "animals" / "readme.txt").touch()
-    with pytest.raises(UserError, match=r"animals: the images .* stand in folders \(cat, dog\)"):
+    with pytest.raises(UserError, match=r"animals: the images .* are in folders \(cat, dog\)"):
         load_source(str(tmp_path))
 
 
@@ -135,7 +135,7 @@ def test_images_in_folders_of_class_folders_are_said(tmp_path: Path) -> None:
     said: list[str] = []
     train, test = load_source(str(tmp_path / "x"), say=said.append)
     assert test is not None and len(train) + len(test) == 14
-    assert said[0] == "x: reads 8 images in folders of class folders as well: augmented/ (4), masks/ (4)"
+    assert said[0] == "x: also reads 8 images in folders of class folders: augmented/ (4), masks/ (4)"
 
 
 def test_splits_whose_images_stand_in_no_class_folder_are_refused(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_litter_is_passed_over_and_counted_wherever_it_is(tmp_path: Path, place:
     train, test = load_source(str(root), say=said.append)
     assert train.classes == ("ant", "bee") and [list(train), list(test or ())] == want
     assert said[1:] == [
-        "x: passed over 1 #recycle, 1 *.txt, 1 .DS_Store, 1 ._*, 1 .hidden, 1 .ipynb_checkpoints, 1 FOUND.000,"
+        "x: skipped 1 #recycle, 1 *.txt, 1 .DS_Store, 1 ._*, 1 .hidden, 1 .ipynb_checkpoints, 1 FOUND.000,"
         " 1 System Volume Information, 1 Thumbs.db, 1 _MACOSX, 1 __MACOSX, 1 __pycache__, 1 desktop.ini, 1 ~$notes.png"
     ]
 
@@ -240,15 +240,15 @@ def test_links_are_followed_once_and_one_that_leads_nowhere_is_refused(tmp_path:
     train, test = load_source(str(tmp_path / "x"), say=said.append)
     assert test is not None and sorted((*train.labels, *test.labels)) == ["ant"] * 5 + ["bee"] * 2
     assert said[:2] == [
-        "x: passed over 1 link to a folder that is read already",
-        "x: reads 2 images in folders of class folders as well: more/ (2)",
+        "x: skipped 1 link to a folder that is read already",
+        "x: also reads 2 images in folders of class folders: more/ (2)",
     ]
     os.unlink(tmp_path / "elsewhere" / "bee" / "0.png")
-    with pytest.raises(UserError, match=r"9\.png is a link to .*bee/0\.png, which is not there"):
+    with pytest.raises(UserError, match=r"9\.png is a link to .*bee/0\.png, which is missing"):
         load_source(str(tmp_path / "x"))
 
 
-@pytest.mark.parametrize(("content", "words"), [(b"", "empty"), (b"no image", "of no known format")])
+@pytest.mark.parametrize(("content", "words"), [(b"", "empty"), (b"no image", "unknown format")])
 def test_a_file_that_is_no_image_is_named_when_it_is_read(tmp_path: Path, content: bytes, words: str) -> None:
     fill(tmp_path, ["ant"])
     (tmp_path / "ant" / "bad.jfif").write_bytes(content)
@@ -306,5 +306,5 @@ def test_which_parquet_file_became_which_split_is_said(tmp_path: Path) -> None:
     assert said == [
         "x: learns from Train-0.parquet and 1 more (6), tests on dev.parquet (3); spare.parquet is not read"
     ]
-    with pytest.raises(UserError, match="no parquet file's name starts with 'held'"):
+    with pytest.raises(UserError, match="no parquet file is named 'held'"):
         load_source(str(root), split_test="held")

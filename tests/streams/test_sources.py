@@ -109,7 +109,7 @@ def test_parquet_without_a_test_part_holds_one_out(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "names", "message"),
     [
-        (["a", "b"], "wolf\nbear\n", "label 'a' in row 0 of column 'label' is not an integer in 0..1"),
+        (["a", "b"], "wolf\nbear\n", "label 'a' in row 0 of column 'label' must be an integer in 0..1"),
         ([0, 2], "wolf\nbear\n", "label 2 in row 1"),
         ([0, -1], "wolf\nbear\n", "label -1 in row 1"),
         ([0, 1], "wolf\nwolf\n", "'wolf' stands for two labels"),
@@ -127,13 +127,13 @@ def test_broken_parquet_files_are_named(tmp_path):
     whole = (tmp_path / "train-0.parquet").read_bytes()
     for content, message in [(b"", "empty"), (whole[: len(whole) // 2], ""), (b"words, not parquet", "")]:
         (tmp_path / "train-1.parquet").write_bytes(content)
-        with pytest.raises(UserError, match=f"train-1.parquet: not a readable parquet file.*{message}") as caught:
+        with pytest.raises(UserError, match=f"train-1.parquet is not a readable parquet file.*{message}") as caught:
             load_source(str(tmp_path))
         assert "\n" not in str(caught.value)
     pyarrow.parquet.write_table(pyarrow.table({"other": [1]}), tmp_path / "train-1.parquet")
-    with pytest.raises(UserError, match="cannot read train-0.parquet and its like"):
+    with pytest.raises(UserError, match="cannot read train-0.parquet and similar files"):
         load_source(str(tmp_path))
-    with pytest.raises(UserError, match="starts with 'learn'"):
+    with pytest.raises(UserError, match="is named 'learn'"):
         load_source(str(tmp_path), split_train="learn")
 
 

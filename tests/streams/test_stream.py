@@ -138,8 +138,8 @@ def test_however_many_tasks_there_are_every_row_is_looked_at_once(by):
 def test_tasks_are_refused_where_the_data_do_not_name_them():
     train = letters("ab", tasks=["x", "y"])
     for wrong, message in (
-        (lambda: split_by_task(letters("ab"), None), "name the column with task_column"),
-        (lambda: split_by_task(train, letters("ab")), "name the column with task_column"),
+        (lambda: split_by_task(letters("ab"), None), "give task_column"),
+        (lambda: split_by_task(train, letters("ab")), "give task_column"),
         (lambda: split_by_task(train, letters("a", tasks=["x"])), "no examples of task 'y'"),
         (lambda: split_by_task(train, None, 3), "the data name 2 tasks, not 3"),
         (lambda: letters("ab", tasks=["x"]), "2 inputs but 1 tasks"),

@@ -17,7 +17,7 @@ from softtf.screen import say
 from softtf.streams.files import ENDINGS, not_empty, read_images, read_texts
 from softtf.streams.folders import parquet_files
 from softtf.streams.lines import within_bounds
-from softtf.streams.walk import Passed, entries, images_below, say_passed
+from softtf.streams.walk import Skipped, entries, images_below, say_skipped
 
 Row = tuple[str, Any]
 """What to call an input, and the input."""
@@ -146,8 +146,8 @@ def _images(path: Path, column: str | None) -> list[Row]:
     if path.is_dir():
         if tables := _parquet(path):
             return [row for file in tables for row in read_images(file, column)]
-        files = images_below(path, passed := Passed())
-        say_passed(_note, str(path), passed)
+        files = images_below(path, skipped := Skipped())
+        say_skipped(_note, str(path), skipped)
         if not files:
             raise UserError(f"there is no image in folder {path}")
         return [(str(file), str(file)) for file in files]
@@ -159,10 +159,10 @@ def _images(path: Path, column: str | None) -> list[Row]:
 
 
 def _parquet(folder: Path) -> list[Path]:
-    """Return a folder's parquet files; the rest is said to be passed over where there are some."""
-    files = parquet_files(folder, "", Passed())
-    if files and (others := len(entries(folder, Passed())) - len(files)):
-        _note(f"{folder}: answers its parquet files, as training reads them; {others} other entries are passed over")
+    """Return a folder's parquet files; if there are any, a note tells how many other entries are skipped."""
+    files = parquet_files(folder, "", Skipped())
+    if files and (others := len(entries(folder, Skipped())) - len(files)):
+        _note(f"{folder}: answers its parquet files, as training reads them; {others} other entries are skipped")
     return files
 
 

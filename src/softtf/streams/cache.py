@@ -1,4 +1,4 @@
-"""Loaded inputs kept in memory, within a budget."""
+"""A cache of loaded inputs in memory, within a budget."""
 
 from collections.abc import Sequence
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 LARGEST_MERGED = 2**19
-"""Bytes beyond which tensors stay apart: photos are read in part, and a batch of one tensor would copy them whole."""
+"""Larger tensors (bytes) are not merged: photos are read in part, and a batch from one tensor would copy them whole."""
 
 
 class Cache:
-    """Up to `length` loaded tensors by index; once all are there with one shape, they are one tensor (if not large).
+    """Up to `length` loaded tensors by index; small ones of one shape are merged into one tensor once all are there.
 
-    The first tensor decides: when `length` of its size exceed `budget` bytes nothing is kept. Tensors of
-    other sizes are kept one by one until the budget is used up.
+    If `length` tensors of the first one's size exceed `budget` bytes, nothing is kept. Otherwise tensors are kept until
+    the budget is used up.
     """
 
     def __init__(self, length: int, budget: int, device: torch.device) -> None:
@@ -27,7 +27,7 @@ class Cache:
         return self._stack is not None or index in self._kept
 
     def get(self, indices: Sequence[int]) -> Tensor | list[Tensor]:
-        """Return the tensors at `indices`, as one tensor if all have one shape (then maybe on the device)."""
+        """Return the tensors at `indices`; if they are merged, as one tensor, which may be on the device."""
         if self._stack is not None:
             return self._stack[torch.tensor(indices, dtype=torch.int64, device=self._stack.device)]
         return [self._kept[i] for i in indices]
@@ -47,7 +47,7 @@ class Cache:
     def _merge(self) -> None:
         stack = torch.empty(self._length, *self._kept[0].shape, dtype=self._kept[0].dtype)
         for index in range(self._length):
-            stack[index] = self._kept.pop(index)  # one at a time: never twice in memory
+            stack[index] = self._kept.pop(index)  # one at a time, so that memory does not double
         if self._device.type == "cuda" and self._bytes < torch.cuda.mem_get_info(self._device)[0] // 4:
             stack = stack.to(self._device)
         self._stack = stack

@@ -1,4 +1,4 @@
-"""Columns of a Hugging Face data set: which holds the input, which the label, and reading it row by row."""
+"""Columns of a Hugging Face data set: finding those of inputs and labels, and reading them row by row."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,10 +12,10 @@ LABEL_NAMES = ("label", "labels", "fine_label")
 
 
 class Column(Sequence[Any]):
-    """One column of a `datasets.Dataset`, read row by row; image columns stay undecoded (bytes and path).
+    """One column of a `datasets.Dataset`, read row by row; images are not decoded (bytes and path).
 
-    A name such as `title+content`, where no column has it, stands for several columns of texts: those of a row that are
-    not empty, joined by line ends.
+    A name such as `title+content`, which no column has, means several columns of texts. A row's texts that are not
+    empty are joined by line ends.
     """
 
     def __init__(self, dataset: Any, column: str) -> None:
@@ -36,7 +36,7 @@ class Column(Sequence[Any]):
         return "\n".join(str(row[column]) for column in self._columns if row[column])
 
     def sizes(self) -> np.ndarray[Any, Any] | None:
-        """Return the bytes of each row's texts or undecoded image, int64 [rows]; None where the column has others."""
+        """Return the bytes of each row's texts or undecoded image, int64 [rows]; None for a column of other values."""
         import pyarrow  # type: ignore[import-untyped]
         from pyarrow import compute, types
 
@@ -48,7 +48,7 @@ class Column(Sequence[Any]):
             if values.type not in (pyarrow.string(), pyarrow.large_string(), pyarrow.binary(), pyarrow.large_binary()):
                 return None
             total += compute.fill_null(compute.binary_length(values), 0).to_numpy().astype(np.int64)
-        order = self._dataset._indices  # of select, shuffle and the like; None without
+        order = self._dataset._indices  # after select, shuffle and the like; else None
         return total if order is None else total[order.column(0).to_numpy()]
 
 
@@ -57,7 +57,7 @@ def _parts(dataset: Any, column: str) -> list[str]:
 
 
 def is_hub_dataset(data: object) -> bool:
-    """Whether `data` is a `datasets` object, told without importing that (slow) library."""
+    """Return whether `data` is a `datasets` object, without importing that (slow) library."""
     return type(data).__module__.split(".")[0] == "datasets"
 
 
@@ -67,11 +67,11 @@ def find_columns(dataset: Any, name: str, inputs: str | None = None, labels: str
     Args:
         dataset: a `datasets.Dataset`.
         name: what errors call the data set.
-        inputs: the input column; None takes the only image column, else a usual name.
-        labels: the label column; None takes the only column with a usual name.
+        inputs: the input column; None takes the only image column, or the only one with a usual name.
+        labels: the label column; None takes the only one with a usual name.
 
     Raises:
-        UserError: `dataset` is not one split, a column is missing, or the choice is not clear.
+        UserError: `dataset` is not one split, a column is missing, or several could be meant.
     """
     known = dataset.column_names
     inputs = input_name(dataset, name, inputs)
@@ -81,14 +81,14 @@ def find_columns(dataset: Any, name: str, inputs: str | None = None, labels: str
 
 
 def input_name(dataset: Any, name: str, inputs: str | None = None) -> str:
-    """Return the name of the input column; arguments and errors as for `find_columns`."""
+    """Return the name of the input column; arguments and errors are as for `find_columns`."""
     if type(dataset).__name__ != "Dataset":
         raise UserError(
             f"{name}: expected one split of a data set (a Dataset), not a {type(dataset).__name__}; give one split,"
-            " such as data['train'], and what is streamed as Dataset.from_list(list(data))"
+            " such as data['train'], and a streamed data set as Dataset.from_list(list(data))"
         )
     if dataset.format["type"] == "custom":
-        raise UserError(f"{name}: has a transform, which would be ignored; call reset_format() on it first")
+        raise UserError(f"{name} has a transform, which would be ignored; call reset_format() on it first")
     known = dataset.column_names
     for column in [] if inputs is None else _parts(dataset, inputs):
         if column not in known:
@@ -98,12 +98,12 @@ def input_name(dataset: Any, name: str, inputs: str | None = None) -> str:
 
 
 def usual_input(known: Sequence[str], name: str, images: Sequence[str] = ()) -> str:
-    """Return the only column that holds images, else the only one of a usual name; errors as for `find_columns`."""
+    """Return the only column of images, or the only one with a usual name; errors are as for `find_columns`."""
     return _only(images or [c for c in INPUT_NAMES if c in known], "input", "image_column", name, known)
 
 
 def usual_label(known: Sequence[str], name: str) -> str:
-    """Return the only column with a usual name for labels; errors as for `find_columns`."""
+    """Return the only column with a usual name for labels; errors are as for `find_columns`."""
     return _only([c for c in LABEL_NAMES if c in known], "label", "label_column", name, known)
 
 
@@ -113,9 +113,9 @@ def read_values(dataset: Any, column: str) -> list[Any]:
 
 
 def check_filled(dataset: Any, column: str, name: str) -> None:
-    """Refuse a column in which a row is null, before anything is trained on the others.
+    """Refuse a column with a null row, before anything is trained on the other rows.
 
-    Of columns that are joined, such as `title+content`, any may be null.
+    Joined columns, such as `title+content`, may be null.
 
     Raises:
         UserError: a row is null.
@@ -130,18 +130,18 @@ def check_filled(dataset: Any, column: str, name: str) -> None:
 def read_labels(
     dataset: Any, column: str, name: str, names: Sequence[str] | None = None
 ) -> tuple[list[Any], list[str] | None]:
-    """Return the labels of all rows, integers as the names that they stand for, and these names in their order.
+    """Return the labels of all rows, integers as their names, and the names in order.
 
-    Two data sets number their classes 0, 1, ... alike, but their names tell them apart.
+    The integers of two data sets both start at 0; their names tell the classes apart.
 
     Args:
         dataset: a `datasets.Dataset`.
         column: the label column.
         name: what errors call the data set.
-        names: a name for each integer; None takes those that a ClassLabel column carries, if any.
+        names: a name for each integer; None takes those of a ClassLabel column, if any.
 
     Raises:
-        UserError: a name stands for two integers, or a label is no integer that has a name.
+        UserError: two integers have one name, or a label is not an integer with a name.
     """
     labels = read_values(dataset, column)
     names = names or getattr(dataset.features[column], "names", None)
@@ -149,15 +149,15 @@ def read_labels(
 
 
 def named(labels: Sequence[Any], names: Sequence[str], name: str, column: str) -> list[Any]:
-    """Return for each integer label its name; arguments and errors as for `read_labels`."""
+    """Return the name of each integer label; arguments and errors are as for `read_labels`."""
     if len(set(names)) < len(names):
         twice = next(n for n in names if list(names).count(n) > 1)
         raise UserError(f"{name}: the class name {twice!r} stands for two labels; make the names differ")
     for row, label in enumerate(labels):
         if not isinstance(label, int) or not 0 <= label < len(names):
             raise UserError(
-                f"{name}: label {label!r} in row {row} of column {column!r} is not an integer in "
-                f"0..{len(names) - 1}, as its {len(names)} class names ask for"
+                f"{name}: label {label!r} in row {row} of column {column!r} must be an integer in "
+                f"0..{len(names) - 1}, one for each of the {len(names)} class names"
             )
     return [names[label] for label in labels]
 

@@ -1,6 +1,6 @@
-"""Crops of a batch of images: where they lie (drawn on the CPU), and reading them on the device.
+"""Crops of a batch of small images: their boxes are drawn on the CPU, and their pixels are read on the device.
 
-What is read here is small: pictures that no crop shrinks, and stored copies. Of photos see `photos`.
+Small images are those that no crop shrinks, and reduced copies. For photos see `photos`.
 """
 
 import math
@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-TRIES = 10  # torchvision's RandomResizedCrop gives up after as many and takes the centre
+TRIES = 10  # as in torchvision's RandomResizedCrop, which then takes the centre
 RATIOS = (3 / 4, 4 / 3)
 
 
@@ -19,10 +19,14 @@ class Boxes:
     """One box for each image of a batch, all [b] on the CPU, in pixels of that image.
 
     Attributes:
-        top: the first row (may be fractional); likewise `left`.
-        height: how many rows the output spans; likewise `width`.
-        low_y: the first row that may be read; likewise `low_x`.
-        high_y: the last row that may be read; likewise `high_x`.
+        top: the first row, which may be fractional.
+        left: the first column, which may be fractional.
+        height: how many rows the output spans.
+        width: how many columns the output spans.
+        low_y: the first row that may be read.
+        high_y: the last row that may be read.
+        low_x: the first column that may be read.
+        high_x: the last column that may be read.
         flip: whether the output is mirrored.
     """
 
@@ -37,24 +41,24 @@ class Boxes:
     flip: Tensor
 
     def part(self, start: int, end: int) -> "Boxes":
-        """Return those of the images from `start` up to `end`."""
+        """Return the boxes of the images `start` ... `end` - 1."""
         return Boxes(*(getattr(self, field.name)[start:end] for field in fields(self)))
 
 
 def draw(count: int, generator: torch.Generator) -> Tensor:
-    """Return the numbers in [0, 1) that decide `count` boxes, float64 [count, 2 * TRIES + 3], from a CPU generator."""
+    """Return the random numbers for `count` boxes, float64 [count, 2 * TRIES + 3] in [0, 1), from a CPU generator."""
     return torch.rand(count, 2 * TRIES + 3, generator=generator, dtype=torch.float64)
 
 
 def random_boxes(drawn: Tensor, heights: Tensor, widths: Tensor, scale: tuple[float, float], flip: bool) -> Boxes:
-    """Return boxes distributed as those of torchvision's RandomResizedCrop, flipped with probability 1/2.
+    """Return boxes with the distribution of torchvision's RandomResizedCrop, flipped with probability 1/2.
 
     Args:
-        drawn: what `draw` gave, a row for each image.
-        heights: int64 [b].
-        widths: int64 [b].
+        drawn: the result of `draw`, a row for each image.
+        heights: the heights of the images, int64 [b].
+        widths: their widths, int64 [b].
         scale: the range of a crop's share of the area.
-        flip: whether to flip at all.
+        flip: False turns flips off.
     """
     area = (heights * widths)[:, None] * (scale[0] + (scale[1] - scale[0]) * drawn[:, :TRIES])
     low, high = math.log(RATIOS[0]), math.log(RATIOS[1])
@@ -77,7 +81,7 @@ def random_boxes(drawn: Tensor, heights: Tensor, widths: Tensor, scale: tuple[fl
 
 
 def centre_boxes(heights: Tensor, widths: Tensor, resize: int, size: int) -> Boxes:
-    """Return the boxes of resizing the short side to `resize` and cropping `size` x `size` at the centre."""
+    """Return the boxes that resize the short side to `resize` and crop `size` x `size` at the centre."""
     short = torch.minimum(heights, widths)
     starts, spans = [], []
     for sides in (heights, widths):
@@ -94,7 +98,7 @@ def centre_boxes(heights: Tensor, widths: Tensor, resize: int, size: int) -> Box
 
 
 def narrowed(images: Sequence[Tensor], boxes: Boxes) -> tuple[list[Tensor], Boxes]:
-    """Return of each image [c, h, w] the rows and columns that its box reads, and the boxes in these."""
+    """Return the part of each image [c, h, w] that its box reads, and the boxes in these parts."""
     top, low_y, high_y = _narrowed(boxes.top, boxes.height, boxes.low_y, boxes.high_y)
     left, low_x, high_x = _narrowed(boxes.left, boxes.width, boxes.low_x, boxes.high_x)
     rows = [slice(a, b + 1) for a, b in zip(low_y.tolist(), high_y.tolist(), strict=True)]
@@ -106,22 +110,22 @@ def narrowed(images: Sequence[Tensor], boxes: Boxes) -> tuple[list[Tensor], Boxe
 
 
 def _narrowed(start: Tensor, span: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return where a span starts, counted from the first pixel of a line that it reads, and that pixel and the last."""
+    """Return the start of each span, relative to the first pixel that it reads, and the first and last such pixel."""
     first = torch.minimum(torch.maximum((start - 1).floor().long(), low), high)
     last = torch.minimum(torch.maximum((start + span + 1).ceil().long(), low), high)
     return start - first, first, last
 
 
 def sample(canvas: Tensor, boxes: Boxes, size: int) -> Tensor:
-    """Return the boxes' content, bilinearly resized (without antialias) to `size` x `size`.
+    """Return the boxes' content, resized to `size` x `size` bilinearly, without antialiasing.
 
-    Two products with matrices that hold each output's two weights: faster than `grid_sample` on a CPU, and
-    unlike it exactly free of pixels outside a box, whose weights are 0. Equals crop, then `interpolate`.
+    The result equals a crop followed by `interpolate`. It takes two products with matrices that hold two weights for
+    each output. On a CPU this is faster than `grid_sample`; and pixels outside the box have weight 0 exactly.
 
     Args:
         canvas: uint8 [b, c, H, W].
-        boxes: one for each image.
-        size: the output's side.
+        boxes: a box for each image.
+        size: the side of the output.
 
     Returns:
         float32 [b, c, size, size] in [0, 1] on the canvas's device.
@@ -131,14 +135,14 @@ def sample(canvas: Tensor, boxes: Boxes, size: int) -> Tensor:
     columns = _weights(boxes.left, boxes.width, boxes.low_x, boxes.high_x, size, width)
     columns = torch.where(boxes.flip[:, None, None], columns.flip(1), columns)
     rows, columns = rows.to(canvas.device), columns.to(canvas.device)
-    with torch.autocast(canvas.device.type, enabled=False):  # else the products could run in bfloat16
+    with torch.autocast(canvas.device.type, enabled=False):  # otherwise the products could run in bfloat16
         pixels = canvas.float().div_(255).reshape(b, c * height, width)
         narrow = torch.bmm(pixels, columns.transpose(1, 2)).view(b, c, height, size)
         return torch.matmul(rows[:, None], narrow).clamp_(0, 1)
 
 
 def _weights(start: Tensor, span: Tensor, low: Tensor, high: Tensor, size: int, pixels: int) -> Tensor:
-    """Return float32 [b, size, pixels]: what each pixel of a line counts for each output."""
+    """Return float32 [b, size, pixels]: the weight of each pixel of a line for each output."""
     places = (torch.arange(size, dtype=torch.float64) + 0.5) * (span / size)[:, None] - 0.5 + start[:, None]
     places = torch.minimum(torch.maximum(places, low[:, None].double()), high[:, None].double())
     before = places.floor().long()
@@ -150,5 +154,5 @@ def _weights(start: Tensor, span: Tensor, low: Tensor, high: Tensor, size: int, 
 
 
 def _below(uniform: Tensor, limit: Tensor) -> Tensor:
-    """Return integers in [0, limit) from numbers in [0, 1)."""
+    """Return integers in [0, limit) for random numbers in [0, 1)."""
     return torch.minimum((uniform * limit).long(), limit - 1)

@@ -1,4 +1,4 @@
-"""Raw images of any kind to RGB, within bounds that are checked before memory is taken."""
+"""Decoding of raw images to RGB; their sizes are checked before they take memory."""
 
 import io
 import os
@@ -19,9 +19,9 @@ from softtf.streams.walk import image_formats
 
 CHANNELS = (1, 3, 4)
 LARGEST_FILE = 2**29  # bytes
-LARGEST_IMAGE = 2**28 // 3  # pixels: a quarter of a GiB as RGB, from where on Pillow warns of a decompression bomb
-LONGEST = 100  # times the short side: resized by the short side, so much longer ones would fill the memory
-STRIP = 2**22  # values that are scaled at once
+LARGEST_IMAGE = 2**28 // 3  # pixels: a quarter of a GiB in RGB; Pillow warns of larger ones as decompression bombs
+LONGEST = 100  # the most that the long side may be, times the short: resizing by the short side would fill the memory
+STRIP = 2**22  # values to scale at once
 ORIENTATION = 0x0112  # of EXIF
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
 WHITE_IS_ZERO, SIGNED = 0, 2
@@ -32,28 +32,28 @@ def decode(raw: Any, where: str, view: View | None = None) -> Tensor:
     """Return a raw image as RGB.
 
     Args:
-        raw: a path, the bytes of a file, a `{"bytes", "path"}` dict, a PIL image, or a numpy array or torch tensor
-            of shape [h, w], [h, w, c] or [c, h, w] with 1, 3 or 4 channels (alpha is dropped; where both
-            readings fit, arrays are read as [h, w, c] and tensors as [c, h, w]). Arrays hold integers in
-            0..255, uint16 in 0..65535, booleans, or floats in [0, 1]; so do PIL's modes. Its mode I holds
-            0..65535, or, of an image that was not opened from a file and has no value above 255, 0..255. TIFFs of
-            fewer bits, of signed ones and with white as zero are read as what they say. The EXIF orientation is
-            honoured.
+        raw: a path, the bytes of a file, a `{"bytes", "path"}` dict, a PIL image, or a numpy array or torch tensor.
+            An array has shape [h, w], [h, w, c] or [c, h, w] with 1, 3 or 4 channels; alpha is dropped. If both
+            layouts fit, arrays are read as [h, w, c] and tensors as [c, h, w]. Values are integers in 0..255, uint16
+            in 0..65535, booleans, or floats in [0, 1]; the same holds for PIL's modes. PIL's mode I has values in
+            0..65535; but in an image that was not opened from a file and has no value above 255, in 0..255. A TIFF may
+            have fewer bits, signed values, or white as zero. The EXIF orientation is applied.
         where: what errors call the image if it has no file name.
-        view: given the opened picture of a file or of bytes before its pixels are read; returns the part to be read.
+        view: is called with the opened image of a file or of bytes before its pixels are read, and returns the part to
+            read.
 
     Returns:
         uint8 [3, h, w].
 
     Raises:
-        UserError: the file is missing, empty, cut off or no image; values or shape are none of the above; the file has
-            more than LARGEST_FILE bytes, the image more than LARGEST_IMAGE pixels or sides in a ratio above LONGEST.
+        UserError: the file is missing, empty, truncated or not an image; its values or shape are not as above; it has
+            more than LARGEST_FILE bytes or LARGEST_IMAGE pixels, or the ratio of its sides is above LONGEST.
     """
     if isinstance(raw, dict):
         if not {"bytes", "path"} & raw.keys():
             found = ", ".join(map(repr, raw))[:80]
             raise UserError(
-                f"{where}: a dict holds the bytes or the path of an image, not {found}; give the image itself"
+                f"{where}: a dict must hold the bytes or the path of an image, not {found}; give the image itself"
             )
         path = raw.get("path")
         where = f"{where} ({path})" if path else where
@@ -68,7 +68,7 @@ def decode(raw: Any, where: str, view: View | None = None) -> Tensor:
         pixels = _from_array(raw, where)
     else:
         raise UserError(f"{where}: expected an image, an array or a path, not {type(raw).__name__}")
-    return torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))  # a copy: the input stays its owner's
+    return torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))  # a copy, so that the input does not change
 
 
 def _read(path: Path, where: str) -> bytes:
@@ -88,15 +88,15 @@ def _from_bytes(raw: bytes | bytearray | memoryview, where: str, view: View | No
         raise UserError(f"{where}: the image has {size:,} bytes; at most {LARGEST_FILE:,} are read")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bound stands below
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked below
             image = Image.open(io.BytesIO(raw), formats=image_formats())
     except Image.DecompressionBombError as error:
         raise UserError(
-            f"{where}: the image has too many pixels, make it smaller; at most {LARGEST_IMAGE:,} are read ({error})"
+            f"{where}: the image has too many pixels; at most {LARGEST_IMAGE:,} are read, so make it smaller ({error})"
         ) from None
     except MemoryError:
         raise _too_little_memory(where) from None
-    except Exception as error:  # PIL raises a dozen kinds, from SyntaxError to struct.error, for broken files
+    except Exception as error:  # for broken files PIL raises many kinds, from SyntaxError to struct.error
         raise _unreadable(where, error) from error
     return _from_pil(image, where, view)
 
@@ -108,13 +108,13 @@ def _from_pil(image: Image.Image, where: str, view: View | None = None) -> np.nd
     try:
         if view:
             image = view(image)
-        image.load()  # some tell only then how they are turned
+        image.load()  # some formats have their orientation only then
         if image.getexif().get(ORIENTATION, 1) != 1:
             image = ImageOps.exif_transpose(image)
         if image.mode == "P" and "transparency" in image.info:
             image = image.convert("RGBA")
         wide = image.mode.startswith("I") or image.mode == "F"  # more than 8 bits: PIL would clip at 255
-        signed_bytes = signed and image.mode == "L"  # which PIL reads as if they had no sign
+        signed_bytes = signed and image.mode == "L"  # PIL reads them without a sign
         plain = wide or signed_bytes or image.mode == "RGB"
         values = np.asarray(image if plain else image.convert("RGB"))
     except MemoryError:
@@ -130,15 +130,15 @@ def _from_pil(image: Image.Image, where: str, view: View | None = None) -> np.nd
     if values.dtype.kind == "f":
         top = 1
     else:
-        values = values.astype(np.int32)  # else an array of 16 bits would stand for its own whole range
-    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # PIL turns these round in 8 bits only
+        values = values.astype(np.int32)  # otherwise 16-bit values would be scaled by their type's range
+    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # PIL inverts these in 8 bits only
         values = top - values
     return _from_array(values, where, top)
 
 
 def _unreadable(where: str, error: Exception) -> UserError:
-    reason = "of no known format" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
-    return UserError(f"{where}: not a readable image, or cut off ({reason})")
+    reason = "unknown format" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
+    return UserError(f"{where}: not a readable image, or truncated ({reason})")
 
 
 def _too_little_memory(where: str, image: Image.Image | None = None) -> UserError:
@@ -147,7 +147,7 @@ def _too_little_memory(where: str, image: Image.Image | None = None) -> UserErro
 
 
 def check_size(height: int, width: int, where: str) -> None:
-    """Refuse an image that is too large or too long to be prepared in little memory.
+    """Refuse an image that would take too much memory.
 
     Raises:
         UserError: it has more than LARGEST_IMAGE pixels, or one side is more than LONGEST times the other.
@@ -158,14 +158,14 @@ def check_size(height: int, width: int, where: str) -> None:
         )
     if max(height, width) > LONGEST * max(1, min(height, width)):
         raise UserError(
-            f"{where}: the image has {width} x {height} pixels; one side may be {LONGEST} times the other, no more:"
+            f"{where}: the image has {width} x {height} pixels; one side may be at most {LONGEST} times the other:"
             " crop it or cut it in pieces"
         )
 
 
 def _from_array(raw: np.ndarray[Any, Any] | Tensor, where: str, top: int = 255) -> np.ndarray[Any, Any]:
-    """Return uint8 [h, w, 3]; integers (but those of 16 bits without sign) are scaled from 0..`top`."""
-    raw = raw if isinstance(raw, Tensor) else np.asarray(raw)  # of a np.matrix, which has two axes always
+    """Return uint8 [h, w, 3]; integers other than uint16 are scaled from 0..`top`."""
+    raw = raw if isinstance(raw, Tensor) else np.asarray(raw)  # an np.matrix always has two axes
     layouts = (0, -1) if isinstance(raw, Tensor) else (-1, 0)
     channels = next((axis for axis in layouts if raw.ndim == 3 and raw.shape[axis] in CHANNELS), None)
     if raw.ndim != 2 and channels is None:
@@ -180,7 +180,7 @@ def _from_array(raw: np.ndarray[Any, Any] | Tensor, where: str, top: int = 255) 
 
 
 def _values(raw: Tensor, where: str) -> np.ndarray[Any, Any]:
-    """Return a tensor's numbers."""
+    """Return a tensor's values as an array."""
     try:
         raw = raw.detach().cpu()
         array: np.ndarray[Any, Any] = (raw.float() if raw.is_floating_point() else raw).numpy()
@@ -188,8 +188,8 @@ def _values(raw: Tensor, where: str) -> np.ndarray[Any, Any]:
         if is_shortage(error):
             raise
         raise UserError(
-            f"{where}: a tensor of type {raw.dtype} and layout {raw.layout} on {raw.device} has no values to read"
-            " as they are; give a dense one of numbers"
+            f"{where}: a tensor of type {raw.dtype} and layout {raw.layout} on {raw.device} cannot be read as an image;"
+            " give a dense tensor of numbers"
         ) from None
     return array
 
@@ -199,12 +199,12 @@ def _to_uint8(array: np.ndarray[Any, Any], where: str, top: int) -> np.ndarray[A
         return array.astype(np.uint8) * np.uint8(255)
     if array.dtype == np.uint8:
         return array
-    if array.dtype.kind == "u" and array.dtype.itemsize == 2:  # of either byte order
+    if array.dtype.kind == "u" and array.dtype.itemsize == 2:  # in either byte order
         top = 65535
     elif array.dtype.kind == "f":
         top = 1
     elif array.dtype.kind not in "iu":
-        raise UserError(f"{where}: image values of type {array.dtype} are not understood; use uint8")
+        raise UserError(f"{where}: image values of type {array.dtype} are not supported; use uint8")
     low, high = array.min(), array.max()
     if not (low >= 0 and high <= top):  # written so that NaN fails too
         remedy = "; divide by 255, or give uint8" if top == 1 and 1 < high <= 255 and low >= 0 else ""

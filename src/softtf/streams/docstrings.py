@@ -1,4 +1,4 @@
-"""Texts that every Python has: the docstrings of its standard library, labelled by module. No module is run."""
+"""Docstrings of Python's standard library, which needs no download, labelled by module. No module is run."""
 
 import ast
 from importlib.util import find_spec
@@ -16,17 +16,19 @@ SHORTEST = 60  # characters; shorter ones say little
 
 
 def docstrings() -> tuple[Examples, Examples | None]:
-    """Return docstrings of functions and classes of ten modules, a fifth of each held out; they differ with Python.
+    """Return docstrings of functions and classes of ten modules, with a fifth of each held out for testing.
+
+    They depend on the version of Python.
 
     Raises:
-        UserError: this Python comes without the sources of its library.
+        UserError: this Python has no sources of its library.
     """
     rows: dict[str, str] = {}
     for module in MODULES:
         for file in _sources(module):
             rows |= {text: module for text in _docstrings(file) if text not in rows}
     if missing := set(MODULES).difference(rows.values()):
-        raise UserError(f"this Python has no sources of its module {min(missing)}, whose docstrings are needed")
+        raise UserError(f"this Python has no source of its module {min(missing)}, whose docstrings are needed")
     return hold_out(Examples(list(rows), rows.values(), "docstrings"))
 
 

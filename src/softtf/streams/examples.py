@@ -1,4 +1,4 @@
-"""A labelled sequence of raw inputs (images, files, texts) that are read and decoded only when asked for."""
+"""A labelled sequence of raw inputs (images, files, texts) that are read and decoded only when needed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from softtf.config.bounds import Count
+from softtf.config.tree import check_value
 from softtf.errors import UserError
 from softtf.files.reading import read_bytes
 from softtf.files.tensors import encode_label
@@ -24,11 +26,10 @@ EXIF_ORIENTATION = 0x0112  # decoding turns the image by it
 
 
 class Examples(Sequence[Any]):
-    """Labelled raw inputs; `examples[i]` is the i-th input as it was given, `examples.labels[i]` its label.
+    """Labelled raw inputs; `examples[i]` is the i-th input as given, and `examples.labels[i]` is its label.
 
-    A raw input is an array or tensor ([H, W], [H, W, C] or [C, H, W]), a PIL image, a path, a
-    `{"bytes", "path"}` dict as in undecoded image columns, or a text. Views (`select`, `per_class`,
-    `with_labels`) copy no rows.
+    A raw input is an array or tensor ([H, W], [H, W, C] or [C, H, W]), a PIL image, a path, a `{"bytes", "path"}` dict
+    as in undecoded image columns, or a text. Views (`select`, `per_class`, `with_labels`) copy no rows.
     """
 
     def __init__(
@@ -42,24 +43,24 @@ class Examples(Sequence[Any]):
         """Pair `rows` with `labels`.
 
         Args:
-            rows: anything with a length whose `rows[i]` gives a raw input.
-            labels: one a row: a string, an integer, a boolean, a finite float, bytes, or a tuple of these, so that it
-                can be saved; numpy and torch scalars become Python values.
-            name: what errors call this data.
-            class_order: the order that `classes` follows (it may list absent classes too); None sorts them.
-            tasks: the task that each row belongs to, where the data say so (`split_by_task`); they come in the order
-                in which the rows first name them.
+            rows: any object with a length whose `rows[i]` is a raw input.
+            labels: a label for each row: a string, an integer, a boolean, a finite float, bytes, or a tuple of these,
+                which can be saved; numpy and torch scalars become Python scalars.
+            name: what errors call the data.
+            class_order: the order of `classes` (it may list absent classes too); None sorts them.
+            tasks: the task of each row, if the data name one (`split_by_task`); tasks come in the order of their first
+                rows.
 
         Raises:
-            UserError: no rows, not one label or task a row, a label that is missing (None, NaN, NaT, NA), of another
-                kind or not in `class_order`, or a task that is missing or unhashable.
+            UserError: there are no rows; there is not one label, or not one task, for each row; a label is missing
+                (None, NaN, NaT, NA), of another type or not in `class_order`; or a task is missing or unhashable.
         """
         if not hasattr(rows, "__getitem__"):
             raise UserError(f"{name}: a {type(rows).__name__} of inputs has no order; give a list or an array")
         self.name = name
         self.labels: tuple[Hashable, ...] = tuple(_label(label, i, name) for i, label in enumerate(labels))
         if len(rows) != len(self.labels):
-            raise UserError(f"{name}: {len(rows)} inputs but {len(self.labels)} labels; give one label an input")
+            raise UserError(f"{name}: {len(rows)} inputs but {len(self.labels)} labels; give each input one label")
         if not self.labels:
             raise UserError(f"{name}: holds no examples; a task needs at least one")
         self.class_order = None if class_order is None else tuple(class_order)
@@ -68,9 +69,9 @@ class Examples(Sequence[Any]):
             _check_saved(label, self.labels, name)
         self.tasks = None if tasks is None else tuple(_label(task, i, name, "task") for i, task in enumerate(tasks))
         if self.tasks is not None and len(self.tasks) != len(self.labels):
-            raise UserError(f"{name}: {len(self.labels)} inputs but {len(self.tasks)} tasks; give one task an input")
+            raise UserError(f"{name}: {len(self.labels)} inputs but {len(self.tasks)} tasks; give each input one task")
         self.task_order: tuple[Hashable, ...] = tuple(dict.fromkeys(self.tasks or ()))
-        self._rows: Sequence[Any] = list(rows) if hasattr(rows, "iloc") else rows  # pandas numbers rows its own way
+        self._rows: Sequence[Any] = list(rows) if hasattr(rows, "iloc") else rows  # pandas has its own index
         self._indices: Sequence[int] = range(len(rows))
 
     def __len__(self) -> int:
@@ -83,14 +84,14 @@ class Examples(Sequence[Any]):
         return f"Examples({self.name!r}, {len(self)} examples, {len(self.classes)} classes)"
 
     def where(self, index: int) -> str:
-        """Return what errors call example `index`: the name and the row in the data viewed."""
+        """Return what errors call example `index`: the name of the data and the row in them."""
         return f"{self.name}[{self._indices[index]}]"
 
     def select(self, indices: Iterable[int]) -> Examples:
         """Return a view of the examples at `indices`, in that order.
 
         Raises:
-            UserError: no index, or one that is not in [0, len).
+            UserError: there are no indices, or one is not in [0, len).
         """
         chosen = [operator.index(i) for i in indices]
         if wrong := [i for i in chosen if not 0 <= i < len(self)]:
@@ -100,7 +101,7 @@ class Examples(Sequence[Any]):
         return self._view([self._indices[i] for i in chosen], labels, self.class_order, tasks)
 
     def with_labels(self, labels: Iterable[Hashable], class_order: Sequence[Hashable] | None = None) -> Examples:
-        """Return the same inputs with other labels (and their own class order)."""
+        """Return the same inputs with other labels and another class order."""
         return self._view(self._indices, labels, class_order, self.tasks)
 
     def per_class(self, n: int | None, seed: int) -> Examples:
@@ -110,25 +111,23 @@ class Examples(Sequence[Any]):
         """
         if n is None:
             return self
-        if n < 1:
-            raise UserError(f"{self.name}: examples per class must be at least 1, not {n}")
+        check_value(Count, n, f"{self.name}: examples per class")
         return self._drawn([n] * len(self.classes), seed)
 
     def evenly(self, total: int | None, seed: int) -> Examples:
         """Return at most `total` examples (all if None), equally many of every class, as `per_class` chooses them.
 
-        What does not divide goes to the first classes, one each; no class gives less than one example if it has any
-        to give, nor more than it has.
+        The remainder goes to the first classes, one example each. A class gives at least one example, and at most all
+        that it has.
         """
         if total is None:
             return self
-        if total < 1:
-            raise UserError(f"{self.name}: the number of examples must be at least 1, not {total}")
+        check_value(Count, total, f"{self.name}: the number of examples")
         share, rest = divmod(total, len(self.classes))
         return self._drawn([max(1, share + (position < rest)) for position in range(len(self.classes))], seed)
 
     def _drawn(self, counts: Sequence[int], seed: int) -> Examples:
-        """Return at most so many examples of each of `classes`, chosen by `seed`, in their present order."""
+        """Return at most `counts[i]` examples of `classes[i]`, chosen by `seed`, in their present order."""
         chosen: list[int] = []
         for position, (members, count) in enumerate(zip(self.members(), counts, strict=True)):
             random.Random(derive_seed(seed, "per class", position)).shuffle(members)
@@ -136,7 +135,7 @@ class Examples(Sequence[Any]):
         return self.select(sorted(chosen))
 
     def members(self) -> list[list[int]]:
-        """Return for each of `classes` the ascending indices of its examples."""
+        """Return the ascending indices of the examples of each of `classes`."""
         members: dict[Hashable, list[int]] = {label: [] for label in self.classes}
         for index, label in enumerate(self.labels):
             members[label].append(index)
@@ -144,7 +143,7 @@ class Examples(Sequence[Any]):
 
     @staticmethod
     def concatenate(parts: Sequence[Examples]) -> Examples:
-        """Return the examples of all `parts` in a row; a class order is kept if every part has one."""
+        """Return the examples of all `parts`, concatenated; a class order is kept if every part has one."""
         if not parts:
             raise UserError("nothing to concatenate: give at least one set of examples")
         orders = [part.class_order for part in parts if part.class_order is not None]
@@ -156,19 +155,19 @@ class Examples(Sequence[Any]):
         )
 
     def sizes(self) -> np.ndarray[Any, Any] | None:
-        """Return the bytes of each text or undecoded image, int64 [examples], where these are known without reading."""
+        """Return the bytes of each text or undecoded image, int64 [examples]; None if only reading would tell."""
         sizes = _sizes(self._rows)
         return None if sizes is None else sizes[np.asarray(self._indices, dtype=np.int64)]
 
     def fingerprint(self, labels: bool = True) -> str:
-        """Return the SHA-256 (hex) of all inputs' contents (files are read), in order, and of `labels` if wanted."""
+        """Return the SHA-256 (hex) of the contents of all inputs in order (files are read), with or without labels."""
         digest = hashlib.sha256()
         for i in range(len(self)):
             label = self.labels[i]
             parts = content(self[i], self.where(i))
             if labels:
                 parts.append(f"{type(label).__name__}:{label!r}".encode())
-            digest.update(str([len(part) for part in parts]).encode())  # lengths keep neighbours apart
+            digest.update(str([len(part) for part in parts]).encode())  # so that the parts cannot be confused
             for part in parts:
                 digest.update(part)
         return digest.hexdigest()
@@ -225,9 +224,9 @@ def _label(label: Any, index: int, name: str, what: str = "label") -> Hashable:
 
 
 def _is_missing(value: Any) -> bool:
-    """Say whether a value stands for none: None, or NaN, NaT and their like, which do not equal themselves.
+    """Return whether a value is missing: None, or NaN, NaT and the like, which do not equal themselves.
 
-    A tuple that holds one of these does too.
+    A tuple that holds a missing value is missing too.
     """
     if isinstance(value, tuple):
         return any(map(_is_missing, value))
@@ -238,7 +237,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def _check_saved(label: Hashable, labels: Sequence[Hashable], name: str) -> None:
-    """Refuse a label that could not be saved, before anything is learned of it."""
+    """Refuse a label that could not be saved, before it is learned."""
     try:
         encode_label(label)
     except UserError as error:
@@ -252,7 +251,7 @@ def _in_order(present: dict[Hashable, None], order: tuple[Hashable, ...] | None,
         return tuple(label for label in order if label in present)
     try:
         return tuple(sorted(present))  # type: ignore[type-var]
-    except TypeError:  # labels of several kinds have no order: first seen, first listed
+    except TypeError:  # labels of several types have no order: keep that of their first examples
         return tuple(present)
 
 
@@ -260,10 +259,10 @@ def content(raw: Any, where: str) -> list[bytes]:
     """Return what identifies a raw input: its kind and its bytes.
 
     Raises:
-        UserError: it is a file that is not there, or of no known kind.
+        UserError: a file is missing, or the input has an unknown type.
     """
     if isinstance(raw, dict):
-        raw = raw.get("bytes") or Path(raw.get("path") or "")  # of another dict: a path that is no file
+        raw = raw.get("bytes") or Path(raw.get("path") or "")  # another dict: a path without a file
     if isinstance(raw, torch.Tensor):
         raw = raw.detach().cpu().contiguous()
         return [

@@ -1,4 +1,4 @@
-"""Users' own texts in one file of rows: CSV, TSV, JSON lines or parquet."""
+"""Users' own texts and images in one file of rows: CSV, TSV, JSON lines or parquet."""
 
 import csv
 import os
@@ -20,7 +20,7 @@ from softtf.streams.walk import is_image_name
 
 INTEGER = re.compile("0|-?[1-9][0-9]{0,17}")  # of at most 64 bits
 ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
-SPLIT = "split"  # the column that says which split a row belongs to
+SPLIT = "split"  # the column that names the split of each row
 IMAGE_NAMES = ("image", "img", "images")  # columns of texts with these names hold the paths of images
 
 
@@ -33,23 +33,23 @@ def load_file(
     split_train: str = "train",
     split_test: str = "test",
 ) -> tuple[Examples, Examples | None]:
-    """Return the training and test examples of a file of rows: by its column `split`, else a held-out fifth.
+    """Return the training and test examples of a file of rows, by its column `split`, or with a held-out fifth.
 
-    Paths of images, in a column `image` or one that holds nothing else, go on from the file's folder. In
-    CSV, columns of labels and tasks that hold integers only are read as integers, and empty ones are missing.
+    Paths of images, in a column `image` or in one that holds only paths of images, are relative to the file's folder.
+    In CSV, a column of labels or tasks that holds only integers is read as integers, and empty fields are missing.
 
     Args:
-        file: its ending, one of ENDINGS, says what it is; the first row of CSV and TSV names the columns.
-        text_column: None takes `text` or another usual name; of `title+content` the texts are joined.
-        label_column: None takes `label` or another usual name.
-        task_column: the column that says which task a row belongs to, if any.
-        say: is told what is held out, or which rows became which split.
-        split_train: the value, in the column `split`, of rows to learn from; usual names are known in any case.
-        split_test: that of rows to test on.
+        file: the file; its ending, one of ENDINGS, tells its format. The first row of CSV and TSV names the columns.
+        text_column: the column of the inputs; None takes `text` or another usual name; `title+content` joins texts.
+        label_column: the column of the labels; None takes `label` or another usual name.
+        task_column: the column that names the task of each row, if any.
+        say: is called with notes about what is held out and the rows of each split.
+        split_train: the value in the column `split` of rows to learn from, by its usual names in any case.
+        split_test: the value of rows to test on.
 
     Raises:
-        UserError: the file cannot be read, is empty, or lacks a column or split; a row has too few fields, or no
-            label or task.
+        UserError: the file cannot be read, is empty, or lacks a column or split; or a row has too few fields, no label
+            or no task.
     """
     texts = (text_column, *text_column.split("+")) if text_column else INPUT_NAMES
     labels = (label_column,) if label_column else LABEL_NAMES
@@ -64,14 +64,14 @@ def load_file(
     if SPLIT in data.column_names and SPLIT not in (text_column, label_column, task_column):
         return _by_split(examples, read_values(data, SPLIT), split_train, split_test, say)
     if (split_train, split_test) != ("train", "test"):
-        raise UserError(f"{file} has no splits, a fifth is held out of it; leave split_train and split_test out")
+        raise UserError(f"{file} has no splits, and a fifth is held out; leave split_train and split_test out")
     return hold_out(examples, say)
 
 
 def _by_split(
     examples: Examples, values: list[Any], split_train: str, split_test: str, say: Say
 ) -> tuple[Examples, Examples | None]:
-    """Return the rows of the training and of the test split, as a column says; without test rows a held-out fifth."""
+    """Return the rows of the training and the test split by a column; without test rows, a fifth is held out."""
     splits = ["" if value is None else str(value).strip() for value in values]
     counts = Counter(splits)
     learned = next(iter(named_as(split_train, counts)), None)
@@ -93,7 +93,7 @@ def _by_split(
 
 
 def _image_paths(file: Path, data: Any, column: str) -> list[Path] | None:
-    """Return the paths that a column of texts holds, from the file's folder on; None if they are no images'."""
+    """Return the paths of images in a column, relative to the file's folder; None if it does not hold such paths."""
     if column not in data.column_names or getattr(data.features[column], "dtype", None) not in (
         "string",
         "large_string",
@@ -113,7 +113,7 @@ def _image_paths(file: Path, data: Any, column: str) -> list[Path] | None:
 
 
 def count_values(file: Path, columns: Sequence[str]) -> dict[str, int]:
-    """Return how many different values each of the columns holds that a file has, in the order of `columns`.
+    """Return how many different values each of `columns` has, in their order; columns that a file lacks are left out.
 
     Raises:
         UserError: the file cannot be read, or is empty.
@@ -123,31 +123,31 @@ def count_values(file: Path, columns: Sequence[str]) -> dict[str, int]:
 
 
 def read_lines(file: Path) -> list[str]:
-    """Return the lines of a text file that are not empty, without their ends.
+    """Return the lines of a text file that are not empty, without line ends.
 
     Raises:
-        UserError: it cannot be read, is not UTF-8, or has none.
+        UserError: the file cannot be read, is not UTF-8, or has no such line.
     """
     found = not_empty(lines(file))
     if not found:
-        raise UserError(f"{file} is empty; it needs a text a line")
+        raise UserError(f"{file} is empty; it needs one text a line")
     return found
 
 
 def not_empty(found: Iterable[str]) -> list[str]:
-    """Return the lines that are not empty, without their ends."""
+    """Return the lines that are not empty, without line ends."""
     return [line.removesuffix("\n") for line in found if line.strip()]
 
 
 def read_texts(file: Path, column: str | None = None) -> list[str]:
-    """Return the texts of a file: of a column of a file of rows, or the lines of any other.
+    """Return the texts of a file: a column of a file of rows, or the lines of any other file.
 
     Args:
-        file: one of ENDINGS is a file of rows.
-        column: None takes `text` or another usual name; of `title+content` the texts are joined.
+        file: the file; a file of rows has one of ENDINGS.
+        column: the column of the texts; None takes `text` or another usual name; `title+content` joins texts.
 
     Raises:
-        UserError: it cannot be read, or has no such column.
+        UserError: the file cannot be read, or has no such column.
     """
     if file.suffix.lower() not in ENDINGS:
         return read_lines(file)
@@ -156,14 +156,15 @@ def read_texts(file: Path, column: str | None = None) -> list[str]:
 
 
 def read_images(file: Path, column: str | None = None) -> list[tuple[str, Any]]:
-    """Return the images of a file of rows, one of ENDINGS, each with what to call it.
+    """Return the images of a file of rows, each with a name for messages.
 
     Args:
-        file: its column of images, or of their paths, which go on from the file's folder.
-        column: None takes `image` or another usual name.
+        file: a file of rows, with one of ENDINGS.
+        column: the column of images, or of paths relative to the file's folder; None takes `image` or another usual
+            name.
 
     Raises:
-        UserError: it cannot be read, or has no such column.
+        UserError: the file cannot be read, or has no such column.
     """
     data, column = _inputs(file, column, "image")
     if (paths := _image_paths(file, data, column)) is not None:
@@ -172,7 +173,7 @@ def read_images(file: Path, column: str | None = None) -> list[tuple[str, Any]]:
 
 
 def _inputs(file: Path, column: str | None, usual: str) -> tuple[Any, str]:
-    """Return a file's rows and the name of the column with the inputs; None finds it, of a usual name."""
+    """Return a file's rows and the name of its input column; None finds it by its usual names."""
     data = _read(file, (column, *column.split("+")) if column else INPUT_NAMES, ())
     if column is None and not set(INPUT_NAMES) & set(data.column_names):
         raise unknown(f"column of {file.name}", usual, data.column_names)
@@ -180,7 +181,7 @@ def _inputs(file: Path, column: str | None, usual: str) -> tuple[Any, str]:
 
 
 def _read(file: Path, texts: Sequence[str], labels: Sequence[str], keep: str = "") -> Any:
-    """Return a file's rows as a data set; columns of other names are there, but empty; `keep` is read as texts."""
+    """Return a file's rows as a data set; other columns are present but empty; `keep` is read as texts."""
     if file.suffix.lower() == ".parquet":
         return read_parquet([file])
     import datasets
@@ -197,11 +198,11 @@ def _read(file: Path, texts: Sequence[str], labels: Sequence[str], keep: str = "
     try:
         return datasets.Dataset.from_dict(columns)
     except UnicodeEncodeError:
-        raise UserError(f"{file}: a text has a lone surrogate, which is no character; leave it out") from None
-    except (ValueError, TypeError, OverflowError) as error:  # pyarrow's: values of several kinds in one column
+        raise UserError(f"{file}: a text has a lone surrogate, not a character; leave it out") from None
+    except (ValueError, TypeError, OverflowError) as error:  # of pyarrow: values of several types in one column
         raise UserError(
-            f"{file}: a column of {', '.join(c for c in columns if c in (*texts, *labels))} holds values of"
-            f" several kinds: {' '.join(str(error).split())}"
+            f"{file}: one of the columns {', '.join(c for c in columns if c in (*texts, *labels))} holds values of"
+            f" several types: {' '.join(str(error).split())}"
         ) from None
 
 
@@ -216,12 +217,12 @@ def _csv(file: Path) -> tuple[list[str], list[list[Any]]]:
         if len(row) != len(names):
             raise UserError(f"{file}, line {line}: {len(row)} fields, not {len(names)}; quote a text that holds commas")
     if len(set(names)) < len(names):
-        raise UserError(f"{file}: two columns have one name; its first row must name the columns, such as text,label")
+        raise UserError(f"{file}: two columns have the same name; its first row must name them, such as text,label")
     return names, [row for _, row in rest]
 
 
 def _numbered(file: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows that are not empty, each with the number of its last line."""
+    """Yield the rows that are not empty, each after the number of its last line."""
     try:
         for row in reader:
             if row:
@@ -244,7 +245,7 @@ def _json_lines(file: Path) -> tuple[list[str], list[list[Any]]]:
 
 
 def _typed(values: Sequence[Any]) -> list[Any]:
-    """Return labels: integers where all are written as such, and None for empty ones."""
+    """Return labels, as integers if all are integers, with None for empty ones."""
     given = [None if value == "" else value for value in values]
     if all(value is None or (isinstance(value, str) and INTEGER.fullmatch(value)) for value in given):
         return [None if value is None else int(value) for value in given]

@@ -1,4 +1,4 @@
-"""Data sets in local folders: parquet files, or images in one folder per class."""
+"""Data sets in local folders: parquet files, or images in one folder for each class."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -13,7 +13,7 @@ from softtf.streams.holdout import hold_out
 from softtf.streams.image_folders import load_image_folder
 from softtf.streams.lines import lines
 from softtf.streams.splits import Say, begins_as, listed, quiet, say_splits
-from softtf.streams.walk import Passed, entries, say_passed
+from softtf.streams.walk import Skipped, entries, say_skipped
 
 NAME_FILES = ("labels.txt", "classes.txt")
 
@@ -34,30 +34,30 @@ def load_folder(
     """Return the training and test examples of a folder with parquet files or image folders.
 
     Args:
-        folder: whose name, as every path here, is taken as it is; nothing in it is a pattern.
-        split_train: the split to learn from; the usual names of splits are known in any case.
+        folder: the folder; its name, like every path here, is not a pattern.
+        split_train: the split to learn from, by its usual names in any case.
         split_test: the split to test on.
-        image_column: of parquet files.
-        label_column: of parquet files.
-        task_column: of parquet files.
-        prefix: what the names of a data set's files begin with, where a folder holds several.
-        say: is told which part became which split, what is held out and what is passed over.
+        image_column: the column of the inputs, in parquet files.
+        label_column: the column of the labels, in parquet files.
+        task_column: the column of the tasks, in parquet files.
+        prefix: the start of the file names of a data set, in a folder with several.
+        say: is called with notes about the part of each split, what is held out and what is skipped.
 
     Raises:
-        UserError: the folder holds neither, or what it holds is incomplete or cannot be read.
+        UserError: the folder holds neither, or its content is incomplete or cannot be read.
     """
     columns = (image_column, label_column, task_column)
-    if files := parquet_files(folder, prefix, passed := Passed()):
-        say_passed(say, folder.name, passed)
+    if files := parquet_files(folder, prefix, skipped := Skipped()):
+        say_skipped(say, folder.name, skipped)
         return _load_parquet(folder, files, prefix, split_train, split_test, columns, say)
     if task_column is not None:
         raise UserError(f"{folder} holds image folders, which have no column {task_column!r}; leave task_column out")
     return load_image_folder(folder, split_train, split_test, say)
 
 
-def parquet_files(folder: Path, prefix: str, passed: Passed) -> list[Path]:
-    """Return the parquet files of a folder whose names begin with `prefix`, sorted; litter is counted."""
-    found = [path for path in entries(folder, passed) if path.suffix.lower() == ".parquet" and path.is_file()]
+def parquet_files(folder: Path, prefix: str, skipped: Skipped) -> list[Path]:
+    """Return the parquet files of a folder whose names begin with `prefix`, sorted; hidden files are counted."""
+    found = [path for path in entries(folder, skipped) if path.suffix.lower() == ".parquet" and path.is_file()]
     return [path for path in found if path.name.startswith(prefix)]
 
 
@@ -74,13 +74,13 @@ def named_examples(
     Args:
         dataset: one split.
         name: what errors call it.
-        image_column: the column with the inputs; None finds it.
-        label_column: the column with the labels; None finds it.
-        names: a name for each integer label; None takes those that a ClassLabel column carries, if any.
-        task_column: the column that says which task a row belongs to, if any.
+        image_column: the column of the inputs; None finds it.
+        label_column: the column of the labels; None finds it.
+        names: a name for each integer label; None takes those of a ClassLabel column, if any.
+        task_column: the column that names the task of each row, if any.
 
     Raises:
-        UserError: columns not found, a row without an input, or labels that do not fit the names.
+        UserError: a column is missing, a row has no input, or the labels do not fit the names.
     """
     inputs, column = find_columns(dataset, name, image_column, label_column)
     check_filled(dataset, inputs, name)
@@ -128,8 +128,8 @@ def _load_parquet(
 
 def _no_files(folder: Path, start: str, files: Sequence[Path]) -> UserError:
     return UserError(
-        f"{folder}: no parquet file's name starts with {start!r}, with nothing but a number after it, and not one"
-        f" alone with more; there are {listed([file.name for file in files]) or 'no others'}"
+        f"{folder}: no parquet file is named {start!r} or {start!r} with a number, and no single one starts with it;"
+        f" there are {listed([file.name for file in files]) or 'no others'}"
     )
 
 
@@ -150,7 +150,7 @@ def read_parquet(files: list[Path]) -> Any:
     """Return the rows of parquet files as one `datasets.Dataset`.
 
     Raises:
-        UserError: one is damaged, or they do not fit together.
+        UserError: a file is damaged, or the files do not fit together.
     """
     import pyarrow.parquet  # type: ignore[import-untyped]
 
@@ -161,19 +161,19 @@ def read_parquet(files: list[Path]) -> Any:
         except (pyarrow.ArrowException, OSError) as error:
             empty = file.is_file() and file.stat().st_size == 0
             reason = "it is empty (0 bytes)" if empty else " ".join(str(error).split())
-            raise UserError(f"{file}: not a readable parquet file: {reason}") from error
+            raise UserError(f"{file} is not a readable parquet file: {reason}") from error
     try:
         return _rows([file.absolute() for file in files])
-    except Exception as error:  # files that cannot be read in full or do not fit together, in many wrappings
+    except Exception as error:  # many kinds, for files that are cut off or do not fit together
         reason = " ".join(str(error.__cause__ or error).split())[:300]
-        raise UserError(f"{files[0].parent}: cannot read {files[0].name} and its like: {reason}") from error
+        raise UserError(f"{files[0].parent}: cannot read {files[0].name} and similar files: {reason}") from error
 
 
 def _rows(files: list[Path]) -> Any:
-    """Return the rows of files whose names are taken as they are.
+    """Return the rows of files whose names are not patterns.
 
-    A plain list of names would be one of patterns to `datasets`. It keeps the rows in a cache on disk, which size and
-    time of the files belong to. It cuts all paths at `::`, so that files of such are read into memory.
+    `datasets` would take a plain list of names for patterns. It caches the rows on disk, under the files' sizes and
+    times. It cuts paths at `::`, so such files are read into memory.
     """
     import datasets
     import pyarrow.parquet

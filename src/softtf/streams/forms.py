@@ -1,17 +1,17 @@
-"""What may be given as data: the one place that says what one input is, what several are, and where labels stand.
+"""The forms of data: what counts as one input, what counts as several, and where the labels are.
 
-One input is a string (a text, or the path of an image), a `Path`, an image file's bytes, a `{"bytes", "path"}` dict as
-undecoded image columns hold, a PIL image, or an array or tensor of one picture. Several are a list, a tuple, a Series,
-a column of a data set or another sequence of these, an array of strings or objects, or an array or tensor whose first
-axis counts pictures.
+One input is a string (a text, or the path of an image), a `Path`, the bytes of an image file, a `{"bytes", "path"}`
+dict as in undecoded image columns, a PIL image, or an array or tensor of one image. Several inputs are a list, a tuple,
+a Series, a column of a data set or another sequence of these, an array of strings or objects, or an array or tensor
+whose first axis counts images.
 
-An array or tensor of two axes is one picture [h, w], of four several. Three axes have this rule:
+An array or tensor with two axes is one image [h, w], and with four axes it is several. With three axes:
 
-- [h, w, c] whose last axis has 1, 3 or 4 is one picture;
-- of a tensor also [c, h, w] whose first axis has, as torch has pictures;
-- any other are grey pictures [n, h, w]. A numpy array whose first axis has 3 or 4 could be either, and is refused.
+- [h, w, c] with 1, 3 or 4 in the last axis is one image;
+- a tensor [c, h, w] with 1, 3 or 4 in the first axis is one image, in torch's layout;
+- anything else is grey images [n, h, w]. A numpy array with 3 or 4 in the first axis could be either and is refused.
 
-Where labels stand beside the inputs, they decide: as many labels as the first axis is long are those of several.
+Labels decide if there are any: with as many labels as the first axis is long, there are several inputs.
 """
 
 import os
@@ -37,20 +37,20 @@ from softtf.streams.columns import (
 from softtf.streams.decode import CHANNELS
 from softtf.streams.examples import Examples
 
-NEAREST = "give a list, an array, a column, or a map-style data set (of a DataLoader its .dataset)"
+NEAREST = "give a list, an array, a column, or a map-style data set (the .dataset of a DataLoader)"
 
 
 def examples_from(data: Any, name: str = "data") -> Examples:
     """Return labelled `data` as Examples.
 
     Args:
-        data: Examples (returned as they are), a tuple `(inputs, labels)`, a `datasets.Dataset` or a DataFrame (columns
-            found by type and name; a ClassLabel's integers become its names), or a list or torch Dataset of
-            `(input, label)` pairs (read through once for its labels).
+        data: Examples (returned as they are); a tuple `(inputs, labels)`; a `datasets.Dataset` or a DataFrame, whose
+            columns are found by type and name (the integers of a ClassLabel become names); or a list or torch Dataset
+            of `(input, label)` pairs, which is read once for its labels.
         name: what errors call the data.
 
     Raises:
-        UserError: another kind of data, or one that `Examples` refuses.
+        UserError: the data have another form, or `Examples` refuses them.
     """
     if isinstance(data, Examples):
         return data
@@ -74,10 +74,10 @@ def examples_from(data: Any, name: str = "data") -> Examples:
 
 
 def unlabelled(data: Any) -> Examples:
-    """Return inputs whose labels are not wanted as Examples: whatever `examples_from` takes, or inputs alone.
+    """Return inputs as Examples without labels: data for `examples_from`, or inputs alone.
 
     Raises:
-        UserError: there are none, or they are none of the forms above.
+        UserError: there are no inputs, or they have another form.
     """
     if isinstance(data, Examples):
         return data
@@ -100,15 +100,15 @@ def unlabelled(data: Any) -> Examples:
 
 
 def rows_of(inputs: Any, name: str, labels: int | None = None) -> Sequence[Any]:
-    """Return inputs as a sequence of one-input rows; one input is a list of one.
+    """Return inputs as a sequence with one input in each row; a single input becomes a list of one.
 
     Args:
-        inputs: of the forms above.
+        inputs: inputs in one of the forms above.
         name: what errors call them.
-        labels: how many labels stand beside them, if any do.
+        labels: the number of labels; None if there are none.
 
     Raises:
-        UserError: they have no order or cannot be read again, or could mean two things.
+        UserError: the inputs have no order, cannot be read twice, or could mean two things.
     """
     if _is_one(inputs, labels):
         return [inputs]
@@ -117,19 +117,19 @@ def rows_of(inputs: Any, name: str, labels: int | None = None) -> Sequence[Any]:
     if isinstance(inputs, Iterator):
         raise UserError(f"{name}: a {type(inputs).__name__} can be read only once; give list(...) of it")
     if not hasattr(inputs, "__len__") or not hasattr(inputs, "__getitem__"):
-        raise UserError(f"{name}: a {type(inputs).__name__} is no input, nor several in an order; {NEAREST}")
+        raise UserError(f"{name}: a {type(inputs).__name__} is neither an input nor a sequence of inputs; {NEAREST}")
     if _is_column(inputs):
         whole = is_hub_dataset(inputs.source) and type(inputs.source).__name__ == "Dataset"
         return Column(inputs.source, inputs.column_name) if whole and _plain(inputs.source) else inputs
     if hasattr(inputs, "iloc"):
-        return list(inputs)  # pandas numbers rows its own way
+        return list(inputs)  # pandas has its own index
     if isinstance(inputs, np.ndarray | Tensor):
         _check_array(inputs, name, labels)
     return inputs  # type: ignore[no-any-return]
 
 
 def _is_one(inputs: Any, labels: int | None) -> bool:
-    """Say whether this is one input by the rule at the top."""
+    """Return whether this is one input, by the rules at the top."""
     if isinstance(inputs, str | bytes | bytearray | memoryview | os.PathLike | Mapping | Image.Image):
         return True
     if not isinstance(inputs, np.ndarray | Tensor) or (isinstance(inputs, np.ndarray) and inputs.dtype.kind in "OUS"):
@@ -143,7 +143,7 @@ def _is_one(inputs: Any, labels: int | None) -> bool:
 
 
 def _check_array(array: np.ndarray[Any, Any] | Tensor, name: str, labels: int | None) -> None:
-    """Refuse an array that holds no inputs along its first axis, or for which that is not clear."""
+    """Refuse an array whose first axis does not count inputs, or might not."""
     shape = list(array.shape)
     if isinstance(array, np.ndarray) and array.dtype.kind in "OUS":
         if array.ndim != 1:
@@ -158,7 +158,7 @@ def _check_array(array: np.ndarray[Any, Any] | Tensor, name: str, labels: int | 
 
 
 def _labels(labels: Any, name: str) -> Sequence[Hashable]:
-    """Return labels in a sequence; those of a data set's column as the whole data set's are, class labels by name."""
+    """Return labels as a sequence; the integers of a data set's ClassLabel column become names."""
     if not isinstance(labels, Iterable) or isinstance(labels, str | bytes | Mapping | set | frozenset):
         raise UserError(f"{name}: (inputs, labels) has a list or an array of labels, not {type(labels).__name__}")
     if hasattr(labels, "to_pylist"):  # of Arrow
@@ -172,7 +172,7 @@ def _labels(labels: Any, name: str) -> Sequence[Hashable]:
 
 
 def _with_labels(data: Any) -> bool:
-    """Whether this is (inputs, labels), and not a tuple of two inputs: several values that are no input are labels."""
+    """Return whether this is (inputs, labels), not two inputs: labels are several values that are not inputs."""
     if not isinstance(data, tuple) or len(data) != 2:
         return False
     several = hasattr(data[1], "__len__") and not _is_one(data[1], None)
@@ -180,7 +180,7 @@ def _with_labels(data: Any) -> bool:
 
 
 def _is_table(data: Any) -> bool:
-    """Whether this is a data set with columns: of the datasets library, or pandas' DataFrame."""
+    """Return whether this is a data set with columns: of the datasets library, or a DataFrame of pandas."""
     return (is_hub_dataset(data) and not _is_column(data)) or (hasattr(data, "iloc") and hasattr(data, "columns"))
 
 
@@ -196,7 +196,7 @@ def _filled(frame: Any, column: str, name: str) -> list[Any]:
     """Return the values of a DataFrame's column.
 
     Raises:
-        UserError: a row has none.
+        UserError: a row has no value.
     """
     values = frame[column]
     if (empty := values.isna().to_numpy().nonzero()[0]).size:

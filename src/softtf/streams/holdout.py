@@ -1,4 +1,4 @@
-"""A fixed test part for data that come without one."""
+"""A fixed test part for data without one."""
 
 import random
 from collections.abc import Hashable
@@ -9,12 +9,11 @@ from softtf.streams.splits import Say, quiet
 
 
 def hold_out(examples: Examples, say: Say = quiet) -> tuple[Examples, Examples | None]:
-    """Return a training and a test part, a fifth of every class (at least one of two) being for testing.
+    """Return a training and a test part; the test part is a fifth of every class, at least one of two examples.
 
-    Where the examples name their tasks, it is a fifth of every class in every task.
-
-    The choice is fixed: it depends on nothing but the order of the examples and their classes. The test part
-    is None if no class has two examples. `say` is told how many of which are held out.
+    If the examples name their tasks, it is a fifth of every class in every task. The choice is fixed: it depends only
+    on the order of the examples and their classes. The test part is None if no class has two examples. `say` is called
+    with a note about the number held out.
     """
     test: set[int] = set()
     groups = _members(examples)

@@ -1,4 +1,4 @@
-"""What a run's data are known by when it reads them again: cheap to compute, and the same wherever the data lie."""
+"""An identity of a run's data, by which a resumed run knows them: cheap to compute, and independent of their folder."""
 
 import hashlib
 import os
@@ -22,14 +22,13 @@ Identity = Mapping[str, int | str]
 
 
 def identity(examples: Examples) -> dict[str, int | str]:
-    """Return the number of examples and SHA-256 of their labels, of files' names and sizes, and of a sample's contents.
+    """Return the number of examples and hashes (SHA-256) of labels, file names and sizes, and a sample's contents.
 
-    Of texts and images in data sets also of their lengths in bytes, under "sizes".
-
-    No file's folder is part of it, so that data may move.
+    Texts and images in data sets also have a hash of their lengths in bytes, "sizes". The folder of a file does not
+    count, so that data may move.
 
     Raises:
-        UserError: a file is not there.
+        UserError: a file is missing.
     """
     files, contents = hashlib.sha256(), hashlib.sha256()
     if isinstance(examples[0], Path):
@@ -51,7 +50,7 @@ def identity(examples: Examples) -> dict[str, int | str]:
 
 
 def difference(before: Identity, now: Identity) -> str | None:
-    """Say in what data differ from those before, if they do; older identities have no sizes."""
+    """Return in words how data differ from those before; None if they do not. Older identities have no sizes."""
     if before["examples"] != now["examples"]:
         return f"{now['examples']:,} examples, not {before['examples']:,}"
     both = [key for key in WORDS if key in before and key in now]
@@ -66,6 +65,6 @@ def _file(path: Path, where: str) -> bytes:
 
 
 def _sample(length: int) -> list[int]:
-    """Return the first and the last index, and some between them."""
+    """Return the first and the last index, and some random ones between them."""
     drawn = random.Random(derive_seed("data", length)).sample(range(length), min(length, SAMPLED))
     return sorted({0, length - 1, *drawn})

@@ -1,4 +1,4 @@
-"""Images in one folder per class, in a folder for each split or all together."""
+"""Images in one folder for each class, inside a folder for each split or not."""
 
 import os
 from pathlib import Path
@@ -8,9 +8,9 @@ from softtf.streams.examples import Examples
 from softtf.streams.holdout import hold_out
 from softtf.streams.listed_images import CUB_SPLIT, TINY_IMAGENET_VAL, cub, tiny_imagenet_val
 from softtf.streams.splits import TEST, TRAIN, VALIDATION, Say, listed, named_as, say_splits
-from softtf.streams.walk import Passed, counted, entries, images_below, is_image_name, say_passed
+from softtf.streams.walk import Skipped, counted, entries, images_below, is_image_name, say_skipped
 
-WHOLE = ("all", "train")  # what may be asked of a folder that has no splits
+WHOLE = ("all", "train")  # the splits of a folder without splits
 IMAGES = "images"  # the one folder that may hold all images of a class
 
 
@@ -18,41 +18,41 @@ def load_image_folder(folder: Path, split_train: str, split_test: str, say: Say)
     """Return the training and test examples of a folder of images.
 
     Raises:
-        UserError: it holds no class folders with images, or no folder of a split that was asked for.
+        UserError: it holds no class folders with images, or no folder for a split that is named.
     """
     if (folder / CUB_SPLIT).is_file():
         train, test = cub(folder)
         say_splits(say, folder.name, (f"1 in {CUB_SPLIT}", train), (f"0 in {CUB_SPLIT}", test), ())
         return train, test
-    passed, below = Passed(), Passed()
-    inside = _folders(folder, passed)
+    skipped, below = Skipped(), Skipped()
+    inside = _folders(folder, skipped)
     found = named_as(split_train, [path.name for path in inside])
     if not found or _is_class(folder, found[0], inside):
         if split_train.lower() not in WHOLE:
             raise unknown(f"folder in {folder}", split_train, [path.name for path in inside])
-        examples = _class_folders(folder, inside, folder.name, passed, below)
-        _say_rest(say, folder.name, passed, below)
+        examples = _class_folders(folder, inside, folder.name, skipped, below)
+        _say_rest(say, folder.name, skipped, below)
         return hold_out(examples, say)
-    train = _split(folder / found[0], passed, below)
+    train = _split(folder / found[0], skipped, below)
     test_name = _test_folder(folder, split_test, [path.name for path in inside if path.name != found[0]])
     unread = [f"{path.name}/" for path in inside if path.name not in (found[0], test_name)]
     learned = (f"{found[0]}/", train)
     if test_name is None:
         say_splits(say, folder.name, learned, None, unread)
-        _say_rest(say, folder.name, passed, below)
+        _say_rest(say, folder.name, skipped, below)
         return hold_out(train, say)
     listed_there = (folder / test_name / TINY_IMAGENET_VAL).is_file()
     named = f"{folder.name}/{test_name}"
-    test = tiny_imagenet_val(folder / test_name, named) if listed_there else _split(folder / test_name, passed, below)
+    test = tiny_imagenet_val(folder / test_name, named) if listed_there else _split(folder / test_name, skipped, below)
     if unseen := set(test.classes).difference(train.classes):
         raise UserError(f"{folder / test_name}: class folder {min(map(str, unseen))!r} is not in {found[0]}/")
     say_splits(say, folder.name, learned, (f"{test_name}/", test), unread)
-    _say_rest(say, folder.name, passed, below)
+    _say_rest(say, folder.name, skipped, below)
     return train, test
 
 
 def _test_folder(folder: Path, split: str, names: list[str]) -> str | None:
-    """Return the name of the folder to test on; Tiny-ImageNet's test/ has no labels, its val/ has."""
+    """Return the name of the folder to test on; Tiny-ImageNet has labels in val/ and not in test/."""
     found = named_as(split, names)
     if not found and split.lower() != "test":
         raise unknown(f"folder in {folder}", split, names)
@@ -61,44 +61,44 @@ def _test_folder(folder: Path, split: str, names: list[str]) -> str | None:
 
 
 def _is_class(folder: Path, name: str, inside: list[Path]) -> bool:
-    """Say whether a folder named as a split is a class: it holds images, and no other folder is named as a split."""
+    """Return whether a folder with a split's name is a class: it holds images, and no other folder has such a name."""
     others = [path.name.lower() for path in inside if path.name != name]
     if not others or set(others) & {*TRAIN, *TEST, *VALIDATION}:
         return False
-    return any(is_image_name(path.name) and path.is_file() for path in entries(folder / name, Passed()))
+    return any(is_image_name(path.name) and path.is_file() for path in entries(folder / name, Skipped()))
 
 
-def _split(folder: Path, passed: Passed, below: Passed) -> Examples:
-    return _class_folders(folder, _folders(folder, passed), f"{folder.parent.name}/{folder.name}", passed, below)
+def _split(folder: Path, skipped: Skipped, below: Skipped) -> Examples:
+    return _class_folders(folder, _folders(folder, skipped), f"{folder.parent.name}/{folder.name}", skipped, below)
 
 
-def _folders(folder: Path, passed: Passed) -> list[Path]:
-    """Return the folders in a folder; files are counted, the images among them as what they are."""
+def _folders(folder: Path, skipped: Skipped) -> list[Path]:
+    """Return the folders in a folder; files are counted, and images among them are counted apart."""
     folders = []
-    for path in entries(folder, passed):
+    for path in entries(folder, skipped):
         if path.is_dir():
             folders.append(path)
         else:
             ending = f"*{path.suffix.lower()}" if path.suffix else "without an ending"
-            passed["images outside class folders" if is_image_name(path.name) else ending] += 1
+            skipped["images outside class folders" if is_image_name(path.name) else ending] += 1
     return folders
 
 
-def _class_folders(folder: Path, classes: list[Path], name: str, passed: Passed, below: Passed) -> Examples:
+def _class_folders(folder: Path, classes: list[Path], name: str, skipped: Skipped, below: Skipped) -> Examples:
     if not classes:
-        found = f"; it holds {counted(passed)}" if passed else ""
+        found = f"; it holds {counted(skipped)}" if skipped else ""
         raise UserError(f"{folder}: no parquet files and no class folders with images in it{found}")
     rows: list[Path] = []
     labels: list[str] = []
-    inside: dict[Path, Passed] = {}
+    inside: dict[Path, Skipped] = {}
     for path in classes:
-        own = Passed()
+        own = Skipped()
         images = images_below(path, own)
         if not images:
             found = f"it holds {counted(own)}" if own else "it is empty"
             raise UserError(f"{path}: this class folder holds no images ({found})")
         inside[path] = _by_folder(path, images)
-        passed += own
+        skipped += own
         rows += images
         labels += [path.name] * len(images)
     _check_classes(inside)
@@ -107,27 +107,27 @@ def _class_folders(folder: Path, classes: list[Path], name: str, passed: Passed,
     return Examples(rows, labels, name)
 
 
-def _by_folder(folder: Path, images: list[Path]) -> Passed:
-    """Return how many of the images each folder in a class folder holds; those in none count as ``""``.
+def _by_folder(folder: Path, images: list[Path]) -> Skipped:
+    """Return how many images each folder in a class folder holds; images outside such folders count as ``""``.
 
-    Where all stand in one folder, `images`, as in Tiny-ImageNet, it is this one's folders that count.
+    If all are in one folder named `images`, as in Tiny-ImageNet, the folders in that one count.
     """
     places = [str(image)[len(str(folder)) :].strip(os.sep) for image in images]
-    counts = Passed(place.partition(os.sep)[0] if os.sep in place else "" for place in places)
+    counts = Skipped(place.partition(os.sep)[0] if os.sep in place else "" for place in places)
     if len(counts) == 1 and next(iter(counts)).lower() == IMAGES:
         inner = folder / next(iter(counts))
         return _by_folder(inner, images)
     return counts
 
 
-def _check_classes(inside: dict[Path, Passed]) -> None:
+def _check_classes(inside: dict[Path, Skipped]) -> None:
     """Refuse class folders that must be splits or groups of classes.
 
-    Their images stand in folders only; or fewer beside these than in any of them, and another class folder has the
-    same two folders or more.
+    All their images are in folders; or fewer are outside these folders than in any of them, and another class folder
+    has the same two or more folders.
 
     Raises:
-        UserError: one is.
+        UserError: there is such a class folder.
     """
     names = {path: frozenset(counts) - {""} for path, counts in inside.items()}
     for path, counts in inside.items():
@@ -135,15 +135,15 @@ def _check_classes(inside: dict[Path, Passed]) -> None:
         if "" not in counts or (shared and counts[""] < min(counts[name] for name in names[path])):
             splits = ", ".join((*TRAIN, *TEST, *VALIDATION))
             raise UserError(
-                f"{path}: the images of this class folder stand in folders ({listed(sorted(names[path]))}); images"
-                " stand in one folder a class, FOLDER/<class>/* or FOLDER/<split>/<class>/*, and usual splits are"
-                f" {splits}; others are named with split_train and split_test"
+                f"{path}: the images of this class folder are in folders ({listed(sorted(names[path]))}); images"
+                " must be in one folder a class, FOLDER/<class>/* or FOLDER/<split>/<class>/*, and usual splits are"
+                f" {splits}; name others with split_train and split_test"
             )
 
 
-def _say_rest(say: Say, name: str, passed: Passed, below: Passed) -> None:
-    """Say what was passed over, and which images are read although they stand in folders of class folders."""
-    say_passed(say, name, passed)
+def _say_rest(say: Say, name: str, skipped: Skipped, below: Skipped) -> None:
+    """Say what was skipped, and which images are read from folders inside class folders."""
+    say_skipped(say, name, skipped)
     if below:
         folders = listed([f"{folder}/ ({count:,})" for folder, count in sorted(below.items())])
-        say(f"{name}: reads {below.total():,} images in folders of class folders as well: {folders}")
+        say(f"{name}: also reads {below.total():,} images in folders of class folders: {folders}")

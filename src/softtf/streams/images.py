@@ -1,8 +1,8 @@
-"""How images become inputs: decoded one by one on the CPU; small ones are cropped in batches on the device.
+"""How images become inputs: the CPU decodes each image; the device crops batches of small ones.
 
-A training crop is taken from the original's pixels. An image that fits into the input, as CIFAR's do, is kept and
-cropped on the device, where a crop can only grow. Of a larger one, a photo, the crop is made on the CPU (`photos`).
-Without augmentation, and as exemplars, images are reduced copies (`load_train`).
+A training crop comes from the original's pixels. An image that fits into the input, like CIFAR's, is kept and cropped
+on the device, which only enlarges it. A larger image, a photo, is cropped on the CPU (`photos`). Without augmentation,
+and as exemplars, images are reduced copies (`load_train`).
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from softtf.streams.preparation import Ready
 __all__ = ["ImagePreparation", "decode"]
 
 LARGEST_CANVAS = 2**26
-"""Pixels of a batch's images on the device, each as large as the largest: 0.8 GB."""
+"""The most pixels of a batch on the device, where each image has the size of the largest: 0.8 GB."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,9 @@ class ImagePreparation(Settings):
 
     Attributes:
         size: the side of the inputs, in pixels.
-        resize: what a test image's short side is resized to before the centre crop; 0 means
-            round(size * 256 / 224).
+        resize: the short side of a test image before the centre crop; 0 means round(size * 256 / 224).
         crop_scale: the range of a training crop's share of the image's area.
-        flip: whether half of the training images are mirrored.
+        flip: whether training images are mirrored with probability 1/2.
         augment: False turns crops and flips off: training images are resized and cropped at the centre.
     """
 
@@ -65,9 +64,9 @@ class ImagePreparation(Settings):
         return f"images-{version}:{self.size}:{self.resize}:{low!r}:{high!r}:{self.flip}:{self.augment}"
 
     def load_train(self, raw: Any, where: str) -> Tensor:
-        """Return uint8 [3, h, w]: decoded, and scaled down if its short side is longer than `resize`.
+        """Return uint8 [3, h, w]: the decoded image, scaled down if its short side is longer than `resize`.
 
-        That is what exemplars are kept as, also where training crops from originals.
+        Exemplars have this form, even if training crops originals.
         """
         image = decode(raw, where)
         return image if min(image.shape[1:]) <= self.resize else _resize(image, self.resize)
@@ -85,10 +84,10 @@ class ImagePreparation(Settings):
     def augment_batch(
         self, loaded: Sequence[Tensor] | Tensor, device: torch.device | str, generator: torch.Generator
     ) -> Tensor:
-        """Return training inputs made from `load_train`'s images, which may differ in size.
+        """Return training inputs made from the images of `load_train`, which may differ in size.
 
-        A random resized crop (as torchvision's, bilinear without antialias) and a flip, computed on `device`.
-        All random numbers come from `generator` on the CPU, equally many for every image.
+        A random resized crop (like torchvision's, bilinear without antialiasing) and a flip are computed on `device`.
+        All random numbers come from `generator` on the CPU, as many for every image.
 
         Returns:
             float32 [b, 3, size, size] in [0, 1] on `device`.
@@ -98,13 +97,13 @@ class ImagePreparation(Settings):
         return self._sample(loaded, centre_boxes(*_sides(loaded), self.resize, self.size), device)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Return the numbers that decide on `count` crops and flips, equally many for every image."""
+        """Return the random numbers for the crops and flips of `count` images, as many for every image."""
         return draw(count, generator)
 
     def load_drawn(self, raw: Any, where: str, drawn: Tensor, room: int) -> Tensor | Ready:
-        """Return an original uint8 [3, h, w] to be kept, or the crop uint8 [3, size, size] that is `drawn`.
+        """Return the original uint8 [3, h, w], to be cached, or the crop uint8 [3, size, size] given by `drawn`.
 
-        An image that fits into the input is kept, and a photo if it takes up to `room` bytes, but no large one.
+        An image that fits into the input is cached, and so is a photo of up to `room` bytes that is not LARGE.
         """
         view = CropView(lambda *sides: self._photo_crops(drawn[None], [sides])[0], self.size)
         image = decode(raw, where, view)
@@ -113,14 +112,14 @@ class ImagePreparation(Settings):
         if self._fits(image):
             return image
         if image.nbytes <= room:
-            return image.permute(1, 2, 0).contiguous().permute(2, 0, 1)  # crops of it are read row by row
+            return image.permute(1, 2, 0).contiguous().permute(2, 0, 1)  # crops are read row by row
         (crop,) = self._photo_crops(drawn[None], [image.shape[1:]])
         return Ready(crop_photo(image, crop, self.size))
 
     def augment_drawn(
         self, loaded: Sequence[Tensor | Ready] | Tensor, drawn: Tensor, device: torch.device | str
     ) -> Tensor:
-        """Return the crops that are `drawn`, as float32 [b, 3, size, size] in [0, 1] on `device`."""
+        """Return the crops given by `drawn`, as float32 [b, 3, size, size] in [0, 1] on `device`."""
         small = [i for i, image in enumerate(loaded) if isinstance(image, Tensor) and self._fits(image)]
         if len(small) == len(loaded):
             images: Any = loaded
@@ -146,23 +145,23 @@ class ImagePreparation(Settings):
         return random_boxes(drawn, heights, widths, self.crop_scale, self.flip)
 
     def _photo_crops(self, drawn: Tensor, sides: Sequence[Sequence[int]]) -> list[PhotoCrop]:
-        """Return the crop of each photo, of so many rows and columns."""
+        """Return the crop of each photo; `sides` are the rows and columns of each."""
         boxes = self._boxes(drawn, *torch.tensor(sides, dtype=torch.int64).view(-1, 2).T)
         top, left, height, width = (v.long().tolist() for v in (boxes.top, boxes.left, boxes.height, boxes.width))
         return list(map(PhotoCrop, top, left, height, width, boxes.flip.tolist()))
 
     def _sample(self, loaded: Sequence[Tensor] | Tensor, boxes: Boxes, device: torch.device | str) -> Tensor:
-        """Return the boxes' content on `device`; of images with a very long side no more goes there than is read."""
+        """Return the boxes' content on `device`; of very long images only the part in the box goes there."""
         if not isinstance(loaded, Tensor) and max(max(image.shape[1:]) for image in loaded) > 4 * self.resize:
             loaded, boxes = narrowed(loaded, boxes)
         if not isinstance(loaded, Tensor) and len(loaded) > 1 and _canvas_pixels(loaded) > LARGEST_CANVAS:
-            half = len(loaded) // 2  # where shapes differ much, fewer at once have a smaller canvas
+            half = len(loaded) // 2  # if shapes differ much, fewer images have a smaller canvas
             parts = (loaded[:half], boxes.part(0, half)), (loaded[half:], boxes.part(half, len(loaded)))
             return torch.cat([self._sample(*part, device) for part in parts])
         return sample(_canvas(loaded, device), boxes, self.size)
 
     def batch(self, loaded: Sequence[Tensor] | Tensor, device: torch.device | str) -> Tensor:
-        """Return `load_test`'s images as inputs: float32 [b, 3, size, size] in [0, 1] on `device`."""
+        """Return the images of `load_test` as inputs: float32 [b, 3, size, size] in [0, 1] on `device`."""
         stacked = loaded if isinstance(loaded, Tensor) else torch.stack(list(loaded))
         return stacked.to(device).float().div_(255)
 
@@ -174,13 +173,13 @@ def _sides(loaded: Sequence[Tensor] | Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _resize(image: Tensor, short: int) -> Tensor:
-    """Return uint8 [3, h, w], its short side `short` and the aspect kept (rounded as torchvision does)."""
+    """Return uint8 [3, h, w] with the short side `short` and the same aspect ratio, rounded like torchvision."""
     height, width = image.shape[1:]
     if min(height, width) == short:
         return image
     side = min(height, width)
     target = (int(short * width / side), int(short * height / side))
-    picture = Image.merge("RGB", [Image.fromarray(plane) for plane in image.numpy()])  # with no copy between
+    picture = Image.merge("RGB", [Image.fromarray(plane) for plane in image.numpy()])  # without a copy
     resized = picture.resize(target, Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()
 
@@ -192,7 +191,7 @@ def _canvas_pixels(loaded: Sequence[Tensor]) -> int:
 
 
 def _canvas(loaded: Sequence[Tensor] | Tensor, device: torch.device | str) -> Tensor:
-    """Return uint8 [b, 3, H, W] on `device`: each image in the top left corner of a canvas that fits all."""
+    """Return uint8 [b, 3, H, W] on `device`: each image is in the top left corner of a canvas that fits them all."""
     if isinstance(loaded, Tensor):
         return loaded.to(device)
     if len({image.shape for image in loaded}) == 1:

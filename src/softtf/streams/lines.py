@@ -1,4 +1,4 @@
-"""The lines of users' text files, read one by one within bounds: of the file, of a line, and of their number."""
+"""The lines of users' text files, read one by one, with limits on the file, on a line and on the number of lines."""
 
 import io
 from collections.abc import Iterable, Iterator
@@ -9,16 +9,16 @@ from softtf.files.reading import ROWS, open_regular
 
 BOM = "\ufeff"
 LONGEST = 2**24
-"""Bytes that a line may have."""
+"""The most bytes of a line."""
 MOST = 2**24
-"""Lines that are read."""
+"""The most lines of a file."""
 
 
 def lines(file: Path) -> Iterator[str]:
-    r"""Yield each line of a text file, with `\n` at its end, be it one of Unix, Windows or old Macs.
+    r"""Yield each line of a text file with `\n` at its end, for the line ends of Unix, Windows and old Macs.
 
     Raises:
-        UserError: it cannot be read, is not UTF-8, or is larger than the bounds.
+        UserError: the file cannot be read, is not UTF-8, or exceeds a limit.
     """
     try:
         with open_regular(file, ROWS) as opened:
@@ -28,13 +28,13 @@ def lines(file: Path) -> Iterator[str]:
 
 
 def within_bounds(opened: io.BufferedIOBase | Iterable[bytes], name: str) -> Iterator[str]:
-    """Yield the lines of what is open, as `lines` does; errors call it `name`."""
+    """Yield the lines of an open file, as `lines` does; errors call it `name`."""
     place = 0
     for number in range(1, MOST + 2):
         if not (raw := opened.readline(LONGEST + 1)):  # type: ignore[union-attr]
             return
         if len(raw) > LONGEST:
-            raise UserError(f"{name}, line {number}: it has more than {LONGEST:,} bytes; no longer lines are read")
+            raise UserError(f"{name}, line {number}: it has more than {LONGEST:,} bytes; cut it in pieces")
         if number > MOST or place > ROWS:
             break
         try:

@@ -1,4 +1,4 @@
-"""Two data sets as their makers pack them, where classes or splits stand in a text file beside the images."""
+"""Tiny-ImageNet and CUB-200 in their makers' folders, where text files list the classes or splits of the images."""
 
 from pathlib import Path
 
@@ -11,20 +11,20 @@ CUB_SPLIT = "train_test_split.txt"
 
 
 def tiny_imagenet_val(folder: Path, name: str) -> Examples:
-    """Return Tiny-ImageNet's `val`: images/*, whose classes are the second column of val_annotations.txt.
+    """Return Tiny-ImageNet's `val`: images/*, with classes from the second column of val_annotations.txt.
 
     Raises:
-        UserError: an image that is listed is not there, or a line is of another form.
+        UserError: a listed image is missing, or a line has another form.
     """
     rows = _table(folder / TINY_IMAGENET_VAL, 2)
     return Examples([_there(folder / "images" / file) for file, *_ in rows], [label for _, label, *_ in rows], name)
 
 
 def cub(folder: Path) -> tuple[Examples, Examples]:
-    """Return CUB-200's training and test images: images.txt numbers them, train_test_split.txt says whose is which.
+    """Return CUB-200's training and test images: images.txt numbers them, train_test_split.txt gives their splits.
 
     Raises:
-        UserError: an image that is listed is not there, or has no side, or a line is of another form.
+        UserError: a listed image is missing or has no split, or a line has another form.
     """
     training = {number: side == "1" for number, side in _table(folder / CUB_SPLIT, 2)}
     sides: dict[bool, list[str]] = {True: [], False: []}
@@ -45,7 +45,7 @@ def _class(file: str) -> str:
 
 
 def _table(file: Path, columns: int) -> list[list[str]]:
-    """Return the columns of every line, at least so many."""
+    """Return the columns of every line; each has at least `columns` of them."""
     rows = [line.split() for line in lines(file) if line.strip()]
     for number, row in enumerate(rows, 1):
         if len(row) < columns:
@@ -55,5 +55,5 @@ def _table(file: Path, columns: int) -> list[list[str]]:
 
 def _there(path: Path) -> Path:
     if not path.is_file():
-        raise UserError(f"{path} is not there, though it is listed")
+        raise UserError(f"{path} is listed but missing")
     return path

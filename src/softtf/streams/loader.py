@@ -20,11 +20,11 @@ from softtf.streams.texts import join
 
 Loaded = Sequence[Tensor] | Tensor
 Row = int | tuple[int, Any]
-"""Which example is to be loaded, and the numbers drawn for it where it is augmented (an array: cheap to send)."""
+"""The index of an example to load; with augmentation also its random numbers, as an array, which is cheap to send."""
 
 
 class Loader:
-    """Makes batches of `examples`; a seed gives the same batches whatever the cache and the workers."""
+    """Makes batches of `examples`; a seed gives the same batches with any cache and any number of workers."""
 
     def __init__(
         self,
@@ -41,18 +41,18 @@ class Loader:
 
         Args:
             examples: the raw inputs.
-            targets: int64 [N], what `epoch` gives beside the inputs.
+            targets: int64 [N], which `epoch` yields with the inputs.
             preparation: how raw inputs become batches.
-            train: True for `epoch` (augmented), False for `batches` and `inputs` (as they are, in order).
-            batch_size: examples a batch; the last one of a pass may be smaller.
-            device: where batches go.
-            cache_bytes: the memory that loaded inputs may take; what does not fit is loaded again each time.
-            workers: the processes that load; None is none on a CPU, up to eight on a GPU. Where there are any, photos
-                to be cropped are not kept but decoded in each epoch: that costs the device no waiting, cropping what
-                is kept here would.
+            train: True for `epoch` (augmented, shuffled), False for `batches` and `inputs` (not augmented, in order).
+            batch_size: the size of a batch; the last one of a pass may be smaller.
+            device: the device of the batches.
+            cache_bytes: the memory for loaded inputs; an input that does not fit is loaded again each time.
+            workers: the number of loading processes; None is 0 on a CPU and up to eight on a GPU. With workers, photos
+                are decoded in each epoch instead of cached: the device does not wait for the workers, but it would wait
+                for this process to crop cached photos.
 
         Raises:
-            UserError: targets that are not int64 [N], a batch size below 1, or negative workers.
+            UserError: the targets are not int64 [N], or batch_size or workers is out of bounds.
         """
         if targets.shape != (len(examples),) or targets.dtype != torch.int64:
             raise UserError(
@@ -76,7 +76,7 @@ class Loader:
         self._cache = Cache(len(examples), cache_bytes, self.device)
 
     def fresh(self, cache_bytes: int = 0) -> "Loader":
-        """Return a loader of the same examples that reads each of them anew, and remembers what fits `cache_bytes`."""
+        """Return a loader of the same examples with an empty cache of `cache_bytes`."""
         settings = (self.examples, self.targets.cpu(), self.preparation, self.train, self.batch_size, self.device)
         return Loader(*settings, cache_bytes=cache_bytes, workers=self.workers)
 
@@ -84,9 +84,9 @@ class Loader:
         return -(-len(self.examples) // self.batch_size)
 
     def epoch(self, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield augmented inputs [b, ...], targets [b] and rows [b] of all examples, in an order drawn from `seed`.
+        """Yield augmented inputs [b, ...], targets [b] and rows [b] of all examples, shuffled by `seed`.
 
-        The rows, on the CPU, say which of the examples these are.
+        The rows, on the CPU, are the indices of the examples.
 
         Raises:
             UserError: the loader is not for training, or an input cannot be loaded.
@@ -101,7 +101,7 @@ class Loader:
             yield inputs, self.targets[rows.to(self.device)], rows
 
     def _augmented(self, batches: list[Sequence[int]], generator: torch.Generator) -> Iterator[Tensor]:
-        """Yield the inputs of each batch; what is drawn for them depends on the generator and the batches alone."""
+        """Yield the inputs of each batch; their random numbers depend only on the generator and the batches."""
         preparation: Any = self.preparation  # an Augmentation if it augments
         if not preparation.augment:
             for loaded in self._load(batches):
@@ -112,11 +112,11 @@ class Loader:
             yield preparation.augment_drawn(loaded, numbers, self.device)
 
     def batches(self, indices: Sequence[int] | None = None, batch_size: int | None = None) -> Iterator[Tensor]:
-        """Yield inputs [b, ...] without augmentation, of all examples or those at `indices`, in that order.
+        """Yield inputs [b, ...] without augmentation, of all examples or of those at `indices`, in that order.
 
         Args:
-            indices: None for all.
-            batch_size: another one than the loader's.
+            indices: indices of examples; None for all.
+            batch_size: the size of a batch; None is the loader's.
 
         Raises:
             UserError: the loader is for training, or an input cannot be loaded.
@@ -136,7 +136,7 @@ class Loader:
         return join(list(self.batches(indices)))
 
     def lengths(self) -> Tensor:
-        """Return how many rows the loaded form of each example has, int64 [N]: of a text, its tokens.
+        """Return the first dimension of each example's loaded form, int64 [N]: the number of a text's tokens.
 
         Raises:
             UserError: an input cannot be loaded.
@@ -145,9 +145,9 @@ class Loader:
         return torch.tensor([len(loaded) for batch in batches for loaded in batch])
 
     def loaded(self, indices: Sequence[int]) -> list[Tensor]:
-        """Return the inputs of the examples at `indices` in their loaded form, on the CPU: what is kept as exemplars.
+        """Return the inputs of the examples at `indices` in their loaded form, on the CPU, to be kept as exemplars.
 
-        Of photos that are reduced copies (`ImagePreparation.load_train`), whatever is kept for cropping.
+        Photos come as reduced copies (`ImagePreparation.load_train`), even if their originals are cached.
 
         Raises:
             UserError: an input cannot be loaded.
@@ -163,8 +163,8 @@ class Loader:
         """Return inputs [n, ...] for the network, made from training examples in their loaded form.
 
         Args:
-            loaded: as `loaded` gave them, from this loader or an earlier task's.
-            generator: draws the augmentation, if the loader's inputs are augmented; None for none.
+            loaded: results of `loaded`, of this loader or of an earlier task's.
+            generator: draws the augmentation, if the loader augments; None turns augmentation off.
         """
         preparation = self.preparation if generator else unaugmented(self.preparation)
         return preparation.augment_batch(loaded, self.device, generator or torch.Generator())
@@ -173,7 +173,7 @@ class Loader:
         """Yield inputs [b, ...] for the network, without augmentation, of training examples.
 
         Args:
-            loaded: some in their loaded form, as for `prepared`; None for all of the loader's.
+            loaded: examples in their loaded form, as for `prepared`; None for all examples of the loader.
 
         Raises:
             UserError: an input cannot be loaded.
@@ -187,11 +187,11 @@ class Loader:
         return [order[i : i + size] for i in range(0, len(order), size)]
 
     def _load(self, batches: list[Sequence[int]], drawn: Sequence[Tensor] | None = None) -> Iterator[Any]:
-        """Yield the loaded inputs of each batch, from the cache or fresh.
+        """Yield the loaded inputs of each batch, from the cache or read now.
 
         Args:
-            batches: of rows.
-            drawn: numbers for each of them, if they are to be augmented (`load_drawn`).
+            batches: the indices of each batch.
+            drawn: their random numbers, if they are augmented (`load_drawn`).
         """
         missing = [[n for n, i in enumerate(batch) if i not in self._cache] for batch in batches]
         wanted: list[list[Row]] = [
@@ -211,7 +211,7 @@ class Loader:
                     self._cache.put(index, loaded)
 
     def _fresh(self, batches: list[list[Row]]) -> Iterator[list[Tensor | Ready]]:
-        """Yield the inputs of each batch, loaded here or by worker processes a few batches ahead."""
+        """Yield the inputs of each batch, read here, or by worker processes a few batches ahead."""
         if self.workers == 0 or len(batches) < 2:
             for batch in batches:
                 yield [_checked(self._rows[i]) for i in batch]
@@ -221,13 +221,13 @@ class Loader:
             batch_sampler=batches,
             num_workers=min(self.workers, len(batches)),
             collate_fn=_sent,
-            generator=torch.Generator(),  # else it would draw from, and so change, the global one
+            generator=torch.Generator(),  # otherwise it would draw from the global one
         ):
             yield [_received(result) for result in results]
 
 
 class _Rows(Dataset[Any]):
-    """Loads one row; an error becomes a value, so that it leaves a worker process with its message whole."""
+    """Loads one row; it returns an error as a value, so that its message leaves a worker process unchanged."""
 
     def __init__(self, examples: Examples, preparation: Preparation, train: bool, room: int) -> None:
         self._examples, self._train, self._room = examples, train, room
@@ -246,9 +246,9 @@ class _Rows(Dataset[Any]):
 
 
 def _sent(results: list[Tensor | Ready | UserError]) -> list[UserError | tuple[bool, NDArray[Any]]]:
-    """Return tensors as arrays, which travel by value: a tensor that a worker sends holds a file open while it lives.
+    """Return tensors as arrays, each with whether it is Ready. A tensor from a worker would keep a file open.
 
-    Tens of thousands are kept (`Cache`), and a process may have a thousand files open. Beside each: is it Ready?
+    `Cache` keeps tens of thousands of them, and a process may have about a thousand open files.
     """
     return [
         r if isinstance(r, UserError) else (isinstance(r, Ready), (r.values if isinstance(r, Ready) else r).numpy())

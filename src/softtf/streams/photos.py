@@ -1,9 +1,9 @@
-"""Random crops of photos, from their original pixels: on the CPU, one by one, as published code does.
+"""Random crops of photos from their original pixels, one by one on the CPU, like published code.
 
-A crop is what torchvision's RandomResizedCrop makes of a PIL picture, bit for bit: cut out, then resized with
-antialias. Of a large JPEG no more is decoded than the crop shows: its decoder gives a half, a quarter or an eighth of
-all sides at less than full cost, and it is asked for the smallest of these that has MARGIN pixels for each of the
-output's. Against the original's crop that changes values by 0.6 of 255 on average (pictures of 1/f noise).
+A crop equals that of torchvision's RandomResizedCrop on a PIL image, bit for bit: cut out, then resized with
+antialiasing. A large JPEG is decoded only as far as its crop needs. The decoder can shrink all sides to a half, a
+quarter or an eighth at a lower cost; it shrinks as far as leaves MARGIN pixels for each output pixel. This changes
+values by 0.6 of 255 on average (images of 1/f noise).
 """
 
 import math
@@ -17,13 +17,13 @@ from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
 LARGE = 2**20
-"""Pixels (3 MB) beyond which a photo's original is never kept, and not decoded as a whole either if that can be."""
+"""Photos with more pixels (3 MB) are never cached, and are decoded only in part if the format allows."""
 MARGIN = 2
-ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # of EXIF: where width and height change places
+ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # of EXIF: width and height are swapped
 
 
 class PhotoCrop(NamedTuple):
-    """A box in pixels of a photo, and whether what it shows is mirrored."""
+    """A box in pixels of a photo, and whether its content is mirrored."""
 
     top: int
     left: int
@@ -33,14 +33,15 @@ class PhotoCrop(NamedTuple):
 
 
 class CropView:
-    """What `decode` is to read of a picture: all of it, or of a large one its crop.
+    """The part of an image that `decode` reads: all of it, or the crop of a large one.
 
     Args:
-        crop_of: gives the crop of a picture of so many rows and columns.
+        crop_of: returns the crop of an image with the given rows and columns.
         size: the side of the output.
 
-    crop: the crop if no more than that was read, else None; place: where it lies in what was read, as left, top, right,
-    bottom.
+    Attributes:
+        crop: the crop, if only it was read; None if the whole image was read.
+        place: the crop's left, top, right and bottom in the part that was read.
     """
 
     def __init__(self, crop_of: Callable[[int, int], PhotoCrop], size: int) -> None:
@@ -49,7 +50,7 @@ class CropView:
         self.place: tuple[float, float, float, float] | None = None
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """Return the part of an opened picture that is to be read."""
+        """Return the part of an opened image to read."""
         if image.width * image.height <= LARGE:
             return image
         orientation = image.getexif().get(ORIENTATION, 1)
@@ -69,7 +70,7 @@ class CropView:
 
 
 def _shrinking(side: int, size: int) -> int:
-    """Return the power of two by which a crop with this short side can be shrunk at decoding."""
+    """Return the power of two by which decoding can shrink a crop with this short side."""
     return next((n for n in (8, 4, 2) if side >= n * MARGIN * size), 1)
 
 
@@ -80,13 +81,13 @@ def crop_photo(image: Tensor, crop: PhotoCrop, size: int) -> Tensor:
 
 
 def resize_crop(part: Tensor, size: int, flip: bool, place: tuple[float, float, float, float] | None = None) -> Tensor:
-    """Return a crop uint8 [3, size, size], bilinearly resized with antialias and then mirrored with `flip`.
+    """Return a crop uint8 [3, size, size], resized bilinearly with antialiasing, then mirrored with `flip`.
 
     Args:
-        part: uint8 [3, h, w].
+        part: uint8 [3, h, w], which holds the crop.
         size: the side of the output.
         flip: whether to mirror it.
-        place: where the crop lies in the part, as `CropView.place`; None if it is all of it.
+        place: the crop's place in the part, as in `CropView.place`; None is the whole part.
     """
     picture = Image.fromarray(part.cpu().permute(1, 2, 0).contiguous().numpy())
     resized = picture.resize((size, size), Image.Resampling.BILINEAR, box=place)

@@ -1,4 +1,4 @@
-"""What the loader asks of a preparation: how raw inputs of one kind become batches for a backbone."""
+"""The interface of a preparation: it turns raw inputs of one kind into batches for a backbone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -10,20 +10,20 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Ready:
-    """A training input whose random part is done: of use in one epoch only, so that it is not kept."""
+    """A training input that is already augmented; it serves for one epoch only and is not cached."""
 
     values: Tensor
 
 
 class Preparation(Protocol):
-    """Two steps: loading one raw input (slow, on the CPU, kept in memory), then a batch on the device.
+    """Works in two steps: it loads one raw input (slow, on the CPU, cached), then makes a batch on the device.
 
-    Where something is drawn at random (`augment`), it is also an `Augmentation`.
+    A preparation that augments is also an `Augmentation`.
     """
 
     @property
     def augment(self) -> bool:
-        """Whether training inputs are drawn at random."""
+        """Whether training inputs are augmented at random."""
 
     @property
     def fingerprint(self) -> str:
@@ -38,37 +38,37 @@ class Preparation(Protocol):
     def augment_batch(
         self, loaded: Sequence[Tensor] | Tensor, device: torch.device | str, generator: torch.Generator
     ) -> Tensor:
-        """Return training inputs [b, ...] on `device`; all randomness comes from the CPU `generator`."""
+        """Return training inputs [b, ...] on `device`; all random numbers come from the CPU `generator`."""
 
     def batch(self, loaded: Sequence[Tensor] | Tensor, device: torch.device | str) -> Tensor:
         """Return test inputs [b, ...] on `device`."""
 
 
 class Augmentation(Preparation, Protocol):
-    """A preparation that reads training inputs anew in each epoch, as the numbers drawn for them say."""
+    """A preparation that augments training inputs in each epoch, by random numbers that are drawn beforehand."""
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Return the numbers that decide on `count` inputs, float64 [count, numbers]."""
+        """Return the random numbers for `count` inputs, float64 [count, numbers of one input]."""
 
     def load_drawn(self, raw: Any, where: str, drawn: Tensor, room: int) -> Tensor | Ready:
-        """Return one training input's original if that is to be kept, in up to `room` bytes; else what is `drawn`."""
+        """Return the original of a training input, if it is to be cached in `room` bytes, else the augmented input."""
 
     def augment_drawn(
         self, loaded: Sequence[Tensor | Ready] | Tensor, drawn: Tensor, device: torch.device | str
     ) -> Tensor:
-        """Return training inputs [b, ...] on `device` from what `load_drawn` gave, now or in an earlier epoch."""
+        """Return training inputs [b, ...] on `device` from the results of `load_drawn`, of this or an earlier epoch."""
 
 
 def unaugmented(preparation: Preparation) -> Preparation:
-    """Return the preparation with nothing drawn at random."""
+    """Return the preparation without augmentation."""
     return replace(preparation, augment=False) if preparation.augment else preparation  # type: ignore[type-var]
 
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """Gives as test inputs what training would see: for `training`'s preparation without augmentation.
+    """Prepares test inputs like training inputs: by the methods for training of `training`, which does not augment.
 
-    Training and test inputs of one example differ in how they are resized, even where nothing is augmented.
+    Training and test inputs of one example are resized differently even without augmentation.
     """
 
     training: Preparation
@@ -94,5 +94,5 @@ class TrainingInputs:
         return self.training.load_train(raw, where)
 
     def batch(self, loaded: Sequence[Tensor] | Tensor, device: torch.device | str) -> Tensor:
-        """Return training inputs [b, ...] on `device`; nothing is random about them."""
+        """Return training inputs [b, ...] on `device`; nothing is random."""
         return self.training.augment_batch(loaded, device, torch.Generator())

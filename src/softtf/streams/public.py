@@ -1,4 +1,4 @@
-"""The public names of `softtf.streams`, which gives each when it is first asked for one."""
+"""The public names of `softtf.streams`, which imports this module when the first of them is used."""
 
 from softtf.streams.examples import Examples
 from softtf.streams.forms import examples_from, unlabelled

@@ -5,19 +5,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """Where a known data set comes from and how it is usually split.
+    """The origin of a known data set and its usual split.
 
     Attributes:
-        hub: its name on the Hugging Face Hub; "" for one that is built in.
-        label_column: the column with its labels.
+        hub: its name on the Hugging Face Hub; "" if it is built in.
+        label_column: the column of its labels.
         num_tasks: the usual number of tasks.
         num_classes: the number of its classes.
         num_train: about how many training examples it has.
         description: one line for a list of data sets.
-        image_column: the column with its images or texts; `a+b` joins two by a line end.
+        image_column: the column of its images or texts; `a+b` joins two columns by a line end.
         split_train: the Hub's split to learn from.
-        split_test: the Hub's split to test on; None where there is one split, of which a part is held out.
-        class_names: what its labels 0, 1, ... mean, where its own names are not to be used.
+        split_test: the Hub's split to test on; None if there is only one split, of which a part is held out.
+        class_names: the names of its labels 0, 1, ..., if they replace the data set's own.
     """
 
     hub: str

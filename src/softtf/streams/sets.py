@@ -1,4 +1,4 @@
-"""Several data sets as the tasks of one stream, and whose labels are the same class."""
+"""Several data sets as the tasks of one stream, with or without common classes."""
 
 from collections.abc import Hashable, Mapping, Sequence
 
@@ -8,7 +8,7 @@ from softtf.streams.folders import load_folder, parquet_files
 from softtf.streams.registry import STREAMS
 from softtf.streams.sources import load_source, local_path
 from softtf.streams.splits import Say, quiet
-from softtf.streams.walk import Passed
+from softtf.streams.walk import Skipped
 
 HUB = "hub"
 Pair = tuple[Examples, Examples | None]
@@ -25,16 +25,16 @@ def load_sets(
     """Return the training and test examples of several data sets, by name in the order given.
 
     Args:
-        names: of data sets; from the Hub, of those in STREAMS.
-        source: `hub`, or a folder that has for each of them NAME_train*.parquet, NAME_test*.parquet and maybe
-            NAME_labels.txt, or a folder NAME (as `load_source` reads it).
+        names: the names of the data sets; on the Hub, names in STREAMS.
+        source: `hub`, or a folder that has, for each data set, NAME_train*.parquet, NAME_test*.parquet and perhaps
+            NAME_labels.txt, or a folder NAME that `load_source` reads.
         merged: as for `with_labels_apart`.
         split_train: the split to learn from.
         split_test: the split to test on.
         say: as for `load_source`.
 
     Raises:
-        UserError: a data set is not there or cannot be read, or is named twice.
+        UserError: a data set is missing, cannot be read, or is named twice.
     """
     if len(set(names)) < len(names):
         raise UserError(f"a data set is named twice in {', '.join(names)}")
@@ -51,16 +51,16 @@ def _load(name: str, source: str, split_train: str, split_test: str, say: Say) -
         raise UserError(f"there is no folder {source!r}; give one with the data sets {name}, ..., or {HUB!r}")
     if (folder / name).is_dir():
         return load_source(str(folder / name), split_train, split_test, say=say)
-    if parquet_files(folder, f"{name}_", Passed()):
+    if parquet_files(folder, f"{name}_", Skipped()):
         return load_folder(folder.resolve(), split_train, split_test, None, None, prefix=f"{name}_", say=say)
     raise UserError(f"{folder} has neither {name}_{split_train}.parquet nor a folder {name}")
 
 
 def with_labels_apart(sets: Mapping[str, Pair], merged: bool) -> dict[str, Pair]:
-    """Return the data sets with a label that several have, but do not share, told apart: `Sports (agnews)`.
+    """Return the data sets, with equal labels of different classes told apart: `Sports (agnews)`.
 
-    Data sets share their labels if these are all the same (Yelp's and Amazon's five stars) and `merged` says so; with
-    the five text sets that makes 33 classes, and 38 where none are shared.
+    With `merged`, data sets whose labels are all equal, such as Yelp's and Amazon's five stars, share their classes.
+    The five text sets have 33 classes with it and 38 without.
     """
     labels = {name: frozenset(train.class_order or train.classes) for name, (train, _) in sets.items()}
 

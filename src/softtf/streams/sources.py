@@ -1,4 +1,4 @@
-"""Loading a data set by name, from a local folder or from the Hugging Face Hub."""
+"""Data sets by name, from a local folder or file, or from the Hugging Face Hub."""
 
 import os
 import re
@@ -21,7 +21,7 @@ BUILT_IN = ("digits", "docstrings")
 
 
 def local_path(source: str) -> Path:
-    """Return a source as a path: as it is, or, where there is none such, with a leading ~ as the home folder."""
+    """Return a source as a path; if there is no such path, a leading ~ is the home folder."""
     path = Path(source)
     if path.exists() or not source.startswith("~"):
         return path
@@ -32,7 +32,7 @@ def local_path(source: str) -> Path:
 
 
 def located(source: str) -> str:
-    """Return a source that stands for the same data in any working directory: of a folder or file its full path."""
+    """Return a source that means the same data in any working directory: the full path of a folder or file."""
     path = local_path(source)
     return source if source in (*BUILT_IN, "") or not path.exists() else os.path.abspath(path)
 
@@ -48,32 +48,39 @@ def load_source(
 ) -> tuple[Examples, Examples | None]:
     """Return the training and test examples of a data set.
 
-    Where there is no test split, a fixed fifth of every class is held out (`hold_out`). Class names, where
-    they are known, become the labels; `classes` keeps the order of the integers they stand for.
+    Without a test split, a fixed fifth of every class is held out (`hold_out`). Known class names become the labels;
+    `classes` keeps the order of their integers.
+
+    A source is one of:
+
+    - "digits" or "docstrings", which are built in;
+    - a folder of parquet files, whose names start with that of a split; labels.txt or classes.txt may name the integer
+      labels, one a line;
+    - a folder of images: train/<class>/* with test/<class>/* or val/<class>/*, or <class>/* alone, or the folders of
+      Tiny-ImageNet and CUB-200; hidden and other files are skipped, links are followed;
+    - a file of rows (.csv, .tsv, .jsonl, .parquet) with columns such as `text` and `label`, or `image` with paths
+      relative to the file's folder, and perhaps `split`, which names the split of each row;
+    - a name in STREAMS;
+    - "owner/name" on the Hub.
 
     Args:
-        source: "digits"; "docstrings"; an existing folder, with parquet files (names starting with a split's name;
-            labels.txt or classes.txt may name the integer labels, one a line) or with images
-            (train/<class>/*, test/<class>/* or val/<class>/*; or <class>/*; hidden and other files are passed over,
-            links are followed; or as Tiny-ImageNet and CUB-200 are packed); an existing file of rows with columns such
-            as `text` and `label`, or `image` with paths from the file's folder on (.csv, .tsv, .jsonl, .parquet), and
-            perhaps `split`, which says what to train and test on; a name in STREAMS; or "owner/name" on the Hub.
-        split_train: the split to learn from; "all" takes every parquet file of a folder and holds a fifth out. Splits
-            are found by their usual names in any case, such as Train or training.
+        source: the data set.
+        split_train: the split to learn from, by its usual names in any case, such as Train or training; "all" takes
+            every parquet file of a folder and holds a fifth out.
         split_test: the split to test on; "test" also finds "testing", else "val", "validation", "dev" or "eval".
-        image_column: the column with the inputs; None finds it. Texts of several are joined: `title+content`.
-        label_column: the column with the labels; None finds it.
-        task_column: the column that says which task a row belongs to (`split_by_task`), if any.
-        say: is told, in a line each, which part became which split, what is held out, and what is passed over.
+        image_column: the column of the inputs; None finds it. `title+content` joins the texts of two columns.
+        label_column: the column of the labels; None finds it.
+        task_column: the column that names the task of each row (`split_by_task`), if any.
+        say: is called with a line for each note: the part of each split, what is held out, what is skipped.
 
     Raises:
         UserError: there is no such source, the Hub cannot be reached, or the data are incomplete or broken.
     """
     if source in BUILT_IN and task_column is not None:
-        raise UserError(f"{source} have no column {task_column!r}; leave task_column out")
+        raise UserError(f"{source} has no column {task_column!r}; leave task_column out")
     folder = local_path(source)
     if source in BUILT_IN and (split_train, split_test) != ("train", "test"):
-        raise UserError(f"{source} has no splits, a fifth is held out of it; leave split_train and split_test out")
+        raise UserError(f"{source} has no splits, and a fifth is held out; leave split_train and split_test out")
     if source == "digits":
         return _digits()
     if source == "docstrings":
@@ -120,7 +127,7 @@ def _load_hub(
         split_train = info.split_train if split_train == "train" else split_train
         test_split = (info.split_test or "") if split_test == "test" else split_test
     splits = _download(hub, source)
-    found = list(splits) if len(splits) == 1 else named_as(split_train, splits)  # the only split, whatever its name
+    found = list(splits) if len(splits) == 1 else named_as(split_train, splits)  # an only split may have any name
     if not found:
         raise unknown(f"split of {source}", split_train, splits)
 
@@ -144,15 +151,15 @@ def _download(hub: str, source: str) -> dict[str, Any]:
     """Return all splits of a data set on the Hub, by name."""
     import datasets
 
-    if Path(hub).exists():  # which `datasets` would read in place of what was named
+    if Path(hub).exists():  # `datasets` would read it instead of the Hub's
         raise UserError(f"{hub} is a folder here, not the Hub's {source}; give it as the source, or work elsewhere")
     try:
-        # The newest revision is what is asked for; data.json tells a run that goes on whether the rows are the same.
+        # The newest revision is wanted; data.json tells a resumed run whether the rows are the same.
         return dict(datasets.load_dataset(hub, trust_remote_code=False))  # nosec B615
     except Exception as error:  # the Hub's client has many kinds
         problem = "could not be reached" if isinstance(error, ConnectionError) else f"gave no data set {hub!r}"
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise UserError(
-            f"{source!r} is no folder here, and the Hub {problem} ({reason}); "
+            f"{source!r} is not a folder here, and the Hub {problem} ({reason}); "
             "give the path of a local folder with the data instead"
         ) from error

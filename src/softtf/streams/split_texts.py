@@ -1,4 +1,4 @@
-"""Texts cut in two, for next-sentence prediction; all is done on token ids."""
+"""Texts cut into two parts, as token ids, for next-sentence prediction."""
 
 import torch
 from torch import Tensor
@@ -7,9 +7,9 @@ from softtf.streams.texts import PAD, join
 
 
 def halves(texts: Tensor, generator: torch.Generator, swap: bool) -> Tensor:
-    """Cut texts [b, tokens] in two at random: [CLS] a [SEP] b [SEP], or with `swap` [CLS] b [SEP] a [SEP].
+    """Cut texts [b, tokens] at a random place into [CLS] a [SEP] b [SEP], or with `swap` into [CLS] b [SEP] a [SEP].
 
-    A text's first and last tokens are taken for [CLS] and [SEP].
+    The first and last tokens of a text are its [CLS] and [SEP].
     """
     found = []
     for row in texts.cpu():

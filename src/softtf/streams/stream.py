@@ -1,4 +1,4 @@
-"""A stream of tasks, made by splitting one data set by class or from several data sets."""
+"""A stream of tasks, made from several data sets or by splitting one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from softtf.seeds import derive_seed
 from softtf.streams.examples import Examples
 from softtf.streams.task import Task
 
-TOO_FEW = "; where a part is held out for testing, each task needs a class of two examples"
+TOO_FEW = "; if a part is held out for testing, each task needs a class with two examples"
 
 
 class TaskStream(Sequence[Task]):
-    """The tasks in the order in which they are learned; a slice is a shorter stream."""
+    """The tasks in the order of learning; a slice is a shorter stream."""
 
     def __init__(self, tasks: Iterable[Task], name: str = "stream") -> None:
         self.name = name
@@ -45,19 +45,20 @@ def split_by_class(
     """Return a stream in which every class belongs to one task.
 
     Args:
-        train: what the tasks are learned from; its `classes` are dealt out in their order.
+        train: the training examples; their `classes` are dealt to the tasks in order.
         test: the test examples of the same classes.
-        num_tasks: the number of tasks; their numbers of classes differ by at most one, larger ones first.
-        seed: shuffles which classes go together; None keeps the order 0..C-1. Within a task the order stays.
+        num_tasks: the number of tasks. Tasks differ by at most one class; the larger ones come first.
+        seed: shuffles which classes go together; None keeps the order. Within a task the order stays.
         name: the stream's name.
 
     Raises:
-        UserError: fewer classes than tasks, test classes that `train` lacks, or a task without test examples.
+        UserError: there are fewer classes than tasks, test classes that `train` lacks, or a task without test
+            examples.
     """
     classes = list(train.classes)
     check_value(Count, num_tasks, f"{name}: num_tasks")
     if len(classes) < num_tasks:
-        raise UserError(f"{name}: {len(classes)} classes do not fill {num_tasks} tasks; ask for fewer tasks")
+        raise UserError(f"{name}: {len(classes)} classes do not fill {num_tasks} tasks; give fewer tasks")
     _check_test_classes(train, test)
     order = list(range(len(classes)))
     parts = [None if part is None else (part, _rows_of(part.labels)) for part in (train, test)]
@@ -77,24 +78,24 @@ def split_by_class(
 def split_by_task(
     train: Examples, test: Examples | None, num_tasks: int | None = None, name: str = "stream"
 ) -> TaskStream:
-    """Return a stream with one task for each value of `train.tasks`, in the order in which the data first name them.
+    """Return a stream with one task for each value of `train.tasks`, in the order of their first rows.
 
     Args:
-        train: what the tasks are learned from; two tasks may share labels.
+        train: the training examples; two tasks may share labels.
         test: the test examples of the same tasks.
-        num_tasks: only the first so many; None for all.
+        num_tasks: how many of the first tasks to take; None for all.
         name: the stream's name.
 
     Raises:
-        UserError: the data name no tasks, or fewer than `num_tasks`; a task without test examples, or with test
-            classes that its training data lack.
+        UserError: the data name no tasks, or fewer than `num_tasks`; or a task has no test examples, or test classes
+            that its training data lack.
     """
     if train.tasks is None or (test is not None and test.tasks is None):
-        raise UserError(f"{name}: the data do not say which task a row belongs to; name the column with task_column")
+        raise UserError(f"{name}: the rows do not name their tasks; give task_column, the column of the tasks")
     present = set(train.tasks)
     values = [value for value in train.task_order if value in present]
     if num_tasks is not None and len(values) < num_tasks:
-        raise UserError(f"{name}: the data name {len(values)} tasks, not {num_tasks}; ask for fewer")
+        raise UserError(f"{name}: the data name {len(values)} tasks, not {num_tasks}; give fewer tasks")
     parts = [None if part is None else (part, _rows_of(part.tasks or ())) for part in (train, test)]
     tasks = []
     for index, value in enumerate(values[:num_tasks]):
@@ -111,10 +112,10 @@ def from_datasets(
 ) -> TaskStream:
     """Return a stream with one task for each `(train, test)` pair, in the order given.
 
-    Tasks are named by the mapping's keys, or by their training data. Two tasks may share labels.
+    A task's name is the key of the mapping, or the name of its training data. Two tasks may share labels.
 
     Raises:
-        UserError: no data sets, or test classes that the training data lack.
+        UserError: there are no data sets, or test classes that the training data lack.
     """
     named = datasets.items() if isinstance(datasets, Mapping) else [(pair[0].name, pair) for pair in datasets]
     tasks = []
@@ -132,7 +133,7 @@ def _deal(order: list[int], num_tasks: int) -> Iterator[list[int]]:
 
 
 def _rows_of(values: Sequence[Hashable]) -> dict[Hashable, list[int]]:
-    """Return the ascending places of each value, in one pass over all, however many tasks are made of them."""
+    """Return the ascending indices of each value, in one pass for all tasks."""
     rows: dict[Hashable, list[int]] = {}
     for index, value in enumerate(values):
         rows.setdefault(value, []).append(index)
@@ -140,7 +141,7 @@ def _rows_of(values: Sequence[Hashable]) -> dict[Hashable, list[int]]:
 
 
 def _with(examples: Examples, rows: Mapping[Hashable, list[int]], values: Sequence[Hashable], what: str) -> Examples:
-    """Return the examples of some values, in their order; errors name `what` these are."""
+    """Return the examples of some values, in their order; errors call these values `what`."""
     indices = sorted(index for value in values for index in rows.get(value, ()))
     if not indices:
         raise UserError(f"{examples.name}: no examples of {what}{TOO_FEW}")

@@ -14,8 +14,8 @@ class Task:
         index: its place in the stream.
         name: what reports call it.
         classes: its labels in order; equal to `train.classes`.
-        train: what it is learned from.
-        test: what it is tested on, if there is any.
+        train: the training examples.
+        test: the test examples, if there are any.
     """
 
     index: int

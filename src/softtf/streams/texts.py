@@ -1,4 +1,4 @@
-"""How texts become inputs: cut into tokens one by one, padded in batches."""
+"""How texts become inputs: each is turned into tokens, and batches are padded."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ from torch.nn import functional as F
 from softtf.errors import UserError
 
 PAD = -1
-"""What stands behind a text in a batch with longer ones; no token's id, so that a text may hold any token."""
+"""The padding of a batch of texts; it is not a token id, so that a text may hold any token."""
 
 
 CHARACTERS = 16
-"""So many for each token that is wanted are read of a text first: more than three times what those of words need."""
+"""Characters of a long text that are read first for each token to keep: over three times what tokens of words need."""
 LONGEST = 2**20
-"""Characters in which all tokens that are kept must be found, where a text has more."""
+"""The first characters of a long text that must hold all tokens to keep."""
 UNSURE = 3
-"""Words before the place where a text is cut that may be split in another way than in the whole text."""
+"""The last words before a cut in the characters, which may get other tokens than in the whole text."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class TextPreparation:
     """The preparation of texts for an encoder.
 
     Attributes:
-        tokenizer: the model's own, of the tokenizers library; it puts the marks at both ends. It is set to cut texts
-            and to pad none.
-        max_tokens: longer texts are cut to so many, marks included.
-        augment: always False; nothing about texts is drawn at random.
+        tokenizer: the model's tokenizer, of the tokenizers library, which adds the marks at both ends. It is set to
+            truncate and not to pad.
+        max_tokens: the most tokens of a text, marks included; longer texts are cut.
+        augment: always False: texts are not augmented.
     """
 
     tokenizer: Any
@@ -51,27 +51,26 @@ class TextPreparation:
         return f"texts-1:{__version__}:{content}:{self.max_tokens}"
 
     def load_train(self, raw: Any, where: str) -> Tensor:
-        """Return a text's token ids, int32 [tokens]; errors name `where`. An exemplar's are returned as they are.
+        """Return a text's token ids, int32 [tokens]; errors name `where`. An exemplar's ids are returned as they are.
 
-        Where the tokenizer gives no token, as without marks it does for an empty text, token 0 stands for it.
-
-        Of a long text no more is read than settles the tokens that are kept.
+        A text without tokens, such as an empty one with a tokenizer without marks, gets token 0. Of a long text only as
+        much is read as the tokens to keep need.
 
         Raises:
-            UserError: this is no text, it has characters that no text has (halves of pairs), or its first LONGEST
-                characters hold too few words.
+            UserError: the input is not a text, has lone surrogates, or has too few words in its first LONGEST
+                characters.
         """
         if isinstance(raw, Tensor) and raw.dtype == torch.int32 and raw.dim() == 1:
             return raw
         if not isinstance(raw, str):
-            raise UserError(f"{where}: a text is needed, a string, not {type(raw).__name__}")
+            raise UserError(f"{where}: a text must be a string, not {type(raw).__name__}")
         try:
             return torch.tensor(self._ids(raw, where) or [0], dtype=torch.int32)
         except TypeError:
-            raise UserError(f"{where}: the text has a lone surrogate, which is no character; leave it out") from None
+            raise UserError(f"{where}: the text has a lone surrogate, not a character; leave it out") from None
 
     def _ids(self, text: str, where: str) -> list[int]:
-        """Return the ids of the tokens kept: of the whole text, or of a beginning that has the same ones."""
+        """Return the ids of the tokens to keep, from the whole text or from a beginning that gives the same ids."""
         length = CHARACTERS * self.max_tokens
         while length < len(text):
             beginning = self.tokenizer.encode(text[:length])
@@ -79,8 +78,8 @@ class TextPreparation:
                 return beginning.ids  # type: ignore[no-any-return]
             if length >= LONGEST:
                 raise UserError(
-                    f"{where}: the text has {len(text):,} characters, of which the first {length:,} hold too few words"
-                    f" for {self.max_tokens} tokens; leave out what is no text of words"
+                    f"{where}: the text has {len(text):,} characters, and the first {length:,} hold too few words"
+                    f" for {self.max_tokens} tokens; leave out the parts that are not words"
                 )
             length = min(8 * length, LONGEST)
         return self.tokenizer.encode(text).ids  # type: ignore[no-any-return]
@@ -101,10 +100,10 @@ class TextPreparation:
 
 
 def _settled(beginning: Any) -> bool:
-    """Say whether the tokens kept of a text's beginning are those of the whole text.
+    """Return whether the tokens to keep of a text's beginning are those of the whole text.
 
-    Tokenizers split a text into words from left to right, and each word into tokens by itself; where the text is cut
-    can change the last words only. So it is enough that some whole words follow the one that the last token kept is of.
+    Tokenizers split a text into words from left to right, and each word into tokens on its own. A cut changes only the
+    last words. So it is enough if a few whole words follow the word of the last token to keep.
     """
     last = max((word for word in beginning.word_ids if word is not None), default=0)
     later = (word for part in beginning.overflowing for word in part.word_ids if word is not None)
@@ -112,7 +111,7 @@ def _settled(beginning: Any) -> bool:
 
 
 def join(batches: Sequence[Tensor]) -> Tensor:
-    """Put batches of prepared inputs behind one another; texts [b, tokens] are padded to the longest."""
+    """Concatenate batches of prepared inputs; texts [b, tokens] are padded to the longest."""
     if batches[0].dim() != 2:
         return torch.cat(list(batches))
     longest = max(batch.shape[1] for batch in batches)

@@ -1,4 +1,4 @@
-"""Several views of one image: at the usual size, whole, and its middle from nearer."""
+"""Several views of one image: the usual crop, the whole image, and a closer crop of its centre."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,14 +11,14 @@ from softtf.streams.decode import decode
 from softtf.streams.images import ImagePreparation
 
 MOST_VIEWS = 3
-NEARER = 1.5  # the short side of the last view before its centre is cut out, in sides of the input
+NEARER = 1.5  # the short side of the closer view before its centre crop, in sides of the input
 
 
 @dataclass(frozen=True)
 class ImageViews:
-    """A preparation that gives each image several times, `views[i]` being how view i is resized and cropped.
+    """A preparation that gives several views of each image; `views[i]` resizes and crops view i.
 
-    Nothing is drawn at random, and training images are prepared as test images are.
+    Nothing is random, and training images are prepared like test images.
     """
 
     views: tuple[ImagePreparation, ...]
@@ -26,7 +26,7 @@ class ImageViews:
 
     @classmethod
     def of(cls, usual: ImagePreparation, count: int) -> "ImageViews":
-        """Return the first `count` of: the usual view, the whole image, its middle from nearer."""
+        """Return the first `count` of: the usual view, the whole image, the closer view of its centre."""
         size = usual.size
         resized = (usual.resize, size, round(NEARER * size))[:count]
         return cls(tuple(replace(usual, resize=resize) for resize in resized))
@@ -37,7 +37,7 @@ class ImageViews:
         return f"views-1:{self.views[0].size}:{','.join(str(view.resize) for view in self.views)}"
 
     def load_train(self, raw: Any, where: str) -> Tensor:
-        """Return what `load_test` does."""
+        """Return the same as `load_test`."""
         return self.load_test(raw, where)
 
     def load_test(self, raw: Any, where: str) -> Tensor:
@@ -48,7 +48,7 @@ class ImageViews:
     def augment_batch(
         self, loaded: Sequence[Tensor] | Tensor, device: torch.device | str, generator: torch.Generator
     ) -> Tensor:
-        """Return what `batch` does."""
+        """Return the same as `batch`."""
         return self.batch(loaded, device)
 
     def batch(self, loaded: Sequence[Tensor] | Tensor, device: torch.device | str) -> Tensor:

@@ -1,6 +1,6 @@
-"""What is read in a user's folder: images and folders. Everything else, litter and hidden files too, is counted.
+"""The images and folders in a user's folder. Everything else, such as hidden files, is skipped and counted.
 
-Links are followed, those to folders as well; one that leads back to a folder that was read already is passed over.
+Links are followed, to folders too; a link back to a folder that has been read is skipped.
 """
 
 import functools
@@ -17,24 +17,24 @@ LITTER = frozenset(
     ("__macosx", "_macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "#recycle")
     + ("lost+found", "found.000", "system volume information", "__pycache__")
 )
-NOT_READ = frozenset(("MPEG", "EPS"))  # of one Pillow reads the size only; the other is a program, run by Ghostscript
+NOT_READ = frozenset(("MPEG", "EPS"))  # Pillow reads only the size of MPEG; EPS is a program that Ghostscript runs
 
-Passed = Counter[str]
-"""How many entries were passed over, by kind."""
+Skipped = Counter[str]
+"""How many entries were skipped, by kind."""
 
 
 @functools.cache
 def image_formats() -> tuple[str, ...]:
-    """Return every kind of image that Pillow itself can read here, by its names."""
+    """Return the names of the image formats that Pillow itself can read here."""
     Image.init()
     return tuple(name for name, (factory, _) in Image.OPEN.items() if not _is_stub(factory) and name not in NOT_READ)
 
 
 @functools.cache
 def image_endings() -> frozenset[str]:
-    """Return the endings, in lower case, of these kinds."""
+    """Return the file endings of these formats, in lower case."""
     known = Image.registered_extensions().items()
-    return frozenset(ending for ending, name in known if name in image_formats()) | {".mpo"}  # which are read as JPEG
+    return frozenset(ending for ending, name in known if name in image_formats()) | {".mpo"}  # read as JPEG
 
 
 def _is_stub(factory: object) -> bool:
@@ -42,70 +42,70 @@ def _is_stub(factory: object) -> bool:
 
 
 def is_image_name(name: str) -> bool:
-    """Say whether a file of this name is an image by its ending."""
+    """Return whether a file is an image, by its ending."""
     return os.path.splitext(name)[1].lower() in image_endings()
 
 
 def is_litter(name: str) -> bool:
-    """Say whether a file or folder of this name is hidden, or one that systems and programs leave behind."""
+    """Return whether a file or folder is hidden, or left behind by a system or program, by its name."""
     return name.startswith((".", "~$")) or name.lower() in LITTER
 
 
-def entries(folder: Path, passed: Passed) -> list[Path]:
-    """Return what is in a folder but litter, sorted; litter is counted.
+def entries(folder: Path, skipped: Skipped) -> list[Path]:
+    """Return the sorted entries of a folder without litter, which is counted.
 
     Raises:
-        UserError: a link leads nowhere.
+        UserError: a link is broken.
     """
     found = []
     for path in sorted(folder.iterdir()):
         if is_litter(path.name):
-            passed[_kind(path)] += 1
+            skipped[_kind(path)] += 1
         elif not path.exists():
-            raise UserError(f"{path} is a link to {os.readlink(path)}, which is not there; mend it or remove it")
+            raise UserError(f"{path} is a link to {os.readlink(path)}, which is missing; repair it or remove it")
         else:
             found.append(path)
     return found
 
 
-def images_below(folder: Path, passed: Passed) -> list[Path]:
+def images_below(folder: Path, skipped: Skipped) -> list[Path]:
     """Return the images anywhere below a folder, sorted; other files are counted.
 
     Raises:
-        UserError: a link leads nowhere.
+        UserError: a link is broken.
     """
-    return sorted(_images(folder, passed, set()))
+    return sorted(_images(folder, skipped, set()))
 
 
-def _images(folder: Path, passed: Passed, seen: set[str]) -> list[Path]:
+def _images(folder: Path, skipped: Skipped, seen: set[str]) -> list[Path]:
     if (place := os.path.realpath(folder)) in seen:
-        passed["link to a folder that is read already"] += 1
+        skipped["link to a folder that is read already"] += 1
         return []
     seen.add(place)
     found: list[Path] = []
-    for path in entries(folder, passed):
+    for path in entries(folder, skipped):
         if path.is_dir():
-            found += _images(path, passed, seen)
+            found += _images(path, skipped, seen)
         elif is_image_name(path.name):
             found.append(path)
         else:
-            passed[_kind(path)] += 1
+            skipped[_kind(path)] += 1
     return found
 
 
-def say_passed(say: Say, name: str, passed: Passed) -> None:
-    """Say in one line what was passed over, if anything was."""
-    if passed:
-        say(f"{name}: passed over {counted(passed)}")
+def say_skipped(say: Say, name: str, skipped: Skipped) -> None:
+    """Say in one line what was skipped, if anything was."""
+    if skipped:
+        say(f"{name}: skipped {counted(skipped)}")
 
 
-def counted(passed: Passed) -> str:
-    """Return the numbers of what was passed over, by kind."""
-    return ", ".join(f"{count} {kind}" for kind, count in sorted(passed.items()))
+def counted(skipped: Skipped) -> str:
+    """Return how many entries of each kind were skipped, in words."""
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
 
 
 def _kind(path: Path) -> str:
-    """Return what a file or folder that is passed over counts as."""
+    """Return the kind of a file or folder that is skipped."""
     if path.name.startswith("._"):
         return "._*"
     if is_litter(path.name):

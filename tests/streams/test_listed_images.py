@@ -58,7 +58,7 @@ def test_cub_has_the_split_of_its_makers(cub: Path) -> None:
 
 def test_what_is_incomplete_is_named(cub: Path, tiny_imagenet: Path) -> None:
     (cub / "images" / "002.Wren" / "002.Wren_0.png").unlink()
-    with pytest.raises(UserError, match=r"002.Wren_0.png is not there"):
+    with pytest.raises(UserError, match=r"002.Wren_0.png is listed but missing"):
         load_source(str(cub))
     (cub / "train_test_split.txt").write_text("1 1\n2\n")
     with pytest.raises(UserError, match=r"train_test_split.txt: line 2 has 1 columns"):
