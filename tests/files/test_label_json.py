@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from softtf.errors import UserError
-from softtf.files import tensors as store
+from softtf.files import label_json
 
 plain = (
     st.none()
@@ -32,19 +32,19 @@ def exact(label: object) -> str:
 @settings(deadline=None)
 @given(labels)
 def test_labels_come_back_with_their_type(label: object) -> None:
-    text = json.dumps(store.encode_label(label), allow_nan=False)
-    assert exact(store.decode_label(json.loads(text))) == exact(label)
+    text = json.dumps(label_json.encode_label(label), allow_nan=False)
+    assert exact(label_json.decode_label(json.loads(text))) == exact(label)
 
 
 @settings(deadline=None)
 @given(st.lists(labels, unique_by=exact))
 def test_distinct_labels_have_distinct_texts(distinct: list[object]) -> None:
-    assert len({json.dumps(store.encode_label(label)) for label in distinct}) == len(distinct)
+    assert len({json.dumps(label_json.encode_label(label)) for label in distinct}) == len(distinct)
 
 
 def test_look_alikes_stay_apart() -> None:
     alike = [1, True, 1.0, "1", b"1", (1,), "true", "null", None, ("bytes",), -0.0, 0.0, 0, False, ""]
-    assert [exact(store.decode_label(json.loads(json.dumps(store.encode_label(x))))) for x in alike] == [
+    assert [exact(label_json.decode_label(json.loads(json.dumps(label_json.encode_label(x))))) for x in alike] == [
         exact(x) for x in alike
     ]
 
@@ -63,7 +63,7 @@ def test_look_alikes_stay_apart() -> None:
     ],
 )
 def test_numpy_scalars_become_python_values(scalar: object, value: object) -> None:
-    assert exact(store.decode_label(store.encode_label(scalar))) == exact(value)
+    assert exact(label_json.decode_label(label_json.encode_label(scalar))) == exact(value)
 
 
 class Colour(enum.IntEnum):
@@ -80,7 +80,7 @@ Pair = namedtuple("Pair", "a b")
 )
 def test_other_labels_are_refused_with_a_remedy(label: object) -> None:
     with pytest.raises(UserError, match="cannot save the label .*; use strings or integers"):
-        store.encode_label(label)
+        label_json.encode_label(label)
 
 
 @pytest.mark.parametrize(
@@ -88,4 +88,4 @@ def test_other_labels_are_refused_with_a_remedy(label: object) -> None:
 )
 def test_other_json_is_no_label(value: object) -> None:
     with pytest.raises(UserError, match="is not a saved label"):
-        store.decode_label(value)
+        label_json.decode_label(value)

@@ -10,7 +10,7 @@ from typing import Any
 from softtf.classifier import ContinualClassifier
 from softtf.cli.options import Predict
 from softtf.errors import UserError, visible
-from softtf.files.tensors import encode_label
+from softtf.files.label_json import encode_label
 from softtf.inference.predict import Answers
 from softtf.runs.folder import RunFolder
 from softtf.screen import say

@@ -15,7 +15,7 @@ KEY, HOME_KEY = "SOFTTF_CACHE_KEY", "~/.cache/softtf/key"
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that only its owner can read, or make one private that holds nothing but kept features.
+    """Make a folder that only its owner can read, or make one private that holds nothing but cached features.
 
     A folder that holds anything else keeps its mode; the feature files in it are private all the same.
 
@@ -43,15 +43,15 @@ def user_key() -> bytes:
     """
     file = Path(os.environ.get(KEY) or os.path.expanduser(HOME_KEY))
     if not file.is_absolute():
-        raise UserError(f"the key of kept features needs a full path, not {file}; set ${KEY} to one")
+        raise UserError(f"the key of cached features needs a full path, not {file}; set ${KEY} to one")
     if not file.exists():
         write_atomic(file, secrets.token_bytes(32), FILE)
     try:
         key, about = file.read_bytes(), file.stat()
     except OSError as error:
-        raise UserError(f"{file}, the key of kept features, cannot be read: {error.strerror}") from None
+        raise UserError(f"{file}, the key of cached features, cannot be read: {error.strerror}") from None
     if os.name != "nt" and (about.st_uid != os.geteuid() or about.st_mode & 0o077):
-        raise UserError(f"{file}, the key of kept features, is readable by others; remove it, and a new one is made")
+        raise UserError(f"{file}, the key of cached features, is readable by others; remove it, and a new one is made")
     if len(key) != 32:
-        raise UserError(f"{file} is not a key of kept features; remove it, and a new one is made")
+        raise UserError(f"{file} is not a key of cached features; remove it, and a new one is made")
     return key

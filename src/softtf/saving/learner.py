@@ -23,11 +23,10 @@ from softtf.backbones.load import BackboneSpec
 from softtf.config.tree import from_dict, to_dict
 from softtf.devices.device import Precision
 from softtf.errors import UserError, unknown
+from softtf.files.label_json import decode_label, encode_label
 from softtf.files.plain_json import fits
 from softtf.files.tensors import (
     check_file,
-    decode_label,
-    encode_label,
     load_tensors,
     map_tensors,
     require,

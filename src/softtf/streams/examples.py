@@ -18,8 +18,8 @@ import torch
 from softtf.config.bounds import Count
 from softtf.config.tree import check_value
 from softtf.errors import UserError
+from softtf.files.label_json import encode_label
 from softtf.files.reading import read_bytes
-from softtf.files.tensors import encode_label
 from softtf.seeds import derive_seed
 
 EXIF_ORIENTATION = 0x0112  # decoding turns the image by it

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from softtf.errors import UserError
 from softtf.seeds import derive_seed
 from softtf.streams.cache import Cache
 from softtf.streams.examples import Examples
-from softtf.streams.preparation import Preparation, Ready, unaugmented
+from softtf.streams.preparation import Augmentation, Preparation, Ready, unaugmented
 from softtf.streams.texts import join
 
 Loaded = Sequence[Tensor] | Tensor
@@ -102,11 +102,11 @@ class Loader:
 
     def _augmented(self, batches: list[Sequence[int]], generator: torch.Generator) -> Iterator[Tensor]:
         """Yield the inputs of each batch; their random numbers depend only on the generator and the batches."""
-        preparation: Any = self.preparation  # an Augmentation if it augments
-        if not preparation.augment:
+        if not self.preparation.augment:
             for loaded in self._load(batches):
-                yield preparation.augment_batch(loaded, self.device, generator)
+                yield self.preparation.augment_batch(loaded, self.device, generator)
             return
+        preparation = cast(Augmentation, self.preparation)
         drawn = [preparation.draw(len(batch), generator) for batch in batches]
         for loaded, numbers in zip(self._load(batches, drawn), drawn, strict=True):
             yield preparation.augment_drawn(loaded, numbers, self.device)
