@@ -162,8 +162,8 @@ def test_data_without_any_test_image(capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("labels", "names", "parts"),
     [
-        (["a", "b", "c", "d"], "w x y z", ["'a'", "row 0", "not an integer"]),
-        ([0.0, 0.5, 1.0, 2.0], "w x y z", ["0.0", "row 0", "not an integer"]),
+        (["a", "b", "c", "d"], "w x y z", ["'a'", "row 0", "must be an integer"]),
+        ([0.0, 0.5, 1.0, 2.0], "w x y z", ["0.0", "row 0", "must be an integer"]),
         ([0, 1, 2, 4], "w x y z", ["4", "row 3", "0..3"]),
         ([0, 1, 2, 3], "w x y y", ["'y'", "two labels"]),
         ([0, 1, 2, None], "", ["example 3", "missing"]),
