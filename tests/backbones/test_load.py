@@ -17,7 +17,7 @@ from timm.layers import resample_abs_pos_embed
 from timm.models import save_for_hf
 
 from softtf.backbones import BUNDLED, BackboneSpec, load_backbone
-from softtf.backbones.from_timm import architecture_of, vit_names, works
+from softtf.backbones.from_timm import architecture_of, is_supported, vit_names
 from softtf.backbones.load import backbone_names, random_name
 from softtf.backbones.timm_vit import TimmViT
 from softtf.errors import UserError
@@ -116,7 +116,7 @@ def test_a_misspelt_name_is_answered_with_names_that_work() -> None:
     with pytest.raises(UserError) as caught:
         load_backbone(BackboneSpec("vit_base_patch16_siglip_225"))
     near = re.findall(r"'(vit[^']+)'", str(caught.value).partition("did you mean")[2])
-    assert near and all(works(architecture_of(name)) for name in near)
+    assert near and all(is_supported(architecture_of(name)) for name in near)
 
 
 COMMIT = "0123456789" * 4
@@ -287,7 +287,7 @@ def family(vit: Any) -> tuple[Any, ...]:
 def test_one_of_each_family_that_is_listed_gives_timms_features() -> None:
     families: dict[tuple[Any, ...], str] = {}
     for name in sorted({architecture_of(name) for name in vit_names()}, key=len):
-        if works(name):
+        if is_supported(name):
             with torch.device("meta"):
                 vit = timm.create_model(name, num_classes=0, depth=1)
             families.setdefault(family(vit), name)

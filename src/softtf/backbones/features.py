@@ -44,7 +44,7 @@ OnStep = Callable[[int, int], None]
 """Is called with the number done and the total."""
 
 
-def unseen(done: int, total: int) -> None:
+def no_progress(done: int, total: int) -> None:
     """Ignore the progress."""
 
 
@@ -82,7 +82,7 @@ class FixedQueries:
         self.backbone, self.loader, self.store = backbone, loader, store
         self._known: dict[torch.dtype, Queries] = {}
 
-    def get(self, on_step: OnStep = unseen) -> Queries:
+    def get(self, on_step: OnStep = no_progress) -> Queries:
         """Return the features of all examples; `on_step` is as for `fixed_queries`.
 
         Raises:
@@ -100,7 +100,7 @@ class FixedQueries:
 
 
 def fixed_queries(
-    backbone: Backbone, loader: Loader, store: "FeatureStore | None" = None, on_step: OnStep = unseen
+    backbone: Backbone, loader: Loader, store: "FeatureStore | None" = None, on_step: OnStep = no_progress
 ) -> Queries:
     """Return q(x) of all examples of a loader in test mode, read from the store, or computed and written to it.
 
@@ -111,7 +111,7 @@ def fixed_queries(
     """
     path = store.path(backbone, loader) if store else None
     if store and path and (found := store.read(path, (len(loader.examples), backbone.dim))):
-        if _still_true(backbone, loader, found.values):
+        if _probes_agree(backbone, loader, found.values):
             return found
         store.say(f"{path} is not what this backbone computes; its features are computed again")
     queries = _compute(backbone, loader.fresh(TOKENS if backbone.reads_text else 0), on_step)
@@ -147,7 +147,7 @@ def _query(backbone: Backbone, inputs: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _still_true(backbone: Backbone, loader: Loader, values: Tensor) -> bool:
+def _probes_agree(backbone: Backbone, loader: Loader, values: Tensor) -> bool:
     """Return whether a few features, which nobody can foresee, are the same up to rounding when computed again."""
     rows = torch.tensor(sorted(SystemRandom().sample(range(len(values)), min(PROBES, len(values)))))
     few = values[rows]

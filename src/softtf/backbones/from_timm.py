@@ -46,7 +46,7 @@ def _is_candidate(architecture: str) -> bool:
 
 
 @cache
-def works(architecture: str) -> bool:
+def is_supported(architecture: str) -> bool:
     """Return whether `TimmViT` can run an architecture; checks one block, built without memory for its weights."""
     try:
         with torch.device("meta"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from softtf.backbones.base import Backbone
-from softtf.backbones.from_timm import architecture_of, load_vit, vit_names, works
+from softtf.backbones.from_timm import architecture_of, is_supported, load_vit, vit_names
 from softtf.backbones.from_transformers import CLIP_MODELS, TEXT_MODELS, load_from_transformers
 from softtf.backbones.spec import BUNDLED, MINILM, RANDOM, BackboneSpec, model_name, random_name
 from softtf.devices.torch_state import with_own_settings
@@ -33,7 +33,7 @@ def backbone_names() -> list[str]:
 
     This takes a few seconds: it builds one block of each architecture, without memory for its weights.
     """
-    return [BUNDLED, *TEXT_MODELS, *CLIP_MODELS, *(name for name in vit_names() if works(architecture_of(name)))]
+    return [BUNDLED, *TEXT_MODELS, *CLIP_MODELS, *(name for name in vit_names() if is_supported(architecture_of(name)))]
 
 
 @with_own_settings
@@ -73,10 +73,10 @@ def load_named(
         return load_backbone(given, device)
     spec = saved if given is None else _moved(saved, given)
     said = () if given is None else (given, model_name(BackboneSpec(given)))
-    if unseen := [path for path in spec.paths if path in saved.paths and path not in said]:
+    if not_given := [path for path in spec.paths if path in saved.paths and path not in said]:
         raise UserError(
-            f"the learner names its backbone by a path, {unseen[0]!r}, which is used only if you give it:"
-            f" --backbone {shlex.quote(unseen[0])}, in Python from_pretrained(folder, backbone={unseen[0]!r})"
+            f"the learner names its backbone by a path, {not_given[0]!r}, which is used only if you give it:"
+            f" --backbone {shlex.quote(not_given[0])}, in Python from_pretrained(folder, backbone={not_given[0]!r})"
         )
     return load_backbone(spec, device)
 
@@ -109,4 +109,4 @@ def _load_any(spec: BackboneSpec) -> Backbone:
         return load_from_transformers(spec)
     known = vit_names() if "." in name else sorted({architecture_of(vit) for vit in vit_names()})
     near = get_close_matches(name.removeprefix("timm/").lower(), known, NEAR, 0.5)
-    raise unknown("backbone", name, [*TEXT_MODELS, BUNDLED, *(n for n in near if works(architecture_of(n)))])
+    raise unknown("backbone", name, [*TEXT_MODELS, BUNDLED, *(n for n in near if is_supported(architecture_of(n)))])

@@ -208,7 +208,7 @@ def _is_at(file: IO[Any], path: Path) -> bool:
         return False
 
 
-def _let_go() -> None:
+def _close_inherited() -> None:
     """Close the locks that a forked process inherits; otherwise it would keep them when its parent is killed."""
     for file in list(_HELD):
         file.close()
@@ -216,4 +216,4 @@ def _let_go() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)
+    os.register_at_fork(after_in_child=_close_inherited)
