@@ -11,7 +11,7 @@ import softtf
 ROOT = Path(softtf.__file__).parent
 FLOORS = (
     ("errors", "seeds"),
-    ("files", "screen", "devices"),
+    ("files", "screen", "devices", "registry"),
     ("config", "statistics"),
     ("memory",),
     ("streams",),
@@ -24,6 +24,7 @@ FLOORS = (
     ("training",),
     ("saving",),
     ("classifier",),
+    ("testing",),
     ("runs", "recipes", "public"),
     ("paper",),
     ("cli",),

@@ -41,11 +41,19 @@ class OutOfMemoryError(TrainingError):
     """A task needed more memory than there was; its training can go on from its last full epoch."""
 
 
-def unknown(kind: str, name: str, options: Iterable[str]) -> UserError:
-    """Return the error for a name that is not one of `options`, with the nearest ones."""
+def unknown(kind: str, name: str, options: Iterable[str], imports: bool = False) -> UserError:
+    """Return the error for a name that is not one of `options`, with the nearest ones.
+
+    Args:
+        kind: what the name should be of, such as "learner".
+        name: the unknown one.
+        options: those that are known.
+        imports: whether a file of the user's can define it.
+    """
     known = sorted(options)
     name = name[:LONGEST]
     near = get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
-    listed = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
-    return UserError(f"unknown {kind} {name!r}{hint} Known: {listed}")
+    listed = f" Known: {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}" if known else ""
+    remedy = " (if a file of yours defines it, import that first: --import FILE on the command line)" if imports else ""
+    return UserError(f"unknown {kind} {name!r}{hint}{listed}{remedy}")

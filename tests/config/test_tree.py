@@ -271,7 +271,7 @@ def test_a_kind_defined_elsewhere_is_known_and_may_be_defined_again() -> None:
         mine = define(default)
         assert from_yaml(LocalSpec, "kind: mine") == mine(default)  # type: ignore[call-arg]
 
-    with pytest.raises(TypeError, match="two kinds of local are named 'mine'"):
+    with pytest.raises(UserError, match="local: the name 'mine' is taken"):
 
         class Rival(LocalSpec, kind="mine"):
             pass

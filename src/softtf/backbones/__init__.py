@@ -1,6 +1,22 @@
-"""Frozen pre-trained transformers that run block by block."""
+"""Frozen pre-trained transformers that run block by block.
 
-from softtf.backbones.base import Backbone, BlockEdit, Tokens
-from softtf.backbones.load import BUNDLED, BackboneSpec, load_backbone
+For a family of your own, derive a `Backbone` and register a function that builds it with `backbone`.
+`softtf.testing.check_backbone` checks it.
+"""
 
-__all__ = ["BUNDLED", "Backbone", "BackboneSpec", "BlockEdit", "Tokens", "load_backbone"]
+from softtf.backbones.attention import attention, split_heads
+from softtf.backbones.base import UNEDITED, Backbone, BlockEdit, Tokens
+from softtf.backbones.load import BUNDLED, BackboneSpec, backbone, load_backbone
+
+__all__ = [
+    "BUNDLED",
+    "UNEDITED",
+    "Backbone",
+    "BackboneSpec",
+    "BlockEdit",
+    "Tokens",
+    "attention",
+    "backbone",
+    "load_backbone",
+    "split_heads",
+]

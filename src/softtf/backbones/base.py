@@ -188,6 +188,8 @@ class Backbone(nn.Module, ABC):
 
     def apply_linear(self, x: Tensor, block: int, name: str, edit: BlockEdit, outputs: slice = ALL) -> Tensor:
         """Apply a linear layer of a block, or the rows `outputs` of it, with the changes of `edit`."""
+        if name in edit.after and outputs != ALL:  # the function after a layer reads all its outputs
+            return self.apply_linear(x, block, name, edit)[..., outputs]
         weight, bias = self._frozen(self.linear(block, name))
         bias = bias if bias is None else bias[outputs]
         edited = edit.weights.get(name)
@@ -197,10 +199,7 @@ class Backbone(nn.Module, ABC):
             out = linear(x, (weight if edited is None else edited.to(self.compute_dtype))[outputs], bias)
         if name in edit.beside:
             out = out + edit.beside[name](x)[..., outputs]
-        if name not in edit.after:
-            return out
-        assert outputs == ALL, f"the function after {name} needs all its outputs"
-        return edit.after[name](out)
+        return edit.after[name](out) if name in edit.after else out
 
     def _frozen(self, layer: nn.Linear) -> tuple[Tensor, Tensor | None]:
         """Return (weight, bias) in the compute type, cast once."""

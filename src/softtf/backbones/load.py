@@ -1,6 +1,7 @@
 """Backbones by name: the bundled ViT, any plain ViT of timm, models of transformers, or random weights."""
 
 import shlex
+from collections.abc import Callable
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,11 +14,13 @@ from softtf.backbones.from_transformers import CLIP_MODELS, TEXT_MODELS, load_fr
 from softtf.backbones.spec import BUNDLED, MINILM, RANDOM, BackboneSpec, model_name, random_name
 from softtf.devices.torch_state import with_own_settings
 from softtf.errors import UserError, unknown
+from softtf.registry import Registry
 
 __all__ = [
     "BUNDLED",
     "MINILM",
     "BackboneSpec",
+    "backbone",
     "backbone_names",
     "load_backbone",
     "load_named",
@@ -28,12 +31,38 @@ __all__ = [
 NEAR = 8
 
 
+Loading = Callable[[BackboneSpec], Backbone]
+IMPORTED: Registry[Loading] = Registry(
+    "backbone", taken=lambda name: name in (BUNDLED, *TEXT_MODELS, *CLIP_MODELS) or bool(architecture_of(name))
+)
+
+
+def backbone(name: str) -> Callable[[Loading], Loading]:
+    """Register the function below, which builds the backbone `name` from its spec.
+
+    Raises:
+        UserError: there is a backbone of this name.
+    """
+
+    def register(load: Loading) -> Loading:
+        IMPORTED.add(name, load, load)
+        return load
+
+    return register
+
+
 def backbone_names() -> list[str]:
-    """Return the bundled backbone, text encoders, CLIPs, and the timm models that work and have weights.
+    """Return imported backbones, the bundled one, text encoders, CLIPs, and timm models that work and have weights.
 
     This takes a few seconds: it builds one block of each architecture, without memory for its weights.
     """
-    return [BUNDLED, *TEXT_MODELS, *CLIP_MODELS, *(name for name in vit_names() if is_supported(architecture_of(name)))]
+    return [
+        *IMPORTED,
+        BUNDLED,
+        *TEXT_MODELS,
+        *CLIP_MODELS,
+        *(name for name in vit_names() if is_supported(architecture_of(name))),
+    ]
 
 
 @with_own_settings
@@ -98,6 +127,8 @@ def spec_of(backbone: str | BackboneSpec | Backbone) -> BackboneSpec:
 
 def _load_any(spec: BackboneSpec) -> Backbone:
     name = model_name(spec)
+    if spec.name in IMPORTED:
+        return IMPORTED[spec.name](spec)
     folder = Path(name).is_dir()
     if folder or name in (BUNDLED, MINILM) or spec.weights or random_name(spec):
         spec.refuse("revision")
@@ -109,4 +140,5 @@ def _load_any(spec: BackboneSpec) -> Backbone:
         return load_from_transformers(spec)
     known = vit_names() if "." in name else sorted({architecture_of(vit) for vit in vit_names()})
     near = get_close_matches(name.removeprefix("timm/").lower(), known, NEAR, 0.5)
-    raise unknown("backbone", name, [*TEXT_MODELS, BUNDLED, *(n for n in near if is_supported(architecture_of(n)))])
+    options = [*IMPORTED, *TEXT_MODELS, BUNDLED, *(vit for vit in near if is_supported(architecture_of(vit)))]
+    raise unknown("backbone", name, options, imports=True)

@@ -13,6 +13,7 @@ import numpy as np
 from softtf.config.bounds import Bound
 from softtf.config.yaml import dump_yaml, load_yaml
 from softtf.errors import UserError, unknown
+from softtf.registry import Registry
 
 T = TypeVar("T")
 
@@ -24,10 +25,6 @@ _NAMES: dict[object, str] = {
     Path: "a path",
     NoneType: "null",
 }
-
-
-def _full_name(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 class Settings:
@@ -62,27 +59,25 @@ class Spec(Settings):
 
     kind: ClassVar[str]
     _family: ClassVar[str]
-    _kinds: ClassVar[dict[str, type["Spec"]]]
+    _kinds: ClassVar[Registry[type["Spec"]]]
 
     def __init_subclass__(cls, family: str | None = None, kind: str | None = None, **kwargs: Any) -> None:
         """Open a family or register a kind of one.
 
         Raises:
-            TypeError: Another class of the family has this kind, or there is no family yet.
+            UserError: another class of the family has this kind.
+            TypeError: there is no family yet.
         """
         super().__init_subclass__(**kwargs)
         if family is not None:
-            cls._family, cls._kinds = family, {}
+            cls._family, cls._kinds = family, Registry(family)
         kind = kind or cls.__dict__.get("kind")  # dataclass(slots=True) makes the class again, without arguments
         if kind is None:
             return
         if not hasattr(cls, "_kinds"):
             raise TypeError(f"{cls.__qualname__} has a kind but no family; derive it from a family of Spec")
-        known = cls._kinds.get(kind, cls)
-        if _full_name(known) != _full_name(cls):  # the same name is a notebook cell run again
-            raise TypeError(f"two kinds of {cls._family} are named {kind!r}: {known.__qualname__}, {cls.__qualname__}")
+        cls._kinds.add(kind, cls, cls)
         cls.kind = kind
-        cls._kinds[kind] = cls
 
     @classmethod
     def of_earlier(cls, settings: dict[str, Any]) -> dict[str, Any]:
@@ -183,7 +178,8 @@ def _member(family: type[Spec], settings: dict[Any, Any], where: str) -> type[Sp
     if not isinstance(kind, str):
         raise _wrong(str, kind, f"{where}.kind")
     if kind not in kinds:
-        raise UserError(f"{where}: {unknown(family._family, kind, kinds)}")
+        imports = kind not in family._kinds  # it is not one that this place cannot have
+        raise UserError(f"{where}: {unknown(family._family, kind, kinds, imports)}")
     return kinds[kind]
 
 

@@ -1,4 +1,8 @@
-"""Streams of tasks: labelled raw inputs, their split into tasks, and batches made of them."""
+"""Streams of tasks: labelled raw inputs, their split into tasks, and batches made of them.
+
+For data of your own, register a function as a `source`: it returns `Examples` to learn from and to test on.
+`softtf.testing.check_stream` checks the stream that they are split into.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -8,7 +8,7 @@ from softtf.streams.loader import Loader
 from softtf.streams.preparation import Preparation
 from softtf.streams.registry import STREAMS, StreamInfo
 from softtf.streams.sets import HUB, load_sets
-from softtf.streams.sources import load_source, local_path, located
+from softtf.streams.sources import SOURCES, load_source, local_path, located, source
 from softtf.streams.splits import Say, quiet
 from softtf.streams.stream import TaskStream, from_datasets, split_by_class, split_by_task
 from softtf.streams.task import Task
@@ -16,6 +16,7 @@ from softtf.streams.texts import TextPreparation, join
 
 __all__ = [
     "HUB",
+    "SOURCES",
     "STREAMS",
     "Examples",
     "Identity",
@@ -36,6 +37,7 @@ __all__ = [
     "local_path",
     "located",
     "quiet",
+    "source",
     "split_by_class",
     "split_by_task",
     "unlabelled",

@@ -2,12 +2,14 @@
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from softtf.errors import UserError, unknown
+from softtf.registry import Registry
 from softtf.streams.docstrings import docstrings
 from softtf.streams.examples import Examples
 from softtf.streams.files import ENDINGS, load_file
@@ -17,7 +19,23 @@ from softtf.streams.registry import STREAMS
 from softtf.streams.splits import Say, named_as, quiet, say_splits
 
 HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-BUILT_IN = ("digits", "docstrings")
+Pair = tuple[Examples, Examples | None]
+Loading = Callable[[], Pair]
+SOURCES: Registry[Loading] = Registry("data set", taken=STREAMS.__contains__)
+
+
+def source(name: str) -> Callable[[Loading], Loading]:
+    """Register the function below as a source: it returns training examples, and test examples or None.
+
+    Raises:
+        UserError: there is a data set of this name.
+    """
+
+    def register(load: Loading) -> Loading:
+        SOURCES.add(name, load, load)
+        return load
+
+    return register
 
 
 def local_path(source: str) -> Path:
@@ -34,7 +52,7 @@ def local_path(source: str) -> Path:
 def located(source: str) -> str:
     """Return a source that means the same data in any working directory: the full path of a folder or file."""
     path = local_path(source)
-    return source if source in (*BUILT_IN, "") or not path.exists() else os.path.abspath(path)
+    return source if source in (*SOURCES, "") or not path.exists() else os.path.abspath(path)
 
 
 def load_source(
@@ -53,7 +71,7 @@ def load_source(
 
     A source is one of:
 
-    - "digits" or "docstrings", which are built in;
+    - "digits" or "docstrings", which are built in, or another of SOURCES;
     - a folder of parquet files, whose names start with that of a split; labels.txt or classes.txt may name the integer
       labels, one a line;
     - a folder of images: train/<class>/* with test/<class>/* or val/<class>/*, or <class>/* alone, or the folders of
@@ -76,15 +94,14 @@ def load_source(
     Raises:
         UserError: there is no such source, the Hub cannot be reached, or the data are incomplete or broken.
     """
-    if source in BUILT_IN and task_column is not None:
+    if source in SOURCES and task_column is not None:
         raise UserError(f"{source} has no column {task_column!r}; leave task_column out")
     folder = local_path(source)
-    if source in BUILT_IN and (split_train, split_test) != ("train", "test"):
+    if source in SOURCES and (split_train, split_test) != ("train", "test"):
         raise UserError(f"{source} has no splits, and a fifth is held out; leave split_train and split_test out")
-    if source == "digits":
-        return _digits()
-    if source == "docstrings":
-        return docstrings()
+    if source in SOURCES:
+        train, test = SOURCES[source]()
+        return hold_out(train, say) if test is None else (train, test)
     if source and folder.is_dir():
         return load_folder(folder.resolve(), split_train, split_test, image_column, label_column, task_column, say=say)
     if folder.is_file():
@@ -96,16 +113,21 @@ def load_source(
     if source not in STREAMS and not HUB_NAME.fullmatch(source):
         if "/" in source or "\\" in source or source in ("", "~"):
             raise UserError(f"there is no folder {source!r}")
-        raise unknown("data set or folder", source, STREAMS)
+        raise unknown("data set or folder", source, {*STREAMS, *SOURCES}, imports=True)
     return _load_hub(source, split_train, split_test, image_column, label_column, task_column, say)
 
 
-def _digits() -> tuple[Examples, Examples | None]:
+@source("digits")
+def digits() -> Pair:
+    """Return scikit-learn's handwritten digits."""
     from sklearn.datasets import load_digits
 
-    digits = load_digits()
-    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    return hold_out(Examples(images, digits.target, "digits"))
+    found = load_digits()
+    images = np.rint(found.images * (255 / 16)).astype(np.uint8)
+    return hold_out(Examples(images, found.target, "digits"))
+
+
+source("docstrings")(docstrings)
 
 
 def _load_hub(
