@@ -149,23 +149,6 @@ class AccuracyMatrix:
         return cls(**data)
 
 
-def summary(matrix: AccuracyMatrix) -> dict[str, float | None]:
-    """Return every metric by name, in percent; `task_identity` is None if it was not recorded.
-
-    Raises:
-        UserError: The matrix is empty.
-    """
-    return {
-        "acc": matrix.acc,
-        "forget": matrix.forget,
-        "average_incremental": matrix.average_incremental,
-        "bwt": matrix.bwt,
-        "learning_accuracy": matrix.learning_accuracy,
-        "pooled": matrix.pooled,
-        "task_identity": matrix.task_identity,
-    }
-
-
 def _counts(values: Sequence[int], t: int, where: str, limits: Sequence[int] | None = None) -> list[int]:
     """Check t + 1 integers from 0 to `limits`."""
     try:

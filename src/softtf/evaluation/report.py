@@ -2,13 +2,14 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from softtf.evaluation.accuracy_matrix import AccuracyMatrix
+from softtf.evaluation.metrics import METRICS
 from softtf.screen import plain
 
 HEADERS = (
@@ -52,6 +53,7 @@ class Row:
         test_seconds_from_nothing: If nothing had been kept from earlier runs, tasks and evaluations.
         note: A remark.
         weights: The frozen backbone's, by name and hash (`BackboneSpec.weights_title`).
+        others: Further metrics, by title (`printed_of`).
     """
 
     method: str
@@ -67,6 +69,7 @@ class Row:
     test_seconds_from_nothing: float | None
     note: str = ""
     weights: str = ""
+    others: tuple[tuple[str, float | None], ...] = ()
 
     @property
     def is_oracle(self) -> bool:
@@ -121,9 +124,11 @@ def to_csv(rows: Sequence[Row]) -> str:
     """Return the rows as CSV headed by the field names: two decimals, exact parameters, None empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(field.name for field in fields(Row))
+    others = _other_titles(rows)
+    writer.writerow([*(field.name for field in fields(Row)[:-1]), *others])
     for row in _ordered(rows):
-        writer.writerow(f"{v:.2f}" if isinstance(v, float) else v for v in astuple(row))
+        values = [*astuple(row)[:-1], *map(dict(row.others).get, others)]
+        writer.writerow(f"{v:.2f}" if isinstance(v, float) else v for v in values)
     return text.getvalue()
 
 
@@ -175,7 +180,8 @@ def _ordered(rows: Sequence[Row]) -> list[Row]:
 def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Return headers and cells as text, oracle rows last; notes if there are any, and weights that differ, beside."""
     wanted = {"Note": any(row.note for row in rows), "Weights": differ([row.weights for row in rows])}
-    headers, body = [*HEADERS, *(name for name in OPTIONAL if wanted[name])], []
+    others = _other_titles(rows)
+    headers, body = [*HEADERS, *others, *(name for name in OPTIONAL if wanted[name])], []
     for row in _ordered(rows):
         given = row.is_oracle and "task given" not in row.policy
         policy = f"{row.policy} (task given)" if given else row.policy
@@ -185,9 +191,19 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
             *map(_seconds, (row.train_seconds_this_run, row.train_seconds_from_nothing)),
             *map(_seconds, (row.test_seconds_this_run, row.test_seconds_from_nothing)),
         ]
-        beside = {"Note": row.note, "Weights": row.weights or "–"}
+        beside = {title: _number(dict(row.others).get(title)) for title in others}
+        beside |= {"Note": row.note, "Weights": row.weights or "–"}
         body.append([row.method, policy, row.classes, *numbers, *(beside[name] for name in headers[len(HEADERS) :])])
     return headers, body
+
+
+def _other_titles(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(title for row in rows for title, _ in row.others))
+
+
+def printed_of(values: Mapping[str, float | None]) -> tuple[tuple[str, float | None], ...]:
+    """Return those metrics that tables show beside their usual columns, by title; values: of each, by name."""
+    return tuple((found.title, values.get(name)) for name, found in METRICS.items() if found.printed)
 
 
 def _number(value: float | None) -> str:

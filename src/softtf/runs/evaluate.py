@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from softtf.errors import UserError
-from softtf.evaluation.accuracy_matrix import AccuracyMatrix, summary
+from softtf.evaluation.accuracy_matrix import AccuracyMatrix
 from softtf.evaluation.evaluate import Score, evaluate
-from softtf.evaluation.report import Row
+from softtf.evaluation.metrics import summary
+from softtf.evaluation.report import Row, printed_of
 from softtf.inference.policy import Policy
 from softtf.devices.device import matmul_dtype
 from softtf.training.progress import ScoringProgress
@@ -42,7 +43,9 @@ class Rescored:
         """Return it as a table's row; without Forget if the learner was scored after its last task only."""
         score, forget = self.score, self.matrix.forget if self.matrix else None
         seconds = None, None, score.seconds, score.from_nothing
-        return Row(method, self.title, classes, score.acc, forget, score.task_identity, None, *seconds, weights=weights)
+        others = printed_of(summary(self.matrix) if self.matrix else {})
+        numbers = score.acc, forget, score.task_identity, None, *seconds
+        return Row(method, self.title, classes, *numbers, weights=weights, others=others)
 
     def save(self, folder: RunFolder, environment: dict[str, Any]) -> Path:
         """Add it to a run's folder; the same policy scored in another way stays beside it.

@@ -13,10 +13,10 @@ from softtf.learners.class_table import ClassTable
 from softtf.config.dotted import first_difference
 from softtf.config.tree import to_dict, to_yaml
 from softtf.errors import OutOfMemoryError, TrainingError, UserError
-from softtf.evaluation.accuracy_matrix import summary
+from softtf.evaluation.metrics import summary
 from softtf.evaluation.evaluate import TestData, evaluate
 from softtf.evaluation.kept import KeptTrunks
-from softtf.evaluation.report import Row
+from softtf.evaluation.report import Row, printed_of
 from softtf.backbones.features import OFF, FeatureStore, FixedQueries, open_store
 from softtf.training.data import begin_training, check_training, test_data, unread_settings
 from softtf.inference.policy import Policy, parse_policy
@@ -416,6 +416,7 @@ def result_rows(results: dict[str, Any], config: RunConfig) -> list[Row]:
             policy["test_seconds_this_run"],
             policy["test_seconds_from_nothing"],
             weights=results["weights"],
+            others=printed_of(policy),
         )
         for policy in results["policies"].values()
     ]
