@@ -79,7 +79,7 @@ def cases(count: int, setup: Setup) -> Iterator[Case]:
     few = points[: max(1, count // 10)]
     yield Case(
         f"memory of nearness to {TASKS} tasks of {CENTROIDS} centroids, a row in ten (twin: one cube)",
-        lambda: TaskCentroids(CENTROIDS, 0).nearness(known, few),
+        lambda: TaskCentroids(WIDTH, CENTROIDS, 0).nearness(known, few),
         lambda: (F.normalize(few)[:, None] - known["centroids"]).square().sum(2),
         4.0 * len(few) * (WIDTH + TASKS),
         "B",

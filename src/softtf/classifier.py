@@ -17,7 +17,7 @@ from softtf.devices.memory import needs_memory
 from softtf.devices.torch_state import with_own_settings
 from softtf.errors import UserError
 from softtf.evaluation.evaluate import BATCH_SIZE, evaluate
-from softtf.inference import unsupported
+from softtf.inference import policies_of, unsupported
 from softtf.inference.policy import Policy, parse_policy, usual_policy
 from softtf.inference.predict import Answers, by_label, predict
 from softtf.learners import BlockRidge
@@ -118,7 +118,7 @@ class ContinualClassifier:
         self.header = replace(header, train=self.train_config, inference=self.inference.code)
 
     def _policy(self, text: str | None) -> Policy:
-        supported = self.learner.policies
+        supported = policies_of(self.learner)
         if text is None:
             text = DEFAULT if "none" not in supported and "feature-id" in supported else usual_policy(supported)
         policy = parse_policy(text)

@@ -65,7 +65,7 @@ def test_clusters_and_nearness_hold_no_cube_and_not_all_distances(monkeypatch: p
     monkeypatch.setattr(centroids, "AT_ONCE", 1000)
     points, known = noise(3000, 64).float(), {"centroids": noise(50, 64).float(), "tasks": torch.arange(50) // 10}
     with Traced() as traced:
-        TaskCentroids(10, 0).nearness(known, points)
+        TaskCentroids(6, 10, 0).nearness(known, points)
     assert traced.largest == points.numel()  # the unit features; the cube would be 50 times them
     with Traced() as traced:
         nearest_of(points, noise(100, 64).float())
@@ -87,7 +87,7 @@ def test_there_are_no_more_centroids_than_different_points(points: int, count: i
 
 
 def test_nearness_is_minus_the_squared_distance_to_a_tasks_nearest() -> None:
-    statistics = TaskCentroids(3, 0)
+    statistics = TaskCentroids(6, 3, 0)
     known: dict = {}
     for task in range(3):
         columns = 2 * task + torch.arange(20) % 2
@@ -103,14 +103,16 @@ def test_nearness_is_minus_the_squared_distance_to_a_tasks_nearest() -> None:
 
 def test_what_was_gathered_before_stays_and_the_seed_decides() -> None:
     data = [(noise(30, 6, seed=t), torch.arange(30) % 3 + 3 * t) for t in range(2)]
-    first = TaskCentroids(4, 0).gather({}, *data[0], torch.arange(3))
-    both = TaskCentroids(4, 0).gather(first, *data[1], torch.arange(6))
+    first = TaskCentroids(6, 4, 0).gather({}, *data[0], torch.arange(3))
+    both = TaskCentroids(6, 4, 0).gather(first, *data[1], torch.arange(6))
     assert torch.equal(both["centroids"][:4], first["centroids"]) and len(first["centroids"]) == 4
-    assert torch.equal(TaskCentroids(4, 0).gather({}, *data[0], torch.arange(3))["centroids"], first["centroids"])
-    assert not torch.equal(TaskCentroids(4, 1).gather({}, *data[0], torch.arange(3))["centroids"], first["centroids"])
+    assert torch.equal(TaskCentroids(6, 4, 0).gather({}, *data[0], torch.arange(3))["centroids"], first["centroids"])
+    assert not torch.equal(
+        TaskCentroids(6, 4, 1).gather({}, *data[0], torch.arange(3))["centroids"], first["centroids"]
+    )
 
 
 @pytest.mark.parametrize("per_class", [1, 2])
 def test_a_few_examples_are_enough(per_class: int) -> None:
-    found = TaskCentroids(5, 0).gather({}, noise(2 * per_class, 6), torch.arange(2 * per_class) % 2, torch.arange(2))
+    found = TaskCentroids(6, 5, 0).gather({}, noise(2 * per_class, 6), torch.arange(2 * per_class) % 2, torch.arange(2))
     assert 1 <= len(found["centroids"]) <= 2 * per_class and found["temperature"] > 0

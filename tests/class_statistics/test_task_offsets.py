@@ -62,7 +62,7 @@ def test_of_two_tasks_no_offset_can_be_told() -> None:
 
 
 def test_each_task_adds_a_row_of_means_and_changes_none() -> None:
-    statistics, known = TaskOffsets(9), {}
+    statistics, known = TaskOffsets(1, 9, 0), {}
     scores = [noise(4 + task, task + 1, seed=task) for task in range(4)]
     for task, found in enumerate(scores):
         before = {name: value.clone() for name, value in known.items()}

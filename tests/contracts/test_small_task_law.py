@@ -98,7 +98,7 @@ METHODS = {
     "ranpac": by_learner(RanPAC(200)),
     "block-ridge": by_learner(BlockRidge(200, views=2)),
     "feature-id": by_statistics(ClassScores(DIM, 200, 0)),
-    "mcg": by_statistics(TaskCentroids(6, 0)),
+    "mcg": by_statistics(TaskCentroids(DIM, 6, 0)),
 }
 methods = pytest.mark.parametrize("learn", METHODS.values(), ids=METHODS)
 NEW = OLD

@@ -22,7 +22,7 @@ from softtf.adaptations import SoftMask
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.inference import GradientIDOffset
-from softtf.inference.gradient_offset import gather_offsets
+from softtf.inference.base import gather_answers
 from softtf.learners import L2P, NCM, CLIPPrompt, DualPrompt, LearnerSpec, LinearHead
 from softtf.learners.class_table import ClassTable
 from softtf.network import SharedPass
@@ -76,7 +76,7 @@ def test_so_many_of_the_newest_tasks_examples_are_read_and_no_exemplars() -> Non
     loader.loaded = lambda rows: read.extend(rows) or Loader.loaded(loader, rows)  # type: ignore[assignment]
     learner.gathered = {NAME: {"means": learner.gathered[NAME]["means"][:2, :2]}}
     with learner.computing_in(torch.float64):
-        gather_offsets(learner, loader)
+        gather_answers(learner, loader)
     assert read == [0, 3, 6, 9, 12, 15]
 
 
@@ -107,7 +107,7 @@ def test_every_learner_with_gradient_id_can_have_offsets(spec: LearnerSpec) -> N
 
 @pytest.mark.parametrize("spec", [NCM(gradient_offset=9), LinearHead(gradient_offset=9), L2P(gradient_offset=9)])
 def test_offsets_are_refused_where_no_task_has_a_network_of_its_own(spec: LearnerSpec) -> None:
-    with pytest.raises(UserError, match="gradient_offset: .* no Gradient ID; leave it out"):
+    with pytest.raises(UserError, match="gradient_offset: .* does not infer the task by gradient-id.*; leave it out"):
         spec.new_learner(tiny_backbone(), 0)
 
 

@@ -10,7 +10,7 @@ from softtf.classifier import ContinualClassifier
 from softtf.cli.parse import parse
 from softtf.errors import UserError
 from softtf.learners import EWC, FT, BiC, DERpp, ICaRL, LearnerSpec, LwF
-from softtf.recipes.methods import METHODS
+from softtf.recipes.methods import known_methods
 from softtf.recipes.recipes import recipe_named
 from softtf.runs.config import RunConfig
 from softtf.training.config import TrainConfig
@@ -53,7 +53,7 @@ def test_with_the_task_given_the_answer_is_one_of_its_classes(spec: LearnerSpec)
 
 @specs
 def test_a_method_brings_its_rate_and_users_change_it(spec: LearnerSpec) -> None:
-    (name,) = [n for n, method in METHODS.items() if method.kind == spec.kind]
+    (name,) = [n for n, method in known_methods().items() if method.kind == spec.kind]
     assert name in NAMES
     recipe = recipe_named("cifar100-10", name)
     paper = recipe_named("cifar100-10").train

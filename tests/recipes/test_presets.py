@@ -7,18 +7,27 @@ import pytest
 from softtf.backbones import load
 from softtf.config.dotted import with_settings
 from softtf.learners import LearnerSpec
-from softtf.recipes.methods import METHODS, title_of
+from softtf.recipes.methods import known_methods, title_of
 from softtf.recipes.presets import BUNDLED, EVERY, MINILM, PRESETS, RECIPES, TRAIN_WHOLE
 from softtf.recipes.recipes import method_named, recipe_named
 from softtf.runs.config import RunConfig
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", known_methods())
 def test_a_method_is_a_kind_of_learner_with_other_settings(name: str) -> None:
-    spec = method_named(name)
-    assert spec.kind == METHODS[name].kind
-    assert with_settings(spec, METHODS[name].settings) == spec
-    assert title_of(name) == METHODS[name].title != name == recipe_named("quickstart", name).method
+    spec, method = method_named(name), known_methods()[name]
+    assert spec.kind == method.kind
+    assert with_settings(spec, method.settings) == spec
+    assert title_of(name) == method.title != name == recipe_named("quickstart", name).method
+
+
+def test_every_kind_of_learner_is_one_method_by_its_title() -> None:
+    ours = {kind: spec for kind, spec in LearnerSpec.kinds().items() if spec.__module__.startswith("softtf.")}
+    names = {kind: {name for name, method in known_methods().items() if method.kind == kind} for kind in ours}
+    assert all(kind in found for kind, found in names.items() if kind != "der")
+    assert names["der"] == {"der+mcg"}
+    plain = {method.kind: method.title for name, method in known_methods().items() if name in (method.kind, "der+mcg")}
+    assert plain == {kind: spec.title for kind, spec in ours.items()}
 
 
 def test_names_of_the_table_exist() -> None:

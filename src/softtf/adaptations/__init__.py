@@ -1,13 +1,30 @@
-"""Per-task parameters that change a frozen backbone: soft and hard masks, LoRA, adapters, prefix prompts, keys."""
+"""Per-task parameters that change a frozen backbone: soft and hard masks, LoRA, adapters, prefix prompts, keys.
+
+For one of your own, derive an `AdaptationSpec` (settings, `build`) and an `Adaptation` (slots, what blocks do with
+them). `weight_shapes` reads layers and targets as the paper writes them, `slot_key` names a weight's entry in a slot,
+`stack_slots` gives all tasks' values of one. `softtf.testing.check_adaptation` checks it. A learner's own parameters
+per task are `TaskSlots`, its classifiers `Heads`.
+"""
 
 from softtf.adaptations.adapter import Adapter
-from softtf.adaptations.base import Adaptation, AdaptationSpec, Compose, NoAdaptation, Selection
+from softtf.adaptations.base import (
+    Adaptation,
+    AdaptationSpec,
+    Compose,
+    Layers,
+    NoAdaptation,
+    Selection,
+    parse_layers,
+    stack_slots,
+)
 from softtf.adaptations.binary_mask import BinaryMask
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.adaptations.lora import LoRA
 from softtf.adaptations.projection import Projection
+from softtf.adaptations.slots import Heads, TaskSlots
 from softtf.adaptations.soft_mask import SoftMask
 from softtf.adaptations.soft_net import SoftNet
+from softtf.adaptations.targets import slot_key, weight_shapes
 from softtf.adaptations.task_weights import TaskWeights
 
 __all__ = [
@@ -17,11 +34,18 @@ __all__ = [
     "BinaryMask",
     "Compose",
     "FineTuning",
+    "Heads",
+    "Layers",
     "LoRA",
     "NoAdaptation",
     "Projection",
     "Selection",
     "SoftMask",
     "SoftNet",
+    "TaskSlots",
     "TaskWeights",
+    "parse_layers",
+    "slot_key",
+    "stack_slots",
+    "weight_shapes",
 ]

@@ -1,6 +1,11 @@
-"""Which task is it? Prompt ID, Gradient ID, Feature ID, MCG, and the policies that say whose evidence is pooled."""
+"""Which task is it? Prompt ID, Gradient ID, Feature ID, MCG, and the policies that say whose evidence is pooled.
 
-from softtf.inference.base import INFERENCES, TaskInference, inference_named, unsupported
+For one of your own, derive a `TaskInference`: `scores` of a `softtf.network.SharedPass`. If it reads statistics, derive
+`FeatureStatistics` of `softtf.statistics` with the same `name`; a learner gathers them if its `gather` names it.
+`softtf.testing.check_inference` checks it.
+"""
+
+from softtf.inference.base import INFERENCES, TaskInference, inference_named, policies_of, unsupported
 from softtf.inference.entropy_gradient import GradientID, GradientIDFull, GradientIDKeyPrompts
 from softtf.inference.feature_id import FeatureID
 from softtf.inference.gradient_offset import GradientIDOffset
@@ -18,5 +23,6 @@ __all__ = [
     "PromptID",
     "TaskInference",
     "inference_named",
+    "policies_of",
     "unsupported",
 ]

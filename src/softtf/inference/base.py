@@ -7,40 +7,63 @@ from torch import Tensor
 from softtf.errors import UserError, unknown
 from softtf.learners.base import Learner
 from softtf.network import SharedPass
+from softtf.registry import Registry
+from softtf.statistics import STATISTIC_KINDS
+from softtf.streams import Loader
 
-INFERENCES: "dict[str, type[TaskInference]]" = {}
+INFERENCES: "Registry[type[TaskInference]]" = Registry("task inference")
 
 
 class TaskInference(ABC):
     """Scores tasks for each sample from that sample alone; sharing evidence is the policy's business.
 
-    setting: where it reads statistics that a learner gathers only if its spec asks for them, the setting that does, and
-    a good value. by_default: whether a learner that supports it is scored by it if nothing else is asked for.
-    log_probabilities: whether scores are log P(t|x), at a temperature fitted on training data, so that classes of
-    several tasks can be weighed by them.
+    A subclass registers itself by its `name`. If there are `softtf.statistics` of that name, a learner supports it if
+    it gathers them; otherwise if the learner names it among its own (`Learner.task_inferences`), or `fits` says so.
+
+    title: its name in tables. needs_query: whether it reads `SharedPass.query`. by_default: whether a learner that
+    supports it is scored by it if nothing else is asked for. log_probabilities: whether scores are log P(t|x), at a
+    temperature fitted on training data, so that classes of several tasks can be weighed by them.
     """
 
     name: str
     title: str
     needs_query: bool = False
     by_default: bool = True
-    setting: tuple[str, int] | None = None
     log_probabilities: bool = False
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
-        INFERENCES[cls.name] = cls
+        if "name" in vars(cls):
+            INFERENCES.add(cls.name, cls, cls)
 
     @classmethod
-    def option(cls) -> str:
-        """Return `setting` as the command line has it, such as `--learner.feature-id 1000`."""
-        assert cls.setting is not None
-        name, value = cls.setting
-        return f"--learner.{name.replace('_', '-')} {value}"
+    def fits(cls, learner: Learner) -> bool:
+        """Say whether it can serve a learner that does not name it: one that reads nothing of the learner's own can."""
+        return False
+
+    def gather(self, learner: Learner, loader: Loader) -> None:  # noqa: B027 - most read statistics of features
+        """Add the task that has just ended to statistics of the learner's own answers (`Learner.gathered`).
+
+        It is called if the learner gathers statistics of this name; `loader` holds the task's training examples, in
+        training mode, and replayed ones perhaps.
+        """
 
     @abstractmethod
     def scores(self, learner: Learner, shared: SharedPass) -> Tensor:
         """Return scores [batch, tasks]; row i depends on sample i alone."""
+
+
+def policies_of(learner: Learner) -> tuple[str, ...]:
+    """Return the ways to answer of a learner, the usual one first: `Learner.policies`, and what else fits it."""
+    fitting = (name for name, kind in INFERENCES.items() if kind.fits(learner))
+    return tuple(dict.fromkeys([*learner.policies, *fitting]))
+
+
+def gather_answers(learner: Learner, loader: Loader) -> None:
+    """Add the task that has just ended to all statistics of a learner's own answers."""
+    for name in learner.statistics:
+        if name in INFERENCES:
+            INFERENCES[name]().gather(learner, loader)
 
 
 def inference_named(name: str, learner: Learner) -> TaskInference:
@@ -49,23 +72,22 @@ def inference_named(name: str, learner: Learner) -> TaskInference:
     Raises:
         UserError: there is none of that name, or this learner cannot serve it.
     """
-    if name not in learner.inferences:
+    if name not in INFERENCES or name not in policies_of(learner):
         raise unsupported(name, learner)
     return INFERENCES[name]()
 
 
 def unsupported(name: str, learner: Learner) -> UserError:
     """Return the error for a way to answer that is not among a learner's `policies`, with what it lacks."""
+    ways = dict.fromkeys([*policies_of(learner), "oracle"])
     if name not in (*INFERENCES, "none"):
-        return unknown(f"task inference for {type(learner).__name__}", name, [*learner.inferences, "oracle"])
-    ways = dict.fromkeys([*learner.policies, "oracle"])
+        return unknown(f"task inference for {type(learner).__name__}", name, ways, imports=True)
     supported = ", ".join("none (its answer needs no task)" if way == "none" else way for way in ways)
-    kind = INFERENCES.get(name)
     remedy = ""
-    if kind is not None and kind.setting is not None:
-        setting, value = kind.setting
+    if (kind := STATISTIC_KINDS.get(name)) is not None:
+        setting = ", ".join(f"{key}={value!r}" for key, value in kind.settings().items())
         remedy = (
             f"; {name} reads statistics that are gathered while tasks are learned, if the learner has"
-            f" {setting}={value} from the start (softtf run ... {kind.option()})"
+            f" {setting} from the start (softtf run ... {kind.option()})"
         )
     return UserError(f"{type(learner).__name__} cannot infer the task by {name!r}; it supports {supported}{remedy}")

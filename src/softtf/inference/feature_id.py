@@ -19,7 +19,6 @@ class FeatureID(TaskInference):
     name = "feature-id"
     title = "Feature ID"
     needs_query = True
-    setting = "feature_id", 1000
     log_probabilities = True
 
     def scores(self, learner: Learner, shared: SharedPass) -> Tensor:

@@ -31,7 +31,6 @@ class GradientIDOffset(GradientID):
 
     name = "gradient-id-offset"
     title = "Gradient ID (offsets)"
-    setting = "gradient_offset", 200
 
     def scores(self, learner: Learner, shared: SharedPass) -> Tensor:
         """Return s - b [batch, tasks]: Gradient ID's scores, of each sample less their mean, and the offsets."""
@@ -42,24 +41,15 @@ class GradientIDOffset(GradientID):
         scores = super().scores(learner, shared)
         return scores - scores.mean(1, keepdim=True)
 
-
-@torch.no_grad()
-def gather_offsets(learner: Learner, loader: Loader) -> None:
-    """Add the newest task to a learner's offsets, if it keeps any.
-
-    Args:
-        learner: after its `end_task`, so that the task's network is what will answer.
-        loader: of the task's training examples, in training mode; old ones among them are passed over.
-    """
-    name = GradientIDOffset.name
-    if name not in learner.statistics:
-        return
-    statistics = learner.statistics[name]
-    assert isinstance(statistics, TaskOffsets)
-    method = GradientIDOffset()
-    batches = _some(loader, learner.task_columns(learner.num_tasks - 1).start, statistics.examples)
-    scores = torch.cat([method.centred(learner, SharedPass(learner.network, x)) for x in batches])
-    learner.gathered = learner.gathered | {name: statistics.gather(learner.gathered.get(name, {}), scores)}
+    @torch.no_grad()
+    def gather(self, learner: Learner, loader: Loader) -> None:
+        """Add the newest task to the learner's offsets; old examples of the loader are passed over."""
+        statistics = learner.statistics[self.name]
+        assert isinstance(statistics, TaskOffsets)
+        batches = _some(loader, learner.task_columns(learner.num_tasks - 1).start, statistics.size)
+        scores = torch.cat([self.centred(learner, SharedPass(learner.network, x)) for x in batches])
+        found = statistics.gather(learner.gathered.get(self.name, {}), scores)
+        learner.gathered = learner.gathered | {self.name: found}
 
 
 def _some(loader: Loader, first_column: int, count: int) -> Iterator[Tensor]:

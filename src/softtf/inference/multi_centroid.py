@@ -14,7 +14,6 @@ class MultiCentroidGate(TaskInference):
     name = "mcg"
     title = "MCG"
     needs_query = True
-    setting = "mcg", 10
     log_probabilities = True
 
     def scores(self, learner: Learner, shared: SharedPass) -> Tensor:

@@ -156,7 +156,7 @@ def parse_policy(text: str) -> Policy:
     """
     name, *parts = text.strip().lower().split(":")
     if name not in (*INFERENCES, "oracle", "none"):
-        raise unknown("policy", name, [*INFERENCES, "oracle"])
+        raise unknown("policy", name, [*INFERENCES, "oracle"], imports=True)
     own, joint = parts[-1:] == ["own"], parts[-1:] == ["joint"]
     pooling = parts[: len(parts) - (own or joint)] or ["per-sample"]
     if name in ("oracle", "none") and parts:

@@ -1,11 +1,17 @@
-"""Methods that learn a stream of tasks, one file each."""
+"""Methods that learn a stream of tasks, one file each.
 
-from softtf.learners.base import Learner, LearnerSpec
+For one of your own, derive a `LearnerSpec` (settings, `title`, `build`) and a `Learner`: its `loss` of a `Batch`, and
+of the other hooks (`begin_task` and `end_task`, which are given the `TaskData`, `after_backward`, `logits`) those that
+differ. If it is solved from frozen features, derive a `ClosedFormLearner` (`fit`; its spec's `training` is ONE_PASS).
+`softtf.testing.check_learner` checks it.
+"""
+
+from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.bic import BiC
 from softtf.learners.block_ridge import BlockRidge
 from softtf.learners.clip_prompt import CLIPPrompt, CLIPPromptPublished
 from softtf.learners.clip_zero_shot import CLIPZeroShot
-from softtf.learners.closed_form import ClosedFormLearner
+from softtf.learners.closed_form import ONE_PASS, ClosedFormLearner
 from softtf.learners.der import DER
 from softtf.learners.derpp import DERpp
 from softtf.learners.dual_prompt import DualPrompt
@@ -21,13 +27,16 @@ from softtf.learners.ncm import NCM
 from softtf.learners.progressive_prompts import ProgressivePrompts
 from softtf.learners.ranpac import RanPAC
 from softtf.learners.slm import SLM
+from softtf.learners.task_data import TaskData
 
 __all__ = [
+    "Batch",
     "BiC",
     "BlockRidge",
     "CLIPPrompt",
     "CLIPPromptPublished",
     "CLIPZeroShot",
+    "ClosedFormLearner",
     "DER",
     "DERpp",
     "DualPrompt",
@@ -42,8 +51,9 @@ __all__ = [
     "LwF",
     "MBPA",
     "NCM",
+    "ONE_PASS",
     "ProgressivePrompts",
     "RanPAC",
     "SLM",
-    "ClosedFormLearner",
+    "TaskData",
 ]

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -19,9 +19,8 @@ from softtf.learners.spans import AnyClasses, check_span, in_todays_words
 from softtf.learners.state import LearnerState
 from softtf.learners.task_data import TaskData
 from softtf.seeds import derive_seed
-from softtf.statistics import ClassScores, FeatureStatistics, TaskCentroids, TaskOffsets
-
-LARGEST_PROJECTION = 50_000
+from softtf.statistics import STATISTIC_KINDS, FeatureStatistics
+from softtf.statistics.base import MOST, asked_for
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,7 @@ class LearnerSpec(Spec, family="learner"):
     """Base of all learner specs; a new one in a user's own file registers itself by its `kind`.
 
     A subclass is a frozen dataclass too and gives `build`. What any learner can have beside its method is set here.
+    title: the method's name in tables; the kind if a subclass gives none.
     training: settings of `TrainConfig` that the method needs other values of; recipes and `ContinualClassifier` start
     from them, and users change them as any other.
 
@@ -53,13 +53,20 @@ class LearnerSpec(Spec, family="learner"):
         mcg: centroids of frozen features per task, by the nearest of which MCG names tasks. 0: no MCG.
         gradient_offset: training examples of each task on which Gradient ID's offsets are fitted (200 is a good start;
             they cost that many of its answers a task). 0: no offsets.
+        gather: other task inferences whose statistics are gathered, such as `my-id`, or `my-id=30` for another amount.
     """
 
+    title: ClassVar[str] = ""
     training: ClassVar[Mapping[str, Any]] = {}
 
     feature_id: int = field(default=0, kw_only=True)
     mcg: int = field(default=0, kw_only=True)
     gradient_offset: int = field(default=0, kw_only=True)
+    gather: tuple[str, ...] = field(default=(), kw_only=True)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.title = vars(cls).get("title", getattr(cls, "kind", cls.__name__))
 
     def __post_init__(self) -> None:
         check_span(self)  # names the words of earlier versions
@@ -103,23 +110,33 @@ class LearnerSpec(Spec, family="learner"):
             UserError: a setting makes no sense, or does not fit the backbone.
         """
         check_span(self)
-        for name in ("feature_id", "mcg", "gradient_offset"):
-            if not 0 <= (value := getattr(self, name)) <= LARGEST_PROJECTION:
-                raise UserError(f"{name} must be from 0 (none) to {LARGEST_PROJECTION}, not {value}")
+        amounts = self.statistics()
         learner = self.build(backbone, seed)
-        if self.feature_id:
-            scores = ClassScores(learner.network.backbone.dim, self.feature_id, derive_seed(seed, "feature-id"))
-            learner.statistics["feature-id"] = scores
-        if self.mcg:
-            learner.statistics["mcg"] = TaskCentroids(self.mcg, derive_seed(seed, "mcg"))
-        if self.gradient_offset:
-            if "gradient-id" not in learner.task_inferences:
+        for name in filter(amounts.get, amounts):
+            kind = STATISTIC_KINDS[name]
+            if kind.needs not in (None, *learner.task_inferences):
                 raise UserError(
-                    f"gradient_offset: {self.kind!r} has no networks of its tasks' own to mix, so no Gradient ID;"
-                    " leave it out"
+                    f"{kind.setting or name}: {self.kind!r} does not infer the task by {kind.needs}, which these"
+                    " statistics go with; leave it out"
                 )
-            learner.statistics["gradient-id-offset"] = TaskOffsets(self.gradient_offset)
+            learner.statistics[name] = kind(learner.network.backbone.dim, amounts[name], derive_seed(seed, name))
         return learner
+
+    def statistics(self) -> dict[str, int]:
+        """Return how much is to be gathered of each of the statistics, by name.
+
+        Raises:
+            UserError: `gather` names something unknown, or an amount is out of bounds.
+        """
+        named = {kind.setting: name for name, kind in STATISTIC_KINDS.items()}
+        places = {part.name: named[part.name] for part in fields(self) if part.name in named}
+        found = {name: getattr(self, place) for place, name in places.items()}
+        found |= asked_for(self.gather)
+        for name, amount in found.items():
+            if not 0 <= amount <= MOST:
+                place = STATISTIC_KINDS[name].setting or f"gather: {name}"
+                raise UserError(f"{place} must be from 0 (none) to {MOST}, not {amount}")
+        return found
 
 
 class Learner(LearnerState):

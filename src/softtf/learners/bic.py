@@ -38,6 +38,8 @@ class BiC(RehearsalSpec, kind="bic"):
     classes, exemplars with all (`softtf.learners.spans`). Stage 2 is over all classes seen either way.
     """
 
+    title = "BiC"
+
     least = 2  # one to train on and one to hold out
 
     def build(self, backbone: Backbone, seed: int) -> Learner:

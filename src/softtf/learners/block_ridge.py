@@ -26,8 +26,9 @@ from softtf.adaptations.slots import Heads
 from softtf.backbones.base import Backbone, Tokens
 from softtf.backbones.block_features import BlockFeatures
 from softtf.errors import UserError
-from softtf.learners.base import LARGEST_PROJECTION, Learner, LearnerSpec
+from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.closed_form import ONE_PASS, ClosedFormLearner
+from softtf.statistics.base import MOST
 from softtf.statistics.exact_ridge import ExactRidge
 from softtf.streams.views import MOST_VIEWS
 
@@ -45,6 +46,7 @@ class BlockRidge(LearnerSpec, kind="block-ridge"):
             nearer. Each costs a pass of the backbone. A text has one.
     """
 
+    title = "BlockRidge (frozen features)"
     training: ClassVar[Mapping[str, Any]] = ONE_PASS
 
     projection: int = 5000
@@ -53,10 +55,8 @@ class BlockRidge(LearnerSpec, kind="block-ridge"):
     def __post_init__(self) -> None:
         if not 1 <= self.views <= MOST_VIEWS:
             raise UserError(f"views must be from 1 to {MOST_VIEWS}, not {self.views}")
-        if not self.views <= self.projection <= LARGEST_PROJECTION:
-            raise UserError(
-                f"projection must be from {self.views}, one unit a view, to {LARGEST_PROJECTION}, not {self.projection}"
-            )
+        if not self.views <= self.projection <= MOST:
+            raise UserError(f"projection must be from {self.views}, one unit a view, to {MOST}, not {self.projection}")
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner."""

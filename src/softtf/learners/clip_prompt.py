@@ -84,6 +84,7 @@ class CLIPPrompt(LearnerSpec, kind="clip-prompt"):
             own task only (METHOD section 3), or with those of all `seen`, of which the earlier ones stand still.
     """
 
+    title = "CLIP-Prompt"
     training: ClassVar[Mapping[str, Any]] = CLIP_TRAINING
 
     length: int = 5
@@ -123,6 +124,7 @@ class CLIPPrompt(LearnerSpec, kind="clip-prompt"):
 class CLIPPromptPublished(CLIPPrompt, kind="clip-prompt-published"):
     """CLIP-Prompt with the settings of CLIP-PGP's code; each can be changed as those of `CLIPPrompt`."""
 
+    title = "CLIP-Prompt as published"
     training: ClassVar[Mapping[str, Any]] = CLIP_PGP_TRAINING
 
     text_length: int = 16

@@ -23,6 +23,7 @@ class CLIPZeroShot(LearnerSpec, kind="clip-zero-shot"):
         template: the text of a class; its name goes where {} is.
     """
 
+    title = "CLIP, zero-shot"
     training: ClassVar[Mapping[str, Any]] = ONE_PASS
 
     template: str = "a photo of a {}."

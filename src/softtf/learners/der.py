@@ -42,6 +42,7 @@ class DER(LearnerSpec, kind="der"):
         mcg: centroids per task of the gate; 0 for none.
     """
 
+    title = "DER + MCG"
     training = WHOLE_NETWORK
     exemplars: int = 2000
     auxiliary: float = 1.0

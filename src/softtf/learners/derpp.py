@@ -52,6 +52,7 @@ class DERpp(LearnerSpec, kind="der++"):
         total_classes: with `all`, how many classes the stream has; a run fills it in.
     """
 
+    title = "DER++"
     training = WHOLE_NETWORK
     exemplars: int = 2000
     alpha: float = 0.2

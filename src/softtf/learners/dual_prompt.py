@@ -54,6 +54,7 @@ class DualPrompt(LearnerSpec, kind="dual-prompt"):
             all `seen`; then the classifiers of all tasks go on training with each one (`softtf.learners.spans`).
     """
 
+    title = "DualPrompt"
     g_layers: Layers = (1, 2)
     g_length: int = 5
     e_layers: Layers = (3, 4, 5)

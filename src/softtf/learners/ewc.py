@@ -45,6 +45,7 @@ class EWC(LearnerSpec, kind="ewc"):
         tune: which weights are trained.
     """
 
+    title = "EWC"
     training = WHOLE_NETWORK
     weight: float = WEIGHT
     fisher_samples: int = 200

@@ -39,6 +39,7 @@ class FT(LearnerSpec, kind="ft"):
             current task's `own` (`softtf.learners.spans`).
     """
 
+    title = "FT, whole network"
     training = WHOLE_NETWORK
     tune: FineTuning = FineTuning()
     classes: LossClasses = "seen"

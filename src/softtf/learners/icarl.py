@@ -32,6 +32,7 @@ class ICaRL(RehearsalSpec, kind="icarl"):
     `classes="seen"` labels are for all classes seen, beside the distillation of the old ones.
     """
 
+    title = "iCaRL"
     classes: LossClasses = "own"
 
     def build(self, backbone: Backbone, seed: int) -> Learner:

@@ -72,6 +72,7 @@ class IDBR(LearnerSpec, kind="idbr"):
             from the start), or with the task's `own`; exemplars with all seen (`softtf.learners.spans`).
     """
 
+    title = "IDBR"
     training = WHOLE_NETWORK
     share: float = 0.01
     replay_every: int = 10

@@ -52,6 +52,7 @@ class L2P(LearnerSpec, kind="l2p"):
             all `seen`, as DualPrompt's.
     """
 
+    title = "L2P"
     pool_size: int = 10
     length: int = 5
     top_k: int = 5

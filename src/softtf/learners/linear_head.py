@@ -20,6 +20,7 @@ class LinearHead(LearnerSpec, kind="linear-head"):
             as they are.
     """
 
+    title = "Linear head only"
     classes: LossClasses = "own"
 
     def build(self, backbone: Backbone, seed: int) -> Learner:

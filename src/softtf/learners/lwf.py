@@ -30,6 +30,7 @@ class LwF(LearnerSpec, kind="lwf"):
         classes: the cross-entropy is over the new task's `own`, as in their equation 1, or over all `seen`.
     """
 
+    title = "LwF"
     training = WHOLE_NETWORK
     weight: float = 1.0
     temperature: float = 2.0

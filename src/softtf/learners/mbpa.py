@@ -53,6 +53,7 @@ class MBPA(LearnerSpec, kind="mbpa++"):
             with the task's `own`; memories, when replayed and when adapted to, with all seen (`softtf.learners.spans`).
     """
 
+    title = "MBPA++"
     training = WHOLE_NETWORK
     write: float = 0.1
     replay_every: int = 100

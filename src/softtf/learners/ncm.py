@@ -21,6 +21,7 @@ TEMPERATURE = FittedMean("temperatures", default=0.05)
 class NCM(LearnerSpec, kind="ncm"):
     """Nearest class mean: logits are cos(q(x), m_c) / temperature, m_c the mean of class c's training features."""
 
+    title = "NCM (frozen features)"
     training: ClassVar[Mapping[str, Any]] = ONE_PASS
 
     def build(self, backbone: Backbone, seed: int) -> Learner:

@@ -36,6 +36,7 @@ class ProgressivePrompts(LearnerSpec, kind="progressive-prompts"):
             earlier ones' answers (`softtf.learners.spans`).
     """
 
+    title = "Progressive Prompts (task given)"
     length: int = 10
     mlp: int = 800
     classes: LossClasses = "own"

@@ -18,9 +18,10 @@ from torch import Tensor
 from softtf.adaptations.slots import Heads
 from softtf.backbones.base import Backbone, Tokens
 from softtf.errors import UserError
-from softtf.learners.base import LARGEST_PROJECTION, Learner, LearnerSpec
+from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.closed_form import ONE_PASS, ClosedFormLearner
 from softtf.statistics import RandomRidge
+from softtf.statistics.base import MOST
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class RanPAC(LearnerSpec, kind="ranpac"):
             usual size takes most answers.
     """
 
+    title = "RanPAC (frozen features)"
     training: ClassVar[Mapping[str, Any]] = ONE_PASS
 
     projection: int = 2000
@@ -42,8 +44,8 @@ class RanPAC(LearnerSpec, kind="ranpac"):
     balance: bool = True
 
     def __post_init__(self) -> None:
-        if not 1 <= self.projection <= LARGEST_PROJECTION:
-            raise UserError(f"projection must be from 1 to {LARGEST_PROJECTION} numbers, not {self.projection}")
+        if not 1 <= self.projection <= MOST:
+            raise UserError(f"projection must be from 1 to {MOST} numbers, not {self.projection}")
         if self.ridge is not None and not 0 < self.ridge < float("inf"):
             raise UserError(f"ridge must be a positive number, not {self.ridge}")
 

@@ -54,6 +54,7 @@ class SLM(LearnerSpec, kind="slm"):
             task; or over all `seen`, and then those of all tasks go on training (`softtf.learners.spans`).
     """
 
+    title = "SLM"
     keys: int = 4
     groups: int = 6
     top_k: int = 4

@@ -9,6 +9,7 @@ from softtf.paper.rows import (
     Table,
     TableRow,
     Trained,
+    imported,
     l2p,
     low_rank,
     plain,
@@ -16,6 +17,7 @@ from softtf.paper.rows import (
     upper_bound,
     wsn,
 )
+from softtf.registry import own
 
 JOINT = (("Linear head", "linear-head"), ("FT", "ft"))
 
@@ -66,5 +68,6 @@ def methods() -> Table:
         *(TableRow("DualPrompt + Soft-TF", t, masks) for t in ("Prompt ID", "Gradient ID", "Feature ID, joint")),
         *(TableRow(f"{n}, all classes at once", "-", upper_bound(plain(m))) for n, m in JOINT),
         TableRow("DualPrompt + Soft-TF, all classes at once", "-", upper_bound(soft_tf("10-12"))),
+        *(TableRow(spec.title, "-", imported(kind)) for kind, spec in own("learner").items()),
     )
     return Table("methods", "every method for images, and joint training", ("cifar100-10",), rows)

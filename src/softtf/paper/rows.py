@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from softtf.recipes.methods import METHODS
+from softtf.recipes.methods import known_methods
 from softtf.recipes.presets import Scale
 
 Settings = Mapping[str, Any]
@@ -40,7 +40,7 @@ class Trained:
     """A training run without its stream and seed.
 
     Attributes:
-        method: its name in METHODS.
+        method: its name (`known_methods`).
         settings: what differs from the method's recipe, by dotted name.
         on: what differs further on the stream of one recipe.
         mini: what differs further at mini scale.
@@ -109,7 +109,7 @@ class TableRow:
 
     def left_out(self, scale: Scale, settings: Settings | None = None) -> str | None:
         """Say why the row cannot be run with the command's settings, None if it can."""
-        if self.trained.method not in METHODS:
+        if self.trained.method not in known_methods():
             return f"there is no method {self.trained.method!r} here yet"
         if scale == "mini" and "backbone.name" in self.trained.settings:
             return "at mini scale there is one backbone, the bundled ViT"
@@ -185,6 +185,20 @@ def rehearsal(method: str, exemplars: int) -> Trained:
 def plain(method: str) -> Trained:
     """Return a method whose answer needs no task, in its own settings."""
     return Trained(method, policies=NO_TASK)
+
+
+def imported(kind: str) -> Trained:
+    """Return a user's own learner, scored under its usual policies; it is built once to ask for these."""
+    from softtf.backbones import BackboneSpec, load_backbone
+    from softtf.errors import UserError
+    from softtf.recipes.recipes import method_named
+    from softtf.runs.config import EvaluateConfig
+
+    try:
+        learner = method_named(kind).new_learner(load_backbone(BackboneSpec()), 0)
+    except UserError:  # it is for other backbones than the bundled one
+        return plain(kind)
+    return Trained(kind, policies=tuple(policy.code for policy in EvaluateConfig().policies_for(learner)))
 
 
 def upper_bound(trained: Trained) -> Trained:

@@ -41,11 +41,11 @@ NEUTRAL = ("recipe", "method", "seed", "device", "feature_cache", "tensorboard")
 LATER = {
     "stream": ("datasets", "train_per_dataset", "test_per_dataset", "merge_labels"),
     "backbone": ("max_tokens", "pooling", "revision"),
-    "learner": ("key_eps", "text_prompts", "before_norm", "classes", "total_classes", "gradient_offset"),
+    "learner": ("key_eps", "text_prompts", "before_norm", "classes", "total_classes", "gradient_offset", "gather"),
     "learner.projection": ("spectrum",),
     "train": ("weight_decay", "first_task_learning_rate", "first_task_weight_decay", "warmup"),
 }
-NOT_LATER = ("ft", "ewc")  # learners that had `classes` from the start
+NOT_LATER = ("ft", "ewc")  # learners that had all of these but `gather` from the start
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def place(folder: Path, config: RunConfig) -> Path:
         for step in part.split("."):
             spec, settings = getattr(spec, step, None), settings.get(step)
         if getattr(spec, "kind", None) in NOT_LATER:
-            continue
+            names = tuple(name for name in names if name == "gather")
         before = to_dict(type(spec)()) if hasattr(spec, "__dataclass_fields__") else {}
         for name in (n for n in names if n in before and settings[n] == before[n]):
             del settings[name]

@@ -3,7 +3,7 @@
 `methods` and `presets` are plain data and load no torch; `recipes` makes complete runs of them.
 """
 
-from softtf.recipes.methods import METHODS
+from softtf.recipes.methods import known_methods
 from softtf.recipes.presets import RECIPES
 
-__all__ = ["METHODS", "RECIPES"]
+__all__ = ["RECIPES", "known_methods"]

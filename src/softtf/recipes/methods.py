@@ -1,12 +1,17 @@
-"""The paper's methods by name, as plain data (METHOD sections 2, 3, 5); importing this loads no torch.
+"""The methods by name, as plain data (METHOD sections 2, 3, 5); importing this loads no torch.
 
-A method is a kind of learner with settings and the layers that its runs use. Where the settings that a comparator
-published are not the defaults of its class, they stand here (docs/methods.md).
+Every kind of learner is a method, and so is every variant of one: a kind with settings and the layers that its runs
+use. Where the settings that a comparator published are not the defaults of its class, they stand here
+(docs/methods.md).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
+
+from softtf.config.declared import declared
+from softtf.registry import own
 
 Settings = Mapping[str, Any]
 """Values by the dotted name of their setting; a mapping in place of a value makes that part anew."""
@@ -14,43 +19,28 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Method:
-    """A learner with settings, under a name of its own.
+    """A learner with settings, under a name.
 
     Attributes:
         kind: of the learner.
-        title: what tables call it.
+        title: what tables call it; of a variant without one, its kind's.
         settings: what differs from the learner's defaults, by dotted name.
     """
 
     kind: str
-    title: str
+    title: str = ""
     settings: Settings = field(default_factory=dict)
 
 
 PGP = {"spectrum": "published"}
 LOW_MASKS, HIGH_MASKS = ({"kind": "soft-mask", "layers": layers} for layers in ("3-5", "10-12"))
 
-METHODS = {
-    "block-ridge": Method("block-ridge", "BlockRidge (frozen features)"),
-    "ncm": Method("ncm", "NCM (frozen features)"),
-    "ranpac": Method("ranpac", "RanPAC (frozen features)"),
-    "linear-head": Method("linear-head", "Linear head only"),
-    "ft": Method("ft", "FT, whole network"),
-    "ewc": Method("ewc", "EWC"),
-    "lwf": Method("lwf", "LwF"),
-    "der++": Method("der++", "DER++"),
-    "icarl": Method("icarl", "iCaRL"),
-    "bic": Method("bic", "BiC"),
-    "der+mcg": Method("der", "DER + MCG"),
-    "mbpa++": Method("mbpa++", "MBPA++"),
-    "idbr": Method("idbr", "IDBR", {"task_rate": 5e-4 / 3e-5}),
-    "slm": Method("slm", "SLM"),
-    "progressive-prompts": Method("progressive-prompts", "Progressive Prompts (task given)"),
-    "l2p": Method("l2p", "L2P"),
+VARIANTS = {
+    "der+mcg": Method("der"),
+    "idbr": Method("idbr", settings={"task_rate": 5e-4 / 3e-5}),
     "l2p+pgp": Method("l2p", "L2P + PGP", {"projection": PGP, "key_eps": 0.97}),
     "l2p+soft-tf": Method("l2p", "L2P + Soft-TF", {"adapt": HIGH_MASKS}),
     "l2p+pgp+soft-tf": Method("l2p", "L2P + PGP + Soft-TF", {"adapt": HIGH_MASKS, "projection": PGP, "key_eps": 0.97}),
-    "dual-prompt": Method("dual-prompt", "DualPrompt"),
     "dual-prompt+pgp": Method("dual-prompt", "DualPrompt + PGP", {"projection": PGP}),
     "dual-prompt+soft-tf": Method("dual-prompt", "DualPrompt + Soft-TF", {"e_layers": "10-12", "adapt": HIGH_MASKS}),
     "dual-prompt+adapter": Method(
@@ -75,11 +65,8 @@ METHODS = {
     "dual-prompt+pgp+soft-tf": Method(
         "dual-prompt", "DualPrompt + PGP + Soft-TF", {"adapt": LOW_MASKS, "projection": PGP}
     ),
-    "clip-zero-shot": Method("clip-zero-shot", "CLIP, zero-shot"),
-    "clip-prompt": Method("clip-prompt", "CLIP-Prompt"),
     "clip-prompt+pgp": Method("clip-prompt", "CLIP-Prompt + PGP", {"projection": {"eps": 0.9}}),
     "clip-prompt+soft-tf": Method("clip-prompt", "CLIP-Prompt + Soft-TF", {"adapt": LOW_MASKS}),
-    "clip-prompt-published": Method("clip-prompt-published", "CLIP-Prompt as published"),
     "clip-prompt-published+pgp": Method(
         "clip-prompt-published", "CLIP-Prompt as published + PGP", {"projection": PGP | {"eps": 0.9}}
     ),
@@ -89,6 +76,21 @@ METHODS = {
 }
 
 
+def known_methods() -> dict[str, Method]:
+    """Return every method by name; those of imported files come last."""
+    return _of_softtf() | {kind: Method(kind, spec.title) for kind, spec in own("learner").items()}
+
+
+@cache
+def _of_softtf() -> dict[str, Method]:
+    titles = {found["kind"]: found["title"] for found in declared("learners") if "kind" in found}
+    renamed = {method.kind for method in VARIANTS.values() if not method.settings}
+    plain = {kind: Method(kind, title) for kind, title in titles.items() if kind not in renamed}
+    variants = {name: replace(method, title=method.title or titles[method.kind]) for name, method in VARIANTS.items()}
+    return dict(sorted((plain | variants).items()))
+
+
 def title_of(name: str) -> str:
-    """Return what tables call a method; its name if it is none of METHODS."""
-    return METHODS[name].title if name in METHODS else name
+    """Return what tables call a method; its name if there is none of that name."""
+    found = known_methods().get(name)
+    return found.title if found else name

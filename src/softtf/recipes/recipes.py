@@ -8,7 +8,7 @@ from softtf.config.dotted import with_settings
 from softtf.config.tree import from_dict
 from softtf.errors import UserError, unknown
 from softtf.learners import LearnerSpec
-from softtf.recipes.methods import METHODS, Settings
+from softtf.recipes.methods import Settings, known_methods
 from softtf.recipes.presets import BERT, EVERY, MINILM, PRESETS, RECIPES, SIX_LAYERS, VIT_B, Scale
 from softtf.runs.config import RunConfig
 from softtf.streams import STREAMS
@@ -21,12 +21,15 @@ def method_named(name: str) -> LearnerSpec:
     """Return a method's learner spec.
 
     Raises:
-        UserError: there is no method of that name.
+        UserError: there is no method of that name, or its class has a setting without a default.
     """
-    if name not in METHODS:
-        raise unknown("method", name, METHODS)
-    method = METHODS[name]
-    spec = from_dict(LearnerSpec, {"kind": method.kind})  # type: ignore[type-abstract]
+    method = known_methods().get(name)
+    if method is None:
+        raise unknown("method", name, known_methods(), imports=True)
+    try:
+        spec = from_dict(LearnerSpec, {"kind": method.kind}, method.kind)  # type: ignore[type-abstract]
+    except UserError as error:
+        raise UserError(f"method {name!r}: {error}; give each setting of its class a default") from None
     return with_settings(spec, method.settings)
 
 

@@ -11,7 +11,7 @@ from softtf.config.bounds import BatchSize, Count
 from softtf.config.tree import Settings
 from softtf.errors import UserError
 from softtf.evaluation.evaluate import BATCH_SIZE
-from softtf.inference import INFERENCES, unsupported
+from softtf.inference import INFERENCES, policies_of, unsupported
 from softtf.inference.policy import Policy, parse_policy, usual_policy
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.dual_prompt import DualPrompt
@@ -200,7 +200,7 @@ class EvaluateConfig(Settings):
         Raises:
             UserError: the learner does not support one.
         """
-        supported = learner.policies
+        supported = policies_of(learner)
         if not self.policies:
             usual = [name for name in supported if name not in INFERENCES or INFERENCES[name].by_default]
             named = [parse_policy(usual_policy([name, *supported])) for name in usual]

@@ -52,7 +52,7 @@ from softtf.saving.manifest import (
 )
 from softtf.saving.versions import new_version
 from softtf.screen import warn
-from softtf.statistics import FeatureStatistics, TaskOffsets
+from softtf.statistics import Statistics
 from softtf.training.config import TrainConfig
 
 MaskPlace = Literal["memory", "disk"]
@@ -316,7 +316,7 @@ def _check_memory(values: Mapping[str, Tensor], learner: Learner, where: str) ->
     """Refuse memories and statistics that this learner cannot have; it has as many tasks as they are of."""
     shapes = {MEMORY + name: shape for name, shape in learner.memory_shapes().items()}
     for name, statistics in learner.statistics.items():
-        assert isinstance(statistics, FeatureStatistics | TaskOffsets)
+        assert isinstance(statistics, Statistics)
         own = statistics.shapes(learner.num_classes, learner.num_tasks)
         shapes |= {f"{STATISTICS}{name}.{key}": shape for key, shape in own.items()}
         if not any(key.startswith(f"{STATISTICS}{name}.") for key in values):

@@ -1,9 +1,17 @@
 """Statistics of the frozen backbone's features, or of a learner's scores, gathered task after task."""
 
-from softtf.statistics.base import FeatureStatistics
+from softtf.statistics.base import STATISTIC_KINDS, FeatureStatistics, Statistics
 from softtf.statistics.centroids import TaskCentroids
 from softtf.statistics.class_scores import ClassScores
 from softtf.statistics.random_ridge import RandomRidge
 from softtf.statistics.task_offsets import TaskOffsets
 
-__all__ = ["ClassScores", "FeatureStatistics", "RandomRidge", "TaskCentroids", "TaskOffsets"]
+__all__ = [
+    "STATISTIC_KINDS",
+    "ClassScores",
+    "FeatureStatistics",
+    "RandomRidge",
+    "Statistics",
+    "TaskCentroids",
+    "TaskOffsets",
+]

@@ -1,19 +1,60 @@
-"""The base of feature statistics: tensors gathered from tasks' frozen features, from which a task is inferred."""
+"""The base of statistics: tensors gathered task after task, from which a task is inferred."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from softtf.errors import UserError, unknown
+from softtf.registry import Registry
 
-class FeatureStatistics(nn.Module, ABC):
-    """Gathers statistics of frozen features; a learner holds them under the name of the inference that reads them.
+STATISTIC_KINDS: "Registry[type[Statistics]]" = Registry("statistics")
+MOST = 50_000
 
-    The learner keeps the result (`Learner.gathered`) and saves it. The module itself holds only what its settings and
-    the learner's seed determine.
+
+class Statistics(nn.Module):
+    """Statistics that a learner gathers beside its method; a subclass with a `name` registers itself.
+
+    The learner keeps the result (`Learner.gathered`) and saves it. The module itself holds only what its arguments
+    determine.
+
+    name: the name of the task inference that reads them. setting: the setting of a learner's spec that gives the
+    amount, 0 for nothing; None: a learner gathers them if its `gather` names them. amount: a good amount. needs: a task
+    inference that the learner must have of its own.
+
+    Args:
+        dim: the dimension of the features.
+        amount: how much is gathered; the subclass says what it counts.
+        seed: the seed of its random numbers.
     """
 
-    def check(self, known: Mapping[str, Tensor]) -> None:  # noqa: B027 - most statistics can always take a task
+    name: ClassVar[str]
+    setting: ClassVar[str | None] = None
+    amount: ClassVar[int] = 1
+    needs: ClassVar[str | None] = None
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" in vars(cls):
+            STATISTIC_KINDS.add(cls.name, cls, cls)
+
+    def __init__(self, dim: int, amount: int, seed: int) -> None:
+        super().__init__()
+        self.dim, self.size, self.seed = dim, amount, seed
+
+    @classmethod
+    def settings(cls) -> dict[str, Any]:
+        """Return the setting of a learner's spec that asks for them, such as `feature_id: 1000`."""
+        return {cls.setting: cls.amount} if cls.setting else {"gather": (cls.name,)}
+
+    @classmethod
+    def option(cls) -> str:
+        """Return the same for the command line, such as `--learner.feature-id 1000`."""
+        place, value = (cls.setting.replace("_", "-"), cls.amount) if cls.setting else ("gather", cls.name)
+        return f"--learner.{place} {value}"
+
+    def check(self, known: Mapping[str, Tensor]) -> None:
         """Refuse, before a task is trained, statistics to which no task can be added.
 
         Raises:
@@ -27,6 +68,10 @@ class FeatureStatistics(nn.Module, ABC):
         """
         return {}
 
+
+class FeatureStatistics(Statistics, ABC):
+    """Statistics of the frozen backbone's features."""
+
     @abstractmethod
     def gather(
         self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, labels: Tensor
@@ -39,3 +84,25 @@ class FeatureStatistics(nn.Module, ABC):
             columns: [n], the logit column of each input; the task's own columns come last.
             labels: [columns so far], the label number of each column; a repeated label keeps its number.
         """
+
+
+def asked_for(texts: tuple[str, ...]) -> dict[str, int]:
+    """Read `my-id` and `my-id=20`: return the amount to gather of each of the statistics.
+
+    Raises:
+        UserError: there are none of that name, they have a setting of their own, or the amount is no integer.
+    """
+    found = {}
+    for text in texts:
+        name, given, amount = text.partition("=")
+        if name not in STATISTIC_KINDS:
+            raise unknown(
+                "statistics to gather", name, (n for n, s in STATISTIC_KINDS.items() if not s.setting), imports=True
+            )
+        kind = STATISTIC_KINDS[name]
+        if kind.setting:
+            raise UserError(f"gather: {name} has a setting of its own; give {kind.setting}={kind.amount}")
+        if given and not amount.isdecimal():
+            raise UserError(f"gather: {text!r}: write {name} or {name}={kind.amount}")
+        found[name] = int(amount) if given else kind.amount
+    return found

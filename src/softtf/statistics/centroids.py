@@ -23,16 +23,11 @@ AT_ONCE = 2**24  # distances held at a time: 128 MB in float64
 
 
 class TaskCentroids(FeatureStatistics):
-    """At most `count` centroids of each task's normalised features, and the temperature of the distances.
+    """At most `amount` centroids of each task's normalised features, and the temperature of the distances."""
 
-    Args:
-        count: the most centroids per task.
-        seed: the seed of k-means.
-    """
-
-    def __init__(self, count: int, seed: int) -> None:
-        super().__init__()
-        self.count, self.seed = count, seed
+    name = "mcg"
+    setting = "mcg"
+    amount = 10
 
     def shapes(self, columns: int, tasks: int) -> Mapping[str, tuple[int | None, ...]]:
         """Return the shapes of the centroids, of their tasks and of the temperature."""
@@ -50,7 +45,7 @@ class TaskCentroids(FeatureStatistics):
         task = int(known["tasks"][-1]) + 1 if known else 0
         held = first_of_five(columns)
         generator = torch.Generator().manual_seed(derive_seed(self.seed, task))
-        new = k_means(F.normalize(features[~held].double()), self.count, generator).float()
+        new = k_means(F.normalize(features[~held].double()), self.size, generator).float()
         tasks = torch.full((len(new),), task)
         if known:
             new, tasks = torch.cat([known["centroids"], new]), torch.cat([known["tasks"], tasks])

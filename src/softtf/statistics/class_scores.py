@@ -12,15 +12,16 @@ from softtf.statistics.random_ridge import HELD, RandomRidge, check_kept
 class ClassScores(FeatureStatistics):
     """The sums and the solution of `RandomRidge` over all tasks, for task inference; the learner does not use them.
 
-    Args:
-        dim: the dimension of the features.
-        size: M, the dimension of the random projection; see `RandomRidge` for the bytes.
-        seed: the seed of the projection.
+    The amount is M, the dimension of the random projection; see `RandomRidge` for the bytes.
     """
 
-    def __init__(self, dim: int, size: int, seed: int) -> None:
-        super().__init__()
-        self.regression = RandomRidge(dim, size, seed)
+    name = "feature-id"
+    setting = "feature_id"
+    amount = 1000
+
+    def __init__(self, dim: int, amount: int, seed: int) -> None:
+        super().__init__(dim, amount, seed)
+        self.regression = RandomRidge(dim, amount, seed)
 
     def check(self, known: Mapping[str, Tensor]) -> None:
         """Refuse statistics of an earlier version, which kept less; raises TrainingError."""

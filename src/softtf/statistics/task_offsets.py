@@ -13,21 +13,23 @@ large, but no offset.
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from softtf.statistics.base import Statistics
 
 RIDGE = 1.0  # weight of a squared offset; the squared error of one mean has weight 1
 
 
-class TaskOffsets(nn.Module):
+class TaskOffsets(Statistics):
     """Keeps `means` [tasks, tasks], zero above the diagonal, and the fitted `offsets` [tasks], in float64.
 
-    Args:
-        examples: how many examples of each task are scored.
+    The amount is how many examples of each task are scored.
     """
 
-    def __init__(self, examples: int) -> None:
-        super().__init__()
-        self.examples = examples
+    name = "gradient-id-offset"
+    setting = "gradient_offset"
+    amount = 200
+    needs = "gradient-id"
 
     def shapes(self, columns: int, tasks: int) -> Mapping[str, tuple[int | None, ...]]:
         """Return the shapes of the means and of the offsets."""

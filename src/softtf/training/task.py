@@ -10,7 +10,7 @@ from torch import Tensor
 from softtf.devices.device import matmul_dtype
 from softtf.devices.memory import needs_memory
 from softtf.errors import OutOfMemoryError
-from softtf.inference.gradient_offset import gather_offsets
+from softtf.inference.base import gather_answers
 from softtf.learners.base import Learner
 from softtf.learners.task_data import TaskData
 from softtf.training.config import TrainConfig
@@ -86,7 +86,7 @@ class TaskTraining(ABC):
         start = time.perf_counter()
         with self.learner.computing_in(self.dtype):
             self.learner.end_task(self.data)
-            gather_offsets(self.learner, self.loader)
+            gather_answers(self.learner, self.loader)
         kept = 0.0 if self.counts_features else self.data.own_queries.kept_seconds
         return time.perf_counter() - start, kept
 
