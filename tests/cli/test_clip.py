@@ -12,7 +12,7 @@ from cli import call, output, read_json, refused
 from contracts.tiny import MEAN, STD, tiny_clip_model
 from softtf.backbones import BackboneSpec, load_backbone
 from softtf.backbones.clip import ClipImage
-from softtf.recipes import METHODS
+from softtf.recipes import known_methods
 from softtf.streams.images import ImagePreparation
 from support.clip_script import script
 from support.slow import each
@@ -46,7 +46,7 @@ def images(tmp_path: Path) -> Path:
     return tmp_path / "mine"
 
 
-@each("method", [method for method in METHODS if method.startswith("clip")], ("clip-prompt+soft-tf",))
+@each("method", [method for method in known_methods() if method.startswith("clip")], ("clip-prompt+soft-tf",))
 def test_own_images_with_a_clip_from_run_to_prediction(
     clip: Path, images: Path, method: str, capsys: Capture, tmp_path: Path
 ) -> None:

@@ -41,6 +41,7 @@ def test_the_lists_say_what_the_registries_do(capsys: Capture) -> None:
     from softtf.adaptations import AdaptationSpec
     from softtf.inference import INFERENCES
     from softtf.learners import LearnerSpec
+    from softtf.statistics import STATISTIC_KINDS
 
     for name, family in (("learners", LearnerSpec), ("adaptations", AdaptationSpec)):
         kinds = {kind: (cls.__doc__ or "").strip().splitlines()[0] for kind, cls in family.kinds().items()}
@@ -49,7 +50,8 @@ def test_the_lists_say_what_the_registries_do(capsys: Capture) -> None:
     policies = LISTS["policies"]()
     for name, kind in INFERENCES.items():
         if kind.__module__.startswith("softtf."):
-            needed = "" if kind.setting is None else f"; needs {kind.option()} when the run learns"
+            read = STATISTIC_KINDS.get(name)
+            needed = f"; needs {read.option()} when the run learns" if read else ""
             assert policies[name] == f"{kind.title}, per-sample{needed}"
 
 

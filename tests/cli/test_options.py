@@ -10,7 +10,7 @@ import yaml
 from cli import BACKBONE, DIGITS, LAYERS, SMALL, TINY, call, output, read_json, results
 from softtf.cli.parse import options, parse
 from softtf.config.tree import from_yaml, to_dict, to_yaml
-from softtf.recipes.methods import METHODS, title_of
+from softtf.recipes.methods import known_methods, title_of
 from softtf.recipes.recipes import recipe_named
 from softtf.runs.config import RunConfig
 from support.slow import each
@@ -59,6 +59,7 @@ SAME_RESULT = {  # these change where a run's data and files come from and how i
     "learner.feature_id": 8,  # felt under the policies that ask for it
     "learner.mcg": 2,
     "learner.gradient_offset": 9,
+    "learner.gather": ("my-id=7",),
     "train.clean_query": True,  # nothing is augmented here, so that all are clean
     "stream.task_column": "batch",
     "stream.split_train": "all",
@@ -142,10 +143,10 @@ def test_shuffling_the_test_samples_spoils_pooled_evidence_only() -> None:
 
 
 # These want another backbone than a ViT: test_clip.py and test_texts.py run them.
-ELSEWHERE = {"idbr", *(method for method in METHODS if method.startswith("clip"))}
+ELSEWHERE = {"idbr", *(method for method in known_methods() if method.startswith("clip"))}
 
 
-@each("method", sorted(METHODS.keys() - ELSEWHERE), ("block-ridge", "dual-prompt+soft-tf", "der++"))
+@each("method", sorted(known_methods().keys() - ELSEWHERE), ("block-ridge", "dual-prompt+soft-tf", "der++"))
 def test_every_method_runs(method: str, capsys: Capture) -> None:
     known = options(recipe_named("quickstart", method))
     layers = [part for i in (0, 2) if LAYERS[i] in known for part in LAYERS[i : i + 2]]

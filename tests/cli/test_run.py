@@ -14,7 +14,7 @@ from softtf.adaptations import AdaptationSpec
 from softtf.backbones import BackboneSpec
 from softtf.cli import quickstart
 from softtf.learners import LearnerSpec
-from softtf.recipes import METHODS, RECIPES
+from softtf.recipes import RECIPES, known_methods
 from softtf.recipes.methods import title_of
 from softtf.streams import STREAMS
 
@@ -87,7 +87,7 @@ def test_list_prints_all_there_is(capsys: Capture) -> None:
         assert f"{kind}:" in text
         assert output(capsys, "list", kind).startswith(f"{kind}:")
     kinds = (*AdaptationSpec.kinds(), *LearnerSpec.kinds())
-    names = [*RECIPES, *METHODS, *STREAMS, *kinds, "vit_tiny_patch8_64", "oracle"]
+    names = [*RECIPES, *known_methods(), *STREAMS, *kinds, "vit_tiny_patch8_64", "oracle"]
     assert [name for name in names if f"  {name} " not in text] == []
     assert "vit_base_patch16_224.orig_in21k" in output(capsys, "list", "backbones")
 

@@ -3,28 +3,28 @@
 Learners, adaptations and task inferences are read from the text of their modules: to import these loads torch.
 """
 
-import ast
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from softtf.cli.options import List
+from softtf.config.declared import declared
 from softtf.errors import unknown
 from softtf.paper import TABLES
-from softtf.recipes.methods import METHODS
+from softtf.recipes.methods import known_methods
 from softtf.recipes.presets import BUNDLED, MINILM, RECIPES
+from softtf.registry import own
 from softtf.screen import say
 from softtf.streams.registry import STREAMS
 
-PACKAGES = Path(__file__).parents[1]
 OFFLINE = {BUNDLED: "bundled, works offline", MINILM: "texts; works offline, needs softtf[text]"}
+MORE = {"...": "hundreds more: softtf list backbones"}
 LISTS: dict[str, Callable[[], dict[str, str]]] = {
     "recipes": lambda: {name: recipe.description for name, recipe in RECIPES.items()},
-    "methods": lambda: {name: method.title for name, method in METHODS.items()},
+    "methods": lambda: {name: method.title for name, method in known_methods().items()},
     "backbones": lambda: _backbones(),
-    "adaptations": lambda: _kinds("adaptations"),
-    "learners": lambda: _kinds("learners"),
-    "streams": lambda: {name: info.description for name, info in STREAMS.items()},
+    "adaptations": lambda: _kinds("adaptations", "adaptation"),
+    "learners": lambda: _kinds("learners", "learner"),
+    "streams": lambda: {name: info.description for name, info in STREAMS.items()} | _imported("data set"),
     "tables": lambda: {name: make().caption for name, make in TABLES.items()},
     "policies": lambda: {
         **_inferences(),
@@ -35,6 +35,7 @@ LISTS: dict[str, Callable[[], dict[str, str]]] = {
         "NAME:...:joint": "P(c|x) = P(t|x) P(c|x,t) over the likely tasks; feature-id and mcg only",
         "oracle": "the task is given",
     },
+    "metrics": lambda: _metrics(),
 }
 
 
@@ -45,7 +46,7 @@ def run(options: List) -> int:
             raise unknown("list", name, LISTS)
     for name in options.names or LISTS:
         shortened = name == "backbones" and not options.names
-        entries = {**OFFLINE, "...": "hundreds more: softtf list backbones"} if shortened else LISTS[name]()
+        entries = OFFLINE | _imported("backbone") | MORE if shortened else LISTS[name]()
         say(f"{name}:")
         width = max(map(len, entries))
         for entry, text in entries.items():
@@ -56,36 +57,40 @@ def run(options: List) -> int:
 def _backbones() -> dict[str, str]:
     from softtf.backbones.load import backbone_names
 
-    return {name: OFFLINE.get(name, "") for name in backbone_names()}
+    return {name: OFFLINE.get(name, "") for name in backbone_names()} | _imported("backbone")
 
 
-def _kinds(package: str) -> dict[str, str]:
-    """Return the kinds that a package's classes register, with the first line of what their docstring says."""
-    return {
-        ast.literal_eval(word.value): (ast.get_docstring(node) or "").partition("\n")[0]
-        for node in _classes(package)
-        for word in node.keywords
-        if word.arg == "kind"
-    }
+def _imported(what: str) -> dict[str, str]:
+    """Return what imported files have added of one sort, with the first line of each docstring."""
+    return {name: _about(found) for name, found in own(what).items()}
+
+
+def _about(found: Any) -> str:
+    about = (found.__doc__ or "").strip().partition("\n")[0]
+    return "" if about.startswith(f"{found.__name__}(") else about  # which a dataclass writes itself
+
+
+def _kinds(package: str, family: str) -> dict[str, str]:
+    """Return the kinds of a family, which a package's classes and imported ones register."""
+    ours = {found["kind"]: found["about"] for found in declared(package) if "kind" in found}
+    return ours | _imported(family)
 
 
 def _inferences() -> dict[str, str]:
     """Return the task inferences, with the setting of the learner that each needs, if any."""
-    found = {}
-    for node in _classes("inference"):
-        own = dict(_constants(node))
-        if {"name", "title"} <= own.keys():
-            needed = "; needs --learner.{} {} when the run learns".format(*own["setting"]) if "setting" in own else ""
-            found[own["name"]] = f"{own['title']}, per-sample{needed.replace('_', '-')}"
-    return found
+    titles = {found["name"]: found["title"] for found in declared("inference") if {"name", "title"} <= found.keys()}
+    options = {
+        found["name"]: f"--learner.{found['setting'].replace('_', '-')} {found['amount']}"
+        for found in declared("statistics")
+        if {"name", "setting"} <= found.keys()
+    }
+    titles |= {name: kind.title for name, kind in own("task inference").items()}
+    options |= {name: kind.option() for name, kind in own("statistics").items()}
+    needed = {name: f"; needs {option} when the run learns" for name, option in options.items()}
+    return {name: f"{title}, per-sample{needed.get(name, '')}" for name, title in titles.items()}
 
 
-def _classes(package: str) -> Iterator[ast.ClassDef]:
-    for file in sorted((PACKAGES / package).glob("*.py")):
-        yield from (node for node in ast.parse(file.read_text("utf-8")).body if isinstance(node, ast.ClassDef))
+def _metrics() -> dict[str, str]:
+    from softtf.evaluation.metrics import METRICS
 
-
-def _constants(node: ast.ClassDef) -> Iterator[tuple[str, Any]]:
-    for line in node.body:
-        if isinstance(line, ast.Assign) and isinstance(name := line.targets[0], ast.Name):
-            yield name.id, ast.literal_eval(line.value)
+    return {name: metric.title for name, metric in METRICS.items()}

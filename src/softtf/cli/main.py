@@ -10,8 +10,9 @@ from typing import Annotated, Any, Union
 import tyro
 from tyro.conf import subcommand
 
-from softtf.cli.options import COMMANDS
-from softtf.cli.parse import CONFIG, asks_help, parse
+from softtf.cli.importing import import_file
+from softtf.cli.options import COMMANDS, Command
+from softtf.cli.parse import CONFIG, asks_help, glimpse, parse
 from softtf.cli.stopping import exit_code, stopped, stopped_by_signals
 from softtf.errors import UserError, unknown
 from softtf.screen import say
@@ -52,6 +53,8 @@ def _run(argv: list[str]) -> int:
         name, args = argv[0], argv[1:]
         if name not in COMMANDS:
             raise unknown("command", name, COMMANDS)
+        for file in glimpse(Command, args, f"softtf {name}").imports:
+            import_file(file)
         default = import_module("softtf.cli.run").settings(args) if name == "run" and not asks_help(args) else None
         kind = COMMANDS[name] if default is None else type(default)
         command = parse(kind, args, " ".join(["softtf", name, *args[: bool(default)]]), default)

@@ -7,15 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
-from softtf.recipes.methods import METHODS
 from softtf.recipes.presets import Scale
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What all commands take."""
+    """What all commands take.
+
+    Attributes:
+        imports: a Python file of yours to run first, which defines a learner, an adaptation, ... (docs/extend); again
+            for another.
+    """
+
+    imports: Annotated[UseAppendAction[tuple[Path, ...]], arg(name="import", metavar="FILE")] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +56,7 @@ class Run(Command):
     """
 
     recipe: Positional[str | None] = None
-    method: Annotated[str | None, arg(metavar=f"{{{next(iter(METHODS))},...}}")] = None
+    method: Annotated[str | None, arg(metavar="{dual-prompt+soft-tf,...}")] = None
     scale: Scale = "full"
     config: Path | None = None
     output: Path | None = None
@@ -174,7 +180,7 @@ class Table(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class List(Command):
-    """List what can be named: recipes, methods, backbones, adaptations, learners, streams, tables, policies.
+    """List what can be named: recipes, methods, backbones, adaptations, learners, streams, tables, policies, metrics.
 
     Attributes:
         names: of lists; none given shows all.

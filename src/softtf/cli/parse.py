@@ -77,7 +77,8 @@ def options(config: Any, prefix: str = "--") -> dict[str, Any]:
             continue
         hint = get_args(hints[field.name])[0] if marks else hints[field.name]
         value = getattr(config, field.name, None)
-        name = prefix + field.name.replace("_", "-")
+        given = [mark.name for mark in marks if getattr(mark, "name", None)]
+        name = prefix + (given or [field.name])[0].replace("_", "-")
         if dataclasses.is_dataclass(value):
             found |= options(value, prefix if UNPREFIXED in marks else f"{name}.")
         elif value is not None or not any(map(dataclasses.is_dataclass, get_args(hint))):  # a part that it lacks
