@@ -1,10 +1,14 @@
 """What the references want to know of a learner, and the scores they are compared with."""
 
+from itertools import product
+
 import torch
 from torch import Tensor
 
 from contracts.tiny import MEAN, STD, tiny_backbone
-from references.vit import Adapters, Weights
+from references.vit import Adapters as Written
+from references.vit import Weights
+from softtf.adaptations.adapter import Adapters
 from softtf.inference import INFERENCES
 from softtf.learners import Learner
 from softtf.network import AdaptedNetwork, SharedPass
@@ -38,9 +42,17 @@ def task_weights(network: AdaptedNetwork, task: int) -> Weights:
     return weights
 
 
-def task_adapters(network: AdaptedNetwork, task: int) -> Adapters:
+def written_out(network: AdaptedNetwork) -> bool:
+    """Whether the two functions beside this one see all that the adaptations do to layers."""
+    layers = list(product(range(network.backbone.depth), network.backbone.weight_names))
+    branch = any(a.runs_beside(*layer) for a in network.adaptations for layer in layers)
+    others = [a for a in network.adaptations if not isinstance(a, Adapters)]
+    return not branch and not any(a.follows(*layer) for a in others for layer in layers)
+
+
+def task_adapters(network: AdaptedNetwork, task: int) -> Written:
     """Down, its bias, up, its bias of each adapter of one task; packed ones written out as steps * codes."""
-    adapters: Adapters = {}
+    adapters: Written = {}
     for adaptation in network.adaptations:
         for block in range(network.backbone.depth):
             for name in network.backbone.weight_names:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.by_hand import head, normalised, scores, task_adapters, task_weights
+from contracts.by_hand import head, normalised, scores, task_adapters, task_weights, written_out
 from contracts.cases import ADAPTATIONS, AdaptationCase
 from contracts.tiny import inputs, learned
 from references.gradient_id import gradient_id_scores
@@ -19,6 +19,8 @@ TASKS = range(3)
 @pytest.mark.parametrize("case", ADAPTATIONS.values(), ids=ADAPTATIONS)
 def test_scores_equal_the_slow_loop_with_every_tasks_weights_written_out(case: AdaptationCase, prompts: str) -> None:
     learner, x = learned(DualPrompt(g_layers="none", e_layers=(3,), adapt=case.spec)).learner, inputs(3, 3)
+    if not written_out(learner.network):
+        pytest.skip("it cannot be written out as weights and adapters; check_adaptation compares finite differences")
     prefix = next(a for a in learner.network.adaptations if isinstance(a, ExpertPrefix))
     own: list[Prefixes] = [{2: prefix.slot(t)["layer03_prefix"].detach()} for t in TASKS]
     if prompts == "mixed":

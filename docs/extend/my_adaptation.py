@@ -1,0 +1,35 @@
+"""An adaptation: each task scales the outputs of some layers, as IA3 does (Liu et al., NeurIPS 2022)."""
+
+from dataclasses import dataclass
+
+import torch
+
+from softtf.adaptations import Adaptation, AdaptationSpec, slot_key, stack_slots, weight_shapes
+
+
+@dataclass(frozen=True)
+class Scaling(AdaptationSpec, kind="scaling"):
+    layers: str = "10-12"
+    targets: str = "qkv,fc1"
+
+    def build(self, backbone):
+        return [Scalings(weight_shapes(self.layers, self.targets, backbone, "scaling"))]
+
+
+class Scalings(Adaptation):
+    def __init__(self, shapes):
+        super().__init__()
+        self.shapes = shapes
+        self.task_blocks = frozenset(block for block, _ in shapes)
+
+    def new_slot(self, num_classes, generator):
+        return {slot_key(*place): torch.ones(shape[0]) for place, shape in self.shapes.items()}
+
+    def follows(self, block, name):
+        return (block, name) in self.shapes
+
+    def after(self, block, name, x, selection):
+        scales = stack_slots(self, slot_key(block, name)).to(x)
+        if selection.task is not None:
+            return x * scales[selection.task]
+        return x * (selection.mixture.to(x) @ scales)[:, None]

@@ -1,0 +1,90 @@
+"""Check a learner."""
+
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+
+import torch
+from torch import Tensor
+
+from softtf.backbones import Backbone
+from softtf.classifier import ContinualClassifier
+from softtf.inference import policies_of
+from softtf.inference.policy import usual_policy
+from softtf.learners import LearnerSpec
+from softtf.testing.laws import equal, law, same
+from softtf.testing.tiny import CLASSES, TASKS, pictures, task_data, tiny_backbone
+from softtf.training.config import TrainConfig
+
+
+def check_learner(spec: LearnerSpec, backbone: Callable[[], Backbone] = tiny_backbone) -> None:
+    """Check a learner: earlier tasks stay, a failed task leaves no trace, samples are answered alone, saving is exact.
+
+    Args:
+        spec: whose layers are in the backbone.
+        backbone: returns one in float64 that takes images of 16 x 16 pixels.
+    """
+    frozen = backbone()
+    before, train = frozen.weights_hash(), TrainConfig(**{"precision": "float32", **spec.training})
+    own = usual_policy(spec.new_learner(frozen, 0).policies)
+    model = ContinualClassifier(frozen, spec, train, device="cpu", inference=own)
+    for task in range(TASKS):
+        kept = _state(model)
+        answers = model.predict_proba(pictures(5)) if task else None
+        _fail_to_learn(model, task)
+        law(equal(_state(model), kept), "a task that failed leaves every parameter as it was")
+        if answers is not None:
+            failed = model.predict_proba(pictures(5))
+            law(torch.equal(failed, answers), "a task that failed leaves every answer as it was")
+        model.learn(task_data(task), progress=False)
+        owned = {name: value for name, value in kept.items() if not name.startswith("shared/")}
+        now = {name: value for name, value in _state(model).items() if name in owned}
+        law(equal(now, owned), "learning changes no other task's parameters")
+    _check_answers(model)
+    check_saving(model, backbone)
+    law(frozen.weights_hash() == before, "the frozen backbone is never written to")
+
+
+def _state(model: ContinualClassifier) -> dict[str, Tensor]:
+    """Copy every parameter by name; slots that later tasks go on training are among what tasks share."""
+    learner = model.learner
+    values = {f"shared/{name}": value.clone() for name, value in learner.shared_state_dict().items()}
+    for name, slots in learner.slot_modules().items():
+        for task in range(0 if slots.retrained else learner.num_tasks):
+            values |= {f"{task}/{name}.{n}": value.clone() for n, value in slots.task_state_dict(task).items()}
+    return values
+
+
+def _fail_to_learn(model: ContinualClassifier, task: int) -> None:
+    """Let the task end with Ctrl-C, after its last step."""
+
+    def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    learner = model.learner
+    learner.end_task = interrupted  # type: ignore[method-assign]
+    try:
+        with suppress(KeyboardInterrupt):
+            model.learn(task_data(task), progress=False)
+    finally:
+        vars(model.learner).pop("end_task", None)
+
+
+def _check_answers(model: ContinualClassifier) -> None:
+    images = pictures(7)
+    for name in policies_of(model.learner):
+        whole = model.predict_proba(images, inference=name)
+        for rows, size in (([3, 0, 6], 64), (list(range(7)), 2)):
+            found = model.predict_proba([images[i] for i in rows], inference=name, batch_size=size)
+            same(found, whole[rows], f"an answer by {name!r} does not depend on batch or neighbours", 1e-5)
+    law(whole.shape == (7, TASKS * CLASSES), "there is a probability for every class seen")
+
+
+def check_saving(model: ContinualClassifier, backbone: Callable[[], Backbone]) -> None:
+    """Check that a classifier saved and loaded has the same parameters and answers, bit for bit."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(f"{folder}/saved")
+        again = ContinualClassifier.from_pretrained(f"{folder}/saved", backbone=backbone(), device="cpu")
+        law(equal(_state(again), _state(model)), "saved and loaded is the same bit for bit")
+        found, expected = (some.predict_proba(pictures(5)) for some in (again, model))
+        law(torch.equal(found, expected), "saved and loaded answers the same bit for bit")
