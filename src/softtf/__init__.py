@@ -17,6 +17,10 @@ Parameters that tasks share go on training: DualPrompt's G-prompt (unless `freez
 some other methods.
 
 `vit_tiny_patch8_64` is a small backbone that comes with the package and needs no download.
+
+One Python file of yours adds a learner (`softtf.learners`), an adaptation (`softtf.adaptations`), a task inference
+(`softtf.inference`, `softtf.statistics`), a metric (`softtf.evaluation`), a source of data (`softtf.streams`) or a
+backbone (`softtf.backbones`). `softtf.testing` checks it; docs/extend has an example of each.
 """
 
 from importlib import import_module
