@@ -51,6 +51,7 @@ def test_importing_does_nothing_to_the_machine(module: str, tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_all_of_softtf_does_no_more_than_the_libraries_it_imports(tmp_path: Path) -> None:
     """Torch runs ldconfig, and torchvision, which timm imports, makes a folder for torch's compiler."""
     ours = events("import pkgutil, importlib, softtf\n" + EVERY_MODULE, tmp_path / "ours")

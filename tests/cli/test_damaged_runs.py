@@ -129,6 +129,7 @@ def test_odd_lines_of_the_log_are_passed_over_and_that_is_said(run: Path, capsys
     assert "cannot be read" not in output(capsys, "resume", path), "it was said once"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", NONE, ids=lambda text: repr(text)[:20])
 def test_what_is_only_written_is_not_read(content: str, run: Path, capsys: Capture) -> None:
     shutil.copytree(run, "copy")

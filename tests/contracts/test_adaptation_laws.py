@@ -7,9 +7,10 @@ from contracts.cases import ADAPTATIONS, BACKBONES, AdaptationCase, BackboneCase
 from softtf.adaptations import Compose
 from softtf.network import AdaptedNetwork, SharedPass
 from softtf.testing import check_adaptation
+from support.slow import each
 
 adaptations = pytest.mark.parametrize("case", ADAPTATIONS.values(), ids=ADAPTATIONS)
-backbones = pytest.mark.parametrize("base", BACKBONES.values(), ids=BACKBONES)
+backbones = each("base", BACKBONES, ("ViT", "CLIP, texts", "BERT"))
 
 
 @adaptations

@@ -30,7 +30,6 @@ NAMES = (
     "SLM",
     "Progressive Prompts",
 )
-QUICK = ("Soft-TF, Feature ID", "IDBR")
 LAWS = {name: law for name, law in vars(laws).items() if name.startswith("test_")}
 OTHERS = {"dtype": torch.float32, "schedule": "cosine"}  # of what a law is checked on more than one of
 STAND_INS = {"inputs": token_ids, "pictures": texts, "task_data": text_task}
@@ -48,7 +47,7 @@ def _texts_in_place_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
-@each("case", {name: LEARNERS[name] for name in NAMES}, QUICK)
+@each("case", {name: LEARNERS[name] for name in NAMES}, ("IDBR",))
 def test_a_learners_law_holds_on_texts(law: Callable[..., None], case: LearnerCase, tmp_path: Path) -> None:
     known: dict[str, Any] = {"case": case, "tmp_path": tmp_path, **OTHERS}
     law(**{name: known[name] for name in inspect.signature(law).parameters})

@@ -13,6 +13,7 @@ from softtf import ContinualClassifier, DualPrompt, SoftMask
 from softtf.devices.memory import is_shortage
 from softtf.errors import OutOfMemoryError, TrainingError, UserError
 from support.limits import linux, with_little_memory
+from support.slow import each
 
 CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate"
 ERRORS = [
@@ -33,7 +34,7 @@ def raising(error: Exception) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("place", ["loss", "begin_task", "end_task"])
+@each("place", ("loss", "begin_task", "end_task"), ("loss",))
 def test_learn_names_the_batch_size_and_leaves_the_classifier_as_it_was(
     error: Exception, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from softtf.inference.entropy_gradient import GradientID, largest_entropy
 from softtf.inference.policy import Policy
 from softtf.learners import DualPrompt, Learner
 from softtf.network import AdaptedNetwork, SharedPass
+from support.slow import each
 
 NOISY = "uniform(0.5,1.5)"
 LEARNERS = {
@@ -223,7 +224,7 @@ def own_entropy(learner: Learner, trunk, task: int) -> Tensor:
 
 
 @pytest.mark.parametrize("name", ["gradient-id", "gradient-id-full"])
-@pytest.mark.parametrize("scale", [1e-4, 0.01, 1.0, 5.0])
+@each("scale", {f"{scale:g}": scale for scale in (1e-4, 0.01, 1.0, 5.0)}, ("0.01", "5"))
 @pytest.mark.parametrize("sure", [0, 1, 2])
 def test_the_task_whose_network_is_certain_is_named(sure: int, scale: float, name: str) -> None:
     """The sign: scores are -dH/dalpha, so the highest is the task that lowers the entropy, at any scale of logits."""

@@ -24,6 +24,7 @@ from softtf.runs.config import RunConfig
 from softtf.training.data import begin_training
 from softtf.training.task import TaskTraining
 from support.folders import as_softtf_0_1_saved_it
+from support.slow import each
 
 PUBLISHED = {
     "ft": "seen",
@@ -45,7 +46,7 @@ PUBLISHED = {
 }
 SPECS = {case.spec.kind: case.spec for case in reversed(LEARNERS.values()) if case.spec.kind in PUBLISHED}
 SPECS["dual-prompt"] = LEARNERS["Soft-TF"].spec
-trained = pytest.mark.parametrize("kind", PUBLISHED)
+trained = each("kind", list(PUBLISHED), ("ft", "der++", "dual-prompt", "slm"))
 words = pytest.mark.parametrize("classes", ["seen", "own"])
 
 

@@ -19,6 +19,7 @@ from softtf.errors import UserError
 from softtf.learners import NCM, DualPrompt, LearnerSpec, LinearHead, RanPAC
 from softtf.training.config import TrainConfig
 from support.folders import as_softtf_0_1_saved_it, change
+from support.slow import each
 
 SOFT_TF = DualPrompt(e_layers=(3,), adapt=MASK)
 SAVED: dict[str, Any] = {  # by the constructor's argument, a value that is not its default
@@ -77,7 +78,7 @@ def test_every_argument_of_the_constructor_is_thought_of() -> None:
     assert all(options[name].default is None for name in ("train", "repeated_classes", "inference", "precision"))
 
 
-@pytest.mark.parametrize("argument", SAVED)
+@each("argument", list(SAVED), ("train", "seed"))
 def test_a_value_that_is_not_the_default_comes_back(argument: str, tmp_path: Path) -> None:
     model = learned(**{argument: SAVED[argument]})
     again = reloaded(model, tmp_path / "saved")
