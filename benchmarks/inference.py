@@ -14,13 +14,13 @@ from benchmarks.twin import NaiveTwin, twin_of
 from softtf.backbones import Backbone
 from softtf.backbones.features import FixedQueries
 from softtf.devices.device import matmul_dtype
-from softtf.evaluation.evaluate import TestData, evaluate
+from softtf.evaluation.evaluate import evaluate
+from softtf.evaluation.test_data import TestData
 from softtf.inference.policy import PAPER_BATCH, Policy
-from softtf.inference.predict import predict
+from softtf.inference.predict import predict, test_loader
 from softtf.learners import Learner
 from softtf.network import SharedPass
 from softtf.streams import Examples
-from softtf.training.data import test_loader
 
 POLICIES = {"Prompt ID": Policy("prompt-id"), "Gradient ID": Policy("gradient-id"), "oracle": Policy("oracle")}
 ALL = "all three"
@@ -94,7 +94,7 @@ def one_tasks_test(learner: Learner, pictures: Tensor) -> TestData:
     """Return images that are all the first task's test set, as evaluation meets them."""
     examples = Examples(list(pictures), [0] * len(pictures), "pictures")
     zeros = torch.zeros(len(pictures), dtype=torch.int64)
-    return TestData(test_loader(examples, learner, 120), zeros, zeros)
+    return TestData(test_loader(examples, learner.network.backbone, 120), zeros, zeros)
 
 
 def tasks_named(learner: Learner, data: TestData, policy: Policy, dtype: torch.dtype) -> Tensor:

@@ -11,11 +11,10 @@ from benchmarks.timing import in_turns, matrix_rate
 from softtf.backbones import BackboneSpec, load_backbone
 from softtf.backbones.load import MINILM
 from softtf.inference.policy import Policy
-from softtf.inference.predict import predict
+from softtf.inference.predict import predict, test_loader
 from softtf.learners import LinearHead
 from softtf.streams import Examples
 from softtf.streams.docstrings import docstrings
-from softtf.training.data import test_loader
 
 BATCH = 64
 
@@ -26,7 +25,7 @@ def measure(setup: Setup) -> Iterator[Result]:
     learner = learner_with(backbone, 1, method=LinearHead())
     texts = docstrings()[0]
     rows = torch.randperm(len(texts), generator=torch.Generator().manual_seed(0))[: 4 * setup.test_images].tolist()
-    loader = test_loader(Examples([texts[i] for i in rows], [0] * len(rows), "docstrings"), learner, BATCH)
+    loader = test_loader(Examples([texts[i] for i in rows], [0] * len(rows), "docstrings"), backbone, BATCH)
     lengths = loader.lengths()
 
     def ours() -> object:

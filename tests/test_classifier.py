@@ -25,9 +25,9 @@ from softtf.adaptations import SoftMask
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.inference import INFERENCES
+from softtf.inference.predict import group_numbers
 from softtf.learners import DualPrompt, LinearHead
 from softtf.network import SharedPass
-from softtf.training.data import group_numbers
 
 SOFT_TF = DualPrompt(e_layers=(2, 3), adapt=SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)"))
 NAMES = ("prompt-id", "gradient-id", "gradient-id-key-prompts")

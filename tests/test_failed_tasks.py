@@ -103,7 +103,6 @@ def test_a_first_task_can_fail_as_well() -> None:
 
 
 @pytest.mark.parametrize("name", ["IDBR", "SLM", "Soft-TF, Feature ID", "RanPAC", "iCaRL"])
-@pytest.mark.filterwarnings("ignore:.* is solved in one pass")
 def test_inputs_that_turn_out_to_be_unreadable_leave_no_class_behind(name: str, tmp_path: Path) -> None:
     """Twice in a second task: by then two tasks were begun whose classes answered, where a method reads early."""
     case = LEARNERS[name]
@@ -121,7 +120,7 @@ def test_inputs_that_turn_out_to_be_unreadable_leave_no_class_behind(name: str, 
     assert_same(snapshot(model.learner), snapshot(smooth.learner))
 
 
-@pytest.mark.parametrize("name", ["__init__", "__enter__", "step", "epoch", "__exit__"])
+@pytest.mark.parametrize("name", ["__init__", "begun", "step", "epoch", "ended", "closed"])
 def test_a_display_that_fails_undoes_the_task(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     case = LEARNERS["DER++"]
     model = fresh(case)

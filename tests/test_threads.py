@@ -56,7 +56,6 @@ def answers(model: ContinualClassifier, inputs: Any, tests: Any, folder: Path) -
     }
 
 
-@pytest.mark.filterwarnings("ignore:.* is solved in one pass")
 @pytest.mark.parametrize("name", ["Soft-TF, Feature ID", "FT", "EWC", "DER++", "iCaRL", "RanPAC", "L2P, PGP", "MBPA++"])
 def test_while_a_task_is_learned_all_else_reads_the_tasks_before(name: str, tmp_path: Path) -> None:
     """Asked from another thread in the midst of several hooks, also where tasks share what is trained."""

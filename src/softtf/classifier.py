@@ -1,47 +1,44 @@
 """The Python API: a classifier that learns new classes task after task."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from operator import index
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from torch import Tensor
+import torch
 
 from softtf.backbones.base import Backbone
-from softtf.backbones.features import BATCH, OFF, FixedQueries, fixed_queries, open_store
+from softtf.backbones.features import OFF, FeatureStore, open_store
 from softtf.backbones.load import BackboneSpec, load_backbone, load_named, random_name, spec_of
-from softtf.config.tree import checked
+from softtf.config.tree import check_value
 from softtf.devices.device import Precision, find_device, matmul_dtype
-from softtf.devices.memory import needs_memory
 from softtf.devices.torch_state import with_own_settings
 from softtf.errors import UserError
-from softtf.evaluation.evaluate import BATCH_SIZE, evaluate
-from softtf.inference import policies_of, unsupported
-from softtf.inference.policy import Policy, parse_policy, usual_policy
-from softtf.inference.predict import Answers, by_label, predict
+from softtf.evaluation.evaluate import BATCH_SIZE
+from softtf.evaluation.scorer import Scorer
+from softtf.evaluation.test_data import TestData
+from softtf.inference.policy import Policy, parse_policy, policy_of
+from softtf.inference.predictor import DEFAULT, Predictor
 from softtf.learners import BlockRidge
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.class_table import ClassTable
-from softtf.learners.knowledge import Finished, Knowledge
-from softtf.saving.learner import Header, MaskPlace, load_learner, save_learner
+from softtf.learners.knowledge import Knowledge
+from softtf.saving.header import Header
+from softtf.saving.learner import MaskPlace, load_learner, save_learner
 from softtf.screen import warn
-from softtf.streams import examples_from, unlabelled
+from softtf.streams import examples_from
 from softtf.training.config import TrainConfig
-from softtf.training.data import begin_training, group_numbers, test_data, test_loader, unread_settings
-from softtf.training.progress import ScoringProgress, TaskProgress
+from softtf.training.data import begin_training, check_training
+from softtf.training.loop import TaskCallback, learn_task
+from softtf.training.progress import TaskProgress
 from softtf.training.task import EpochReport
 
-DEFAULT = "feature-id:joint"  # by far the best per sample (docs/results.md)
 PROJECTION = 1000  # numbers of its random projection, if the learner's spec asks for none
 
 Repeated = Literal["refuse", "allow"]
 
-Inputs = Any
-"""Inputs in any form that `learn` takes, with labels or without, or one input (`softtf.streams.forms` has the rule)."""
 
-
-class ContinualClassifier:
+class ContinualClassifier(Predictor):
     """A frozen backbone and a learner; each `learn` call is one task.
 
     What is a task's own (masks, E-prompt, key, head) never changes afterwards. What tasks share does, such as
@@ -60,7 +57,7 @@ class ContinualClassifier:
         learner: the method, such as `DualPrompt(e_layers="10-12", adapt=SoftMask(layers="10-12"))`. None: `BlockRidge`,
             which answers best per sample (docs/results.md), learns a task in one pass and answers alike whatever order
             the tasks came in.
-        train: epochs, rates and so on for every task.
+        train: epochs, rates and so on for every task; settings that the method does not read are refused.
         seed: of every random number.
         device: `auto`, `cpu`, `cuda`, ...
         repeated_classes: `refuse` a class that an earlier task had, or `allow` tasks to share labels.
@@ -77,6 +74,9 @@ class ContinualClassifier:
         UserError: a name is unknown or a setting does not fit.
     """
 
+    header: Header
+    train_config: TrainConfig
+
     @with_own_settings
     def __init__(
         self,
@@ -91,60 +91,38 @@ class ContinualClassifier:
         precision: Precision = "float32",
         feature_cache: str | Path | None = None,
     ) -> None:
-        self.device = find_device(device)
-        allow = _allowed(repeated_classes)
+        place, allow = find_device(device), _allowed(repeated_classes)
         if not isinstance(backbone, Backbone):
-            backbone = load_backbone(spec_of(backbone), self.device)
-        loaded = backbone.to(self.device)
-        seed, learner = _whole(seed), learner or BlockRidge()
+            backbone = load_backbone(spec_of(backbone), place)
+        loaded = backbone.to(place)
+        seed, learner = check_value(int, seed, "seed"), learner or BlockRidge()
         built = learner.new_learner(loaded, seed)
         wanted = parse_policy(inference or DEFAULT).inference
         if wanted == "feature-id" and not learner.feature_id and "none" not in built.policies:
             learner = replace(learner, feature_id=PROJECTION)
             built = learner.new_learner(loaded, seed)
-        self.knowledge = Knowledge(built.to(self.device), ClassTable(allow))
+        check_training(train, learner, built)
         header = Header(spec_of(loaded), loaded.weights_hash(), learner, seed, allow, train, inference, precision)
-        self._set_up(header, feature_cache)
+        self._hold(header, built.to(place), ClassTable(allow), _store(header, feature_cache))
 
-    def _set_up(self, header: Header, feature_cache: str | Path | None) -> None:
-        """Check what the header says of training and answering, settle what it leaves open, and go by it."""
-        cache = OFF if feature_cache is None else str(feature_cache)
-        self.store = open_store(cache, header.backbone_sha256, warn)
-        self.train_config = TrainConfig(**header.learner.training) if header.train is None else _checked(header.train)
-        self.dtype = matmul_dtype(header.precision, self.device)
-        if random_name(header.backbone):
-            warn(f"the weights of {header.backbone.name} are random, as asked for", stacklevel=4)
-        self.inference = self._policy(header.inference)
+    @classmethod
+    def of(cls, header: Header, learner: Learner, classes: ClassTable, store: FeatureStore | None = None) -> Self:
+        """Return the classifier of a learner that was built or loaded by its header, and is on its device.
+
+        Raises:
+            UserError: the learner does not support the header's inference.
+        """
+        self = cls.__new__(cls)
+        self._hold(header, learner, classes, store)
+        return self
+
+    def _hold(self, header: Header, learner: Learner, classes: ClassTable, store: FeatureStore | None) -> None:
+        """Become the classifier of a learner: the end of every way to make one."""
+        self.device: torch.device = next(learner.network.backbone.parameters()).device
+        dtype = matmul_dtype(header.precision, self.device)
+        super().__init__(Knowledge(learner, classes), header.inference, dtype, store)
+        self.train_config = header.train or TrainConfig(**header.learner.training)
         self.header = replace(header, train=self.train_config, inference=self.inference.code)
-
-    def _policy(self, text: str | None) -> Policy:
-        supported = policies_of(self.learner)
-        if text is None:
-            text = DEFAULT if "none" not in supported and "feature-id" in supported else usual_policy(supported)
-        policy = parse_policy(text)
-        if policy.inference not in (*supported, "oracle"):
-            raise unsupported(policy.inference, self.learner)
-        return policy
-
-    @property
-    def learner(self) -> Learner:
-        """The learner; while a task is learned, in training."""
-        return self.knowledge.learner
-
-    @property
-    def classes(self) -> ClassTable:
-        """The classes of all tasks learned."""
-        return self.knowledge.finished.classes
-
-    @property
-    def num_tasks(self) -> int:
-        """How many tasks were learned."""
-        return len(self.classes.tasks)
-
-    @property
-    def labels(self) -> list[Hashable]:
-        """Every label known, in the order of learning: the columns of `predict_proba`."""
-        return self.classes.labels
 
     @property
     def frozen_backbone_unchanged(self) -> bool:
@@ -159,6 +137,7 @@ class ContinualClassifier:
         *,
         config: TrainConfig | None = None,
         progress: bool = True,
+        callbacks: Sequence[TaskCallback] = (),
     ) -> list[EpochReport]:
         """Learn one task, wholly: if anything raises, Ctrl-C too, the classifier is as it was before.
 
@@ -171,6 +150,7 @@ class ContinualClassifier:
             name: what to call the task.
             config: other training settings for this task.
             progress: show it live.
+            callbacks: called as the task goes on, to log it, keep checkpoints or go on from one.
 
         Returns:
             one report per epoch.
@@ -181,100 +161,15 @@ class ContinualClassifier:
         """
         name = name or f"task {self.num_tasks + 1}"
         examples = examples_from(train, name)
-        settings = self.train_config if config is None else _checked(config)
+        check_training(config, self.header.learner, self.learner)
+        settings = config or self.train_config
+        shown = (TaskProgress(name),) if progress else ()
 
         def learn(classes: ClassTable) -> list[EpochReport]:
-            reports = []
             training = begin_training(self.learner, classes, examples, name, settings, self.store)
-            if unread := unread_settings(self.learner, training.config):
-                warn(unread, stacklevel=5)
-            with TaskProgress(training, name, shown=progress) as shown:
-                while not training.finished:
-                    reports.append(training.run_epoch(shown.step))
-                    shown.epoch(reports[-1])
-                training.finish()
-            return reports
+            return learn_task(training, (*callbacks, *shown))
 
         return self.knowledge.next_task(learn)
-
-    @with_own_settings
-    def predict(
-        self,
-        inputs: Inputs,
-        *,
-        groups: Sequence[Hashable] | None = None,
-        task: int | None = None,
-        inference: str | None = None,
-        batch_size: int = 64,
-    ) -> list[Hashable]:
-        """Return the label of each input; the task is inferred for each sample alone.
-
-        Args:
-            inputs: images (files, bytes, PIL images, arrays), or texts if the backbone reads texts; several, or one.
-            groups: one hashable per input: samples known to belong to one task (one visit, one camera), whose
-                evidence is pooled.
-            task: the task, from 0, where it is known.
-            inference: another task inference than the classifier's own.
-            batch_size: samples run at once; answers do not depend on it.
-
-        Raises:
-            UserError: nothing was learned yet, an input cannot be read, or an option does not fit.
-        """
-        answers = self.answer(inputs, groups=groups, task=task, inference=inference, batch_size=batch_size)
-        labels = self.labels
-        return [labels[i] for i in self._by_label(answers).argmax(1).tolist()]
-
-    @with_own_settings
-    def predict_proba(self, inputs: Inputs, **options: Any) -> Tensor:
-        """Return probabilities [inputs, labels]; columns in the order of `labels`. Options as for `predict`."""
-        return self._by_label(self.answer(inputs, **options))
-
-    def predict_task(self, inputs: Inputs, **options: Any) -> list[int]:
-        """Return the task, from 0, that each input is inferred to belong to. Options as for `predict`."""
-        return self.answer(inputs, **options).tasks.tolist()
-
-    @with_own_settings
-    def describe(self, answers: Answers) -> list[tuple[Hashable, float, int]]:
-        """Return (label, its probability, the task from 0 that was named) of each answer."""
-        best = self._by_label(answers).max(1)
-        labels, tasks = self.labels, answers.tasks.tolist()
-        found = zip(best.indices.tolist(), best.values.tolist(), tasks, strict=True)
-        return [(labels[i], probability, task) for i, probability, task in found]
-
-    @with_own_settings
-    def answer(
-        self,
-        inputs: Inputs,
-        *,
-        groups: Sequence[Hashable] | None = None,
-        task: int | None = None,
-        inference: str | None = None,
-        batch_size: int = 64,
-    ) -> Answers:
-        """Return probabilities per logit column and the tasks named; `predict` and its kin read from this."""
-        learner, classes = self._finished()
-        if task is not None and (type(task) is not int or not 0 <= task < len(classes.tasks)):
-            raise UserError(f"there is no task {task}; tasks 0 to {len(classes.tasks) - 1} were learned")
-        policy = self._policy(inference) if inference else self.inference
-        if groups is not None and policy.inference == "none":
-            raise UserError(f"{type(learner).__name__} infers no task, so there is nothing to pool in groups")
-        if policy.inference == "oracle" and task is None:
-            raise UserError("the oracle needs the task; give task=..., on the command line --task")
-        loader = test_loader(unlabelled(inputs), learner, batch_size)
-        numbers = None if groups is None else group_numbers(groups, len(loader.examples))
-        return predict(learner, loader, policy, groups=numbers, task=task, dtype=self.dtype)
-
-    @needs_memory("compute features", lambda *_, **__: BATCH)
-    @with_own_settings
-    def features(self, inputs: Inputs, batch_size: int = 64) -> Tensor:
-        """Return the frozen backbone's features q(x) [inputs, dim]; no task has to be learned for that.
-
-        Raises:
-            UserError: an input cannot be read, or there is not enough memory.
-        """
-        loader = test_loader(unlabelled(inputs), self.learner, batch_size)
-        with self.learner.computing_in(self.dtype):
-            return fixed_queries(self.learner.network.backbone, loader, self.store).values
 
     @with_own_settings
     def evaluate(
@@ -301,23 +196,12 @@ class ContinualClassifier:
         if len(tests) != count:
             raise UserError(f"{count} tasks were learned but {len(tests)} test sets given; give one per task")
         examples = [examples_from(test, f"test set {i + 1}") for i, test in enumerate(tests)]
-        chosen = [self._policy(p) for p in policies] if policies else [self.inference, Policy("oracle")]
-        data = test_data(examples, classes, learner, batch_size)
-        if self.store:
-            data = replace(data, queries=FixedQueries(learner.network.backbone, data.loader, self.store))
-        with ScoringProgress(f"{count} tasks", shown=progress) as shown:
-            scores = evaluate(
-                learner,
-                data,
-                classes.column_labels(),
-                chosen,
-                batch_size=batch_size,
-                dtype=self.dtype,
-                on_progress=shown.told,
-            )
+        chosen = [policy_of(p, learner) for p in policies] if policies else [self.inference, Policy("oracle")]
+        data = TestData.of(examples, classes, learner.network.backbone, batch_size, self.store)
+        scorer = Scorer(data, classes.column_labels(), chosen, batch_size, self.dtype)
         return {
             policy.title(): {"acc": s.acc, "task_identity": s.task_identity, "pooled": s.pooled}
-            for policy, s in scores.items()
+            for policy, s in scorer.score(learner, f"{count} tasks", progress).items()
         }
 
     @with_own_settings
@@ -357,11 +241,11 @@ class ContinualClassifier:
         masks: MaskPlace = "memory",
         feature_cache: str | Path | None = None,
         verify: bytes | None = None,
-    ) -> "ContinualClassifier":
+    ) -> Self:
         """Load what `save_pretrained` or a run saved, with all its settings; nothing is unpickled.
 
         What is left out is as it was saved, but for `device` and `feature_cache`; what is given takes its place.
-        (Older folders hold no `train`, `inference` and `precision`; they get the constructor's defaults.)
+        Folders of softtf 0.1 hold no `train`, `inference` and `precision`; they get the constructor's defaults.
 
         Args:
             folder: the learner's folder.
@@ -385,53 +269,30 @@ class ContinualClassifier:
             UserError: the folder is not a whole, unchanged learner, it is not signed with `verify`, the backbone is
                 another one, or an option does not fit the learner.
         """
-        found = find_device(device)
-        given = str(backbone) if isinstance(backbone, Path) else backbone
-        self = cls.__new__(cls)
-        self.device = found
+        place, where = find_device(device), str(backbone) if isinstance(backbone, Path) else backbone
         header, learner, classes = load_learner(
-            Path(folder), lambda saved: load_named(saved, given, found), tasks, not unfinished, masks, verify
+            Path(folder), lambda saved: load_named(saved, where, place), tasks, not unfinished, masks, verify
         )
-        self.knowledge = Knowledge(learner, classes)
-        changes: dict[str, Any] = {"train": train, "inference": inference, "precision": precision}
         if repeated_classes is not None:
-            self.classes.allow_repeated = changes["allow_repeated"] = _allowed(repeated_classes)
-            if not self.classes.allow_repeated and sum(map(len, self.classes.tasks)) > len(self.classes.labels):
+            classes.allow_repeated = _allowed(repeated_classes)
+            if not classes.allow_repeated and sum(map(len, classes.tasks)) > len(classes.labels):
                 raise UserError(f"repeated_classes='refuse' does not fit {folder}, whose tasks share labels already")
-        changes["backbone"] = self.learner.network.backbone.spec
-        changes = {name: value for name, value in changes.items() if value is not None}
-        self._set_up(replace(header, **changes), feature_cache)
-        return self
+        check_training(train, header.learner, learner)
+        spec = learner.network.backbone.spec
+        changes: dict[str, Any] = {"backbone": spec, "train": train, "inference": inference, "precision": precision}
+        given = {name: value for name, value in changes.items() if value is not None}
+        header = replace(header, allow_repeated=classes.allow_repeated, **given)
+        return cls.of(header, learner, classes, _store(header, feature_cache))
 
-    def _finished(self) -> Finished:
-        """Return what was learned so far, to be read as one: a task may be finished in another thread meanwhile."""
-        finished = self.knowledge.finished
-        if not finished.classes.tasks:
-            raise UserError("nothing was learned yet; call learn(...) before predict or evaluate")
-        return finished
 
-    def _by_label(self, answers: Answers) -> Tensor:
-        """Return probabilities [inputs, labels] over the labels that were known when the answers were given."""
-        columns = self.classes.column_labels()[: answers.probabilities.shape[1]]
-        return by_label(answers.probabilities, columns)
+def _store(header: Header, folder: str | Path | None) -> FeatureStore | None:
+    """Return the store of features in a user's folder; warn if the backbone that they are of has random weights."""
+    if random_name(header.backbone):
+        warn(f"the weights of {header.backbone.name} are random, as asked for", stacklevel=4)
+    return open_store(OFF if folder is None else str(folder), header.backbone_sha256, warn)
 
 
 def _allowed(repeated_classes: Repeated) -> bool:
     if repeated_classes not in ("refuse", "allow"):
         raise UserError(f"repeated_classes must be 'refuse' or 'allow', not {repeated_classes!r}")
     return repeated_classes == "allow"
-
-
-def _whole(seed: int) -> int:
-    """Return a seed as a Python integer, whatever integer it is: random numbers are drawn from its very type."""
-    try:
-        return index(seed)
-    except TypeError:
-        raise UserError(f"seed must be an integer, not {seed!r}") from None
-
-
-def _checked(train: TrainConfig) -> TrainConfig:
-    """Return training settings as they are read back when saved: a word that none of them has is refused here."""
-    if not isinstance(train, TrainConfig):
-        raise UserError(f"training settings must be a TrainConfig, not {train!r}")
-    return checked(train, "train")

@@ -41,6 +41,7 @@ from softtf.learners import (
 )
 from softtf.streams import Examples, Task, TaskStream, from_datasets, load_source, split_by_class
 from softtf.training.config import TrainConfig
+from softtf.training.loop import TaskCallback
 
 __all__ = [
     "AccuracyMatrix",
@@ -79,6 +80,7 @@ __all__ = [
     "SoftMask",
     "SoftNet",
     "Task",
+    "TaskCallback",
     "TaskStream",
     "TaskWeights",
     "TrainConfig",

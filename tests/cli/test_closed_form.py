@@ -2,13 +2,15 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 
-from cli import BACKBONE, DIGITS, TINY, call, output, read_json, results
+from cli import BACKBONE, DIGITS, TINY, call, output, read_json, refused, results
+from softtf.paper import table_named
+from softtf.paper.runs import Wish, resolve
 from support.stopping import lose_the_last_task
 
 SOLVED = ("run", "quickstart", *BACKBONE, "--stream.num-tasks", "2", "--device", "cpu", *DIGITS)
@@ -34,21 +36,21 @@ def test_a_run_is_one_epoch_a_task_and_resumes_to_the_same_bytes(method: str, ca
     assert results(Path("cut")) == whole
 
 
-def test_settings_of_training_are_said_to_do_nothing(capsys: Capture) -> None:
-    args = (*SOLVED, *METHODS["ncm"])
-    plain, asked = (
-        output(capsys, *args, *more, "--output", name) for name, more in (("a", ()), ("b", ("--train.epochs", "3")))
-    )
-    assert "NCMLearner is solved in one pass over frozen features; it does not read epochs" in asked
-    assert "does not read" not in plain
-    a, b = (dict[str, Any](results(Path(name))) for name in ("a", "b"))
-    headers = [json.loads(found.pop("learner/learner.json")) for found in (a, b)]
-    assert [header.pop("train")["epochs"] for header in headers] == [1, 3]  # what was asked for is kept
-    for header, found in zip(headers, (a, b), strict=True):  # and so their hashes differ
-        del header["sha256"], found["learner/manifest.json"]
-        for name in ("accuracy/after-001.json", "accuracy/after-002.json"):  # which name the learner by its hash
-            found[name] = json.loads(found[name])["policies"]
-    assert a == b and headers[0] == headers[1]
+def test_settings_of_training_that_are_not_read_are_refused(capsys: Capture) -> None:
+    args = (*SOLVED, *METHODS["ncm"], "--output", "run")
+    line = refused(capsys, *args, "--train.epochs", "3", "--train.schedule", "cosine")
+    assert "ncm does not read train.epochs, train.schedule" in line and "It reads train.precision" in line
+    assert not Path("run").exists()
+    assert call(*args, "--train.precision", "bfloat16") == 0
+
+
+def test_a_table_sets_what_each_row_reads() -> None:
+    wish = Wish(settings={"train.epochs": 3, "train.precision": "bfloat16"})
+    rows = {row.trained.method: row for row in table_named("methods").rows}
+    for method in ("ncm", "ft"):
+        found, plain = (resolve(rows[method], "cifar100-10", w).train for w in (wish, Wish()))
+        epochs = plain.epochs if method == "ncm" else 3
+        assert found == replace(plain, epochs=epochs, precision="bfloat16")
 
 
 def test_feature_id_beside_soft_masks(capsys: Capture) -> None:

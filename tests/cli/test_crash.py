@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from cli import BACKBONE, DIGITS, SMALL, TINY, call, contents, refused, results, unfinish
+from softtf.evaluation import scorer
 from softtf.files.tensors import load_tensors, save_tensors
 from softtf.learners.derpp import DERppLearner
 from softtf.learners.dual_prompt import DualPromptLearner
-from softtf.runs import run as run_module
+from softtf.runs import learn as learning
 from support.folders import as_softtf_0_1_saved_it
 from support.stopping import RUN, STEPS, STEPWISE, Killer, at_call, go_on, in_another_process, send
 
@@ -57,9 +58,9 @@ MOMENTS = {
     "first-step": at_call(1, DualPromptLearner, "loss", send(signal.SIGKILL)),
     "second-epoch": at_call(STEPS + 2, DualPromptLearner, "loss", send(signal.SIGKILL)),
     "second-task": at_call(3 * STEPS + 3, DualPromptLearner, "loss", send(signal.SIGKILL)),
-    "first-evaluation": at_call(1, run_module, "evaluate", send(signal.SIGKILL)),
-    "last-evaluation": at_call(2, run_module, "evaluate", send(signal.SIGKILL)),
-    "results": at_call(1, run_module, "write_results", send(signal.SIGKILL)),
+    "first-evaluation": at_call(1, scorer, "evaluate", send(signal.SIGKILL)),
+    "last-evaluation": at_call(2, scorer, "evaluate", send(signal.SIGKILL)),
+    "results": at_call(1, learning, "write_results", send(signal.SIGKILL)),
 }
 
 
@@ -90,7 +91,7 @@ def test_a_finished_run_stays_as_it_is(whole: dict[str, bytes], capsys: Capture)
 def test_ctrl_c_says_how_to_go_on(moment: str, whole: dict[str, bytes], capsys: Capture) -> None:
     calls = {"second-epoch": (STEPS + 2, "loss"), "second-task": (3 * STEPS + 3, "loss"), "first-evaluation": (1, "")}
     number, name = calls[moment]
-    owner = DualPromptLearner if name else run_module
+    owner = DualPromptLearner if name else scorer
     stop = at_call(number, owner, name or "evaluate", send(signal.SIGINT))
     assert in_another_process(stop, *RUN, "--output", "new") == 130
     assert "softtf resume new" in Path("stdout").read_text()

@@ -2,17 +2,19 @@
 
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from cli import TINY, TINY_IMAGES, call, contents, image_folder, output, refused, results
+from softtf import classifier as classifier_module
 from softtf.evaluation.evaluate import FEATURES, SAMPLES
+from softtf.evaluation.progress import ScoringProgress
 from softtf.learners.dual_prompt import DualPromptLearner
 from softtf.runs import run as run_module
 from softtf.screen import Screen
-from softtf.training.progress import ScoringProgress, TaskProgress
-from softtf.training.task import EpochReport
+from softtf.training.progress import TaskProgress
+from softtf.training.task import EpochReport, TaskTraining
 from support.stopping import at_call, in_another_process, send
 
 Capture = pytest.CaptureFixture[str]
@@ -64,13 +66,13 @@ def test_a_failure_while_the_folder_is_made_leaves_none(capsys: Capture, monkeyp
 
 
 def test_other_files_in_the_folder_are_left(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    true_begin = run_module.begin_training
+    true_begin = classifier_module.begin_training
 
     def begin(*args: Any) -> Any:
         Path("new/thesis.txt").write_text("all I have")
         return true_begin(*args)
 
-    monkeypatch.setattr(run_module, "begin_training", begin)
+    monkeypatch.setattr(classifier_module, "begin_training", begin)
     refused(capsys, *TINY, *HOT, "--output", "new")
     assert contents(Path("new")).keys() == {"thesis.txt"}
 
@@ -109,8 +111,11 @@ class Training:
 @pytest.mark.parametrize("live", [False, True])
 def test_a_method_without_losses_shows_no_gap(live: bool, capsys: Capture) -> None:
     console = Screen(force_terminal=live, width=100, no_color=True)
-    with TaskProgress(Training(), "task 1/2", console=console) as progress:  # type: ignore[arg-type]
-        progress.epoch(EpochReport(0, 1, 1, {}, 54, 2.7))
+    progress, training = TaskProgress("task 1/2", console), cast(TaskTraining, Training())
+    progress.begun(training)
+    progress.epoch(training, EpochReport(0, 1, 1, {}, 54, 2.7))
+    progress.ended(0.0, 0.0)
+    progress.closed()
     line = capsys.readouterr().out.splitlines()[-1]
     expected = "task 1/2: 2.7 s, 20 samples/s" if live else "task 1/2: epoch 1/1, 2.7 s, 20 samples/s"
     assert line.endswith(expected) and ", ," not in line

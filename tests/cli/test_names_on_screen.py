@@ -15,8 +15,8 @@ from rich.table import Table
 
 from cli import LAYERS, SMALL, TINY, call, image_folder
 from softtf.errors import UserError, visible
+from softtf.evaluation.progress import ScoringProgress
 from softtf.screen import Screen, plain, say, warn
-from softtf.training.progress import ScoringProgress
 
 Capture = pytest.CaptureFixture[str]
 NASTY = "a\x1b]0;title\x07\x1b[31mred[/b][red]x\u202e\x9b2J"

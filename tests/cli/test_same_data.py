@@ -9,7 +9,8 @@ import timm
 from timm.models import save_for_hf
 
 from cli import TINY_IMAGES, call, contents, image_folder, output, refused, results
-from softtf.runs import run as running
+from softtf.runs import learn as learning
+from softtf.runs.run import Run
 
 Capture = pytest.CaptureFixture[str]
 NCM = ("run", "own-images", "--method", "ncm", *TINY_IMAGES[2:6], "--stream.num-tasks", "2", "--device", "cpu")
@@ -116,15 +117,15 @@ def test_data_of_tasks_that_were_not_learned_may_change_and_it_is_noted(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image_folder(Path("data"))
-    true_task = running.learn_task
+    true_task = learning.learn_task
 
-    def stop_at_the_second(run: running.Run, index: int, tracker: object) -> None:
+    def stop_at_the_second(run: Run, index: int, tracker: object) -> None:
         if index == 1:
             raise KeyboardInterrupt
         true_task(run, index, tracker)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(running, "learn_task", stop_at_the_second)
+        patch.setattr(learning, "learn_task", stop_at_the_second)
         assert call(*NCM, "--stream.source", "data", "--output", "new") == 130
     others(Path("data/train/cat"))
     assert "the training data of task 2 have other contents than when the run began" in output(capsys, "resume", "new")

@@ -12,11 +12,12 @@ import pytest
 
 import softtf
 from cli import call, results
+from softtf.evaluation import scorer
 from softtf.files import tensors as store
 from softtf.files.lock import NAME
 from softtf.learners.dual_prompt import DualPromptLearner
 from softtf.paper import runs as table_runs
-from softtf.runs import run as run_module
+from softtf.runs import learn as learning
 from softtf.runs.folder import RunFolder
 from softtf.streams import loader as loader_module
 from support.stopping import RUN, STEPS, at_call, go_on, in_another_process, send, wait_for
@@ -58,8 +59,8 @@ def test_each_signal_has_its_exit_code(number: signal.Signals, whole: dict[str, 
 @pytest.mark.parametrize(
     "stop",
     [
-        at_call(1, run_module, "evaluate", send(signal.SIGTERM)),
-        at_call(1, run_module, "write_results", send(signal.SIGTERM)),
+        at_call(1, scorer, "evaluate", send(signal.SIGTERM)),
+        at_call(1, learning, "write_results", send(signal.SIGTERM)),
         *(between_bytes(number, send(signal.SIGTERM)) for number in range(9, 27, 6)),
     ],
 )

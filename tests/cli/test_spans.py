@@ -12,7 +12,7 @@ from benchmarks import collect
 
 from cli import BACKBONE, DIGITS, SMALL, call, output, read_json, refused, results
 from softtf.cli.quickstart import _rows
-from softtf.saving.learner import Header
+from softtf.saving.header import Header
 from support.folders import as_softtf_0_1_saved_it
 from support.stopping import lose_the_last_task
 

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from cli import call, contents, output, read_json, refused, results
+from softtf.evaluation import scorer
 from softtf.learners.dual_prompt import DualPromptLearner
 from softtf.paper import runs as table_runs
-from softtf.runs import run as run_module
+from softtf.runs import learn as learning
 from softtf.runs.config import EvaluateConfig, RunConfig
 from support.stopping import Killer, at_call, in_another_process, send
 from support.tables import ROWS, RUNS, SMALL, TABLE, WHERE
@@ -176,8 +177,8 @@ def test_ctrl_c_then_the_same_command(capsys: Capture, whole: dict[str, dict[str
     [
         at_call(1, DualPromptLearner, "loss", send(signal.SIGKILL)),
         at_call(6, DualPromptLearner, "loss", send(signal.SIGKILL)),
-        at_call(1, run_module, "evaluate", send(signal.SIGKILL)),
-        at_call(2, run_module, "write_results", send(signal.SIGKILL)),
+        at_call(1, scorer, "evaluate", send(signal.SIGKILL)),
+        at_call(2, learning, "write_results", send(signal.SIGKILL)),
     ],
     ids=["first-step", "second-run", "first-evaluation", "last-results"],
 )

@@ -11,6 +11,7 @@ import pytest
 
 from cli import TINY, call, output, refused, results
 from softtf.cli import quickstart
+from softtf.evaluation import scorer
 from softtf.files import lock
 from softtf.learners.dual_prompt import DualPromptLearner
 from softtf.recipes import RECIPES
@@ -24,7 +25,7 @@ Capture = pytest.CaptureFixture[str]
 
 RUN = (*TINY, "--train.epochs", "2", "--train.batch-size", "10")
 STEPS = 3  # an epoch
-STATE = {"second-epoch": (STEPS + 1, DualPromptLearner, "loss"), "first-evaluation": (1, run_module, "evaluate")}
+STATE = {"second-epoch": (STEPS + 1, DualPromptLearner, "loss"), "first-evaluation": (1, scorer, "evaluate")}
 
 
 def stopping_at(state: str, here: Path) -> Callable[[], None]:

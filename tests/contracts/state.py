@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from contracts.cases import LearnerCase
-from contracts.tiny import TRAIN, backbone_for, pictures, task_data
+from contracts.tiny import backbone_for, pictures, task_data, training_of
 from contracts.tiny_bert import text_task, texts, tiny_bert
 from softtf.backbones import Backbone
 from softtf.classifier import ContinualClassifier
@@ -19,7 +19,7 @@ from softtf.streams import Examples
 def fresh(case: LearnerCase, backbone: Backbone | None = None) -> ContinualClassifier:
     """A classifier that learned nothing yet."""
     backbone = backbone or (tiny_bert() if case.texts else backbone_for(case.spec))
-    return ContinualClassifier(backbone, case.spec, TRAIN, device="cpu", seed=3)
+    return ContinualClassifier(backbone, case.spec, training_of(case.spec), device="cpu", seed=3)
 
 
 def data(case: LearnerCase, task: int) -> Examples:

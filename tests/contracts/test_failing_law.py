@@ -67,7 +67,6 @@ class Watched:
         return hook
 
 
-@pytest.mark.filterwarnings("ignore:.* is solved in one pass")
 @each("case", one_of_each(), QUICK)
 def test_a_hook_that_raises_changes_nothing(case: LearnerCase) -> None:
     """Each hook, before and after what it does, in the first task (there before alone) and in a later one."""

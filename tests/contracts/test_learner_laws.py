@@ -23,19 +23,21 @@ from contracts.tiny import (
     snapshot,
     task_data,
     train_task,
+    training_of,
 )
 from softtf.backbones.features import FeatureStore, FixedQueries
 from softtf.classifier import ContinualClassifier
 from softtf.evaluation.evaluate import evaluate
+from softtf.evaluation.test_data import TestData
 from softtf.files.tensors import load_tensors, save_tensors
 from softtf.inference import INFERENCES
+from softtf.inference import predict as predicting
 from softtf.inference.answers import Clock, gather_evidence
 from softtf.inference.policy import Policy
 from softtf.learners import ClosedFormLearner, Learner
 from softtf.learners.class_table import ClassTable
 from softtf.network import SharedPass
 from softtf.saving.learner import load_learner, save_task
-from softtf.training import data as feeding
 from softtf.training.closed_form import ClosedFormTraining
 from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training
@@ -145,7 +147,7 @@ def test_where_nothing_is_augmented_learning_from_kept_queries_is_learning_from_
 def test_scores_from_kept_queries_are_those_of_fresh_ones(case: LearnerCase) -> None:
     model = learned(case.spec)
     learner = model.learner
-    loader = feeding.test_loader(task_data(1), learner, 5)
+    loader = predicting.test_loader(task_data(1), learner.network.backbone, 5)
     with learner.computing_in(torch.float64):
         known = FixedQueries(learner.network.backbone, loader).get()
         fresh, kept = (
@@ -217,7 +219,7 @@ def test_per_sample_counts_do_not_depend_on_batch_size_or_shuffling(case: Learne
     sets = held_out([0, 1, 2])
 
     def counts(batch_size: int, shuffle_seed: int | None, chosen: list[Policy]) -> dict[Policy, object]:
-        data = feeding.test_data(sets, model.classes, learner, batch_size)
+        data = TestData.of(sets, model.classes, learner.network.backbone, batch_size)
         scores = evaluate(
             learner, data, columns, chosen, batch_size=batch_size, dtype=torch.float64, shuffle_seed=shuffle_seed
         )
@@ -271,7 +273,7 @@ def test_saved_and_loaded_is_the_same_bit_for_bit(case: LearnerCase, tmp_path: P
 def test_a_learner_saved_task_by_task_loads_as_it_was_after_each_and_learns_on(
     case: LearnerCase, tmp_path: Path
 ) -> None:
-    model = ContinualClassifier(backbone_for(case.spec), case.spec, TRAIN, device="cpu", seed=3)
+    model = ContinualClassifier(backbone_for(case.spec), case.spec, training_of(case.spec), device="cpu", seed=3)
     model.header.write(tmp_path)
     then, answers, images = [], [], pictures(5, 6)
     for task in range(3):
@@ -281,7 +283,7 @@ def test_a_learner_saved_task_by_task_loads_as_it_was_after_each_and_learns_on(
         answers.append(model.predict_proba(images))
     for tasks in (1, 2, 3):
         again = ContinualClassifier.from_pretrained(
-            tmp_path, backbone=backbone_for(case.spec), tasks=tasks, train=TRAIN, device="cpu"
+            tmp_path, backbone=backbone_for(case.spec), tasks=tasks, device="cpu"
         )
         assert_same(snapshot(again.learner), then[tasks - 1])
         assert torch.equal(again.predict_proba(images), answers[tasks - 1])

@@ -114,6 +114,13 @@ def task_data(task: int, per_class: int = 4, seed: int = 0) -> Examples:
     return Examples(list(pictures(len(labels), 100 * seed + task)), labels, f"task {task + 1}")
 
 
+def training_of(spec: LearnerSpec, config: TrainConfig = TRAIN) -> TrainConfig:
+    """Those of some settings of training that a method reads, and its own for the rest."""
+    if spec.reads is None:
+        return config
+    return replace(TrainConfig(**spec.training), **{name: getattr(config, name) for name in spec.reads})
+
+
 def train_task(learner: Learner, classes: ClassTable, task: int, config: TrainConfig = TRAIN) -> TaskTraining:
     """Learn one task by the real training loop."""
     training = begin_training(learner, classes, task_data(task), f"task {task + 1}", config)
@@ -130,7 +137,7 @@ def classifier(
     own = usual_policy(spec.new_learner(backbone_for(spec), 0).policies)
     share = TrainConfig(**spec.training).learning_rate / TrainConfig().learning_rate  # what prompts need ruins weights
     options = {
-        "train": replace(TRAIN, learning_rate=share * TRAIN.learning_rate),
+        "train": training_of(spec, replace(TRAIN, learning_rate=share * TRAIN.learning_rate)),
         "device": "cpu",
         "seed": 3,
         "inference": own,

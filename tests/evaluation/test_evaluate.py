@@ -9,14 +9,14 @@ from contracts.tiny import held_out, learned
 from softtf.adaptations import SoftMask
 from softtf.backbones.features import FixedQueries
 from softtf.classifier import ContinualClassifier
-from softtf.evaluation.evaluate import TestData, chunks, evaluate
+from softtf.evaluation.evaluate import chunks, evaluate
+from softtf.evaluation.test_data import TestData
 from softtf.inference import INFERENCES
 from softtf.inference.policy import Policy
 from softtf.learners import DualPrompt, LinearHead
 from softtf.learners.class_table import ClassTable
 from softtf.network import SharedPass
 from softtf.seeds import derive_seed
-from softtf.training import data as feeding
 
 SOFT_TF = DualPrompt(e_layers=(2, 3), adapt=SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)"))
 POLICIES = (
@@ -36,7 +36,7 @@ def data_of(model: ContinualClassifier, tasks: int = 3, batch_size: int = 7) -> 
     table = ClassTable()
     for index, test in enumerate(tests):
         table.add(test.classes, f"task {index + 1}")
-    return feeding.test_data(tests, table, model.learner, batch_size)
+    return TestData.of(tests, table, model.learner.network.backbone, batch_size)
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from softtf.backbones.features import FixedQueries
 from softtf.classifier import ContinualClassifier
 from softtf.evaluation.evaluate import FEATURES, SAMPLES, evaluate
 from softtf.evaluation.kept import KeptTrunks
+from softtf.evaluation.test_data import TestData
 from softtf.inference.policy import Policy
 from softtf.learners import FT, L2P, NCM, CLIPZeroShot, DualPrompt, LearnerSpec, LinearHead, RanPAC
 from softtf.learners.class_table import ClassTable
-from softtf.training import data as feeding
 from support.slow import each
 
 BARE: dict[str, LearnerSpec] = {
@@ -64,7 +64,7 @@ class Stream:
         tests, table = held_out(range(3)), ClassTable()
         for index, test in enumerate(tests):
             table.add(test.classes, f"task {index + 1}")
-        self.data = feeding.test_data(tests, table, self.model.learner, 4)
+        self.data = TestData.of(tests, table, self.model.learner.network.backbone, 4)
         if kept:
             queries = FixedQueries(self.model.learner.network.backbone, self.data.loader)
             self.data = replace(self.data, queries=queries, trunks=KeptTrunks(limit))

@@ -12,13 +12,13 @@ from softtf.adaptations import SoftMask
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.inference import FeatureID
+from softtf.inference import predict as predicting
 from softtf.learners import NCM, DualPrompt, Learner, LinearHead, RanPAC
 from softtf.learners.base import Batch
 from softtf.learners.class_table import ClassTable
 from softtf.learners.linear_head import LinearHeadLearner
 from softtf.learners.task_data import TaskData
 from softtf.network import SharedPass
-from softtf.training import data as feeding
 from softtf.training.data import begin_training
 
 SOFT_TF = DualPrompt(e_layers=(3,), adapt=SoftMask((3, 4)), feature_id=24)
@@ -40,7 +40,7 @@ def slow_scores(learner: Learner, feature: Tensor) -> list[float]:
 def test_scores_are_the_log_of_each_tasks_share_of_the_softmax(spec: object) -> None:
     model = learned(spec)
     images = pictures(6, 5)
-    loader = feeding.test_loader(streams.unlabelled(images), model.learner, 9)
+    loader = predicting.test_loader(streams.unlabelled(images), model.learner.network.backbone, 9)
     shared = SharedPass(model.learner.network, loader.inputs(range(6)))
     with model.learner.computing_in(torch.float64), torch.no_grad():
         found = FeatureID().scores(model.learner, shared)

@@ -14,11 +14,12 @@ from softtf.adaptations import SoftMask
 from softtf.backbones.base import Tokens
 from softtf.classifier import ContinualClassifier
 from softtf.evaluation.evaluate import evaluate
+from softtf.evaluation.test_data import TestData
 from softtf.inference import INFERENCES
+from softtf.inference import predict as predicting
 from softtf.inference.policy import Policy, likely_tasks
 from softtf.learners import DualPrompt, LearnerSpec, LinearHead
 from softtf.network import SharedPass
-from softtf.training import data as feeding
 
 SOFT_TF = DualPrompt(e_layers=(3,), adapt=SoftMask((3, 4), init="uniform(0.5,1.5)"), feature_id=24, mcg=3)
 HEAD = LinearHead(feature_id=24, mcg=3)  # its answer is the same network's, whatever the task
@@ -40,7 +41,7 @@ def slow(
     model: ContinualClassifier, images: torch.Tensor, name: str, groups: list[int], cut: bool
 ) -> list[list[float]]:
     learner = model.learner
-    loader = feeding.test_loader(streams.unlabelled(images), learner, 1)
+    loader = predicting.test_loader(streams.unlabelled(images), learner.network.backbone, 1)
     scores, logits = [], []
     with torch.no_grad(), learner.computing_in(torch.float64):
         for i in range(len(images)):
@@ -104,7 +105,7 @@ def test_neither_batch_size_nor_order_nor_neighbours_matter(spec: LearnerSpec, n
 def test_evaluate_counts_what_predict_answers_beside_other_policies(spec: LearnerSpec) -> None:
     model, sets = learned(spec), held_out([0, 1, 2])
     policies = [Policy("mcg", joint=True), Policy("feature-id", joint=True), Policy("feature-id", own=True)]
-    data = feeding.test_data(sets, model.classes, model.learner, 5)
+    data = TestData.of(sets, model.classes, model.learner.network.backbone, 5)
     scores = evaluate(model.learner, data, model.classes.column_labels(), policies, batch_size=5, dtype=torch.float64)
     for policy, score in scores.items():
         answers = [model.predict(s, inference=policy.code) for s in sets]

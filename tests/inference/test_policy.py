@@ -5,9 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from softtf.config.names import PAPER_BATCH
 from softtf.errors import UserError
 from softtf.inference import INFERENCES
-from softtf.inference.policy import PAPER_BATCH, Policy, parse_policy, rank_in_group
+from softtf.inference.policy import Policy, parse_policy, rank_in_group
 from softtf.inference.predict import shortest_first, whole_groups
 
 NAMES = sorted(INFERENCES)

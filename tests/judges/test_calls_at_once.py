@@ -15,7 +15,7 @@ from contracts.tiny import backbone_for, classifier, held_out, pictures, task_da
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.* is solved in one pass")]
+pytestmark = pytest.mark.slow
 
 NAMES = [name for name, case in LEARNERS.items() if not case.texts][::3]
 SECONDS = 120  # none of this takes so long

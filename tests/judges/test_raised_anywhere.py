@@ -17,7 +17,7 @@ from contracts.cases import LEARNERS
 from contracts.tiny import assert_same, classifier, pictures, snapshot, task_data
 from softtf.errors import UserError
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.* is solved in one pass")]
+pytestmark = pytest.mark.slow
 
 ROOT = softtf.__path__[0]
 NAMES = [name for name, case in LEARNERS.items() if not case.texts]

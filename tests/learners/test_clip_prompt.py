@@ -23,6 +23,7 @@ from contracts.tiny import (
     tiny_backbone,
     tiny_clip,
     train_task,
+    training_of,
 )
 from softtf.adaptations import Adapter, LoRA, Projection, SoftMask
 from softtf.classifier import ContinualClassifier
@@ -56,7 +57,7 @@ NAMES |= {"proj": "self_attn.out_proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
 def transformers_image_features(learner: CLIPPromptLearner, x: Tensor, weights: dict[str, Tensor]) -> Tensor:
     """Projected features at length 1 by transformers' own blocks, with weights put in and the image prompt behind."""
     clip = learner.network.backbone
-    prompt = learner.prompts()["image"][0].expand(len(x), -1, -1)
+    prompt = learner.prompts()["image"].parameter.expand(len(x), -1, -1)
     tokens = clip.embeddings((x - clip.mean) / clip.std)
     if learner.spec.before_norm:  # CLIP-PGP puts it between [class] and patches, which is the same without positions
         hidden = clip.first_norm(torch.cat([tokens[:, :1], prompt, tokens[:, 1:]], 1))
@@ -171,7 +172,7 @@ def test_as_published_are_the_settings_of_clip_pgps_code() -> None:
 def test_the_published_prompt_meets_the_first_norm_and_its_basis_is_of_tokens_before_it() -> None:
     learner, x = begun(CLIPPromptPublished(2, 3, projection=Projection(0.9))), inputs(3, 1)
     clip = learner.network.backbone
-    prompt, _ = learner.prompts()["image"]
+    prompt = learner.prompts()["image"].parameter
     assert torch.equal(learner.network.adaptations[0].appended(None)[0], clip.first_norm(prompt))
     met = learner.met(SharedPass(learner.network, x))["image"]
     assert torch.equal(met, clip.embeddings((x - clip.mean) / clip.std).flatten(0, 1))
@@ -219,7 +220,7 @@ def test_a_finished_task_is_its_text_features_whatever_becomes_of_the_text_tower
 def test_the_image_prompts_gradient_leaves_the_space_of_earlier_tasks() -> None:
     learner = begun(CLIPPrompt(2, 3, projection=Projection(0.9)), tasks=2)
     (basis,) = [v for n, v in learner.memory.items() if n.startswith("basis.")]
-    prompt, _ = learner.prompts()["image"]
+    prompt = learner.prompts()["image"].parameter
     prompt.grad = noise(*prompt.shape)
     learner.after_backward()
     assert 0 < basis.shape[1] < 32
@@ -287,7 +288,7 @@ def test_every_kind_of_method_learns_on_the_image_tower(spec: LearnerSpec, tmp_p
     """Its own laws hold on any backbone; here: it trains, answers alone as in a batch, and is loaded as it was."""
     backbone = tiny_clip()
     before = backbone.weights_hash()
-    model = ContinualClassifier(backbone, spec, TRAIN, device="cpu", seed=3)
+    model = ContinualClassifier(backbone, spec, training_of(spec), device="cpu", seed=3)
     model.header.write(tmp_path)
     for task in range(2):
         model.learn(task_data(task), progress=False)

@@ -1,6 +1,5 @@
 """NCM and RanPAC against slow loops, and what a training without steps is to those around it."""
 
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from contracts.tiny import (
 )
 from softtf.backbones.features import FeatureStore
 from softtf.classifier import ContinualClassifier
+from softtf.config.tree import to_dict
 from softtf.errors import TrainingError, UserError
 from softtf.learners import NCM, LearnerSpec, LinearHead, RanPAC
 from softtf.learners.class_table import ClassTable
@@ -31,6 +31,7 @@ from softtf.learners.ncm import TEMPERATURE
 from softtf.training.closed_form import ClosedFormTraining
 from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training
+from support.folders import change
 
 SOLVED = (NCM(), RanPAC(32))
 both = pytest.mark.parametrize("spec", SOLVED, ids=["ncm", "ranpac"])
@@ -152,18 +153,37 @@ def test_features_that_are_not_finite_fail_the_task_and_leave_the_rest(spec: Lea
 
 
 @both
-def test_settings_that_mean_nothing_are_named_and_not_obeyed(spec: LearnerSpec) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        plain = classifier(spec, 1, train=PLAIN)
-        unsaid = classifier(spec, 1, train=None)
-    with pytest.warns(UserWarning, match="does not read epochs, learning_rate$"):
-        asked = classifier(spec, 1, train=replace(PLAIN, epochs=5, learning_rate=7.0))
-    assert_same(snapshot(plain.learner), snapshot(asked.learner))
-    assert_same(snapshot(plain.learner), snapshot(unsaid.learner))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        classifier(LinearHead(), 1, train=TRAIN)
+def test_settings_that_are_not_read_are_refused_wherever_they_can_be_given(spec: LearnerSpec, tmp_path: Path) -> None:
+    model, asked = classifier(spec, 1, train=PLAIN), replace(PLAIN, epochs=5, learning_rate=7.0)
+    model.save_pretrained(tmp_path)
+    before = snapshot(model.learner)
+    words = f"^{spec.kind} does not read train.epochs, train.learning_rate; .* It reads train.precision$"
+    for give in (
+        lambda: ContinualClassifier(tiny_backbone(), spec, asked, device="cpu"),
+        lambda: ContinualClassifier.from_pretrained(tmp_path, backbone=tiny_backbone(), train=asked, device="cpu"),
+        lambda: model.learn(task_data(1), config=asked, progress=False),
+    ):
+        with pytest.raises(UserError, match=words):
+            give()
+    assert_same(snapshot(model.learner), before)
+    for train in (None, TrainConfig(precision="float32")):  # whose other settings are the defaults: nobody asked
+        assert_same(snapshot(classifier(spec, 1, train=train).learner), before)
+    classifier(LinearHead(), 1, train=TRAIN)
+
+
+@both
+def test_a_learner_saved_with_settings_that_are_not_read_still_loads_and_learns(
+    spec: LearnerSpec, tmp_path: Path
+) -> None:
+    """Earlier versions warned of them."""
+    model = classifier(spec, 1, train=PLAIN)
+    model.save_pretrained(tmp_path)
+    train = to_dict(replace(PLAIN, epochs=5))
+    change(tmp_path / "learner.json", train=train)
+    again = ContinualClassifier.from_pretrained(tmp_path, backbone=tiny_backbone(), device="cpu")
+    for one in (model, again):
+        one.learn(task_data(1), progress=False)
+    assert_same(snapshot(again.learner), snapshot(model.learner))
 
 
 @pytest.mark.parametrize(

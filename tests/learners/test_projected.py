@@ -43,7 +43,7 @@ def gradients(learner: Learner) -> dict[str, Tensor]:
 
 
 def prompt_names(learner: Learner) -> set[str]:
-    prompts = {id(parameter) for parameter, _ in learner.prompts().values()}
+    prompts = {id(prompt.parameter) for prompt in learner.prompts().values()}
     return {name for name, p in learner.trained_parameters().items() if id(p) in prompts}
 
 
@@ -54,10 +54,10 @@ def test_every_step_leaves_the_prompts_gradients_orthogonal_to_the_kept_basis(sp
 
     def checked() -> None:
         before = gradients(learner)
-        parts = {name: parameter.grad[part].clone() for name, (parameter, part) in learner.prompts().items()}
+        parts = {name: parameter.grad[part].clone() for name, (parameter, part, *_) in learner.prompts().items()}
         project()
         after = gradients(learner)
-        for name, (parameter, part) in learner.prompts().items():
+        for name, (parameter, part, *_) in learner.prompts().items():
             basis, norm = learner.memory[BASIS + name], parts[name].norm()
             assert norm > 0 and (parameter.grad[part] @ basis).norm() <= 1e-5 * norm
             assert (parts[name] - parameter.grad[part] - parts[name] @ basis @ basis.T).norm() <= 1e-5 * norm
@@ -91,7 +91,7 @@ def test_both_halves_of_every_prefix_and_the_e_prompt_in_training_are_projected(
     assert set(learner.memory) == {BASIS + name for name in learner.prompts()}
     slot = learner.slot_modules()["ExpertPrefix"].slot(1)
     keys, values = (learner.prompts()[f"ExpertPrefix.layer02.{half}"] for half in ("keys", "values"))
-    assert keys == (slot["layer02_prefix"], 0) and values == (slot["layer02_prefix"], 1)
+    assert [(p.parameter, p.part) for p in (keys, values)] == [(slot["layer02_prefix"], part) for part in (0, 1)]
 
 
 def test_keys_meet_the_blocks_queries_and_values_its_values() -> None:
@@ -126,7 +126,7 @@ def test_a_basis_is_that_of_all_samples_rows_and_of_the_prompts(spec: LearnerSpe
     assert len(seen) == 12
     with torch.no_grad():
         rows = learner.met(SharedPass(learner.network, seen))
-    for name, (parameter, part) in learner.prompts().items():
+    for name, (parameter, part, *_) in learner.prompts().items():
         prompt = parameter.detach()[part].reshape(-1, 32)
         inputs_moment = rows[name].double().T @ rows[name].double() / len(rows[name])
         moment = inputs_moment + prompt.double().T @ prompt.double() / len(prompt)

@@ -187,7 +187,7 @@ def test_the_number_of_classes_to_come_must_be_known_and_a_stream_tells_it() -> 
     for other in (DERpp(), FT(), DualPrompt()):
         assert other.for_stream(20) == other
     with pytest.raises(UserError, match="too few for 21 classes"):
-        DERpp(classes="all", total_classes=20).check_classes(21)
+        DERpp(classes="all", total_classes=20).for_stream(21)
     with pytest.raises(UserError, match="total_classes goes with classes='all'"):
         DERpp(total_classes=20)
     with pytest.raises(UserError, match="total_classes must be at least 1"):

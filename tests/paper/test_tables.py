@@ -18,11 +18,11 @@ from softtf.backbones import load
 from softtf.backbones.base import Backbone
 from softtf.backbones.bert import Bert
 from softtf.backbones.timm_vit import TimmViT
+from softtf.config.names import BUNDLED, CLIP_VIT_B, MINILM
 from softtf.learners import L2P, SLM, CLIPPrompt, CLIPPromptPublished, LearnerSpec
 from softtf.paper import TABLES, Table, TableRow, figure, figures, table_named
 from softtf.paper.figures import STREAMS
 from softtf.paper.report import lines_of, title, to_csv
-from softtf.paper.rows import CLIP_VIT_B
 from softtf.paper.runs import Wish, place, plan, resolve
 from softtf.recipes import RECIPES, known_methods
 from softtf.recipes.presets import ORDERS
@@ -56,17 +56,17 @@ def backbone_of(name: str) -> Backbone:
     """One with the same layers; BERT-base in shapes only."""
     if name == CLIP_VIT_B:
         return clip()
-    return bert_base() if name == "bert-base-uncased" else minilm() if name == load.MINILM else bundled()
+    return bert_base() if name == "bert-base-uncased" else minilm() if name == MINILM else bundled()
 
 
 @cache
 def known_backbones() -> tuple[str, ...]:
-    return (load.BUNDLED, *timm.list_pretrained("vit_*"), load.MINILM, "bert-base-uncased", CLIP_VIT_B)
+    return (BUNDLED, *timm.list_pretrained("vit_*"), MINILM, "bert-base-uncased", CLIP_VIT_B)
 
 
 @cache
 def minilm() -> Backbone:
-    return load.load_backbone(load.BackboneSpec(load.MINILM, max_tokens=64))
+    return load.load_backbone(load.BackboneSpec(MINILM, max_tokens=64))
 
 
 @cache

@@ -4,11 +4,10 @@ from dataclasses import fields
 
 import pytest
 
-from softtf.backbones import load
 from softtf.config.dotted import with_settings
 from softtf.learners import LearnerSpec
 from softtf.recipes.methods import known_methods, title_of
-from softtf.recipes.presets import BUNDLED, EVERY, MINILM, PRESETS, RECIPES, TRAIN_WHOLE
+from softtf.recipes.presets import EVERY, PRESETS, RECIPES, TRAIN_WHOLE
 from softtf.recipes.recipes import method_named, recipe_named
 from softtf.runs.config import RunConfig
 
@@ -35,7 +34,6 @@ def test_names_of_the_table_exist() -> None:
     wide = {kind for recipe in RECIPES.values() for kind in recipe.wide}
     named = {kind for rows in PRESETS.values() for kind in rows if kind != EVERY}
     assert named | wide | set(TRAIN_WHOLE) <= kinds.keys()
-    assert (BUNDLED, MINILM) == (load.BUNDLED, load.MINILM)
     everywhere = {name for kind in kinds.values() for name in (f"learner.{field.name}" for field in fields(kind))}  # type: ignore[arg-type]
     for settings in (
         *(recipe.settings for recipe in RECIPES.values()),

@@ -20,7 +20,7 @@ from softtf.paper.report import HEADERS as TABLE_HEADERS
 from softtf.paper.runs import Cell, Job, Wish, resolve
 from softtf.runs.config import RunConfig
 from softtf.runs.folder import RunFolder
-from softtf.runs.run import result_rows
+from softtf.runs.results import result_rows
 from softtf.runs.seconds import seconds_of, upgraded
 from softtf.streams import ImagePreparation
 

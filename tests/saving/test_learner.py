@@ -11,14 +11,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from contracts.tiny import TRAIN, assert_same, classifier, pictures, snapshot, task_data, tiny_backbone
+from contracts.cases import LEARNERS
+from contracts.state import data, fresh
+from contracts.tiny import TRAIN, assert_same, classifier, pictures, snapshot, task_data, tiny_backbone, training_of
 from softtf.adaptations import Adapter, LoRA, Projection
+from softtf.adaptations.quantised import QuantisedAdaptation
+from softtf.adaptations.slots import TaskSlots
 from softtf.classifier import ContinualClassifier
 from softtf.config.tree import from_dict
 from softtf.errors import UserError
 from softtf.learners import FT, L2P, SLM, CLIPPrompt, DERpp, DualPrompt, LearnerSpec, LinearHead, RanPAC
-from softtf.saving.learner import as_after_each_task, load_learner, save_task, saved_tasks
-from softtf.saving.manifest import seal
+from softtf.saving.learner import as_after_each_task, load_learner, save_task
+from softtf.saving.manifest import Manifest, count_tasks, seal, task_json
 from softtf.training.config import TrainConfig
 from support.folders import change, load, read, replace_tensors
 
@@ -239,7 +243,7 @@ def test_a_full_disk_leaves_every_finished_task_loadable(
             save_task(folder, step.learner, step.classes, task)
             done += 1
     monkeypatch.undo()
-    assert saved_tasks(folder) == done
+    assert Manifest.read(folder).tasks == done
     assert not list(folder.glob(".*"))
     _, learner, _ = load_learner(folder, lambda _: tiny_backbone(), strict=False)
     assert learner.num_tasks == done
@@ -282,11 +286,8 @@ def test_a_disk_that_fills_in_save_pretrained_leaves_no_folder_that_loads_as_les
 
 
 def test_a_thousand_tasks_and_more_are_counted(tmp_path: Path) -> None:
-    for number in range(1, 1002):
-        (tmp_path / f"task-{number:03d}.json").touch()
-    assert saved_tasks(tmp_path) == 1001
-    (tmp_path / "task-1001.json").unlink()
-    assert saved_tasks(tmp_path) == 1000
+    names = [task_json(task) for task in range(1001)]
+    assert count_tasks(names, tmp_path) == 1001 and count_tasks(names[:-1], tmp_path) == 1000
 
 
 @pytest.mark.parametrize(
@@ -312,12 +313,11 @@ def test_learners_saved_before_published_settings_were_there_mean_what_they_mean
     assert from_dict(TrainConfig, {"epochs": 3}).of_task(0) == TrainConfig(3, weight_decay=0.0, clip_norm=1.0)
 
 
-@pytest.mark.filterwarnings("ignore:.* is solved in one pass")
 @pytest.mark.parametrize("spec", [FT(), DERpp(exemplars=9), SLM(groups=4), RanPAC(9), ADAPTED], ids=lambda s: s.kind)
 def test_a_run_is_gone_through_task_by_task_and_each_tasks_own_file_is_read_once(
     spec: LearnerSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = ContinualClassifier(tiny_backbone(), spec, TRAIN, device="cpu", seed=3)
+    model = ContinualClassifier(tiny_backbone(), spec, training_of(spec), device="cpu", seed=3)
     model.header.write(tmp_path)
     for task in range(3):
         model.learn(task_data(task), progress=False)
@@ -329,3 +329,18 @@ def test_a_run_is_gone_through_task_by_task_and_each_tasks_own_file_is_read_once
         assert_same(snapshot(found), snapshot(whole[tasks]))
         assert_same(found.shared_state_dict(), whole[tasks].shared_state_dict())
     assert tasks == 2
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_loading_opens_no_slot_and_copies_no_task(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The forms of what is saved are found without values."""
+    case = LEARNERS[name]
+    model = fresh(case)
+    for task in range(3):
+        model.learn(data(case, task), progress=False)
+    model.save_pretrained(tmp_path)
+    monkeypatch.setattr(TaskSlots, "add_task", lambda *_: pytest.fail("a slot was opened"))
+    monkeypatch.setattr(QuantisedAdaptation, "matrix", lambda *_: pytest.fail("a task's matrix was made"))
+    backbone = model.learner.network.backbone
+    again = ContinualClassifier.from_pretrained(tmp_path, backbone=backbone, device="cpu", inference="oracle")
+    assert_same(snapshot(again.learner), snapshot(model.learner))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from contracts.cases import MASK
-from contracts.tiny import TRAIN, assert_same, pictures, snapshot, task_data, task_labels, tiny_backbone
+from contracts.tiny import TRAIN, assert_same, pictures, snapshot, task_data, task_labels, tiny_backbone, training_of
 from softtf.backbones import BackboneSpec, load_backbone
 from softtf.classifier import ContinualClassifier
 from softtf.cli.main import main
@@ -42,7 +42,8 @@ LEARNERS: dict[str, LearnerSpec] = {
 
 def learned(**options: Any) -> ContinualClassifier:
     """A classifier after two tasks."""
-    options = {"learner": SOFT_TF, "train": TRAIN} | options
+    spec = options.get("learner", SOFT_TF)
+    options = {"learner": spec, "train": training_of(spec)} | options
     model = ContinualClassifier(tiny_backbone(), device="cpu", **options)
     for task in range(2):
         model.learn(task_data(task), progress=False)
@@ -91,7 +92,8 @@ def test_a_value_that_is_not_the_default_comes_back(argument: str, tmp_path: Pat
 def test_all_of_them_at_once_for_several_learners(name: str, tmp_path: Path) -> None:
     spec, train = LEARNERS[name], replace(TRAIN, epochs=2, learning_rate=1.6)
     way = {"Soft-TF": "gradient-id:own", "statistics": "mcg:joint"}.get(name, "none")
-    model = learned(learner=spec, train=train, seed=7, inference=way, precision="bfloat16", repeated_classes="allow")
+    options = {"seed": 7, "inference": way, "precision": "bfloat16", "repeated_classes": "allow"}
+    model = learned(learner=spec, train=training_of(spec, train), **options)
     again = reloaded(model, tmp_path / "saved")
     assert again.inference.code == way
     assert_equal(again, model)
@@ -143,8 +145,10 @@ def test_shared_labels_cannot_be_refused_afterwards(tmp_path: Path) -> None:
 
 def test_settings_of_a_task_are_checked_before_it_is_learned() -> None:
     model = learned()
-    with pytest.raises(UserError, match="schedule: unknown value 'cosin'"):
-        model.learn(task_data(2), config=replace(TRAIN, schedule="cosin"), progress=False)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"train\.clean_query"):
+        learned(learner=LinearHead()).learn(task_data(2), config=replace(TRAIN, clean_query=True), progress=False)
+    with pytest.raises(UserError, match="must be a TrainConfig"):
+        model.learn(task_data(2), config={"epochs": 3}, progress=False)  # type: ignore[arg-type]
     assert model.num_tasks == 2
 
 

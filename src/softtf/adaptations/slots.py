@@ -23,6 +23,7 @@ class TaskSlots(nn.Module):
     retrained = False  # True: later tasks go on training every slot, so that all slots count as shared
     can_be_halved = False  # True: everything reads slots by `value`, so that they can be kept in float16
     halved = False  # True: finished slots are kept so (`halve`)
+    rate_factor = 1.0  # how many times the training's rate its parameters learn at
 
     def __init__(self) -> None:
         super().__init__()

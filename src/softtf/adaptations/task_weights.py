@@ -53,6 +53,11 @@ class TaskChanges(QuantisedAdaptation):
             return {key: torch.zeros(shape) for key, shape in self.shapes.items()}
         return {key: self.matrix(self.num_tasks - 1, key, torch.device("cpu")).detach().clone() for key in self.shapes}
 
+    def forms(self, num_classes: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return those of any task, without a copy of the previous task's changes."""
+        trained = {key: torch.empty(shape, device="meta") for key, shape in self.shapes.items()}
+        return trained, self.packed(trained)
+
     def edits_weight(self, block: int, name: str) -> bool:
         """Say whether this weight has changes."""
         return slot_key(block, name) in self.shapes

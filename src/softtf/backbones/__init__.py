@@ -6,7 +6,8 @@ For a family of your own, derive a `Backbone` and register a function that build
 
 from softtf.backbones.attention import attention, split_heads
 from softtf.backbones.base import UNEDITED, Backbone, BlockEdit, Tokens
-from softtf.backbones.load import BUNDLED, BackboneSpec, backbone, load_backbone
+from softtf.backbones.load import BackboneSpec, backbone, load_backbone
+from softtf.config.names import BUNDLED
 
 __all__ = [
     "BUNDLED",

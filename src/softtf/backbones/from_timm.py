@@ -15,8 +15,9 @@ from timm.layers import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from softtf.backbones.spec import BUNDLED, RANDOM, BackboneSpec, model_name, random_name
+from softtf.backbones.spec import RANDOM, BackboneSpec, model_name, random_name
 from softtf.backbones.timm_vit import TimmViT, check_plain
+from softtf.config.names import BUNDLED
 from softtf.errors import UserError, unknown
 from softtf.files.plain_json import read_json
 from softtf.files.tensors import load_tensors

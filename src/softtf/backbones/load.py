@@ -11,14 +11,13 @@ import torch
 from softtf.backbones.base import Backbone
 from softtf.backbones.from_timm import architecture_of, is_supported, load_vit, vit_names
 from softtf.backbones.from_transformers import CLIP_MODELS, TEXT_MODELS, load_from_transformers
-from softtf.backbones.spec import BUNDLED, MINILM, RANDOM, BackboneSpec, model_name, random_name
+from softtf.backbones.spec import RANDOM, BackboneSpec, model_name, random_name
+from softtf.config.names import BUNDLED, MINILM
 from softtf.devices.torch_state import with_own_settings
 from softtf.errors import UserError, unknown
 from softtf.registry import Registry
 
 __all__ = [
-    "BUNDLED",
-    "MINILM",
     "BackboneSpec",
     "backbone",
     "backbone_names",

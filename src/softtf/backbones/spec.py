@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from softtf.config.bounds import AtLeast, Between
+from softtf.config.names import BUNDLED, MINILM
 from softtf.config.tree import Settings
 from softtf.errors import UserError
 
-BUNDLED = "vit_tiny_patch8_64"
-MINILM = "minilm-l6-v2"
 RANDOM = "random:"
 LOCAL = "local-dir:"
 PLACES = ("hf-hub:", "hf_hub:", LOCAL)  # timm's prefixes for the place of a model

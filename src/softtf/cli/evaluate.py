@@ -11,7 +11,7 @@ from softtf.recipes.methods import title_of
 from softtf.runs.config import EvaluateConfig
 from softtf.runs.evaluate import rescore
 from softtf.runs.folder import RunFolder
-from softtf.runs.run import Places
+from softtf.runs.places import Places
 from softtf.screen import Screen
 
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from softtf.cli.options import List
 from softtf.config.declared import declared
+from softtf.config.names import BUNDLED, MINILM
 from softtf.errors import unknown
 from softtf.paper import TABLES
 from softtf.recipes.methods import known_methods
-from softtf.recipes.presets import BUNDLED, MINILM, RECIPES
+from softtf.recipes.presets import RECIPES
 from softtf.registry import own
 from softtf.screen import say
 from softtf.streams.registry import STREAMS

@@ -19,7 +19,10 @@ from softtf.files.tensors import write_atomic
 from softtf.recipes.methods import title_of
 from softtf.recipes.recipes import recipe_named
 from softtf.runs.folder import RunFolder
-from softtf.runs.run import NO_PLACES, Places, Run, learn_stream, reopen, result_rows, start
+from softtf.runs.learn import learn_stream
+from softtf.runs.places import NO_PLACES, Places
+from softtf.runs.results import result_rows
+from softtf.runs.run import Run, reopen, start
 from softtf.screen import Screen, say
 
 MARKER = "quickstart.json"
@@ -113,7 +116,7 @@ def _one(recipe: str, method: str, seed: int, folder: Path, console: Screen) -> 
 def resumed(path: Path, console: Screen, places: Places = NO_PLACES) -> Run:
     """Open a stopped run, make good what a crash left undone, and say where it goes on; `places` as for `reopen`."""
     run = reopen(path, console, repair=True, places=places)
-    say(f"resumed from task {len(run.classes.tasks)} of {len(run.stream)}")
+    say(f"resumed from task {run.model.num_tasks} of {len(run.stream)}")
     return run
 
 

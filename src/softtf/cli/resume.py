@@ -5,7 +5,7 @@ from softtf.cli.quickstart import MARKER, compare_methods, finish, resumed
 from softtf.cli.results import show
 from softtf.errors import UserError
 from softtf.runs.folder import RunFolder
-from softtf.runs.run import NO_PLACES, Places
+from softtf.runs.places import NO_PLACES, Places
 from softtf.screen import Screen
 
 

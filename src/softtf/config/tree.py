@@ -155,18 +155,6 @@ def from_dict(cls: type[T], data: Any, where: str = "config") -> T:
         raise UserError(f"{where}: {error}") from error
 
 
-def checked(config: T, where: str) -> T:
-    """Return a dataclass tree as `from_dict` reads it back after saving.
-
-    Raises:
-        UserError: A setting has a value or a type that it cannot have; `where` names the place.
-    """
-    try:
-        return from_dict(type(config), to_dict(config), where)
-    except TypeError as error:
-        raise UserError(f"{where}: {error}") from None
-
-
 def _member(family: type[Spec], settings: dict[Any, Any], where: str) -> type[Spec]:
     """Take `kind` out of the settings and return its class."""
     kinds = family.kinds()

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from softtf.backbones.base import Tokens
-from softtf.backbones.features import FixedQueries, Queries
+from softtf.backbones.features import Queries
 from softtf.devices.memory import needs_memory
-from softtf.evaluation.kept import KeptTrunk, KeptTrunks
+from softtf.evaluation.kept import KeptTrunk
+from softtf.evaluation.test_data import TestData
 from softtf.inference import INFERENCES
 from softtf.inference.answers import Clock, class_probabilities, gather_evidence, tops_needed, weigh_tasks
 from softtf.inference.policy import Policy
@@ -20,7 +21,6 @@ from softtf.inference.predict import by_label
 from softtf.learners.base import Learner
 from softtf.network import SharedPass
 from softtf.seeds import derive_seed
-from softtf.streams import Loader
 
 BATCH_SIZE = 60  # measured: docs/performance-details.md, "Evaluation batch size"
 FEATURES, SAMPLES = "features", "scoring"
@@ -31,23 +31,6 @@ OnProgress = Callable[[str, int, int], None]
 
 def unshown(what: str, done: int, total: int) -> None:
     """Show nothing of it."""
-
-
-@dataclass(frozen=True)
-class TestData:
-    """The test sets of a whole stream behind one another.
-
-    loader: in test mode; labels: [samples], label numbers; tasks: [samples], which task's test set each is from;
-    queries: of all samples, and trunks: as they are computed, both where scoring them more than once is foreseen.
-    """
-
-    __test__ = False  # not a pytest class
-
-    loader: Loader
-    labels: Tensor
-    tasks: Tensor
-    queries: FixedQueries | None = None
-    trunks: KeptTrunks | None = None
 
 
 @dataclass(frozen=True)

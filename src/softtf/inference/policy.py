@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from softtf.config.names import PAPER_BATCH
 from softtf.errors import UserError, unknown
-from softtf.inference import INFERENCES
+from softtf.inference import INFERENCES, policies_of, unsupported
+from softtf.learners.base import Learner
 
 LARGEST_GROUP = 1_000_000
-PAPER_BATCH = 24  # the batch in which the published evaluation shares one vote
 LIKELY = 0.99  # of the probability is held by the tasks whose networks answer together
 
 
@@ -176,3 +177,15 @@ def parse_policy(text: str) -> Policy:
         f"policy {text!r} is not understood; write for example {name}, {name}:batch24, {name}:vote24,"
         f" {name}:3-shot/24 or {name}:own"
     )
+
+
+def policy_of(text: str, learner: Learner) -> Policy:
+    """Read a policy that a learner is to answer by.
+
+    Raises:
+        UserError: as `parse_policy`, or the learner does not support the inference.
+    """
+    policy = parse_policy(text)
+    if policy.inference not in (*policies_of(learner), "oracle"):
+        raise unsupported(policy.inference, learner)
+    return policy

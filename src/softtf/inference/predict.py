@@ -1,16 +1,20 @@
 """Answers for inputs whose task is unknown (or given): probabilities over the classes seen, and the task named."""
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from softtf.backbones.base import Backbone
 from softtf.devices.memory import needs_memory
+from softtf.errors import UserError
 from softtf.inference.answers import Clock, class_probabilities, gather_evidence, weigh_tasks
 from softtf.inference.policy import Policy
 from softtf.learners.base import Learner
 from softtf.network import SharedPass
-from softtf.streams import Loader
+from softtf.streams import Examples, Loader
 
 
 @dataclass(frozen=True)
@@ -100,3 +104,34 @@ def whole_groups(groups: Tensor, batch_size: int) -> list[Tensor]:
         else:
             runs.append(size)
     return list(order.split(runs))
+
+
+def test_loader(examples: Examples, backbone: Backbone, batch_size: int) -> Loader:
+    """Return a loader of a backbone's inputs, unaugmented and in their order.
+
+    Raises:
+        UserError: the batch size is out of bounds.
+    """
+    unread = torch.zeros(len(examples), dtype=torch.int64)
+    device = next(backbone.parameters()).device
+    return Loader(examples, unread, backbone.preparation, False, batch_size, device)
+
+
+def group_numbers(groups: Sequence[Hashable], count: int) -> Tensor:
+    """Return group numbers from 0 in order of appearance, [count].
+
+    Raises:
+        UserError: there is not one group per input, or a group cannot be hashed.
+    """
+    if len(groups) != count:
+        raise UserError(f"groups must name one group per input: {count} inputs but {len(groups)} groups")
+    numbers: dict[Hashable, int] = {}
+    try:
+        return torch.tensor([numbers.setdefault(g, len(numbers)) for g in _plain(groups)])
+    except TypeError:
+        raise UserError("every group must be hashable, such as a string or a number") from None
+
+
+def _plain(values: Sequence[Any]) -> list[Hashable]:
+    """Return the values with array scalars as Python ones, so that equal ones are equal."""
+    return [v.item() if hasattr(v, "item") else v for v in values]

@@ -45,7 +45,8 @@ class LearnerSpec(Spec, family="learner"):
     A subclass is a frozen dataclass too and gives `build`. What any learner can have beside its method is set here.
     title: the method's name in tables; the kind if a subclass gives none.
     training: settings of `TrainConfig` that the method needs other values of; recipes and `ContinualClassifier` start
-    from them, and users change them as any other.
+    from them, and users change them as any other. reads: those that it reads, if it does not read all; users cannot
+    change the others.
 
     Attributes:
         feature_id: numbers of the random projection from whose class statistics Feature ID names tasks (1000 is a
@@ -58,6 +59,7 @@ class LearnerSpec(Spec, family="learner"):
 
     title: ClassVar[str] = ""
     training: ClassVar[Mapping[str, Any]] = {}
+    reads: ClassVar[tuple[str, ...] | None] = None
 
     feature_id: int = field(default=0, kw_only=True)
     mcg: int = field(default=0, kw_only=True)
@@ -80,13 +82,6 @@ class LearnerSpec(Spec, family="learner"):
             UserError: a setting does not fit the backbone.
         """
 
-    def check_classes(self, count: int) -> None:  # noqa: B027 - most methods learn any number
-        """Refuse a stream of `count` classes if the method cannot learn so many.
-
-        Raises:
-            UserError: it cannot.
-        """
-
     def check_labels(self, labels: Sequence[Hashable], backbone: Backbone) -> None:  # noqa: B027 - most read none
         """Refuse a stream with these labels before its first task, if the method cannot use one of them.
 
@@ -95,7 +90,11 @@ class LearnerSpec(Spec, family="learner"):
         """
 
     def for_stream(self, count: int) -> "LearnerSpec":
-        """Return the spec for a stream of `count` classes: what the method must know of them is filled in."""
+        """Return the spec for a stream of `count` classes: what the method must know of them is filled in.
+
+        Raises:
+            UserError: the method cannot learn so many.
+        """
         return self
 
     @classmethod
@@ -278,10 +277,6 @@ class Learner(LearnerState):
     def cross_entropy_of(self, features: Tensor, targets: Tensor) -> Tensor:
         """Return the cross-entropy over `span` of the classifiers' logits for features [b, dim]; targets: columns."""
         return self.cross_entropy(self.network.heads(features, self.span), targets)
-
-    def rate_factor(self, parameter: str) -> float:
-        """Return how many times the training's rate a parameter of `trained_parameters` learns at."""
-        return 1.0
 
     @contextmanager
     def drawing_noise(self, seed: int) -> Iterator[None]:

@@ -17,7 +17,6 @@ kept, and a sample is answered alone.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -26,8 +25,8 @@ from softtf.adaptations.slots import Heads
 from softtf.backbones.base import Backbone, Tokens
 from softtf.backbones.block_features import BlockFeatures
 from softtf.errors import UserError
-from softtf.learners.base import Learner, LearnerSpec
-from softtf.learners.closed_form import ONE_PASS, ClosedFormLearner
+from softtf.learners.base import Learner
+from softtf.learners.closed_form import ClosedFormLearner, ClosedFormSpec
 from softtf.statistics.base import MOST
 from softtf.statistics.exact_ridge import ExactRidge
 from softtf.streams.views import MOST_VIEWS
@@ -36,7 +35,7 @@ RANGE = ("mean", "spread")  # of the features of drawn inputs, kept beside the s
 
 
 @dataclass(frozen=True)
-class BlockRidge(LearnerSpec, kind="block-ridge"):
+class BlockRidge(ClosedFormSpec, kind="block-ridge"):
     """Features of several blocks and views, random units, and one ridge regression over all classes seen.
 
     Attributes:
@@ -47,7 +46,6 @@ class BlockRidge(LearnerSpec, kind="block-ridge"):
     """
 
     title = "BlockRidge (frozen features)"
-    training: ClassVar[Mapping[str, Any]] = ONE_PASS
 
     projection: int = 5000
     views: int = 3

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from softtf.adaptations.appended_prompt import AppendedPrompt
 from softtf.adaptations.base import AdaptationSpec, NoAdaptation
@@ -35,7 +35,7 @@ from softtf.backbones.base import Backbone
 from softtf.backbones.clip import ClipImage
 from softtf.errors import unknown
 from softtf.learners.base import Batch, Learner, LearnerSpec
-from softtf.learners.projected import ALL, ProjectedLearner, real_rows
+from softtf.learners.projected import Projected, ProjectedLearner, real_rows
 from softtf.learners.spans import LossClasses
 from softtf.learners.task_data import TaskData
 from softtf.learners.text_heads import ClassTexts, TextHeads, check_clip, check_template, text_ids
@@ -193,11 +193,11 @@ class CLIPPromptLearner(ProjectedLearner):
         """Return text features [classes, shared dim] of the task in training."""
         return self.texts.features(self.heads.slot(self.task)["prompts"], self.task)
 
-    def prompts(self) -> dict[str, tuple[nn.Parameter, int | slice]]:
+    def prompts(self) -> dict[str, Projected]:
         """Return the image prompt."""
         prompt = self.network.adaptations[0]
         assert isinstance(prompt, AppendedPrompt)
-        return {"image": (prompt.prompt, ALL)}
+        return {"image": Projected(prompt.prompt)}
 
     def met(self, shared: SharedPass) -> dict[str, Tensor]:
         """Return the embedded tokens, before block 1, or as the prompt before the first norm."""

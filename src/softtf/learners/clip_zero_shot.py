@@ -1,22 +1,21 @@
 """Zero-shot CLIP: the class whose text is nearest to the image. Nothing is trained; the floor of methods on CLIP."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from softtf.backbones.base import Backbone
 from softtf.backbones.clip import ClipImage
-from softtf.learners.base import Learner, LearnerSpec
-from softtf.learners.closed_form import ONE_PASS, ClosedFormLearner
+from softtf.learners.base import Learner
+from softtf.learners.closed_form import ClosedFormLearner, ClosedFormSpec
 from softtf.learners.task_data import TaskData
 from softtf.learners.text_heads import ClassTexts, TextHeads, check_clip, check_template, refuse_twins
 
 
 @dataclass(frozen=True)
-class CLIPZeroShot(LearnerSpec, kind="clip-zero-shot"):
+class CLIPZeroShot(ClosedFormSpec, kind="clip-zero-shot"):
     """Logits are scale * cos(image, text of the class), both by the untouched towers.
 
     Attributes:
@@ -24,7 +23,6 @@ class CLIPZeroShot(LearnerSpec, kind="clip-zero-shot"):
     """
 
     title = "CLIP, zero-shot"
-    training: ClassVar[Mapping[str, Any]] = ONE_PASS
 
     template: str = "a photo of a {}."
 

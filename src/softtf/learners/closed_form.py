@@ -2,11 +2,11 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
-from softtf.learners.base import Batch, Learner
+from softtf.learners.base import Batch, Learner, LearnerSpec
 
 ONE_PASS: Mapping[str, Any] = {
     "epochs": 1,
@@ -15,9 +15,18 @@ ONE_PASS: Mapping[str, Any] = {
     "augment": False,
     "precision": "float32",
 }
-"""What a run's settings say of training where there is none: one plain pass, and the defaults of what is not read.
+"""What a run's settings say of training where there is none.
 
-The precision is read; features are computed only once, so there is little to gain by a lower one."""
+The precision is read; features are computed only once, so there is little to gain by a lower one. The rest stands for
+one plain pass, and cannot be changed.
+"""
+
+
+class ClosedFormSpec(LearnerSpec):
+    """Base of the specs of solved methods."""
+
+    training: ClassVar[Mapping[str, Any]] = ONE_PASS
+    reads: ClassVar[tuple[str, ...] | None] = ("precision",)
 
 
 class ClosedFormLearner(Learner):

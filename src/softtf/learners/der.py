@@ -54,9 +54,10 @@ class DER(LearnerSpec, kind="der"):
         check_counts(exemplars=self.exemplars)
         check_weights(auxiliary=self.auxiliary)
 
-    def check_classes(self, count: int) -> None:
+    def for_stream(self, count: int) -> "DER":
         """Refuse more classes than there are exemplars; raises UserError."""
         check_budget(self.exemplars, 1, count)
+        return self
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner."""

@@ -70,14 +70,11 @@ class DERpp(LearnerSpec, kind="der++"):
                 raise UserError(f"total_classes goes with classes='all'; with {self.classes!r} leave it out")
 
     def for_stream(self, count: int) -> "DERpp":
-        """Return the spec with the number of classes of the stream, if it is wanted and not given."""
-        unknown = self.classes == "all" and self.total_classes is None
-        return replace(self, total_classes=count) if unknown else self
-
-    def check_classes(self, count: int) -> None:
-        """Refuse more classes than were foreseen; raises UserError."""
+        """Return the spec with the stream's number of classes, if wanted; raises UserError if fewer were foreseen."""
         if self.total_classes is not None and count > self.total_classes:
             raise UserError(f"total_classes is {self.total_classes}, too few for {count} classes; give that many")
+        unknown = self.classes == "all" and self.total_classes is None
+        return replace(self, total_classes=count) if unknown else self
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner.
@@ -143,7 +140,7 @@ class DERppLearner(FineTunedLearner):
         Raises:
             UserError: there are more classes than were foreseen.
         """
-        self.spec.check_classes(len(data.column_labels))
+        self.spec.for_stream(len(data.column_labels))
         super().begin_task(data)
         self.loader = data.loader
 

@@ -16,7 +16,7 @@ what it changes in an old input's attention lies outside the leading directions 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, NoAdaptation, parse_layers
 from softtf.adaptations.prefix import ExpertPrefix, GeneralPrefix, check_length
@@ -24,7 +24,7 @@ from softtf.adaptations.projection import Projection
 from softtf.adaptations.task_keys import TaskKeys, check_keys
 from softtf.backbones.base import Backbone
 from softtf.learners.base import Batch, Learner, LearnerSpec
-from softtf.learners.projected import ProjectedLearner, real_rows
+from softtf.learners.projected import Projected, ProjectedLearner, real_rows
 from softtf.learners.spans import LossClasses
 from softtf.network import SharedPass
 from softtf.seeds import derive_seed
@@ -129,10 +129,10 @@ class DualPromptLearner(ProjectedLearner):
             "matching": self.spec.key_weight * self.keys.matching_loss(shared.query, self.task),
         }
 
-    def prompts(self) -> dict[str, tuple[nn.Parameter, int | slice]]:
+    def prompts(self) -> dict[str, Projected]:
         """Return keys and values of every prefix that is trained in the current task."""
         return {
-            _name(prefix, block, half): (parameter, part)
+            _name(prefix, block, half): Projected(parameter, part)
             for prefix in self._prefixes()
             for block, parameter in prefix.trained().items()
             for part, half in enumerate(HALVES)

@@ -112,7 +112,9 @@ class IDBRLearner(Learner):
 
     def __init__(self, backbone: Backbone, seed: int, spec: IDBR) -> None:
         codes = Codes(backbone.dim, spec.code, torch.Generator().manual_seed(derive_seed(seed, "shared")))
-        slots = {"codes": codes, WHICH_TASK: TaskClassifier(spec.code, retrained=True)}
+        which_task = TaskClassifier(spec.code, retrained=True)
+        which_task.rate_factor = spec.task_rate
+        slots = {"codes": codes, WHICH_TASK: which_task}
         heads = Heads(2 * spec.code, retrained=True)
         super().__init__(backbone, spec.tune.build(backbone), seed, slots, heads, spec.classes)
         self.spec = spec
@@ -130,10 +132,6 @@ class IDBRLearner(Learner):
         """Return g and s side by side, [b, 2 code], of prepared texts."""
         found: Tensor = self.codes(network_features(self.network, inputs))
         return found
-
-    def rate_factor(self, parameter: str) -> float:
-        """Return the task classifier's own rate."""
-        return self.spec.task_rate if parameter.startswith(f"{WHICH_TASK}.") else 1.0
 
     @torch.no_grad()
     def begin_task(self, data: TaskData) -> None:

@@ -16,7 +16,7 @@ With `key_eps` so are the pool's keys, which meet the queries: q dk^T = 0. PGP's
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from softtf.adaptations.base import Adaptation, AdaptationSpec, NoAdaptation
 from softtf.adaptations.prefix import check_length
@@ -26,7 +26,7 @@ from softtf.adaptations.task_keys import TaskKeys, check_keys
 from softtf.backbones.base import Backbone
 from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner, LearnerSpec
-from softtf.learners.projected import ALL, BASIS, ProjectedLearner, real_rows
+from softtf.learners.projected import Projected, ProjectedLearner, real_rows
 from softtf.learners.spans import LossClasses
 from softtf.network import SharedPass
 from softtf.seeds import derive_seed
@@ -117,19 +117,13 @@ class L2PLearner(ProjectedLearner):
             losses["task_matching"] = self.spec.key_weight * keys.matching_loss(shared.query, self.task)
         return losses
 
-    def prompts(self) -> dict[str, tuple[nn.Parameter, int | slice]]:
-        """Return the pool's prompts and, if they are projected too, its keys."""
-        keys = {} if self.spec.key_eps is None else {KEYS: (self.pool.keys, ALL)}
-        return {"pool": (self.pool.prompts, ALL), **keys}
+    def prompts(self) -> dict[str, Projected]:
+        """Return the pool's prompts and, if they are projected too, its keys, in a space of queries alone."""
+        eps = self.spec.key_eps
+        keys = {} if eps is None else {KEYS: Projected(self.pool.keys, eps=eps, met_alone=True)}
+        return {"pool": Projected(self.pool.prompts), **keys}
 
     def met(self, shared: SharedPass) -> dict[str, Tensor]:
         """Return the embedded tokens, before block 1, and the queries."""
         queries = {} if self.spec.key_eps is None else {KEYS: shared.query}
         return {"pool": real_rows(shared.stem.x, shared.stem.mask), **queries}
-
-    def basis(self, name: str, met: Tensor, own: Tensor) -> Tensor:
-        """Return a basis after the task; the keys' is of queries alone, as published."""
-        if name != KEYS:
-            return super().basis(name, met, own)
-        assert self.projection is not None
-        return self.projection.extend(self.memory.get(BASIS + name), met, self.spec.key_eps)

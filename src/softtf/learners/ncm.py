@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from softtf.backbones.base import Backbone, Tokens
-from softtf.learners.base import Learner, LearnerSpec
-from softtf.learners.closed_form import ONE_PASS, ClosedFormLearner
+from softtf.learners.base import Learner
+from softtf.learners.closed_form import ClosedFormLearner, ClosedFormSpec
 from softtf.statistics.random_ridge import add_counts, check_kept
 from softtf.statistics.temperature import FittedMean, first_of_five, fit_temperature, log_shares
 
@@ -18,11 +17,10 @@ TEMPERATURE = FittedMean("temperatures", default=0.05)
 
 
 @dataclass(frozen=True)
-class NCM(LearnerSpec, kind="ncm"):
+class NCM(ClosedFormSpec, kind="ncm"):
     """Nearest class mean: logits are cos(q(x), m_c) / temperature, m_c the mean of class c's training features."""
 
     title = "NCM (frozen features)"
-    training: ClassVar[Mapping[str, Any]] = ONE_PASS
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner."""

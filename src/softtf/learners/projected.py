@@ -8,6 +8,7 @@ after it, as that code does for DualPrompt and CLIP. How much of it is kept: `so
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,19 @@ from softtf.seeds import derive_seed
 from softtf.streams import Loader
 
 BASIS = "basis."
-ALL = slice(None)
+
+
+class Projected(NamedTuple):
+    """A prompt under projection: part `part` [..., dim] of a parameter.
+
+    eps: the share of the spectrum that it keeps out of, where it is another than the projection's; met_alone: whether
+    its basis is of the rows that it meets alone, and not of its own too.
+    """
+
+    parameter: nn.Parameter
+    part: int | slice = slice(None)
+    eps: float | None = None
+    met_alone: bool = False
 
 
 class ProjectedLearner(Learner):
@@ -38,8 +51,8 @@ class ProjectedLearner(Learner):
         return ("prompt-id", "gradient-id", "gradient-id-full") if self.network.top_depends_on_task else ()
 
     @abstractmethod
-    def prompts(self) -> dict[str, tuple[nn.Parameter, int | slice]]:
-        """Return by name what a later task would change: a prompt and which part of it, [..., dim]."""
+    def prompts(self) -> dict[str, Projected]:
+        """Return by name what a later task would change."""
 
     @abstractmethod
     def met(self, shared: SharedPass) -> dict[str, Tensor]:
@@ -47,7 +60,7 @@ class ProjectedLearner(Learner):
 
     def after_backward(self) -> None:
         """Take from each prompt's gradient what lies in its basis: g - g V V^T."""
-        for name, (parameter, part) in self.prompts().items():
+        for name, (parameter, part, *_) in self.prompts().items():
             basis = self.memory.get(BASIS + name)
             if basis is not None and parameter.grad is not None:
                 parameter.grad[part] = projected(parameter.grad[part], basis)
@@ -67,14 +80,11 @@ class ProjectedLearner(Learner):
             for name, rows in self.met(SharedPass(self.network, inputs)).items():
                 moments[name].add(rows)
         bases = {}
-        for name, (parameter, part) in self.prompts().items():
-            bases[BASIS + name] = self.basis(name, moments[name].mean, parameter[part])
+        for name, (parameter, part, eps, met_alone) in self.prompts().items():
+            own = 0.0 if met_alone else SecondMoment().add(parameter[part]).mean
+            before = self.memory.get(BASIS + name)
+            bases[BASIS + name] = self.projection.extend(before, moments[name].mean + own, eps)
         self.memory = self.memory | bases
-
-    def basis(self, name: str, met: Tensor, own: Tensor) -> Tensor:
-        """Return a prompt's basis after the task: met is the mean r^T r [dim, dim], own the prompt's [..., dim]."""
-        assert self.projection is not None
-        return self.projection.extend(self.memory.get(BASIS + name), met + SecondMoment().add(own).mean)
 
     def _some(self, loader: Loader, samples: int) -> Iterator[Tensor]:
         """Yield inputs of a slice of the training data, the same whenever the task is learned."""

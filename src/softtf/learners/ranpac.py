@@ -10,7 +10,6 @@ examples of all tasks, and not of the newest alone. A label that several tasks t
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,14 +17,14 @@ from torch import Tensor
 from softtf.adaptations.slots import Heads
 from softtf.backbones.base import Backbone, Tokens
 from softtf.errors import UserError
-from softtf.learners.base import Learner, LearnerSpec
-from softtf.learners.closed_form import ONE_PASS, ClosedFormLearner
+from softtf.learners.base import Learner
+from softtf.learners.closed_form import ClosedFormLearner, ClosedFormSpec
 from softtf.statistics import RandomRidge
 from softtf.statistics.base import MOST
 
 
 @dataclass(frozen=True)
-class RanPAC(LearnerSpec, kind="ranpac"):
+class RanPAC(ClosedFormSpec, kind="ranpac"):
     """Random projection, relu, and one ridge regression over all classes seen.
 
     Attributes:
@@ -37,7 +36,6 @@ class RanPAC(LearnerSpec, kind="ranpac"):
     """
 
     title = "RanPAC (frozen features)"
-    training: ClassVar[Mapping[str, Any]] = ONE_PASS
 
     projection: int = 2000
     ridge: float | None = None

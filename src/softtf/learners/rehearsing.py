@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -40,9 +40,10 @@ class RehearsalSpec(LearnerSpec):
     def __post_init__(self) -> None:
         check_counts(exemplars=self.exemplars)
 
-    def check_classes(self, count: int) -> None:
+    def for_stream(self, count: int) -> Self:
         """Refuse more classes than the exemplars suffice for; raises UserError."""
         check_budget(self.exemplars, self.least, count)
+        return self
 
 
 class Exemplars:

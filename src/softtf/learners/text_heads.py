@@ -10,6 +10,7 @@ from softtf.adaptations.base import AdaptationSpec
 from softtf.adaptations.slots import Heads
 from softtf.backbones.base import Backbone
 from softtf.backbones.clip import ClipImage, ClipText
+from softtf.config.names import CLIP_VIT_B
 from softtf.errors import UserError
 from softtf.network import AdaptedNetwork
 
@@ -30,7 +31,7 @@ def check_clip(backbone: Backbone, what: str) -> ClipImage:
     if not isinstance(backbone, ClipImage):
         raise UserError(
             f"{what} compares images with texts, and backbone {backbone.name!r} has no text tower; give a CLIP, such as"
-            " --backbone.name openai/clip-vit-base-patch16 or a folder with one"
+            f" --backbone.name {CLIP_VIT_B} or a folder with one"
         )
     return backbone
 

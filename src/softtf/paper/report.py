@@ -11,11 +11,11 @@ from typing import cast
 from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 
+from softtf.config.names import CLIP_VIT_B, PAPER_BATCH
 from softtf.evaluation.report import differ, latex_table, markdown_table, parameters, with_weights
-from softtf.inference.policy import PAPER_BATCH, parse_policy
+from softtf.inference.policy import parse_policy
 from softtf.learners.spans import NO_SPAN, span_of
 from softtf.paper import Table, figure
-from softtf.paper.rows import CLIP_VIT_B
 from softtf.paper.runs import Cell, Wish
 from softtf.recipes.presets import RECIPES
 from softtf.recipes.recipes import is_text

@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from softtf.config.names import PAPER_BATCH
 from softtf.recipes.methods import known_methods
 from softtf.recipes.presets import Scale
 
 Settings = Mapping[str, Any]
 
 ATTN = "only attn"
-PAPER_BATCH = 24  # as in softtf.inference.policy, which loads torch
-CLIP_VIT_B = "openai/clip-vit-base-patch16"
 
 # What a run is scored under, by what the method can do. `none`: its answer needs no task.
 NO_TASK = ("none", "oracle")

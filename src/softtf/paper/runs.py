@@ -12,20 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from softtf.config.dotted import with_settings
+from softtf.config.names import CLIP_VIT_B
 from softtf.config.tree import to_dict, to_yaml
 from softtf.errors import TrainingError, UserError
 from softtf.files.lock import BusyError, check_idle
 from softtf.files.tensors import write_atomic
 from softtf.learners.spans import NO_SPAN, span_of
 from softtf.paper import TableRow
-from softtf.paper.rows import CLIP_VIT_B
 from softtf.recipes.presets import RECIPES, Scale
 from softtf.recipes.recipes import at_scale, unscaled
 from softtf.runs.config import RunConfig
 from softtf.runs.folder import RunFolder
-from softtf.runs.run import Places, learn_stream, reopen, start
+from softtf.runs.learn import learn_stream
+from softtf.runs.places import Places
+from softtf.runs.run import reopen, start
 from softtf.screen import Screen
 from softtf.streams import STREAMS
+from softtf.training.data import unread_by
 
 # What a method's name stands for, beside what a row itself says.
 METHOD_SETTINGS = tuple(
@@ -158,7 +161,7 @@ def _cell(row: TableRow, stream: str, wish: Wish) -> Cell:
     config = resolve(row, stream, wish)
     if (known := STREAMS.get(RECIPES[stream].settings["stream.source"])) is not None:
         try:
-            config.learner.check_classes(known.num_classes)
+            config.learner.for_stream(known.num_classes)
         except UserError as error:
             return Cell(row, stream, (), str(error))
     configs = [replace(config, seed=seed) for seed in wish.seeds]
@@ -188,9 +191,9 @@ def resolve(row: TableRow, stream: str, wish: Wish) -> RunConfig:
     if trained.clip:
         changes |= {"backbone.name": CLIP_VIT_B, "backbone.normalise": "backbone"}
     changes["stream.source"] = wish.sources.get(config.stream.given, config.stream.source)
-    wanted = dict(wish.settings)
-    if span_of(config.learner) == NO_SPAN:
-        wanted.pop("learner.classes", None)  # its column says that there is none to change
+    without = [f"train.{name}" for name in unread_by(config.learner)]
+    without += ["learner.classes"] * (span_of(config.learner) == NO_SPAN)  # its column says that it has none
+    wanted = {name: value for name, value in wish.settings.items() if name not in without}
     config = with_settings(config, {**changes, "evaluate.policies": list(trained.policies), **wanted})
     return replace(config, stream=config.stream.located(), backbone=config.backbone.located())
 

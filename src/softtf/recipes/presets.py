@@ -15,11 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from softtf.config.names import BERT, BUNDLED, MINILM, VIT_B
 from softtf.recipes.methods import Settings
 
 Scale = Literal["full", "mini"]
-VIT_B, BERT = "vit_base_patch16_224.orig_in21k", "bert-base-uncased"
-BUNDLED, MINILM = "vit_tiny_patch8_64", "minilm-l6-v2"  # the backbones that need no download
 OWN_TEXTS = "own-texts"  # the recipe for a file of rows that the command names in place of a recipe
 
 

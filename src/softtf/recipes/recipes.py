@@ -5,11 +5,12 @@ from typing import Any
 
 from softtf.adaptations.base import parse_layers
 from softtf.config.dotted import with_settings
+from softtf.config.names import BERT, MINILM, VIT_B
 from softtf.config.tree import from_dict
 from softtf.errors import UserError, unknown
 from softtf.learners import LearnerSpec
 from softtf.recipes.methods import Settings, known_methods
-from softtf.recipes.presets import BERT, EVERY, MINILM, PRESETS, RECIPES, SIX_LAYERS, VIT_B, Scale
+from softtf.recipes.presets import EVERY, PRESETS, RECIPES, SIX_LAYERS, Scale
 from softtf.runs.config import RunConfig
 from softtf.streams import STREAMS
 

@@ -9,13 +9,13 @@ import tyro
 from softtf.backbones.load import BackboneSpec
 from softtf.config.bounds import BatchSize, Count
 from softtf.config.tree import Settings
+from softtf.devices.device import Precision
 from softtf.errors import UserError
 from softtf.evaluation.evaluate import BATCH_SIZE
-from softtf.inference import INFERENCES, policies_of, unsupported
-from softtf.inference.policy import Policy, parse_policy, usual_policy
+from softtf.inference import INFERENCES, policies_of
+from softtf.inference.policy import Policy, parse_policy, policy_of, usual_policy
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.dual_prompt import DualPrompt
-from softtf.devices.device import Precision
 from softtf.streams import (
     HUB,
     Examples,
@@ -205,11 +205,7 @@ class EvaluateConfig(Settings):
             usual = [name for name in supported if name not in INFERENCES or INFERENCES[name].by_default]
             named = [parse_policy(usual_policy([name, *supported])) for name in usual]
             return list(dict.fromkeys([*named, Policy("oracle")]))
-        chosen = [parse_policy(text) for text in self.policies]
-        for policy in chosen:
-            if policy.inference not in (*supported, "oracle"):
-                raise unsupported(policy.inference, learner)
-        return list(dict.fromkeys(chosen))
+        return list(dict.fromkeys(policy_of(text, learner) for text in self.policies))
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from softtf.errors import UserError
 from softtf.evaluation.accuracy_matrix import AccuracyMatrix
-from softtf.evaluation.evaluate import Score, evaluate
+from softtf.evaluation.evaluate import Score
 from softtf.evaluation.metrics import summary
 from softtf.evaluation.report import Row, printed_of
 from softtf.inference.policy import Policy
-from softtf.devices.device import matmul_dtype
-from softtf.training.progress import ScoringProgress
-from softtf.runs.run import NO_PLACES, Places, reopen
 from softtf.runs.config import EvaluateConfig
 from softtf.runs.folder import RunFolder
+from softtf.runs.places import NO_PLACES, Places
+from softtf.runs.run import reopen
 from softtf.saving.learner import MaskPlace, as_after_each_task
 from softtf.screen import Screen
 
@@ -96,29 +94,16 @@ def rescore(
         UserError: no task is finished, the data are gone or others, or the learner does not support a policy.
     """
     run = reopen(path, console, masks=masks, places=places)
-    finished = len(run.classes.tasks)
-    if not finished:  # the first one was being saved
-        raise UserError(f"nothing was learned yet: {path} has no finished task; go on with `softtf resume {path}`")
-    policies = settings.policies_for(run.learner)
-    dtype = matmul_dtype(settings.precision, run.tests.loader.device)
-    tests = replace(run.tests, trunks=None) if last_only else run.tests  # which are kept for a second time
-    scores: dict[Policy, list[Score]] = {policy: [] for policy in policies}
-    each = [run.learner] if last_only else as_after_each_task(run.folder.learner, run.header, run.learner, masks)
+    model, scorer = run.model, run.scorer(settings, again=not last_only)
+    scores: dict[Policy, list[Score]] = {policy: [] for policy in scorer.policies}
+    each = [model.learner] if last_only else as_after_each_task(run.folder.learner, model.header, model.learner, masks)
     for learner in each:
-        with ScoringProgress(f"after task {learner.num_tasks} of {finished}", console=console) as progress:
-            found = evaluate(
-                learner,
-                tests,
-                run.classes.column_labels()[: learner.num_classes],
-                policies,
-                batch_size=settings.batch_size,
-                dtype=dtype,
-                shuffle_seed=run.config.seed if settings.shuffle else None,
-                on_progress=progress.told,
-            )
+        found = scorer.score(learner, f"after task {learner.num_tasks} of {model.num_tasks}", console=console)
         for policy, score in found.items():
             scores[policy].append(score)
-    return [Rescored(p, settings, None if last_only else _matrix(s), _last(s), finished) for p, s in scores.items()]
+    return [
+        Rescored(p, settings, None if last_only else _matrix(s), _last(s), model.num_tasks) for p, s in scores.items()
+    ]
 
 
 def _matrix(scores: Sequence[Score]) -> AccuracyMatrix:

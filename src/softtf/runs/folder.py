@@ -26,17 +26,17 @@ from softtf.errors import UserError
 from softtf.evaluation.accuracy_matrix import AccuracyMatrix
 from softtf.files.lock import NAME as LOCK
 from softtf.files.lock import Lock, check_idle
-from softtf.saving.manifest import Manifest
 from softtf.files.plain_json import NUMBER, fits, read_object
 from softtf.files.reading import read_text
+from softtf.files.temporary import is_abandoned, is_temporary
+from softtf.files.tensors import checksum, load_metadata, load_tensors, save_tensors, write_atomic
 from softtf.runs.config import RunConfig
 from softtf.runs.log import read_log
 from softtf.runs.scores import RunScores
-from softtf.saving.learner import Header
 from softtf.runs.seconds import upgraded
-from softtf.files.tensors import checksum, load_metadata, load_tensors, save_tensors, write_atomic
+from softtf.saving.header import Header
+from softtf.saving.manifest import Manifest
 from softtf.streams import quiet
-from softtf.files.temporary import is_abandoned, is_temporary
 
 MAYBE = (None, *NUMBER)
 SUMMARY = {

@@ -1,8 +1,8 @@
 """The counts of right answers that a run found after each task, and whose answers they are: accuracy/after-001.json.
 
-Each file is sealed (`softtf.saving.manifest.seal`) and names the learner as it was after the task, so that a changed count is
-found, and so is a file, or a learner, of another run. Files of softtf 0.1, whose learners have no such hashes, are read
-as they are.
+Each file is sealed (`softtf.saving.manifest.seal`) and names the learner as it was after the task. So a changed count
+is found, and so is a file, or a learner, of another run. Files of softtf 0.1, whose learners have no such hashes, are
+read as they are.
 """
 
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ from typing import Any
 from softtf.errors import UserError
 from softtf.evaluation.accuracy_matrix import AccuracyMatrix
 from softtf.evaluation.evaluate import Score
-from softtf.inference.policy import Policy, parse_policy
-from softtf.saving.manifest import HEADER, UNSEALED, Manifest, seal, task_json, unsealed
 from softtf.files.plain_json import fits, read_object, read_small
 from softtf.files.tensors import write_atomic
+from softtf.inference.policy import Policy, parse_policy
+from softtf.saving.manifest import HEADER, UNSEALED, Manifest, seal, task_json, unsealed
 
 FORM = {str: {"correct": [int], "total": [int], "task_correct": (None, [int])}}
 

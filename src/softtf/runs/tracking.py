@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from softtf.errors import UserError
-from softtf.training.task import EpochReport
+from softtf.training.loop import TaskCallback
+from softtf.training.task import EpochReport, TaskTraining
 
 
-class Tracker:
+class Tracker(TaskCallback):
     """Writes losses and accuracies to `folder/tensorboard` if `enabled`, else does nothing.
 
     Raises:
@@ -24,7 +25,7 @@ class Tracker:
                 raise UserError("tensorboard is not installed; pip install 'softtf[tracking]'") from None
             self.writer = SummaryWriter(str(folder / "tensorboard"))
 
-    def epoch(self, report: EpochReport) -> None:
+    def epoch(self, training: TaskTraining, report: EpochReport) -> None:
         """Write an epoch's losses under its task."""
         if self.writer:
             for name, value in report.losses.items():

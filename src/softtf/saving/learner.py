@@ -12,7 +12,6 @@ task that was being saved, and a run's learner can be loaded as it was after any
 """
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -20,8 +19,6 @@ from torch import Tensor
 
 from softtf.backbones.base import Backbone
 from softtf.backbones.load import BackboneSpec
-from softtf.config.tree import from_dict, to_dict
-from softtf.devices.device import Precision
 from softtf.errors import UserError, unknown
 from softtf.files.label_json import decode_label, encode_label
 from softtf.files.plain_json import fits
@@ -35,16 +32,14 @@ from softtf.files.tensors import (
     tensor_bytes,
     write_atomic,
 )
-from softtf.learners.base import Learner, LearnerSpec
+from softtf.learners.base import Learner
 from softtf.learners.class_table import ClassTable
 from softtf.learners.state import MEMORY, STATISTICS
+from softtf.saving.header import Header
 from softtf.saving.manifest import (
-    FORMAT,
     HEADER,
     MANIFEST,
     Manifest,
-    check_format,
-    count_tasks,
     seal,
     shared_tensors,
     task_json,
@@ -53,49 +48,8 @@ from softtf.saving.manifest import (
 from softtf.saving.versions import new_version
 from softtf.screen import warn
 from softtf.statistics import Statistics
-from softtf.training.config import TrainConfig
 
 MaskPlace = Literal["memory", "disk"]
-
-
-@dataclass(frozen=True)
-class Header:
-    """What `learner.json` says: everything but the tasks.
-
-    train, inference, precision: how it learns on and answers, as given to `ContinualClassifier`. None of the first two
-    means the learner's defaults; headers of earlier versions have none of the three.
-    """
-
-    backbone: BackboneSpec
-    backbone_sha256: str
-    learner: LearnerSpec
-    seed: int
-    allow_repeated: bool
-    train: TrainConfig | None = None
-    inference: str | None = None
-    precision: Precision = "float32"
-
-    def write(self, folder: Path) -> None:
-        """Write the learner.json of a learner that is saved task by task."""
-        write_atomic(folder / HEADER, self.text(manifest=False))
-
-    def text(self, manifest: bool) -> str:
-        """Return learner.json; `manifest` says whether the learner is whole only with its manifest.json."""
-        return seal({"format": FORMAT, "manifest": manifest, **to_dict(self)})
-
-    @classmethod
-    def read(cls, source: Path | Manifest) -> "Header":
-        """Read the header of the learner in a folder, or of a manifest that was read.
-
-        Raises:
-            UserError: it is missing, broken, or of a newer format.
-        """
-        manifest = source if isinstance(source, Manifest) else Manifest.read(source)
-        content = manifest.json(HEADER)
-        check_format(content, manifest.path(HEADER)[0])
-        for name in ("format", "manifest", "tasks"):  # softtf 0.1 wrote how many tasks there are
-            content.pop(name, None)
-        return from_dict(cls, content, HEADER)
 
 
 def save_task(folder: Path, learner: Learner, classes: ClassTable, task: int) -> None:
@@ -166,15 +120,6 @@ def _another(old: Manifest, header: Header, classes: ClassTable) -> str:
     if same and tasks == [tuple(labels) for labels in classes.tasks[: len(tasks)]]:
         return ""
     return f"another learner, a {before.learner.kind} of {len(tasks)} tasks"
-
-
-def saved_tasks(folder: Path) -> int:
-    """Return how many tasks were saved in a folder, task by task.
-
-    Raises:
-        UserError: a task in the middle is missing.
-    """
-    return count_tasks((path.name for path in folder.glob("task-*.json")), folder)
 
 
 def load_learner(

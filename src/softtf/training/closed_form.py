@@ -6,13 +6,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from softtf.backbones.features import OnStep, no_progress
 from softtf.devices.memory import needs_memory
 from softtf.errors import OutOfMemoryError
 from softtf.files.tensors import require
 from softtf.learners.closed_form import ClosedFormLearner
 from softtf.learners.task_data import TaskData
 from softtf.training.config import TrainConfig
-from softtf.training.task import EpochReport, OnStep, TaskTraining, unseen
+from softtf.training.task import EpochReport, TaskTraining
 
 
 class ClosedFormTraining(TaskTraining):
@@ -25,7 +26,7 @@ class ClosedFormTraining(TaskTraining):
         self.fit = learner.fit
 
     @needs_memory("learn the task", lambda self, *_: self.config.batch_size, OutOfMemoryError)
-    def run_epoch(self, on_step: OnStep = unseen) -> EpochReport:
+    def run_epoch(self, on_step: OnStep = no_progress) -> EpochReport:
         """Solve the task; `on_step` is called once, when that is done.
 
         Raises:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from softtf.backbones.features import Queries
+from softtf.backbones.features import OnStep, Queries, no_progress
 from softtf.devices.memory import needs_memory
 from softtf.errors import OutOfMemoryError, TrainingError, UserError
 from softtf.files.tensors import require, require_numbers
@@ -18,7 +18,7 @@ from softtf.learners.state import MEMORY
 from softtf.learners.task_data import TaskData
 from softtf.seeds import derive_seed
 from softtf.training.config import TrainConfig
-from softtf.training.task import EpochReport, OnStep, TaskTraining, unseen
+from softtf.training.task import EpochReport, TaskTraining
 
 KEPT_BY_OPTIMIZER = {
     "adam": ("step", "exp_avg", "exp_avg_sq"),
@@ -45,7 +45,7 @@ class GradientTraining(TaskTraining):
         self.optimizer = _optimizer(config, self._groups(), self.rate)
 
     @needs_memory("learn the task", lambda self, *_: self.config.batch_size, OutOfMemoryError)
-    def run_epoch(self, on_step: OnStep = unseen) -> EpochReport:
+    def run_epoch(self, on_step: OnStep = no_progress) -> EpochReport:
         """Train one epoch; `on_step(step, steps)` is called after each batch.
 
         Raises:
@@ -94,10 +94,10 @@ class GradientTraining(TaskTraining):
         return super().finish()
 
     def _groups(self) -> list[dict[str, Any]]:
-        """Return the parameters as the optimizer's groups: one for each of the learner's rate factors."""
-        groups: dict[float, list[Tensor]] = {}
+        """Return the parameters as the optimizer's groups: one for each rate factor of the modules that hold them."""
+        modules, groups = self.learner.slot_modules(), dict[float, list[Tensor]]()
         for name, parameter in self.parameters.items():
-            groups.setdefault(self.learner.rate_factor(name), []).append(parameter)
+            groups.setdefault(modules[name.partition(".")[0]].rate_factor, []).append(parameter)
         return [{"params": params, "lr": self.rate * factor, "factor": factor} for factor, params in groups.items()]
 
     def _set_rate(self, step: int, steps: int) -> None:

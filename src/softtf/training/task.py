@@ -2,11 +2,12 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from softtf.backbones.features import OnStep, no_progress
 from softtf.devices.device import matmul_dtype
 from softtf.devices.memory import needs_memory
 from softtf.errors import OutOfMemoryError
@@ -14,13 +15,6 @@ from softtf.inference.base import gather_answers
 from softtf.learners.base import Learner
 from softtf.learners.task_data import TaskData
 from softtf.training.config import TrainConfig
-
-OnStep = Callable[[int, int], None]
-"""Is told after each step how many of how many are done."""
-
-
-def unseen(step: int, steps: int) -> None:
-    """Show nothing of it."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +60,7 @@ class TaskTraining(ABC):
         return self.epoch >= self.epochs
 
     @abstractmethod
-    def run_epoch(self, on_step: OnStep = unseen) -> EpochReport:
+    def run_epoch(self, on_step: OnStep = no_progress) -> EpochReport:
         """Do one pass.
 
         Raises:

@@ -1,0 +1,160 @@
+"""Answers for inputs of a user's: labels, probabilities and tasks, read from a learner's finished tasks."""
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from softtf.backbones.features import BATCH, FeatureStore, fixed_queries
+from softtf.devices.memory import needs_memory
+from softtf.devices.torch_state import with_own_settings
+from softtf.errors import UserError
+from softtf.inference import policies_of
+from softtf.inference.policy import Policy, policy_of, usual_policy
+from softtf.inference.predict import Answers, by_label, group_numbers, predict, test_loader
+from softtf.learners.base import Learner
+from softtf.learners.class_table import ClassTable
+from softtf.learners.knowledge import Finished, Knowledge
+from softtf.streams import unlabelled
+
+DEFAULT = "feature-id:joint"  # by far the best per sample (docs/results.md)
+
+Inputs = Any
+"""Inputs in any form that `learn` takes, with labels or without, or one input (`softtf.streams.forms` has the rule)."""
+
+
+class Predictor:
+    """Answers with the tasks that were learned; another one may be being learned meanwhile.
+
+    Args:
+        knowledge: the learner and its classes.
+        inference: which task inference answers; None for the best that the learner supports.
+        dtype: of matrix products.
+        store: where the frozen backbone's features are kept; None for memory only.
+
+    Raises:
+        UserError: the learner does not support the inference.
+    """
+
+    def __init__(
+        self, knowledge: Knowledge, inference: str | None, dtype: torch.dtype, store: FeatureStore | None = None
+    ) -> None:
+        self.knowledge, self.dtype, self.store = knowledge, dtype, store
+        if inference is None:
+            supported = policies_of(self.learner)
+            best = "none" not in supported and "feature-id" in supported
+            inference = DEFAULT if best else usual_policy(supported)
+        self.inference: Policy = policy_of(inference, self.learner)
+
+    @property
+    def learner(self) -> Learner:
+        """The learner; while a task is learned, in training."""
+        return self.knowledge.learner
+
+    @property
+    def classes(self) -> ClassTable:
+        """The classes of all tasks learned."""
+        return self.knowledge.finished.classes
+
+    @property
+    def num_tasks(self) -> int:
+        """How many tasks were learned."""
+        return len(self.classes.tasks)
+
+    @property
+    def labels(self) -> list[Hashable]:
+        """Every label known, in the order of learning: the columns of `predict_proba`."""
+        return self.classes.labels
+
+    @with_own_settings
+    def predict(
+        self,
+        inputs: Inputs,
+        *,
+        groups: Sequence[Hashable] | None = None,
+        task: int | None = None,
+        inference: str | None = None,
+        batch_size: int = 64,
+    ) -> list[Hashable]:
+        """Return the label of each input; the task is inferred for each sample alone.
+
+        Args:
+            inputs: images (files, bytes, PIL images, arrays), or texts if the backbone reads texts; several, or one.
+            groups: one hashable per input: samples known to belong to one task (one visit, one camera), whose
+                evidence is pooled.
+            task: the task, from 0, where it is known.
+            inference: another task inference than the classifier's own.
+            batch_size: samples run at once; answers do not depend on it.
+
+        Raises:
+            UserError: nothing was learned yet, an input cannot be read, or an option does not fit.
+        """
+        answers = self.answer(inputs, groups=groups, task=task, inference=inference, batch_size=batch_size)
+        labels = self.labels
+        return [labels[i] for i in self._by_label(answers).argmax(1).tolist()]
+
+    @with_own_settings
+    def predict_proba(self, inputs: Inputs, **options: Any) -> Tensor:
+        """Return probabilities [inputs, labels]; columns in the order of `labels`. Options as for `predict`."""
+        return self._by_label(self.answer(inputs, **options))
+
+    def predict_task(self, inputs: Inputs, **options: Any) -> list[int]:
+        """Return the task, from 0, that each input is inferred to belong to. Options as for `predict`."""
+        return self.answer(inputs, **options).tasks.tolist()
+
+    @with_own_settings
+    def describe(self, answers: Answers) -> list[tuple[Hashable, float, int]]:
+        """Return (label, its probability, the task from 0 that was named) of each answer."""
+        best = self._by_label(answers).max(1)
+        labels, tasks = self.labels, answers.tasks.tolist()
+        found = zip(best.indices.tolist(), best.values.tolist(), tasks, strict=True)
+        return [(labels[i], probability, task) for i, probability, task in found]
+
+    @with_own_settings
+    def answer(
+        self,
+        inputs: Inputs,
+        *,
+        groups: Sequence[Hashable] | None = None,
+        task: int | None = None,
+        inference: str | None = None,
+        batch_size: int = 64,
+    ) -> Answers:
+        """Return probabilities per logit column and the tasks named; `predict` and its kin read from this."""
+        learner, classes = self._finished()
+        if task is not None and (type(task) is not int or not 0 <= task < len(classes.tasks)):
+            raise UserError(f"there is no task {task}; tasks 0 to {len(classes.tasks) - 1} were learned")
+        policy = policy_of(inference, learner) if inference else self.inference
+        if groups is not None and policy.inference == "none":
+            raise UserError(f"{type(learner).__name__} infers no task, so there is nothing to pool in groups")
+        if policy.inference == "oracle" and task is None:
+            raise UserError("the oracle needs the task; give task=..., on the command line --task")
+        loader = test_loader(unlabelled(inputs), learner.network.backbone, batch_size)
+        numbers = None if groups is None else group_numbers(groups, len(loader.examples))
+        return predict(learner, loader, policy, groups=numbers, task=task, dtype=self.dtype)
+
+    @needs_memory("compute features", lambda *_, **__: BATCH)
+    @with_own_settings
+    def features(self, inputs: Inputs, batch_size: int = 64) -> Tensor:
+        """Return the frozen backbone's features q(x) [inputs, dim]; no task has to be learned for that.
+
+        Raises:
+            UserError: an input cannot be read, or there is not enough memory.
+        """
+        backbone = self.learner.network.backbone
+        loader = test_loader(unlabelled(inputs), backbone, batch_size)
+        with self.learner.computing_in(self.dtype):
+            return fixed_queries(backbone, loader, self.store).values
+
+    def _finished(self) -> Finished:
+        """Return what was learned so far, to be read as one: a task may be finished in another thread meanwhile."""
+        finished = self.knowledge.finished
+        if not finished.classes.tasks:
+            raise UserError("nothing was learned yet; call learn(...) before predict or evaluate")
+        return finished
+
+    def _by_label(self, answers: Answers) -> Tensor:
+        """Return probabilities [inputs, labels] over the labels that were known when the answers were given."""
+        columns = self.classes.column_labels()[: answers.probabilities.shape[1]]
+        return by_label(answers.probabilities, columns)

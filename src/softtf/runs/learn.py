@@ -1,0 +1,97 @@
+"""Learn a run's stream task by task and score the learner after each (the paper's Algorithms 1 and 2)."""
+
+import time
+
+from softtf.errors import UserError
+from softtf.evaluation.scorer import Scorer
+from softtf.learners.base import Learner
+from softtf.runs.results import write_results
+from softtf.runs.run import Run, leaving_no_empty_run, noting
+from softtf.runs.tracking import Tracker
+from softtf.saving.learner import as_after_each_task, finish_saving, load_learner, save_task
+from softtf.training.loop import TaskCallback
+from softtf.training.progress import TaskProgress
+from softtf.training.task import EpochReport, TaskTraining
+
+
+def learn_stream(run: Run) -> None:
+    """Learn every task that is not finished yet, scoring all tasks so far after each one.
+
+    Raises:
+        TrainingError: a loss was not finite; the folder keeps the tasks before, and with none of them is removed.
+        UserError: the frozen backbone was changed (a bug in a method).
+    """
+    with leaving_no_empty_run(run):
+        scorer, tracker = run.scorer(run.config.evaluate), Tracker(run.folder.path, run.config.tensorboard)
+        _score_lost(run, scorer, tracker)
+        for index in range(run.model.num_tasks, len(run.stream)):
+            learn_task(run, index, tracker)
+            score_task(run, run.model.learner, scorer, tracker)
+        if not run.model.frozen_backbone_unchanged:
+            raise UserError("the frozen backbone's weights have changed during the run; its results are void")
+        finish_saving(run.folder.learner)
+        write_results(run.folder, run.stream, run.model.learner, run.config)
+    run.folder.unlock()
+
+
+def learn_task(run: Run, index: int, tracker: Tracker) -> None:
+    """Learn one task (Algorithm 1), or what is left of it, and save it."""
+    task, shown = run.stream[index], TaskProgress(f"task {index + 1}/{len(run.stream)}", run.console)
+    run.model.learn(task.train, task.name, progress=False, callbacks=(KeptEpochs(run, index), tracker, shown))
+    save_task(run.folder.learner, run.model.learner, run.model.classes, index)
+
+
+class KeptEpochs(TaskCallback):
+    """Keeps each epoch of a task in the run's folder, and goes on from the last one that is there."""
+
+    def __init__(self, run: Run, task: int) -> None:
+        self.run, self.task = run, task
+
+    def begun(self, training: TaskTraining) -> None:
+        """Go on from the checkpoint; one that is damaged or another run's costs its epochs, and is noted."""
+        folder = self.run.folder
+        try:
+            if (state := folder.load_checkpoint(self.task)) is not None:
+                training.load_state(state)
+        except UserError as error:
+            noting(self.run.console)(f"{error}; task {self.task + 1} starts again from its first epoch")
+        folder.forget_events_after(self.task, training.epoch)
+
+    def epoch(self, training: TaskTraining, report: EpochReport) -> None:
+        """Log the epoch, and replace the checkpoint."""
+        fields = {"losses": report.losses, "samples": report.samples, "seconds": report.seconds, "kept": report.kept}
+        self.run.folder.log("epoch", task=self.task, epoch=report.epoch, **fields)
+        self.run.folder.save_checkpoint(self.task, training.state())
+
+    def ended(self, seconds: float, kept: float) -> None:
+        """Log the end of the task."""
+        self.run.folder.log("consolidation", task=self.task, seconds=seconds, kept=kept)
+
+
+def _score_lost(run: Run, scorer: Scorer, tracker: Tracker) -> None:
+    """Score the learner as it was after each finished task whose scores are not there."""
+    lost = [task for task in range(run.model.num_tasks) if not run.folder.scores.has(task)]
+    if lost == [run.model.num_tasks - 1]:  # stopped before the newest was scored
+        score_task(run, run.model.learner, scorer, tracker)
+    elif lost:
+        backbone = run.model.learner.network.backbone
+        header, whole, _ = load_learner(run.folder.learner, lambda _: backbone, strict=False)
+        for learner in as_after_each_task(run.folder.learner, header, whole):
+            if learner.num_tasks - 1 in lost:
+                score_task(run, learner, scorer, tracker)
+
+
+def score_task(run: Run, learner: Learner, scorer: Scorer, tracker: Tracker) -> None:
+    """Score a learner on all its tasks, under every policy, in one pass over their test sets (Algorithm 2)."""
+    index, began = learner.num_tasks - 1, time.perf_counter()
+    scores = scorer.score(learner, f"after task {index + 1}", console=run.console)
+    accuracies = {policy.code: round(score.acc, 4) for policy, score in scores.items()}
+    seconds = {policy.code: score.seconds for policy, score in scores.items()}
+    nothing = {policy.code: score.from_nothing for policy, score in scores.items()}
+    wall = time.perf_counter() - began
+    run.folder.log("evaluation", task=index, accuracy=accuracies, seconds=seconds, from_nothing=nothing, wall=wall)
+    run.folder.scores.save(index, scores)
+    tracker.scores(index, accuracies)
+    if run.console.is_terminal or index + 1 == len(run.stream):
+        listed = ", ".join(f"{code} {acc:.1f}" for code, acc in accuracies.items())
+        run.console.print(f"after task {index + 1}: ACC {listed}")

@@ -1,0 +1,33 @@
+"""Where the user says that a run's parts are, in place of what its own folder says."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from softtf.backbones.features import OFF
+from softtf.backbones.load import BackboneSpec
+from softtf.runs.config import RunConfig
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the user says that a run's parts are; what its own folder says of that may come from anybody.
+
+    source: its data, if they were moved; what the folder names is read otherwise. backbone: as for `load_named`.
+    feature_cache: as in `RunConfig`; None is the user's own, whatever the folder names.
+    """
+
+    source: str | None = None
+    backbone: str | BackboneSpec | None = None
+    feature_cache: str | None = None
+
+    def in_place_of(self, config: RunConfig, note: Callable[[str], None]) -> RunConfig:
+        """Return a run's settings with these places; a folder for features that is not used is noted."""
+        if self.source is not None:
+            config = replace(config, stream=replace(config.stream, source=self.source).located())
+        if config.feature_cache not in (None, OFF, self.feature_cache):
+            note(f"the run's feature cache {config.feature_cache} is used only if you give it with --feature-cache")
+        mine = OFF if config.feature_cache == OFF and self.feature_cache is None else self.feature_cache
+        return replace(config, feature_cache=mine)
+
+
+NO_PLACES = Places()

@@ -1,0 +1,75 @@
+"""What a finished run found: its matrices, its summary, and the rows of a table."""
+
+from typing import Any
+
+from softtf.evaluation.metrics import summary
+from softtf.evaluation.report import Row, printed_of
+from softtf.inference.policy import parse_policy
+from softtf.learners.base import Learner
+from softtf.learners.spans import span_of
+from softtf.recipes.methods import title_of
+from softtf.runs.config import RunConfig
+from softtf.runs.folder import RunFolder
+from softtf.runs.seconds import seconds_of
+from softtf.saving.header import Header
+from softtf.streams import TaskStream
+
+
+def write_results(folder: RunFolder, stream: TaskStream, learner: Learner, config: RunConfig) -> None:
+    """Write the matrices and the summary of a finished run."""
+    tasks = len(stream)
+    matrices = folder.scores.matrices(tasks)
+    for code, matrix in matrices.items():
+        folder.save_matrix(code, matrix)
+    folder.write_json("accuracy.json", {code: matrix.to_dict() for code, matrix in matrices.items()})
+    seconds = seconds_of(folder.logged())
+    last = learner.num_tasks - 1
+    own = sum(slots.num_parameters(last) for slots in learner.slot_modules().values())
+    shared = sum(p.numel() for _, p in learner.shared_parameters() if p.requires_grad)
+    results = {
+        "recipe": config.recipe,
+        "method": config.method,
+        "classes": span_of(config.learner),
+        "seed": config.seed,
+        "weights": folder.weights,
+        "weights_sha256": Header.read(folder.learner).backbone_sha256,
+        "fewer_rows": config.stream.fewer_rows(stream),
+        "parameters_per_task": own + shared,
+        "bytes_per_task": (folder.learner / f"task-{tasks:03d}.safetensors").stat().st_size,
+        "train_seconds_this_run": seconds.train,
+        "train_seconds_from_nothing": seconds.train_from_nothing,
+        "evaluation_seconds": seconds.evaluation,
+        "policies": {
+            code: {
+                "title": parse_policy(code).title(config.evaluate.shuffle),
+                **summary(matrix),
+                "test_seconds_this_run": seconds.test.get(code, 0.0),
+                "test_seconds_from_nothing": seconds.test_from_nothing.get(code, 0.0),
+            }
+            for code, matrix in matrices.items()
+        },
+    }
+    folder.write_json("summary.json", results)
+
+
+def result_rows(results: dict[str, Any], config: RunConfig) -> list[Row]:
+    """Return the rows of a finished run's summary, one per policy; `config` says what its loss is over."""
+    title = title_of(results["method"])
+    return [
+        Row(
+            title,
+            policy["title"],
+            span_of(config.learner),
+            policy["acc"],
+            policy["forget"],
+            policy["task_identity"],
+            results["parameters_per_task"],
+            results["train_seconds_this_run"],
+            results["train_seconds_from_nothing"],
+            policy["test_seconds_this_run"],
+            policy["test_seconds_from_nothing"],
+            weights=results["weights"],
+            others=printed_of(policy),
+        )
+        for policy in results["policies"].values()
+    ]

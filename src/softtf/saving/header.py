@@ -1,0 +1,52 @@
+"""learner.json: what a saved learner is, but for its tasks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from softtf.backbones.load import BackboneSpec
+from softtf.config.tree import from_dict, to_dict
+from softtf.devices.device import Precision
+from softtf.files.tensors import write_atomic
+from softtf.learners.base import LearnerSpec
+from softtf.saving.manifest import FORMAT, HEADER, Manifest, check_format, seal
+from softtf.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Header:
+    """What `learner.json` says: everything but the tasks.
+
+    train, inference, precision: how it learns on and answers, as given to `ContinualClassifier`. None of the first two
+    means the learner's defaults; headers of earlier versions have none of the three.
+    """
+
+    backbone: BackboneSpec
+    backbone_sha256: str
+    learner: LearnerSpec
+    seed: int
+    allow_repeated: bool
+    train: TrainConfig | None = None
+    inference: str | None = None
+    precision: Precision = "float32"
+
+    def write(self, folder: Path) -> None:
+        """Write the learner.json of a learner that is saved task by task."""
+        write_atomic(folder / HEADER, self.text(manifest=False))
+
+    def text(self, manifest: bool) -> str:
+        """Return learner.json; `manifest` says whether the learner is whole only with its manifest.json."""
+        return seal({"format": FORMAT, "manifest": manifest, **to_dict(self)})
+
+    @classmethod
+    def read(cls, source: Path | Manifest) -> "Header":
+        """Read the header of the learner in a folder, or of a manifest that was read.
+
+        Raises:
+            UserError: it is missing, broken, or of a newer format.
+        """
+        manifest = source if isinstance(source, Manifest) else Manifest.read(source)
+        content = manifest.json(HEADER)
+        check_format(content, manifest.path(HEADER)[0])
+        for name in ("format", "manifest", "tasks"):  # softtf 0.1 wrote how many tasks there are
+            content.pop(name, None)
+        return from_dict(cls, content, HEADER)
