@@ -235,6 +235,7 @@ class SharedPass:
         inputs: [batch, ...], prepared; or what loads them when they are first needed.
         query: [batch, dim], if it is known already; then it is not computed.
         trunk: the trunk's tokens, likewise.
+        given: the task of all samples, or of each [batch], where the test tells it.
     """
 
     def __init__(
@@ -243,8 +244,10 @@ class SharedPass:
         inputs: Tensor | Callable[[], Tensor],
         query: Tensor | None = None,
         trunk: Tokens | None = None,
+        given: Tensor | int | None = None,
     ) -> None:
         self.network = network
+        self.given = given
         self._inputs = inputs
         if query is not None:
             self.query = query

@@ -17,6 +17,7 @@ from softtf.classifier import ContinualClassifier
 from softtf.errors import TrainingError, UserError
 from softtf.evaluation import AccuracyMatrix
 from softtf.inference.policy import Policy, parse_policy
+from softtf.inference.pooling import Pooling
 from softtf.learners import (
     DER,
     EWC,
@@ -73,6 +74,7 @@ __all__ = [
     "NCM",
     "NoAdaptation",
     "Policy",
+    "Pooling",
     "ProgressivePrompts",
     "Projection",
     "RanPAC",

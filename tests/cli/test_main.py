@@ -52,7 +52,7 @@ def test_the_lists_say_what_the_registries_do(capsys: Capture) -> None:
         if kind.__module__.startswith("softtf."):
             read = STATISTIC_KINDS.get(name)
             needed = f"; needs {read.option()} when the run learns" if read else ""
-            assert policies[name] == f"{kind.title}, per-sample{needed}"
+            assert policies[name] == f"{kind.title}{', per-sample' if kind.pools else ''}{needed}"
 
 
 def test_every_command_has_help_and_a_shell_completes_it(capsys: Capture) -> None:

@@ -34,6 +34,7 @@ from softtf.inference import INFERENCES
 from softtf.inference import predict as predicting
 from softtf.inference.answers import Clock, gather_evidence
 from softtf.inference.policy import Policy
+from softtf.inference.pooling import Pooling
 from softtf.learners import ClosedFormLearner, Learner
 from softtf.learners.class_table import ClassTable
 from softtf.network import SharedPass
@@ -65,7 +66,7 @@ def task_answers(learner: Learner, x: Tensor) -> Tensor:
 
 
 def per_sample_policies(learner: Learner) -> list[Policy]:
-    joint = [Policy(name, joint=True) for name in learner.inferences if INFERENCES[name].log_probabilities]
+    joint = [Policy(name, answer="joint") for name in learner.inferences if INFERENCES[name].log_probabilities]
     return [*map(Policy, learner.policies), *joint, Policy("oracle")]
 
 
@@ -228,7 +229,7 @@ def test_per_sample_counts_do_not_depend_on_batch_size_or_shuffling(case: Learne
     expected = counts(120, None, policies)
     for batch_size, shuffle_seed in ((1, None), (5, None), (5, 0), (120, 1)):
         assert counts(batch_size, shuffle_seed, policies) == expected
-    pooled = [Policy(p.inference, 4) for p in policies if p.inference in INFERENCES]
+    pooled = [Policy(p.inference, Pooling(4)) for p in policies if INFERENCES[p.inference].pools]
     mixed = counts(7, None, [*pooled, *policies])
     assert {p: mixed[p] for p in policies} == expected
     assert all(total == [3 * c for c in CLASSES] for _, _, total in expected.values())

@@ -13,6 +13,7 @@ from softtf.evaluation.evaluate import chunks, evaluate
 from softtf.evaluation.test_data import TestData
 from softtf.inference import INFERENCES
 from softtf.inference.policy import Policy
+from softtf.inference.pooling import Pooling
 from softtf.learners import DualPrompt, LinearHead
 from softtf.learners.class_table import ClassTable
 from softtf.network import SharedPass
@@ -22,11 +23,11 @@ SOFT_TF = DualPrompt(e_layers=(2, 3), adapt=SoftMask((3, 4), "w/ FF", "uniform(0
 POLICIES = (
     [Policy("oracle")]
     + [
-        Policy(name, group, shots)
+        Policy(name, Pooling(group, shots))
         for name in ("prompt-id", "gradient-id")
         for group, shots in ((1, None), (2, None), (4, None), (5, 2), (7, None))
     ]
-    + [Policy("gradient-id", own=True), Policy("prompt-id", 4, 1, own=True)]
+    + [Policy("gradient-id", answer="own"), Policy("prompt-id", Pooling(4, 1), "own")]
 )
 
 
@@ -74,20 +75,19 @@ def slow(
     for i in order:
         last = groups[-1] if groups else []
         same_set = shuffle_seed is not None or (last and data.tasks[last[0]] == data.tasks[i])
-        if last and len(last) < policy.group and same_set:
+        if last and len(last) < policy.pooling.group and same_set:
             last.append(i)
         else:
             groups.append([i])
     counts = [[0] * model.num_tasks for _ in range(3)]
     for group in groups:
-        evidence = (
-            [facts.scores[policy.inference][i] for i in group[: policy.shots]] if policy.inference in INFERENCES else []
-        )
+        said = facts.scores.get(policy.inference)
+        evidence = [said[i] for i in group[: policy.pooling.shots]] if said else []
         for i in group:
             own = int(data.tasks[i])
             task = int(sum(evidence).argmax()) if evidence else own
             logits = facts.logits[i][task]
-            restricted = policy.own or policy.inference == "oracle"
+            restricted = policy.answer == "own" or policy.inference == "oracle"
             places = [c for c in range(len(logits)) if not restricted or owner[c] == task]
             best = max(places, key=lambda c: logits[c])
             named = owner[best] if policy.inference == "none" else task
@@ -169,7 +169,7 @@ def test_the_seconds_of_a_policy_from_nothing_count_the_queries_that_were_kept()
         with model.learner.computing_in(torch.float32):
             known = queries.get()
         queries._known[torch.float32] = replace(known, seconds=1000.0 * len(data.tasks))
-        policies = [Policy("prompt-id"), Policy("prompt-id", 4), Policy("gradient-id"), Policy("oracle")]
+        policies = [Policy("prompt-id"), Policy("prompt-id", Pooling(4)), Policy("gradient-id"), Policy("oracle")]
         scores = evaluate(model.learner, data, model.classes.column_labels(), policies, batch_size=5)
         samples = sum(scores[policies[0]].total)
         assert samples < len(data.tasks)

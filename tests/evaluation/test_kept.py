@@ -18,6 +18,7 @@ from softtf.evaluation.evaluate import FEATURES, SAMPLES, evaluate
 from softtf.evaluation.kept import KeptTrunks
 from softtf.evaluation.test_data import TestData
 from softtf.inference.policy import Policy
+from softtf.inference.pooling import Pooling
 from softtf.learners import FT, L2P, NCM, CLIPZeroShot, DualPrompt, LearnerSpec, LinearHead, RanPAC
 from softtf.learners.class_table import ClassTable
 from support.slow import each
@@ -82,7 +83,7 @@ class Stream:
 
 def policies_of(spec: LearnerSpec) -> list[Policy]:
     names = spec.new_learner(backbone_for(spec), 0).policies
-    return [*map(Policy, names), *(Policy(n, 3) for n in names if n != "none"), Policy("oracle")]
+    return [*map(Policy, names), *(Policy(n, Pooling(3)) for n in names if n != "none"), Policy("oracle")]
 
 
 @pytest.mark.parametrize("name", BARE)

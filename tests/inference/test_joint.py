@@ -104,7 +104,7 @@ def test_neither_batch_size_nor_order_nor_neighbours_matter(spec: LearnerSpec, n
 @cases
 def test_evaluate_counts_what_predict_answers_beside_other_policies(spec: LearnerSpec) -> None:
     model, sets = learned(spec), held_out([0, 1, 2])
-    policies = [Policy("mcg", joint=True), Policy("feature-id", joint=True), Policy("feature-id", own=True)]
+    policies = [Policy("mcg", answer="joint"), Policy("feature-id", answer="joint"), Policy("feature-id", answer="own")]
     data = TestData.of(sets, model.classes, model.learner.network.backbone, 5)
     scores = evaluate(model.learner, data, model.classes.column_labels(), policies, batch_size=5, dtype=torch.float64)
     for policy, score in scores.items():

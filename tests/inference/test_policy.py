@@ -8,19 +8,22 @@ from hypothesis import strategies as st
 from softtf.config.names import PAPER_BATCH
 from softtf.errors import UserError
 from softtf.inference import INFERENCES
-from softtf.inference.policy import Policy, parse_policy, rank_in_group
+from softtf.inference.policy import Answer, Policy, parse_policy
+from softtf.inference.pooling import Pooling, rank_in_group
 from softtf.inference.predict import shortest_first, whole_groups
 
-NAMES = sorted(INFERENCES)
+NAMES = sorted(name for name, kind in INFERENCES.items() if kind.pools)
+ALONE = ["none", "oracle"]
 WEIGHED = ["feature-id", "mcg"]
+SUMMED = st.one_of(
+    st.builds(Pooling, st.integers(1, 300)),
+    st.integers(1, 40).flatmap(lambda group: st.builds(Pooling, st.just(group), st.integers(1, group))),
+)
+VOTED = st.builds(Pooling, st.integers(2, 300), vote=st.just(True))
 POLICIES = st.one_of(
-    st.builds(Policy, st.sampled_from(["oracle", "none", *NAMES])),
-    st.builds(Policy, st.sampled_from(NAMES), st.integers(1, 300), st.none(), st.booleans()),
-    st.builds(Policy, st.sampled_from(WEIGHED), st.integers(1, 300), st.none(), st.just(False), st.booleans()),
-    st.builds(Policy, st.sampled_from(NAMES), st.integers(2, 300), own=st.booleans(), vote=st.just(True)),
-    st.integers(1, 40).flatmap(
-        lambda group: st.builds(Policy, st.sampled_from(NAMES), st.just(group), st.integers(1, group), st.booleans())
-    ),
+    st.builds(Policy, st.sampled_from(ALONE)),
+    st.builds(Policy, st.sampled_from(NAMES), SUMMED | VOTED, st.sampled_from(["any", "own"])),
+    st.builds(Policy, st.sampled_from(WEIGHED), SUMMED, st.just("joint")),
 )
 
 
@@ -31,14 +34,15 @@ def test_a_policys_code_reads_back_as_the_policy(policy: Policy) -> None:
 
 
 def test_different_policies_have_different_titles_and_codes() -> None:
-    policies = [Policy("oracle"), Policy("none")]
+    policies = [*map(Policy, ALONE)]
     shapes = [(g, s) for g in (1, 7, 24) for s in (None, 1, 3) if s is None or s <= g > 1]
-    policies += [Policy(n, g, s, own) for n in NAMES for g, s in shapes for own in (False, True)]
-    policies += [Policy(n, g, s, joint=True) for n in WEIGHED for g, s in shapes]
-    policies += [Policy(n, 24, own=own, vote=True) for n in NAMES for own in (False, True)]
+    both: list[Answer] = ["any", "own"]
+    policies += [Policy(n, Pooling(g, s), answer) for n in NAMES for g, s in shapes for answer in both]
+    policies += [Policy(n, Pooling(g, s), "joint") for n in WEIGHED for g, s in shapes]
+    policies += [Policy(n, Pooling(24, vote=True), answer) for n in NAMES for answer in both]
     assert len({p.title() for p in policies}) == len({p.code for p in policies}) == len(policies)
-    assert all("per-sample" in p.title() for p in policies if p.group == 1 and p.inference != "oracle")
-    assert all("same-task batch" in p.title() for p in policies if p.group > 1)
+    assert all("per-sample" in p.title() for p in policies if p.pooling.group == 1 and p.inference != "oracle")
+    assert all("same-task batch" in p.title() for p in policies if p.pooling.group > 1)
     assert all("same-task" not in p.title(shuffled=True) for p in policies)
 
 
@@ -47,21 +51,21 @@ def test_different_policies_have_different_titles_and_codes() -> None:
     [
         ("gradient-id", Policy("gradient-id")),
         ("gradient-id:per-sample", Policy("gradient-id")),
-        ("prompt-id:batch24", Policy("prompt-id", 24)),
-        ("prompt-id:batch(24)", Policy("prompt-id", 24)),
-        ("prompt-id:batch 24", Policy("prompt-id", 24)),
-        ("prompt-id:vote24", Policy("prompt-id", 24, vote=True)),
-        ("prompt-id:vote(7):own", Policy("prompt-id", 7, own=True, vote=True)),
+        ("prompt-id:batch24", Policy("prompt-id", Pooling(24))),
+        ("prompt-id:batch(24)", Policy("prompt-id", Pooling(24))),
+        ("prompt-id:batch 24", Policy("prompt-id", Pooling(24))),
+        ("prompt-id:vote24", Policy("prompt-id", Pooling(24, vote=True))),
+        ("prompt-id:vote(7):own", Policy("prompt-id", Pooling(7, vote=True), "own")),
         ("prompt-id:vote1", Policy("prompt-id")),
-        ("gradient-id:3-shot", Policy("gradient-id", PAPER_BATCH, 3)),
-        ("gradient-id:3-shot/7", Policy("gradient-id", 7, 3)),
-        ("gradient-id:own", Policy("gradient-id", own=True)),
-        ("gradient-id:per-sample:own", Policy("gradient-id", own=True)),
-        ("gradient-id:batch7:own", Policy("gradient-id", 7, own=True)),
-        ("gradient-id:3-shot/7:own", Policy("gradient-id", 7, 3, own=True)),
-        ("feature-id:joint", Policy("feature-id", joint=True)),
-        ("mcg:batch7:joint", Policy("mcg", 7, joint=True)),
-        ("mcg:3-shot/7:joint", Policy("mcg", 7, 3, joint=True)),
+        ("gradient-id:3-shot", Policy("gradient-id", Pooling(PAPER_BATCH, 3))),
+        ("gradient-id:3-shot/7", Policy("gradient-id", Pooling(7, 3))),
+        ("gradient-id:own", Policy("gradient-id", answer="own")),
+        ("gradient-id:per-sample:own", Policy("gradient-id", answer="own")),
+        ("gradient-id:batch7:own", Policy("gradient-id", Pooling(7), "own")),
+        ("gradient-id:3-shot/7:own", Policy("gradient-id", Pooling(7, 3), "own")),
+        ("feature-id:joint", Policy("feature-id", answer="joint")),
+        ("mcg:batch7:joint", Policy("mcg", Pooling(7), "joint")),
+        ("mcg:3-shot/7:joint", Policy("mcg", Pooling(7, 3), "joint")),
         ("oracle", Policy("oracle")),
     ],
 )
@@ -102,10 +106,9 @@ def slow_choice(policy: Policy, scores: list[list[float]], groups: list[int]) ->
     answers = []
     for group in groups:
         members = [row for row, g in zip(scores, groups, strict=True) if g == group]
-        if policy.shots is not None:
-            members = members[: policy.shots]
+        members = members[: policy.pooling.shots]
         pooled = [sum(row[t] for row in members) for t in range(len(scores[0]))]
-        votes = [row.index(max(row)) for row in members] if policy.vote else []
+        votes = [row.index(max(row)) for row in members] if policy.pooling.vote else []
         answers.append(max(range(len(pooled)), key=lambda t: (votes.count(t), pooled[t], -t)))
     return answers
 
@@ -118,7 +121,7 @@ def test_choices_equal_the_obvious_loop(data: st.DataObject) -> None:
     scores = data.draw(st.lists(row, min_size=n, max_size=n))
     groups = data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n))  # interleaved, with gaps
     shots = data.draw(st.one_of(st.none(), st.integers(1, 5)))
-    policy = Policy("prompt-id", 5, shots, vote=shots is None and data.draw(st.booleans()))
+    policy = Policy("prompt-id", Pooling(5, shots, vote=shots is None and data.draw(st.booleans())))
     found = policy.choose(torch.tensor(scores), torch.tensor(groups))
     assert found.tolist() == slow_choice(policy, scores, groups)
 
@@ -153,5 +156,5 @@ def test_groups_dealt_by_length_are_the_same_groups_and_their_longest_ascend(row
 def test_alone_in_its_group_a_sample_decides_for_itself() -> None:
     scores = torch.tensor([[1.0, 2.0], [3.0, 0.0]])
     assert Policy("prompt-id").choose(scores, torch.tensor([0, 1])).tolist() == [1, 0]
-    assert Policy("prompt-id", 2).choose(scores, torch.tensor([0, 0])).tolist() == [0, 0]
-    assert Policy("prompt-id", 2, 1).choose(scores, torch.tensor([0, 0])).tolist() == [1, 1]
+    assert Policy("prompt-id", Pooling(2)).choose(scores, torch.tensor([0, 0])).tolist() == [0, 0]
+    assert Policy("prompt-id", Pooling(2, 1)).choose(scores, torch.tensor([0, 0])).tolist() == [1, 1]

@@ -34,7 +34,6 @@ LISTS: dict[str, Callable[[], dict[str, str]]] = {
         "NAME:3-shot": "the first 3 of each batch of 24 are the evidence (the paper's n-shot; 3-shot/16 for 16)",
         "NAME:...:own": "answer with a class of the inferred task; otherwise with any class seen so far",
         "NAME:...:joint": "P(c|x) = P(t|x) P(c|x,t) over the likely tasks; feature-id and mcg only",
-        "oracle": "the task is given",
     },
     "metrics": lambda: _metrics(),
 }
@@ -79,16 +78,20 @@ def _kinds(package: str, family: str) -> dict[str, str]:
 
 def _inferences() -> dict[str, str]:
     """Return the task inferences, with the setting of the learner that each needs, if any."""
-    titles = {found["name"]: found["title"] for found in declared("inference") if {"name", "title"} <= found.keys()}
+    ours = [found for found in declared("inference") if {"name", "title"} <= found.keys()]
+    titles = {found["name"]: (found["title"], found.get("pools", True)) for found in ours}
     options = {
         found["name"]: f"--learner.{found['setting'].replace('_', '-')} {found['amount']}"
         for found in declared("statistics")
         if {"name", "setting"} <= found.keys()
     }
-    titles |= {name: kind.title for name, kind in own("task inference").items()}
+    titles |= {name: (kind.title, kind.pools) for name, kind in own("task inference").items()}
     options |= {name: kind.option() for name, kind in own("statistics").items()}
     needed = {name: f"; needs {option} when the run learns" for name, option in options.items()}
-    return {name: f"{title}, per-sample{needed.get(name, '')}" for name, title in titles.items()}
+    return {
+        name: f"{title}{', per-sample' if pools else ''}{needed.get(name, '')}"
+        for name, (title, pools) in titles.items()
+    }
 
 
 def _metrics() -> dict[str, str]:

@@ -15,7 +15,7 @@ from softtf.devices.memory import needs_memory
 from softtf.evaluation.kept import KeptTrunk
 from softtf.evaluation.test_data import TestData
 from softtf.inference import INFERENCES
-from softtf.inference.answers import Clock, class_probabilities, gather_evidence, tops_needed, weigh_tasks
+from softtf.inference.answers import Clock, class_probabilities, gather_evidence, tops_needed
 from softtf.inference.policy import Policy
 from softtf.inference.predict import by_label
 from softtf.learners.base import Learner
@@ -109,7 +109,7 @@ def evaluate(
         if queries is not None:  # loading inputs is on no clock, neither here nor in what computing them took
             clock.seconds["features"] += min(time.perf_counter() - start, queries.seconds)
         batches = _Batches(learner, data, queries, clock, keep=shuffle_seed is None)
-        for rows in chunks(segments, math.lcm(*(p.group for p in policies)), batch_size):
+        for rows in chunks(segments, math.lcm(*(p.pooling.group for p in policies)), batch_size):
             probabilities, tasks[rows], needed = _answer(
                 learner, data, order[rows], policies, batch_size, clock, batches
             )
@@ -161,7 +161,8 @@ class _Batches:
             query = self._query(rows)
             found = trunks.find(network, rows) if trunks else None
             trunk = found.tokens if found else self._trunk(query)
-            shared = SharedPass(network, partial(self.data.loader.inputs, rows.tolist()), query, trunk)
+            given = self.data.tasks[rows].to(self.clock.device)
+            shared = SharedPass(network, partial(self.data.loader.inputs, rows.tolist()), query, trunk, given)
             before = self.clock.seconds["trunk"]
             yield shared
             if found:
@@ -188,8 +189,7 @@ class _Batches:
 
 
 def _needs_query(learner: Learner, policy: Policy) -> bool:
-    inferred = policy.inference in INFERENCES and INFERENCES[policy.inference].needs_query
-    return inferred or learner.network.needs_query
+    return INFERENCES[policy.inference].needs_query or learner.network.needs_query
 
 
 def _order(data: TestData, num_tasks: int, shuffle_seed: int | None) -> tuple[Tensor, Tensor]:
@@ -214,16 +214,15 @@ def _answer(
     batches: _Batches,
 ) -> tuple[Tensor, Tensor, tuple[int, Tensor]]:
     """Return probabilities [samples, policies, columns], the named tasks [samples, policies] and `tops_needed`."""
-    inferences = sorted({p.inference for p in policies} - {"oracle", "none"})
+    inferences = sorted({p.inference for p in policies})
     evidence = gather_evidence(learner, batches.passes(positions), inferences, clock)
-    given = data.tasks[positions].to(clock.device)
     place = torch.arange(len(positions), device=clock.device)
-    weights = torch.stack([weigh_tasks(p, evidence, place // p.group, given, learner.num_tasks) for p in policies], 1)
+    weights = torch.stack([p.weights(evidence.scores[p.inference], place // p.pooling.group) for p in policies], 1)
     within = [p.within_task for p in policies]
     probabilities = class_probabilities(learner, evidence.trunk, weights, within, batch_size, clock)
     column_task, tasks = learner.column_tasks().to(clock.device), weights.argmax(2)
-    unneeded = torch.tensor([p.inference == "none" for p in policies], device=clock.device)
-    named = torch.where(unneeded, column_task[probabilities.argmax(2)], tasks)
+    by_task = torch.tensor([INFERENCES[p.inference].names_task for p in policies], device=clock.device)
+    named = torch.where(by_task, tasks, column_task[probabilities.argmax(2)])
     return probabilities.cpu(), named.cpu(), tops_needed(learner, weights)
 
 
@@ -242,9 +241,7 @@ def _alone(learner: Learner, policy: Policy, clock: Clock, share: float) -> tupl
     run; here those of getting the kept features, from nothing those that computing what was kept took.
     """
     needs = _needs_query(learner, policy)
-    parts = ["trunk"] + ["query"] * needs
-    if policy.inference in INFERENCES:
-        parts.append(policy.inference)
+    parts = ["trunk", *["query"] * needs, policy.inference]
     common = sum(clock.seconds[part] for part in parts) + clock.seconds["answer"] * share
     reads = needs or _features_suffice(learner)
     return common + clock.seconds["features"] * reads, common + sum(clock.kept[part] for part in parts)

@@ -8,6 +8,7 @@ For one of your own, derive a `TaskInference`: `scores` of a `softtf.network.Sha
 from softtf.inference.base import INFERENCES, TaskInference, inference_named, policies_of, unsupported
 from softtf.inference.entropy_gradient import GradientID, GradientIDFull, GradientIDKeyPrompts
 from softtf.inference.feature_id import FeatureID
+from softtf.inference.given import NoTask, Oracle
 from softtf.inference.gradient_offset import GradientIDOffset
 from softtf.inference.multi_centroid import MultiCentroidGate
 from softtf.inference.prompt_key import PromptID
@@ -20,6 +21,8 @@ __all__ = [
     "GradientIDKeyPrompts",
     "GradientIDOffset",
     "MultiCentroidGate",
+    "NoTask",
+    "Oracle",
     "PromptID",
     "TaskInference",
     "inference_named",

@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from softtf.backbones.base import Tokens
 from softtf.inference.base import inference_named
-from softtf.inference.policy import Policy
 from softtf.learners.base import Learner
 from softtf.network import SharedPass
 
@@ -81,26 +79,6 @@ def gather_evidence(
             with clock.part(name):
                 scores[name].append(method.scores(learner, shared))
     return Evidence(Tokens.cat(trunks), {name: torch.cat(parts) for name, parts in scores.items()})
-
-
-def choose_tasks(policy: Policy, evidence: Evidence, groups: Tensor, given: Tensor | None) -> Tensor:
-    """Return the task [samples] whose network answers for each sample under `policy`."""
-    if policy.inference == "oracle":
-        assert given is not None
-        return given
-    if policy.inference == "none":
-        return torch.zeros_like(groups)
-    return policy.choose(evidence.scores[policy.inference], groups)
-
-
-def weigh_tasks(policy: Policy, evidence: Evidence, groups: Tensor, given: Tensor | None, num_tasks: int) -> Tensor:
-    """Return how much each task's network has to say in a sample's answer, [samples, tasks]; rows sum to 1.
-
-    It is all or nothing, but for a joint policy; the largest weight is that of the task named.
-    """
-    if policy.joint:
-        return policy.weights(evidence.scores[policy.inference], groups)
-    return F.one_hot(choose_tasks(policy, evidence, groups, given), num_tasks).float()
 
 
 @torch.no_grad()

@@ -22,7 +22,9 @@ class TaskInference(ABC):
 
     title: its name in tables. needs_query: whether it reads `SharedPass.query`. by_default: whether a learner that
     supports it is scored by it if nothing else is asked for. log_probabilities: whether scores are log P(t|x), at a
-    temperature fitted on training data, so that classes of several tasks can be weighed by them.
+    temperature fitted on training data, so that classes of several tasks can be weighed by them. pools: whether several
+    samples' scores can be pooled. own_classes: whether only the named task's classes may be the answer, whatever the
+    policy says. names_task: whether its scores name the task; otherwise the answered class does.
     """
 
     name: str
@@ -30,6 +32,9 @@ class TaskInference(ABC):
     needs_query: bool = False
     by_default: bool = True
     log_probabilities: bool = False
+    pools: bool = True
+    own_classes: bool = False
+    names_task: bool = True
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
@@ -79,8 +84,8 @@ def inference_named(name: str, learner: Learner) -> TaskInference:
 
 def unsupported(name: str, learner: Learner) -> UserError:
     """Return the error for a way to answer that is not among a learner's `policies`, with what it lacks."""
-    ways = dict.fromkeys([*policies_of(learner), "oracle"])
-    if name not in (*INFERENCES, "none"):
+    ways = policies_of(learner)
+    if name not in INFERENCES:
         return unknown(f"task inference for {type(learner).__name__}", name, ways, imports=True)
     supported = ", ".join("none (its answer needs no task)" if way == "none" else way for way in ways)
     remedy = ""

@@ -1,117 +1,92 @@
-"""Whose evidence is pooled before a task is named: the policy that every number must be printed with."""
+"""A policy: who infers the task, whose evidence is pooled, what may be answered. Every table names it."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
-from softtf.config.names import PAPER_BATCH
 from softtf.errors import UserError, unknown
 from softtf.inference import INFERENCES, policies_of, unsupported
+from softtf.inference.pooling import PER_SAMPLE, Pooling, parse_pooling
 from softtf.learners.base import Learner
 
-LARGEST_GROUP = 1_000_000
 LIKELY = 0.99  # of the probability is held by the tasks whose networks answer together
+
+Answer = Literal["any", "own", "joint"]
+ANSWERS: dict[Answer, str] = {"any": "", "own": ", own classes", "joint": ", joint over tasks"}
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A task inference, the samples that share one task, and the classes that the answer is chosen from.
+    """A task inference, the samples that pool their evidence, and the classes that may be the answer.
 
-    Usually one task is named and its network answers. With `joint` no task is settled on: P(c|x) = P(t|x) P(c|x,t),
-    class c being one of task t's, and P(c|x,t) what t's network says of its own classes alone. (P(t|x) has a
-    temperature, fitted on examples that its statistics had not seen; P(c|x,t) has none: a task's head was trained on
-    all that the task has, and on test images 1 was its best, docs/results.md.) For each sample the networks of its
-    likely tasks are run (`likely_tasks`: the fewest that hold 99% of P(t|x)), so that the cost grows with the doubt.
+    Attributes:
+        inference: the name of a task inference, such as `prompt-id`, `oracle` (the task is given) or `none` (the answer
+            needs no task).
+        pooling: which samples share one task.
+        answer: `any`: any class seen so far, by the network of the inferred task (the published way). `own`: a class of
+            the inferred task. `joint`: any class, without settling on one task: P(c|x) = P(t|x) P(c|x,t), where t is
+            the task of class c, and its network gives P(c|x,t) over its own classes. The inference must give P(t|x)
+            (`log_probabilities`). Only the networks of a sample's likely tasks run (`likely_tasks`), so an unsure
+            sample costs more. P(t|x) has a temperature, fitted on held-out training examples. P(c|x,t) has none: on
+            test images 1 was the best (docs/results-details.md).
 
-    inference: `prompt-id`, `gradient-id`, ..., `oracle` (the task is given) or `none` (the answer needs no task).
-    group: how many consecutive test samples share one task; 1 is per-sample, the honest default. shots: of
-    each group only the first so many are evidence (the paper's n-shot). vote: each sample of a group has one vote for
-    its own best task, and the majority is named, as the published code does for Prompt ID; otherwise scores are summed,
-    as it does for Gradient ID (the mean of entropies), which names more tasks right. own: answer with a class of the
-    inferred task; otherwise with any class seen so far, by the inferred task's network (the published way). joint:
-    weigh the classes of all tasks by P(t|x), which the inference must give (`log_probabilities`); the likeliest task
-    is named.
+    Raises:
+        UserError: there is no such inference, or the three do not fit together.
     """
 
     inference: str
-    group: int = 1
-    shots: int | None = None
-    own: bool = False
-    joint: bool = False
-    vote: bool = False
+    pooling: Pooling = PER_SAMPLE
+    answer: Answer = "any"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.group <= LARGEST_GROUP or (self.shots is not None and not 1 <= self.shots <= self.group):
+        kind = INFERENCES.get(self.inference)
+        if kind is None:
+            raise unknown("policy", self.inference, INFERENCES, imports=True)
+        if not kind.pools and (self.pooling != PER_SAMPLE or self.answer != "any"):
             raise UserError(
-                f"a group of {self.group} with {self.shots} shots cannot be; 1 <= shots <= group <= {LARGEST_GROUP}"
+                f"policy {self.code!r}: {self.inference} pools nothing and chooses the classes itself; write"
+                f" {self.inference!r} alone"
             )
-        if self.vote and (self.group == 1 or self.shots is not None or self.joint):
-            raise UserError("a vote needs a group of at least 2, all of whose members have one, and names one task")
-        able = [name for name, kind in INFERENCES.items() if kind.log_probabilities]
-        if self.joint and (self.own or self.inference not in able):
+        if self.answer == "joint" and not kind.log_probabilities:
+            able = [name for name, other in INFERENCES.items() if other.log_probabilities]
             raise UserError(
-                f"policy {self.code!r}: tasks can be weighed where the inference gives their probabilities, and then"
-                f" without :own; :joint goes with {', '.join(able)}"
+                f"policy {self.code!r}: tasks can be weighed where the inference gives their probabilities; :joint goes"
+                f" with {', '.join(able)}"
             )
+        if self.answer == "joint" and self.pooling.vote:
+            raise UserError(f"policy {self.code!r}: a vote names one task, and :joint weighs several; leave one out")
 
     @property
     def within_task(self) -> bool:
         """Whether a task's network is asked about that task's classes only."""
-        return self.own or self.joint or self.inference == "oracle"
+        return self.answer != "any" or INFERENCES[self.inference].own_classes
 
     @property
     def code(self) -> str:
         """The short form that `parse_policy` reads."""
-        pooling = "" if self.group == 1 else f":{'vote' if self.vote else 'batch'}{self.group}"
-        if self.shots is not None:
-            pooling = f":{self.shots}-shot/{self.group}"
-        return f"{self.inference}{pooling}{':own' if self.own else ''}{':joint' if self.joint else ''}"
+        return ":".join(filter(None, [self.inference, self.pooling.code, "" if self.answer == "any" else self.answer]))
 
     def title(self, shuffled: bool = False) -> str:
         """The form for table headers, with the policy spelled out."""
-        if self.inference == "oracle":
-            return "oracle (task given)"
-        if self.inference == "none":
-            return "no task needed, per-sample"
-        pooling = f"{'shuffled' if shuffled else 'same-task'} batch({self.group})" if self.group > 1 else "per-sample"
-        if self.shots is not None:
-            pooling = f"{self.shots}-shot of {pooling}"
-        if self.vote:
-            pooling = f"majority of {pooling}"
-        classes = ", own classes" if self.own else ", joint over tasks" if self.joint else ""
-        return f"{INFERENCES[self.inference].title}, {pooling}{classes}"
+        kind = INFERENCES[self.inference]
+        return f"{kind.title}, {self.pooling.title(shuffled)}{ANSWERS[self.answer]}" if kind.pools else kind.title
 
     def choose(self, scores: Tensor, groups: Tensor) -> Tensor:
-        """Return the task [n] of each sample: argmax of its group's scores; arguments as for `pooled`."""
-        return self.pooled(scores, groups).argmax(1)
+        """Return the task [n] of each sample: argmax of its group's scores; arguments as for `Pooling.pooled`."""
+        return self.pooling.pooled(scores, groups).argmax(1)
 
     def weights(self, scores: Tensor, groups: Tensor) -> Tensor:
-        """Return P(t|x) [n, tasks] of the likely tasks, 0 for the others; arguments as for `pooled`.
+        """Return the share of each task's network in each sample's answer, [n, tasks]; rows sum to 1.
 
-        A group's is the product of its samples', normalised: each is evidence of its own for the task they share.
+        The named task's network has it all, except for a joint answer: there the shares are P(t|x) of the likely tasks.
+        A group's P(t|x) is the normalised product of its samples'. The largest share is that of the task named.
         """
-        assert self.joint
-        return likely_tasks(self.pooled(scores, groups).softmax(1))
-
-    def pooled(self, scores: Tensor, groups: Tensor) -> Tensor:
-        """Return each sample's scores summed over its group, or its group's votes, [n, tasks] in float64.
-
-        Of tasks with equally many votes, the one whose scores sum to more is ahead by less than a vote.
-
-        scores: [n, tasks]; groups: [n], group numbers from 0, each group's members in order.
-        """
-        evidence = scores.double()
-        if self.shots is not None:
-            evidence = evidence * (rank_in_group(groups) < self.shots).to(evidence)[:, None]
-        pooled = sum_in_groups(evidence, groups)
-        if self.vote:
-            votes = one_hot(scores.argmax(1), scores.shape[1]).to(evidence)
-            return sum_in_groups(votes, groups) + pooled.softmax(1) / 2
-        return pooled
+        if self.answer == "joint":
+            return likely_tasks(self.pooling.pooled(scores, groups).softmax(1))
+        return torch.nn.functional.one_hot(self.choose(scores, groups), scores.shape[1]).float()
 
 
 def usual_policy(supported: Sequence[str]) -> str:
@@ -123,60 +98,34 @@ def usual_policy(supported: Sequence[str]) -> str:
     return f"{first}:own" if first != "none" and "none" in supported else first
 
 
-def sum_in_groups(values: Tensor, groups: Tensor) -> Tensor:
-    """Return for each sample the sum over its group of values [n, ...]."""
-    total = torch.zeros(int(groups.max()) + 1, *values.shape[1:], dtype=values.dtype, device=values.device)
-    return total.index_add_(0, groups, values)[groups]
-
-
 def likely_tasks(probabilities: Tensor) -> Tensor:
     """Keep of each row [n, tasks] the largest entries, as few as hold `LIKELY`, and make their sum 1; the others are 0.
 
-    Of equal entries the earlier tasks' are kept.
+    Among equal entries the earlier tasks' are kept.
     """
     ordered, order = probabilities.sort(dim=1, descending=True, stable=True)
     kept = torch.where(ordered.cumsum(1) - ordered < LIKELY, ordered, 0)
     return torch.zeros_like(probabilities).scatter_(1, order, kept / kept.sum(1, keepdim=True))
 
 
-def rank_in_group(groups: Tensor) -> Tensor:
-    """Return how many earlier samples share each sample's group, [n]."""
-    order = torch.argsort(groups, stable=True)
-    sorted_groups = groups[order]
-    start = torch.searchsorted(sorted_groups, sorted_groups)
-    ranks = torch.empty_like(groups)
-    ranks[order] = torch.arange(len(groups), device=groups.device) - start
-    return ranks
-
-
 def parse_policy(text: str) -> Policy:
     """Read `gradient-id`, `prompt-id:vote24`, `gradient-id:3-shot/24:own`, `feature-id:joint`, `oracle` and so on.
 
     Raises:
-        UserError: the inference or the form is unknown, a number is out of range, or `:joint` does not fit.
+        UserError: the inference or the form is unknown, a number is out of range, or the parts do not fit together.
     """
     name, *parts = text.strip().lower().split(":")
-    if name not in (*INFERENCES, "oracle", "none"):
-        raise unknown("policy", name, [*INFERENCES, "oracle"], imports=True)
-    own, joint = parts[-1:] == ["own"], parts[-1:] == ["joint"]
-    pooling = parts[: len(parts) - (own or joint)] or ["per-sample"]
-    if name in ("oracle", "none") and parts:
+    answer: Answer = "own" if parts[-1:] == ["own"] else "joint" if parts[-1:] == ["joint"] else "any"
+    written = parts if answer == "any" else parts[:-1]
+    pooling = parse_pooling(written[0]) if len(written) == 1 else None if written else PER_SAMPLE
+    if name in INFERENCES and parts and not INFERENCES[name].pools:
         raise UserError(f"policy {text!r}: {name} pools nothing; write {name!r} alone")
-    if pooling == ["per-sample"]:
-        return Policy(name, own=own, joint=joint)
-    batch = re.fullmatch(r"(batch|vote)[( ]?(\d+)\)?", pooling[0])
-    shot = re.fullmatch(r"(\d+)-shot(?:/(\d+))?", pooling[0])
-    if len(pooling) == 1 and batch and int(batch[2]) >= 1:
-        vote = batch[1] == "vote" and int(batch[2]) > 1  # one alone is its own majority
-        return Policy(name, int(batch[2]), own=own, joint=joint, vote=vote)
-    if len(pooling) == 1 and shot:
-        shots, group = int(shot[1]), int(shot[2] or PAPER_BATCH)
-        if 1 <= shots <= group:
-            return Policy(name, group, shots, own, joint)
-    raise UserError(
-        f"policy {text!r} is not understood; write for example {name}, {name}:batch24, {name}:vote24,"
-        f" {name}:3-shot/24 or {name}:own"
-    )
+    if name in INFERENCES and pooling is None:
+        raise UserError(
+            f"policy {text!r} is not understood; write for example {name}, {name}:batch24, {name}:vote24,"
+            f" {name}:3-shot/24 or {name}:own"
+        )
+    return Policy(name, pooling or PER_SAMPLE, answer)
 
 
 def policy_of(text: str, learner: Learner) -> Policy:
@@ -186,6 +135,6 @@ def policy_of(text: str, learner: Learner) -> Policy:
         UserError: as `parse_policy`, or the learner does not support the inference.
     """
     policy = parse_policy(text)
-    if policy.inference not in (*policies_of(learner), "oracle"):
+    if policy.inference not in policies_of(learner):
         raise unsupported(policy.inference, learner)
     return policy

@@ -10,7 +10,8 @@ from torch import Tensor
 from softtf.backbones.base import Backbone
 from softtf.devices.memory import needs_memory
 from softtf.errors import UserError
-from softtf.inference.answers import Clock, class_probabilities, gather_evidence, weigh_tasks
+from softtf.inference import INFERENCES
+from softtf.inference.answers import Clock, class_probabilities, gather_evidence
 from softtf.inference.policy import Policy
 from softtf.learners.base import Learner
 from softtf.network import SharedPass
@@ -54,26 +55,25 @@ def predict(
     if task is not None:
         policy = Policy("oracle")
     if groups is None:
-        groups = torch.arange(count) // policy.group
+        groups = policy.pooling.groups(count)
     if learner.network.backbone.reads_text:
         groups = shortest_first(groups, loader.lengths())
     probabilities = torch.empty(count, learner.num_classes)
     tasks = torch.empty(count, dtype=torch.int64)
     column_task = learner.column_tasks().to(device)
-    needed = [] if policy.inference in ("oracle", "none") else [policy.inference]
     clock = Clock(device)
     with learner.computing_in(dtype):
         for rows in whole_groups(groups, loader.batch_size):
-            passes = (SharedPass(learner.network, inputs) for inputs in loader.batches(rows.tolist()))
-            evidence = gather_evidence(learner, passes, needed, clock)
-            given = None if task is None else torch.full((len(rows),), task, device=device)
+            passes = (SharedPass(learner.network, inputs, given=task) for inputs in loader.batches(rows.tolist()))
+            evidence = gather_evidence(learner, passes, [policy.inference], clock)
             members = torch.unique(groups[rows], return_inverse=True)[1].to(device)
-            weights = weigh_tasks(policy, evidence, members, given, learner.num_tasks)
+            weights = policy.weights(evidence.scores[policy.inference], members)
             found = class_probabilities(
                 learner, evidence.trunk, weights[:, None], [policy.within_task], loader.batch_size, clock
             )[:, 0]
             probabilities[rows] = found.float().cpu()
-            tasks[rows] = (column_task[found.argmax(1)] if policy.inference == "none" else weights.argmax(1)).cpu()
+            named = weights.argmax(1) if INFERENCES[policy.inference].names_task else column_task[found.argmax(1)]
+            tasks[rows] = named.cpu()
     return Answers(probabilities, tasks)
 
 

@@ -10,7 +10,7 @@ from softtf.backbones.features import BATCH, FeatureStore, fixed_queries
 from softtf.devices.memory import needs_memory
 from softtf.devices.torch_state import with_own_settings
 from softtf.errors import UserError
-from softtf.inference import policies_of
+from softtf.inference import INFERENCES, Oracle, policies_of
 from softtf.inference.policy import Policy, policy_of, usual_policy
 from softtf.inference.predict import Answers, by_label, group_numbers, predict, test_loader
 from softtf.learners.base import Learner
@@ -126,9 +126,9 @@ class Predictor:
         if task is not None and (type(task) is not int or not 0 <= task < len(classes.tasks)):
             raise UserError(f"there is no task {task}; tasks 0 to {len(classes.tasks) - 1} were learned")
         policy = policy_of(inference, learner) if inference else self.inference
-        if groups is not None and policy.inference == "none":
+        if groups is not None and not INFERENCES[policy.inference].names_task:
             raise UserError(f"{type(learner).__name__} infers no task, so there is nothing to pool in groups")
-        if policy.inference == "oracle" and task is None:
+        if policy.inference == Oracle.name and task is None:
             raise UserError("the oracle needs the task; give task=..., on the command line --task")
         loader = test_loader(unlabelled(inputs), learner.network.backbone, batch_size)
         numbers = None if groups is None else group_numbers(groups, len(loader.examples))

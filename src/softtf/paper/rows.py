@@ -97,8 +97,9 @@ class TableRow:
         if self.papers_policy == "oracle":
             return None
         from softtf.inference.policy import parse_policy
+        from softtf.inference.pooling import PER_SAMPLE
 
-        alone = replace(parse_policy(self.papers_policy), group=1, shots=None, vote=False).code
+        alone = replace(parse_policy(self.papers_policy), pooling=PER_SAMPLE).code
         return alone if alone in self.trained.policies else self.trained.policies[0]
 
     @property

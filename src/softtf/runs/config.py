@@ -202,7 +202,7 @@ class EvaluateConfig(Settings):
         """
         supported = policies_of(learner)
         if not self.policies:
-            usual = [name for name in supported if name not in INFERENCES or INFERENCES[name].by_default]
+            usual = [name for name in supported if INFERENCES[name].by_default]
             named = [parse_policy(usual_policy([name, *supported])) for name in usual]
             return list(dict.fromkeys([*named, Policy("oracle")]))
         return list(dict.fromkeys(policy_of(text, learner) for text in self.policies))
