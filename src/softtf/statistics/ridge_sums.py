@@ -51,6 +51,13 @@ class RidgeSums:
         self.cross.index_add_(1, labels, h.T)
         self.counts.add_(torch.bincount(labels, minlength=len(self.counts)))
 
+    def add_sums(self, other: "RidgeSums") -> "RidgeSums":
+        """Add others in place, and return these."""
+        self.gram.add_(other.gram)
+        self.cross.add_(other.cross)
+        self.counts.add_(other.counts)
+        return self
+
     def __add__(self, other: "RidgeSums") -> "RidgeSums":
         return RidgeSums(self.gram + other.gram, self.cross + other.cross, self.counts + other.counts)
 
@@ -70,8 +77,8 @@ class RidgeSums:
             return Moments(self.gram, self.cross, examples, 1.0)
         labels = int((self.counts > 0).sum())
         means = self.cross / self.counts.clamp_min(1)
-        scatter = (self.gram - (means * self.counts) @ means.T) / examples
-        return Moments(labels * scatter + means @ means.T, means, labels, labels / examples)
+        gram = ((means * self.counts) @ means.T).neg_().add_(self.gram).div_(examples)  # S
+        return Moments(gram.mul_(labels).add_(means @ means.T), means, labels, labels / examples)
 
     def kept(self, prefix: str, whole: bool = False) -> dict[str, Tensor]:
         """Return the sums as tensors to save, gram as its upper triangle [M (M + 1) / 2].
@@ -92,27 +99,27 @@ class RidgeSums:
     @classmethod
     def read(cls, known: Mapping[str, Tensor], prefix: str, size: int, labels: int) -> "RidgeSums":
         """Return the sums that `kept` saved, extended to `labels` labels; with nothing known, those of no examples."""
-        found = cls.zeros(size, labels)
-        if known:
-            before = len(known[f"{prefix}examples"])
-            found.cross[:, :before] = known[f"{prefix}sums"].double()
-            found.counts[:before] = known[f"{prefix}examples"].double()
-            found = cls(from_triangle(known[f"{prefix}gram"]), found.cross, found.counts)
-        return found
+        if not known:
+            return cls.zeros(size, labels)
+        cross = torch.zeros(size, labels, dtype=torch.float64)
+        counts = torch.zeros(labels, dtype=torch.float64)
+        before = len(known[f"{prefix}examples"])
+        cross[:, :before], counts[:before] = known[f"{prefix}sums"], known[f"{prefix}examples"]
+        return cls(from_triangle(known[f"{prefix}gram"]), cross, counts)
 
 
 def to_triangle(gram: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return the upper triangle of a symmetric matrix [M, M], row by row, as [M (M + 1) / 2] in `dtype`."""
-    return gram[_upper(len(gram))].to(dtype)
+    """Return the upper triangle of a symmetric matrix [M, M], row by row, as [M (M + 1) / 2] in `dtype`.
+
+    Row by row, because a mask's indices would take more memory than the matrix.
+    """
+    return torch.cat([row[i:].to(dtype) for i, row in enumerate(gram)])
 
 
 def from_triangle(triangle: Tensor) -> Tensor:
     """Return the symmetric matrix [M, M] of an upper triangle of `to_triangle`, in float64."""
     size = math.isqrt(2 * len(triangle))
-    gram = torch.zeros(size, size, dtype=torch.float64)
-    gram[_upper(size)] = triangle.double()
-    return gram + gram.triu(1).T
-
-
-def _upper(size: int) -> Tensor:
-    return torch.ones(size, size, dtype=torch.bool).triu()
+    gram = torch.empty(size, size, dtype=torch.float64)
+    for i, row in enumerate(triangle.split([*range(size, 0, -1)])):
+        gram[i, i:] = gram[i:, i] = row
+    return gram
