@@ -17,6 +17,7 @@ SOLVED = ("run", "quickstart", *BACKBONE, "--stream.num-tasks", "2", "--device",
 METHODS = {
     "ncm": ("--method", "ncm"),
     "ranpac": ("--method", "ranpac", "--learner.projection", "40"),
+    "fly-cl": ("--method", "fly-cl", "--learner.projection", "40"),
     "block-ridge": ("--method", "block-ridge", "--learner.projection", "40", "--learner.views", "2"),
 }
 Capture = pytest.CaptureFixture[str]

@@ -40,6 +40,7 @@ from softtf.learners import (
     CLIPZeroShot,
     DERpp,
     DualPrompt,
+    FlyCL,
     ICaRL,
     LearnerSpec,
     LinearHead,
@@ -124,6 +125,7 @@ MASK = SoftMask((3, 4), "w/ FF", NOISY)
 LEARNERS = {
     "NCM": LearnerCase(NCM()),
     "RanPAC": LearnerCase(RanPAC(32), trains_shared=True),
+    "Fly-CL": LearnerCase(FlyCL(32), trains_shared=True),
     "block ridge": LearnerCase(BlockRidge(33), trains_shared=True),
     "block ridge, Feature ID": LearnerCase(BlockRidge(20, views=1, feature_id=24), trains_shared=True),
     "linear head": LearnerCase(LinearHead()),

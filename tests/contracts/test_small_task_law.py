@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from contracts.tiny import noise, tiny_backbone
-from softtf.learners import NCM, BlockRidge, LearnerSpec, RanPAC
+from softtf.learners import NCM, BlockRidge, FlyCL, LearnerSpec, RanPAC
 from softtf.learners.closed_form import ClosedFormLearner
 from softtf.statistics import ClassScores, FeatureStatistics, TaskCentroids
 
@@ -96,6 +96,7 @@ def by_statistics(statistics: FeatureStatistics) -> Callable[[list[tuple[int, in
 METHODS = {
     "ncm": by_learner(NCM()),
     "ranpac": by_learner(RanPAC(200)),
+    "fly-cl": by_learner(FlyCL(200)),
     "block-ridge": by_learner(BlockRidge(200, views=2)),
     "feature-id": by_statistics(ClassScores(DIM, 200, 0)),
     "mcg": by_statistics(TaskCentroids(DIM, 6, 0)),

@@ -20,7 +20,7 @@ OFFSET = ("--learner.gradient-offset", "4")  # for learners that Gradient ID ser
 PROMPTS, WEIGHTS, CLIPS = "2.0", "0.1", "0.05"  # rates at which a few steps change the answers
 
 SMALLER: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("ranpac", "block-ridge"), ("--learner.projection", "24")),
+    **dict.fromkeys(("ranpac", "block-ridge", "fly-cl"), ("--learner.projection", "24")),
     "ewc": ("--learner.fisher-samples", "5"),
     **dict.fromkeys(("der++", "icarl", "bic"), ("--learner.exemplars", "14")),
     "der+mcg": ("--learner.exemplars", "14", *MCG),
@@ -39,7 +39,7 @@ SMALLER: dict[str, tuple[str, ...]] = {
     "dual-prompt+lora": ("--learner.adapt.rank", "6"),
 }
 WHOLE = {"ft", "ewc", "lwf", "der++", "icarl", "bic", "der+mcg", "mbpa++", "idbr"}  # train the whole network
-SOLVED = {"block-ridge", "ncm", "ranpac", "clip-zero-shot"}  # have neither steps nor a rate
+SOLVED = {"block-ridge", "fly-cl", "ncm", "ranpac", "clip-zero-shot"}  # have neither steps nor a rate
 ONLY_TEXTS = {"idbr"}
 FULLY_ON_TEXTS = {"mbpa++", "idbr", "slm", "progressive-prompts", "dual-prompt+soft-tf", "ranpac", "block-ridge"}
 """Are also stopped and learned from Python on texts; the others are so on images."""

@@ -17,6 +17,7 @@ from softtf.learners.derpp import DERpp
 from softtf.learners.dual_prompt import DualPrompt
 from softtf.learners.ewc import EWC
 from softtf.learners.fine_tuning import FT
+from softtf.learners.fly_cl import FlyCL
 from softtf.learners.icarl import ICaRL
 from softtf.learners.idbr import IDBR
 from softtf.learners.l2p import L2P
@@ -42,6 +43,7 @@ __all__ = [
     "DualPrompt",
     "EWC",
     "FT",
+    "FlyCL",
     "ICaRL",
     "IDBR",
     "L2P",

@@ -86,10 +86,7 @@ class BlockRidgeLearner(ClosedFormLearner):
         sums = {name: value for name, value in self.memory.items() if name not in usual}
         found = self.regression.learn(sums, self._standardised(features), columns, labels)
         self.memory = usual | found.sums
-        for task in range(self.num_tasks):
-            own, head = self.task_columns(task), self.network.heads.slot(task)
-            head["weight"].copy_(found.weights[:, own].T)
-            head["bias"].copy_(found.bias[own])
+        self.set_heads(found.weights, found.bias)
         return {"ridge": found.ridge}
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:

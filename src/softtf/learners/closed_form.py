@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from softtf.learners.base import Batch, Learner, LearnerSpec
@@ -43,6 +44,14 @@ class ClosedFormLearner(Learner):
         Returns:
             what to show in place of losses.
         """
+
+    @torch.no_grad()
+    def set_heads(self, weights: Tensor, bias: Tensor) -> None:
+        """Set every task's head to its columns of weights [size, classes seen] and bias [classes seen]."""
+        for task in range(self.num_tasks):
+            own, head = self.task_columns(task), self.network.heads.slot(task)
+            head["weight"].copy_(weights[:, own].T)
+            head["bias"].copy_(bias[own])
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Never called: there are no steps."""

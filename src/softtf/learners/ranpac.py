@@ -8,17 +8,13 @@ examples (`balance`); where all have equally many examples that changes nothing.
 examples of all tasks, and not of the newest alone. A label that several tasks teach is one label of the regression.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from softtf.adaptations.slots import Heads
-from softtf.backbones.base import Backbone, Tokens
+from softtf.backbones.base import Backbone
 from softtf.errors import UserError
 from softtf.learners.base import Learner
-from softtf.learners.closed_form import ClosedFormLearner, ClosedFormSpec
+from softtf.learners.closed_form import ClosedFormSpec
+from softtf.learners.ridge import RidgeLearner
 from softtf.statistics import RandomRidge
 from softtf.statistics.base import MOST
 
@@ -49,37 +45,11 @@ class RanPAC(ClosedFormSpec, kind="ranpac"):
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner."""
-        return RanPACLearner(backbone, seed, self)
+        regression = RandomRidge(backbone.dim, self.projection, seed, self.ridge, self.balance)
+        return RanPACLearner(backbone, seed, regression)
 
 
-class RanPACLearner(ClosedFormLearner):
-    """The head is W, solved anew with each task; G and C are remembered, the projection comes from the seed.
+class RanPACLearner(RidgeLearner):
+    """The regression is `RandomRidge`; the projection comes from the seed."""
 
-    W is divided by the temperature that `RandomRidge` fits, and each column's bias is the log of its share of its
-    label's examples: so the softmax is a probability, and that of a label the sum over its columns.
-    """
-
-    def __init__(self, backbone: Backbone, seed: int, spec: RanPAC) -> None:
-        super().__init__(backbone, (), seed, heads=Heads(spec.projection, retrained=True))
-        self.regression = RandomRidge(backbone.dim, spec.projection, seed, spec.ridge, spec.balance)
-
-    def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes of the sums."""
-        return self.regression.shapes(self.num_classes)
-
-    @torch.no_grad()
-    def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
-        """Add the task to G and C and solve; tell the squared error that lambda was chosen by, and lambda."""
-        found = self.regression.learn(self.memory, features, columns, labels)
-        self.memory = found.sums
-        weights = found.weights / found.temperature
-        for task in range(self.num_tasks):
-            own, head = self.task_columns(task), self.network.heads.slot(task)
-            head["weight"].copy_(weights[:, own].T)
-            head["bias"].copy_(found.log_shares[own])
-        return {"held_out_squared_error": found.error, "ridge": found.ridge}
-
-    def logits(self, trunk: Tokens, task: int) -> Tensor:
-        """Return h W over the temperature, with each column's bias, [batch, classes seen]."""
-        h = self.regression(self.network.top(trunk, task=task))
-        return self.network.heads(h, range(self.num_tasks))  # type: ignore[no-any-return]
+    error_name = "held_out_squared_error"

@@ -50,6 +50,8 @@ def methods() -> Table:
     rows = (
         TableRow("NCM, frozen features", "-", plain("ncm")),
         TableRow("RanPAC, frozen features", "-", plain("ranpac")),
+        TableRow("RanPAC, M = 10,000", "-", Trained("ranpac", {"learner.projection": 10_000})),
+        TableRow("Fly-CL, frozen features", "-", plain("fly-cl")),
         TableRow("Linear head", "-", plain("linear-head")),
         *(TableRow(n, "-", plain(m)) for n, m in (("FT", "ft"), ("EWC", "ewc"), ("LwF", "lwf"))),
         *(TableRow(n, "-", plain(m)) for n, m in (("iCaRL", "icarl"), ("BiC", "bic"), ("DER++", "der++"))),

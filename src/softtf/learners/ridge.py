@@ -1,0 +1,46 @@
+"""What methods have in common whose answer is one ridge regression over all classes seen, solved with each task."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from softtf.adaptations.slots import Heads
+from softtf.backbones.base import Backbone, Tokens
+from softtf.learners.closed_form import ClosedFormLearner
+from softtf.statistics import RandomRidge
+from softtf.statistics.task_ridge import TaskRidge
+
+
+class RidgeLearner(ClosedFormLearner):
+    """The head is W, solved anew with each task; the sums are remembered.
+
+    W is divided by the regression's temperature, and each column's bias is the log of its share of its label's
+    examples: so the softmax is a probability, and that of a label the sum over its columns.
+
+    error_name: what to call the error that lambda was chosen by.
+    """
+
+    error_name: ClassVar[str]
+
+    def __init__(self, backbone: Backbone, seed: int, regression: RandomRidge | TaskRidge) -> None:
+        super().__init__(backbone, (), seed, heads=Heads(regression.size, retrained=True))
+        self.regression = regression
+
+    def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Return the shapes of the sums."""
+        return self.regression.shapes(self.num_classes)
+
+    @torch.no_grad()
+    def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
+        """Add the task to the sums and solve; tell the error that lambda was chosen by, and lambda."""
+        found = self.regression.learn(self.memory, features, columns, labels)
+        self.memory = found.sums
+        self.set_heads(found.weights / found.temperature, found.log_shares)
+        return {self.error_name: found.error, "ridge": found.ridge}
+
+    def logits(self, trunk: Tokens, task: int) -> Tensor:
+        """Return h W over the temperature, with each column's bias, [batch, classes seen]."""
+        h = self.regression(self.network.top(trunk, task=task))
+        return self.network.heads(h, range(self.num_tasks))  # type: ignore[no-any-return]

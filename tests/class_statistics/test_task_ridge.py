@@ -1,0 +1,87 @@
+"""The regression whose lambda tasks choose, against a plain ridge on all data at once."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from class_statistics.test_random_ridge import CLASSES, SPLITS, by_class, data
+from contracts.tiny import noise
+from softtf.statistics.random_ridge import UNCHOSEN, RidgeSolution
+from softtf.statistics.ridge_sums import RidgeSums
+from softtf.statistics.task_ridge import RIDGES, TaskRidge
+
+SIZE = 20
+
+
+class Chosen(TaskRidge):
+    """Squares of a projection; each task chooses what the test says."""
+
+    def __init__(self, choices: list[float]) -> None:
+        super().__init__(SIZE)
+        self.choices, self.asked = choices, []
+
+    def forward(self, features: Tensor) -> Tensor:
+        return (features @ noise(16, SIZE, seed=5)).square()
+
+    def choose(self, old: RidgeSums, new: RidgeSums, h: Tensor, labels: Tensor) -> tuple[float, float]:
+        self.asked.append((old.counts.tolist(), new.counts.tolist(), len(h), labels.tolist()))
+        return self.choices[len(self.asked) - 1], 0.5
+
+
+def learned(regression: TaskRidge, parts: list[tuple[Tensor, Tensor]]) -> RidgeSolution:
+    known: dict[str, Tensor] = {}
+    classes = 0
+    for features, columns in parts:
+        classes = max(classes, int(columns.max()) + 1)
+        found = regression.learn(known, features, columns, torch.arange(classes))
+        known = found.sums
+    return found
+
+
+@pytest.mark.parametrize("groups", SPLITS[:2])
+def test_however_the_data_are_split_it_is_the_plain_ridge_on_all_of_them(groups: list[list[int]]) -> None:
+    regression = Chosen([0.1] * len(groups))
+    found = learned(regression, by_class(groups))
+    features, columns = data()
+    h, y = regression(features), torch.eye(CLASSES, dtype=torch.float64)[columns]
+    assert found.ridge == pytest.approx(0.1 * float(h.square().mean()), rel=1e-5)
+    expected = torch.linalg.solve(h.T @ h + found.ridge * torch.eye(SIZE, dtype=torch.float64), h.T @ y)
+    torch.testing.assert_close(found.weights.double(), expected, rtol=1e-3, atol=1e-6)
+
+
+def test_the_order_of_tasks_does_not_matter() -> None:
+    features, columns = data()
+    renamed = torch.tensor([4, 5, 2, 3, 0, 1])[columns]  # the same classes, learned from the last to the first
+    parts = [(features[rows], renamed[rows]) for t in range(3) for rows in [torch.nonzero(renamed // 2 == t)[:, 0]]]
+    forth = learned(Chosen([0.1, 3.0, 0.7]), by_class([[0, 1], [2, 3], [4, 5]]))
+    back = learned(Chosen([0.7, 3.0, 0.1]), parts)
+    torch.testing.assert_close(back.sums["gram"], forth.sums["gram"], rtol=1e-6, atol=1e-2)
+    torch.testing.assert_close(back.weights[:, [4, 5, 2, 3, 0, 1]], forth.weights, rtol=1e-4, atol=1e-6)
+
+
+def test_lambda_is_the_mean_of_what_tasks_choose_by_their_examples() -> None:
+    features, columns = data()
+    rows = [columns < 2, (columns == 2) | (columns == 3)]
+    parts = [(features[rows[0]], columns[rows[0]]), (features[rows[1]][:10], columns[rows[1]][:10])]
+    regression = Chosen([100.0, 0.01])
+    found = learned(regression, parts)
+    assert RIDGES.value(found.sums) == pytest.approx(math.exp((30 * math.log(100) + 10 * math.log(0.01)) / 40))
+    assert found.error == 0.5
+    assert regression.asked[1] == ([15, 15, 0, 0], [0, 0, 5, 5], 10, columns[rows[1]][:10].tolist())
+
+
+def test_a_task_of_one_label_does_not_choose() -> None:
+    regression = Chosen([])
+    found = learned(regression, by_class([[0], [1]]))
+    assert not regression.asked and RIDGES.value(found.sums) == UNCHOSEN and found.error == 0
+
+
+def test_what_it_keeps_has_the_bytes_that_are_written_down() -> None:
+    found = learned(Chosen([1.0]), by_class([[0, 1, 2]]))
+    parts = {"gram": 2 * SIZE * (SIZE + 1), "sums": 4 * SIZE * 3, "examples": 24, "counts": 24, "labels": 24}
+    assert {n: v.numel() * v.element_size() for n, v in found.sums.items()} == parts | {RIDGES.name: 8}
+    shapes = Chosen([]).shapes(3)
+    for name, value in found.sums.items():
+        assert all(want in (None, got) for want, got in zip(shapes[name], value.shape, strict=True))
