@@ -18,6 +18,7 @@ METHODS = {
     "ncm": ("--method", "ncm"),
     "ranpac": ("--method", "ranpac", "--learner.projection", "40"),
     "fly-cl": ("--method", "fly-cl", "--learner.projection", "40"),
+    "klda": ("--method", "klda", "--learner.projection", "30", "--learner.maps", "2"),
     "block-ridge": ("--method", "block-ridge", "--learner.projection", "40", "--learner.views", "2"),
 }
 Capture = pytest.CaptureFixture[str]

@@ -15,7 +15,19 @@ from learners.tuned import cross_entropy, loss_of, whole_batch
 from softtf.classifier import ContinualClassifier
 from softtf.config.tree import from_dict, from_yaml, to_dict, to_yaml
 from softtf.errors import UserError
-from softtf.learners import FT, NCM, BlockRidge, CLIPPrompt, DERpp, DualPrompt, FlyCL, LearnerSpec, LinearHead, RanPAC
+from softtf.learners import (
+    FT,
+    KLDA,
+    NCM,
+    BlockRidge,
+    CLIPPrompt,
+    DERpp,
+    DualPrompt,
+    FlyCL,
+    LearnerSpec,
+    LinearHead,
+    RanPAC,
+)
 from softtf.learners.base import Batch
 from softtf.learners.class_table import ClassTable
 from softtf.learners.foreseen import ForeseenHeads
@@ -91,10 +103,10 @@ def test_every_method_with_a_cross_entropy_has_the_published_span_as_its_default
     assert {kind: span_of(cls()) for kind, cls in found.items() if "classes" in {f.name for f in fields(cls)}} == (
         PUBLISHED
     )
-    assert found.keys() - PUBLISHED.keys() == {"block-ridge", "fly-cl", "ncm", "ranpac", "clip-zero-shot"}
+    assert found.keys() - PUBLISHED.keys() == {"block-ridge", "fly-cl", "klda", "ncm", "ranpac", "clip-zero-shot"}
 
 
-@pytest.mark.parametrize("spec", [NCM, RanPAC, BlockRidge, FlyCL])
+@pytest.mark.parametrize("spec", [NCM, RanPAC, BlockRidge, FlyCL, KLDA])
 def test_a_method_without_a_cross_entropy_has_no_such_setting(spec: type[LearnerSpec]) -> None:
     assert span_of(spec()) == "–" and spec().new_learner(tiny_backbone(), 0).classes is None
     with pytest.raises(TypeError, match="classes"):

@@ -21,6 +21,7 @@ PROMPTS, WEIGHTS, CLIPS = "2.0", "0.1", "0.05"  # rates at which a few steps cha
 
 SMALLER: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("ranpac", "block-ridge", "fly-cl"), ("--learner.projection", "24")),
+    "klda": ("--learner.projection", "16", "--learner.maps", "2"),
     "ewc": ("--learner.fisher-samples", "5"),
     **dict.fromkeys(("der++", "icarl", "bic"), ("--learner.exemplars", "14")),
     "der+mcg": ("--learner.exemplars", "14", *MCG),
@@ -39,7 +40,7 @@ SMALLER: dict[str, tuple[str, ...]] = {
     "dual-prompt+lora": ("--learner.adapt.rank", "6"),
 }
 WHOLE = {"ft", "ewc", "lwf", "der++", "icarl", "bic", "der+mcg", "mbpa++", "idbr"}  # train the whole network
-SOLVED = {"block-ridge", "fly-cl", "ncm", "ranpac", "clip-zero-shot"}  # have neither steps nor a rate
+SOLVED = {"block-ridge", "fly-cl", "klda", "ncm", "ranpac", "clip-zero-shot"}  # have neither steps nor a rate
 ONLY_TEXTS = {"idbr"}
 FULLY_ON_TEXTS = {"mbpa++", "idbr", "slm", "progressive-prompts", "dual-prompt+soft-tf", "ranpac", "block-ridge"}
 """Are also stopped and learned from Python on texts; the others are so on images."""

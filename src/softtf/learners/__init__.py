@@ -20,6 +20,7 @@ from softtf.learners.fine_tuning import FT
 from softtf.learners.fly_cl import FlyCL
 from softtf.learners.icarl import ICaRL
 from softtf.learners.idbr import IDBR
+from softtf.learners.klda import KLDA
 from softtf.learners.l2p import L2P
 from softtf.learners.linear_head import LinearHead
 from softtf.learners.lwf import LwF
@@ -46,6 +47,7 @@ __all__ = [
     "FlyCL",
     "ICaRL",
     "IDBR",
+    "KLDA",
     "L2P",
     "Learner",
     "LearnerSpec",

@@ -54,6 +54,7 @@ def _training(epochs: int, rate: float = 0.03) -> dict[str, Any]:
 ON_VIT_B = {"backbone.name": VIT_B, "backbone.normalise": "unit"}
 FEW_UNITS = {  # 8 MB a task, where little is to be told apart
     **dict.fromkeys(("block-ridge", "fly-cl"), {"learner.projection": 2000}),
+    "klda": {"learner.projection": 800},
 }
 FEW_STEPS = {"learner.key_scale": 0.1}  # where steps are few, keys start short enough to turn in time
 

@@ -1,0 +1,168 @@
+"""KLDA: linear discriminant analysis on random Fourier features of frozen features, as an ensemble of several maps.
+
+Momeni, Mazumder and Liu, "Continual Learning Using a Kernel-Based Method Over Foundation Models", AAAI 2025; their code
+is SalehMomeni/KLDA. With Omega ~ N(0, 2 gamma) and b ~ U(0, 2 pi), D numbers a map:
+
+    phi(x) = sqrt(2/D) cos(Omega^T x + b), so that phi(x) phi(y) is about exp(-gamma |x - y|^2)
+    m_c = mean of class c's phi    S = sum over all examples of (phi - m_c) (phi - m_c)^T
+    score_c = -(phi - m_c)^T S^-1 (phi - m_c)
+
+A class's probability is the mean of the maps' softmax. Classes have no prior.
+
+What differs here (docs/methods.md): S + lambda I is inverted in place of a pseudo-inverse without a cut-off, which
+inverts rounding while there are fewer examples than D. Gamma comes from the first task, as the paper's for images is
+not published. The scores of the maps are added: with S a sum, and not a mean, the published softmax is nearly flat, and
+the sum of such probabilities is the sum of the scores. S comes from sums of phi phi^T, exact for a class that comes in
+several parts.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from softtf.adaptations.slots import Heads
+from softtf.backbones.base import Backbone, Tokens
+from softtf.errors import UserError
+from softtf.learners.base import Learner
+from softtf.learners.closed_form import ClosedFormLearner, ClosedFormSpec
+from softtf.seeds import derive_seed
+from softtf.statistics.base import MOST
+from softtf.statistics.exact_ridge import RIDGE
+from softtf.statistics.random_ridge import ROWS, add_counts
+from softtf.statistics.ridge_sums import RidgeSums
+from softtf.statistics.temperature import log_shares
+
+WIDTH = 0.1  # gamma times the median squared distance; chosen on training images of CIFAR-100 and training texts
+TEMPERATURE = 6.0  # of the scores' mean over maps; chosen on the same, and no answer depends on it
+LEAST_RIDGE = 1e-6  # for each example, where S is zero
+PAIRED = 1000  # examples whose distances are looked at
+MOST_MAPS = 100
+
+
+@dataclass(frozen=True)
+class KLDA(ClosedFormSpec, kind="klda"):
+    """Random Fourier features of a Gaussian kernel, class means, and one covariance of all classes seen.
+
+    Attributes:
+        projection: D, the numbers of a map. What tasks share takes 2 D (D + 1) bytes a map and 8 D a class and map, and
+            a run keeps one such file a task.
+        maps: how many there are; 1 is KLDA, several are its ensemble, KLDA-E.
+        gamma: of the kernel exp(-gamma |x - y|^2); left out, a tenth over the median squared distance between
+            examples of the first task. The paper's: 0.01 for MiniLM, 0.005 for BERT-base.
+    """
+
+    title = "KLDA (frozen features)"
+
+    projection: int = 5000
+    maps: int = 5
+    gamma: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.projection <= MOST:
+            raise UserError(f"projection must be from 1 to {MOST} numbers, not {self.projection}")
+        if not 1 <= self.maps <= MOST_MAPS:
+            raise UserError(f"maps must be from 1 to {MOST_MAPS}, not {self.maps}")
+        if self.gamma is not None and not 0 < self.gamma < float("inf"):
+            raise UserError(f"gamma must be a positive number, not {self.gamma}")
+
+    def build(self, backbone: Backbone, seed: int) -> Learner:
+        """Return the learner."""
+        return KLDALearner(backbone, seed, self)
+
+
+class FourierMaps(nn.Module):
+    """The random Fourier features of several maps; N(0, 1) [maps, dim, D] and phases come from the seed."""
+
+    frequencies: Tensor
+    phases: Tensor
+
+    def __init__(self, maps: int, dim: int, size: int, seed: int) -> None:
+        super().__init__()
+        self.maps, self.size = maps, size
+        generator = torch.Generator().manual_seed(derive_seed(seed, "projection"))
+        self.register_buffer("frequencies", torch.randn(maps, dim, size, generator=generator), persistent=False)
+        self.register_buffer("phases", 2 * math.pi * torch.rand(maps, 1, size, generator=generator), persistent=False)
+
+    def forward(self, features: Tensor, gamma: Tensor) -> Tensor:
+        """Return phi of each map, [maps, n, D], of features [n, dim]."""
+        frequencies = self.frequencies.to(features.dtype) * (2 * gamma).sqrt().to(features)
+        return math.sqrt(2 / self.size) * torch.cos(features @ frequencies + self.phases.to(features.dtype))
+
+
+class KLDALearner(ClosedFormLearner):
+    """The sums of each map and gamma are remembered; a head holds its classes' discriminants, all maps' side by side.
+
+    -(phi - m)^T P (phi - m) / 2 is w phi - w m / 2 with w = P m, and a term that all classes have in common.
+    """
+
+    def __init__(self, backbone: Backbone, seed: int, spec: KLDA) -> None:
+        super().__init__(backbone, (), seed, heads=Heads(spec.maps * spec.projection, retrained=True))
+        self.spec = spec
+        self.fourier = FourierMaps(spec.maps, backbone.dim, spec.projection, seed)
+
+    def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Return the shapes of the sums, the counts and gamma."""
+        size, columns = self.spec.projection, (self.num_classes,)
+        parts = {"gram": (size * (size + 1) // 2,), "sums": (size, None), "examples": (None,)}
+        of_maps = {_prefix(m) + name: shape for m in range(self.spec.maps) for name, shape in parts.items()}
+        return {**of_maps, "gamma": (), "counts": columns, "labels": columns}
+
+    @torch.no_grad()
+    def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
+        """Add the task to the sums and solve; tell gamma."""
+        known, own = self.memory, labels[columns]
+        gamma = known["gamma"] if known else torch.tensor(self.spec.gamma or usual_gamma(features))
+        maps = self._added(known, features, gamma, own, int(labels.max()) + 1)
+        self.memory = {"gamma": gamma, "counts": add_counts(known, columns, len(labels)), "labels": labels}
+        parts = []
+        for number, sums in enumerate(maps):
+            self.memory |= sums.kept(_prefix(number))
+            parts.append(discriminants(sums))
+        weights = torch.cat([weight for weight, _ in parts])[:, labels]
+        bias = torch.stack([bias for _, bias in parts]).sum(0)[labels]
+        scale = len(parts) * TEMPERATURE
+        self.set_heads((weights / scale).float(), (bias / scale).float() + log_shares(self.memory["counts"], labels))
+        return {"gamma": float(gamma)}
+
+    def _added(
+        self, known: Mapping[str, Tensor], features: Tensor, gamma: Tensor, own: Tensor, count: int
+    ) -> list[RidgeSums]:
+        """Return each map's sums over all examples, a task's of labels `own` [n] among them."""
+        size = self.spec.projection
+        maps = [RidgeSums.read(known, _prefix(number), size, count) for number in range(self.spec.maps)]
+        for part, of_part in zip(features.split(ROWS // 4), own.split(ROWS // 4), strict=True):
+            for sums, phi in zip(maps, self.fourier(part.to(self.fourier.phases.device), gamma), strict=True):
+                sums.add(phi.cpu().double(), of_part)
+        return maps
+
+    def logits(self, trunk: Tokens, task: int) -> Tensor:
+        """Return the mean over maps of the scores over the temperature, up to a constant, [batch, classes seen]."""
+        phi = self.fourier(self.network.top(trunk, task=task), self.memory["gamma"])
+        return self.network.heads(phi.transpose(0, 1).flatten(1), range(self.num_tasks))  # type: ignore[no-any-return]
+
+
+def _prefix(number: int) -> str:
+    return f"map{number + 1}_"
+
+
+def usual_gamma(features: Tensor) -> float:
+    """Return WIDTH over the median squared distance between examples [n, dim]; their mean square where that is zero."""
+    some = features[:: -(-len(features) // PAIRED)].double()
+    distances = nn.functional.pdist(some).square()
+    median = float(distances.median()) if len(distances) else 0.0
+    return WIDTH / (median or max(float(some.square().sum(1).mean()), torch.finfo(torch.float32).tiny))
+
+
+def discriminants(sums: RidgeSums) -> tuple[Tensor, Tensor]:
+    """Return w_c = P m_c [D, labels] and -m_c w_c / 2 [labels], with P = n (S + lambda I)^-1.
+
+    lambda = 0.3 tr S / n, as in `ExactRidge`: it fades as examples come.
+    """
+    n, means = float(sums.counts.sum()), sums.cross / sums.counts
+    scatter = ((means * sums.counts) @ means.T).neg_().add_(sums.gram)
+    scatter.diagonal().add_(max(RIDGE * float(scatter.trace()) / n, LEAST_RIDGE * n))
+    weights = torch.cholesky_solve(n * means, torch.linalg.cholesky(scatter))
+    return weights, (means * weights).sum(0).div(-2)
