@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from contracts.tiny import inputs, noise, tiny_backbone, tiny_clip
 from contracts.tiny_bert import tiny_bert, token_ids
 from softtf.backbones import Backbone
-from softtf.backbones.block_features import BlockFeatures
+from softtf.backbones.block_features import BlockFeatures, LastTokens
 from softtf.backbones.random_inputs import random_inputs
 from softtf.streams.texts import PAD
 
@@ -50,6 +50,17 @@ def test_an_images_are_class_mean_and_spread_of_normalised_tokens(build: type, l
     found = read(backbone, x)
     assert found.shape == (3, backbone.dim)
     torch.testing.assert_close(found, torch.cat(expected, 1).to(found), rtol=0, atol=1e-6)
+
+
+@vits
+def test_the_last_tokens_are_the_class_tokens_as_they_are(build: type, leading: int) -> None:
+    inner, x = build(), inputs(3)
+    with torch.no_grad():
+        outputs = block_outputs(inner, x)
+    expected = [tokens[:, 0] if leading else tokens.mean(1) for tokens in outputs[-3:]]
+    backbone = LastTokens(inner, 3)
+    assert backbone.dim == 3 * inner.dim
+    torch.testing.assert_close(read(backbone, x), torch.cat(expected, 1), rtol=0, atol=1e-9)
 
 
 def test_a_texts_are_the_means_of_real_tokens_after_every_block() -> None:

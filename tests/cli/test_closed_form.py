@@ -19,6 +19,7 @@ METHODS = {
     "ranpac": ("--method", "ranpac", "--learner.projection", "40"),
     "fly-cl": ("--method", "fly-cl", "--learner.projection", "40"),
     "klda": ("--method", "klda", "--learner.projection", "30", "--learner.maps", "2"),
+    "layup": ("--method", "layup", "--learner.blocks", "2"),
     "block-ridge": ("--method", "block-ridge", "--learner.projection", "40", "--learner.views", "2"),
 }
 Capture = pytest.CaptureFixture[str]

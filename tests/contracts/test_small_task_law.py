@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from contracts.tiny import noise, tiny_backbone
-from softtf.learners import KLDA, NCM, BlockRidge, FlyCL, LearnerSpec, RanPAC
+from softtf.learners import KLDA, NCM, BlockRidge, FlyCL, LayUP, LearnerSpec, RanPAC
 from softtf.learners.closed_form import ClosedFormLearner
 from softtf.statistics import ClassScores, FeatureStatistics, TaskCentroids
 
@@ -98,6 +98,7 @@ METHODS = {
     "ranpac": by_learner(RanPAC(200)),
     "fly-cl": by_learner(FlyCL(200)),
     "klda": by_learner(KLDA(200, maps=2)),
+    "layup": by_learner(LayUP(1)),
     "block-ridge": by_learner(BlockRidge(200, views=2)),
     "feature-id": by_statistics(ClassScores(DIM, 200, 0)),
     "mcg": by_statistics(TaskCentroids(DIM, 6, 0)),

@@ -24,6 +24,7 @@ from softtf.learners import (
     DERpp,
     DualPrompt,
     FlyCL,
+    LayUP,
     LearnerSpec,
     LinearHead,
     RanPAC,
@@ -103,10 +104,18 @@ def test_every_method_with_a_cross_entropy_has_the_published_span_as_its_default
     assert {kind: span_of(cls()) for kind, cls in found.items() if "classes" in {f.name for f in fields(cls)}} == (
         PUBLISHED
     )
-    assert found.keys() - PUBLISHED.keys() == {"block-ridge", "fly-cl", "klda", "ncm", "ranpac", "clip-zero-shot"}
+    assert found.keys() - PUBLISHED.keys() == {
+        "block-ridge",
+        "fly-cl",
+        "klda",
+        "layup",
+        "ncm",
+        "ranpac",
+        "clip-zero-shot",
+    }
 
 
-@pytest.mark.parametrize("spec", [NCM, RanPAC, BlockRidge, FlyCL, KLDA])
+@pytest.mark.parametrize("spec", [NCM, RanPAC, BlockRidge, FlyCL, KLDA, LayUP])
 def test_a_method_without_a_cross_entropy_has_no_such_setting(spec: type[LearnerSpec]) -> None:
     assert span_of(spec()) == "–" and spec().new_learner(tiny_backbone(), 0).classes is None
     with pytest.raises(TypeError, match="classes"):

@@ -40,7 +40,7 @@ SMALLER: dict[str, tuple[str, ...]] = {
     "dual-prompt+lora": ("--learner.adapt.rank", "6"),
 }
 WHOLE = {"ft", "ewc", "lwf", "der++", "icarl", "bic", "der+mcg", "mbpa++", "idbr"}  # train the whole network
-SOLVED = {"block-ridge", "fly-cl", "klda", "ncm", "ranpac", "clip-zero-shot"}  # have neither steps nor a rate
+SOLVED = {"block-ridge", "fly-cl", "klda", "layup", "ncm", "ranpac", "clip-zero-shot"}  # have neither steps nor a rate
 ONLY_TEXTS = {"idbr"}
 FULLY_ON_TEXTS = {"mbpa++", "idbr", "slm", "progressive-prompts", "dual-prompt+soft-tf", "ranpac", "block-ridge"}
 """Are also stopped and learned from Python on texts; the others are so on images."""

@@ -1,5 +1,6 @@
 """Features from several blocks of a frozen backbone instead of its last block only."""
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -17,36 +18,26 @@ LEAST_SPREAD = 1e-4
 AT_ONCE = 50  # random inputs in a forward pass
 
 
-class BlockFeatures(Backbone):
-    """A backbone whose q(x) comes from several of its blocks, with one forward pass a view.
-
-    For an image, each block of the last third gives its [class] token and the mean and standard deviation of its
-    patches' tokens, after a layer norm without affine parameters. For a text, each block and the embedding give the
-    mean of the tokens.
+class ReadBlocks(Backbone):
+    """A backbone whose q(x) comes from the tokens after several of its blocks; a subclass says what of them it is.
 
     Outside it looks like a backbone without blocks: `embed` computes the features, and there is nothing to adapt.
 
     Args:
         inner: the frozen backbone.
-        views: the number of views of an image (`ImageViews`), each with its own forward pass; a text has one view.
+        first: the first block that is read, counted from 0.
+        embedded: whether the embedded tokens are read too.
     """
 
     weight_names = ()
     depth = 0
 
-    def __init__(self, inner: Backbone, views: int = 1) -> None:
+    def __init__(self, inner: Backbone, first: int, embedded: bool = False) -> None:
         super().__init__()
-        self.inner = inner
+        self.inner, self.first, self.embedded = inner, first, embedded
         self.name, self.spec, self.revision = inner.name, inner.spec, inner.revision
-        self.reads_text = inner.reads_text
-        self.first = 0 if self.reads_text else inner.depth - -(-inner.depth // 3)
-        self.views, self.preparation = 1, inner.preparation
-        if isinstance(inner.preparation, ImagePreparation):
-            self.views, self.preparation = views, ImageViews.of(inner.preparation, views)
-        pools = 1 if self.reads_text else 2 + (inner.leading_tokens > 0)
-        blocks = inner.depth - self.first + self.reads_text
-        self.view_dim = blocks * pools * inner.dim
-        self.dim = self.views * self.view_dim
+        self.reads_text, self.preparation = inner.reads_text, inner.preparation
+        self.blocks_read = inner.depth - first + embedded
 
     @property
     def compute_dtype(self) -> torch.dtype:
@@ -62,45 +53,33 @@ class BlockFeatures(Backbone):
         return self.inner.weights_hash()
 
     def embed(self, inputs: Tensor) -> Tokens:
-        """Return the features, without tokens; an image without views [batch, 3, size, size] stands for all views."""
-        views = inputs.unbind(1) if inputs.dim() == 5 else [inputs]
-        features = torch.cat([self._read(view) for view in views], 1)
-        return Tokens.of_features(features.repeat(1, self.views // len(views)))
+        """Return the features, without tokens."""
+        return Tokens.of_features(self._read(inputs))
 
     def _read(self, inputs: Tensor) -> Tensor:
-        """Return the features [batch, view_dim] of one view."""
+        """Return the features of one view [batch, ...]."""
         pool = self._text if self.reads_text else self._image
         return torch.cat([pool(tokens) for tokens in self._outputs(inputs)], 1)
 
     def _outputs(self, inputs: Tensor) -> Iterator[Tokens]:
-        """Yield all tokens after each block that is read; for a text the embedded tokens come first."""
+        """Yield all tokens after each block that is read; the embedded tokens come first."""
         tokens = replace(self.inner.embed(inputs), read=None, at=None)
-        if self.reads_text:
+        if self.embedded:
             yield tokens
         for index in range(self.inner.depth):
             tokens = self.inner.block(index, tokens)
             if index >= self.first:
                 yield tokens
 
+    @abstractmethod
     def _image(self, tokens: Tokens) -> Tensor:
-        x = F.layer_norm(tokens.x, tokens.x.shape[-1:], eps=EPS)
-        leading = self.inner.leading_tokens
-        patches = x[:, leading:]
-        return torch.cat([*x[:, : min(leading, 1)].unbind(1), patches.mean(1), patches.std(1, correction=0)], 1)
+        """Return the features of an image's tokens after one block."""
 
     def _text(self, tokens: Tokens) -> Tensor:
         if tokens.mask is None:
             return tokens.x.mean(1)
         real = tokens.mask[..., None]
         return (tokens.x * real).sum(1) / real.sum(1)
-
-    @torch.no_grad()
-    def usual_range(self) -> tuple[Tensor, Tensor]:
-        """Return the mean and standard deviation [view_dim] of the features of random inputs, on the CPU."""
-        device = next(self.inner.parameters()).device
-        parts = [self._read(part.to(device)).cpu() for part in random_inputs(self.inner).split(AT_ONCE)]
-        spread, mean = torch.std_mean(torch.cat(parts), 0)
-        return mean, spread.clamp_min(LEAST_SPREAD)
 
     def pool(self, tokens: Tokens) -> Tensor:
         """Return the features [batch, dim] that `embed` computed."""
@@ -118,3 +97,64 @@ class BlockFeatures(Backbone):
     def linear(self, block: int, name: str) -> torch.nn.Linear:
         """Never called, like `block`."""
         raise AssertionError("the features of several blocks have no block to adapt")
+
+
+class BlockFeatures(ReadBlocks):
+    """A backbone whose q(x) comes from several of its blocks and views, with one forward pass a view.
+
+    For an image, each block of the last third gives its [class] token and the mean and standard deviation of its
+    patches' tokens, after a layer norm without affine parameters. For a text, each block and the embedding give the
+    mean of the tokens.
+
+    Args:
+        inner: the frozen backbone.
+        views: the number of views of an image (`ImageViews`), each with its own forward pass; a text has one view.
+    """
+
+    def __init__(self, inner: Backbone, views: int = 1) -> None:
+        first = 0 if inner.reads_text else inner.depth - -(-inner.depth // 3)
+        super().__init__(inner, first, embedded=inner.reads_text)
+        self.views = 1
+        if isinstance(inner.preparation, ImagePreparation):
+            self.views, self.preparation = views, ImageViews.of(inner.preparation, views)
+        pools = 1 if self.reads_text else 2 + (inner.leading_tokens > 0)
+        self.view_dim = self.blocks_read * pools * inner.dim
+        self.dim = self.views * self.view_dim
+
+    def embed(self, inputs: Tensor) -> Tokens:
+        """Return the features, without tokens; an image without views [batch, 3, size, size] stands for all views."""
+        views = inputs.unbind(1) if inputs.dim() == 5 else [inputs]
+        features = torch.cat([self._read(view) for view in views], 1)
+        return Tokens.of_features(features.repeat(1, self.views // len(views)))
+
+    def _image(self, tokens: Tokens) -> Tensor:
+        x = F.layer_norm(tokens.x, tokens.x.shape[-1:], eps=EPS)
+        leading = self.inner.leading_tokens
+        patches = x[:, leading:]
+        return torch.cat([*x[:, : min(leading, 1)].unbind(1), patches.mean(1), patches.std(1, correction=0)], 1)
+
+    @torch.no_grad()
+    def usual_range(self) -> tuple[Tensor, Tensor]:
+        """Return the mean and standard deviation [view_dim] of the features of random inputs, on the CPU."""
+        device = next(self.inner.parameters()).device
+        parts = [self._read(part.to(device)).cpu() for part in random_inputs(self.inner).split(AT_ONCE)]
+        spread, mean = torch.std_mean(torch.cat(parts), 0)
+        return mean, spread.clamp_min(LEAST_SPREAD)
+
+
+class LastTokens(ReadBlocks):
+    """A backbone whose q(x) is the unnormalised [class] token after each of its last blocks.
+
+    For a text, and for a ViT without a [class] token, it is the mean of the tokens.
+
+    Args:
+        inner: the frozen backbone.
+        count: the number of blocks to read; all, if there are fewer.
+    """
+
+    def __init__(self, inner: Backbone, count: int) -> None:
+        super().__init__(inner, max(0, inner.depth - count))
+        self.dim = self.blocks_read * inner.dim
+
+    def _image(self, tokens: Tokens) -> Tensor:
+        return tokens.x[:, 0] if self.inner.leading_tokens else tokens.x.mean(1)

@@ -22,6 +22,7 @@ from softtf.learners.icarl import ICaRL
 from softtf.learners.idbr import IDBR
 from softtf.learners.klda import KLDA
 from softtf.learners.l2p import L2P
+from softtf.learners.layup import LayUP
 from softtf.learners.linear_head import LinearHead
 from softtf.learners.lwf import LwF
 from softtf.learners.mbpa import MBPA
@@ -51,6 +52,7 @@ __all__ = [
     "L2P",
     "Learner",
     "LearnerSpec",
+    "LayUP",
     "LinearHead",
     "LwF",
     "MBPA",

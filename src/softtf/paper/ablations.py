@@ -53,6 +53,7 @@ def methods() -> Table:
         TableRow("RanPAC, M = 10,000", "-", Trained("ranpac", {"learner.projection": 10_000})),
         TableRow("Fly-CL, frozen features", "-", plain("fly-cl")),
         TableRow("KLDA-E, frozen features", "-", plain("klda")),
+        TableRow("LayUP, frozen features", "-", plain("layup")),
         TableRow("Linear head", "-", plain("linear-head")),
         *(TableRow(n, "-", plain(m)) for n, m in (("FT", "ft"), ("EWC", "ewc"), ("LwF", "lwf"))),
         *(TableRow(n, "-", plain(m)) for n, m in (("iCaRL", "icarl"), ("BiC", "bic"), ("DER++", "der++"))),

@@ -55,8 +55,10 @@ class TaskRidge(nn.Module, ABC):
         return {**parts, "counts": (columns,), "labels": (columns,), RIDGES.name: (2,)}
 
     @abstractmethod
-    def choose(self, old: RidgeSums, new: RidgeSums, h: Tensor, labels: Tensor) -> tuple[float, float]:
+    def choose(self, old: RidgeSums, new: RidgeSums, h: Tensor, labels: Tensor) -> tuple[float | None, float]:
         """Return the newest task's lambda, in units of the mean of h^2, and the error that it was chosen by.
+
+        None: the task cannot tell.
 
         Args:
             old: the sums of the tasks before.

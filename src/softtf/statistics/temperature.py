@@ -17,12 +17,20 @@ def first_of_five(columns: Tensor) -> Tensor:
     Args:
         columns: [n], the class of each example.
     """
+    return fold_numbers(columns, 5) == 0
+
+
+def fold_numbers(columns: Tensor, count: int) -> Tensor:
+    """Return which of `count` parts each example [n] is in: those of a class are dealt out in the order they stand in.
+
+    The only example of a class is in none: -1.
+    """
     order = torch.argsort(columns, stable=True)
     ordered = columns[order]
     start, end = torch.searchsorted(ordered, ordered), torch.searchsorted(ordered, ordered, right=True)
-    held = torch.empty_like(columns, dtype=torch.bool)
-    held[order] = ((torch.arange(len(columns)) - start) % 5 == 0) & (end - start > 1)
-    return held
+    numbers = torch.empty_like(columns)
+    numbers[order] = ((torch.arange(len(columns)) - start) % count).masked_fill(end - start == 1, -1)
+    return numbers
 
 
 def fit_temperature(scores: Tensor, columns: Tensor, weights: Tensor | None = None) -> float:

@@ -1,0 +1,96 @@
+"""LayUP: one ridge regression on the [class] tokens of the last blocks, side by side; no random projection.
+
+Ahrens, Lehmann, Lee and Wermter, "Read Between the Layers: Leveraging Multi-Layer Representations for Rehearsal-Free
+Continual Learning with Pre-Trained Models", TMLR 2024; their code is ky-ah/LayUP. With f the [class] tokens after the
+last k = 6 blocks, as they are:
+
+    G = sum f f^T     C = sum f y^T     W = (G + lambda I)^-1 C
+
+Lambda is the best of a log grid by 4-fold cross-validation on the newest task, by accuracy over all classes seen; the
+sums of the tasks before are in each fold's fit. This is the form without first-session adaptation, the default of the
+published code.
+
+What differs here (docs/methods.md): lambda is the geometric mean of what the tasks choose, and labels weigh the same
+(`TaskRidge`), so that a small task does not undo what large ones taught. The grid is relative to the mean of f^2 and
+goes further up. Sums are in float64. Of a text f is the mean of its tokens after each of the last k layers; the paper
+has images only.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from softtf.backbones.base import Backbone
+from softtf.backbones.block_features import LastTokens
+from softtf.errors import TrainingError, UserError
+from softtf.learners.base import Learner
+from softtf.learners.closed_form import ClosedFormSpec
+from softtf.learners.ridge import RidgeLearner
+from softtf.statistics.random_ridge import solve
+from softtf.statistics.ridge_sums import RidgeSums
+from softtf.statistics.task_ridge import TaskRidge, mean_square
+from softtf.statistics.temperature import fold_numbers
+
+FOLDS = 4
+FACTORS = (*(10.0**e for e in range(-4, 0)), *(10.0 ** (e / 2) for e in range(11)), 1e-8)  # of the mean of f^2
+"""The grid of lambda; the first of equals is taken. Published is 10^-4, 10^-3.5 to 10^3 of features as they are, and at
+last 10^-8."""
+
+
+@dataclass(frozen=True)
+class LayUP(ClosedFormSpec, kind="layup"):
+    """The last blocks' [class] tokens, and one ridge regression over all classes seen.
+
+    Attributes:
+        blocks: k, how many of the last blocks are read; all, if there are fewer. With d numbers a token, what tasks
+            share takes 2 k d (k d + 1) bytes and 8 k d a class, and a run keeps one such file a task.
+    """
+
+    title = "LayUP (frozen features)"
+
+    blocks: int = 6
+
+    def __post_init__(self) -> None:
+        if self.blocks < 1:
+            raise UserError(f"blocks must be at least 1, not {self.blocks}")
+
+    def build(self, backbone: Backbone, seed: int) -> Learner:
+        """Return the learner."""
+        features = backbone if isinstance(backbone, LastTokens) else LastTokens(backbone, self.blocks)
+        return LayUPLearner(features, seed, LayerRidge(features.dim))
+
+
+class LayerRidge(TaskRidge):
+    """The features are h as they are."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return features [n, size]."""
+        return features
+
+    def choose(self, old: RidgeSums, new: RidgeSums, h: Tensor, labels: Tensor) -> tuple[float | None, float]:
+        """Return the factor that names most of the newest task's examples right by W of the others, and its error.
+
+        An example is held out if another has its label. Where none is, the task cannot tell.
+        """
+        folds, right = fold_numbers(labels, FOLDS), dict.fromkeys(FACTORS, 0)
+        if not (folds >= 0).any():
+            return None, 0.0
+        for fold in range(FOLDS):
+            held, own = h[folds == fold].double(), labels[folds == fold]
+            part = RidgeSums.zeros(self.size, len(new.counts))
+            part.add(held, own)
+            fit = (old + (new - part)).moments(balance=True)
+            scale = mean_square(fit.gram, fit.weight)
+            for factor in FACTORS:
+                try:
+                    right[factor] += int(((held @ solve(fit, factor * scale)).argmax(1) == own).sum())
+                except TrainingError:  # too small for rounding
+                    continue
+        best = max(right, key=lambda factor: right[factor])
+        return best, 1 - right[best] / int((folds >= 0).sum())
+
+
+class LayUPLearner(RidgeLearner):
+    """The backbone is `LastTokens`, the regression `LayerRidge`."""
+
+    error_name = "held_out_error"
