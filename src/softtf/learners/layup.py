@@ -61,7 +61,7 @@ class LayUP(ClosedFormSpec, kind="layup"):
 
 
 class LayerRidge(TaskRidge):
-    """The features are h as they are."""
+    """The features are h as they are; to choose lambda takes some 64 (k d)^2 bytes meanwhile, 1.4 GB on ViT-B."""
 
     def forward(self, features: Tensor) -> Tensor:
         """Return features [n, size]."""
