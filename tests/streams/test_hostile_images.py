@@ -1,19 +1,22 @@
 """Small files and odd shapes that ask for much memory: each is read within bounds, or refused in one line."""
 
 import io
+import os
 import struct
+import warnings
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from softtf.errors import UserError
 from softtf.streams.decode import decode
 from softtf.streams.images import ImagePreparation
-from softtf.streams.walk import image_endings
+from softtf.streams.walk import FORMATS, image_endings, image_formats
 from support.limits import linux, with_little_memory
 from support.slow import each
 
@@ -42,6 +45,30 @@ def ico_of(inner: bytes) -> bytes:
     return struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, len(inner), 22) + inner
 
 
+def field(record: int, number: int, content: bytes) -> bytes:
+    """A field of an IPTC file."""
+    length = struct.pack(">H", len(content)) if len(content) < 2**15 else b"\x84\0" + struct.pack(">I", len(content))
+    return bytes([0x1C, record, number]) + length + content
+
+
+def iptc_of(inner: bytes) -> bytes:
+    """An IPTC file that says it has 64 x 64 pixels, and that any file of Pillow's formats is inside."""
+    side = struct.pack(">I", 64)
+    head = field(3, 60, b"\1\0") + field(3, 20, side) + field(3, 30, side) + field(3, 120, b"\5")
+    return head + field(8, 10, inner) + bytes(5)
+
+
+def tiled_tiff(side: int) -> bytes:
+    """A TIFF of 8 x 8 pixels in one tile of `side` x `side`."""
+    packer = zlib.compressobj(9)
+    data = b"".join(packer.compress(bytes(side)) for _ in range(side)) + packer.flush()
+    entries = [(256, 8), (257, 8), (258, 8), (259, 8), (262, 1), (277, 1), (322, side), (323, side)]
+    entries += [(324, 8), (325, len(data))]
+    table = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(entries)) + table + bytes(4)
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n%%EOF\n"
 BOMB = zlib.compress(bytes(2**30), 9)
 FILES: dict[str, Callable[[], bytes]] = {
     "long": lambda: encoded(Image.new("1", (1_000_000, 1))),
@@ -60,6 +87,7 @@ FILES: dict[str, Callable[[], bytes]] = {
     ),
     "icon": lambda: ico_of(encoded(Image.new("1", (12_000, 12_000)))),
     "long-icon": lambda: ico_of(encoded(Image.new("1", (1_000_000, 100)))),
+    "inside": lambda: iptc_of(encoded(Image.new("1", (13_370, 13_370)))),
 }
 
 
@@ -122,9 +150,45 @@ def test_a_batch_of_extreme_shapes_takes_little_memory_and_is_as_its_parts() -> 
     assert with_little_memory(3 * GIB // 2, together) == (0, "")
 
 
-def test_eps_is_not_read_as_reading_it_runs_a_program() -> None:
-    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\n"
-    assert Image.open(io.BytesIO(eps)).format == "EPS"
-    with pytest.raises(UserError, match=r"birds\[4\]: not a readable image, or truncated \(unknown format\)"):
-        decode(eps, "birds[4]")
-    assert not {".eps", ".ps"} & image_endings()
+# Each can hold a file of another format, unpacks without a bound, or is read by a program.
+NOT_READ = ("EPS", "FITS", "ICNS", "ICO", "IPTC", "MPEG", "PDF", "SPIDER", "WMF")
+
+
+def test_only_formats_that_hold_no_other_file_are_read() -> None:
+    """A format that a new version of Pillow adds, or another package registers, is not read either."""
+    assert not set(NOT_READ) & set(image_formats()) and set(image_formats()) <= set(FORMATS)
+    assert not {".eps", ".ps", ".fits", ".ico", ".iim"} & image_endings()
+
+
+@linux
+@pytest.mark.parametrize("raw", [EPS, iptc_of(EPS)], ids=["itself", "inside IPTC"])
+def test_no_program_runs_to_read_a_picture(raw: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, ran = tmp_path / "gs", tmp_path / "ran"
+    program.write_text(f"#!/bin/sh\necho ran >> {ran}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    for name in ("cat.png", "cat.iim", "cat.eps"):
+        (tmp_path / name).write_bytes(raw)
+        for given in (raw, tmp_path / name):
+            with pytest.raises(UserError, match=r"birds\[4\].*: not a readable image, or truncated \(unknown format\)"):
+                decode(given, "birds[4]")
+    assert not ran.exists()
+
+
+def test_tiles_are_as_large_as_images_at_most() -> None:
+    assert decode(tiled_tiff(16), "birds[4]").shape == (3, 8, 8)
+    with pytest.raises(UserError, match=r"birds\[4\]: the image has tiles of 10000 x 10000 pixels"):
+        decode(tiled_tiff(10_000), "birds[4]")
+
+
+def test_pillow_warns_nobody_of_a_broken_picture() -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "a picture"
+    raw = encoded(Image.new("RGB", (8, 8)), "TIFF", exif=exif)
+    entry = raw.index(struct.pack("<HH", 0x010E, 2))
+    broken = raw[: entry + 4] + struct.pack("<I", 2**24) + raw[entry + 8 :]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        decode(broken, "birds[4]")
+    assert not caught

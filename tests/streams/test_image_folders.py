@@ -197,19 +197,19 @@ def test_litter_beside_parquet_files_is_passed_over(tmp_path: Path) -> None:
         assert test is not None and len(train) + len(test) == 10
 
 
-def test_every_kind_of_image_that_pillow_reads_is_read(tmp_path: Path) -> None:
+def test_the_usual_kinds_of_images_are_read(tmp_path: Path) -> None:
     asked = {".jfif", ".avif", ".jp2", ".tga", ".ppm", ".pgm", ".pbm", ".JPG", ".Tiff", ".webp", ".gif", ".mpo", ".qoi"}
     assert {ending.lower() for ending in asked} <= image_endings()
+    assert {".bmp", ".png", ".tif", ".jpeg"} <= image_endings()
     assert not image_endings() & {".pdf", ".h5", ".mpg", ".txt", ""}
     Image.init()
     written = 0
     for ending in sorted({*asked, *image_endings()}):
         name = Image.registered_extensions()[ending.lower()]
-        if name in Image.SAVE and name not in ("PDF", "EPS", "ICNS"):
-            mode = "1" if name in ("MSP", "XBM") else "L" if name in ("BLP",) else "RGB"
+        if name in Image.SAVE:
             try:
-                Image.new(mode, (16, 16)).save(tmp_path / f"x{ending}", name)
-            except (OSError, ValueError):  # a codec that is not in this build, a mode that this kind has not
+                Image.new("RGB", (16, 16)).save(tmp_path / f"x{ending}", name)
+            except OSError:  # a codec that is not in this build
                 continue
             (tmp_path / "ant").mkdir(exist_ok=True)
             (tmp_path / f"x{ending}").rename(tmp_path / "ant" / f"x{ending}")

@@ -24,6 +24,7 @@ LONGEST = 100  # the most that the long side may be, times the short: resizing b
 STRIP = 2**22  # values to scale at once
 ORIENTATION = 0x0112  # of EXIF
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
+TILE_SIDES = (322, 323)
 WHITE_IS_ZERO, SIGNED = 0, 2
 View = Callable[[Image.Image], Image.Image]
 
@@ -86,10 +87,14 @@ def _from_bytes(raw: bytes | bytearray | memoryview, where: str, view: View | No
         raise UserError(f"{where}: the image file is empty (0 bytes)")
     if size > LARGEST_FILE:
         raise UserError(f"{where}: the image has {size:,} bytes; at most {LARGEST_FILE:,} are read")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")  # a broken file is refused, and our own bound stands below
+        return _from_pil(_opened(raw, where), where, view)
+
+
+def _opened(raw: bytes | bytearray | memoryview, where: str) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked below
-            image = Image.open(io.BytesIO(raw), formats=image_formats())
+        return Image.open(io.BytesIO(raw), formats=image_formats())
     except Image.DecompressionBombError as error:
         raise UserError(
             f"{where}: the image has too many pixels; at most {LARGEST_IMAGE:,} are read, so make it smaller ({error})"
@@ -98,12 +103,12 @@ def _from_bytes(raw: bytes | bytearray | memoryview, where: str, view: View | No
         raise _too_little_memory(where) from None
     except Exception as error:  # for broken files PIL raises many kinds, from SyntaxError to struct.error
         raise _unreadable(where, error) from error
-    return _from_pil(image, where, view)
 
 
 def _from_pil(image: Image.Image, where: str, view: View | None = None) -> np.ndarray[Any, Any]:
     check_size(image.height, image.width, where)
     tags: Any = getattr(image, "tag_v2", {})
+    _check_tiles(tags, where)
     made, signed = image.format is None, tags.get(SAMPLE_FORMAT, (1,))[0] == SIGNED
     try:
         if view:
@@ -160,6 +165,20 @@ def check_size(height: int, width: int, where: str) -> None:
         raise UserError(
             f"{where}: the image has {width} x {height} pixels; one side may be at most {LONGEST} times the other:"
             " crop it or cut it in pieces"
+        )
+
+
+def _check_tiles(tags: Any, where: str) -> None:
+    """Refuse a TIFF with large tiles: each tile is decoded as a whole, however small the image is.
+
+    Raises:
+        UserError: a tile has more than LARGEST_IMAGE pixels.
+    """
+    width, height = (tags.get(tag, 1) for tag in TILE_SIDES)
+    if type(width) is not int or type(height) is not int or width * height > LARGEST_IMAGE:
+        raise UserError(
+            f"{where}: the image has tiles of {width} x {height} pixels; at most {LARGEST_IMAGE:,} are read, so save it"
+            " without tiles"
         )
 
 

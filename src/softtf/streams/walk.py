@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from PIL import Image, ImageFile
+from PIL import Image
 
 from softtf.errors import UserError
 from softtf.streams.splits import Say
@@ -17,7 +17,9 @@ LITTER = frozenset(
     ("__macosx", "_macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "#recycle")
     + ("lost+found", "found.000", "system volume information", "__pycache__")
 )
-NOT_READ = frozenset(("MPEG", "EPS"))  # Pillow reads only the size of MPEG; EPS is a program that Ghostscript runs
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP")
+"""The image formats that are read, by Pillow's names. Of the others some run a program (EPS), open an inner file of any
+format or size (IPTC, ICO, ICNS), unpack without a bound (FITS) or tell only their size (MPEG)."""
 
 Skipped = Counter[str]
 """How many entries were skipped, by kind."""
@@ -25,9 +27,9 @@ Skipped = Counter[str]
 
 @functools.cache
 def image_formats() -> tuple[str, ...]:
-    """Return the names of the image formats that Pillow itself can read here."""
+    """Return those of FORMATS that Pillow can read here: its builds differ."""
     Image.init()
-    return tuple(name for name, (factory, _) in Image.OPEN.items() if not _is_stub(factory) and name not in NOT_READ)
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 @functools.cache
@@ -35,10 +37,6 @@ def image_endings() -> frozenset[str]:
     """Return the file endings of these formats, in lower case."""
     known = Image.registered_extensions().items()
     return frozenset(ending for ending, name in known if name in image_formats()) | {".mpo"}  # read as JPEG
-
-
-def _is_stub(factory: object) -> bool:
-    return isinstance(factory, type) and issubclass(factory, ImageFile.StubImageFile)
 
 
 def is_image_name(name: str) -> bool:
