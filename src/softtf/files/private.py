@@ -6,12 +6,14 @@ import secrets
 from pathlib import Path
 
 from softtf.errors import UserError
+from softtf.files.reading import read_bytes
 from softtf.files.tensors import write_atomic
 
 FOLDER, FILE = 0o700, 0o600
 """Modes: only the owner may read and write."""
 KEPT = re.compile(r"[0-9a-f]{64}\.safetensors|.*\.part|\..*\.tmp")
 KEY, HOME_KEY = "SOFTTF_CACHE_KEY", "~/.cache/softtf/key"
+LARGEST = 1024  # bytes that are read of what may be a key
 
 
 def make_private(folder: Path) -> None:
@@ -47,7 +49,7 @@ def user_key() -> bytes:
     if not file.exists():
         write_atomic(file, secrets.token_bytes(32), FILE)
     try:
-        key, about = file.read_bytes(), file.stat()
+        key, about = read_bytes(file, LARGEST), file.stat()
     except OSError as error:
         raise UserError(f"{file}, the key of cached features, cannot be read: {error.strerror}") from None
     if os.name != "nt" and (about.st_uid != os.geteuid() or about.st_mode & 0o077):
