@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from softtf.errors import UserError
 from softtf.files import tensors as store
+from support.limits import linux
 from support.tracing import Traced
 
 same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
@@ -243,6 +244,27 @@ def test_a_header_that_begins_like_a_pickle_is_read(tmp_path: Path) -> None:
                 store.load_tensors(path)
             break
     assert found
+
+
+@linux
+def test_a_large_file_is_refused_before_it_is_in_memory(tmp_path: Path) -> None:
+    zeros, other = tmp_path / "zeros", tmp_path / "other"
+    zeros.touch()
+    head = json.dumps({"a": {"dtype": "U8", "shape": [2**28], "data_offsets": [0, 2**28]}}).encode()
+    other.write_bytes(len(head).to_bytes(8, "little") + head)
+    for path in (zeros, other):
+        os.truncate(path, path.stat().st_size + 2**28)  # of zeros that take no disk
+    tracemalloc.start()
+    try:
+        for path in (zeros, other):
+            for read in (store.load_tensors, store.map_tensors):
+                with pytest.raises(UserError, match="is not the file that was saved"):
+                    read(path, "0" * 64)
+        with pytest.raises(UserError, match="zeros is truncated or not a safetensors file"):
+            store.load_tensors(zeros)
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
 
 
 # --- inside

@@ -213,7 +213,7 @@ def test_too_large_files_and_what_is_no_file_are_refused_unread(tmp_path, monkey
         decode("/dev/zero", "here")
     with pytest.raises(UserError, match="cannot be read"):
         decode("a\0b", "here")
-    monkeypatch.setitem(decode.__globals__, "LARGEST_FILE", 10)
+    monkeypatch.setitem(decode.__globals__, "IMAGE", 10)
     with pytest.raises(UserError, match="at most 10 are read"):
         decode(encoded(Image.fromarray(GREY)), "here")
 

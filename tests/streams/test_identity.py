@@ -11,6 +11,7 @@ import pytest
 from softtf.errors import UserError
 from softtf.streams import Examples, difference, examples_from
 from softtf.streams.identity import SAMPLED, _sample, identity
+from support.limits import linux, with_little_memory
 
 
 def files(folder: Path, number: int = 100) -> Examples:
@@ -93,3 +94,11 @@ def test_one_text_of_another_length_is_noticed_and_older_identities_stay_valid()
         assert difference(old, identity(now)) == "inputs of other lengths"
         assert old["sizes"] == identity(Examples(texts, before.labels))["sizes"]
         assert difference({key: value for key, value in old.items() if key != "sizes"}, identity(now)) is None
+
+
+@linux
+def test_what_is_too_large_for_an_image_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    examples = files(tmp_path / "a", 3)
+    os.truncate(examples[0], 2**33)  # of zeros that take no disk
+    code, line = with_little_memory(2**28, lambda: identity(examples))
+    assert code == 2 and "000.png' cannot be read (it has 8,589,934,592 bytes; at most 536,870,912 are read)" in line

@@ -12,6 +12,8 @@ from pathlib import Path
 
 SETTINGS = 2**24
 """The most bytes that are read of a settings file."""
+IMAGE = 2**29
+"""The most bytes that are read of an image file."""
 ROWS = 2**31
 """The most bytes that are read of a file of rows or lines."""
 KINDS = (

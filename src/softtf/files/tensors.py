@@ -3,9 +3,10 @@
 import errno
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import BinaryIO
 
 import safetensors.torch
 import torch
@@ -13,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from softtf.errors import UserError
-from softtf.files.reading import open_regular, read_bytes
+from softtf.files.reading import open_regular
 from softtf.files.temporary import temporary_name
 
 LONGEST_HEADER = 2**22
@@ -120,13 +121,13 @@ def load_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
     Raises:
         UserError: The file is missing, damaged, a pickle, or has another SHA-256.
     """
-    data = b""
-    if sha256 is not None:
-        data = _read(path)
-        _check_hash(path, hashlib.sha256(data).hexdigest(), sha256, data[:3])
-    _check_header(path)
+    with _opened(path) as file:  # one file throughout, even if another takes its place
+        if sha256 is not None:
+            _check_hash(path, file, sha256)
+        _check_header(path)
+        data = file.read()
     try:
-        tensors: dict[str, Tensor] = safetensors.torch.load(data or _read(path))
+        tensors: dict[str, Tensor] = safetensors.torch.load(data)
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise _broken(path, error) from error
     return tensors
@@ -157,17 +158,26 @@ def check_file(path: Path, sha256: str) -> None:
     Raises:
         UserError: The file is missing, or has another SHA-256.
     """
+    with _opened(path) as file:
+        _check_hash(path, file, sha256)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file; raises UserError if that or the reading fails."""
     try:
-        with open_regular(path) as content:
-            start = content.read(3)
-            content.seek(0)
-            found = hashlib.file_digest(content, "sha256").hexdigest()
+        with open_regular(path) as file:
+            yield file
     except OSError as error:
         raise UserError(f"could not read {path}: {error.strerror or error}") from error
-    _check_hash(path, found, sha256, start)
 
 
-def _check_hash(path: Path, found: str, expected: str, start: bytes) -> None:
+def _check_hash(path: Path, file: BinaryIO, expected: str) -> None:
+    """Read an open file in small pieces, check its SHA-256 and go back to its start."""
+    start = file.read(3)
+    file.seek(0)
+    found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    file.seek(0)
     if found == expected:
         return
     if _is_pickle(start):
@@ -205,13 +215,6 @@ def _check_header(path: Path) -> None:
             pass
     except SafetensorError as error:
         raise _broken(path, error) from error
-    except OSError as error:
-        raise UserError(f"could not read {path}: {error.strerror or error}") from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return read_bytes(path)
     except OSError as error:
         raise UserError(f"could not read {path}: {error.strerror or error}") from error
 

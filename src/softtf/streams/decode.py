@@ -14,11 +14,10 @@ from torch import Tensor
 
 from softtf.devices.memory import is_shortage
 from softtf.errors import UserError
-from softtf.files.reading import read_bytes
+from softtf.files.reading import IMAGE, read_bytes
 from softtf.streams.walk import image_formats
 
 CHANNELS = (1, 3, 4)
-LARGEST_FILE = 2**29  # bytes
 LARGEST_IMAGE = 2**28 // 3  # pixels: a quarter of a GiB in RGB; Pillow warns of larger ones as decompression bombs
 LONGEST = 100  # the most that the long side may be, times the short: resizing by the short side would fill the memory
 STRIP = 2**22  # values to scale at once
@@ -48,7 +47,7 @@ def decode(raw: Any, where: str, view: View | None = None) -> Tensor:
 
     Raises:
         UserError: the file is missing, empty, truncated or not an image; its values or shape are not as above; it has
-            more than LARGEST_FILE bytes or LARGEST_IMAGE pixels, or the ratio of its sides is above LONGEST.
+            more than IMAGE bytes or LARGEST_IMAGE pixels, or the ratio of its sides is above LONGEST.
     """
     if isinstance(raw, dict):
         if not {"bytes", "path"} & raw.keys():
@@ -74,7 +73,7 @@ def decode(raw: Any, where: str, view: View | None = None) -> Tensor:
 
 def _read(path: Path, where: str) -> bytes:
     try:
-        return read_bytes(path, LARGEST_FILE)
+        return read_bytes(path, IMAGE)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error
         problem = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({reason})"
@@ -85,8 +84,8 @@ def _from_bytes(raw: bytes | bytearray | memoryview, where: str, view: View | No
     size = memoryview(raw).nbytes
     if not size:
         raise UserError(f"{where}: the image file is empty (0 bytes)")
-    if size > LARGEST_FILE:
-        raise UserError(f"{where}: the image has {size:,} bytes; at most {LARGEST_FILE:,} are read")
+    if size > IMAGE:
+        raise UserError(f"{where}: the image has {size:,} bytes; at most {IMAGE:,} are read")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")  # a broken file is refused, and our own bound stands below
         return _from_pil(_opened(raw, where), where, view)

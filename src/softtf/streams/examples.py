@@ -19,7 +19,7 @@ from softtf.config.bounds import Count
 from softtf.config.tree import check_value
 from softtf.errors import UserError
 from softtf.files.label_json import encode_label
-from softtf.files.reading import read_bytes
+from softtf.files.reading import IMAGE, read_bytes
 from softtf.seeds import derive_seed
 
 EXIF_ORIENTATION = 0x0112  # decoding turns the image by it
@@ -291,6 +291,6 @@ def content(raw: Any, where: str) -> list[bytes]:
 
 def _content_of(path: str | os.PathLike[str], where: str) -> bytes:
     try:
-        return read_bytes(Path(path))
+        return read_bytes(Path(path), IMAGE)
     except OSError as error:
         raise UserError(f"{where}: the file {str(path)!r} cannot be read ({error.strerror})") from None
