@@ -16,12 +16,14 @@ from huggingface_hub.errors import EntryNotFoundError
 from timm.layers import resample_abs_pos_embed
 from timm.models import save_for_hf
 
+from contracts.tiny_bert import save_model
 from softtf.backbones import BUNDLED, BackboneSpec, load_backbone
 from softtf.backbones.from_timm import architecture_of, is_supported, vit_names
-from softtf.backbones.load import backbone_names, random_name
+from softtf.backbones.load import backbone_names, load_named, random_name
 from softtf.backbones.timm_vit import TimmViT
 from softtf.errors import UserError
 from softtf.files.tensors import load_tensors, save_tensors
+from support.limits import linux, with_little_memory
 
 SMALL = "random:test_vit"
 
@@ -105,6 +107,48 @@ def test_what_cannot_be_built_is_refused(spec: BackboneSpec, words: str) -> None
     with pytest.raises(UserError, match=words) as caught:
         load_backbone(spec)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["a" * 5000, f"{'a' * 250}/{'b' * 300}", f"hf-hub:{'a' * 300}/b", "a\0b", "\ud800", ""]
+)
+def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_named(BackboneSpec(name))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1500
+
+
+@linux
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("random:vit_7b_patch16_dinov3", "not a plain Vision Transformer"),
+        ("random:vit_large_patch16_224", "there is not enough memory to load the backbone"),
+    ],
+)
+def test_the_form_of_a_model_is_checked_before_its_weights_take_memory(name: str, words: str) -> None:
+    code, line = with_little_memory(2**29, lambda: load_backbone(BackboneSpec(name)))
+    assert code == 2 and words in line
+
+
+def test_a_model_that_the_machine_has_no_memory_for_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = save_model(tmp_path / "bert")
+    monkeypatch.setattr("softtf.backbones.base.memory", lambda: 100_000)
+    for name in ("random:test_vit", str(folder), f"random:{folder}"):
+        with pytest.raises(UserError, match=r"the weights of backbone .* take .* GiB of memory; take a smaller one"):
+            load_backbone(BackboneSpec(name, max_tokens=24 if "bert" in name else 128))
+
+
+def test_a_model_of_very_many_blocks_is_refused_before_they_are_built(tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "bert")
+    save_for_hf(timm.create_model("test_vit"), tmp_path / "vit", safe_serialization=True)
+    for file, change in (
+        (folder / "config.json", {"num_hidden_layers": 10**7}),
+        (tmp_path / "vit" / "config.json", {"model_args": {"depth": 10**7}}),
+    ):
+        file.write_text(json.dumps(json.loads(file.read_text()) | change))
+        with pytest.raises(UserError, match="the model has 10,000,000 blocks; at most 256 are built"):
+            load_backbone(BackboneSpec(str(file.parent)))
 
 
 def test_an_image_size_below_one_is_refused() -> None:

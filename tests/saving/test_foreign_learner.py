@@ -265,6 +265,17 @@ def test_of_a_kind_that_is_not_here_nothing_more_is_read(tmp_path: Path, monkeyp
         load_backbone(text_spec(folder))
 
 
+@pytest.mark.parametrize("kind", ["BertJapaneseTokenizer", "MyT5Tokenizer", "LlamaTokenizer", "Nothing", 3, ["x"]])
+def test_a_tokenizer_that_the_models_own_config_names_is_one_of_the_list(kind: object, tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "model")
+    edit(folder / "tokenizer_config.json", tokenizer_class=None)
+    edit(folder / "config.json", tokenizer_class="BertTokenizerFast")
+    load_backbone(text_spec(folder))
+    edit(folder / "config.json", tokenizer_class=kind)
+    with pytest.raises(UserError, match="its tokenizer is a|could not be loaded"):
+        load_backbone(text_spec(folder))
+
+
 def test_an_adapter_in_the_folder_leads_to_no_other_model(tmp_path: Path) -> None:
     folder = save_model(tmp_path / "model")
     before = load_backbone(text_spec(folder)).weights_hash()

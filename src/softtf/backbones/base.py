@@ -2,8 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,6 +14,8 @@ from torch.nn import functional as F
 from softtf.backbones.kernels import linear
 from softtf.backbones.mixed_linear import MixedWeight, mixed_linear
 from softtf.backbones.spec import BackboneSpec
+from softtf.errors import UserError
+from softtf.files.reading import memory
 from softtf.streams import Preparation
 
 
@@ -99,20 +100,28 @@ class BlockEdit:
     beside: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
 
 
+DEEPEST = 256
+"""The most blocks of a backbone; the deepest that are published have some fifty."""
 UNEDITED = BlockEdit()
 ALL = slice(None)
 
 _of_this_call: ContextVar[torch.dtype | None] = ContextVar("the type of matrix products", default=None)
 
 
-@contextmanager
-def computing_in(dtype: torch.dtype) -> Iterator[None]:
-    """Run all backbones' matrix products in `dtype`, in this thread only: threads may share a backbone."""
-    before = _of_this_call.set(dtype)
-    try:
-        yield
-    finally:
-        _of_this_call.reset(before)
+class ComputingIn:
+    """A context in which all backbones' matrix products run in `dtype`, in this thread only.
+
+    It is no generator: one that an interrupt leaves behind would be closed later, in another context.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self._dtype = dtype
+
+    def __enter__(self) -> None:
+        self._before = _of_this_call.set(self._dtype)
+
+    def __exit__(self, *error: object) -> None:
+        _of_this_call.reset(self._before)
 
 
 class Backbone(nn.Module, ABC):
@@ -140,7 +149,7 @@ class Backbone(nn.Module, ABC):
     def compute_dtype(self) -> torch.dtype:
         """The type of the matrix products; the residual stream keeps the type of the weights.
 
-        `computing_in` sets it; outside of that it is float32, or the type that was assigned.
+        `ComputingIn` sets it; outside of that it is float32, or the type that was assigned.
         """
         return _of_this_call.get() or self._own_dtype
 
@@ -223,3 +232,27 @@ class Backbone(nn.Module, ABC):
             digest.update(f"{name}|{value.dtype}|{tuple(value.shape)}|".encode())
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
+
+
+def check_fits(model: nn.Module, name: str) -> None:
+    """Refuse a model, perhaps one that was built without memory, whose weights cannot fit into this machine's memory.
+
+    Raises:
+        UserError: in float32 the weights take more.
+    """
+    size, most = 4 * sum(weight.numel() for weight in model.parameters()), memory()
+    if size > most:
+        raise UserError(
+            f"the weights of backbone {name!r} take {size / 2**30:,.1f} GiB, and this machine has"
+            f" {most / 2**30:,.1f} GiB of memory; take a smaller one"
+        )
+
+
+def check_depth(blocks: Any, where: str) -> None:
+    """Refuse a configuration with more than DEEPEST blocks: even without weights they take memory and time.
+
+    Raises:
+        UserError: `blocks` is such a number.
+    """
+    if isinstance(blocks, int | float) and blocks > DEEPEST:
+        raise UserError(f"{where}: the model has {blocks:,} blocks; at most {DEEPEST} are built")

@@ -15,9 +15,11 @@ from timm.layers import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
+from softtf.backbones.base import check_depth, check_fits
 from softtf.backbones.spec import RANDOM, BackboneSpec, model_name, random_name
 from softtf.backbones.timm_vit import TimmViT, check_plain
 from softtf.config.names import BUNDLED
+from softtf.devices.memory import is_shortage
 from softtf.errors import UserError, unknown
 from softtf.files.plain_json import read_json
 from softtf.files.tensors import load_tensors
@@ -104,6 +106,7 @@ def load_saved(spec: BackboneSpec, config: Path, weights: Path | None) -> TimmVi
     if foreign := sorted(options.keys() - inspect.signature(VisionTransformer).parameters.keys()):
         # timm.create_model takes more arguments than the model: it would also load checkpoints by their paths.
         raise UserError(f"{config}: model_args has {foreign[0]!r}, which is not a setting of a Vision Transformer")
+    check_depth(options.get("depth"), str(config))
     sides = about.get("input_size", (None, None))[-2:]
     if about.get("fixed_input_size"):  # like timm, if the arguments give no other size
         options = {"img_size": tuple(sides)} | options
@@ -175,17 +178,12 @@ def _check_tag(name: str) -> None:
 
 
 def _create(name: str, spec: BackboneSpec, options: dict[str, Any]) -> VisionTransformer:
-    """Create a timm model without its classifier, with random weights from a fixed seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        try:
-            vit = timm.create_model(name, pretrained=False, num_classes=0, **options)
-        except TypeError:  # a model without an image size
-            raise UserError(f"backbone {spec.name!r} is not a plain Vision Transformer of timm") from None
-        except (AssertionError, ValueError) as error:
-            raise UserError(
-                f"backbone {spec.name!r} cannot be built at image size {spec.image_size}: {error}"
-            ) from None
+    """Create a timm model without its classifier, with random weights from a fixed seed.
+
+    It is first built without memory for its weights, to check its form and its size.
+    """
+    with torch.device("meta"):
+        vit = _built(name, spec, options)
     check_plain(vit, spec.name)
     (patch, _), (size, width) = vit.patch_embed.patch_size, vit.patch_embed.img_size
     if size != width or options.get("in_chans", 3) != 3:
@@ -195,7 +193,21 @@ def _create(name: str, spec: BackboneSpec, options: dict[str, Any]) -> VisionTra
             f"image_size {size} is not a multiple of {spec.name!r}'s patch size {patch};"
             f" the nearest multiples are {size // patch * patch} and {(size // patch + 1) * patch}"
         )
-    return vit
+    check_fits(vit, spec.name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return _built(name, spec, options)
+
+
+def _built(name: str, spec: BackboneSpec, options: dict[str, Any]) -> VisionTransformer:
+    try:
+        return timm.create_model(name, pretrained=False, num_classes=0, **options)
+    except TypeError:  # a model without an image size
+        raise UserError(f"backbone {spec.name!r} is not a plain Vision Transformer of timm") from None
+    except (AssertionError, ValueError, RuntimeError) as error:
+        if is_shortage(error):
+            raise
+        raise UserError(f"backbone {spec.name!r} cannot be built at image size {spec.image_size}: {error}") from None
 
 
 def _download(name: str, spec: BackboneSpec) -> Path:

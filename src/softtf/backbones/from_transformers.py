@@ -4,6 +4,7 @@ A family is one line in FAMILIES: a `model_type` of transformers' configurations
 into a backbone. transformers is imported only when a model is loaded.
 """
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from softtf.backbones.base import Backbone
+from softtf.backbones.base import Backbone, check_depth, check_fits
 from softtf.backbones.bert import Bert, Pooled, check_form
 from softtf.backbones.clip import ClipImage, Tokenize, byte_ids
 from softtf.backbones.clip_settings import image_settings
@@ -55,11 +56,15 @@ class Source:
         """Return the model in float32, with random weights from a fixed seed or with those of its safetensors.
 
         Raises:
-            UserError: there are no weights, or they do not fit the model.
+            UserError: there are no weights, or they do not fit the model or this machine's memory.
         """
         from transformers import MODEL_MAPPING
 
         kind = MODEL_MAPPING[type(self.config)]
+        for part in (self.config, *vars(self.config).values()):
+            check_depth(getattr(part, "num_hidden_layers", None), self.place)
+        with torch.device("meta"):
+            check_fits(self._ask(lambda: kind._from_config(self.config, **options)), self.spec.name)
         if self.random:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
@@ -117,9 +122,10 @@ class Source:
         place = str(offline_folder()) if self.place == BERT and self.random else self.place
         source = replace(self, place=place)
         file = self._ask(lambda: source.file("tokenizer_config.json", missing=False))
-        kind = "" if file is None else no_code(file).get("tokenizer_class")
-        if kind and (not isinstance(kind, str) or kind.removesuffix("Fast") not in TOKENIZERS):
-            raise UserError(f"{place}: its tokenizer is a {kind!r}; softtf knows {', '.join(TOKENIZERS)}")
+        about = {} if file is None else no_code(file)
+        for kind in (about.get("tokenizer_class"), getattr(self.config, "tokenizer_class", None)):  # either may decide
+            if kind and (not isinstance(kind, str) or kind.removesuffix("Fast") not in TOKENIZERS):
+                raise UserError(f"{place}: its tokenizer is a {kind!r}; softtf knows {', '.join(TOKENIZERS)}")
         found = self._ask(
             lambda: AutoTokenizer.from_pretrained(
                 place, config=self.config, revision=self.revision, trust_remote_code=False
@@ -190,7 +196,7 @@ def load_from_transformers(spec: BackboneSpec) -> Backbone:
         config: Any = BertConfig()
     elif random and name in CLIP_MODELS:
         config = CLIPConfig(vision_config={"patch_size": CLIP_MODELS[name]})
-    elif random and not Path(place).is_dir():
+    elif random and not os.path.isdir(place):
         raise UserError(
             f"random weights are for names of timm, {BERT!r}, {', '.join(CLIP_MODELS)} and local folders,"
             f" not for {name!r}"

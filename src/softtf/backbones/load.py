@@ -1,5 +1,6 @@
 """Backbones by name: the bundled ViT, any plain ViT of timm, models of transformers, or random weights."""
 
+import os
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +14,7 @@ from softtf.backbones.from_timm import architecture_of, is_supported, load_vit, 
 from softtf.backbones.from_transformers import CLIP_MODELS, TEXT_MODELS, load_from_transformers
 from softtf.backbones.spec import RANDOM, BackboneSpec, model_name, random_name
 from softtf.config.names import BUNDLED, MINILM
+from softtf.devices.memory import needs_memory
 from softtf.devices.torch_state import with_own_settings
 from softtf.errors import UserError, unknown
 from softtf.registry import Registry
@@ -64,6 +66,7 @@ def backbone_names() -> list[str]:
     ]
 
 
+@needs_memory("load the backbone")
 @with_own_settings
 def load_backbone(spec: BackboneSpec, device: torch.device | str = "cpu") -> Backbone:
     """Build a frozen backbone.
@@ -72,7 +75,7 @@ def load_backbone(spec: BackboneSpec, device: torch.device | str = "cpu") -> Bac
 
     Raises:
         UserError: the name is unknown, a file is missing or does not fit, the Hub cannot be reached, the patch size
-            does not divide the image size, or the model has another form or lacks a setting.
+            does not divide the image size, the model has another form, lacks a setting or does not fit into memory.
     """
     backbone = _load_any(spec).to(device)
     backbone.spec = replace(spec.located(), revision=backbone.revision)
@@ -111,7 +114,7 @@ def load_named(
 
 def _moved(saved: BackboneSpec, given: str) -> BackboneSpec:
     """Return the saved spec with another path: that of its weights file if it has one, else that of the model."""
-    if saved.weights is not None and not Path(given).is_dir():
+    if saved.weights is not None and not os.path.isdir(given):
         return replace(saved, weights=Path(given))
     random = RANDOM if random_name(saved) and not given.startswith(RANDOM) else ""
     return replace(saved, name=random + given, weights=None, revision=None)
@@ -128,7 +131,7 @@ def _load_any(spec: BackboneSpec) -> Backbone:
     name = model_name(spec)
     if spec.name in IMPORTED:
         return IMPORTED[spec.name](spec)
-    folder = Path(name).is_dir()
+    folder = os.path.isdir(name)
     if folder or name in (BUNDLED, MINILM) or spec.weights or random_name(spec):
         spec.refuse("revision")
     if spec.name == BUNDLED or (architecture_of(name) and not folder):

@@ -16,6 +16,7 @@ LOCAL = "local-dir:"
 PLACES = ("hf-hub:", "hf_hub:", LOCAL)  # timm's prefixes for the place of a model
 NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)  # a name of timm, or owner/name on the Hub
 REVISION = re.compile(r"\w[\w./-]{0,199}", re.ASCII)
+LONGEST = 4096  # characters of a name, which may be a path
 
 Pooling = Literal["auto", "cls", "pooler", "mean"]
 
@@ -50,6 +51,8 @@ class BackboneSpec(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if len(self.name) > LONGEST:
+            raise UserError(f"a backbone's name has at most {LONGEST:,} characters, not {len(self.name):,}")
         if self.revision is not None and (not REVISION.fullmatch(self.revision) or ".." in self.revision):
             raise UserError(f"revision must be a commit, branch or tag of the Hub, not {self.revision!r}")
 
@@ -60,7 +63,7 @@ class BackboneSpec(Settings):
         """
         name = model_name(self)
         place = self.name.removesuffix(name)
-        path = os.path.abspath(name) if name not in (BUNDLED, MINILM) and Path(name).is_dir() else name
+        path = os.path.abspath(name) if name not in (BUNDLED, MINILM) and os.path.isdir(name) else name
         return replace(self, name=place + path, weights=self.weights and self.weights.absolute())
 
     @property
@@ -71,7 +74,7 @@ class BackboneSpec(Settings):
         """
         name = model_name(self)
         local = name not in (BUNDLED, MINILM) and (
-            LOCAL in self.name or not NAME.fullmatch(name) or Path(name).exists()
+            LOCAL in self.name or not NAME.fullmatch(name) or os.path.exists(name)
         )
         return [name] * local + ([str(self.weights)] if self.weights else [])
 
@@ -81,7 +84,7 @@ class BackboneSpec(Settings):
         The path to a local folder is left out.
         """
         path = model_name(self)
-        name = self.name.removesuffix(path) + Path(path).name if Path(path).is_dir() else self.name
+        name = self.name.removesuffix(path) + Path(path).name if os.path.isdir(path) else self.name
         source = f"{name} from {self.weights.name}" if self.weights else name
         return f"{source} (SHA-256 {sha256[:12]})"
 

@@ -29,13 +29,13 @@ def wanted(error: BaseException) -> str:
 
 
 def needs_memory(
-    doing: str, batch_size: Callable[..., int], kind: type[UserError] = UserError
+    doing: str, batch_size: Callable[..., int] | None = None, kind: type[UserError] = UserError
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Return a decorator that turns errors about too little memory into errors of one class.
 
     Args:
         doing: what the function does, to follow "to" in the message.
-        batch_size: returns the batch size for the function's arguments.
+        batch_size: returns the batch size for the function's arguments; None if there is none.
         kind: the class of the error.
     """
 
@@ -47,10 +47,12 @@ def needs_memory(
             except (MemoryError, RuntimeError) as error:
                 if not is_shortage(error):
                     raise
-                size, amount = batch_size(*args, **kwargs), wanted(error)
+                amount = wanted(error)
             # Raised here, outside the except block: the old error and all that its frames hold are freed.
+            if batch_size is None:
+                raise kind(f"there is not enough memory to {doing}{amount}; free memory, or take a smaller backbone")
             raise kind(
-                f"there is not enough memory to {doing} with batch_size {size}{amount};"
+                f"there is not enough memory to {doing} with batch_size {batch_size(*args, **kwargs)}{amount};"
                 " give a smaller batch_size, or free memory"
             )
 

@@ -105,7 +105,7 @@ def own_settings() -> Iterator[None]:
 def with_own_settings(function: Callable[P, R]) -> Callable[P, R]:
     """Return `function` wrapped to run with `own_settings` and in its own context.
 
-    Context variables that it sets (`softtf.backbones.base.computing_in`) end with it, wherever it is interrupted.
+    Context variables that it sets (`softtf.backbones.base.ComputingIn`) end with it, wherever it is interrupted.
     """
 
     @wraps(function)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from softtf.adaptations.base import Adaptation
 from softtf.adaptations.slots import Heads, TaskSlots
-from softtf.backbones.base import Backbone, Tokens, computing_in
+from softtf.backbones.base import Backbone, ComputingIn, Tokens
 from softtf.config.tree import Spec
 from softtf.errors import UserError
 from softtf.learners.spans import AnyClasses, check_span, in_todays_words
@@ -294,4 +294,4 @@ class Learner(LearnerState):
     @staticmethod
     def computing_in(dtype: torch.dtype) -> AbstractContextManager[None]:
         """Run the backbone's matrix products in `dtype` meanwhile, in this thread alone."""
-        return computing_in(dtype)
+        return ComputingIn(dtype)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from softtf.backbones.base import Backbone
 from softtf.backbones.load import BackboneSpec
+from softtf.devices.memory import needs_memory
 from softtf.errors import UserError, unknown
 from softtf.files.label_json import decode_label, encode_label
 from softtf.files.plain_json import fits
@@ -122,6 +123,7 @@ def _another(old: Manifest, header: Header, classes: ClassTable) -> str:
     return f"another learner, a {before.learner.kind} of {len(tasks)} tasks"
 
 
+@needs_memory("load the learner")
 def load_learner(
     folder: Path,
     backbone_of: Callable[[BackboneSpec], Backbone],
