@@ -1,17 +1,18 @@
 """Data sets in local folders: parquet files, or images in one folder for each class."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from softtf.errors import UserError, unknown
-from softtf.files.reading import open_regular
 from softtf.streams.columns import Column, check_filled, find_columns, read_labels, read_values
 from softtf.streams.examples import Examples
 from softtf.streams.holdout import hold_out
 from softtf.streams.image_folders import load_image_folder
 from softtf.streams.lines import lines
+from softtf.streams.parquet_bounds import check_size
 from softtf.streams.splits import Say, begins_as, listed, quiet, say_splits
 from softtf.streams.walk import Skipped, entries, say_skipped
 
@@ -150,23 +151,36 @@ def read_parquet(files: list[Path]) -> Any:
     """Return the rows of parquet files as one `datasets.Dataset`.
 
     Raises:
-        UserError: a file is damaged, or the files do not fit together.
+        UserError: a file is damaged or its rows would take too much memory, or the files do not fit together.
     """
     import pyarrow.parquet  # type: ignore[import-untyped]
 
     for file in files:
         try:
-            with open_regular(file, 2**60) as opened:
-                pyarrow.parquet.read_metadata(opened)
+            check_size(file)
         except (pyarrow.ArrowException, OSError) as error:
             empty = file.is_file() and file.stat().st_size == 0
             reason = "it is empty (0 bytes)" if empty else " ".join(str(error).split())
             raise UserError(f"{file} is not a readable parquet file: {reason}") from error
     try:
-        return _rows([file.absolute() for file in files])
+        with silent_datasets():
+            return _rows([file.absolute() for file in files])
     except Exception as error:  # many kinds, for files that are cut off or do not fit together
         reason = " ".join(str(error.__cause__ or error).split())[:300]
         raise UserError(f"{files[0].parent}: cannot read {files[0].name} and similar files: {reason}") from error
+
+
+@contextmanager
+def silent_datasets() -> Iterator[None]:
+    """Keep what `datasets` logs off the terminal: it quotes names as they are, and its errors are raised as well."""
+    import datasets
+
+    before = datasets.logging.get_verbosity()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(before)
 
 
 def _rows(files: list[Path]) -> Any:

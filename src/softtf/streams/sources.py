@@ -13,7 +13,7 @@ from softtf.registry import Registry
 from softtf.streams.docstrings import docstrings
 from softtf.streams.examples import Examples
 from softtf.streams.files import ENDINGS, load_file
-from softtf.streams.folders import load_folder, named_examples
+from softtf.streams.folders import load_folder, named_examples, silent_datasets
 from softtf.streams.holdout import hold_out
 from softtf.streams.registry import STREAMS
 from softtf.streams.splits import Say, named_as, quiet, say_splits
@@ -177,7 +177,8 @@ def _download(hub: str, source: str) -> dict[str, Any]:
         raise UserError(f"{hub} is a folder here, not the Hub's {source}; give it as the source, or work elsewhere")
     try:
         # The newest revision is wanted; data.json tells a resumed run whether the rows are the same.
-        return dict(datasets.load_dataset(hub, trust_remote_code=False))  # nosec B615
+        with silent_datasets():
+            return dict(datasets.load_dataset(hub, trust_remote_code=False))  # nosec B615
     except Exception as error:  # the Hub's client has many kinds
         problem = "could not be reached" if isinstance(error, ConnectionError) else f"gave no data set {hub!r}"
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
