@@ -9,11 +9,11 @@ from softtf.cli.parse import UNPREFIXED, glimpse
 from softtf.cli.quickstart import finish, free
 from softtf.cli.results import show
 from softtf.config.dotted import with_settings
-from softtf.config.tree import from_yaml
+from softtf.config.yaml import load_yaml
 from softtf.errors import UserError
 from softtf.files.reading import read_text
 from softtf.recipes.presets import OWN_TEXTS, RECIPES
-from softtf.recipes.recipes import recipe_named
+from softtf.recipes.recipes import recipe_named, run_of_file
 from softtf.recipes.texts import TASK, of_file, tasks_of_file
 from softtf.runs.config import RunConfig
 from softtf.runs.run import start
@@ -84,6 +84,6 @@ def _file_of_texts(recipe: str, source: str | None) -> Path | None:
 
 def _read_config(file: Path) -> RunConfig:
     try:
-        return from_yaml(RunConfig, read_text(file), str(file))
+        return run_of_file(load_yaml(read_text(file), str(file)), str(file))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None

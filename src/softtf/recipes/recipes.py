@@ -6,7 +6,7 @@ from typing import Any
 from softtf.adaptations.base import parse_layers
 from softtf.config.dotted import with_settings
 from softtf.config.names import BERT, MINILM, VIT_B
-from softtf.config.tree import from_dict
+from softtf.config.tree import from_dict, to_dict
 from softtf.errors import UserError, unknown
 from softtf.learners import LearnerSpec
 from softtf.recipes.methods import Settings, known_methods
@@ -45,6 +45,47 @@ def recipe_named(name: str, method: str | None = None, scale: Scale = "full") ->
         UserError: there is no such recipe, method or scale.
     """
     return at_scale(unscaled(name, method), scale)
+
+
+def run_of_file(settings: Any, where: str) -> RunConfig:
+    """Return the run that a file's settings describe.
+
+    What the file leaves out is its recipe's, with its method: as the command line has it. Without `recipe` that is the
+    quickstart; without `method` it is the kind of the learner.
+
+    Args:
+        settings: plain values, as read from YAML.
+        where: what messages name as the source.
+
+    Raises:
+        UserError: a name is unknown, a value is wrong, or method and learner are not the same.
+    """
+    if not isinstance(settings, dict):
+        return from_dict(RunConfig, settings, where)
+    recipe, method, learner = settings.get("recipe", RunConfig.recipe), settings.get("method"), settings.get("learner")
+    kind = learner.get("kind") if isinstance(learner, dict) else None
+    names = (recipe, method or "", kind or "")
+    if {field.name for field in fields(RunConfig)} <= settings.keys() or not all(type(name) is str for name in names):
+        # Whole, as a run's own file is; or the message says what is wrong.
+        return from_dict(RunConfig, settings, where)
+    config = recipe_named(recipe, method or (kind if kind in known_methods() else None))
+    if method and kind and kind != config.learner.kind:
+        raise UserError(
+            f"{where}: the learner of method {method!r} is {config.learner.kind!r}, but learner.kind is {kind!r}; leave"
+            " one of them out"
+        )
+    return from_dict(RunConfig, _laid_over(to_dict(config), settings), where)
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Return nested settings with those of `above` in place of those below; of another kind nothing below is left."""
+    laid = dict(below)
+    for name, value in above.items():
+        under = below.get(name)
+        if isinstance(under, dict) and isinstance(value, dict) and value.get("kind") in (None, under.get("kind")):
+            value = _laid_over(under, value)
+        laid[name] = value
+    return laid
 
 
 def unscaled(name: str, method: str | None = None) -> RunConfig:
