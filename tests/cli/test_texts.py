@@ -15,6 +15,7 @@ from cli import call, output, read_json, refused, results
 from contracts.tiny_bert import save_model
 from softtf.cli import quickstart
 from softtf.cli.parse import options, parse
+from softtf.learners import ONE_PASS
 from softtf.recipes.recipes import recipe_named
 from softtf.runs.config import RunConfig
 
@@ -257,7 +258,8 @@ def test_the_quickstart_of_docstrings_can_be_stopped_and_resumed(
     def tiny(recipe: str, method: str) -> object:
         config = recipe_named(recipe, method)
         mine = [arg for pair in zip(encoder[::2], encoder[1::2], strict=True) for arg in pair]
-        known = options(config)
+        unread = "--train." if config.learner.training == ONE_PASS else "nothing"
+        known = {name for name in options(config) if not name.startswith(unread)}
         kept = [arg for i in range(0, len(mine), 2) if mine[i] in known for arg in mine[i : i + 2]]
         return parse(RunConfig, [*kept, *settings], "softtf", config)
 
