@@ -1,5 +1,6 @@
 """A file of settings is laid over its recipe and method, and a run's row is named by the method that ran."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ def test_the_learners_kind_names_the_method() -> None:
     found = run_of_file({"learner": {"kind": "linear-head"}, "seed": 3}, "run.yaml")
     assert found.method == "linear-head"
     assert to_dict(found) == to_dict(recipe_named("quickstart", "linear-head")) | {"seed": 3}
+    named = run_of_file({"method": "mine", "learner": {"kind": "linear-head"}, "seed": 3}, "run.yaml")
+    assert named == replace(found, method="mine")
 
 
 def test_settings_of_the_method_stay_where_the_file_says_nothing() -> None:

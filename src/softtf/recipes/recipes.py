@@ -51,7 +51,7 @@ def run_of_file(settings: Any, where: str) -> RunConfig:
     """Return the run that a file's settings describe.
 
     What the file leaves out is its recipe's, with its method: as the command line has it. Without `recipe` that is the
-    quickstart; without `method` it is the kind of the learner.
+    quickstart; without `method` it is the kind of the learner. Beside a kind, any other `method` is a name for tables.
 
     Args:
         settings: plain values, as read from YAML.
@@ -68,8 +68,9 @@ def run_of_file(settings: Any, where: str) -> RunConfig:
     if {field.name for field in fields(RunConfig)} <= settings.keys() or not all(type(name) is str for name in names):
         # Whole, as a run's own file is; or the message says what is wrong.
         return from_dict(RunConfig, settings, where)
-    config = recipe_named(recipe, method or (kind if kind in known_methods() else None))
-    if method and kind and kind != config.learner.kind:
+    known = known_methods()
+    config = recipe_named(recipe, kind if kind in known and method not in known else method)
+    if method in known and kind and kind != config.learner.kind:
         raise UserError(
             f"{where}: the learner of method {method!r} is {config.learner.kind!r}, but learner.kind is {kind!r}; leave"
             " one of them out"
