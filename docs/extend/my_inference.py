@@ -3,11 +3,14 @@
 import torch
 
 from softtf.inference import TaskInference
-from softtf.statistics import FeatureStatistics
+from softtf.statistics import FeatureStatistics, TensorForm
 
 
 class TaskMeans(FeatureStatistics):
     name = "task-mean"
+
+    def forms(self, labels, tasks):
+        return {"means": TensorForm((tasks, self.dim))}
 
     def gather(self, known, features, columns, labels):
         mean = features.mean(0, keepdim=True)

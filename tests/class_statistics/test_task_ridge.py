@@ -8,6 +8,7 @@ from torch import Tensor
 
 from class_statistics.test_random_ridge import CLASSES, SPLITS, by_class, data
 from contracts.tiny import noise
+from softtf.files.tensor_form import check_forms
 from softtf.statistics.random_ridge import UNCHOSEN, RidgeSolution
 from softtf.statistics.ridge_sums import RidgeSums
 from softtf.statistics.task_ridge import RIDGES, TaskRidge
@@ -82,6 +83,4 @@ def test_what_it_keeps_has_the_bytes_that_are_written_down() -> None:
     found = learned(Chosen([1.0]), by_class([[0, 1, 2]]))
     parts = {"gram": 2 * SIZE * (SIZE + 1), "sums": 4 * SIZE * 3, "examples": 24, "counts": 24, "labels": 24}
     assert {n: v.numel() * v.element_size() for n, v in found.sums.items()} == parts | {RIDGES.name: 8}
-    shapes = Chosen([]).shapes(3)
-    for name, value in found.sums.items():
-        assert all(want in (None, got) for want, got in zip(shapes[name], value.shape, strict=True))
+    check_forms(found.sums, Chosen([]).forms(torch.arange(3)), "the sums")

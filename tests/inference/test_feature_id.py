@@ -119,16 +119,3 @@ def test_from_pretrained_serves_it_without_being_told(tmp_path: object) -> None:
     again = ContinualClassifier.from_pretrained(f"{tmp_path}/saved", backbone=tiny_backbone(), device="cpu")
     images = pictures(5)
     assert again.predict_task(images, inference="feature-id") == model.predict_task(images, inference="feature-id")
-
-
-def test_statistics_of_an_earlier_version_answer_and_are_refused_before_a_task_is_trained() -> None:
-    model = classifier(SOFT_TF, 2)
-    named = model.predict_task(pictures(6, 5), inference="feature-id")
-    kept = model.learner.gathered["feature-id"]
-    new = ("held_gram", "held_sums", "held_examples", "examples", "counts", "labels", "log_shares", "sharpness")
-    model.learner.gathered = {"feature-id": {k: v for k, v in kept.items() if k not in new}}
-    assert model.predict_task(pictures(6, 5), inference="feature-id") == named
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match="must first learn its old tasks again"):
-        patch.setattr("softtf.training.gradient.GradientTraining.run_epoch", lambda *_: pytest.fail("it was trained"))
-        model.learn(task_data(2), progress=False)
-    assert model.num_tasks == 2

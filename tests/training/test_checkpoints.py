@@ -106,8 +106,11 @@ def first(tensors: dict[str, Tensor], start: str) -> str:
 
 CHANGES: dict[str, tuple[Callable[[dict[str, Tensor]], object], str]] = {
     "no epoch": (lambda t: t.pop("epoch"), "'epoch' is missing"),
-    "epoch beyond the last": (lambda t: t.update(epoch=torch.tensor(5)), "is of epoch 5, of 4"),
-    "epoch below zero": (lambda t: t.update(epoch=torch.tensor(-1)), "is of epoch -1, of 4"),
+    "epoch beyond the last": (
+        lambda t: t.update(epoch=torch.tensor(5)),
+        "'epoch' has the value 5, expected from 0 to 4",
+    ),
+    "epoch below zero": (lambda t: t.update(epoch=torch.tensor(-1)), "'epoch' has the value -1, expected from 0 to 4"),
     "epoch of reals": (lambda t: t.update(epoch=torch.tensor(2.0)), "'epoch' has type torch.float32"),
     "epochs in a row": (lambda t: t.update(epoch=torch.tensor([2, 2])), "'epoch' has shape"),
     "parameter missing": (lambda t: t.pop(first(t, "parameter/")), "is missing"),
@@ -129,11 +132,14 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Tensor]], object], str]] = {
         "'optimizer/momentum_buffer/x' is not expected",
     ),
     "something else": (lambda t: t.update(x=torch.zeros(1)), "'x' is not expected"),
-    "memory of complex numbers": (
-        lambda t: t.update({"memory/x": torch.zeros(1, dtype=torch.complex64)}),
-        "'x' has type torch.complex64",
+    "memory of another method": (lambda t: t.update({"memory/x": torch.zeros(1)}), "'memory/x' is not expected"),
+    "steps below zero": (lambda t: t.update({first(t, "optimizer/step/"): torch.tensor(-1.0)}), "has the value -1"),
+    "no step": (lambda t: t.update({first(t, "optimizer/step/"): torch.tensor(0.0)}), "has the value 0"),
+    "too many steps": (lambda t: t.update({first(t, "optimizer/step/"): torch.tensor(4.6e18)}), "has the value 4.6"),
+    "a square below zero": (
+        lambda t: t[first(t, "optimizer/exp_avg_sq/")].view(-1)[:1].fill_(-1.0),
+        "has the value -1",
     ),
-    "memory with NaN": (lambda t: t.update({"memory/x": torch.tensor([float("nan")])}), "'x' has 1 NaN of 1"),
     "memory that is not there": (lambda t: t.update({"unchanged/x": torch.zeros(0)}), "memories that this learner"),
 }
 
@@ -162,8 +168,10 @@ def test_what_a_method_remembers_keeps_its_form(tmp_path: Path) -> None:
     tensors = load_tensors(tmp_path / "state")
     name = first(tensors, "unchanged/").removeprefix("unchanged/")
     true = training.learner.memory[name]
-    for value, words in ((true.half(), "has type torch.float16"), (true[None], "dimensions")):
+    for value, words in ((true.half(), "has type torch.float16"), (true[None], "has shape")):
         changed = {k: v for k, v in tensors.items() if k != f"unchanged/{name}"} | {f"memory/{name}": value}
         with pytest.raises(UserError, match=words):
             begun(spec).load_state(changed)
+    with pytest.raises(UserError, match=f"'{name}' is missing"):
+        begun(spec).load_state({k: v for k, v in tensors.items() if k != f"unchanged/{name}"})
     begun(spec).load_state(tensors)

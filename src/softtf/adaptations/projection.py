@@ -19,6 +19,7 @@ else. Here products are of features with features, whichever the spectrum.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,6 +27,7 @@ import torch
 from torch import Tensor
 
 from softtf.errors import UserError, unknown
+from softtf.files.tensor_form import TensorForm
 
 Spectrum = Literal["ours", "published"]
 SPECTRA = ("ours", "published")
@@ -124,6 +126,16 @@ def _joined(basis: Tensor | None, more: Tensor) -> Tensor:
     both = more if basis is None else torch.cat([basis.to(more), more], 1)
     orthonormal: Tensor = torch.linalg.qr(both).Q
     return orthonormal.float().contiguous()  # as it is read from a file, so that products round alike
+
+
+def basis_form(dim: int) -> TensorForm:
+    """Return the form of a saved basis [dim, k]; k may be 0."""
+
+    def orthonormal(basis: Tensor, _: Mapping[str, Tensor]) -> bool:
+        products = basis.double().T @ basis.double()
+        return bool((products - torch.eye(len(products), dtype=products.dtype)).abs().lt(1e-3).all())
+
+    return TensorForm((dim, range(dim + 1)), rule=orthonormal, words="orthonormal columns")
 
 
 def projected(gradient: Tensor, basis: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import errno
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO
@@ -19,9 +19,7 @@ from softtf.files.temporary import temporary_name
 
 LONGEST_HEADER = 2**22
 """The most bytes of a safetensors header: room for some thirty thousand tensors."""
-LISTED, LONGEST_NAME, LONGEST_REASON = 20, 100, 300  # in messages: names, characters of a name, of an error's text
-WHOLE_TYPES = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-REAL_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+LONGEST_REASON = 300  # characters of an error's text in a message
 
 
 def write_atomic(path: Path, data: bytes | str, mode: int = 0o666) -> None:
@@ -260,58 +258,3 @@ def inside(folder: Path, name: str) -> Path:
     if not target.is_relative_to(root) or target == root:
         raise UserError(f"{name!r} leads out of {folder}, to {target}")
     return path
-
-
-def require(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor], where: str, exact: bool = False) -> None:
-    """Check that `tensors` has exactly the keys and shapes of `like`, and no value that is not finite.
-
-    Args:
-        tensors: The tensors that were read.
-        like: For each key, a tensor of the expected shape and type. Integers must have the same type; floats may have
-            another float type.
-        where: What messages call the source, such as the file.
-        exact: Whether floats must have the same type too.
-
-    Raises:
-        UserError: A key is missing or extra, or its tensor has another shape or type, or holds NaN or infinities.
-    """
-    for key in sorted(like.keys() - tensors.keys()):
-        raise UserError(
-            f"{where}: {key!r} is missing; expected shape {list(like[key].shape)}, found {_listed(tensors)}"
-        )
-    for key in sorted(tensors.keys() - like.keys()):
-        raise UserError(f"{where}: {_short(key)!r} is not expected here; expected {_listed(like)}")
-    for key, expected in like.items():
-        tensor = tensors[key]
-        if tensor.shape != expected.shape:
-            raise UserError(f"{where}: {key!r} has shape {list(tensor.shape)}, expected {list(expected.shape)}")
-        alike = not exact and tensor.dtype in REAL_TYPES and expected.dtype in REAL_TYPES
-        if tensor.dtype != expected.dtype and not alike:
-            raise UserError(f"{where}: {key!r} has type {tensor.dtype}, expected {expected.dtype}")
-    require_numbers(tensors, where)
-
-
-def require_numbers(tensors: Mapping[str, Tensor], where: str) -> None:
-    """Check that tensors have types that softtf saves, and that all their values are finite.
-
-    Raises:
-        UserError: A tensor has another type, or holds NaN or infinities.
-    """
-    for key, tensor in tensors.items():
-        if tensor.dtype not in REAL_TYPES + WHOLE_TYPES:
-            raise UserError(f"{where}: {key!r} has type {tensor.dtype}, expected real or whole numbers")
-        if tensor.dtype in REAL_TYPES and not tensor.isfinite().all():
-            kind = "NaN" if tensor.isnan().any() else "infinite"
-            count = int((tensor.isnan() if kind == "NaN" else tensor.isinf()).sum())
-            raise UserError(f"{where}: {key!r} has {count} {kind} of {tensor.numel()}, expected none")
-
-
-def _listed(names: Iterable[str]) -> str:
-    """Return names for a message: the first few, each cut to LONGEST_NAME."""
-    shown = [_short(name) for name in sorted(names)]
-    more = [f"and {len(shown) - LISTED} more"] if len(shown) > LISTED else []
-    return ", ".join(shown[:LISTED] + more) or "nothing"
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."

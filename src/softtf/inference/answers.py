@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from softtf.backbones.base import Tokens
+from softtf.errors import UserError
 from softtf.inference.base import inference_named
 from softtf.learners.base import Learner
 from softtf.network import SharedPass
@@ -59,6 +60,9 @@ def gather_evidence(
         passes: one a batch, of the learner's network; what they know already is not computed.
         inferences: names of the task inferences.
         clock: is told the seconds of each part; loading is on no clock.
+
+    Raises:
+        UserError: a score is not a number.
     """
     network = learner.network
     methods = {name: inference_named(name, learner) for name in inferences}
@@ -78,7 +82,19 @@ def gather_evidence(
         for name, method in methods.items():
             with clock.part(name):
                 scores[name].append(method.scores(learner, shared))
-    return Evidence(Tokens.cat(trunks), {name: torch.cat(parts) for name, parts in scores.items()})
+    found = {name: torch.cat(parts) for name, parts in scores.items()}
+    for values in found.values():
+        _refuse_nan(values)
+    return Evidence(Tokens.cat(trunks), found)
+
+
+def _refuse_nan(values: Tensor) -> None:
+    """Raise UserError if an answer is not a number: that of a stranger's learner, or of a precision, may be none."""
+    if values.isnan().any():
+        raise UserError(
+            "an answer is not a number: the learner, or an input, has values that are too large for the precision; try"
+            " float32, or load a learner that was not changed"
+        )
 
 
 @torch.no_grad()
@@ -96,6 +112,9 @@ def class_probabilities(
         within: for each policy, whether a task's network is asked about that task's classes only.
         batch_size: samples run at once.
         clock: is told the seconds.
+
+    Raises:
+        UserError: a probability is not a number.
     """
     column_task = learner.column_tasks().to(trunk.x.device)
     weights = weights.to(trunk.x.dtype)
@@ -116,6 +135,7 @@ def class_probabilities(
                 }
                 for policy, own in enumerate(within):
                     probabilities[rows, policy] += weights[rows, policy, task, None] * answers[own]
+    _refuse_nan(probabilities)
     return probabilities
 
 

@@ -194,10 +194,7 @@ class Learner(LearnerState):
 
         Raises:
             UserError: the method cannot learn these classes.
-            TrainingError: an earlier version gathered the statistics, and nothing can be added to them.
         """
-        for name, statistics in self._feature_statistics():
-            statistics.check(self.gathered.get(name, {}))
         self.open_slots(len(data.labels))
 
     @abstractmethod
@@ -214,7 +211,9 @@ class Learner(LearnerState):
             UserError: an input cannot be loaded.
             TrainingError: a feature is not finite.
         """
-        for name, statistics in self._feature_statistics():
+        for name, statistics in self.statistics.items():
+            if not isinstance(statistics, FeatureStatistics):
+                continue
             known, values = self.gathered.get(name, {}), data.features.values
             found = statistics.gather(known, values, data.columns, data.column_labels)
             self.gathered = self.gathered | {name: found}
@@ -223,9 +222,6 @@ class Learner(LearnerState):
     def logits(self, trunk: Tokens, task: int) -> Tensor:
         """Return logits [batch, classes seen] of task `task`'s network, columns in the order of learning."""
         return self.network.heads(self.network.top(trunk, task=task), range(self.num_tasks))  # type: ignore[no-any-return]
-
-    def _feature_statistics(self) -> Iterator[tuple[str, FeatureStatistics]]:
-        return ((name, s) for name, s in self.statistics.items() if isinstance(s, FeatureStatistics))
 
     @property
     def answer_depends_on_task(self) -> bool:

@@ -6,7 +6,6 @@ task's logits become alpha * o + beta, fitted on a small balanced set that stage
 correction stays for good, in the answers and on both sides of later distillations.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from softtf.backbones.base import Backbone, Tokens
+from softtf.files.tensor_form import Forms, TensorForm
 from softtf.learners.base import Batch, Learner
 from softtf.learners.convex import minimise
 from softtf.learners.distilling import Teacher, distillation
@@ -109,9 +109,9 @@ class BiCLearner(FineTunedLearner):
         """Return the corrected logits [batch, classes seen]."""
         return self.corrected(super().logits(trunk, task))
 
-    def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes of the corrections besides those of exemplars."""
-        return {**self.exemplars.shapes(), ALPHA: (self.num_tasks,), BETA: (self.num_tasks,)}
+    def memory_forms(self, labels: Tensor) -> Forms:
+        """Return the forms of the corrections besides those of exemplars."""
+        return {**self.exemplars.forms(self), **dict.fromkeys((ALPHA, BETA), TensorForm((self.num_tasks,)))}
 
     def correct(self, loader: Loader) -> None:
         """Fit the newest task's correction (stage 2)."""

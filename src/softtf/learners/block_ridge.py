@@ -15,7 +15,6 @@ where W solves the ridge regression of `ExactRidge` and m is the mean of all m_c
 kept, and a sample is answered alone.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +24,7 @@ from softtf.adaptations.slots import Heads
 from softtf.backbones.base import Backbone, Tokens
 from softtf.backbones.block_features import BlockFeatures
 from softtf.errors import UserError
+from softtf.files.tensor_form import Forms, TensorForm
 from softtf.learners.base import Learner
 from softtf.learners.closed_form import ClosedFormLearner, ClosedFormSpec
 from softtf.statistics.base import MOST
@@ -73,10 +73,10 @@ class BlockRidgeLearner(ClosedFormLearner):
         self.features = backbone
         self.regression = ExactRidge(backbone.views, backbone.view_dim, size, seed)
 
-    def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes of the sums and of the features' usual range."""
+    def memory_forms(self, labels: Tensor) -> Forms:
+        """Return the forms of the sums and of the features' usual range."""
         dim = (self.features.view_dim,)
-        return {**dict.fromkeys(RANGE, dim), **self.regression.shapes(self.num_classes)}
+        return {"mean": TensorForm(dim), "spread": TensorForm(dim, least=1e-9), **self.regression.forms(labels)}
 
     @torch.no_grad()
     def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:

@@ -6,7 +6,6 @@ classifier is fitted anew to equally many exemplars of each class. The pruning o
 that names the task (MCG, `mcg`), the answer is a class of that task: the policy `mcg:own`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 from softtf.adaptations.slots import Heads
 from softtf.adaptations.task_weights import TaskWeights
 from softtf.backbones.base import Backbone, Tokens
+from softtf.files.tensor_form import Forms
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.convex import minimise
 from softtf.learners.fine_tuning import WHOLE_NETWORK, check_counts, check_weights
@@ -142,9 +142,9 @@ class DERLearner(Learner):
         """No: every answer reads all extractors."""
         return False
 
-    def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes of exemplars."""
-        return self.exemplars.shapes()
+    def memory_forms(self, labels: Tensor) -> Forms:
+        """Return the forms of exemplars."""
+        return self.exemplars.forms(self)
 
     def begin_task(self, data: TaskData) -> None:
         """Open the task, and rehearse the exemplars."""

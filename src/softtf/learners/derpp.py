@@ -9,6 +9,7 @@ Those (mammoth) have a logit for every class of the stream from the first step o
 is stored: `classes="all"`, for which their number must be known. Answers are among the classes seen all the same.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.backbones.base import Backbone
 from softtf.errors import UserError
+from softtf.files.tensor_form import INTEGERS, Forms, TensorForm
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.fine_tuning import (
     WHOLE_NETWORK,
@@ -30,7 +32,7 @@ from softtf.learners.fine_tuning import (
 from softtf.learners.foreseen import ForeseenHeads
 from softtf.learners.spans import AnyClasses
 from softtf.learners.task_data import TaskData
-from softtf.memory import Reservoir, pack, unpack
+from softtf.memory import Reservoir, pack, packed_forms, unpack
 from softtf.seeds import derive_seed
 from softtf.streams import Loader, join
 
@@ -116,6 +118,21 @@ class DERppLearner(FineTunedLearner):
         if isinstance(heads, ForeseenHeads):
             return heads.whole(self.features(inputs))
         return super().all_logits(inputs)
+
+    def memory_forms(self, labels: Tensor) -> Forms:
+        """Return the forms of the buffer."""
+        example, size, most = self.network.backbone.preparation.loaded_form, self.spec.exemplars, self.num_classes
+        logits = TensorForm((range(1, (self.spec.total_classes or most) + 1),))
+
+        def fits(seen: Tensor, others: Mapping[str, Tensor]) -> bool:
+            return min(int(seen), size) == len(others[COLUMNS])
+
+        return {
+            COLUMNS: TensorForm(("buffer",), INTEGERS, 0, most - 1),
+            SEEN: TensorForm((), INTEGERS, 1, 2**53, rule=fits, words="how many examples the buffer was offered"),
+            **packed_forms(EXAMPLES, "buffer", example),
+            **packed_forms(LOGITS, "buffer", logits),
+        }
 
     @property
     def memory(self) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.backbones.base import Backbone
+from softtf.files.tensor_form import Forms, TensorForm
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.fine_tuning import WHOLE_NETWORK, FTLearner, check_counts, check_weights
 from softtf.learners.spans import LossClasses
@@ -104,6 +105,10 @@ class EWCLearner(FTLearner):
                 total[name] = total[name] + gradient.square() / len(rows)
         summed = {FISHER + name: value + self.fisher.get(name, 0) for name, value in total.items()}
         self.memory = self.memory | summed
+
+    def memory_forms(self, labels: Tensor) -> Forms:
+        """Return the forms of the Fisher information."""
+        return {FISHER + name: TensorForm(tuple(p.shape), least=0) for name, p in self.shared_parameters()}
 
     def score(self, one: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the gradient of log p(y|x) of one input [1, ...], y drawn from p(y|x), by parameter."""

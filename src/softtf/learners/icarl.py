@@ -4,7 +4,6 @@ Loss (their Algorithm 3), over new data and exemplars alike: for each class a bi
 the label as the target for new classes and the network's own output before this task for old ones.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,13 +11,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from softtf.backbones.base import Backbone, Tokens
+from softtf.files.tensor_form import Forms, TensorForm
 from softtf.learners.base import Batch, Learner
 from softtf.learners.distilling import Teacher
 from softtf.learners.fine_tuning import FineTunedLearner
 from softtf.learners.rehearsing import Exemplars, RehearsalSpec, features_of
 from softtf.learners.spans import LossClasses
 from softtf.learners.task_data import TaskData
-from softtf.statistics.temperature import fit_temperature
+from softtf.statistics.temperature import POSITIVE, fit_temperature
 from softtf.streams import Loader
 
 MEANS, TEMPERATURE = "means", "temperature"
@@ -74,10 +74,10 @@ class ICaRLLearner(FineTunedLearner):
             losses["distillation"] = _binary(logits[:, :old], before)
         return losses
 
-    def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes of the means and the temperature besides those of exemplars."""
-        means = (self.num_classes, self.network.heads.dim)
-        return {**self.exemplars.shapes(), MEANS: means, TEMPERATURE: ()}
+    def memory_forms(self, labels: Tensor) -> Forms:
+        """Return the forms of the means and the temperature besides those of exemplars."""
+        means = TensorForm((self.num_classes, self.network.heads.dim))
+        return {**self.exemplars.forms(self), MEANS: means, TEMPERATURE: POSITIVE}
 
     def remember(self, loader: Loader) -> None:
         """Choose exemplars and take their means, by today's features."""

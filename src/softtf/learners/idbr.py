@@ -39,12 +39,13 @@ from softtf.adaptations.fine_tuning import FineTuning
 from softtf.adaptations.slots import Heads
 from softtf.backbones.base import Backbone, Tokens
 from softtf.errors import UserError
+from softtf.files.tensor_form import INTEGERS, Forms, TensorForm
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.fine_tuning import WHOLE_NETWORK, check_counts, check_weights, network_features
 from softtf.learners.idbr_codes import Codes, TaskClassifier
 from softtf.learners.spans import LossClasses
 from softtf.learners.task_data import TaskData
-from softtf.memory import most_central, pack, unpack
+from softtf.memory import most_central, pack, packed_forms, unpack
 from softtf.seeds import derive_seed
 from softtf.streams import Loader, join
 from softtf.streams.split_texts import halves
@@ -199,6 +200,12 @@ class IDBRLearner(Learner):
         kept = unpack(EXAMPLES, self.memory) + loader.loaded(rows.tolist())
         columns = torch.cat([*([self.memory[COLUMNS]] if self.task else []), loader.targets.cpu()[rows]])
         self.memory = self.memory | pack(EXAMPLES, kept) | {COLUMNS: columns}
+
+    def memory_forms(self, labels: Tensor) -> Forms:
+        """Return the forms of exemplars and their columns."""
+        example = self.network.backbone.preparation.loaded_form
+        columns = TensorForm(("exemplars",), INTEGERS, 0, self.num_classes - 1)
+        return {COLUMNS: columns, **packed_forms(EXAMPLES, "exemplars", example)}
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
         """Return logits [batch, classes seen] of whole texts."""

@@ -25,13 +25,14 @@ from torch import Tensor, nn
 
 from softtf.adaptations.slots import Heads
 from softtf.backbones.base import Backbone, Tokens
-from softtf.errors import UserError
+from softtf.errors import TrainingError, UserError
+from softtf.files.tensor_form import Forms, TensorForm
 from softtf.learners.base import Learner
 from softtf.learners.closed_form import ClosedFormLearner, ClosedFormSpec
 from softtf.seeds import derive_seed
 from softtf.statistics.base import MOST
 from softtf.statistics.exact_ridge import RIDGE
-from softtf.statistics.random_ridge import ROWS, add_counts
+from softtf.statistics.random_ridge import ROWS, add_counts, column_forms
 from softtf.statistics.ridge_sums import RidgeSums
 from softtf.statistics.temperature import log_shares
 
@@ -103,12 +104,12 @@ class KLDALearner(ClosedFormLearner):
         self.spec = spec
         self.fourier = FourierMaps(spec.maps, backbone.dim, spec.projection, seed)
 
-    def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes of the sums, the counts and gamma."""
-        size, columns = self.spec.projection, (self.num_classes,)
-        parts = {"gram": (size * (size + 1) // 2,), "sums": (size, None), "examples": (None,)}
-        of_maps = {_prefix(m) + name: shape for m in range(self.spec.maps) for name, shape in parts.items()}
-        return {**of_maps, "gamma": (), "counts": columns, "labels": columns}
+    def memory_forms(self, labels: Tensor) -> Forms:
+        """Return the forms of the sums, the counts and gamma."""
+        forms = {"gamma": TensorForm(least=torch.finfo(torch.float32).tiny), **column_forms(labels)}
+        for number in range(self.spec.maps):
+            forms |= RidgeSums.forms(_prefix(number), self.spec.projection, int(labels.max()) + 1)
+        return forms
 
     @torch.no_grad()
     def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
@@ -160,9 +161,15 @@ def discriminants(sums: RidgeSums) -> tuple[Tensor, Tensor]:
     """Return w_c = P m_c [D, labels] and -m_c w_c / 2 [labels], with P = n (S + lambda I)^-1.
 
     lambda = 0.3 tr S / n, as in `ExactRidge`: it fades as examples come.
+
+    Raises:
+        TrainingError: the sums are not those of any examples.
     """
     n, means = float(sums.counts.sum()), sums.cross / sums.counts
     scatter = ((means * sums.counts) @ means.T).neg_().add_(sums.gram)
     scatter.diagonal().add_(max(RIDGE * float(scatter.trace()) / n, LEAST_RIDGE * n))
-    weights = torch.cholesky_solve(n * means, torch.linalg.cholesky(scatter))
+    factor, failed = torch.linalg.cholesky_ex(scatter)
+    if failed:
+        raise TrainingError("the sums of earlier tasks are those of no examples; load a learner that was not changed")
+    weights = torch.cholesky_solve(n * means, factor)
     return weights, (means * weights).sum(0).div(-2)

@@ -13,7 +13,6 @@ span, and a whole batch of test samples, each with weights of its own, is a few 
 the mean |feature|^2 of the neighbours, so that one rate suits backbones whose features differ in scale.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -24,11 +23,12 @@ from softtf.adaptations.base import Adaptation
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.backbones.base import Backbone, Tokens
 from softtf.errors import UserError
+from softtf.files.tensor_form import INTEGERS, Forms, TensorForm
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.fine_tuning import WHOLE_NETWORK, FineTunedLearner, check_counts, check_weights
 from softtf.learners.spans import LossClasses
 from softtf.learners.task_data import TaskData
-from softtf.memory import OnDevice, pack, unpack
+from softtf.memory import OnDevice, pack, packed_forms, unpack
 from softtf.seeds import derive_seed
 from softtf.statistics.centroids import EXACT
 from softtf.streams import Loader
@@ -78,8 +78,11 @@ class MBPA(LearnerSpec, kind="mbpa++"):
 class MBPALearner(FineTunedLearner):
     """Cross-entropy of the batch and now and then of memories.
 
-    The memory holds examples, their columns, their frozen features (`keys`) and those of the network as it is.
+    The memory holds examples, their columns, their frozen features (`keys`) and those of the network as it is; nothing
+    while no example was drawn.
     """
+
+    may_remember_nothing = True
 
     def __init__(self, backbone: Backbone, seed: int, spec: MBPA) -> None:
         super().__init__(backbone, spec.tune, seed, spec.classes)
@@ -123,11 +126,15 @@ class MBPALearner(FineTunedLearner):
             losses["replay"] = F.cross_entropy(self.all_logits(inputs), columns[rows].to(logits.device))
         return losses
 
-    def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes of what the memory holds."""
-        dim = self.network.backbone.dim
-        sizes = {f"{EXAMPLES}.values": (None,), f"{EXAMPLES}.shapes": (None, None), COLUMNS: (None,)}
-        return {**sizes, KEYS: (None, dim), FEATURES: (None, self.network.heads.dim)}
+    def memory_forms(self, labels: Tensor) -> Forms:
+        """Return the forms of what the memory holds."""
+        backbone = self.network.backbone
+        return {
+            **packed_forms(EXAMPLES, "episodes", backbone.preparation.loaded_form),
+            COLUMNS: TensorForm(("episodes",), INTEGERS, 0, self.num_classes - 1),
+            KEYS: TensorForm(("episodes", backbone.dim)),
+            FEATURES: TensorForm(("episodes", self.network.heads.dim)),
+        }
 
     @torch.no_grad()
     def write(self, loader: Loader) -> None:

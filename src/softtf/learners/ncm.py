@@ -8,9 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from softtf.backbones.base import Backbone, Tokens
+from softtf.files.tensor_form import Forms, TensorForm
 from softtf.learners.base import Learner
 from softtf.learners.closed_form import ClosedFormLearner, ClosedFormSpec
-from softtf.statistics.random_ridge import add_counts, check_kept
+from softtf.statistics.random_ridge import add_counts, column_forms
 from softtf.statistics.temperature import FittedMean, first_of_five, fit_temperature, log_shares
 
 TEMPERATURE = FittedMean("temperatures", default=0.05)
@@ -34,15 +35,14 @@ class NCMLearner(ClosedFormLearner):
     fitted on a fifth of each task with the means of the rest, and is the mean over tasks; no answer depends on it.
     """
 
-    def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes of the sums, the counts and the temperature."""
-        columns = (self.num_classes,)
-        return {"sums": (None, self.network.heads.dim), "counts": columns, "labels": columns, TEMPERATURE.name: (2,)}
+    def memory_forms(self, labels: Tensor) -> Forms:
+        """Return the forms of the sums, the counts and the temperature."""
+        sums = TensorForm((int(labels.max()) + 1, self.network.heads.dim))
+        return {"sums": sums, **column_forms(labels), TEMPERATURE.name: TEMPERATURE.form}
 
     @torch.no_grad()
     def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
         """Add the task to the sums; tell the share of its examples that are nearest to another label's mean."""
-        check_kept(self.memory, "sums")
         self.network.heads.slot(self.num_tasks - 1)["weight"].copy_(
             unit_sums(features.double(), self.own(columns), len(columns.unique()))
         )
@@ -66,9 +66,6 @@ class NCMLearner(ClosedFormLearner):
     def logits(self, trunk: Tokens, task: int) -> Tensor:
         """Return cosines over the temperature, [batch, classes seen], with the log of each column's share."""
         features = F.normalize(self.network.top(trunk, task=task))
-        if "sums" not in self.memory:  # an earlier version's: its heads are all there is
-            cosines: Tensor = self.network.heads(features, range(self.num_tasks))
-            return cosines / self.memory["temperature"].to(cosines)
         labels = self.memory["labels"]
         means = F.normalize(self.memory["sums"])[labels].to(features)
         shares = log_shares(self.memory["counts"], labels).to(features)

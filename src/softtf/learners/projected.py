@@ -13,7 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from softtf.adaptations.projection import Projection, SecondMoment, projected
+from softtf.adaptations.projection import Projection, SecondMoment, basis_form, projected
+from softtf.files.tensor_form import Forms
 from softtf.learners.base import Learner
 from softtf.learners.task_data import TaskData
 from softtf.network import SharedPass
@@ -57,6 +58,13 @@ class ProjectedLearner(Learner):
     @abstractmethod
     def met(self, shared: SharedPass) -> dict[str, Tensor]:
         """Return by the same names the rows [n, dim] that these meet in a batch of inputs."""
+
+    def memory_forms(self, labels: Tensor) -> Forms:
+        """Return the forms of the bases: each has at most as many columns as its prompt has dimensions."""
+        if self.projection is None:
+            return {}
+        sizes = {name: parameter.shape[-1] for name, (parameter, *_) in self.prompts().items()}
+        return {BASIS + name: basis_form(size) for name, size in sizes.items()}
 
     def after_backward(self) -> None:
         """Take from each prompt's gradient what lies in its basis: g - g V V^T."""

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.errors import UserError
+from softtf.files.tensor_form import TensorForm, in_runs
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.fine_tuning import WHOLE_NETWORK, check_counts
 from softtf.learners.spans import LossClasses
 from softtf.learners.task_data import TaskData
-from softtf.memory import herd, pack, unpack
+from softtf.memory import herd, pack, packed_forms, unpack
 from softtf.streams import Loader
 
 EXAMPLES, COLUMNS = "exemplars", "exemplars.columns"
@@ -59,9 +60,10 @@ class Exemplars:
     def __init__(self, budget: int, least: int = 1) -> None:
         self.budget, self.least = budget, least
 
-    def shapes(self) -> dict[str, tuple[int | None, ...]]:
-        """Return the shapes of exemplars and their columns in `memory`."""
-        return {COLUMNS: (None,), f"{EXAMPLES}.values": (None,), f"{EXAMPLES}.shapes": (None, None)}
+    def forms(self, learner: Learner) -> dict[str, TensorForm]:
+        """Return the forms of a learner's exemplars and their columns: each class has some, in the order of classes."""
+        example = learner.network.backbone.preparation.loaded_form
+        return {COLUMNS: in_runs("exemplars", learner.num_classes), **packed_forms(EXAMPLES, "exemplars", example)}
 
     def rehearse(self, memory: Mapping[str, Tensor], data: TaskData) -> None:
         """Have all exemplars trained on beside the task's own examples.

@@ -1,6 +1,5 @@
 """What methods have in common whose answer is one ridge regression over all classes seen, solved with each task."""
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor
 
 from softtf.adaptations.slots import Heads
 from softtf.backbones.base import Backbone, Tokens
+from softtf.files.tensor_form import Forms
 from softtf.learners.closed_form import ClosedFormLearner
 from softtf.statistics import RandomRidge
 from softtf.statistics.task_ridge import TaskRidge
@@ -28,9 +28,9 @@ class RidgeLearner(ClosedFormLearner):
         super().__init__(backbone, (), seed, heads=Heads(regression.size, retrained=True))
         self.regression = regression
 
-    def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes of the sums."""
-        return self.regression.shapes(self.num_classes)
+    def memory_forms(self, labels: Tensor) -> Forms:
+        """Return the forms of the sums."""
+        return self.regression.forms(labels)
 
     @torch.no_grad()
     def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:

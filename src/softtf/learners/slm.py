@@ -18,7 +18,6 @@ their sum, are the weights; increments of the attention output of every layer, s
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +29,7 @@ from softtf.adaptations.lora import LoRA, parts_of
 from softtf.adaptations.targets import blocks_of, parse_targets
 from softtf.backbones.base import Backbone, Tokens
 from softtf.errors import UserError
+from softtf.files.tensor_form import Forms, TensorForm, in_runs
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.fine_tuning import check_counts
 from softtf.learners.spans import LossClasses
@@ -94,9 +94,9 @@ class SLMLearner(Learner):
         """No: what is retrieved depends on the sample alone."""
         return False
 
-    def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes of the store's keys and of the task of each."""
-        return {KEYS: (None, self.network.heads.dim), TASKS: (None,)}
+    def memory_forms(self, labels: Tensor) -> Forms:
+        """Return the forms of the store's keys and of the task of each."""
+        return {KEYS: TensorForm(("keys", self.network.heads.dim)), TASKS: in_runs("keys", self.num_tasks)}
 
     @torch.no_grad()
     def begin_task(self, data: TaskData) -> None:

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from softtf.adaptations.base import Adaptation
 from softtf.adaptations.slots import Heads, TaskSlots
 from softtf.backbones.base import Backbone
+from softtf.files.tensor_form import Forms, check_forms, form_like
 from softtf.network import AdaptedNetwork
 from softtf.seeds import derive_seed
+from softtf.statistics import Statistics
 
 MEMORY = "memory."
 STATISTICS = MEMORY + "statistics."
@@ -23,12 +25,15 @@ class LearnerState(nn.Module):
 
     network: the frozen backbone, its adaptations and the classifiers.
     extra_slots: further modules with one slot per task, such as keys.
-    memory: tensors that the method remembers from task to task besides parameters (exemplars, sums), by any names;
-    they are replaced, never changed in place, and saved with what tasks share.
+    memory: tensors that the method remembers from task to task besides parameters (exemplars, sums), by name;
+    `memory_forms` declares them; they are replaced, never changed in place, and saved with what tasks share.
     statistics: of frozen features or of the learner's own scores, by the name of the task inference that reads them.
     gathered: what each of the statistics has gathered; kept as `memory` is, but no method's own business.
     shared_before: while a task is trained, what tasks shared before it, by the names of `shared_state_dict`.
+    may_remember_nothing: whether `memory` may be empty although `memory_forms` names tensors.
     """
+
+    may_remember_nothing = False
 
     def __init__(
         self,
@@ -72,12 +77,37 @@ class LearnerState(nn.Module):
             slots.freeze()
         self.shared_before = {}
 
-    def memory_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes that entries of `memory` have after the tasks so far; None where any size will do.
+    def memory_forms(self, labels: Tensor) -> Forms:
+        """Return the form of each tensor that `memory` holds after the tasks so far.
 
-        What is loaded is checked by them; entries that are not named may have any shape.
+        What is loaded is checked against them: all of these must be there, and no others.
+
+        Args:
+            labels: [columns so far], the label number of each logit column.
         """
         return {}
+
+    def check_shared(self, values: Mapping[str, Tensor], labels: Tensor, where: str) -> None:
+        """Refuse values of what all tasks share that cannot be this learner's after the tasks that it has.
+
+        Args:
+            values: by the names of `shared_state_dict`.
+            labels: as for `memory_forms`.
+            where: what messages call the source, such as the file.
+
+        Raises:
+            UserError: a name is missing or unknown, or a tensor has another shape, type or values than it can have.
+        """
+        left, groups = dict(values), dict[str, Forms]()
+        for name, statistics in self.statistics.items():
+            assert isinstance(statistics, Statistics)
+            groups[f"{STATISTICS}{name}."] = statistics.forms(labels, self.num_tasks)
+        groups[MEMORY] = self.memory_forms(labels)
+        groups[""] = {name: form_like(parameter) for name, parameter in self.shared_parameters()}
+        for start, forms in groups.items():
+            own = {name.removeprefix(start): left.pop(name) for name in [*left] if name.startswith(start)}
+            if start != MEMORY or own or not self.may_remember_nothing:
+                check_forms(own, forms, where, start)
 
     def slot_modules(self) -> dict[str, TaskSlots]:
         """Return every module with slots by a name that is stable across runs."""

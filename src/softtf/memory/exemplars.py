@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from softtf.files.tensor_form import INTEGERS, TensorForm, size_bounds
+
 
 def pack(name: str, examples: Sequence[Tensor]) -> dict[str, Tensor]:
     """Return examples as `name.values` [all values] and `name.shapes` [n, dimensions]; without examples, nothing.
@@ -17,6 +19,27 @@ def pack(name: str, examples: Sequence[Tensor]) -> dict[str, Tensor]:
         return {}
     values = torch.cat([example.reshape(-1) for example in examples])
     return {f"{name}.values": values, f"{name}.shapes": torch.tensor([example.shape for example in examples])}
+
+
+def packed_forms(name: str, count: str, example: TensorForm) -> dict[str, TensorForm]:
+    """Return the forms of what `pack` gives of examples of one form.
+
+    Args:
+        name: the start of the two keys.
+        count: the word for the number of examples (`TensorForm.shape`).
+        example: the form of each.
+    """
+
+    def fit(shapes: Tensor, others: Mapping[str, Tensor]) -> bool:
+        for sizes, size in zip(shapes.unbind(1), example.shape, strict=True):
+            least, most = size_bounds(size)
+            if not least <= int(sizes.min()) <= int(sizes.max()) <= most:
+                return False
+        return float(shapes.double().prod(1).sum()) == len(others[f"{name}.values"])  # in float64 nothing overflows
+
+    values = TensorForm((f"values of {name}",), example.types, example.least, example.most)
+    shapes = TensorForm((count, len(example.shape)), INTEGERS, 1, rule=fit, words="the sizes of examples in the values")
+    return {f"{name}.values": values, f"{name}.shapes": shapes}
 
 
 def unpack(name: str, memory: Mapping[str, Tensor], rows: Tensor | None = None) -> list[Tensor]:

@@ -11,7 +11,7 @@ Every file is written to a temporary name and moved, and none is ever changed: a
 task that was being saved, and a run's learner can be loaded as it was after any task.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -23,19 +23,17 @@ from softtf.devices.memory import needs_memory
 from softtf.errors import UserError, unknown
 from softtf.files.label_json import decode_label, encode_label
 from softtf.files.plain_json import fits
+from softtf.files.tensor_form import require
 from softtf.files.tensors import (
     check_file,
     load_tensors,
     map_tensors,
-    require,
-    require_numbers,
     save_tensors,
     tensor_bytes,
     write_atomic,
 )
 from softtf.learners.base import Learner
 from softtf.learners.class_table import ClassTable
-from softtf.learners.state import MEMORY, STATISTICS
 from softtf.saving.header import Header
 from softtf.saving.manifest import (
     HEADER,
@@ -48,7 +46,6 @@ from softtf.saving.manifest import (
 )
 from softtf.saving.versions import new_version
 from softtf.screen import warn
-from softtf.statistics import Statistics
 
 MaskPlace = Literal["memory", "disk"]
 
@@ -186,7 +183,7 @@ def _load(
     for task in range(wanted):
         _load_task(manifest, learner, classes, task, map_tensors if masks == "disk" else load_tensors)
     if wanted:
-        _load_shared(manifest, learner, wanted - 1)
+        _load_shared(manifest, learner, classes.column_labels(), wanted - 1)
     if tasks is None:
         for task in range(wanted - 1):  # what was shared after earlier tasks is not used, but is part of it
             if shared_tensors(task) in manifest.parts:
@@ -220,10 +217,12 @@ def as_after_each_task(
         UserError: a file is missing or damaged.
     """
     manifest, backbone = Manifest.read(folder), learner.network.backbone
-    growing = _without_tasks(header, backbone, masks)
+    growing, classes = _without_tasks(header, backbone, masks), ClassTable(header.allow_repeated)
     for task in range(learner.num_tasks):
         growing.load_task(learner.task_state_dict(task))
-        _load_shared(manifest, growing, task)
+        name, labels = _read_task(manifest, task)
+        classes.add(labels, name)
+        _load_shared(manifest, growing, classes.column_labels(), task)
         yield growing.to(next(backbone.parameters()).device)
 
 
@@ -244,38 +243,18 @@ def _load_task(
     classes.add(labels, name)
 
 
-def _load_shared(manifest: Manifest, learner: Learner, last: int) -> None:
-    """Load what all tasks share as it was after task `last`."""
-    shared = {name: value for name, value in learner.shared_state_dict().items() if not name.startswith(MEMORY)}
-    if shared_tensors(last) not in manifest.parts:
-        if not shared and not learner.statistics:
-            return
-        raise UserError(f"{manifest.folder} has no shared state as of task {last + 1}; load all its tasks")
-    path, sha256 = manifest.path(shared_tensors(last))
-    values = load_tensors(path, sha256)
-    require({k: v for k, v in values.items() if not k.startswith(MEMORY)}, shared, str(path))
-    require_numbers(values, str(path))
-    _check_memory(values, learner, str(path))
-    learner.load_shared(values)
-
-
-def _check_memory(values: Mapping[str, Tensor], learner: Learner, where: str) -> None:
-    """Refuse memories and statistics that this learner cannot have; it has as many tasks as they are of."""
-    shapes = {MEMORY + name: shape for name, shape in learner.memory_shapes().items()}
-    for name, statistics in learner.statistics.items():
-        assert isinstance(statistics, Statistics)
-        own = statistics.shapes(learner.num_classes, learner.num_tasks)
-        shapes |= {f"{STATISTICS}{name}.{key}": shape for key, shape in own.items()}
-        if not any(key.startswith(f"{STATISTICS}{name}.") for key in values):
-            raise UserError(f"{where}: the statistics of {name!r} are missing")
-    for key in values:
-        if key.startswith(STATISTICS) and key.removeprefix(STATISTICS).split(".")[0] not in learner.statistics:
-            raise UserError(f"{where}: {key!r} is not expected here; this learner gathers no such statistics")
-    for key in shapes.keys() & values.keys():
-        found, known = list(values[key].shape), shapes[key]
-        if len(found) != len(known) or any(k is not None and f != k for f, k in zip(found, known, strict=True)):
-            wanted = ", ".join("any" if size is None else str(size) for size in known)
-            raise UserError(f"{where}: {key!r} has shape {found}, expected [{wanted}]")
+def _load_shared(manifest: Manifest, learner: Learner, labels: Tensor, last: int) -> None:
+    """Load what all tasks share as it was after task `last`; labels: the label number of each logit column."""
+    if shared_tensors(last) in manifest.parts:
+        path, sha256 = manifest.path(shared_tensors(last))
+        values = load_tensors(path, sha256)
+        learner.check_shared(values, labels, str(path))
+        learner.load_shared(values)
+        return
+    try:
+        learner.check_shared({}, labels, "")
+    except UserError:
+        raise UserError(f"{manifest.folder} has no shared state as of task {last + 1}; load all its tasks") from None
 
 
 def _read_task(manifest: Manifest, task: int) -> tuple[str, tuple[Hashable, ...]]:

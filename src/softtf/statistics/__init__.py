@@ -1,5 +1,6 @@
 """Statistics of the frozen backbone's features, or of a learner's scores, gathered task after task."""
 
+from softtf.files.tensor_form import TensorForm
 from softtf.statistics.base import STATISTIC_KINDS, FeatureStatistics, Statistics
 from softtf.statistics.centroids import TaskCentroids
 from softtf.statistics.class_scores import ClassScores
@@ -14,4 +15,5 @@ __all__ = [
     "Statistics",
     "TaskCentroids",
     "TaskOffsets",
+    "TensorForm",
 ]

@@ -7,13 +7,14 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from softtf.errors import UserError, unknown
+from softtf.files.tensor_form import Forms
 from softtf.registry import Registry
 
 STATISTIC_KINDS: "Registry[type[Statistics]]" = Registry("statistics")
 MOST = 50_000
 
 
-class Statistics(nn.Module):
+class Statistics(nn.Module, ABC):
     """Statistics that a learner gathers beside its method; a subclass with a `name` registers itself.
 
     The learner keeps the result (`Learner.gathered`) and saves it. The module itself holds only what its arguments
@@ -54,22 +55,17 @@ class Statistics(nn.Module):
         place, value = (cls.setting.replace("_", "-"), cls.amount) if cls.setting else ("gather", cls.name)
         return f"--learner.{place} {value}"
 
-    def check(self, known: Mapping[str, Tensor]) -> None:
-        """Refuse, before a task is trained, statistics to which no task can be added.
+    @abstractmethod
+    def forms(self, labels: Tensor, tasks: int) -> Forms:
+        """Return the form of each tensor that is gathered; loaded statistics are checked against them.
 
-        Raises:
-            TrainingError: the statistics are from an earlier version, which kept less.
+        Args:
+            labels: [columns so far], the label number of each logit column.
+            tasks: how many tasks were gathered.
         """
 
-    def shapes(self, columns: int, tasks: int) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes of the statistics after `columns` logit columns and `tasks` tasks; None is any size.
 
-        Loaded statistics are checked against them; entries that are not named may have any shape.
-        """
-        return {}
-
-
-class FeatureStatistics(Statistics, ABC):
+class FeatureStatistics(Statistics):
     """Statistics of the frozen backbone's features."""
 
     @abstractmethod

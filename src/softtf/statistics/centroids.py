@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from softtf.files.tensor_form import Forms, TensorForm, in_runs
 from softtf.seeds import derive_seed
 from softtf.statistics.base import FeatureStatistics
-from softtf.statistics.temperature import FittedMean, first_of_five, fit_temperature
+from softtf.statistics.temperature import POSITIVE, FittedMean, first_of_five, fit_temperature
 
 ROUNDS = 100
 TEMPERATURE = FittedMean("temperatures", default=1.0)
@@ -29,9 +30,10 @@ class TaskCentroids(FeatureStatistics):
     setting = "mcg"
     amount = 10
 
-    def shapes(self, columns: int, tasks: int) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes of the centroids, of their tasks and of the temperature."""
-        return {"centroids": (None, None), "tasks": (None,), "temperature": (), TEMPERATURE.name: (2,)}
+    def forms(self, labels: Tensor, tasks: int) -> Forms:
+        """Return the forms of the centroids, of their tasks and of the temperature."""
+        centroids = {"centroids": TensorForm(("centroids", self.dim)), "tasks": in_runs("centroids", tasks)}
+        return {**centroids, "temperature": POSITIVE, TEMPERATURE.name: TEMPERATURE.form}
 
     def gather(
         self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, labels: Tensor

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from softtf.files.tensor_form import Forms, TensorForm
 from softtf.statistics.base import FeatureStatistics
-from softtf.statistics.random_ridge import HELD, RandomRidge, check_kept
+from softtf.statistics.random_ridge import RandomRidge
+from softtf.statistics.temperature import POSITIVE
 
 
 class ClassScores(FeatureStatistics):
@@ -23,14 +25,14 @@ class ClassScores(FeatureStatistics):
         super().__init__(dim, amount, seed)
         self.regression = RandomRidge(dim, amount, seed)
 
-    def check(self, known: Mapping[str, Tensor]) -> None:
-        """Refuse statistics of an earlier version, which kept less; raises TrainingError."""
-        check_kept(known, HELD)
-
-    def shapes(self, columns: int, tasks: int) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes of the sums, of the solution and of the temperature."""
-        solution = {"weights": (self.regression.size, columns), "log_shares": (columns,), "temperature": ()}
-        return {**self.regression.shapes(columns), **solution}
+    def forms(self, labels: Tensor, tasks: int) -> Forms:
+        """Return the forms of the sums, of the solution and of the temperature."""
+        columns = len(labels)
+        solution = {
+            "weights": TensorForm((self.regression.size, columns)),
+            "log_shares": TensorForm((columns,), most=0),
+        }
+        return {**self.regression.forms(labels), **solution, "temperature": POSITIVE}
 
     def gather(
         self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, labels: Tensor
@@ -43,7 +45,5 @@ class ClassScores(FeatureStatistics):
     def log_probabilities(self, known: Mapping[str, Tensor], features: Tensor) -> Tensor:
         """Return log P(column|x) [n, columns] of features [n, dim]: log softmax(h W / temperature + log_shares)."""
         scores: Tensor = self.regression(features) @ known["weights"].to(features)
-        logits = scores / known["temperature"].to(features)
-        if "log_shares" in known:  # an earlier version kept none
-            logits = logits + known["log_shares"].to(features)
+        logits = scores / known["temperature"].to(features) + known["log_shares"].to(features)
         return torch.log_softmax(logits, 1)

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from softtf.errors import TrainingError
+from softtf.files.tensor_form import Forms
 from softtf.seeds import derive_seed
-from softtf.statistics.random_ridge import add_counts
+from softtf.statistics.random_ridge import add_counts, column_forms
 from softtf.statistics.ridge_sums import RidgeSums
 from softtf.statistics.temperature import log_shares
 
@@ -66,10 +68,9 @@ class ExactRidge(nn.Module):
         projection = torch.randn(views, dim, size // views, generator=generator) * (UNIT / math.sqrt(dim))
         self.register_buffer("projection", projection, persistent=False)
 
-    def shapes(self, columns: int) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes of the sums after `columns` logit columns."""
-        gram = {"gram": (self.size * (self.size + 1) // 2,), "sums": (self.size, None), "examples": (None,)}
-        return {**gram, "counts": (columns,), "labels": (columns,)}
+    def forms(self, labels: Tensor) -> Forms:
+        """Return the forms of the sums; labels: [columns so far], the label number of each logit column."""
+        return {**RidgeSums.forms("", self.size, int(labels.max()) + 1, 1, 0, whole=True), **column_forms(labels)}
 
     def forward(self, features: Tensor) -> Tensor:
         """Return h = relu(R_v^T x_v) of all views, concatenated to [n, M], for standardised features [n, views dim]."""
@@ -87,6 +88,9 @@ class ExactRidge(nn.Module):
             features: standardised, [n, views dim].
             columns: [n], the logit column of each example.
             labels: [columns so far], the label number of each column; a repeated label keeps its number.
+
+        Raises:
+            TrainingError: the sums that are known are not those of any examples.
         """
         own = labels[columns]
         sums = RidgeSums.read(known, "", self.size, int(labels.max()) + 1)
@@ -114,6 +118,9 @@ def solve_centred(sums: RidgeSums) -> tuple[Tensor, Tensor, float]:
     """Return weights [M, labels], bias [labels] and lambda of the ridge regression of labels on h and a constant.
 
     All labels have the same weight. Scores are h weights + bias.
+
+    Raises:
+        TrainingError: the sums are not those of any examples.
     """
     moments, n = sums.moments(balance=True), float(sums.counts.sum())
     count = moments.weight
@@ -123,5 +130,8 @@ def solve_centred(sums: RidgeSums) -> tuple[Tensor, Tensor, float]:
     scatter.diagonal().add_(ridge)
     present = (sums.counts > 0).double()
     cross = (moments.cross - torch.outer(centre, present)) * (n / count)
-    weights = torch.cholesky_solve(cross, torch.linalg.cholesky(scatter))
+    factor, failed = torch.linalg.cholesky_ex(scatter)
+    if failed:
+        raise TrainingError("the sums of earlier tasks are those of no examples; load a learner that was not changed")
+    weights = torch.cholesky_solve(cross, factor)
     return weights, present / count - centre @ weights, ridge

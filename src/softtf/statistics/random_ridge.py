@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from softtf.errors import TrainingError
+from softtf.files.tensor_form import INTEGERS, Forms, TensorForm
 from softtf.seeds import derive_seed
 from softtf.statistics.ridge_sums import Moments, RidgeSums
 from softtf.statistics.temperature import FittedMean, first_of_five, fit_temperature, log_shares
@@ -28,7 +29,6 @@ UNCHOSEN = 1e4  # the factor if no task had an example to hold out
 SHARPNESS = FittedMean("sharpness", default=0.28)  # on CIFAR-100 with the bundled ViT, for 5 and 100 classes
 LEAST_SCORE = 1e-3  # a right label's score less far above the mean is noise
 ROWS = 4096  # rows of h at once
-HELD = "held_gram"  # the key that earlier versions lack
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,11 @@ class RandomRidge(nn.Module):
         generator = torch.Generator().manual_seed(derive_seed(seed, "projection"))
         self.register_buffer("projection", torch.randn(dim, size, generator=generator), persistent=False)
 
-    def shapes(self, columns: int) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes of the `sums` after `columns` logit columns; the number of labels is not known."""
-        parts = {"gram": (self.size * (self.size + 1) // 2,), "sums": (self.size, None), "examples": (None,)}
-        both = {prefix + name: shape for prefix in ("", "held_") for name, shape in parts.items()}
-        return {**both, "counts": (columns,), "labels": (columns,), SHARPNESS.name: (2,)}
+    def forms(self, labels: Tensor) -> Forms:
+        """Return the forms of the `sums`; labels: [columns so far], the label number of each logit column."""
+        count = int(labels.max()) + 1
+        sums = {**RidgeSums.forms("", self.size, count, 1, 0), **RidgeSums.forms("held_", self.size, count, 0, 0)}
+        return {**sums, **column_forms(labels), SHARPNESS.name: SHARPNESS.form}
 
     def forward(self, features: Tensor) -> Tensor:
         """Return h = relu(P^T q) [n, M] of features [n, dim]."""
@@ -104,10 +104,8 @@ class RandomRidge(nn.Module):
             labels: [columns so far], the label number of each column; a repeated label keeps its number.
 
         Raises:
-            TrainingError: lambda is too small for these features, or `known` is from an earlier version, which kept
-                less.
+            TrainingError: lambda is too small for these features.
         """
-        check_kept(known, HELD)
         counts = add_counts(known, columns, len(labels))
         count = int(labels.max()) + 1
         own, held = labels[columns], first_of_five(columns)
@@ -220,14 +218,9 @@ def add_counts(known: Mapping[str, Tensor], columns: Tensor, count: int) -> Tens
     return counts
 
 
-def check_kept(known: Mapping[str, Tensor], name: str) -> None:
-    """Refuse to add a task to statistics of an earlier version that kept less.
-
-    Raises:
-        TrainingError: the statistics lack `name`.
-    """
-    if known and name not in known:
-        raise TrainingError(
-            "this learner was saved by an earlier softtf, which kept fewer statistics; it answers as before, but to"
-            " learn another task it must first learn its old tasks again"
-        )
+def column_forms(labels: Tensor) -> Forms:
+    """Return the forms of `counts`, the examples of each logit column, and of `labels` [columns] itself."""
+    return {
+        "counts": TensorForm((len(labels),), INTEGERS, 1),
+        "labels": TensorForm((len(labels),), INTEGERS, equal=labels),
+    }

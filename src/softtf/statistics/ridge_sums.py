@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from softtf.files.tensor_form import FLOATS, INTEGERS, Forms, TensorForm
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -94,6 +96,27 @@ class RidgeSums:
             f"{prefix}gram": to_triangle(self.gram, dtype),
             f"{prefix}sums": self.cross.to(dtype),
             f"{prefix}examples": self.counts.long(),
+        }
+
+    @staticmethod
+    def forms(
+        prefix: str, size: int, labels: int, fewest: int = 1, least: float = -math.inf, whole: bool = False
+    ) -> Forms:
+        """Return the forms of what `kept` returns.
+
+        Args:
+            prefix: the start of the keys.
+            size: M.
+            labels: the number of labels.
+            fewest: the least number of examples of each label.
+            least: the least value of a sum, 0 where h is never negative.
+            whole: whether the sums are integers.
+        """
+        types = (torch.int32, torch.int64) if whole else FLOATS
+        return {
+            f"{prefix}gram": TensorForm((size * (size + 1) // 2,), types, least),
+            f"{prefix}sums": TensorForm((size, labels), types, least),
+            f"{prefix}examples": TensorForm((labels,), INTEGERS, fewest),
         }
 
     @classmethod

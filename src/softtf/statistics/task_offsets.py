@@ -15,8 +15,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from softtf.files.tensor_form import Forms, TensorForm
 from softtf.statistics.base import Statistics
 
+DOUBLE = (torch.float64,)
 RIDGE = 1.0  # weight of a squared offset; the squared error of one mean has weight 1
 
 
@@ -31,9 +33,9 @@ class TaskOffsets(Statistics):
     amount = 200
     needs = "gradient-id"
 
-    def shapes(self, columns: int, tasks: int) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes of the means and of the offsets."""
-        return {"means": (tasks, tasks), "offsets": (tasks,)}
+    def forms(self, labels: Tensor, tasks: int) -> Forms:
+        """Return the forms of the means and of the offsets."""
+        return {"means": TensorForm((tasks, tasks), DOUBLE), "offsets": TensorForm((tasks,), DOUBLE)}
 
     def gather(self, known: Mapping[str, Tensor], scores: Tensor) -> dict[str, Tensor]:
         """Return the statistics with one more task in them.

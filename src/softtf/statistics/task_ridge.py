@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from softtf.files.tensor_form import Forms
 from softtf.statistics.random_ridge import (
     LEAST_SCORE,
     ROWS,
@@ -22,6 +23,7 @@ from softtf.statistics.random_ridge import (
     UNCHOSEN,
     RidgeSolution,
     add_counts,
+    column_forms,
     mean_right_score,
     solve,
 )
@@ -49,10 +51,10 @@ class TaskRidge(nn.Module, ABC):
         super().__init__()
         self.size = size
 
-    def shapes(self, columns: int) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes of the `sums` of so many logit columns; of how many labels is not known."""
-        parts = {"gram": (self.size * (self.size + 1) // 2,), "sums": (self.size, None), "examples": (None,)}
-        return {**parts, "counts": (columns,), "labels": (columns,), RIDGES.name: (2,)}
+    def forms(self, labels: Tensor) -> Forms:
+        """Return the forms of the `sums`; labels: [columns so far], the label number of each logit column."""
+        sums = RidgeSums.forms("", self.size, int(labels.max()) + 1)
+        return {**sums, **column_forms(labels), RIDGES.name: RIDGES.form}
 
     @abstractmethod
     def choose(self, old: RidgeSums, new: RidgeSums, h: Tensor, labels: Tensor) -> tuple[float | None, float]:

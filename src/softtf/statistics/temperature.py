@@ -6,7 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from softtf.files.tensor_form import TensorForm
+
 TEMPERATURES = tuple(10 ** (exponent / 20) for exponent in range(-50, 21))
+POSITIVE = TensorForm(least=1e-9, most=1e9)
+"""The form of a saved temperature."""
 
 
 def first_of_five(columns: Tensor) -> Tensor:
@@ -64,6 +68,16 @@ class FittedMean:
         """Return the kept sums [2] under `name` with one more task's value; None if the task could not fit one."""
         new = torch.zeros(2) if value is None else torch.tensor([weight * torch.tensor(value).log(), weight])
         return {self.name: known.get(self.name, torch.zeros(2)) + new}
+
+    @property
+    def form(self) -> TensorForm:
+        """The form of what `add` returns."""
+
+        def fits(sums: Tensor, _: Mapping[str, Tensor]) -> bool:
+            total, weight = sums.double().tolist()
+            return bool(abs(total) <= 25 * weight)
+
+        return TensorForm((2,), rule=fits, words="the sums of a mean between exp(-25) and exp(25)")
 
     def value(self, known: Mapping[str, Tensor]) -> float:
         """Return the mean, or the default if no task could fit a value."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from softtf.config.bounds import AtLeast, Count
 from softtf.config.tree import Settings
 from softtf.errors import UserError
+from softtf.files.tensor_form import TensorForm
 from softtf.streams.crops import Boxes, centre_boxes, draw, narrowed, random_boxes, sample
 from softtf.streams.decode import decode
 from softtf.streams.photos import CropView, PhotoCrop, crop_photo, resize_crop
@@ -62,6 +63,11 @@ class ImagePreparation(Settings):
         low, high = self.crop_scale
         version = 2 if self.augment else 1
         return f"images-{version}:{self.size}:{self.resize}:{low!r}:{high!r}:{self.flip}:{self.augment}"
+
+    @property
+    def loaded_form(self) -> TensorForm:
+        """The form of an image that is kept, uint8 [3, h, w]."""
+        return TensorForm((3, "height", "width"), (torch.uint8,))
 
     def load_train(self, raw: Any, where: str) -> Tensor:
         """Return uint8 [3, h, w]: the decoded image, scaled down if its short side is longer than `resize`.

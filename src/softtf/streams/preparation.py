@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from softtf.files.tensor_form import TensorForm
+
 
 @dataclass(frozen=True)
 class Ready:
@@ -28,6 +30,10 @@ class Preparation(Protocol):
     @property
     def fingerprint(self) -> str:
         """A string that differs between preparations that may give different inputs."""
+
+    @property
+    def loaded_form(self) -> TensorForm:
+        """The form of what `load_train` returns: exemplars that are read from a file are checked against it."""
 
     def load_train(self, raw: Any, where: str) -> Tensor:
         """Return the loaded form of one training input; errors name `where`."""
@@ -78,6 +84,11 @@ class TrainingInputs:
     def fingerprint(self) -> str:
         """A string that differs between preparations that may give different inputs."""
         return f"training:{self.training.fingerprint}"
+
+    @property
+    def loaded_form(self) -> TensorForm:
+        """The form of the training preparation."""
+        return self.training.loaded_form
 
     def load_train(self, raw: Any, where: str) -> Tensor:
         """Return the loaded form of one training input; errors name `where`."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from softtf.errors import UserError
+from softtf.files.tensor_form import TensorForm
 
 PAD = -1
 """The padding of a batch of texts; it is not a token id, so that a text may hold any token."""
@@ -49,6 +50,12 @@ class TextPreparation:
 
         content = hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()
         return f"texts-1:{__version__}:{content}:{self.max_tokens}"
+
+    @property
+    def loaded_form(self) -> TensorForm:
+        """The form of a text's token ids."""
+        vocabulary = self.tokenizer.get_vocab_size()
+        return TensorForm((range(1, self.max_tokens + 1),), (torch.int32,), 0, vocabulary - 1)
 
     def load_train(self, raw: Any, where: str) -> Tensor:
         """Return a text's token ids, int32 [tokens]; errors name `where`. An exemplar's ids are returned as they are.

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from softtf.files.tensor_form import TensorForm
 from softtf.streams.decode import decode
 from softtf.streams.images import ImagePreparation
 
@@ -35,6 +36,12 @@ class ImageViews:
     def fingerprint(self) -> str:
         """A string that differs between preparations that may give different inputs."""
         return f"views-1:{self.views[0].size}:{','.join(str(view.resize) for view in self.views)}"
+
+    @property
+    def loaded_form(self) -> TensorForm:
+        """The form of an image's views, uint8 [views, 3, size, size]."""
+        size = self.views[0].size
+        return TensorForm((len(self.views), 3, size, size), (torch.uint8,))
 
     def load_train(self, raw: Any, where: str) -> Tensor:
         """Return the same as `load_test`."""

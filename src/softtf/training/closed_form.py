@@ -9,7 +9,7 @@ from torch import Tensor
 from softtf.backbones.features import OnStep, no_progress
 from softtf.devices.memory import needs_memory
 from softtf.errors import OutOfMemoryError
-from softtf.files.tensors import require
+from softtf.files.tensor_form import require
 from softtf.learners.closed_form import ClosedFormLearner
 from softtf.learners.task_data import TaskData
 from softtf.training.config import TrainConfig

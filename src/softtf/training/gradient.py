@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.nn.utils import clip_grad_norm_
 from softtf.backbones.features import OnStep, Queries, no_progress
 from softtf.devices.memory import needs_memory
 from softtf.errors import OutOfMemoryError, TrainingError, UserError
-from softtf.files.tensors import require, require_numbers
+from softtf.files.tensor_form import INTEGERS, TensorForm, check_forms, form_like
 from softtf.learners.base import Batch, Learner
 from softtf.learners.state import MEMORY
 from softtf.learners.task_data import TaskData
@@ -140,26 +141,26 @@ class GradientTraining(TaskTraining):
     def _checked(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return a state's memory; refuse a state of other names, shapes, types or epochs than this training's."""
         where, before = "the checkpoint", self.learner.shared_before
-        like = {"epoch": torch.tensor(0)}
+        forms = {"epoch": TensorForm((), INTEGERS, 0, self.epochs)}
+        step = TensorForm((), (torch.float32,), 1, self.epochs * len(self.loader))
         for name, parameter in self.parameters.items():
-            like[f"parameter/{name}"] = parameter
-            moments = {f"optimizer/{key}/{name}": key for key in KEPT_BY_OPTIMIZER[self.config.optimizer]}
-            if any(full in tensors for full in moments):  # a parameter without a gradient yet has none
-                like |= {full: torch.tensor(0.0) if key == "step" else parameter for full, key in moments.items()}
+            forms[f"parameter/{name}"] = like = form_like(parameter, exact=True)
+            known = {"step": step, "exp_avg_sq": replace(like, least=0)}
+            moments = {f"optimizer/{k}/{name}": known.get(k, like) for k in KEPT_BY_OPTIMIZER[self.config.optimizer]}
+            if moments.keys() & tensors.keys():  # a parameter without a gradient yet has none
+                forms |= moments
         of_memory = {k: v for k, v in tensors.items() if k.startswith(("unchanged/", "memory/"))}
-        require({k: v for k, v in tensors.items() if k not in of_memory}, like, where, exact=True)
-        if not 0 <= int(tensors["epoch"]) <= self.epochs:
-            raise UserError(f"{where} is of epoch {int(tensors['epoch'])}, of {self.epochs}")
+        check_forms({k: v for k, v in tensors.items() if k not in of_memory}, forms, where)
         unchanged = [k.removeprefix("unchanged/") for k in of_memory if k.startswith("unchanged/")]
         if lost := [name for name in unchanged if MEMORY + name not in before]:
             raise UserError(f"{where} goes on from memories that this learner does not have ({lost[0]!r})")
         new = {k.removeprefix("memory/"): v for k, v in of_memory.items() if k.startswith("memory/")}
-        require_numbers(new, where)
-        for name in new.keys() & {k.removeprefix(MEMORY) for k in before}:
-            old = before[MEMORY + name]
-            if (new[name].dtype, new[name].dim()) != (old.dtype, old.dim()):
-                raise UserError(f"{where}: {name!r} has type {new[name].dtype} and {new[name].dim()} dimensions")
-        return {name: before[MEMORY + name] for name in unchanged} | new
+        memory = {name: before[MEMORY + name] for name in unchanged} | new
+        if new:
+            check_forms(memory, self.learner.memory_forms(self.data.column_labels), where, "memory/")
+        elif missing := sorted(self.learner.memory.keys() - memory.keys()):
+            raise UserError(f"{where}: {missing[0]!r} is missing")
+        return memory
 
 
 def _optimizer(config: TrainConfig, groups: list[dict[str, Any]], rate: float) -> torch.optim.Optimizer:
