@@ -11,11 +11,12 @@ from torch import Tensor
 from contracts.tiny import TRAIN, assert_same, snapshot, task_data, tiny_backbone, train_task
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
-from softtf.files.tensors import load_tensors, save_tensors
+from softtf.files.tensors import checksum, load_tensors, save_tensors
 from softtf.learners import EWC, LearnerSpec
 from softtf.learners.class_table import ClassTable
 from softtf.runs.folder import RunFolder
 from softtf.saving.learner import save_task
+from softtf.saving.manifest import Manifest
 from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training
 from softtf.training.task import TaskTraining
@@ -98,6 +99,15 @@ def test_a_checkpoint_of_softtf_0_1_is_refused_unless_it_is_only_what_an_earlier
     assert folder.load_checkpoint(2) is None
     with pytest.raises(UserError, match=r"has no SHA-256 \(softtf 0\.1 wrote none\)"):
         folder.load_checkpoint(1)
+
+
+@pytest.mark.parametrize("task", ["", "abc", "1.0", "1e3", " 1", "-1", "01", "\uff11", "1" * 5000])
+def test_what_is_no_number_of_a_task_is_refused(task: str, folder: RunFolder, state: Mapping[str, Tensor]) -> None:
+    learner = Manifest.read(folder.learner).identity
+    save_tensors(folder.checkpoint, state, {"task": task, "learner": learner, "sha256": checksum(state, task, learner)})
+    with pytest.raises(UserError, match="which is no number of a task") as caught:
+        folder.load_checkpoint(2)
+    assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
 
 
 def first(tensors: dict[str, Tensor], start: str) -> str:

@@ -3,6 +3,9 @@
 Where the file system has `flock`, the system releases the lock when the process ends, however it ends. Elsewhere the
 lock's file decides. It names the process by its number and start time; a process of this machine that has ended no
 longer holds the lock. A process of another machine cannot be asked. On Windows nothing is locked.
+
+Somebody may remove the folder, and another process may make and lock it again. So before each write into a locked
+folder `check_ours` looks whether the lock's file is still there.
 """
 
 import json
@@ -28,7 +31,7 @@ NAME = ".lock"
 TRIES = 5  # `holder` in another process takes the lock for a moment
 PAUSE = 0.05  # seconds between tries
 LARGEST = 10_000  # bytes of a lock's file
-_HELD: "weakref.WeakSet[IO[Any]]" = weakref.WeakSet()
+_HELD: "weakref.WeakSet[Lock]" = weakref.WeakSet()
 
 
 class BusyError(UserError):
@@ -105,7 +108,7 @@ class Lock:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / NAME
+        self.path = folder.absolute() / NAME
         self._file: IO[Any] | None = None
         if fcntl is None:
             return
@@ -131,10 +134,15 @@ class Lock:
             file.close()
             file = _take_over(folder)
         self._file = file
-        _HELD.add(file)
+        _HELD.add(self)
         file.truncate(0)
         file.write(json.dumps(asdict(Owner.me())).encode())
         return _is_at(file, self.path)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the lock was not released, and yet its file is no longer there or is another process's."""
+        return self._file is not None and not self._file.closed and not _is_at(self._file, self.path)
 
     def release(self) -> None:
         """Release the lock; does nothing if it is released already."""
@@ -142,6 +150,11 @@ class Lock:
             with suppress(OSError):
                 if _is_at(self._file, self.path):
                     self.path.unlink()
+            self.close()
+
+    def close(self) -> None:
+        """Release the lock, and leave its file."""
+        if self._file is not None:
             self._file.close()
 
 
@@ -170,6 +183,19 @@ def check_idle(folder: Path) -> None:
     """
     if holder(folder):
         raise _busy(folder)
+
+
+def check_ours(path: Path) -> None:
+    """Refuse to write to a path in a folder that this process locked and whose lock it has lost.
+
+    Raises:
+        UserError: the folder was removed, or made again by another process.
+    """
+    for lock in list(_HELD):
+        if path.absolute().is_relative_to(lock.path.parent) and lock.is_lost:
+            raise UserError(
+                f"{lock.path.parent} is no longer this process's: somebody removed {lock.path}; nothing more is written"
+            )
 
 
 def _busy(folder: Path) -> BusyError:
@@ -210,8 +236,8 @@ def _is_at(file: IO[Any], path: Path) -> bool:
 
 def _close_inherited() -> None:
     """Close the locks that a forked process inherits; otherwise it would keep them when its parent is killed."""
-    for file in list(_HELD):
-        file.close()
+    for lock in list(_HELD):
+        lock.close()
     _HELD.clear()
 
 

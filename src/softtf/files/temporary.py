@@ -1,4 +1,4 @@
-"""Names of temporary files, unique to each process, and how to tell that such a file is abandoned."""
+"""Files that a folder may hold although nothing was saved in it: temporary ones, and the file system's own."""
 
 import os
 import socket
@@ -18,6 +18,11 @@ def temporary_name() -> str:
 def is_temporary(file: Path) -> bool:
     """Return whether a file is temporary, by its name; earlier versions used other names."""
     return file.name.startswith(".") and file.name.endswith(".tmp")
+
+
+def is_of_file_system(file: Path) -> bool:
+    """Return whether a file system made this folder when it was made itself: an empty disk of ext4 has one."""
+    return file.name == "lost+found" and file.is_dir()
 
 
 def is_abandoned(file: Path) -> bool:

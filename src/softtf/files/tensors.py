@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from softtf.errors import UserError
+from softtf.files.lock import check_ours
 from softtf.files.reading import open_regular
 from softtf.files.temporary import temporary_name
 
@@ -34,10 +35,12 @@ def write_atomic(path: Path, data: bytes | str, mode: int = 0o666) -> None:
         mode: Who may read and write it, before the process's umask.
 
     Raises:
-        UserError: The file could not be written; the old one is intact and no temporary file is left.
+        UserError: The file could not be written; the old one is intact and no temporary file is left. Or the folder is
+            locked, and this process has lost the lock (`check_ours`).
     """
     content = data.encode() if isinstance(data, str) else data
     temp = path.with_name(temporary_name())
+    check_ours(path)
     try:
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,6 +48,7 @@ def write_atomic(path: Path, data: bytes | str, mode: int = 0o666) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        check_ours(path)
         os.replace(temp, path)
     except BaseException as error:
         with suppress(OSError):

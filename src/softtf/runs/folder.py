@@ -13,6 +13,8 @@ rescored/*.json          what `softtf evaluate` found, one file a policy and way
 """
 
 import json
+import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -23,21 +25,25 @@ from torch import Tensor
 
 from softtf.config.tree import from_yaml, to_yaml
 from softtf.errors import UserError
-from softtf.evaluation.accuracy_matrix import AccuracyMatrix
+from softtf.evaluation.accuracy_matrix import AccuracyMatrix, summary
 from softtf.files.lock import NAME as LOCK
-from softtf.files.lock import Lock, check_idle
-from softtf.files.plain_json import NUMBER, fits, read_object
-from softtf.files.reading import read_text
-from softtf.files.temporary import is_abandoned, is_temporary
+from softtf.files.lock import Lock, check_idle, check_ours
+from softtf.files.plain_json import NUMBER, fits, object_of, read_object, read_small
+from softtf.files.reading import read_bytes, read_text
+from softtf.files.temporary import is_abandoned, is_of_file_system, is_temporary
 from softtf.files.tensors import checksum, load_metadata, load_tensors, save_tensors, write_atomic
 from softtf.runs.config import RunConfig
-from softtf.runs.log import read_log
+from softtf.runs.log import LARGEST, read_log
 from softtf.runs.scores import RunScores
 from softtf.runs.seconds import upgraded
 from softtf.saving.header import Header
-from softtf.saving.manifest import Manifest
+from softtf.saving.manifest import Manifest, seal, unsealed
 from softtf.streams import quiet
 
+PARTS = ("learner", "accuracy", "rescored", "tensorboard", "events.jsonl", "checkpoint.safetensors", "summary.json")
+"""What a run writes, by names in its folder; none may be a link."""
+TASK = re.compile("0|[1-9][0-9]{0,8}")
+"""How a checkpoint writes the number of its task."""
 MAYBE = (None, *NUMBER)
 SUMMARY = {
     "method": str,
@@ -128,9 +134,12 @@ class RunFolder:
         """Open a run's folder.
 
         Raises:
-            UserError: there is no run.
+            UserError: there is no run, or a part of it is a link, through which a stranger's run would write elsewhere.
         """
         file = path / "config.yaml"
+        for part in map(path.joinpath, PARTS):
+            if part.is_symlink():
+                raise UserError(f"{part} is a link; a run keeps its parts in its own folder: put the real one there")
         try:
             text = read_text(file)
         except (FileNotFoundError, NotADirectoryError):
@@ -142,7 +151,12 @@ class RunFolder:
         return cls(path), from_yaml(RunConfig, text, str(file))
 
     def discard(self) -> None:
-        """Remove what a run makes before its first task is finished, and the folder if nothing else is in it."""
+        """Remove what a run makes before its first task is finished, and the folder if nothing else is in it.
+
+        Nothing is removed if the folder is no longer this process's.
+        """
+        if self._lock is not None and self._lock.is_lost:
+            return
         with suppress(OSError):
             for name in ("learner", "accuracy", "tensorboard"):
                 shutil.rmtree(self.path / name, ignore_errors=True)
@@ -171,15 +185,26 @@ class RunFolder:
         The weights, which earlier versions left out, are those that the learner's header names.
 
         Raises:
-            UserError: it cannot be read.
+            UserError: it cannot be read, or is not the file that was written.
         """
         file = self.path / "summary.json"
+        data = read_small(file)
+        content = object_of(data, file)
+        remedy = f"remove it, and `softtf resume {self.path}` writes it again"
+        sealed = "sha256" in content  # softtf 0.1 wrote none
+        if sealed:
+            try:
+                content = unsealed(data, file)
+            except UserError as error:
+                raise UserError(f"{error}; {remedy}") from None
         try:
-            results = upgraded(read_object(file))
+            results = upgraded(content)
         except (TypeError, KeyError, AttributeError):
             results = {}
         if not fits(results, SUMMARY):
             raise UserError(f"{file} cannot be read: it does not hold what a finished run found")
+        if not sealed and not self._counted_so(results["policies"]):
+            raise UserError(f"{file} names other accuracies than the counts in {self.scores.folder}; {remedy}")
         if not fits(results, {"weights": str}):
             try:
                 results["weights"] = self.weights
@@ -191,14 +216,30 @@ class RunFolder:
         """Write a JSON file at the top of the folder."""
         write_atomic(self.path / name, json.dumps(content, indent=2) + "\n")
 
+    def save_summary(self, results: Mapping[str, Any]) -> None:
+        """Write what a finished run found, with the SHA-256 of it."""
+        write_atomic(self.path / "summary.json", seal(results))
+
+    def _counted_so(self, policies: Mapping[str, Mapping[str, Any]]) -> bool:
+        """Return whether a summary's accuracies are those of the counts, where there are any."""
+        tasks = self.scores.counted()
+        counts = self.scores.matrices(tasks) if tasks else {}
+        pairs = [(policies[code], summary(matrix)) for code, matrix in counts.items() if code in policies]
+        return all(abs(policy["acc"] - found["acc"]) < 1e-6 for policy, found in pairs)
+
     def write_text(self, name: str, content: str) -> None:
         """Write a text file below the folder."""
         write_atomic(self.path / name, content)
 
     def log(self, event: str, **fields: Any) -> None:
-        """Append one line to events.jsonl."""
+        """Append one line to events.jsonl.
+
+        Raises:
+            UserError: it cannot be written, or is a link, which a stranger's run may have.
+        """
+        check_ours(self.events)
         try:
-            with self.events.open("a", encoding="utf-8") as file:
+            with open(self.events, "a", encoding="utf-8", opener=_follow_no_link) as file:
                 file.write(json.dumps({"event": event, **fields}) + "\n")
         except OSError as error:
             raise UserError(f"could not write {self.events}: {error.strerror}; finished tasks are intact") from None
@@ -211,7 +252,8 @@ class RunFolder:
         if unread := read_log(self.events)[1]:
             note(f"{self.events}: lines that cannot be read are left out: {unread}")
         for file in filter(is_abandoned, self.path.rglob(".*.tmp")):  # others may be of `softtf evaluate`
-            file.unlink(missing_ok=True)
+            if file.is_symlink() or not file.is_dir():
+                file.unlink(missing_ok=True)
         self._keep_events(lambda e: e["event"] != "evaluation" or self.scores.has(e["task"]))
 
     def logged(self) -> list[dict[str, Any]]:
@@ -224,7 +266,7 @@ class RunFolder:
 
     def _keep_events(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
         text = "".join(json.dumps(e) + "\n" for e in self.logged() if wanted(e))
-        if self.events.exists() and text != self.events.read_text(encoding="utf-8", errors="replace"):
+        if self.events.exists() and text.encode() != read_bytes(self.events, LARGEST):
             write_atomic(self.events, text)
 
     def save_rescored(self, name: str, content: Mapping[str, Any]) -> Path:
@@ -269,6 +311,8 @@ class RunFolder:
             raise UserError(f"{self.checkpoint} has no SHA-256 (softtf 0.1 wrote none)")
         if of.keys() != {"task", "learner"} or sha256 != checksum(tensors, of["task"], of["learner"]):
             raise UserError(f"{self.checkpoint} is not the file that was saved: its SHA-256 is not the one it names")
+        if not TASK.fullmatch(of["task"]):
+            raise UserError(f"{self.checkpoint} names {of['task'][:20]!r} as its task, which is no number of a task")
         if int(of["task"]) < task:
             return None
         if of["task"] != str(task) or of["learner"] != Manifest.read(self.learner).identity:
@@ -276,10 +320,14 @@ class RunFolder:
         return tensors
 
 
+def _follow_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
+
+
 def _file_name(code: str) -> str:
     return code.replace(":", "-").replace("/", "-of-")
 
 
 def is_torn(file: Path) -> bool:
-    """Say whether a crash may leave this in a folder that is no run yet: a lock, or a file that was being written."""
-    return file.name == LOCK or is_temporary(file)
+    """Say whether a folder that is no run yet may hold this: what a crash leaves, or what a new disk has."""
+    return file.name == LOCK or is_temporary(file) or is_of_file_system(file)

@@ -10,6 +10,7 @@ from softtf.errors import UserError
 from softtf.files.plain_json import NUMBER, fits, parse_json
 from softtf.files.reading import open_regular
 
+LARGEST = 2**26  # bytes of a log: those of some 200,000 epochs
 LONGEST = 2**20  # bytes of a line
 FORMS: dict[str, dict[str, Any]] = {
     "epoch": {"task": int, "epoch": int, "seconds": NUMBER},
@@ -23,13 +24,13 @@ def read_log(file: Path) -> tuple[list[dict[str, Any]], int]:
     """Return the lines of a log that can be read, and how many others there are.
 
     Raises:
-        UserError: the file cannot be read at all.
+        UserError: the file cannot be read at all, or has more than LARGEST bytes.
     """
     if not file.exists():
         return [], 0
     events, unread = [], 0
     try:
-        lines = open_regular(file)
+        lines = open_regular(file, LARGEST)
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror or error}") from None
     with lines:

@@ -49,7 +49,7 @@ def write_results(folder: RunFolder, stream: TaskStream, learner: Learner, confi
             for code, matrix in matrices.items()
         },
     }
-    folder.write_json("summary.json", results)
+    folder.save_summary(results)
 
 
 def result_rows(results: dict[str, Any], config: RunConfig) -> list[Row]:

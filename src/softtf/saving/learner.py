@@ -22,6 +22,7 @@ from softtf.backbones.load import BackboneSpec
 from softtf.devices.memory import needs_memory
 from softtf.errors import UserError, unknown
 from softtf.files.label_json import decode_label, encode_label
+from softtf.files.lock import check_ours
 from softtf.files.plain_json import fits
 from softtf.files.tensor_form import require
 from softtf.files.tensors import (
@@ -51,7 +52,12 @@ MaskPlace = Literal["memory", "disk"]
 
 
 def save_task(folder: Path, learner: Learner, classes: ClassTable, task: int) -> None:
-    """Save one finished task; with the newest task also what all tasks share, as it is after it."""
+    """Save one finished task; with the newest task also what all tasks share, as it is after it.
+
+    Raises:
+        UserError: a file cannot be written, or the folder's lock was lost (`check_ours`).
+    """
+    check_ours(folder / MANIFEST)
     assert not (folder / MANIFEST).exists()
     files = {task_tensors(task): save_tensors(folder / task_tensors(task), learner.task_state_dict(task))}
     if task == learner.num_tasks - 1 and (shared := learner.shared_state_dict()):
