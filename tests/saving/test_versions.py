@@ -96,11 +96,35 @@ def test_a_folder_that_cannot_be_moved_onto_as_a_mount_point(
     assert same(load(tmp_path / "mounted"), models[1])
 
 
-@pytest.mark.parametrize("kind", ["file", "broken link", "file as parent", "too long"])
+def test_a_new_disk_with_nothing_but_lost_and_found_is_empty(models: Models, tmp_path: Path) -> None:
+    (tmp_path / "lost+found").mkdir()
+    models[0].save_pretrained(tmp_path)
+    assert same(load(tmp_path), models[0]) and (tmp_path / "lost+found").is_dir()
+    models[1].save_pretrained(tmp_path, replace=True)
+    assert same(load(tmp_path), models[1])
+
+
+@pytest.mark.parametrize("masks", ["memory", "disk"])
+def test_a_folder_whose_name_is_not_utf_8(masks: str, models: Models, tmp_path: Path) -> None:
+    folder = tmp_path / "r\udcff"
+    models[0].save_pretrained(folder)
+    assert same(load(folder, masks=masks), models[0])
+    (folder / "task-001.safetensors").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"r\\udcff/task-001\.safetensors is not the file that was saved"):
+        load(folder)
+
+
+@pytest.mark.parametrize("kind", ["file", "broken link", "file as parent", "too long", "NUL"])
 def test_a_place_where_no_folder_can_be_is_refused_in_one_line(kind: str, models: Models, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere" / "else")
-    places = {"file": "file", "broken link": "link", "file as parent": "file/below", "too long": "n" * 300}
+    places = {
+        "file": "file",
+        "broken link": "link",
+        "file as parent": "file/below",
+        "too long": "n" * 300,
+        "NUL": "a\0b",
+    }
     with pytest.raises(UserError) as caught:
         models[0].save_pretrained(tmp_path / places[kind], replace=True)
     assert "\n" not in str(caught.value)

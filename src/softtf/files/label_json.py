@@ -27,7 +27,7 @@ def encode_label(label: Hashable) -> Any:
     # Exact types: a subclass (an enum, a named tuple) would come back as another type.
     if label is None or type(label) in (bool, int) or (type(label) is float and math.isfinite(label)):
         return label
-    if type(label) is str and _is_unicode(label):
+    if type(label) is str and is_unicode(label):
         return label
     if type(label) is bytes:
         return {"bytes": base64.b64encode(label).decode()}
@@ -41,7 +41,8 @@ def encode_label(label: Hashable) -> Any:
     raise UserError(f"cannot save the label {label!r} of type {kind}{why}; use strings or integers")
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """Return whether text can be written as UTF-8: file names that are not UTF-8 cannot."""
     # JSON would join two lone surrogates into one character, and UTF-8 cannot hold one.
     try:
         text.encode()
@@ -64,7 +65,7 @@ def decode_label(value: Any) -> Hashable:
     if (
         value is None
         or isinstance(value, int)
-        or (isinstance(value, str) and _is_unicode(value))
+        or (isinstance(value, str) and is_unicode(value))
         or (isinstance(value, float) and math.isfinite(value))
     ):
         return value

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import safetensors.torch
 import torch
@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from softtf.errors import UserError
+from softtf.files.label_json import is_unicode
 from softtf.files.lock import check_ours
 from softtf.files.reading import open_regular
 from softtf.files.temporary import temporary_name
@@ -147,7 +148,7 @@ def map_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
     check_file(path, sha256)
     _check_header(path)
     try:
-        with safe_open(path, "pt") as file:
+        with _tensors_in(path) as file:
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         raise _broken(path, error) from error
@@ -195,7 +196,7 @@ def load_metadata(path: Path) -> dict[str, str]:
     """
     _check_header(path)
     try:
-        with safe_open(path, "pt") as file:
+        with _tensors_in(path) as file:
             return dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise _broken(path, error) from error
@@ -213,12 +214,28 @@ def _check_header(path: Path) -> None:
             if LONGEST_HEADER < length <= os.fstat(file.fileno()).st_size:
                 reason = f"its list of tensors has {length:,} bytes; at most {LONGEST_HEADER:,} are read"
                 raise OSError(errno.EFBIG, reason)
-        with safe_open(path, "pt"):  # maps the file and checks its header
+        with _tensors_in(path):  # maps the file and checks its header
             pass
     except SafetensorError as error:
         raise _broken(path, error) from error
     except OSError as error:
         raise UserError(f"could not read {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _tensors_in(path: Path) -> Iterator[Any]:
+    """Open a safetensors file; the library takes no name that is not UTF-8, but such a file's descriptor has another.
+
+    Raises:
+        SafetensorError: the file is damaged.
+        OSError: it cannot be read.
+    """
+    if is_unicode(str(path)):
+        with safe_open(path, "pt") as file:
+            yield file
+        return
+    with open_regular(path) as content, safe_open(f"/dev/fd/{content.fileno()}", "pt") as file:
+        yield file
 
 
 def _is_pickle(start: bytes) -> bool:

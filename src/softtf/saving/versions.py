@@ -15,7 +15,7 @@ from pathlib import Path
 
 from softtf.errors import UserError
 from softtf.files.plain_json import read_object
-from softtf.files.temporary import is_abandoned, is_temporary, temporary_name
+from softtf.files.temporary import is_abandoned, is_of_file_system, is_temporary, temporary_name
 from softtf.files.tensors import check_file, write_atomic
 from softtf.saving.manifest import FILE, HEADER, MANIFEST, Manifest, Part
 
@@ -108,8 +108,11 @@ def _make(folder: Path) -> bool:
 def _in_one_line(folder: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        raise UserError(f"cannot save to {folder}: {error.strerror or error}") from None
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot save to {folder}: {reason}") from None
 
 
 def _remove(marker: Path, made: Path | None) -> None:
@@ -122,7 +125,7 @@ def _remove(marker: Path, made: Path | None) -> None:
 def _old_version(folder: Path, replace: bool, marker: Path) -> Manifest | None:
     """Return what a folder holds; None for nothing."""
     with _in_one_line(folder):
-        found = [path for path in folder.iterdir() if path != marker]
+        found = [path for path in folder.iterdir() if path != marker and not is_of_file_system(path)]
     if busy := [path for path in found if is_temporary(path) and not is_abandoned(path)]:
         raise UserError(
             f"somebody else is saving to {folder} ({busy[0].name}, of its machine and process); wait for that to end"
