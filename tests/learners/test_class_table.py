@@ -1,5 +1,6 @@
 """The class table, and what learning prints."""
 
+from collections.abc import Hashable
 from typing import Any
 
 import pytest
@@ -49,6 +50,14 @@ def test_the_class_table_numbers_labels_by_first_appearance() -> None:
         strict = ClassTable()
         strict.add(("b",), "one")
         strict.add(("c", "b"), "two")
+
+
+@pytest.mark.parametrize("classes", [(0, 0), (0, "a", False), (1.0, 1)])
+def test_a_task_that_names_a_class_twice_is_refused(classes: tuple[Hashable, ...]) -> None:
+    table = ClassTable(allow_repeated=True)
+    with pytest.raises(UserError, match="twice; each class of a task needs a label of its own"):
+        table.add(classes, "one")
+    assert not table.tasks
 
 
 def test_own_columns_are_places_among_the_tasks_classes() -> None:

@@ -23,11 +23,14 @@ class ClassTable:
         return list(self._numbers)
 
     def check(self, classes: Sequence[Hashable]) -> None:
-        """Refuse classes that were learned before, unless that is allowed.
+        """Refuse a class that a task names twice, and classes that were learned before, unless that is allowed.
 
         Raises:
             UserError: naming the labels and the remedy.
         """
+        if len(set(classes)) < len(classes):  # 1, True and 1.0 are one label to Python
+            twice = next(label for place, label in enumerate(classes) if label in classes[:place])
+            raise UserError(f"a task has the class {twice!r} twice; each class of a task needs a label of its own")
         seen = [label for label in classes if label in self._numbers]
         if seen and not self.allow_repeated:
             listed = ", ".join(map(repr, seen[:5])) + (", ..." if len(seen) > 5 else "")
