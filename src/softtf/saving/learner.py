@@ -55,14 +55,22 @@ def save_task(folder: Path, learner: Learner, classes: ClassTable, task: int) ->
     """Save one finished task; with the newest task also what all tasks share, as it is after it.
 
     Raises:
-        UserError: a file cannot be written, or the folder's lock was lost (`check_ours`).
+        UserError: a file cannot be written, the folder's lock was lost (`check_ours`), or the learner remembers what
+            its `memory_forms` do not declare.
     """
     check_ours(folder / MANIFEST)
     assert not (folder / MANIFEST).exists()
     files = {task_tensors(task): save_tensors(folder / task_tensors(task), learner.task_state_dict(task))}
-    if task == learner.num_tasks - 1 and (shared := learner.shared_state_dict()):
+    if task == learner.num_tasks - 1 and (shared := _shared(learner, classes)):
         files[shared_tensors(task)] = save_tensors(folder / shared_tensors(task), shared)
     write_atomic(folder / task_json(task), _task_text(classes, task, files))
+
+
+def _shared(learner: Learner, classes: ClassTable) -> dict[str, Tensor]:
+    """Return what all tasks share; refuse, with a UserError, what could not be loaded again."""
+    shared = learner.shared_state_dict()
+    learner.check_shared(shared, classes.column_labels(), f"{type(learner).__name__} cannot be saved")
+    return shared
 
 
 def _task_text(classes: ClassTable, task: int, files: dict[str, str]) -> str:
@@ -108,7 +116,7 @@ def save_learner(
         for task in range(last + 1):
             own = {task_tensors(task): version.add(task_tensors(task), tensor_bytes(learner.task_state_dict(task)))}
             version.add(task_json(task), _task_text(classes, task, own).encode())
-        if last >= 0 and (shared := learner.shared_state_dict()):
+        if last >= 0 and (shared := _shared(learner, classes)):
             version.add(shared_tensors(last), tensor_bytes(shared))
         version.finish(sign)
 
