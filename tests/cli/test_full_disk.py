@@ -2,7 +2,6 @@
 
 import errno
 import os
-import pathlib
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +55,15 @@ def test_a_full_disk_loses_nothing(run: Path, images: Path, capsys: Capture, mon
 
 
 def test_a_full_disk_while_logging(run: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    true_open = pathlib.Path.open
+    true_open = os.open
 
-    def full(self: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
-        if self.name == "events.jsonl" and mode != "r":
+    def full(path: Any, flags: int, *args: Any, **options: Any) -> int:
+        if str(path).endswith("events.jsonl") and flags & os.O_WRONLY:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return true_open(self, mode, *args, **options)
+        return true_open(path, flags, *args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pathlib.Path, "open", full)
+        patch.setattr(os, "open", full)
         message = refused(capsys, *TINY, "--output", "new")
     assert "events.jsonl" in message and "No space left on device" in message
     assert not Path("new").exists()  # no epoch was kept, and the same command is not blocked

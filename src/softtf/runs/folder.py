@@ -25,7 +25,7 @@ from torch import Tensor
 
 from softtf.config.tree import from_yaml, to_yaml
 from softtf.errors import UserError
-from softtf.evaluation.accuracy_matrix import AccuracyMatrix, summary
+from softtf.evaluation.accuracy_matrix import AccuracyMatrix
 from softtf.files.lock import NAME as LOCK
 from softtf.files.lock import Lock, check_idle, check_ours
 from softtf.files.plain_json import NUMBER, fits, object_of, read_object, read_small
@@ -224,8 +224,8 @@ class RunFolder:
         """Return whether a summary's accuracies are those of the counts, where there are any."""
         tasks = self.scores.counted()
         counts = self.scores.matrices(tasks) if tasks else {}
-        pairs = [(policies[code], summary(matrix)) for code, matrix in counts.items() if code in policies]
-        return all(abs(policy["acc"] - found["acc"]) < 1e-6 for policy, found in pairs)
+        pairs = [(policies[code]["acc"], matrix.acc) for code, matrix in counts.items() if code in policies]
+        return all(abs(named - found) < 1e-6 for named, found in pairs)
 
     def write_text(self, name: str, content: str) -> None:
         """Write a text file below the folder."""
