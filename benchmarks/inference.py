@@ -13,10 +13,11 @@ from benchmarks.timing import in_turns, matrix_rate
 from benchmarks.twin import NaiveTwin, twin_of
 from softtf.backbones import Backbone
 from softtf.backbones.features import FixedQueries
+from softtf.config.names import PAPER_BATCH
 from softtf.devices.device import matmul_dtype
 from softtf.evaluation.evaluate import evaluate
 from softtf.evaluation.test_data import TestData
-from softtf.inference.policy import PAPER_BATCH, Policy
+from softtf.inference.policy import Policy
 from softtf.inference.predict import predict, test_loader
 from softtf.learners import Learner
 from softtf.network import SharedPass
