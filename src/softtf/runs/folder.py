@@ -28,39 +28,22 @@ from softtf.errors import UserError
 from softtf.evaluation.accuracy_matrix import AccuracyMatrix
 from softtf.files.lock import NAME as LOCK
 from softtf.files.lock import Lock, check_idle, check_ours
-from softtf.files.plain_json import NUMBER, fits, object_of, read_object, read_small
+from softtf.files.plain_json import fits, read_object
 from softtf.files.reading import read_bytes, read_text
 from softtf.files.temporary import is_abandoned, is_of_file_system, is_temporary
 from softtf.files.tensors import checksum, load_metadata, load_tensors, save_tensors, write_atomic
 from softtf.runs.config import RunConfig
 from softtf.runs.log import LARGEST, read_log
 from softtf.runs.scores import RunScores
-from softtf.runs.seconds import upgraded
+from softtf.runs.summary import read_summary
 from softtf.saving.header import Header
-from softtf.saving.manifest import Manifest, seal, unsealed
+from softtf.saving.manifest import Manifest, seal
 from softtf.streams import quiet
 
 PARTS = ("learner", "accuracy", "rescored", "tensorboard", "events.jsonl", "checkpoint.safetensors", "summary.json")
 """What a run writes, by names in its folder; none may be a link."""
 TASK = re.compile("0|[1-9][0-9]{0,8}")
 """How a checkpoint writes the number of its task."""
-MAYBE = (None, *NUMBER)
-SUMMARY = {
-    "method": str,
-    "parameters_per_task": int,
-    "train_seconds_this_run": MAYBE,
-    "train_seconds_from_nothing": NUMBER,
-    "policies": {
-        str: {
-            "title": str,
-            "acc": NUMBER,
-            "forget": NUMBER,
-            "task_identity": MAYBE,
-            "test_seconds_this_run": MAYBE,
-            "test_seconds_from_nothing": NUMBER,
-        }
-    },
-}
 
 
 class RunFolder:
@@ -187,24 +170,7 @@ class RunFolder:
         Raises:
             UserError: it cannot be read, or is not the file that was written.
         """
-        file = self.path / "summary.json"
-        data = read_small(file)
-        content = object_of(data, file)
-        remedy = f"remove it, and `softtf resume {self.path}` writes it again"
-        sealed = "sha256" in content  # softtf 0.1 wrote none
-        if sealed:
-            try:
-                content = unsealed(data, file)
-            except UserError as error:
-                raise UserError(f"{error}; {remedy}") from None
-        try:
-            results = upgraded(content)
-        except (TypeError, KeyError, AttributeError):
-            results = {}
-        if not fits(results, SUMMARY):
-            raise UserError(f"{file} cannot be read: it does not hold what a finished run found")
-        if not sealed and not self._counted_so(results["policies"]):
-            raise UserError(f"{file} names other accuracies than the counts in {self.scores.folder}; {remedy}")
+        results = read_summary(self.path / "summary.json", self.scores)
         if not fits(results, {"weights": str}):
             try:
                 results["weights"] = self.weights
@@ -219,13 +185,6 @@ class RunFolder:
     def save_summary(self, results: Mapping[str, Any]) -> None:
         """Write what a finished run found, with the SHA-256 of it."""
         write_atomic(self.path / "summary.json", seal(results))
-
-    def _counted_so(self, policies: Mapping[str, Mapping[str, Any]]) -> bool:
-        """Return whether a summary's accuracies are those of the counts, where there are any."""
-        tasks = self.scores.counted()
-        counts = self.scores.matrices(tasks) if tasks else {}
-        pairs = [(policies[code]["acc"], matrix.acc) for code, matrix in counts.items() if code in policies]
-        return all(abs(named - found) < 1e-6 for named, found in pairs)
 
     def write_text(self, name: str, content: str) -> None:
         """Write a text file below the folder."""
