@@ -25,26 +25,10 @@ Row = tuple[str, Any]
 
 def run(options: Predict) -> int:
     """Label images or texts with a learner that was saved or run."""
-    path, inputs = options.folder, options.inputs
+    inputs = options.inputs
     if not inputs:
         raise UserError("name what to label: softtf predict DIR FILE|FOLDER|TEXT...")
-    is_run = (path / "config.yaml").exists()
-    scores = RunFolder(path).scores
-    counted = scores.counted() if is_run else 0
-    model = ContinualClassifier.from_pretrained(
-        path / "learner" if is_run else path,
-        backbone=options.backbone,
-        device=options.device,
-        inference=options.inference,
-        unfinished=is_run,
-        masks=options.masks,
-    )
-    scores.check_nothing_lost(counted, model.num_tasks)
-    if not model.num_tasks:
-        raise UserError(
-            f"nothing was learned yet: {path} has no finished task"
-            + (f"; go on with `softtf resume {path}`" if is_run else "")
-        )
+    model = _loaded(options)
     if options.task is not None and not 1 <= options.task <= model.num_tasks:
         raise UserError(f"there is no task {options.task}; tasks 1 to {model.num_tasks} were learned")
     task = None if options.task is None else options.task - 1
@@ -80,6 +64,29 @@ def run(options: Predict) -> int:
     for i, (name, _) in enumerate(rows):
         _print(kind, name, unread[i] if i in unread else next(found), options.json)
     return 1 if unread else 0
+
+
+def _loaded(options: Predict) -> ContinualClassifier:
+    """Return the classifier of a run's folder or of a saved learner, with a task at least."""
+    path = options.folder
+    is_run = (path / "config.yaml").exists()
+    scores = RunFolder(path).scores
+    counted = scores.counted() if is_run else 0
+    model = ContinualClassifier.from_pretrained(
+        path / "learner" if is_run else path,
+        backbone=options.backbone,
+        device=options.device,
+        inference=options.inference,
+        unfinished=is_run,
+        masks=options.masks,
+    )
+    scores.check_nothing_lost(counted, model.num_tasks)
+    if not model.num_tasks:
+        raise UserError(
+            f"nothing was learned yet: {path} has no finished task"
+            + (f"; go on with `softtf resume {path}`" if is_run else "")
+        )
+    return model
 
 
 def _unreadable(model: ContinualClassifier, kind: str, rows: list[Row], known: dict[int, str]) -> dict[int, str]:
