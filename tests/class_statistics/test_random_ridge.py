@@ -10,6 +10,7 @@ from contracts.tiny import noise
 from softtf.errors import TrainingError
 from softtf.statistics.random_ridge import FACTORS, RandomRidge, RidgeSolution
 from softtf.statistics.ridge_sums import from_triangle
+from softtf.statistics.task_ridge import TaskRidge
 
 SIZE, CLASSES = 48, 6
 
@@ -34,7 +35,7 @@ def plain_ridge(
     return torch.linalg.lstsq(stacked, torch.cat([y, torch.zeros(h.shape[1], CLASSES)])).solution
 
 
-def learned(regression: RandomRidge, parts: list[tuple[Tensor, Tensor]]) -> RidgeSolution:
+def learned(regression: RandomRidge | TaskRidge, parts: list[tuple[Tensor, Tensor]]) -> RidgeSolution:
     """The solution after these tasks, whose columns grow from task to task."""
     known: dict[str, Tensor] = {}
     classes = 0

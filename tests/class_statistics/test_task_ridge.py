@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from class_statistics.test_random_ridge import CLASSES, SPLITS, by_class, data
+from class_statistics.test_random_ridge import CLASSES, SPLITS, by_class, data, learned
 from contracts.tiny import noise
 from softtf.files.tensor_form import check_forms
-from softtf.statistics.random_ridge import UNCHOSEN, RidgeSolution
+from softtf.statistics.random_ridge import UNCHOSEN
 from softtf.statistics.ridge_sums import RidgeSums
 from softtf.statistics.task_ridge import RIDGES, TaskRidge
 
@@ -29,16 +29,6 @@ class Chosen(TaskRidge):
     def choose(self, old: RidgeSums, new: RidgeSums, h: Tensor, labels: Tensor) -> tuple[float, float]:
         self.asked.append((old.counts.tolist(), new.counts.tolist(), len(h), labels.tolist()))
         return self.choices[len(self.asked) - 1], 0.5
-
-
-def learned(regression: TaskRidge, parts: list[tuple[Tensor, Tensor]]) -> RidgeSolution:
-    known: dict[str, Tensor] = {}
-    classes = 0
-    for features, columns in parts:
-        classes = max(classes, int(columns.max()) + 1)
-        found = regression.learn(known, features, columns, torch.arange(classes))
-        known = found.sums
-    return found
 
 
 @pytest.mark.parametrize("groups", SPLITS[:2])

@@ -8,8 +8,7 @@ from contracts.tiny import noise
 from softtf.errors import UserError
 from softtf.learners import FlyCL
 from softtf.learners.fly_cl import FACTORS, FlyRidge, generalised_cross_validation
-from softtf.statistics.ridge_sums import RidgeSums
-from softtf.statistics.task_ridge import mean_square
+from softtf.statistics.ridge_sums import RidgeSums, mean_square
 
 LABELS = 4
 

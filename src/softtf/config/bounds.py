@@ -95,7 +95,6 @@ def _written(limit: float) -> str:
 
 Count = Annotated[int, AtLeast(1)]
 Positive = Annotated[float, Above(0), Finite()]
-NotNegative = Annotated[float, AtLeast(0), Finite()]
 Share = Annotated[float, Above(0), AtMost(1)]
 
 BatchSize = Annotated[int, Between(1, 1_000_000)]

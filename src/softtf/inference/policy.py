@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from softtf.errors import UserError, unknown
 from softtf.inference import INFERENCES, policies_of, unsupported
@@ -86,7 +87,7 @@ class Policy:
         """
         if self.answer == "joint":
             return likely_tasks(self.pooling.pooled(scores, groups).softmax(1))
-        return torch.nn.functional.one_hot(self.choose(scores, groups), scores.shape[1]).float()
+        return one_hot(self.choose(scores, groups), scores.shape[1]).float()
 
 
 def usual_policy(supported: Sequence[str]) -> str:

@@ -27,8 +27,8 @@ from softtf.learners.closed_form import ClosedFormSpec
 from softtf.learners.ridge import RidgeLearner
 from softtf.seeds import derive_seed
 from softtf.statistics.base import MOST
-from softtf.statistics.ridge_sums import RidgeSums
-from softtf.statistics.task_ridge import TaskRidge, mean_square
+from softtf.statistics.ridge_sums import RidgeSums, mean_square
+from softtf.statistics.task_ridge import TaskRidge
 
 FACTORS = tuple(10.0**exponent for exponent in range(1, 7))  # of the mean of h^2
 """The grid of lambda. Published is 10^6 to 10^9 on ViT-B's features as they are, some 10^3 to 10^6 of the mean of h^2,

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from softtf.adaptations.slots import Heads
 from softtf.backbones.base import Backbone, Tokens
-from softtf.errors import TrainingError, UserError
+from softtf.errors import UserError
 from softtf.files.tensor_form import Forms, TensorForm
 from softtf.learners.base import Learner
 from softtf.learners.closed_form import ClosedFormLearner, ClosedFormSpec
@@ -33,7 +33,7 @@ from softtf.seeds import derive_seed
 from softtf.statistics.base import MOST
 from softtf.statistics.exact_ridge import RIDGE
 from softtf.statistics.random_ridge import ROWS, add_counts, column_forms
-from softtf.statistics.ridge_sums import RidgeSums
+from softtf.statistics.ridge_sums import NO_EXAMPLES, RidgeSums, solve_positive
 from softtf.statistics.temperature import log_shares
 
 WIDTH = 0.1  # gamma times the median squared distance; chosen on training images of CIFAR-100 and training texts
@@ -166,10 +166,7 @@ def discriminants(sums: RidgeSums) -> tuple[Tensor, Tensor]:
         TrainingError: the sums are not those of any examples.
     """
     n, means = float(sums.counts.sum()), sums.cross / sums.counts
-    scatter = ((means * sums.counts) @ means.T).neg_().add_(sums.gram)
+    scatter = sums.scatter(means)
     scatter.diagonal().add_(max(RIDGE * float(scatter.trace()) / n, LEAST_RIDGE * n))
-    factor, failed = torch.linalg.cholesky_ex(scatter)
-    if failed:
-        raise TrainingError("the sums of earlier tasks are those of no examples; load a learner that was not changed")
-    weights = torch.cholesky_solve(n * means, factor)
+    weights = solve_positive(scatter, n * means, NO_EXAMPLES)
     return weights, (means * weights).sum(0).div(-2)

@@ -27,8 +27,8 @@ from softtf.learners.base import Learner
 from softtf.learners.closed_form import ClosedFormSpec
 from softtf.learners.ridge import RidgeLearner
 from softtf.statistics.random_ridge import solve
-from softtf.statistics.ridge_sums import RidgeSums
-from softtf.statistics.task_ridge import TaskRidge, mean_square
+from softtf.statistics.ridge_sums import RidgeSums, mean_square
+from softtf.statistics.task_ridge import TaskRidge
 from softtf.statistics.temperature import fold_numbers
 
 FOLDS = 4

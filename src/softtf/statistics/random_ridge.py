@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from softtf.errors import TrainingError
 from softtf.files.tensor_form import INTEGERS, Forms, TensorForm
 from softtf.seeds import derive_seed
-from softtf.statistics.ridge_sums import Moments, RidgeSums
+from softtf.statistics.ridge_sums import Moments, RidgeSums, mean_square, solve_positive
 from softtf.statistics.temperature import FittedMean, first_of_five, fit_temperature, log_shares
 
 FACTORS = tuple(10.0**exponent for exponent in range(6, -2, -1))  # lambda, as a multiple of the mean of h^2
@@ -155,7 +155,7 @@ class RandomRidge(nn.Module):
 
     def _choose(self, whole: Moments, fit: Moments, held: Moments) -> tuple[float, float]:
         """Return lambda and its mean squared error on the held-out examples."""
-        scale = max(float(whole.gram.trace()) / self.size / whole.weight, torch.finfo(torch.float32).tiny)
+        scale = mean_square(whole.gram, whole.weight)
         factors = FACTORS if held.weight else [UNCHOSEN]
         candidates = [self.ridge] if self.ridge is not None else [scale * factor for factor in factors]
         errors = {ridge: held_out_error(fit, held, ridge) for ridge in candidates}
@@ -181,10 +181,8 @@ def solve(moments: Moments, ridge: float) -> Tensor:
     """
     gram = moments.gram.clone()
     gram.diagonal().add_(ridge * moments.unit)
-    factor, failed = torch.linalg.cholesky_ex(gram)
-    if failed:
-        raise TrainingError(f"the ridge {ridge:g} is too small for these features; leave it out and it is chosen")
-    return torch.cholesky_solve(moments.cross, factor)
+    small = f"the ridge {ridge:g} is too small for these features; leave it out and it is chosen"
+    return solve_positive(gram, moments.cross, small)
 
 
 def held_out_error(fit: Moments, held: Moments, ridge: float) -> float:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from softtf.errors import TrainingError
 from softtf.files.tensor_form import FLOATS, INTEGERS, Forms, TensorForm
+
+NO_EXAMPLES = "the sums of earlier tasks are those of no examples; load a learner that was not changed"
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,12 @@ class RidgeSums:
             return Moments(self.gram, self.cross, examples, 1.0)
         labels = int((self.counts > 0).sum())
         means = self.cross / self.counts.clamp_min(1)
-        gram = ((means * self.counts) @ means.T).neg_().add_(self.gram).div_(examples)  # S
+        gram = self.scatter(means).div_(examples)  # S
         return Moments(gram.mul_(labels).add_(means @ means.T), means, labels, labels / examples)
+
+    def scatter(self, means: Tensor) -> Tensor:
+        """Return sum (h - m) (h - m)^T [M, M] of examples around their labels' means m [M, labels]."""
+        return ((means * self.counts) @ means.T).neg_().add_(self.gram)
 
     def kept(self, prefix: str, whole: bool = False) -> dict[str, Tensor]:
         """Return the sums as tensors to save, gram as its upper triangle [M (M + 1) / 2].
@@ -129,6 +136,23 @@ class RidgeSums:
         before = len(known[f"{prefix}examples"])
         cross[:, :before], counts[:before] = known[f"{prefix}sums"], known[f"{prefix}examples"]
         return cls(from_triangle(known[f"{prefix}gram"]), cross, counts)
+
+
+def mean_square(gram: Tensor, weight: float) -> float:
+    """Return the mean of h^2 of a sum of h h^T [M, M] with weights that sum to `weight`; never 0."""
+    return max(float(gram.trace()) / len(gram) / weight, torch.finfo(torch.float32).tiny)
+
+
+def solve_positive(matrix: Tensor, right: Tensor, otherwise: str) -> Tensor:
+    """Return matrix^-1 right of a positive definite matrix.
+
+    Raises:
+        TrainingError: `otherwise`: it is not positive definite.
+    """
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    if failed:
+        raise TrainingError(otherwise)
+    return torch.cholesky_solve(right, factor)
 
 
 def to_triangle(gram: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

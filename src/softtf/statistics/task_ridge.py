@@ -27,7 +27,7 @@ from softtf.statistics.random_ridge import (
     mean_right_score,
     solve,
 )
-from softtf.statistics.ridge_sums import RidgeSums
+from softtf.statistics.ridge_sums import RidgeSums, mean_square
 from softtf.statistics.temperature import FittedMean, log_shares
 
 RIDGES = FittedMean("ridges", default=UNCHOSEN)  # in units of the mean of h^2
@@ -103,8 +103,3 @@ class TaskRidge(nn.Module, ABC):
             error=error,
             temperature=SHARPNESS.default * max(LEAST_SCORE, mean_right_score(weights, moments)),
         )
-
-
-def mean_square(gram: Tensor, weight: float) -> float:
-    """Return the mean of h^2 of a sum of h h^T [M, M] with weights that sum to `weight`; never 0."""
-    return max(float(gram.trace()) / len(gram) / weight, torch.finfo(torch.float32).tiny)
