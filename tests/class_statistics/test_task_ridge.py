@@ -74,3 +74,15 @@ def test_what_it_keeps_has_the_bytes_that_are_written_down() -> None:
     parts = {"gram": 2 * SIZE * (SIZE + 1), "sums": 4 * SIZE * 3, "examples": 24, "counts": 24, "labels": 24}
     assert {n: v.numel() * v.element_size() for n, v in found.sums.items()} == parts | {RIDGES.name: 8}
     check_forms(found.sums, Chosen([]).forms(torch.arange(3)), "the sums")
+
+
+def test_a_lambda_too_small_for_the_rounding_of_the_kept_sums_is_raised() -> None:
+    features, columns = data(12)  # fewer than SIZE, so that lambda alone makes G + lambda I positive definite
+    parts = [(features[rows], columns[rows]) for rows in (columns < 3, columns >= 3)]
+    found = learned(regression := Chosen([1e-12, 1e-12]), parts)
+    h = regression(features)
+    asked = 1e-12 * float(h.square().mean())
+    assert found.ridge > 1.5 * asked and math.log10(found.ridge / asked) == pytest.approx(
+        round(math.log10(found.ridge / asked)), abs=1e-3
+    )
+    assert ((h @ found.weights.double()).argmax(1) == columns).all()

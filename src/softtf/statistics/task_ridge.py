@@ -6,15 +6,18 @@ which lambda is chosen; here each task chooses a lambda by the method's rule (`T
 are there, and the regression takes the geometric mean of these choices, weighed by examples.
 
 As published the newest task's choice is lambda for all. A task of a few examples would then choose for all others. So
-here it moves lambda by little, and a task of one label, which says nothing about lambda, does not choose.
+here it moves lambda by little, and a task of one label, which says nothing about lambda, does not choose. A lambda
+that is too small for the rounding of the kept sums is raised until it is not.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
 
+from softtf.errors import TrainingError
 from softtf.files.tensor_form import Forms
 from softtf.statistics.random_ridge import (
     LEAST_SCORE,
@@ -27,10 +30,11 @@ from softtf.statistics.random_ridge import (
     mean_right_score,
     solve,
 )
-from softtf.statistics.ridge_sums import RidgeSums, mean_square
+from softtf.statistics.ridge_sums import NO_EXAMPLES, Moments, RidgeSums, mean_square
 from softtf.statistics.temperature import FittedMean, log_shares
 
 RIDGES = FittedMean("ridges", default=UNCHOSEN)  # in units of the mean of h^2
+MOST_TENFOLDS = 20
 
 
 class TaskRidge(nn.Module, ABC):
@@ -80,7 +84,7 @@ class TaskRidge(nn.Module, ABC):
             labels: [columns so far], the label number of each; a label that came before has its number again.
 
         Raises:
-            TrainingError: G + lambda I is not positive definite, for rounding.
+            TrainingError: the sums that are known are not those of any examples.
         """
         own, count = labels[columns], int(labels.max()) + 1
         h = torch.cat([self(part).cpu() for part in features.split(ROWS)])
@@ -93,8 +97,7 @@ class TaskRidge(nn.Module, ABC):
         moments = sums.add_sums(new).moments(balance=True)
         kept = sums.kept("") | {"counts": add_counts(known, columns, len(labels)), "labels": labels} | ridges
         del sums, new
-        ridge = RIDGES.value(ridges) * mean_square(moments.gram, moments.weight)
-        weights = solve(moments, ridge)
+        weights, ridge = solve_raised(moments, RIDGES.value(ridges) * mean_square(moments.gram, moments.weight))
         return RidgeSolution(
             sums=kept,
             weights=weights[:, labels].float().contiguous(),  # as read from a file: products round alike
@@ -103,3 +106,15 @@ class TaskRidge(nn.Module, ABC):
             error=error,
             temperature=SHARPNESS.default * max(LEAST_SCORE, mean_right_score(weights, moments)),
         )
+
+
+def solve_raised(moments: Moments, ridge: float) -> tuple[Tensor, float]:
+    """Return the solution [M, labels] with lambda, or the least tenfold of it that the sums' rounding allows, and that.
+
+    Raises:
+        TrainingError: none of them does.
+    """
+    for raised in (ridge * 10**exponent for exponent in range(MOST_TENFOLDS)):
+        with suppress(TrainingError):
+            return solve(moments, raised), raised
+    raise TrainingError(NO_EXAMPLES)
