@@ -98,7 +98,7 @@ def shape_of(learner: Learner) -> Shape:
         read=tokens.read or tokens.x.shape[1],
         patch_values=backbone.vit.patch_embed.proj.weight[0].numel(),
         prefix=tuple(sum(p.shape[2] for p in found) for found in prefixes),
-        masked=tuple(tuple(n for n in NAMES if any(a.edits_weight(b, n) for a in adaptations)) for b in blocks),
+        masked=tuple(tuple(n for n in NAMES if any((b, n) in a.weight_sites for a in adaptations)) for b in blocks),
         first_edited=network.first_edited_block,
         first_task=network.first_task_block,
     )

@@ -181,11 +181,9 @@ def twin_of(learner: Learner) -> NaiveTwin:
     tasks = []
     for t in range(learner.num_tasks):
         masks = {
-            (b, name): a.weight(b, name, torch.ones_like(backbone.linear(b, name).weight), t)
+            site: a.weight(site, torch.ones_like(backbone.linear(*site).weight), t)
             for a in adaptations
-            for b in blocks
-            for name in backbone.weight_names
-            if a.edits_weight(b, name)
+            for site in a.weight_sites
         }
         head = [network.heads.value(t, name) for name in ("weight", "bias")]
         values = (learner.keys.slot(t)["key"], *head)

@@ -2,12 +2,23 @@
 
 import pytest
 import torch
+from torch import Tensor
 
-from contracts.tiny import inputs, learned, tiny_backbone
-from softtf.adaptations import AdaptationSpec, Compose, NoAdaptation, SoftMask
-from softtf.adaptations.base import Selection
+from contracts.tiny import generator, inputs, learned, noise, tiny_backbone
+from softtf.adaptations import (
+    Adaptation,
+    AdaptationSpec,
+    Adapter,
+    Compose,
+    LoRA,
+    NoAdaptation,
+    Selection,
+    Site,
+    SoftMask,
+)
+from softtf.errors import UserError
 from softtf.learners import DualPrompt, LinearHead
-from softtf.network import SharedPass
+from softtf.network import AdaptedNetwork, SharedPass
 
 NOISY = "uniform(0.5,1.5)"
 
@@ -62,6 +73,75 @@ def test_stem_trunk_and_top_equal_running_every_block_for_the_task(spec: DualPro
             torch.testing.assert_close(network.top(shared.trunk, task=task), expected, rtol=0, atol=1e-9)
         untouched = backbone.pool(backbone.run(backbone.embed(x), 0, backbone.depth))
         torch.testing.assert_close(shared.query, untouched, rtol=0, atol=1e-9)
+
+
+class Edits(Adaptation):
+    """Its hooks return what they are given, and note which sites they are asked for."""
+
+    def __init__(self, weights: set[Site], outputs: set[Site]) -> None:
+        super().__init__()
+        self.weight_sites, self.output_sites, self.asked = (
+            frozenset(weights),
+            frozenset(outputs),
+            set[tuple[str, Site]](),
+        )
+
+    def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
+        return {}
+
+    def weight(self, site: Site, weight: Tensor, task: int | None, rows: slice = slice(None)) -> Tensor:
+        self.asked.add(("weight", site))
+        return weight
+
+    def output(self, site: Site, x: Tensor, y: Tensor, selection: Selection | None) -> Tensor:
+        self.asked.add(("output", site))
+        return y
+
+
+def test_an_adaptation_is_asked_at_its_sites_alone_and_what_comes_back_as_it_was_is_no_edit() -> None:
+    backbone, x = tiny_backbone(), inputs(2)
+    weights, outputs = {Site(1, "fc1"), Site(3, "qkv")}, {Site(1, "fc1"), Site(3, "proj")}
+    edits = Edits(weights, outputs)
+    network = AdaptedNetwork(backbone, [edits])
+    assert edits.task_blocks == {1, 3} and network.first_task_block == 1 and network.edits_weights
+    assert not any(network._edit(block, Selection(0)).weights for block in range(4))
+    untouched = backbone.pool(backbone.run(backbone.embed(x), 0, 4))
+    assert torch.equal(network.top(SharedPass(network, x).trunk, task=0), untouched)
+    assert edits.asked == {("weight", s) for s in weights} | {("output", s) for s in outputs}
+
+
+def test_sites_are_shared_where_all_tasks_share_their_parameters() -> None:
+    edits = Edits({Site(1, "fc1")}, {Site(2, "fc1")})
+    edits.shared_blocks = frozenset({1})
+    network = AdaptedNetwork(tiny_backbone(), [edits])
+    assert (network.first_edited_block, network.first_task_block) == (1, 2)
+
+
+@pytest.mark.parametrize("site", [Site(4, "qkv"), Site(-1, "qkv"), Site(0, "query")])
+def test_a_site_that_the_backbone_lacks_is_refused(site: Site) -> None:
+    with pytest.raises(
+        UserError, match=f"Edits edits '{site.weight}' of block {site.block}, .* blocks 0 to 3 with qkv, "
+    ):
+        AdaptedNetwork(tiny_backbone(), [Edits(set(), {site})])
+
+
+@pytest.mark.parametrize("name", ["qkv", "fc1"])
+@pytest.mark.parametrize("dropout_first", [True, False])
+def test_dropout_stands_within_what_follows_the_layer(name: str, dropout_first: bool) -> None:
+    """An adapter reads W x + s B A drop(x) in training as it reads (W + s B A) x later, whichever is named first."""
+    backbone, spec = tiny_backbone(), LoRA((4,), 3, targets=name, store="float32", dropout=1e-9)
+    parts: list[Adaptation] = [*spec.build(backbone), *Adapter((4,), 3, "fc1", "float32").build(backbone)]
+    for part in parts:
+        part.add_task(2, generator(0))
+        for number, value in enumerate(part.double().slot(0).values()):
+            value.data.copy_(noise(*value.shape, seed=number))
+    network, x = AdaptedNetwork(backbone, parts if dropout_first else parts[::-1]), inputs(3)
+    trunk = SharedPass(network, x).trunk
+    later = network.top(trunk, task=0)
+    parts[0].noise = generator(1)
+    edit = network._edit(3, Selection(0))
+    assert not edit.weights and edit.outputs.keys() == {name, "fc1"}
+    torch.testing.assert_close(network.top(trunk, task=0), later)
 
 
 def test_the_shared_part_is_computed_once() -> None:

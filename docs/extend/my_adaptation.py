@@ -20,16 +20,13 @@ class Scalings(Adaptation):
     def __init__(self, shapes):
         super().__init__()
         self.shapes = shapes
-        self.task_blocks = frozenset(block for block, _ in shapes)
+        self.output_sites = frozenset(shapes)
 
     def new_slot(self, num_classes, generator):
-        return {slot_key(*place): torch.ones(shape[0]) for place, shape in self.shapes.items()}
+        return {slot_key(*site): torch.ones(shape[0]) for site, shape in self.shapes.items()}
 
-    def follows(self, block, name):
-        return (block, name) in self.shapes
-
-    def after(self, block, name, x, selection):
-        scales = stack_slots(self, slot_key(block, name)).to(x)
+    def output(self, site, x, y, selection):
+        scales = stack_slots(self, slot_key(*site)).to(y)
         if selection.task is not None:
-            return x * scales[selection.task]
-        return x * (selection.mixture.to(x) @ scales)[:, None]
+            return y * scales[selection.task]
+        return y * (selection.mixture.to(y) @ scales)[:, None]

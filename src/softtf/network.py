@@ -8,7 +8,7 @@ parameters (a G-prompt, or prompts from a pool that the query chooses) edit it. 
 or for the mixture of all.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property, partial
@@ -16,7 +16,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor, nn
 
-from softtf.adaptations.base import ALL_ROWS, Adaptation, Selection
+from softtf.adaptations.base import ALL_ROWS, Adaptation, Selection, Site
 from softtf.adaptations.slots import Heads
 from softtf.backbones.base import UNEDITED, Backbone, BlockEdit, Tokens
 from softtf.backbones.mixed_linear import MixedWeight
@@ -31,8 +31,13 @@ class AdaptedNetwork(nn.Module):
         super().__init__()
         make_recordable(backbone)
         self.backbone = backbone
-        _check_order(adaptations, backbone)
+        _check_sites(adaptations, backbone)
         self.adaptations = nn.ModuleList(adaptations)
+        self._weight_editors = _by_site((a, a.weight_sites) for a in adaptations)
+        self._task_weight_sites = {s for a in adaptations for s in a.weight_sites if s.block in a.task_blocks}
+        # What stands in for a weight comes first, so that what follows a layer reads the same in training and later.
+        stand_ins_first = sorted(adaptations, key=lambda a: a.weight_sites.isdisjoint(a.output_sites))
+        self._output_editors = _by_site((a, a.output_sites) for a in stand_ins_first)
         self.heads = heads or Heads(backbone.dim)
         if any(a.stores_bytes for a in adaptations):
             for slots in (self.heads, *adaptations):
@@ -86,13 +91,7 @@ class AdaptedNetwork(nn.Module):
     @property
     def edits_weights(self) -> bool:
         """Whether tasks differ in weights (masked ones, adapters), not only in prompts and heads."""
-        names = self.backbone.weight_names
-        return any(
-            a.edits_weight(b, n) or a.follows(b, n) or a.runs_beside(b, n)
-            for a in self._adaptations
-            for b in a.task_blocks
-            for n in names
-        )
+        return any(site.block in a.task_blocks for a in self._adaptations for site in a.sites)
 
     def stem(self, inputs: Tensor) -> Tokens:
         """Embed inputs and run the blocks that nothing edits."""
@@ -158,47 +157,34 @@ class AdaptedNetwork(nn.Module):
         if not self.edited[block]:
             return UNEDITED
         prefixes = [p for a in self._adaptations if (p := a.prefix(block, selection)) is not None]
-        weights: dict[str, Tensor | MixedWeight] = {}
-        after: dict[str, Callable[[Tensor], Tensor]] = {}
-        beside: dict[str, Callable[[Tensor], Tensor]] = {}
-        for name in self.backbone.weight_names:
-            if any(a.edits_weight(block, name) for a in self._adaptations):
-                weights[name] = self._weight(block, name, selection)
-            if any(a.follows(block, name) for a in self._adaptations):
-                assert selection is not None
-                after[name] = partial(self._after, block, name, selection)
-            if any(a.runs_beside(block, name) for a in self._adaptations):
-                assert selection is not None
-                beside[name] = partial(self._beside, block, name, selection)
-        return BlockEdit(weights, _join(prefixes), after, beside)
+        sites = [Site(block, name) for name in self.backbone.weight_names]
+        weights = {s.weight: w for s in sites if (w := self._weight(s, selection)) is not None}
+        outputs = {s.weight: partial(self._output, s, selection) for s in sites if s in self._output_editors}
+        return BlockEdit(weights, _join(prefixes), outputs)
 
-    def _weight(self, block: int, name: str, selection: Selection | None) -> Tensor | MixedWeight:
-        """Return task t's weight, the mixture sum_j alpha_j W_j of all tasks', or the one that tasks share."""
-        per_task = any(a.edits_weight(block, name) and block in a.task_blocks for a in self._adaptations)
-        if selection is None or selection.mixture is None or not per_task:
-            return self._task_weight(block, name, selection.task if selection else None)
+    def _weight(self, site: Site, selection: Selection | None) -> Tensor | MixedWeight | None:
+        """Return task t's weight, the mixture sum_j alpha_j W_j of all tasks', or the shared one; None if unedited."""
+        if site not in self._weight_editors:
+            return None
+        frozen: Tensor = self.backbone.linear(*site).weight
+        if selection is None or selection.mixture is None or site not in self._task_weight_sites:
+            weight = self._edited_weight(site, frozen, selection.task if selection else None)
+            return None if weight is frozen else weight
         return MixedWeight(
             selection.mixture,
-            self.backbone.linear(block, name).weight.shape,
-            lambda task, rows: self._task_weight(block, name, task, rows).detach(),
+            frozen.shape,
+            lambda task, rows: self._edited_weight(site, frozen[rows], task, rows).detach(),
         )
 
-    def _task_weight(self, block: int, name: str, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
-        weight: Tensor = self.backbone.linear(block, name).weight[rows]
-        for adaptation in self._adaptations:
-            if adaptation.edits_weight(block, name):
-                weight = adaptation.weight(block, name, weight, task, rows)
+    def _edited_weight(self, site: Site, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
+        for adaptation in self._weight_editors[site]:
+            weight = adaptation.weight(site, weight, task, rows)
         return weight
 
-    def _after(self, block: int, name: str, selection: Selection, x: Tensor) -> Tensor:
-        for adaptation in self._adaptations:
-            if adaptation.follows(block, name):
-                x = adaptation.after(block, name, x, selection)
-        return x
-
-    def _beside(self, block: int, name: str, selection: Selection, x: Tensor) -> Tensor:
-        running = (a for a in self._adaptations if a.runs_beside(block, name))
-        return torch.stack([a.beside(block, name, x, selection) for a in running]).sum(0)
+    def _output(self, site: Site, selection: Selection | None, x: Tensor, y: Tensor) -> Tensor:
+        for adaptation in self._output_editors[site]:
+            y = adaptation.output(site, x, y, selection)
+        return y
 
     @cached_property
     def edited(self) -> list[bool]:
@@ -207,12 +193,31 @@ class AdaptedNetwork(nn.Module):
         return [block in touched for block in range(self.backbone.depth)]
 
 
-def _check_order(adaptations: Sequence[Adaptation], backbone: Backbone) -> None:
-    """Raise UserError where what stands beside a weight in training would be within what a later part edits."""
-    weights = [(block, name) for block in range(backbone.depth) for name in backbone.weight_names]
+def _by_site(sites_of: Iterable[tuple[Adaptation, frozenset[Site]]]) -> dict[Site, list[Adaptation]]:
+    """Return the adaptations at each site, in their order."""
+    found: dict[Site, list[Adaptation]] = {}
+    for adaptation, sites in sites_of:
+        for site in sites:
+            found.setdefault(site, []).append(adaptation)
+    return found
+
+
+def _check_sites(adaptations: Sequence[Adaptation], backbone: Backbone) -> None:
+    """Check that every site is in the backbone, and that no weight is edited after one that an output stands in for.
+
+    Raises:
+        UserError: one of these does not hold.
+    """
     for i, first in enumerate(adaptations):
-        for later in adaptations[i + 1 :] if first.beside_in_training else ():
-            if any(first.edits_weight(b, n) and later.edits_weight(b, n) for b, n in weights):
+        for block, name in sorted(first.sites):
+            if not (0 <= block < backbone.depth and name in backbone.weight_names):
+                raise UserError(
+                    f"{type(first).__name__} edits {name!r} of block {block}, which backbone {backbone.name!r} does not"
+                    f" have; it has blocks 0 to {backbone.depth - 1} with {', '.join(backbone.weight_names)}"
+                )
+        in_training = first.weight_sites & first.output_sites  # the output stands in for the weight then
+        for later in adaptations[i + 1 :]:
+            if not in_training.isdisjoint(later.weight_sites):
                 raise UserError(
                     f"dropout stands beside a weight that {type(later).__name__} edits after it; put what has dropout"
                     " last, or give it dropout 0"

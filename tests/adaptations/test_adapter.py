@@ -10,7 +10,7 @@ from torch import Tensor
 from contracts.by_hand import normalised, task_adapters
 from contracts.tiny import MEAN, STD, generator, inputs, noise, tiny_backbone
 from references.vit import vit_forward
-from softtf.adaptations import Adapter, Compose
+from softtf.adaptations import Adapter, Compose, Site
 from softtf.adaptations.adapter import Adapters, parse_places
 from softtf.adaptations.base import Selection
 from softtf.backbones.timm_vit import TimmViT
@@ -55,10 +55,10 @@ def test_an_adapter_stands_on_the_output_of_each_named_layer(after: str, names: 
 
 def test_two_adapters_after_one_layer_follow_each_other() -> None:
     network = adapted(Compose((Adapter((2,), 3, "fc1"), Adapter((2,), 2, "fc1"))))
-    x, selection = noise(2, 5, 128), Selection(task=0)
+    site, x, y, selection = Site(1, "fc1"), noise(2, 5, 32), noise(2, 5, 128, seed=1), Selection(task=0)
     first, second = network.adaptations
-    expected = second.after(1, "fc1", first.after(1, "fc1", x, selection), selection)
-    assert torch.equal(network._edit(1, selection).after["fc1"](x), expected)
+    expected = second.output(site, x, first.output(site, x, y, selection), selection)
+    assert torch.equal(network._edit(1, selection).outputs["fc1"](x, y), expected)
 
 
 def test_a_mixture_mixes_matrices_and_biases_and_each_sample_has_its_own_gradient() -> None:
@@ -67,7 +67,7 @@ def test_a_mixture_mixes_matrices_and_biases_and_each_sample_has_its_own_gradien
     (adapters,) = network.adaptations
     alpha = torch.tensor([0.2, 0.3, 0.5]).double().expand(4, 3).clone().requires_grad_()
     x, upstream = noise(4, 5, 32, seed=1).requires_grad_(), noise(4, 5, 32, seed=2)
-    ours = adapters.after(1, "fc2", x, Selection(mixture=alpha))
+    ours = adapters.output(Site(1, "fc2"), x, x, Selection(mixture=alpha))
 
     def mixed(name: str) -> Tensor:
         return torch.einsum(
@@ -98,7 +98,9 @@ def test_its_product_is_computed_in_the_type_of_its_input() -> None:
     (adapters,), x = network.adaptations, noise(2, 5, 128)
     mixture = torch.full((2, 2), 0.5)
     for selection in (Selection(task=1), Selection(mixture=mixture)):
-        exact, rounded = (adapters.after(1, "fc1", x.to(t), selection) for t in (torch.float32, torch.bfloat16))
+        exact, rounded = (
+            adapters.output(Site(1, "fc1"), x.to(t), x.to(t), selection) for t in (torch.float32, torch.bfloat16)
+        )
         assert exact.dtype == torch.float32 and rounded.dtype == torch.bfloat16
         assert (exact - rounded).norm() < 0.02 * exact.norm()
 
@@ -136,10 +138,10 @@ def test_a_vit_b_task_has_the_papers_number_of_parameters(
 def test_finished_tasks_take_a_byte_a_number_beside_exact_biases() -> None:
     network = adapted(Adapter((2,), 16, "fc1"))
     (adapters,), x = network.adaptations, noise(2, 5, 128)
-    before = adapters.after(1, "fc1", x, Selection(task=0))
+    before = adapters.output(Site(1, "fc1"), x, x, Selection(task=0))
     biases = {k: v.clone() for k, v in adapters.slot(0).items() if k.endswith("bias")}
     adapters.freeze()
-    assert 0 < (adapters.after(1, "fc1", x, Selection(task=0)) - before).norm() < 0.02 * (before - x).norm()
+    assert 0 < (adapters.output(Site(1, "fc1"), x, x, Selection(task=0)) - before).norm() < 0.02 * (before - x).norm()
     assert all(torch.equal(adapters.slot(0)[name], bias) for name, bias in biases.items())
     matrices = [v for v in adapters.slot(0).values() if v.dtype == torch.int8]
     assert sum(v.numel() for v in matrices) == 2 * 16 * 128
@@ -159,7 +161,7 @@ def test_adapters_left_on_disk_serve_beside_new_ones(store: str) -> None:
     assert all(value.data_ptr() == state[name].data_ptr() for name, value in adapters.slot(0).items())
     x = torch.empty(2, 5, 128, device="meta")
     for selection in (Selection(task=0), Selection(mixture=torch.empty(2, 2, device="meta"))):
-        assert adapters.after(1, "fc1", x, selection).device.type == "meta"
+        assert adapters.output(Site(1, "fc1"), x, x, selection).device.type == "meta"
 
 
 Build = Callable[[], object]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.tiny import MEAN, STD, assert_same, generator, noise, tiny_backbone
-from softtf.adaptations import BinaryMask
+from softtf.adaptations import BinaryMask, Site
 from softtf.adaptations.binary_mask import BinaryMasks, top_share
 from softtf.backbones.timm_vit import TimmViT
 from softtf.errors import UserError
@@ -43,29 +43,29 @@ def test_every_matrix_keeps_its_share_in_training_and_after(keep: float, equal: 
         value.data.mul_(0 if equal else 1)
     for _ in range(2):
         for (block, name), shape in masks.shapes.items():
-            mask = masks.mask(block, name, 0).float()
+            mask = masks.mask(Site(block, name), 0).float()
             assert mask.sum() == max(1, round(keep / 100 * shape.numel()))
             assert set(mask.unique().tolist()) <= {0.0, 1.0}
             frozen = tiny_backbone().linear(block, name).weight
-            assert torch.equal(masks.weight(block, name, frozen, 0), frozen * mask)
+            assert torch.equal(masks.weight(Site(block, name), frozen, 0), frozen * mask)
         masks.freeze()
 
 
 def test_a_finished_mask_is_the_trained_one_at_a_bit_a_weight() -> None:
     masks = masks_of(BinaryMask((2, 4), "w/ FF", 70))
-    trained = {key: masks.mask(*key, 0).detach().clone() for key in masks.shapes}
+    trained = {key: masks.mask(key, 0).detach().clone() for key in masks.shapes}
     numbers = masks.num_parameters(0)
     masks.freeze()
     weights = sum(shape.numel() for shape in masks.shapes.values())
     assert numbers == masks.num_parameters(0) == weights
     assert sum(value.nbytes for value in masks.slot(0).values()) == weights / 8
-    assert_same({str(k): masks.mask(*k, 0).float() for k in trained}, {str(k): m for k, m in trained.items()})
+    assert_same({str(k): masks.mask(k, 0).float() for k in trained}, {str(k): m for k, m in trained.items()})
 
 
 def test_the_gradient_goes_straight_through_to_the_scores() -> None:
     """dL/ds = dL/dm * sign(s) for all weights, kept or not; dL/dm = dL/dW_t * W."""
     masks, weight, upstream = masks_of(BinaryMask((2,), "fc1", 40)), noise(128, 32), noise(128, 32, seed=1)
-    (masks.weight(1, "fc1", weight, 0) * upstream).sum().backward()
+    (masks.weight(Site(1, "fc1"), weight, 0) * upstream).sum().backward()
     scores = masks.slot(0)["layer02_fc1"]
     torch.testing.assert_close(scores.grad, (upstream * weight * scores.sign()).float())
 
@@ -75,7 +75,7 @@ def test_scores_start_as_kaiming_has_it_and_anew_for_each_task() -> None:
     scores = masks.slot(0)["layer02_fc1"]
     assert 0.98 * 32**-0.5 < scores.abs().max() < 32**-0.5 and abs(scores.mean()) < 0.01
     masks.add_task(2, generator(1))
-    assert not torch.equal(masks.mask(1, "fc1", 0).float(), masks.mask(1, "fc1", 1))
+    assert not torch.equal(masks.mask(Site(1, "fc1"), 0).float(), masks.mask(Site(1, "fc1"), 1))
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_vit_b_task_has_the_papers_number_of_parameters(
     assert isinstance(masks, BinaryMasks)
     masks.add_task(10, generator(0))
     assert abs(masks.num_parameters(0) / trained - 1) < 0.03
-    ones = sum(int(masks.mask(b, n, 0).sum()) for b, n in masks.shapes)
+    ones = sum(int(masks.mask(site, 0).sum()) for site in masks.shapes)
     assert abs(ones / kept - 1) < 0.03
 
 
@@ -108,8 +108,8 @@ def test_masks_kept_on_disk_go_to_the_weights_device_when_they_are_used_only() -
     masks.add_task(2, generator(0))
     masks.to("meta")
     weight = noise(128, 32)
-    assert masks.weight(1, "fc1", weight.to("meta"), 0).device.type == "meta"
-    assert torch.equal(masks.weight(1, "fc1", weight, 0), source.weight(1, "fc1", weight, 0))
+    assert masks.weight(Site(1, "fc1"), weight.to("meta"), 0).device.type == "meta"
+    assert torch.equal(masks.weight(Site(1, "fc1"), weight, 0), source.weight(Site(1, "fc1"), weight, 0))
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from contracts.tiny import (
     tiny_vit,
 )
 from contracts.tiny_bert import SIZES, noisy, tiny_bert, token_ids
-from softtf.adaptations import Compose, LoRA, SoftMask
+from softtf.adaptations import Compose, LoRA, Site, SoftMask
 from softtf.adaptations.base import Selection
 from softtf.adaptations.lora import LoRAs, parts_of
 from softtf.adaptations.targets import QKV
@@ -171,7 +171,7 @@ def test_the_published_start_is_smaller_by_the_root_of_the_ranks_of_a_matrix() -
 def test_without_alpha_the_scale_is_the_inits_whatever_the_rank(settings: dict, scale: float) -> None:
     backbone, loras = moved(LoRA((2,), 3, targets="proj", store="float32", **settings))
     slot, frozen = loras.slot(0), backbone.linear(1, "proj").weight
-    change = loras.weight(1, "proj", frozen, 0) - frozen
+    change = loras.weight(Site(1, "proj"), frozen, 0) - frozen
     torch.testing.assert_close(change, scale * slot["layer02_proj_B"] @ slot["layer02_proj_A"])
 
 
@@ -262,13 +262,13 @@ def test_only_the_rows_of_a_named_part_change() -> None:
     slot = loras.double().slot(0)
     for name in ("key", "value"):
         slot[f"layer02_{name}_B"].data.copy_(noise(32, 4, seed=len(name)))
-    change = loras.weight(1, "qkv", backbone.linear(1, "qkv").weight, 0) - backbone.linear(1, "qkv").weight
+    change = loras.weight(Site(1, "qkv"), backbone.linear(1, "qkv").weight, 0) - backbone.linear(1, "qkv").weight
     assert not change[:32].any()
     for start, name in ((32, "key"), (64, "value")):
         product = 0.5 * slot[f"layer02_{name}_B"] @ slot[f"layer02_{name}_A"]
         torch.testing.assert_close(change[start : start + 32], product)
         assert torch.linalg.matrix_rank(change[start : start + 32]) == 4
-    assert [b for b in range(4) for n in backbone.weight_names if loras.edits_weight(b, n)] == [1]
+    assert loras.weight_sites == {(1, "qkv")}
 
 
 def test_names_mean_the_same_where_query_key_and_value_are_apart() -> None:
@@ -306,9 +306,9 @@ def test_finished_tasks_take_a_byte_a_number_and_stay_close() -> None:
     loras.add_task(2, generator(0))
     for value in loras.slot(0).values():
         value.data.add_(0.1 * noise(*value.shape, seed=len(value)).float())
-    before = loras.weight(1, "qkv", backbone.linear(1, "qkv").weight, 0)
+    before = loras.weight(Site(1, "qkv"), backbone.linear(1, "qkv").weight, 0)
     loras.freeze()
-    after = loras.weight(1, "qkv", backbone.linear(1, "qkv").weight, 0)
+    after = loras.weight(Site(1, "qkv"), backbone.linear(1, "qkv").weight, 0)
     change = before - backbone.linear(1, "qkv").weight
     assert 0 < (after - before).norm() < 0.02 * change.norm()
     codes = [v for v in loras.slot(0).values() if v.dtype == torch.int8]

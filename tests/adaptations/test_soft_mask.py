@@ -9,7 +9,7 @@ import timm
 import torch
 
 from contracts.tiny import MEAN, STD, assert_same, noise, tiny_backbone
-from softtf.adaptations import SoftMask
+from softtf.adaptations import Site, SoftMask
 from softtf.adaptations.quantise import Packed
 from softtf.adaptations.soft_mask import SoftMasks, initial_mask
 from softtf.adaptations.targets import backbone_names, parse_targets
@@ -106,12 +106,12 @@ def test_masks_have_their_weights_shapes_and_multiply_them(targets: str) -> None
     masks.add_task(3, torch.Generator().manual_seed(0))
     named = {(b, n) for b in (1, 3) for n in parse_targets(targets)}
     assert masks.task_blocks == {1, 3} and not masks.shared_blocks
-    assert {(b, n) for b in range(4) for n in ALL if masks.edits_weight(b, n)} == named
+    assert masks.weight_sites == named
     for block, name in named:
         weight = backbone.linear(block, name).weight
         mask = masks.slot(0)[f"layer{block + 1:02d}_{name}"].detach()
         assert mask.shape == weight.shape
-        assert torch.equal(masks.weight(block, name, weight, 0), weight * mask)
+        assert torch.equal(masks.weight(Site(block, name), weight, 0), weight * mask)
         assert abs(mask.mean()) < 0.2 and 0.8 < mask.std() < 1.2
 
 
@@ -140,12 +140,12 @@ def test_a_finished_tasks_masks_are_a_byte_a_number_within_the_stated_bound(init
         assert masks.num_parameters(task) == sum(value.numel() for value in values.values())
         for block, name in masks.shapes:
             value = values[f"layer{block + 1:02d}_{name}"]
-            mask = masks.mask(block, name, task)
+            mask = masks.mask(Site(block, name), task)
             assert isinstance(mask, Packed) and mask.codes.dtype == torch.int8 and mask.centre == centre
             bound = (value - centre).abs().amax(1, keepdim=True) / 254
             assert ((mask.unpack() - value).abs() <= bound * 1.001).all()
             weight = backbone.linear(block, name).weight.float()
-            torch.testing.assert_close(masks.weight(block, name, weight, task), weight * mask.unpack())
+            torch.testing.assert_close(masks.weight(Site(block, name), weight, task), weight * mask.unpack())
 
 
 def test_a_mask_of_ones_stays_one_exactly() -> None:
@@ -153,7 +153,7 @@ def test_a_mask_of_ones_stays_one_exactly() -> None:
     masks.add_task(2, torch.Generator())
     masks.freeze()
     weight = tiny_backbone().linear(1, "fc1").weight
-    assert torch.equal(masks.weight(1, "fc1", weight, 0), weight)
+    assert torch.equal(masks.weight(Site(1, "fc1"), weight, 0), weight)
 
 
 def test_float32_masks_stay_as_they_were_trained() -> None:
@@ -190,7 +190,7 @@ def test_masks_loaded_in_float32_stay_in_float32() -> None:
     masks.freeze()
     assert_same(masks.task_state_dict(0), state)
     weight = tiny_backbone().linear(1, "fc1").weight
-    assert torch.equal(masks.weight(1, "fc1", weight, 0), weight * state["layer02_fc1"])
+    assert torch.equal(masks.weight(Site(1, "fc1"), weight, 0), weight * state["layer02_fc1"])
 
 
 @pytest.mark.parametrize("store", ["int8", "float32"])
@@ -206,8 +206,8 @@ def test_masks_kept_on_disk_go_to_the_weights_device_when_they_are_used_only(sto
     assert_same(masks.task_state_dict(0), state)
     assert all(value.data_ptr() == state[name].data_ptr() for name, value in masks.slot(0).items())
     weight = tiny_backbone().linear(1, "fc1").weight
-    assert masks.weight(1, "fc1", weight.to("meta"), 0).device.type == "meta"
-    assert torch.equal(masks.weight(1, "fc1", weight, 0), source.weight(1, "fc1", weight, 0))
+    assert masks.weight(Site(1, "fc1"), weight.to("meta"), 0).device.type == "meta"
+    assert torch.equal(masks.weight(Site(1, "fc1"), weight, 0), source.weight(Site(1, "fc1"), weight, 0))
 
 
 def test_a_vit_b_tasks_file_has_at_most_1_1_bytes_a_mask_parameter(tmp_path: Path) -> None:
@@ -291,5 +291,5 @@ def test_the_gradient_of_a_mask_is_the_effective_weights_times_the_frozen_weight
     (masks,) = SoftMask((2,), "fc1").build(backbone)
     masks.add_task(2, torch.Generator())
     weight, upstream = backbone.linear(1, "fc1").weight, noise(128, 32)
-    (masks.weight(1, "fc1", weight, 0) * upstream).sum().backward()
+    (masks.weight(Site(1, "fc1"), weight, 0) * upstream).sum().backward()
     torch.testing.assert_close(masks.slot(0)["layer02_fc1"].grad, (upstream * weight).float())

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from contracts.tiny import generator, noise, tiny_backbone
-from softtf.adaptations import SoftNet
+from softtf.adaptations import Site, SoftNet
 from softtf.adaptations.binary_mask import top_share
 from softtf.adaptations.quantise import Packed
 from softtf.adaptations.soft_net import SoftNets, soft_subnetwork
@@ -39,20 +39,20 @@ def test_the_gradient_is_true_for_minor_weights_and_straight_through_for_major_o
     masks, weight, upstream = masks_of(60), noise(128, 32), noise(128, 32, seed=1)
     scores = masks.slot(0)["layer02_fc1"]
     scores.data.copy_(noise(128, 32, seed=2))
-    (masks.weight(1, "fc1", weight, 0) * upstream).sum().backward()
+    (masks.weight(Site(1, "fc1"), weight, 0) * upstream).sum().backward()
     torch.testing.assert_close(scores.grad, (upstream * weight * scores.sign()).float())
 
 
 def test_a_finished_mask_has_exact_ones_and_minor_values_within_the_stated_bound() -> None:
     masks, weight = masks_of(60), noise(128, 32).float()
-    trained, major = masks.mask(1, "fc1", 0).detach().clone(), top_share(masks.slot(0)["layer02_fc1"], 60)
+    trained, major = masks.mask(Site(1, "fc1"), 0).detach().clone(), top_share(masks.slot(0)["layer02_fc1"], 60)
     masks.freeze()
-    packed = masks.mask(1, "fc1", 0)
+    packed = masks.mask(Site(1, "fc1"), 0)
     assert isinstance(packed, Packed) and packed.codes.dtype == torch.int8
     assert masks.num_parameters(0) == 128 * 32
     assert torch.equal(packed.unpack()[major], torch.ones(int(major.sum())))
     assert 0 < (packed.unpack() - trained).abs().max() <= 1 / 254 + 1e-6
-    torch.testing.assert_close(masks.weight(1, "fc1", weight, 0), weight * packed.unpack())
+    torch.testing.assert_close(masks.weight(Site(1, "fc1"), weight, 0), weight * packed.unpack())
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """What the references want to know of a learner, and the scores they are compared with."""
 
-from itertools import product
-
 import torch
 from torch import Tensor
 
@@ -9,6 +7,7 @@ from contracts.tiny import MEAN, STD, tiny_backbone
 from references.vit import Adapters as Written
 from references.vit import Weights
 from softtf.adaptations.adapter import Adapters
+from softtf.adaptations.lora import LoRAs, LoRAsBeside
 from softtf.inference import INFERENCES
 from softtf.learners import Learner
 from softtf.network import AdaptedNetwork, SharedPass
@@ -34,31 +33,39 @@ def task_weights(network: AdaptedNetwork, task: int) -> Weights:
     """Each edited weight of one task, every adaptation applied to what the one before it made."""
     weights: Weights = {}
     for adaptation in network.adaptations:
-        for block in range(network.backbone.depth):
-            for name in network.backbone.weight_names:
-                if adaptation.edits_weight(block, name):
-                    frozen = weights.get((block, name), network.backbone.linear(block, name).weight)
-                    weights[block, name] = adaptation.weight(block, name, frozen, task).detach()
+        for site in adaptation.weight_sites:
+            frozen = weights.get(site, network.backbone.linear(*site).weight)
+            weights[site] = adaptation.weight(site, frozen, task).detach()
     return weights
 
 
 def written_out(network: AdaptedNetwork) -> bool:
-    """Whether the two functions beside this one see all that the adaptations do to layers."""
-    layers = list(product(range(network.backbone.depth), network.backbone.weight_names))
-    branch = any(a.runs_beside(*layer) for a in network.adaptations for layer in layers)
-    others = [a for a in network.adaptations if not isinstance(a, Adapters)]
-    return not branch and not any(a.follows(*layer) for a in others for layer in layers)
+    """Whether the functions beside this one see all that the adaptations do to layers."""
+    return all(isinstance(a, Adapters | LoRAs) for a in network.adaptations if a.output_sites)
 
 
 def task_adapters(network: AdaptedNetwork, task: int) -> Written:
     """Down, its bias, up, its bias of each adapter of one task; packed ones written out as steps * codes."""
     adapters: Written = {}
-    for adaptation in network.adaptations:
-        for block in range(network.backbone.depth):
-            for name in network.backbone.weight_names:
-                if adaptation.follows(block, name):
-                    assert (block, name) not in adapters
-                    key, slot = f"layer{block + 1:02d}_{name}", adaptation.slot(task)
-                    down, up = (slot[f"{key}_{p}"] * slot.get(f"{key}_{p}_steps", 1) for p in ("down", "up"))
-                    adapters[block, name] = (down, slot[f"{key}_down_bias"], up, slot[f"{key}_up_bias"])
+    for adaptation in (a for a in network.adaptations if isinstance(a, Adapters)):
+        for block, name in adaptation.output_sites:
+            assert (block, name) not in adapters
+            key, slot = f"layer{block + 1:02d}_{name}", adaptation.slot(task)
+            down, up = (slot[f"{key}_{p}"] * slot.get(f"{key}_{p}_steps", 1) for p in ("down", "up"))
+            adapters[block, name] = (down, slot[f"{key}_down_bias"], up, slot[f"{key}_up_bias"])
     return {key: tuple(part.detach() for part in parts) for key, parts in adapters.items()}  # type: ignore[misc]
+
+
+def task_branches(network: AdaptedNetwork, task: int) -> Weights:
+    """D [out, in] of each linear branch D x of one task beside a layer; packed matrices written out as for adapters."""
+    branches: Weights = {}
+    for adaptation in (a for a in network.adaptations if isinstance(a, LoRAsBeside)):
+        slot = adaptation.slot(task)
+        for site in adaptation.output_sites:
+            assert site not in branches
+            branches[site] = torch.zeros_like(network.backbone.linear(*site).weight)
+            for part in (p for p in adaptation.parts[site.block] if p.whole == site.weight):
+                key = f"layer{site.block + 1:02d}_{part.name}"
+                a, b = (slot[f"{key}_{m}"] * slot.get(f"{key}_{m}_steps", 1) for m in "AB")
+                branches[site][part.start : part.stop] = adaptation.scale * (b @ a).detach()
+    return branches

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from contracts.cases import ADAPTATIONS, BACKBONES, AdaptationCase, BackboneCase, random_tasks
-from softtf.adaptations import Compose
+from softtf.adaptations import Compose, Selection, Site
 from softtf.network import AdaptedNetwork, SharedPass
 from softtf.testing import check_adaptation
 from support.slow import each
@@ -57,9 +57,6 @@ def test_parts_that_edit_one_weight_are_both_applied() -> None:
     network = AdaptedNetwork(backbone, random_tasks(ADAPTATIONS["two masks"], backbone, 1))
     first, second = (a.slot(0)["layer04_qkv"] for a in network.adaptations)
     frozen = backbone.linear(3, "qkv").weight
-    assert torch.equal(network._task_weight(3, "qkv", 0), frozen * first * second)
-    assert torch.equal(network._task_weight(2, "qkv", 0), frozen_of(network, 2))
-
-
-def frozen_of(network: AdaptedNetwork, block: int) -> torch.Tensor:
-    return network.backbone.linear(block, "qkv").weight * network.adaptations[0].slot(0)[f"layer{block + 1:02d}_qkv"]
+    assert torch.equal(network._weight(Site(3, "qkv"), Selection(0)), frozen * first * second)
+    below = backbone.linear(2, "qkv").weight * network.adaptations[0].slot(0)["layer03_qkv"]
+    assert torch.equal(network._weight(Site(2, "qkv"), Selection(0)), below)

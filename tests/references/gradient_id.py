@@ -18,6 +18,7 @@ def gradient_id_scores(
     top_entries: int,
     base_weights: Weights | None = None,
     adapters: list[Adapters] | None = None,
+    branches: list[Weights] | None = None,
 ) -> Tensor:
     """Scores [B, T] of images [B, 3, H, W]; arguments as in `mixture_entropy`."""
     rows = []
@@ -34,6 +35,7 @@ def gradient_id_scores(
             top_entries=top_entries,
             base_weights=base_weights,
             adapters=adapters,
+            branches=branches,
         )
         rows.append(-torch.autograd.grad(entropy, alpha)[0])
     return torch.stack(rows)
@@ -51,13 +53,15 @@ def mixture_entropy(
     top_entries: int,
     base_weights: Weights | None = None,
     adapters: list[Adapters] | None = None,
+    branches: list[Weights] | None = None,
 ) -> Tensor:
     """H = -sum p log p, p = softmax over the `top_entries` largest of the C seen classes' logits, so that p sums to 1.
 
     The network is W(alpha) = W * sum_j alpha_j m_j with the prefixes
     sum_j alpha_j p_j; `masks` and `prefixes` hold one dict a task, `head` is (W [C, D], b [C]). A mask's W is
     the model's own unless `base_weights` has it. `shared_prefixes` do not depend on alpha; they come first
-    where a block has both kinds. Of `adapters`, one dict a task too, each of the four tensors is mixed.
+    where a block has both kinds. Of `adapters`, one dict a task too, each of the four tensors is mixed. Of `branches`,
+    one dict a task too, sum_j alpha_j D_j is added to the weight.
     """
     adapters = adapters or [{} for _ in masks]
     assert all(mask.keys() == masks[0].keys() for mask in masks)
@@ -66,6 +70,9 @@ def mixture_entropy(
     for key in masks[0]:
         base = weights[key] if key in weights else layer(model, *key).weight.detach()
         weights[key] = base * _mix(alpha, [mask[key] for mask in masks])
+    for key in branches[0] if branches else ():
+        base = weights[key] if key in weights else layer(model, *key).weight.detach()
+        weights[key] = base + _mix(alpha, [branch[key] for branch in branches])
     mixed = dict(shared_prefixes)
     for block in prefixes[0]:
         own = _mix(alpha, [prefix[block] for prefix in prefixes])

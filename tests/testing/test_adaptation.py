@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from softtf.adaptations import Adaptation, AdaptationSpec, slot_key, weight_shapes
+from softtf.adaptations import Adaptation, AdaptationSpec, Site, slot_key, weight_shapes
 from softtf.backbones import Backbone
 from softtf.testing import check_adaptation
 
@@ -23,25 +23,22 @@ class Follower(AdaptationSpec):
 
 
 class Followers(Adaptation):
-    def __init__(self, shapes: dict[tuple[int, str], torch.Size], wrong: str) -> None:
+    def __init__(self, shapes: dict[Site, torch.Size], wrong: str) -> None:
         super().__init__()
         self.shapes, self.wrong = shapes, wrong
-        self.task_blocks = frozenset(block for block, _ in shapes)
+        self.output_sites = frozenset(shapes)
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
-        return {slot_key(b, n): torch.ones(shape[0]) for (b, n), shape in self.shapes.items()}
+        return {slot_key(*site): torch.ones(shape[0]) for site, shape in self.shapes.items()}
 
-    def follows(self, block: int, name: str) -> bool:
-        return (block, name) in self.shapes
-
-    def after(self, block: int, name: str, x: Tensor, selection: Any) -> Tensor:
-        scales = torch.stack([self.value(t, slot_key(block, name)) for t in range(self.num_tasks)]).to(x)
+    def output(self, site: Site, x: Tensor, y: Tensor, selection: Any) -> Tensor:
+        scales = torch.stack([self.value(t, slot_key(*site)) for t in range(self.num_tasks)]).to(y)
         if selection.task is not None:
-            return x * scales[0 if self.wrong == "task" else selection.task]
-        mixture = selection.mixture.to(x)
+            return y * scales[0 if self.wrong == "task" else selection.task]
+        mixture = selection.mixture.to(y)
         mixture = mixture.detach() if self.wrong == "gradient" else mixture
-        x = x - x.mean(0) if self.wrong == "neighbours" else x
-        return x * (mixture @ scales)[:, None]
+        y = y - y.mean(0) if self.wrong == "neighbours" else y
+        return y * (mixture @ scales)[:, None]
 
 
 def test_what_follows_the_last_blocks_qkv_is_lawful() -> None:

@@ -1,9 +1,10 @@
 """Per-task parameters that change a frozen backbone: soft and hard masks, LoRA, adapters, prefix prompts, keys.
 
-For one of your own, derive an `AdaptationSpec` (settings, `build`) and an `Adaptation` (slots, what blocks do with
-them). `weight_shapes` reads layers and targets as the paper writes them, `slot_key` names a weight's entry in a slot,
-`stack_slots` gives all tasks' values of one. `softtf.testing.check_adaptation` checks it. A learner's own parameters
-per task are `TaskSlots`, its classifiers `Heads`.
+For one of your own, derive an `AdaptationSpec` (settings, `build`) and an `Adaptation`: its slots, the sites that it
+edits, and a hook for each kind of site (`weight`, `output`). `weight_shapes` reads layers and targets as the paper
+writes them and gives sites, `slot_key` names a site's entry in a slot, and `stack_slots` gives one entry of all tasks.
+`softtf.testing.check_adaptation` checks your adaptation. A learner's own parameters per task are `TaskSlots`, and its
+classifiers are `Heads`.
 """
 
 from softtf.adaptations.adapter import Adapter
@@ -14,6 +15,7 @@ from softtf.adaptations.base import (
     Layers,
     NoAdaptation,
     Selection,
+    Site,
     parse_layers,
     stack_slots,
 )
@@ -40,6 +42,7 @@ __all__ = [
     "NoAdaptation",
     "Projection",
     "Selection",
+    "Site",
     "SoftMask",
     "SoftNet",
     "TaskSlots",

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, Selection, parse_layers
+from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, Selection, Site, parse_layers
 from softtf.adaptations.quantised import QuantisedAdaptation, Store, check_rank, check_store
 from softtf.adaptations.targets import backbone_names, blocks_of, slot_key
 from softtf.backbones.base import Backbone
@@ -66,23 +66,23 @@ class Adapter(AdaptationSpec, kind="adapter"):
         """Return the adapters for `backbone`, with no task yet."""
         blocks = blocks_of(self.layers, backbone, "adapter")
         names = backbone_names(parse_places(self.after), backbone)
-        widths = {(b, n): backbone.linear(b, n).out_features for b in blocks for n in names}
+        widths = {Site(b, n): backbone.linear(b, n).out_features for b in blocks for n in names}
         return [Adapters(widths, self.rank, self.store, self.init)]
 
 
 class Adapters(QuantisedAdaptation):
     """Down [rank, width], up [width, rank] and their biases after each layer; a mixture mixes all four."""
 
-    def __init__(self, widths: dict[tuple[int, str], int], rank: int, store: Store, init: Init) -> None:
+    def __init__(self, widths: dict[Site, int], rank: int, store: Store, init: Init) -> None:
         super().__init__()
         self.widths, self.rank, self.store, self.init = widths, rank, store, init
-        self.task_blocks = frozenset(block for block, _ in widths)
+        self.output_sites = frozenset(widths)
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return down and up as `init` says, and biases of zero."""
         slot = {}
-        for (block, name), width in self.widths.items():
-            key = slot_key(block, name)
+        for site, width in self.widths.items():
+            key = slot_key(*site)
             slot[f"{key}_down"] = self._started(width, generator)
             slot[f"{key}_down_bias"] = torch.zeros(self.rank)
             up = torch.zeros(self.rank, width) if self.init == "identity" else self._started(width, generator)
@@ -98,15 +98,12 @@ class Adapters(QuantisedAdaptation):
         uniform = nn.init.kaiming_uniform_(matrix, sqrt(5), generator=generator)  # +-1/sqrt(width)
         return uniform / sqrt(self.rank) if self.init == "soft-tf" else uniform
 
-    def follows(self, block: int, name: str) -> bool:
-        """Say whether this layer has an adapter after it."""
-        return (block, name) in self.widths
-
-    def after(self, block: int, name: str, x: Tensor, selection: Selection) -> Tensor:
-        """Return x + up(gelu(down(x))) for x [batch, tokens, width]."""
-        key = slot_key(block, name)
-        hidden = F.gelu(self._linear(f"{key}_down", x, selection))
-        return x + self._linear(f"{key}_up", hidden, selection)
+    def output(self, site: Site, x: Tensor, y: Tensor, selection: Selection | None) -> Tensor:
+        """Return y + up(gelu(down(y))) for y [batch, tokens, width]."""
+        assert selection is not None
+        key = slot_key(*site)
+        hidden = F.gelu(self._linear(f"{key}_down", y, selection))
+        return y + self._linear(f"{key}_up", hidden, selection)
 
     def _linear(self, name: str, x: Tensor, selection: Selection) -> Tensor:
         if selection.task is not None:

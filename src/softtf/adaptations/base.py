@@ -2,12 +2,13 @@
 
 An adaptation comes in two parts. The *spec* (a frozen dataclass such as `SoftMask(layers=(10, 11, 12))`) is
 what users write and recipes store. Its `build(backbone)` gives the *adaptation*, which holds one slot of
-parameters per task and says how blocks change: by an effective weight in place of a frozen one, by a module
-after a frozen layer, or by prefix keys and values.
+parameters per task and declares its *sites*: the weights that it replaces, and the layers whose outputs it
+changes. Prompts are hooks of their own: keys and values before a block's, or tokens beside the input's.
 """
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,13 +23,20 @@ MOST_LAYERS = 10_000
 ALL_ROWS = slice(None)
 
 
+class Site(NamedTuple):
+    """A linear layer of the backbone: its block (from 0) and the canonical name of its weight."""
+
+    block: int
+    weight: str
+
+
 @dataclass(frozen=True)
 class Selection:
     """Which task's network to run.
 
     Exactly one of: task (an index), or mixture, alpha [batch, tasks] with rows on the simplex: the superposed
-    network; the rows must be equal, but for what stands beside a layer. `prompts` [batch] gives each sample the
-    prompts of one task in place of mixed ones.
+    network. Where a weight is mixed, all rows must be equal; an `output` hook takes rows that differ. `prompts` [batch]
+    gives each sample the prompts of one task in place of mixed ones.
     """
 
     task: int | None = None
@@ -54,49 +62,67 @@ class AdaptationSpec(Spec, family="adaptation"):
 class Adaptation(TaskSlots):
     """Per-task (and shared) parameters that edit blocks of a frozen backbone.
 
-    task_blocks: the blocks (from 0) that per-task parameters touch. shared_blocks: those that shared ones touch.
-    reads_query: whether what it does, or what a learner does with the trunk's tokens, depends on the query.
-    noise: what dropout is drawn from while a task is trained (`Learner.drawing_noise`); None: there is none.
-    beside_in_training: whether it stands beside the weights that it edits while there is noise.
+    A subclass sets its sites before an `AdaptedNetwork` is made of it; the network reads them once.
+
+    Attributes:
+        weight_sites: whose weight it replaces (`weight`).
+        output_sites: whose layer's output it changes (`output`). A site in both is edited in one way at a time: the
+            hook that is not in use returns its argument.
+        shared_blocks: the blocks (from 0) that parameters of all tasks touch.
+        reads_query: whether what it does, or what a learner does with the trunk's tokens, depends on the query.
+        draws_noise: whether it draws random numbers, such as dropout's, while a task is trained.
+        noise: what it draws them from (`Learner.drawing_noise`); None outside training.
     """
 
-    task_blocks: frozenset[int] = frozenset()
+    weight_sites: frozenset[Site] = frozenset()
+    output_sites: frozenset[Site] = frozenset()
     shared_blocks: frozenset[int] = frozenset()
     reads_query: bool = False
+    draws_noise: bool = False
     noise: torch.Generator | None = None
-    beside_in_training: bool = False
+
+    @property
+    def task_blocks(self) -> frozenset[int]:
+        """The blocks (from 0) that per-task parameters touch: by default those of its sites that are not shared."""
+        return frozenset(site.block for site in self.sites) - self.shared_blocks
+
+    @property
+    def sites(self) -> frozenset[Site]:
+        """All layers that it edits."""
+        return self.weight_sites | self.output_sites
 
     @property
     def stores_bytes(self) -> bool:
         """Whether finished tasks are kept in about a byte a number, so that larger ones beside them show."""
         return False
 
-    def edits_weight(self, block: int, name: str) -> bool:
-        """Say whether this adaptation puts another weight in place of `name` in `block`."""
-        return False
+    def weight(self, site: Site, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
+        """Return what replaces a weight at one of `weight_sites`.
 
-    def weight(self, block: int, name: str, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
-        """Return rows `rows` of task `task`'s weight, made from those of the weight before it; for None the one shared.
+        Args:
+            site: the layer.
+            weight: [rows, in]: the rows `rows` of the frozen weight, as the adaptations before this one left them.
+            task: whose; None for the weight that all tasks share.
+            rows: which rows of the whole weight are wanted.
 
-        weight: [rows, in], cut already.
+        Returns:
+            [rows, in]; `weight` itself if nothing changes.
         """
-        raise AssertionError("only adaptations that edit weights are asked for one")
+        raise NotImplementedError(f"{type(self).__name__} has weight_sites and no method `weight`")
 
-    def follows(self, block: int, name: str) -> bool:
-        """Say whether this adaptation puts a module of its own after layer `name` in `block`."""
-        return False
+    def output(self, site: Site, x: Tensor, y: Tensor, selection: Selection | None) -> Tensor:
+        """Return what replaces a layer's output at one of `output_sites`: f(y) after the layer, y + g(x) beside it.
 
-    def after(self, block: int, name: str, x: Tensor, selection: Selection) -> Tensor:
-        """Return what takes the place of the layer's output x [batch, tokens, out]; a mixture mixes parameters."""
-        raise AssertionError("only adaptations that follow a layer are given its output")
+        Args:
+            site: the layer.
+            x: its input [batch, tokens, in].
+            y: its output [batch, tokens, out], as the adaptations before this one left it.
+            selection: for which task; a mixture mixes parameters. None below the first block that depends on the task.
 
-    def runs_beside(self, block: int, name: str) -> bool:
-        """Say whether this adaptation puts a branch of its own beside layer `name` in `block`."""
-        return False
-
-    def beside(self, block: int, name: str, x: Tensor, selection: Selection) -> Tensor:
-        """Return what is added to the layer's output, [batch, tokens, out], from its input x [batch, tokens, in]."""
-        raise AssertionError("only adaptations that run beside a layer are given its input")
+        Returns:
+            [batch, tokens, out]; `y` itself if nothing changes.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has output_sites and no method `output`")
 
     def prefix(self, block: int, selection: Selection | None) -> Tensor | None:
         """Return keys and values [batch or 1, 2, length, dim] to put before a block's own, if any.

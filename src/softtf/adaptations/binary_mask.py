@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, parse_layers
+from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, Site, parse_layers
 from softtf.adaptations.quantise import pack_bits, unpack_bits
 from softtf.adaptations.quantised import QuantisedAdaptation
 from softtf.adaptations.targets import parse_targets, slot_key, weight_shapes
@@ -49,16 +49,16 @@ class BinaryMasks(QuantisedAdaptation):
 
     store = "float32"  # nothing is rounded: the bits are exact, and so is all beside them
 
-    def __init__(self, shapes: dict[tuple[int, str], torch.Size], keep: float) -> None:
+    def __init__(self, shapes: dict[Site, torch.Size], keep: float) -> None:
         super().__init__()
         self.shapes, self.keep = shapes, keep
-        self.task_blocks = frozenset(block for block, _ in shapes)
+        self.weight_sites = frozenset(shapes)
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return scores uniform in +-1/sqrt(in), one per weight."""
         return {
-            slot_key(b, n): nn.init.kaiming_uniform_(torch.empty(shape), math.sqrt(5), generator=generator)
-            for (b, n), shape in self.shapes.items()
+            slot_key(*site): nn.init.kaiming_uniform_(torch.empty(shape), math.sqrt(5), generator=generator)
+            for site, shape in self.shapes.items()
         }
 
     def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -69,22 +69,18 @@ class BinaryMasks(QuantisedAdaptation):
         """Return how many scores were trained: one per weight, kept or not."""
         return sum(shape.numel() for shape in self.shapes.values())
 
-    def edits_weight(self, block: int, name: str) -> bool:
-        """Say whether this weight is masked."""
-        return (block, name) in self.shapes
-
-    def mask(self, block: int, name: str, task: int, rows: slice = ALL_ROWS) -> Tensor:
+    def mask(self, site: Site, task: int, rows: slice = ALL_ROWS) -> Tensor:
         """Return rows of m_t [out, in], ones and zeros; in training with a gradient straight through to |s|."""
-        slot, key = self.slot(task), slot_key(block, name)
+        slot, key = self.slot(task), slot_key(*site)
         if key + BITS in slot:
-            return unpack_bits(slot[key + BITS], self.shapes[block, name], rows)
+            return unpack_bits(slot[key + BITS], self.shapes[site], rows)
         size: Tensor = slot[key].abs()
         return (top_share(size, self.keep) + (size - size.detach()))[rows]
 
-    def weight(self, block: int, name: str, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
+    def weight(self, site: Site, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
         """Return W * m_t [rows, in]."""
         assert task is not None
-        return weight * self.mask(block, name, task, rows).to(weight.device)
+        return weight * self.mask(site, task, rows).to(weight.device)
 
 
 def top_share(scores: Tensor, keep: float) -> Tensor:

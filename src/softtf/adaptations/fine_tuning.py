@@ -1,14 +1,14 @@
 """Fine-tuning of the network itself: every task goes on training one copy of the weights that all tasks share."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, parse_layers
-from softtf.adaptations.targets import backbone_names, parse_targets
+from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, Site, parse_layers
+from softtf.adaptations.targets import parse_targets, slot_key, weight_shapes
 from softtf.backbones.base import Backbone
-from softtf.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -29,34 +29,24 @@ class FineTuning(AdaptationSpec, kind="fine-tuning"):
 
     def build(self, backbone: Backbone) -> list[Adaptation]:
         """Return the change of the weights, still zero."""
-        blocks = parse_layers(self.layers, backbone.depth, "fine-tuning layers")
-        if not blocks:
-            raise UserError(f"fine-tuning layers {self.layers!r} match no layer; leave fine-tuning out instead")
-        return [FineTunedWeights(backbone, blocks, backbone_names(parse_targets(self.targets), backbone))]
+        return [FineTunedWeights(backbone, weight_shapes(self.layers, self.targets, backbone, "fine-tuning"))]
 
 
 class FineTunedWeights(Adaptation):
     """W + D with one D for all tasks: the frozen weight is never written to, and zero is where training starts."""
 
-    def __init__(self, backbone: Backbone, blocks: tuple[int, ...], names: tuple[str, ...]) -> None:
+    def __init__(self, backbone: Backbone, sites: Collection[Site]) -> None:
         super().__init__()
-        self.shared_blocks = frozenset(blocks)
-        weights = {_key(b, n): backbone.linear(b, n).weight for b in blocks for n in names}
+        self.weight_sites = frozenset(sites)
+        self.shared_blocks = frozenset(site.block for site in sites)
+        weights = {slot_key(*site): backbone.linear(*site).weight for site in sites}
         self.changes = nn.ParameterDict({key: nn.Parameter(torch.zeros_like(w)) for key, w in weights.items()})
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return nothing: no parameter belongs to one task."""
         return {}
 
-    def edits_weight(self, block: int, name: str) -> bool:
-        """Say whether this weight is trained."""
-        return _key(block, name) in self.changes
-
-    def weight(self, block: int, name: str, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
+    def weight(self, site: Site, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
         """Return W + D [rows, in]."""
-        change: Tensor = self.changes[_key(block, name)]
+        change: Tensor = self.changes[slot_key(*site)]
         return weight + change[rows]
-
-
-def _key(block: int, name: str) -> str:
-    return f"layer{block + 1:02d}_{name}"

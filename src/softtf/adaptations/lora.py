@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, Selection, parse_layers
+from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, Selection, Site, parse_layers
 from softtf.adaptations.quantised import QuantisedAdaptation, Store, check_rank, check_store
 from softtf.adaptations.targets import QKV, backbone_names, blocks_of, parse_targets, slot_key
 from softtf.backbones.base import Backbone
@@ -99,15 +99,16 @@ def parts_of(names: tuple[str, ...], backbone: Backbone, block: int) -> tuple[Pa
 class LoRAs(QuantisedAdaptation):
     """A [rank, in] and B [out, rank] for each part of a weight; the frozen weight is added to, never written to.
 
-    Where dropout is drawn the increment stands beside the weight, W x + s B A drop(x); elsewhere within it.
+    In training with dropout the increment runs beside the layer, W x + s B A drop(x); elsewhere it is in the weight.
     """
 
     def __init__(self, parts: dict[int, tuple[Part, ...]], spec: LoRA) -> None:
         super().__init__()
         self.parts, self.rank, self.store, self.init = parts, spec.rank, spec.store, spec.init
-        self.dropout, self.beside_in_training = spec.dropout, spec.dropout > 0
+        self.dropout, self.draws_noise = spec.dropout, spec.dropout > 0
         self.scale = SCALES[spec.init] if spec.alpha is None else spec.alpha / spec.rank
-        self.task_blocks = frozenset(parts)
+        self.weight_sites = frozenset(Site(block, part.whole) for block, own in parts.items() for part in own)
+        self.output_sites = self.weight_sites if self.draws_noise else frozenset()
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return A, uniform as `init` says, and B, zero: a new task starts as the frozen backbone."""
@@ -122,47 +123,64 @@ class LoRAs(QuantisedAdaptation):
                 slot[slot_key(block, part.name) + "_B"] = torch.zeros(part.stop - part.start, self.rank)
         return slot
 
-    def has(self, block: int, name: str) -> bool:
-        """Say whether this weight has an increment."""
-        return any(part.whole == name for part in self.parts.get(block, ()))
+    def parts_at(self, site: Site) -> list[Part]:
+        """Return the parts of a weight that have an increment."""
+        return [part for part in self.parts[site.block] if part.whole == site.weight]
 
-    def edits_weight(self, block: int, name: str) -> bool:
-        """Say whether this weight has an increment within it."""
-        return self.has(block, name) and not self.runs_beside(block, name)
-
-    def runs_beside(self, block: int, name: str) -> bool:
-        """Say whether this weight has an increment beside it: where dropout is drawn."""
-        return self.dropout > 0 and self.noise is not None and self.has(block, name)
-
-    def weight(self, block: int, name: str, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
-        """Return W + s B A [rows, in], the increment on its own rows of W."""
+    def weight(self, site: Site, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
+        """Return W + s B A [rows, in], the increment on its own rows of W; W itself where dropout is drawn."""
+        if self.noise is not None:
+            return weight
         assert task is not None
-        for part in self.parts[block]:
+        for part in self.parts_at(site):
             start, stop, _ = rows.indices(part.rows)
             first, last = max(start, part.start), min(stop, part.stop)
-            if part.whole == name and first < last:
-                key, own = slot_key(block, part.name), slice(first - part.start, last - part.start)
+            if first < last:
+                key, own = slot_key(site.block, part.name), slice(first - part.start, last - part.start)
                 b = self.matrix(task, f"{key}_B", weight.device, own)
                 increment = self.scale * (b @ self.matrix(task, f"{key}_A", weight.device))
                 weight = weight + F.pad(increment, (0, 0, first - start, stop - last))
         return weight
 
-    def beside(self, block: int, name: str, x: Tensor, selection: Selection) -> Tensor:
+    def output(self, site: Site, x: Tensor, y: Tensor, selection: Selection | None) -> Tensor:
+        """Return y + s B A drop(x) [batch, tokens, out] where dropout is drawn; elsewhere y itself."""
+        return y if self.noise is None else y + self.products(site, x, selection)
+
+    def products(self, site: Site, x: Tensor, selection: Selection | None) -> Tensor:
         """Return the selected increments' products [batch, tokens, out] with x [batch, tokens, in], after dropout."""
+        assert selection is not None
         x = self._dropped(x)
         total = x.new_zeros(())
         for task, weight in _shares(selection, len(x)):
-            for part in (p for p in self.parts[block] if p.whole == name):
-                a, b = (self.matrix(task, f"{slot_key(block, part.name)}_{m}", x.device).to(x.dtype) for m in "AB")
+            for part in self.parts_at(site):
+                key = slot_key(site.block, part.name)
+                a, b = (self.matrix(task, f"{key}_{m}", x.device).to(x.dtype) for m in "AB")
                 found = self.scale * weight.to(x)[:, None, None] * F.linear(F.linear(x, a), b)
                 total = total + F.pad(found, (part.start, part.rows - part.stop))
         return total
 
     def _dropped(self, x: Tensor) -> Tensor:
-        if self.noise is None or not self.dropout:
+        if self.noise is None:
             return x
         kept = torch.empty_like(x, requires_grad=False).bernoulli_(1 - self.dropout, generator=self.noise)
         return x * kept / (1 - self.dropout)
+
+
+class LoRAsBeside(LoRAs):
+    """Increments that always run beside their layers, so that each sample of a batch can have a mixture of its own.
+
+    W x + sum_t alpha_t s B_t A_t x is what the weight W + sum_t alpha_t s B_t A_t would give; no such weight is made.
+    """
+
+    reads_query = True
+
+    def __init__(self, parts: dict[int, tuple[Part, ...]], spec: LoRA) -> None:
+        super().__init__(parts, spec)
+        self.weight_sites, self.output_sites = frozenset(), self.weight_sites
+
+    def output(self, site: Site, x: Tensor, y: Tensor, selection: Selection | None) -> Tensor:
+        """Return y + sum_t alpha_t s B_t A_t x [batch, tokens, out], with weights alpha of each sample's own."""
+        return y + self.products(site, x, selection)
 
 
 def _shares(selection: Selection, batch: int) -> list[tuple[int, Tensor]]:

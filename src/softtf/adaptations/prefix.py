@@ -53,23 +53,27 @@ class ExpertPrefix(Adaptation):
 
     def __init__(self, blocks: tuple[int, ...], length: int, dim: int) -> None:
         super().__init__()
-        self.task_blocks = frozenset(blocks)
-        self.length, self.dim = length, dim
+        self.blocks, self.length, self.dim = frozenset(blocks), length, dim
+
+    @property
+    def task_blocks(self) -> frozenset[int]:
+        """The blocks that have a prefix."""
+        return self.blocks
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the previous task's prefixes, or U(-1, 1) for the first task."""
         if self.num_tasks:
             last = self.num_tasks - 1
             return {name: self.value(last, name).detach().clone() for name in self.slot(last)}
-        return {_key(b): _new_prompt(self.length, self.dim, generator) for b in sorted(self.task_blocks)}
+        return {_key(b): _new_prompt(self.length, self.dim, generator) for b in sorted(self.blocks)}
 
     def trained(self) -> dict[int, nn.Parameter]:
         """Return the newest task's prefix [2, length, dim] of each block."""
-        return {block: self.slot(self.num_tasks - 1)[_key(block)] for block in sorted(self.task_blocks)}
+        return {block: self.slot(self.num_tasks - 1)[_key(block)] for block in sorted(self.blocks)}
 
     def prefix(self, block: int, selection: Selection | None) -> Tensor | None:
         """Return the selected task's prefix [1, 2, length, dim], or one per sample [batch, 2, length, dim]."""
-        if block not in self.task_blocks or selection is None:
+        if block not in self.blocks or selection is None:
             return None
         if selection.task is not None:
             return self.value(selection.task, _key(block))[None]

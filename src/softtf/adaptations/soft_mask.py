@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, parse_layers
+from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, Site, parse_layers
 from softtf.adaptations.quantise import Packed
 from softtf.adaptations.quantised import QuantisedAdaptation, Store, check_store
 from softtf.adaptations.targets import parse_targets, slot_key, weight_shapes
@@ -52,28 +52,24 @@ class SoftMask(AdaptationSpec, kind="soft-mask"):
 class SoftMasks(QuantisedAdaptation):
     """Masks m_t of the shape of each target weight; the frozen weight is multiplied, never written to."""
 
-    def __init__(self, shapes: dict[tuple[int, str], torch.Size], init: str, store: Store) -> None:
+    def __init__(self, shapes: dict[Site, torch.Size], init: str, store: Store) -> None:
         super().__init__()
         self.shapes, self.init, self.store = shapes, init, store
         self.centre = 1.0 if init.strip().lower().startswith(("ones", "uniform")) else 0.0
-        self.task_blocks = frozenset(block for block, _ in shapes)
+        self.weight_sites = frozenset(shapes)
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return one mask per target weight."""
-        return {slot_key(b, n): initial_mask(self.init, shape, generator) for (b, n), shape in self.shapes.items()}
+        return {slot_key(*site): initial_mask(self.init, shape, generator) for site, shape in self.shapes.items()}
 
-    def edits_weight(self, block: int, name: str) -> bool:
-        """Say whether this weight is masked."""
-        return (block, name) in self.shapes
-
-    def mask(self, block: int, name: str, task: int) -> Tensor | Packed:
+    def mask(self, site: Site, task: int) -> Tensor | Packed:
         """Return m_t [out, in]: as it is trained, or packed if its task is finished."""
-        return self.stored(task, slot_key(block, name))
+        return self.stored(task, slot_key(*site))
 
-    def weight(self, block: int, name: str, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
+    def weight(self, site: Site, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
         """Return W * m_t [rows, in]."""
         assert task is not None
-        mask = self.mask(block, name, task)[rows]
+        mask = self.mask(site, task)[rows]
         return mask.times(weight) if isinstance(mask, Packed) else weight * mask.to(weight.device)
 
 

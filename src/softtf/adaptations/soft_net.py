@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, parse_layers
+from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, Site, parse_layers
 from softtf.adaptations.binary_mask import check_keep, top_share
 from softtf.adaptations.quantise import Packed
 from softtf.adaptations.soft_mask import SoftMasks
@@ -55,7 +55,7 @@ class SoftNets(SoftMasks):
     A packed mask's ones are exact, and its minor values within 1/254.
     """
 
-    def __init__(self, shapes: dict[tuple[int, str], torch.Size], keep: float) -> None:
+    def __init__(self, shapes: dict[Site, torch.Size], keep: float) -> None:
         super().__init__(shapes, "uniform(0,1)", "int8")
         self.keep = keep
 
@@ -63,9 +63,9 @@ class SoftNets(SoftMasks):
         """Return the masks that the scores make, in a byte a weight."""
         return super().packed({name: soft_subnetwork(scores, self.keep) for name, scores in values.items()})
 
-    def mask(self, block: int, name: str, task: int) -> Tensor | Packed:
+    def mask(self, site: Site, task: int) -> Tensor | Packed:
         """Return m_t [out, in]: made from the scores in training, packed if its task is finished."""
-        stored = super().mask(block, name, task)
+        stored = super().mask(site, task)
         return stored if isinstance(stored, Packed) else soft_subnetwork(stored, self.keep)
 
 

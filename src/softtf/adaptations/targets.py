@@ -2,7 +2,7 @@
 
 import torch
 
-from softtf.adaptations.base import Layers, parse_layers
+from softtf.adaptations.base import Layers, Site, parse_layers
 from softtf.backbones.base import Backbone
 from softtf.errors import UserError, unknown
 
@@ -67,15 +67,15 @@ def blocks_of(layers: Layers, backbone: Backbone, what: str) -> tuple[int, ...]:
     return blocks
 
 
-def weight_shapes(layers: Layers, targets: str, backbone: Backbone, what: str) -> dict[tuple[int, str], torch.Size]:
-    """Return the shape [out, in] of each weight, by block and name, that `what` is put on.
+def weight_shapes(layers: Layers, targets: str, backbone: Backbone, what: str) -> dict[Site, torch.Size]:
+    """Return the shape [out, in] of each weight that `what` is put on, by its site.
 
     Raises:
         UserError: a layer or target is not in the backbone, or there is no layer.
     """
     blocks = blocks_of(layers, backbone, what)
     names = backbone_names(parse_targets(targets), backbone)
-    return {(b, n): backbone.linear(b, n).weight.shape for b in blocks for n in names}
+    return {Site(b, n): backbone.linear(b, n).weight.shape for b in blocks for n in names}
 
 
 def slot_key(block: int, name: str) -> str:

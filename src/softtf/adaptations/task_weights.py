@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, parse_layers
+from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, Site, parse_layers
 from softtf.adaptations.quantised import QuantisedAdaptation, Store, check_store
-from softtf.adaptations.targets import backbone_names, blocks_of, parse_targets, slot_key
+from softtf.adaptations.targets import parse_targets, slot_key, weight_shapes
 from softtf.backbones.base import Backbone
 
 
@@ -35,17 +35,16 @@ class TaskWeights(AdaptationSpec, kind="task-weights"):
 
     def build(self, backbone: Backbone) -> list[Adaptation]:
         """Return the changes for `backbone`, with no task yet."""
-        blocks = blocks_of(self.layers, backbone, "task-weights")
-        return [TaskChanges(backbone, blocks, backbone_names(parse_targets(self.targets), backbone), self.store)]
+        return [TaskChanges(weight_shapes(self.layers, self.targets, backbone, "task-weights"), self.store)]
 
 
 class TaskChanges(QuantisedAdaptation):
     """One D [out, in] for each weight; the frozen weight is added to, never written to."""
 
-    def __init__(self, backbone: Backbone, blocks: tuple[int, ...], names: tuple[str, ...], store: Store) -> None:
+    def __init__(self, shapes: dict[Site, torch.Size], store: Store) -> None:
         super().__init__()
-        self.store, self.task_blocks = store, frozenset(blocks)
-        self.shapes = {slot_key(b, n): backbone.linear(b, n).weight.shape for b in blocks for n in names}
+        self.store, self.weight_sites = store, frozenset(shapes)
+        self.shapes = {slot_key(*site): shape for site, shape in shapes.items()}
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the previous task's changes, or zeros."""
@@ -58,11 +57,7 @@ class TaskChanges(QuantisedAdaptation):
         trained = {key: torch.empty(shape, device="meta") for key, shape in self.shapes.items()}
         return trained, self.packed(trained)
 
-    def edits_weight(self, block: int, name: str) -> bool:
-        """Say whether this weight has changes."""
-        return slot_key(block, name) in self.shapes
-
-    def weight(self, block: int, name: str, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
+    def weight(self, site: Site, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
         """Return W + D_t [rows, in]."""
         assert task is not None
-        return weight + self.matrix(task, slot_key(block, name), weight.device, rows)
+        return weight + self.matrix(task, slot_key(*site), weight.device, rows)

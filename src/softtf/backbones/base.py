@@ -90,14 +90,13 @@ class BlockEdit:
     Attributes:
         weights: weights that replace the frozen ones.
         prefix: extra keys and values [batch or 1, 2, length, dim] for the block's attention.
-        after: functions of a layer's output [batch, tokens, out], such as adapters; their result replaces it.
-        beside: functions of a layer's input [batch, tokens, in]; their result is added to its output.
+        outputs: functions of a layer's input [batch, tokens, in] and output [batch, tokens, out]; their result replaces
+            the output.
     """
 
     weights: Mapping[str, Tensor | MixedWeight] = field(default_factory=dict)
     prefix: Tensor | None = None
-    after: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
-    beside: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    outputs: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = field(default_factory=dict)
 
 
 DEEPEST = 256
@@ -197,7 +196,7 @@ class Backbone(nn.Module, ABC):
 
     def apply_linear(self, x: Tensor, block: int, name: str, edit: BlockEdit, outputs: slice = ALL) -> Tensor:
         """Apply a linear layer of a block, or the rows `outputs` of it, with the changes of `edit`."""
-        if name in edit.after and outputs != ALL:  # the function after a layer reads all its outputs
+        if name in edit.outputs and outputs != ALL:  # the function reads and returns the whole output
             return self.apply_linear(x, block, name, edit)[..., outputs]
         weight, bias = self._frozen(self.linear(block, name))
         bias = bias if bias is None else bias[outputs]
@@ -206,9 +205,7 @@ class Backbone(nn.Module, ABC):
             out = mixed_linear(x, edited, bias, outputs)
         else:
             out = linear(x, (weight if edited is None else edited.to(self.compute_dtype))[outputs], bias)
-        if name in edit.beside:
-            out = out + edit.beside[name](x)[..., outputs]
-        return edit.after[name](out) if name in edit.after else out
+        return edit.outputs[name](x, out) if name in edit.outputs else out
 
     def _frozen(self, layer: nn.Linear) -> tuple[Tensor, Tensor | None]:
         """Return (weight, bias) in the compute type, cast once."""

@@ -278,7 +278,7 @@ class Learner(LearnerState):
     def drawing_noise(self, seed: int) -> Iterator[None]:
         """Let adaptations that train with noise (LoRA's dropout) draw it meanwhile; at other times there is none."""
         device = next(self.network.backbone.parameters()).device
-        noisy = [module for module in self.modules() if isinstance(module, Adaptation) and module.beside_in_training]
+        noisy = [module for module in self.modules() if isinstance(module, Adaptation) and module.draws_noise]
         for number, adaptation in enumerate(noisy):
             adaptation.noise = torch.Generator(device).manual_seed(derive_seed(seed, number))
         try:

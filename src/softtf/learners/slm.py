@@ -24,8 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from softtf.adaptations.beside import LoRAsBeside
-from softtf.adaptations.lora import LoRA, parts_of
+from softtf.adaptations.lora import LoRA, LoRAsBeside, parts_of
 from softtf.adaptations.targets import blocks_of, parse_targets
 from softtf.backbones.base import Backbone, Tokens
 from softtf.errors import UserError

@@ -45,9 +45,9 @@ def _check_edits(features: Callable[[BlockEdit], Tensor], weight: Tensor, name: 
     """Check that a block reads every edit of a weight, and that the same change made in two ways is the same."""
     same(features(BlockEdit({name: weight})), plain, f"the frozen {name} put in its own place changes nothing")
     change = 0.1 * torch.randn(weight.shape, generator=generator(0)).to(weight)
-    added, beside = BlockEdit({name: weight + change}), BlockEdit(beside={name: lambda x: x @ change.T})
+    added, beside = BlockEdit({name: weight + change}), BlockEdit(outputs={name: lambda x, y: y + x @ change.T})
     law(not torch.allclose(features(added), plain), f"another weight in place of {name} changes features")
-    same(features(beside), features(added), f"what runs beside {name} is added to its output")
-    same(features(BlockEdit(after={name: lambda x: x})), plain, f"what follows {name} is given all of its output")
-    doubled = features(BlockEdit(after={name: lambda x: 2 * x}))
+    same(features(beside), features(added), f"what runs beside {name} is given its input")
+    same(features(BlockEdit(outputs={name: lambda x, y: y})), plain, f"what follows {name} is given all of its output")
+    doubled = features(BlockEdit(outputs={name: lambda x, y: 2 * y}))
     law(not torch.allclose(doubled, plain), f"what follows {name} takes the place of its output")
