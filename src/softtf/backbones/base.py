@@ -196,16 +196,24 @@ class Backbone(nn.Module, ABC):
 
     def apply_linear(self, x: Tensor, block: int, name: str, edit: BlockEdit, outputs: slice = ALL) -> Tensor:
         """Apply a linear layer of a block, or the rows `outputs` of it, with the changes of `edit`."""
-        if name in edit.outputs and outputs != ALL:  # the function reads and returns the whole output
-            return self.apply_linear(x, block, name, edit)[..., outputs]
+        if name not in edit.outputs:
+            return self._product(x, block, name, edit, outputs)
+        if outputs == ALL:
+            return edit.outputs[name](x, self._product(x, block, name, edit, ALL))
+        # The function reads and returns the whole output; in parts, so that those asked for are rounded as without it.
+        rows = self.linear(block, name).out_features
+        start, stop, _ = outputs.indices(rows)
+        parts = [slice(first, last) for first, last in ((0, start), (start, stop), (stop, rows)) if first < last]
+        y = torch.cat([self._product(x, block, name, edit, part) for part in parts], -1)
+        return edit.outputs[name](x, y)[..., outputs]
+
+    def _product(self, x: Tensor, block: int, name: str, edit: BlockEdit, outputs: slice) -> Tensor:
         weight, bias = self._frozen(self.linear(block, name))
         bias = bias if bias is None else bias[outputs]
         edited = edit.weights.get(name)
         if isinstance(edited, MixedWeight):
-            out = mixed_linear(x, edited, bias, outputs)
-        else:
-            out = linear(x, (weight if edited is None else edited.to(self.compute_dtype))[outputs], bias)
-        return edit.outputs[name](x, out) if name in edit.outputs else out
+            return mixed_linear(x, edited, bias, outputs)
+        return linear(x, (weight if edited is None else edited.to(self.compute_dtype))[outputs], bias)
 
     def _frozen(self, layer: nn.Linear) -> tuple[Tensor, Tensor | None]:
         """Return (weight, bias) in the compute type, cast once."""
