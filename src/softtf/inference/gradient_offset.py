@@ -46,7 +46,7 @@ class GradientIDOffset(GradientID):
         """Add the newest task to the learner's offsets; old examples of the loader are passed over."""
         statistics = learner.statistics[self.name]
         assert isinstance(statistics, TaskOffsets)
-        batches = _some(loader, learner.task_columns(learner.num_tasks - 1).start, statistics.size)
+        batches = _some(loader, learner.task_columns(learner.num_tasks - 1).start, statistics.amount)
         scores = torch.cat([self.centred(learner, SharedPass(learner.network, x)) for x in batches])
         found = statistics.gather(learner.gathered.get(self.name, {}), scores)
         learner.gathered = learner.gathered | {self.name: found}

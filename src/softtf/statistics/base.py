@@ -21,18 +21,21 @@ class Statistics(nn.Module, ABC):
     determine.
 
     name: the name of the task inference that reads them. setting: the setting of a learner's spec that gives the
-    amount, 0 for nothing; None: a learner gathers them if its `gather` names them. amount: a good amount. needs: a task
-    inference that the learner must have of its own.
+    amount, 0 for nothing; None: a learner gathers them if its `gather` names them. needs: a task inference that the
+    learner must have of its own.
+
+    amount: how much is gathered; the subclass says what it counts. A class gives a good amount, or 0 if users cannot
+    choose one. An object has the amount that its user asked for.
 
     Args:
         dim: the dimension of the features.
-        amount: how much is gathered; the subclass says what it counts.
+        amount: how much to gather.
         seed: the seed of its random numbers.
     """
 
     name: ClassVar[str]
     setting: ClassVar[str | None] = None
-    amount: ClassVar[int] = 1
+    amount: int = 0
     needs: ClassVar[str | None] = None
 
     def __init_subclass__(cls, **kwargs: object) -> None:
@@ -42,12 +45,14 @@ class Statistics(nn.Module, ABC):
 
     def __init__(self, dim: int, amount: int, seed: int) -> None:
         super().__init__()
-        self.dim, self.size, self.seed = dim, amount, seed
+        self.dim, self.amount, self.seed = dim, amount, seed
 
     @classmethod
-    def settings(cls) -> dict[str, Any]:
-        """Return the setting of a learner's spec that asks for them, such as `feature_id: 1000`."""
-        return {cls.setting: cls.amount} if cls.setting else {"gather": (cls.name,)}
+    def settings(cls, amount: int | None = None) -> dict[str, Any]:
+        """Return the setting of a learner's spec that asks for an amount of them, such as `feature_id: 1000`."""
+        if cls.setting:
+            return {cls.setting: cls.amount if amount is None else amount}
+        return {"gather": (cls.name if amount is None else f"{cls.name}={amount}",)}
 
     @classmethod
     def option(cls) -> str:
@@ -86,7 +91,8 @@ def asked_for(texts: tuple[str, ...]) -> dict[str, int]:
     """Read `my-id` and `my-id=20`: return the amount to gather of each of the statistics.
 
     Raises:
-        UserError: there are none of that name, they have a setting of their own, or the amount is no integer.
+        UserError: there are none of that name, they have a setting of their own, or the amount is no integer or cannot
+            be chosen.
     """
     found = {}
     for text in texts:
@@ -98,7 +104,9 @@ def asked_for(texts: tuple[str, ...]) -> dict[str, int]:
         kind = STATISTIC_KINDS[name]
         if kind.setting:
             raise UserError(f"gather: {name} has a setting of its own; give {kind.setting}={kind.amount}")
+        if given and not kind.amount:
+            raise UserError(f"gather: {text!r}: {name} has no amount to choose; write {name}")
         if given and not amount.isdecimal():
             raise UserError(f"gather: {text!r}: write {name} or {name}={kind.amount}")
-        found[name] = int(amount) if given else kind.amount
+        found[name] = int(amount) if given else kind.amount or 1
     return found

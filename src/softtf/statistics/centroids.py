@@ -47,7 +47,7 @@ class TaskCentroids(FeatureStatistics):
         task = int(known["tasks"][-1]) + 1 if known else 0
         held = first_of_five(columns)
         generator = torch.Generator().manual_seed(derive_seed(self.seed, task))
-        new = k_means(F.normalize(features[~held].double()), self.size, generator).float()
+        new = k_means(F.normalize(features[~held].double()), self.amount, generator).float()
         tasks = torch.full((len(new),), task)
         if known:
             new, tasks = torch.cat([known["centroids"], new]), torch.cat([known["tasks"], tasks])

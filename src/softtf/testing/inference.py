@@ -1,22 +1,34 @@
 """Check a task inference."""
 
+from dataclasses import replace
+
 import torch
 
 from softtf.adaptations import SoftMask
+from softtf.backbones import Backbone
 from softtf.classifier import ContinualClassifier
 from softtf.config.tree import from_dict
 from softtf.inference import INFERENCES, TaskInference, policies_of
 from softtf.learners import DualPrompt, LearnerSpec, LinearHead
 from softtf.network import SharedPass
 from softtf.statistics import STATISTIC_KINDS
-from softtf.testing.laws import law, same
+from softtf.testing.laws import equal, law, same
 from softtf.testing.learner import check_saving
 from softtf.testing.tiny import TASKS, inputs, task_data, tiny_backbone
 from softtf.training.config import TrainConfig
 
 
+def _learned(backbone: Backbone, spec: LearnerSpec, kind: type[TaskInference]) -> ContinualClassifier:
+    model = ContinualClassifier(backbone, spec, TrainConfig(**spec.training), device="cpu", inference=kind.name)
+    for task in range(TASKS):
+        model.learn(task_data(task), progress=False)
+    return model
+
+
 def check_inference(kind: type[TaskInference], spec: LearnerSpec | None = None) -> None:
     """Check a task inference: the shape of its scores, that each is of one sample, that it survives saving.
+
+    Where its statistics have an amount, another amount must gather other statistics.
 
     Args:
         kind: the class.
@@ -29,9 +41,15 @@ def check_inference(kind: type[TaskInference], spec: LearnerSpec | None = None) 
     law(INFERENCES.get(kind.name) is kind, f"no other task inference is named {kind.name!r}")
     supported = kind.name in policies_of(spec.new_learner(frozen, 0))
     law(supported, "the learner supports it: it names it, it gathers its statistics, or `fits` says so")
-    model = ContinualClassifier(frozen, spec, TrainConfig(**spec.training), device="cpu", inference=kind.name)
-    for task in range(TASKS):
-        model.learn(task_data(task), progress=False)
+    model = _learned(frozen, spec, kind)
+    gathers = STATISTIC_KINDS.get(kind.name)
+    if gathers is not None and gathers.amount:
+        other = _learned(frozen, replace(spec, **gathers.settings(2 if gathers.amount == 1 else 1)), kind)
+        found, usual = (some.learner.gathered[kind.name] for some in (other, model))
+        law(
+            not equal(found, usual),
+            "another amount gathers other statistics: read `self.amount`, or give the class no `amount`",
+        )
     check_saving(model, tiny_backbone)
     learner, x = model.learner.double(), inputs(6)
     with torch.no_grad(), learner.computing_in(torch.float64):
