@@ -78,6 +78,23 @@ def test_values_out_of_range_are_named(flag: str, value: str, capsys: Capture) -
     assert list(Path().iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("args", "parts"),
+    [
+        (["--learner.adapt.kind", "sof-mask"], ["unknown adaptation 'sof-mask'", "did you mean 'soft-mask'"]),
+        (["--learner.adapt.kind"], ["a kind is no option", "soft-mask", "learner: {adapt: {kind: KIND}}"]),
+        (["--learner.adapt.kind=lora"], ["learner: {adapt: {kind: lora}} in a file for --config", "--method"]),
+        (["--learner.kind", "ncm"], ["a kind is no option", "--method"]),
+        (["--learner.adapt.rank", "4"], ["unknown setting 'rank' of adaptation 'soft-mask'", "adapter, lora;"]),
+        (["--method", "ncm", "--learner.adapt.kind", "lora"], ["unknown setting 'adapt' of learner 'ncm'", "l2p"]),
+        (["--learner.adapt.layrs", "4"], ["'--learner.adapt.layrs'; did you mean --learner.adapt.layers"]),
+    ],
+)
+def test_options_that_would_change_a_kind_are_told_how(args: list[str], parts: list[str], capsys: Capture) -> None:
+    message = refused(capsys, "run", "quickstart", *args, "--output", "new")
+    assert [part for part in parts if part not in message] == []
+
+
 def test_layer_13_of_12(capsys: Capture) -> None:
     message = refused(capsys, "run", "quickstart", "--learner.adapt.layers", "11-13", "--output", "new")
     assert "no layer 13" in message and "1 to 12" in message
@@ -93,7 +110,7 @@ def test_the_nearest_image_sizes_that_fit_are_named(capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("args", "parts"),
     [
-        (["--inference", "gradint-id"], ["'gradint-id'", "'gradient-id'"]),
+        (["--policy", "gradint-id"], ["'gradint-id'", "'gradient-id'"]),
         (["--task", "0"], ["no task 0", "1 to 2"]),
         (["--task", "3"], ["no task 3", "1 to 2"]),
         (["--task", "x"], ["--task", "'x'"]),

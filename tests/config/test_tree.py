@@ -195,6 +195,10 @@ def test_a_wrong_setting_is_named(data: dict[str, object], message: str) -> None
         ({"toy": {"kind": "nestd"}}, "config.toy: unknown toy 'nestd'; did you mean 'nested'"),
         ({"only": {"kind": "nested"}}, "config.only: unknown toy 'nested'"),
         ({"toy": {"kind": "plain", "size": 2}}, "config.toy: unknown setting 'size'"),
+        (
+            {"toy": {"kind": "plain", "inner": 2}},
+            "config.toy: unknown setting 'inner' of toy 'plain'; kinds that have it: nested",
+        ),
         ({"policy": "orcale"}, "config.policy: unknown value 'orcale'; did you mean 'oracle'"),
         ({"mode": "c"}, "config.mode: unknown value 'c'"),
         (

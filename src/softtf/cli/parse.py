@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 
 import tyro
 
-from softtf.config.tree import described
+from softtf.config.tree import Spec, described
 from softtf.errors import UserError, unknown, visible
 from softtf.screen import say
 
@@ -50,7 +50,7 @@ def parse(kind: type[C], args: list[str], prog: str, default: C | None = None) -
     if rest and rest == behind and hasattr(found, "inputs"):  # tyro fills a list of words once
         return dataclasses.replace(found, inputs=(*found.inputs, *rest))  # type: ignore[type-var]
     if rest:
-        raise _unexpected(rest[0], options(default or kind), prog)
+        raise _unexpected(rest, default or kind, prog)
     return found
 
 
@@ -106,7 +106,7 @@ def _reason(leaving: BaseException, kind: type[C], args: list[str], prog: str, d
     needed = [field.name for field in fields if field.default is dataclasses.MISSING]
     for flag, values in _given(args):
         if flag.replace("_", "-") not in known:
-            return _unexpected(flag, known, prog)
+            return _unexpected([flag, *values], default or kind, prog)
         hint = known[flag.replace("_", "-")]
         if not values and hint is not bool:
             return UserError(f"{flag} needs a value; it must be {described(hint)}")
@@ -128,12 +128,42 @@ def _given(args: list[str]) -> Iterator[tuple[str, list[str]]]:
         yield flag, [value] * bool(equals) + args[start + 1 : end]
 
 
-def _unexpected(word: str, known: dict[str, Any], prog: str) -> UserError:
+def _unexpected(words: list[str], config: Any, prog: str) -> UserError:
+    """Return the error for the first of the words, which is no option of a command's dataclass."""
+    word, *values = words
     if not word.startswith("-"):
         return UserError(f"unexpected {word!r} (`{prog} --help` says what it takes)")
-    near = get_close_matches(word.partition("=")[0].replace("_", "-"), known, n=2, cutoff=0.5)
+    flag, equals, value = word.partition("=")
+    if told := _of_a_kind(flag, [value] * bool(equals) + values, config):
+        return told
+    near = get_close_matches(flag.replace("_", "-"), options(config), n=2, cutoff=0.5)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     return UserError(f"unknown option {word!r}{hint} (`{prog} --help` lists all)")
+
+
+def _of_a_kind(flag: str, values: list[str], config: Any) -> UserError | None:
+    """Return the error for an option that names a kind, or that only another kind has: `--learner.adapt.kind lora`."""
+    place, names = getattr(config, "settings", config), flag.removeprefix("--").replace("-", "_").split(".")
+    family, walked = Spec, list[str]()
+    while names and names[0] != "kind" and hasattr(place, names[0]):
+        family = get_type_hints(type(place))[names[0]]
+        place = getattr(place, names[0])
+        walked.append(names.pop(0))
+    if not isinstance(place, Spec):
+        return None
+    kind = "KIND"
+    if names not in ([], ["kind"]):
+        found = place.of_other_kinds(names[0])
+    elif values and values[0] not in family.kinds():
+        found = family.unknown_kind(values[0])
+    else:
+        kind = values[0] if values else kind
+        found = UserError(f"a kind is no option; kinds are {', '.join(sorted(family.kinds()))}")
+    if found is None:
+        return None
+    in_file = "".join(f"{name}: {{" for name in walked) + f"kind: {kind}" + "}" * len(walked)
+    remedy = f", or write {in_file} in a file for --config" if len(walked) > 1 else ""
+    return UserError(f"{flag}: {found}; give a --method that has it (softtf list methods){remedy}")
 
 
 def _choices(hint: Any) -> list[str]:

@@ -85,6 +85,21 @@ class Spec(Settings):
         return settings
 
     @classmethod
+    def unknown_kind(cls, kind: str) -> UserError:
+        """Return the error for a kind that this class does not have."""
+        return unknown(cls._family, kind, cls.kinds(), imports=kind not in cls._kinds)
+
+    @classmethod
+    def of_other_kinds(cls, setting: str) -> UserError | None:
+        """Return the error for a setting that only other kinds of the family have; None if none has it."""
+        others = sorted(k for k, other in cls._kinds.items() if setting in getattr(other, "__dataclass_fields__", ()))
+        if not others or cls.kind in others:
+            return None
+        return UserError(
+            f"unknown setting {setting!r} of {cls._family} {cls.kind!r}; kinds that have it: {', '.join(others)}"
+        )
+
+    @classmethod
     def kinds(cls) -> dict[str, type[Self]]:
         """Return the registered classes of this family by kind."""
         return {name: member for name, member in cls._kinds.items() if issubclass(member, cls)}
@@ -143,7 +158,8 @@ def from_dict(cls: type[T], data: Any, where: str = "config") -> T:
     hints = get_type_hints(target, include_extras=True)
     for key in settings:
         if key not in fields:
-            raise UserError(f"{where}: {unknown('setting', str(key), fields)}")
+            found = issubclass(target, Spec) and target.of_other_kinds(str(key))
+            raise UserError(f"{where}: {found or unknown('setting', str(key), fields)}")
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in settings:
@@ -166,8 +182,7 @@ def _member(family: type[Spec], settings: dict[Any, Any], where: str) -> type[Sp
     if not isinstance(kind, str):
         raise _wrong(str, kind, f"{where}.kind")
     if kind not in kinds:
-        imports = kind not in family._kinds  # it is not one that this place cannot have
-        raise UserError(f"{where}: {unknown(family._family, kind, kinds, imports)}")
+        raise UserError(f"{where}: {family.unknown_kind(kind)}")
     return kinds[kind]
 
 
