@@ -67,7 +67,7 @@ def test_an_adaptation_and_an_inference_run_from_yaml_and_load_again(tmp_path: P
     assert "Nearest task mean" in said and "Gradient ID" in said
     script = "from softtf import ContinualClassifier; ContinualClassifier.from_pretrained('run/learner')"
     alone = process(tmp_path, sys.executable, "-c", script)
-    assert "unknown adaptation 'scaling'" in alone.stderr and "--import FILE" in alone.stderr
+    assert "unknown adaptation 'scaling'" in alone.stderr and "import my_file" in alone.stderr
     known = f"import my_adaptation, my_inference; {script}"
     again = process(tmp_path, sys.executable, "-c", known, path=f"{SOURCES}{os.pathsep}{EXTEND}")
     assert again.returncode == 0, again.stderr

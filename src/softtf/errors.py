@@ -7,6 +7,7 @@ from unicodedata import category
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format (such as right-to-left marks), lone surrogates, line ends
 LONGEST = 200
 """The most characters of an unknown name that a message repeats."""
+IMPORT_FIRST = "if it is in a file of yours, import that first: `import my_file` in Python, --import FILE in a command"
 JOINERS = "\u200c\u200d"  # they join letters in Persian and Hindi, and emoji, so their effect is visible
 
 
@@ -55,5 +56,5 @@ def unknown(kind: str, name: str, options: Iterable[str], imports: bool = False)
     near = get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
     listed = f" Known: {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}" if known else ""
-    remedy = " (if a file of yours defines it, import that first: --import FILE on the command line)" if imports else ""
+    remedy = f" ({IMPORT_FIRST})" if imports else ""
     return UserError(f"unknown {kind} {name!r}{hint}{listed}{remedy}")
