@@ -87,7 +87,7 @@ def test_forms(text: str, policy: Policy) -> None:
         ("prompt-id:own:batch3", ("not understood",)),
         ("prompt-id:batch3:batch3", ("not understood",)),
         ("prompt-id:own:own", ("not understood",)),
-        ("prompt-id:joint", ("'prompt-id:joint'", ":joint goes with feature-id, mcg")),
+        ("prompt-id:joint", ("'prompt-id:joint'", ":joint goes with feature-id, mcg", "set log_probabilities = True")),
         ("mcg:own:joint", ("not understood",)),
         ("mcg:vote24:joint", ("a vote", "names one task")),
         ("mcg:joint:own", ("not understood",)),

@@ -54,8 +54,8 @@ class Policy:
         if self.answer == "joint" and not kind.log_probabilities:
             able = [name for name, other in INFERENCES.items() if other.log_probabilities]
             raise UserError(
-                f"policy {self.code!r}: tasks can be weighed where the inference gives their probabilities; :joint goes"
-                f" with {', '.join(able)}"
+                f"policy {self.code!r}: :joint goes with {', '.join(able)}, whose scores are log P(t|x); if those of"
+                f" {self.inference} are, set log_probabilities = True in its class"
             )
         if self.answer == "joint" and self.pooling.vote:
             raise UserError(f"policy {self.code!r}: a vote names one task, and :joint weighs several; leave one out")
