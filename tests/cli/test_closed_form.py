@@ -68,7 +68,7 @@ def test_feature_id_beside_soft_masks(capsys: Capture) -> None:
     assert results(Path("cut")) == results(Path("run"))
     assert call("evaluate", "run", "--policy", "feature-id:own") == 0
     Image.new("RGB", (20, 20), (90, 30, 10)).save("picture.png")
-    assert call("predict", "run", "picture.png", "--inference", "feature-id:own") == 0
+    assert call("predict", "run", "picture.png", "--policy", "feature-id:own") == 0
 
 
 def test_gradient_offsets_beside_soft_masks(capsys: Capture) -> None:

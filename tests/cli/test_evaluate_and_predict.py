@@ -191,7 +191,7 @@ def test_predict_json_says_the_same_as_text(animals: Path, images: Path, capsys:
 
 @pytest.mark.parametrize("inference", ["prompt-id", "gradient-id"])
 def test_predictions_do_not_depend_on_the_batch(inference: str, animals: Path, images: Path, capsys: Capture) -> None:
-    args = ("predict", animals, images / "test", "--json", "--inference", inference)
+    args = ("predict", animals, images / "test", "--json", "--policy", inference)
     whole, single = (
         [json.loads(line) for line in output(capsys, *args, "--batch-size", size).splitlines()] for size in (64, 1)
     )
@@ -243,7 +243,7 @@ def test_masks_left_on_disk_give_the_same_predictions(
     animals: Path, images: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     places = asked_for(monkeypatch)
-    args = ("predict", animals, images / "test", "--inference", "gradient-id", "--json")
+    args = ("predict", animals, images / "test", "--policy", "gradient-id", "--json")
     in_memory = output(capsys, *args)
     assert output(capsys, *args, "--masks", "disk") == in_memory  # all digits of every confidence
     assert output(capsys, *args, "--masks", "memory") == in_memory

@@ -125,7 +125,7 @@ class Predict(Command):
         inputs: what to label.
         json: print one JSON object a line; what cannot be read has an `error` in place of an answer.
         strict: stop at the first input that cannot be read, and answer none.
-        inference: another task inference, such as gradient-id.
+        policy: another policy, such as gradient-id (`softtf list policies`).
         task: the task, from 1, where it is known.
         pool: all that is named belongs to one task, which is not known: pool their evidence.
         batch_size: samples at once; answers do not depend on it.
@@ -139,7 +139,7 @@ class Predict(Command):
     inputs: Positional[tuple[str, ...]] = ()
     json: bool = False
     strict: bool = False
-    inference: str | None = None
+    policy: str | None = None
     task: int | None = None
     pool: bool = False
     batch_size: int = 64

@@ -76,7 +76,7 @@ def _loaded(options: Predict) -> ContinualClassifier:
         path / "learner" if is_run else path,
         backbone=options.backbone,
         device=options.device,
-        inference=options.inference,
+        inference=options.policy,
         unfinished=is_run,
         masks=options.masks,
     )
