@@ -46,7 +46,8 @@ class Row:
         acc: Average accuracy, percent.
         forget: Forgetting, percent.
         task_identity: Percent of samples whose task was named right; None if that was not recorded.
-        parameters_per_task: Trainable parameters that a task adds.
+        parameters_per_task: Those trained in the last task, shared ones included; heads of earlier tasks, which some
+            methods train again, are not counted.
         train_seconds_this_run: That passed; None if not measured, as are all seconds.
         train_seconds_from_nothing: If no feature had been kept from earlier runs.
         test_seconds_this_run: That this policy alone took in all evaluations.

@@ -277,8 +277,9 @@ def notes(table: Table, cells: Sequence[Cell], wish: Wish, failed: Mapping[Path,
     said.append(
         "Train s: all epochs. Test s: the evaluations after every task, under the paper's policy alone. This run: the"
         " seconds that passed in it; from nothing: with those that were spared by what earlier runs, tasks and"
-        " evaluations had computed. The paper's are of one Quadro RTX 8000. Params/task of ours count heads, keys and"
-        " prompts, in the last task."
+        " evaluations had computed. The paper's are of one Quadro RTX 8000. Params/task of ours: all that"
+        " is trained in the last task, head, keys and prompts included; heads of earlier tasks that are trained again"
+        " do not count."
     )
     if joint := {job.config.train.epochs for cell in cells if not cell.row.trained_on_stream for job in cell.jobs}:
         epochs = " or ".join(map(str, sorted(joint)))

@@ -74,7 +74,7 @@ TEXT_EPOCHS = {"": 1, "-sampled": 3}
 
 RECIPES = {
     "quickstart": Recipe(  # its exemplars are about the share of its data that 2,000 are of CIFAR-100's
-        "5 tasks of 2 digits, bundled ViT; offline, about a minute",
+        "5 tasks of 2 digits, bundled ViT; offline",
         {**_data("digits", 5), **_training(3), "train.augment": False, **FEW_STEPS, "learner.exemplars": 60},
         kinds=FEW_UNITS,
     ),
@@ -116,7 +116,7 @@ RECIPES = {
         for order, sets in ORDERS.items()
     },
     "quickstart-text": Recipe(
-        f"5 tasks of docstrings of 2 modules, {MINILM}; offline, some minutes",
+        f"5 tasks of docstrings of 2 modules, {MINILM}; offline",
         {
             **_data("docstrings", 5, train_per_class=40, test_per_class=12),
             **{"backbone.name": MINILM, "backbone.max_tokens": 48, "backbone.pooling": "mean", "train.epochs": 3},
