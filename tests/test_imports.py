@@ -12,7 +12,8 @@ ROOT = Path(softtf.__file__).parent
 FLOORS = (
     ("errors", "seeds"),
     ("files", "screen", "devices", "registry"),
-    ("config", "statistics"),
+    ("config",),
+    ("statistics",),
     ("memory",),
     ("streams",),
     ("backbones",),

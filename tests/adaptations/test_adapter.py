@@ -170,11 +170,11 @@ Build = Callable[[], object]
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (lambda: Adapter(rank=0), "adapter rank must be at least 1.*not 0"),
+        (lambda: Adapter(rank=0), "adapter.rank must be between 1 and 100,000, not 0"),
         (lambda: Adapter(after="mpl"), "unknown place for adapters 'mpl'; did you mean 'mlp'"),
         (lambda: Adapter(after="qkv"), "unknown place for adapters 'qkv'"),
         (lambda: Adapter(after=" "), "follow nothing"),
-        (lambda: Adapter(store="int4"), "unknown adapter store 'int4'"),  # type: ignore[arg-type]
+        (lambda: Adapter(store="int4"), "adapter.store: unknown value 'int4'"),  # type: ignore[arg-type]
         (lambda: Adapter((9,)).build(tiny_backbone()), "adapter layers: there is no layer 9"),
         (lambda: Adapter("none").build(tiny_backbone()), "match no layer; leave the adapter out"),
     ],
@@ -205,5 +205,5 @@ def test_a_new_task_starts_as_the_identity_or_as_published() -> None:
     for matrix in started("houlsby"):
         assert 0.0195 < matrix.abs().max() <= 0.02
         assert abs(matrix.std() - 0.0088) < 0.0003  # a normal of 0.01 cut off at two deviations
-    with pytest.raises(UserError, match="unknown adapter init 'houlsbey'; did you mean 'houlsby'"):
+    with pytest.raises(UserError, match="adapter.init: unknown value 'houlsbey'; did you mean 'houlsby'"):
         Adapter(init="houlsbey")  # type: ignore[arg-type]

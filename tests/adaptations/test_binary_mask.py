@@ -115,7 +115,7 @@ def test_masks_kept_on_disk_go_to_the_weights_device_when_they_are_used_only() -
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (lambda: BinaryMask(keep=0), "WSN keep must be a percentage above 0 and up to 100, not 0"),
+        (lambda: BinaryMask(keep=0), "binary-mask.keep must be above 0 and at most 100, not 0"),
         (lambda: BinaryMask(keep=101), "not 101"),
         (lambda: BinaryMask(keep=float("nan")), "not nan"),
         (lambda: BinaryMask(targets="qvk"), "unknown target 'qvk'; did you mean 'qkv'"),

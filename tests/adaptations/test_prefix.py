@@ -5,8 +5,9 @@ import torch
 
 from contracts.tiny import generator, noise
 from softtf.adaptations.base import Selection
-from softtf.adaptations.prefix import ExpertPrefix, GeneralPrefix, check_length
+from softtf.adaptations.prefix import ExpertPrefix, GeneralPrefix, Length
 from softtf.adaptations.task_keys import TaskKeys
+from softtf.config.tree import check_value
 from softtf.errors import UserError
 
 
@@ -88,7 +89,7 @@ def test_similarities_are_cosines_and_the_loss_is_one_minus_them() -> None:
     assert keys.matching_loss(query, 1).item() == pytest.approx((1 - found[:, 1]).mean().item())
 
 
-@pytest.mark.parametrize("length", [0, -5])
-def test_a_prompt_without_tokens_is_refused(length: int) -> None:
-    with pytest.raises(UserError, match="e_length"):
-        check_length(length, "e_length")
+@pytest.mark.parametrize("length", [0, -5, 10_001])
+def test_a_prompt_without_tokens_or_with_too_many_is_refused(length: int) -> None:
+    with pytest.raises(UserError, match="e_length must be between 1 and 10,000"):
+        check_value(Length, length, "e_length")

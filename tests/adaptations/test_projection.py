@@ -102,7 +102,7 @@ def test_the_mean_of_batches_is_the_mean_of_all_rows() -> None:
     "settings", [{"eps": 0.0}, {"eps": 1.5}, {"eps": float("nan")}, {"samples": 0}, {"spectrum": "paper"}]
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict) -> None:
-    with pytest.raises(UserError, match=f"projection {next(iter(settings))}"):
+    with pytest.raises(UserError, match=f"^{next(iter(settings))}"):
         Projection(**settings)
 
 

@@ -164,7 +164,7 @@ def test_float32_masks_stay_as_they_were_trained() -> None:
 
 
 def test_another_store_is_refused() -> None:
-    with pytest.raises(UserError, match="unknown soft-mask store 'int4'; did you mean 'int8'"):
+    with pytest.raises(UserError, match="soft-mask.store: unknown value 'int4'; did you mean 'int8'"):
         SoftMask((1,), store="int4")  # type: ignore[arg-type]
 
 

@@ -58,7 +58,7 @@ def test_a_finished_mask_has_exact_ones_and_minor_values_within_the_stated_bound
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (lambda: SoftNet(keep=-5), "SoftNet keep must be a percentage above 0 and up to 100, not -5"),
+        (lambda: SoftNet(keep=-5), "soft-net.keep must be above 0 and at most 100, not -5"),
         (lambda: SoftNet(targets="porj"), "unknown target 'porj'; did you mean 'proj'"),
         (lambda: SoftNet("").build(tiny_backbone()), "match no layer; leave the SoftNet out"),
     ],

@@ -8,7 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softtf.config.bounds import Above, AtLeast, AtMost, BatchSize, Between, Bound, Count, Finite, Positive, Share
+from softtf.config.bounds import (
+    Above,
+    AtLeast,
+    AtMost,
+    BatchSize,
+    Below,
+    Between,
+    Bound,
+    Count,
+    Finite,
+    Positive,
+    Share,
+)
 from softtf.config.tree import Settings, Spec, check_value, described, from_dict, to_dict
 from softtf.errors import UserError
 
@@ -53,6 +65,7 @@ NAN, INF = math.nan, math.inf
         (AtLeast(1), [1, 2, INF], [0, 0.99, -INF, NAN], "at least 1"),
         (AtMost(1e30), [1e30, 0, -INF], [1e31, INF, NAN], "at most 1e+30"),
         (Above(0), [1e-300, INF], [0, -0.0, -1, NAN], "above 0"),
+        (Below(1), [0.99, -INF], [1, INF, NAN], "below 1"),
         (Between(1, 4096), [1, 4096], [0, 4097, NAN], "between 1 and 4,096"),
         (Finite(), [0, -1e300], [INF, -INF, NAN], "finite"),
     ],
@@ -72,7 +85,7 @@ def test_a_bounded_type_takes_what_its_type_and_its_bounds_take(value: Any) -> N
     except UserError:
         assert not fits
     else:
-        assert fits and found == value and type(found) is float
+        assert fits and found == float(value) and type(found) is float
 
 
 WRONG = [

@@ -1,11 +1,17 @@
 """A new kind cannot be forgotten: whatever registers itself in softtf must stand in `cases`."""
 
+import re
+from dataclasses import fields, replace
+
+import pytest
+
 from contracts.cases import ADAPTATIONS, BACKBONES, LEARNERS, kinds_of
 from contracts.tiny import backbone_for
 from softtf.adaptations import AdaptationSpec
 from softtf.backbones import Backbone
 from softtf.backbones.block_features import BlockFeatures, LastTokens
 from softtf.config.tree import Spec
+from softtf.errors import UserError
 from softtf.inference import INFERENCES
 from softtf.learners import LearnerSpec
 
@@ -31,6 +37,13 @@ def test_every_task_inference_serves_some_learner_case() -> None:
 def test_every_backbone_has_a_case() -> None:
     own = {cls for cls in leaves(Backbone) if cls.__module__.startswith("softtf.")} - {BlockFeatures, LastTokens}
     assert own <= {type(case.build()) for case in BACKBONES.values()}
+
+
+@pytest.mark.parametrize("spec", [*(c.spec for c in ADAPTATIONS.values()), *(c.spec for c in LEARNERS.values())])
+def test_every_spec_checks_the_type_of_every_setting(spec: Spec) -> None:
+    for field in fields(spec):  # type: ignore[arg-type]
+        with pytest.raises(UserError, match=re.escape(f"{spec.kind}.{field.name} must be ") + r".*, not"):
+            replace(spec, **{field.name: 1 + 2j})  # type: ignore[type-var]
 
 
 def leaves(cls: type) -> set[type]:

@@ -71,7 +71,12 @@ def test_one_class_of_two_examples_can_be_learned() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "said"),
-    [({"views": 4}, "views"), ({"views": 0}, "views"), ({"projection": 2}, "unit"), ({"projection": 10**6}, "50000")],
+    [
+        ({"views": 4}, "views"),
+        ({"views": 0}, "views"),
+        ({"projection": 2}, "at least views, 3"),
+        ({"projection": 10**6}, "50,000"),
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, int], said: str) -> None:
     with pytest.raises(UserError, match=said):

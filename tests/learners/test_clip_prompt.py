@@ -246,10 +246,10 @@ def test_zero_shot_is_the_nearest_text() -> None:
     [
         (lambda: CLIPPrompt(template="a photo"), "must hold {} once"),
         (lambda: CLIPZeroShot("{} and {}"), "must hold {} once"),
-        (lambda: CLIPPrompt(length=0), "length must be at least 1"),
-        (lambda: CLIPPrompt(text_length=0), "text_length must be at least 1"),
+        (lambda: CLIPPrompt(length=0), "clip-prompt.length must be between 1 and"),
+        (lambda: CLIPPrompt(text_length=0), "text_length must be between 1 and"),
         (lambda: CLIPPrompt(key_scale=0), "key_scale"),
-        (lambda: CLIPPrompt(text_prompts="tasks"), "unknown kind of text_prompts 'tasks'; did you mean 'task'"),
+        (lambda: CLIPPrompt(text_prompts="tasks"), "text_prompts: unknown value 'tasks'; did you mean 'task'"),
         (lambda: CLIPPrompt().new_learner(tiny_backbone(), 0), "no text tower; give a CLIP"),
         (lambda: CLIPZeroShot().new_learner(tiny_backbone(), 0), "no text tower; give a CLIP"),
         (lambda: CLIPPrompt(adapt=SoftMask("12")).new_learner(tiny_clip(), 0), "no layer 12"),

@@ -258,5 +258,5 @@ def test_it_is_for_texts() -> None:
     with pytest.raises(UserError, match="share"):
         IDBR(share=0)
     for rate in (0.0, float("inf")):
-        with pytest.raises(UserError, match="task_rate must be a positive number"):
+        with pytest.raises(UserError, match="task_rate must be above 0 and finite"):
             IDBR(task_rate=rate)

@@ -190,7 +190,7 @@ def test_prompts_that_no_sample_chose_stay_as_they_are() -> None:
         ({"pool_size": 0}, "pool_size"),
         ({"length": 0}, "length"),
         ({"top_k": 0}, "top_k"),
-        ({"pool_size": 4}, "top_k must be at least 1 and at most pool_size, 4, not 5"),
+        ({"pool_size": 4}, "top_k must be at most pool_size, 4, not 5"),
         ({"key_weight": -1.0}, "key_weight"),
         ({"key_scale": 0.0}, "key_scale"),
     ],

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from contracts.tiny import TRAIN, assert_same, inputs, learned, task_data, tiny_backbone, train_task
 from learners.test_dual_prompt import batch_of
-from softtf.adaptations import Projection, SoftMask
+from softtf.adaptations import Projection, Site, SoftMask
 from softtf.adaptations.projection import extended
 from softtf.errors import UserError
 from softtf.learners import L2P, DualPrompt, Learner, LearnerSpec
@@ -100,7 +100,7 @@ def test_keys_meet_the_blocks_queries_and_values_its_values() -> None:
     learner, x = learned(spec, 2).learner, inputs(4, 2)
     vit, task = learner.network.backbone.vit, learner.num_tasks - 1
     weight = vit.blocks[2].attn.qkv.weight * learner.slot_modules()["SoftMasks"].weight(
-        2, "qkv", torch.ones_like(vit.blocks[2].attn.qkv.weight), task
+        Site(2, "qkv"), torch.ones_like(vit.blocks[2].attn.qkv.weight), task
     )
     with torch.no_grad(), learner.computing_in(torch.float64):
         shared = SharedPass(learner.network, x)

@@ -250,8 +250,8 @@ def test_a_learner_saved_in_the_words_of_an_earlier_version_loads(tmp_path: Path
     ("spec", "word", "message"),
     [
         (FT, "task", "classes='task' is called 'own' now"),
-        (FT, "all", "value of classes 'all'"),
-        (LinearHead, "sen", "value of classes 'sen'.* seen"),
+        (FT, "all", "ft.classes: unknown value 'all'"),
+        (LinearHead, "sen", "linear-head.classes: unknown value 'sen'.* seen"),
     ],
 )
 def test_other_words_are_refused(spec: Callable[..., LearnerSpec], word: str, message: str) -> None:

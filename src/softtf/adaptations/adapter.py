@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, Selection, Site, parse_layers
-from softtf.adaptations.quantised import QuantisedAdaptation, Store, check_rank, check_store
+from softtf.adaptations.quantised import QuantisedAdaptation, Rank, Store
 from softtf.adaptations.targets import backbone_names, blocks_of, slot_key
 from softtf.backbones.base import Backbone
 from softtf.backbones.kernels import linear
@@ -29,7 +29,6 @@ from softtf.backbones.mixed_linear import MixedWeight, mixed_linear
 from softtf.errors import UserError, unknown
 
 Init = Literal["identity", "houlsby", "soft-tf"]
-INITS = ("identity", "houlsby", "soft-tf")
 PLACES = {"attention": "proj", "mlp": "fc2", "proj": "proj", "fc1": "fc1", "fc2": "fc2"}
 
 
@@ -49,18 +48,15 @@ class Adapter(AdaptationSpec, kind="adapter"):
     """
 
     layers: Layers = (10, 11, 12)
-    rank: int = 300
+    rank: Rank = 300
     after: str = "fc1,fc2"
     store: Store = "int8"
     init: Init = "identity"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         parse_layers(self.layers, what="adapter layers")
-        check_rank(self.rank, "adapter rank")
         parse_places(self.after)
-        check_store(self.store, "adapter")
-        if self.init not in INITS:
-            raise unknown("adapter init", self.init, INITS)
 
     def build(self, backbone: Backbone) -> list[Adaptation]:
         """Return the adapters for `backbone`, with no task yet."""

@@ -176,8 +176,6 @@ def parse_layers(layers: Layers, depth: int | None = None, what: str = "layers")
     Raises:
         UserError: not a layer list, a layer below 1 or (with `depth`) beyond the last, or one named twice.
     """
-    if isinstance(layers, int):
-        layers = (layers,)
     if not isinstance(layers, str):
         numbers = list(layers)
         if not all(type(number) is int for number in numbers):

@@ -6,6 +6,7 @@ The frozen weights stay frozen, and so do the biases. A finished task's masks ar
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,9 @@ from softtf.adaptations.quantise import pack_bits, unpack_bits
 from softtf.adaptations.quantised import QuantisedAdaptation
 from softtf.adaptations.targets import parse_targets, slot_key, weight_shapes
 from softtf.backbones.base import Backbone
-from softtf.errors import UserError
+from softtf.config.bounds import Above, AtMost
 
+Percentage = Annotated[float, Above(0), AtMost(100)]
 BITS = "_bits"  # ends the names of finished masks
 
 
@@ -32,12 +34,12 @@ class BinaryMask(AdaptationSpec, kind="binary-mask"):
 
     layers: Layers = (10, 11, 12)
     targets: str = "w/o FF"
-    keep: float = 90.0
+    keep: Percentage = 90.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         parse_layers(self.layers, what="WSN layers")
         parse_targets(self.targets)
-        check_keep(self.keep, "WSN")
 
     def build(self, backbone: Backbone) -> list[Adaptation]:
         """Return the masks for `backbone`, with no task yet."""
@@ -94,9 +96,3 @@ def top_share(scores: Tensor, keep: float) -> Tensor:
     above, equal = size > smallest, size == smallest
     first = equal.cumsum(0) <= count - above.sum()
     return (above | equal & first).view(scores.shape)
-
-
-def check_keep(keep: float, what: str) -> None:
-    """Raise UserError unless `keep` is a share in percent."""
-    if not 0 < keep <= 100:
-        raise UserError(f"{what} keep must be a percentage above 0 and up to 100, not {keep}")

@@ -24,6 +24,7 @@ class FineTuning(AdaptationSpec, kind="fine-tuning"):
     targets: str = "all"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         parse_layers(self.layers, what="fine-tuning layers")
         parse_targets(self.targets)
 

@@ -10,17 +10,18 @@ Beside that code: in the last block the query of [class] has a dropout of its ow
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, Selection, Site, parse_layers
-from softtf.adaptations.quantised import QuantisedAdaptation, Store, check_rank, check_store
+from softtf.adaptations.quantised import QuantisedAdaptation, Rank, Store
 from softtf.adaptations.targets import QKV, backbone_names, blocks_of, parse_targets, slot_key
 from softtf.backbones.base import Backbone
-from softtf.errors import UserError, unknown
+from softtf.config.bounds import AtLeast, Below, Positive
+from softtf.errors import UserError
 
 Init = Literal["lora", "soft-tf"]
 SCALES = {"lora": 1.0, "soft-tf": 8.0}  # s of each init, whatever the rank
@@ -44,26 +45,19 @@ class LoRA(AdaptationSpec, kind="lora"):
     """
 
     layers: Layers = (10, 11, 12)
-    rank: int = 500
-    alpha: float | None = None
+    rank: Rank = 500
+    alpha: Positive | None = None
     targets: str = "query,value,proj"
     store: Store = "int8"
-    dropout: float = 0.0
+    dropout: Annotated[float, AtLeast(0), Below(1)] = 0.0
     init: Init = "lora"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         parse_layers(self.layers, what="LoRA layers")
-        check_rank(self.rank, "LoRA rank")
-        check_store(self.store, "LoRA")
         names = parse_targets(self.targets)
         if "qkv" in names and set(QKV) & set(names):
             raise UserError(f"LoRA targets {self.targets!r} name a part of qkv beside the whole; leave one out")
-        if self.alpha is not None and not (math.isfinite(self.alpha) and self.alpha > 0):
-            raise UserError(f"LoRA alpha must be a positive number, not {self.alpha}")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"LoRA dropout must be at least 0 and below 1, not {self.dropout}")
-        if self.init not in SCALES:
-            raise unknown("LoRA init", self.init, SCALES)
 
     def build(self, backbone: Backbone) -> list[Adaptation]:
         """Return the increments for `backbone`, with no task yet."""

@@ -1,12 +1,15 @@
 """Prefix-tuning prompts (DualPrompt): learned keys and values put before a block's own in its attention."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor, nn
 
 from softtf.adaptations.base import Adaptation, Selection, stack_slots
-from softtf.errors import UserError
+from softtf.config.bounds import Between
 
-LONGEST = 10_000
+Length = Annotated[int, Between(1, 10_000)]
+"""Of a prompt, in tokens."""
 
 
 def _new_prompt(length: int, dim: int, generator: torch.Generator) -> Tensor:
@@ -16,12 +19,6 @@ def _new_prompt(length: int, dim: int, generator: torch.Generator) -> Tensor:
 
 def _key(block: int) -> str:
     return f"layer{block + 1:02d}_prefix"
-
-
-def check_length(length: int, what: str) -> None:
-    """Raise UserError unless a prompt's length is one that a block can take."""
-    if type(length) is not int or not 1 <= length <= LONGEST:
-        raise UserError(f"{what} must be at least 1 and at most {LONGEST}, not {length}")
 
 
 class GeneralPrefix(Adaptation):

@@ -18,7 +18,6 @@ with samples; there are 768 of these, as ViT-B has features, so that the bases f
 else. Here products are of features with features, whichever the spectrum.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -26,16 +25,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from softtf.errors import UserError, unknown
+from softtf.config.bounds import Count, Share
+from softtf.config.tree import Settings
 from softtf.files.tensor_form import TensorForm
 
 Spectrum = Literal["ours", "published"]
-SPECTRA = ("ours", "published")
 ROUNDING = 1e-6  # of the spectrum: a basis is kept in float32, and a share that only rounding misses is reached
 
 
 @dataclass(frozen=True)
-class Projection:
+class Projection(Settings):
     """Keep the prompts' gradients out of the space that earlier tasks used (PGP).
 
     Attributes:
@@ -44,17 +43,9 @@ class Projection:
         spectrum: whose shares reach eps: those of the rows' squared length (`ours`), or `published`.
     """
 
-    eps: float = 0.5
-    samples: int = 768
+    eps: Share = 0.5
+    samples: Count = 768
     spectrum: Spectrum = "ours"
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.eps) and 0 < self.eps <= 1):
-            raise UserError(f"projection eps must be above 0 and at most 1, not {self.eps}")
-        if self.samples < 1:
-            raise UserError(f"projection samples must be at least 1, not {self.samples}")
-        if self.spectrum not in SPECTRA:
-            raise unknown("projection spectrum", self.spectrum, SPECTRA)
 
     def extend(self, basis: Tensor | None, moment: Tensor, eps: float | None = None) -> Tensor:
         """Return the basis with the leading directions of a second moment that it lacks.

@@ -1,6 +1,6 @@
 """Adaptations whose finished tasks take a byte a parameter, and can stay on disk (`softtf.adaptations.quantise`)."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -8,11 +8,10 @@ from torch import Tensor
 from softtf.adaptations.base import ALL_ROWS, Adaptation
 from softtf.adaptations.quantise import Packed, pack
 from softtf.adaptations.slots import MappedSlot
-from softtf.errors import UserError, unknown
+from softtf.config.bounds import Between
 
 Store = Literal["int8", "float32"]
-STORES = ("int8", "float32")
-LARGEST_RANK = 100_000
+Rank = Annotated[int, Between(1, 100_000)]
 STEPS = "_steps"  # ends the names of packed matrices' steps
 
 
@@ -69,15 +68,3 @@ class QuantisedAdaptation(Adaptation):
         """Return the values of a matrix's rows on a device; no others are unpacked."""
         stored = self.stored(task, name)[rows].to(device)
         return stored.unpack() if isinstance(stored, Packed) else stored
-
-
-def check_store(store: str, what: str) -> None:
-    """Raise UserError unless finished tasks can be kept in this form."""
-    if store not in STORES:
-        raise unknown(f"{what} store", store, STORES)
-
-
-def check_rank(rank: int, what: str) -> None:
-    """Raise UserError unless a rank is one that a layer can have."""
-    if not 1 <= rank <= LARGEST_RANK:
-        raise UserError(f"{what} must be at least 1 and at most {LARGEST_RANK}, not {rank}")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, Site, parse_layers
 from softtf.adaptations.quantise import Packed
-from softtf.adaptations.quantised import QuantisedAdaptation, Store, check_store
+from softtf.adaptations.quantised import QuantisedAdaptation, Store
 from softtf.adaptations.targets import parse_targets, slot_key, weight_shapes
 from softtf.backbones.base import Backbone
 from softtf.errors import UserError, unknown
@@ -39,10 +39,10 @@ class SoftMask(AdaptationSpec, kind="soft-mask"):
     store: Store = "int8"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         parse_layers(self.layers, what="soft-mask layers")
         parse_targets(self.targets)
         initial_mask(self.init, torch.Size((2, 2)), torch.Generator())
-        check_store(self.store, "soft-mask")
 
     def build(self, backbone: Backbone) -> list[Adaptation]:
         """Return the masks for `backbone`, with no task yet."""

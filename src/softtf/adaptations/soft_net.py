@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, Site, parse_layers
-from softtf.adaptations.binary_mask import check_keep, top_share
+from softtf.adaptations.binary_mask import Percentage, top_share
 from softtf.adaptations.quantise import Packed
 from softtf.adaptations.soft_mask import SoftMasks
 from softtf.adaptations.targets import parse_targets, weight_shapes
@@ -37,12 +37,12 @@ class SoftNet(AdaptationSpec, kind="soft-net"):
 
     layers: Layers = (10, 11, 12)
     targets: str = "w/o FF"
-    keep: float = 90.0
+    keep: Percentage = 90.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         parse_layers(self.layers, what="SoftNet layers")
         parse_targets(self.targets)
-        check_keep(self.keep, "SoftNet")
 
     def build(self, backbone: Backbone) -> list[Adaptation]:
         """Return the masks for `backbone`, with no task yet."""

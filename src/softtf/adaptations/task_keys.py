@@ -1,22 +1,11 @@
 """One learned key per task, matched with the query of the untouched backbone (L2P, DualPrompt)."""
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from softtf.adaptations.base import stack_slots
 from softtf.adaptations.slots import TaskSlots
-from softtf.errors import UserError
-
-
-def check_keys(weight: float, scale: float) -> None:
-    """Raise UserError unless the weight of the matching loss and the scale of keys are ones that make sense."""
-    if not (math.isfinite(weight) and weight >= 0):
-        raise UserError(f"key_weight must be a number from 0 up, not {weight}")
-    if not (math.isfinite(scale) and scale > 0):
-        raise UserError(f"key_scale must be a positive number, not {scale}")
 
 
 class TaskKeys(TaskSlots):

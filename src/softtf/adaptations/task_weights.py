@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, Site, parse_layers
-from softtf.adaptations.quantised import QuantisedAdaptation, Store, check_store
+from softtf.adaptations.quantised import QuantisedAdaptation, Store
 from softtf.adaptations.targets import parse_targets, slot_key, weight_shapes
 from softtf.backbones.base import Backbone
 
@@ -29,9 +29,9 @@ class TaskWeights(AdaptationSpec, kind="task-weights"):
     store: Store = "int8"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         parse_layers(self.layers, what="task-weights layers")
         parse_targets(self.targets)
-        check_store(self.store, "task-weights")
 
     def build(self, backbone: Backbone) -> list[Adaptation]:
         """Return the changes for `backbone`, with no task yet."""

@@ -63,6 +63,20 @@ class Above(Bound):
 
 
 @dataclass(frozen=True)
+class Below(Bound):
+    """Less than `high`."""
+
+    high: float
+
+    def holds(self, value: float) -> bool:
+        """Return value < high."""
+        return value < self.high
+
+    def __str__(self) -> str:
+        return f"below {_written(self.high)}"
+
+
+@dataclass(frozen=True)
 class Between(Bound):
     """From `low` to `high`, both included."""
 
@@ -95,6 +109,7 @@ def _written(limit: float) -> str:
 
 Count = Annotated[int, AtLeast(1)]
 Positive = Annotated[float, Above(0), Finite()]
+NonNegative = Annotated[float, AtLeast(0), Finite()]
 Share = Annotated[float, Above(0), AtMost(1)]
 
 BatchSize = Annotated[int, Between(1, 1_000_000)]

@@ -16,6 +16,7 @@ kept, and a sample is answered alone.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -23,11 +24,12 @@ from torch import Tensor
 from softtf.adaptations.slots import Heads
 from softtf.backbones.base import Backbone, Tokens
 from softtf.backbones.block_features import BlockFeatures
+from softtf.config.bounds import Between
 from softtf.errors import UserError
 from softtf.files.tensor_form import Forms, TensorForm
 from softtf.learners.base import Learner
 from softtf.learners.closed_form import ClosedFormLearner, ClosedFormSpec
-from softtf.statistics.base import MOST
+from softtf.statistics.base import Dimension
 from softtf.statistics.exact_ridge import ExactRidge
 from softtf.streams.views import MOST_VIEWS
 
@@ -47,14 +49,13 @@ class BlockRidge(ClosedFormSpec, kind="block-ridge"):
 
     title = "BlockRidge (frozen features)"
 
-    projection: int = 5000
-    views: int = 3
+    projection: Dimension = 5000
+    views: Annotated[int, Between(1, MOST_VIEWS)] = 3
 
     def __post_init__(self) -> None:
-        if not 1 <= self.views <= MOST_VIEWS:
-            raise UserError(f"views must be from 1 to {MOST_VIEWS}, not {self.views}")
-        if not self.views <= self.projection <= MOST:
-            raise UserError(f"projection must be from {self.views}, one unit a view, to {MOST}, not {self.projection}")
+        super().__post_init__()
+        if self.projection < self.views:
+            raise UserError(f"projection must be at least views, {self.views}, not {self.projection}")
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner."""

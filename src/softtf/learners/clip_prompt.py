@@ -27,13 +27,13 @@ from torch import Tensor
 
 from softtf.adaptations.appended_prompt import AppendedPrompt
 from softtf.adaptations.base import AdaptationSpec, NoAdaptation
-from softtf.adaptations.prefix import check_length
+from softtf.adaptations.prefix import Length
 from softtf.adaptations.projection import Projection
 from softtf.adaptations.slots import TaskSlots
-from softtf.adaptations.task_keys import TaskKeys, check_keys
+from softtf.adaptations.task_keys import TaskKeys
 from softtf.backbones.base import Backbone
 from softtf.backbones.clip import ClipImage
-from softtf.errors import unknown
+from softtf.config.bounds import NonNegative, Positive
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.projected import Projected, ProjectedLearner, real_rows
 from softtf.learners.spans import LossClasses
@@ -62,7 +62,6 @@ CLIP_PGP_TRAINING: Mapping[str, Any] = {
 """Those of CLIP-PGP's code: at batch 32 a rate of 0.001 in the first task, of 0.01 after."""
 
 TextPrompts = Literal["class", "task"]
-TEXT_PROMPTS = ("class", "task")
 
 
 @dataclass(frozen=True)
@@ -87,11 +86,11 @@ class CLIPPrompt(LearnerSpec, kind="clip-prompt"):
     title = "CLIP-Prompt"
     training: ClassVar[Mapping[str, Any]] = CLIP_TRAINING
 
-    length: int = 5
-    text_length: int = 4
+    length: Length = 5
+    text_length: Length = 4
     template: str = "a photo of a {}."
-    key_weight: float = 1.0
-    key_scale: float = 0.1
+    key_weight: NonNegative = 1.0
+    key_scale: Positive = 0.1
     adapt: AdaptationSpec = NoAdaptation()
     adapt_text: AdaptationSpec = NoAdaptation()
     projection: Projection | None = None
@@ -100,11 +99,7 @@ class CLIPPrompt(LearnerSpec, kind="clip-prompt"):
     classes: LossClasses = "own"
 
     def __post_init__(self) -> None:
-        if self.text_prompts not in TEXT_PROMPTS:
-            raise unknown("kind of text_prompts", self.text_prompts, TEXT_PROMPTS)
-        check_length(self.length, "length")
-        check_length(self.text_length, "text_length")
-        check_keys(self.key_weight, self.key_scale)
+        super().__post_init__()
         check_template(self.template)
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
@@ -127,7 +122,7 @@ class CLIPPromptPublished(CLIPPrompt, kind="clip-prompt-published"):
     title = "CLIP-Prompt as published"
     training: ClassVar[Mapping[str, Any]] = CLIP_PGP_TRAINING
 
-    text_length: int = 16
+    text_length: Length = 16
     template: str = "{}."
     text_prompts: TextPrompts = "task"
     before_norm: bool = True

@@ -27,6 +27,7 @@ class CLIPZeroShot(ClosedFormSpec, kind="clip-zero-shot"):
     template: str = "a photo of a {}."
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_template(self.template)
 
     def build(self, backbone: Backbone, seed: int) -> Learner:

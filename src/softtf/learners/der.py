@@ -15,14 +15,16 @@ from torch.nn import functional as F
 from softtf.adaptations.slots import Heads
 from softtf.adaptations.task_weights import TaskWeights
 from softtf.backbones.base import Backbone, Tokens
+from softtf.config.bounds import Count, NonNegative
 from softtf.files.tensor_form import Forms
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.convex import minimise
-from softtf.learners.fine_tuning import WHOLE_NETWORK, check_counts, check_weights
+from softtf.learners.fine_tuning import WHOLE_NETWORK
 from softtf.learners.rehearsing import Exemplars, check_budget, features_of
 from softtf.learners.spans import LossClasses
 from softtf.learners.task_data import TaskData
 from softtf.network import SharedPass
+from softtf.statistics.base import Amount
 from softtf.streams import Loader
 
 DECAY = 5e-4  # of the classifier's weights when it is fitted anew, as in the paper
@@ -44,15 +46,11 @@ class DER(LearnerSpec, kind="der"):
 
     title = "DER + MCG"
     training = WHOLE_NETWORK
-    exemplars: int = 2000
-    auxiliary: float = 1.0
+    exemplars: Count = 2000
+    auxiliary: NonNegative = 1.0
     extractor: TaskWeights = TaskWeights()
     classes: LossClasses = "seen"
-    mcg: int = field(default=10, kw_only=True)
-
-    def __post_init__(self) -> None:
-        check_counts(exemplars=self.exemplars)
-        check_weights(auxiliary=self.auxiliary)
+    mcg: Amount = field(default=10, kw_only=True)
 
     def for_stream(self, count: int) -> "DER":
         """Refuse more classes than there are exemplars; raises UserError."""

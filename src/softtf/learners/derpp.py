@@ -20,15 +20,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.backbones.base import Backbone
+from softtf.config.bounds import Count, NonNegative
 from softtf.errors import UserError
 from softtf.files.tensor_form import INTEGERS, Forms, TensorForm
 from softtf.learners.base import Batch, Learner, LearnerSpec
-from softtf.learners.fine_tuning import (
-    WHOLE_NETWORK,
-    FineTunedLearner,
-    check_counts,
-    check_weights,
-)
+from softtf.learners.fine_tuning import WHOLE_NETWORK, FineTunedLearner
 from softtf.learners.foreseen import ForeseenHeads
 from softtf.learners.spans import AnyClasses
 from softtf.learners.task_data import TaskData
@@ -56,20 +52,17 @@ class DERpp(LearnerSpec, kind="der++"):
 
     title = "DER++"
     training = WHOLE_NETWORK
-    exemplars: int = 2000
-    alpha: float = 0.2
-    beta: float = 0.5
+    exemplars: Count = 2000
+    alpha: NonNegative = 0.2
+    beta: NonNegative = 0.5
     tune: FineTuning = FineTuning()
     classes: AnyClasses = "seen"
-    total_classes: int | None = None
+    total_classes: Count | None = None
 
     def __post_init__(self) -> None:
-        check_counts(exemplars=self.exemplars)
-        check_weights(alpha=self.alpha, beta=self.beta)
-        if self.total_classes is not None:
-            check_counts(total_classes=self.total_classes)
-            if self.classes != "all":
-                raise UserError(f"total_classes goes with classes='all'; with {self.classes!r} leave it out")
+        super().__post_init__()
+        if self.total_classes is not None and self.classes != "all":
+            raise UserError(f"total_classes goes with classes='all'; with {self.classes!r} leave it out")
 
     def for_stream(self, count: int) -> "DERpp":
         """Return the spec with the stream's number of classes, if wanted; raises UserError if fewer were foreseen."""

@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, NoAdaptation, parse_layers
-from softtf.adaptations.prefix import ExpertPrefix, GeneralPrefix, check_length
+from softtf.adaptations.prefix import ExpertPrefix, GeneralPrefix, Length
 from softtf.adaptations.projection import Projection
-from softtf.adaptations.task_keys import TaskKeys, check_keys
+from softtf.adaptations.task_keys import TaskKeys
 from softtf.backbones.base import Backbone
+from softtf.config.bounds import NonNegative, Positive
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.projected import Projected, ProjectedLearner, real_rows
 from softtf.learners.spans import LossClasses
@@ -56,22 +57,20 @@ class DualPrompt(LearnerSpec, kind="dual-prompt"):
 
     title = "DualPrompt"
     g_layers: Layers = (1, 2)
-    g_length: int = 5
+    g_length: Length = 5
     e_layers: Layers = (3, 4, 5)
-    e_length: int = 5
-    key_weight: float = 1.0
-    key_scale: float = 1.0
+    e_length: Length = 5
+    key_weight: NonNegative = 1.0
+    key_scale: Positive = 1.0
     adapt: AdaptationSpec = NoAdaptation()
     freeze_g_after_first: bool = False
     projection: Projection | None = None
     classes: LossClasses = "own"
 
     def __post_init__(self) -> None:
-        check_length(self.g_length, "g_length")
-        check_length(self.e_length, "e_length")
+        super().__post_init__()
         parse_layers(self.g_layers, what="g_layers")
         parse_layers(self.e_layers, what="e_layers")
-        check_keys(self.key_weight, self.key_scale)
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner.

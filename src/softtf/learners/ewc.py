@@ -13,9 +13,10 @@ from torch import Tensor
 
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.backbones.base import Backbone
+from softtf.config.bounds import Count, NonNegative
 from softtf.files.tensor_form import Forms, TensorForm
 from softtf.learners.base import Batch, Learner, LearnerSpec
-from softtf.learners.fine_tuning import WHOLE_NETWORK, FTLearner, check_counts, check_weights
+from softtf.learners.fine_tuning import WHOLE_NETWORK, FTLearner
 from softtf.learners.spans import LossClasses
 from softtf.learners.task_data import TaskData
 from softtf.seeds import derive_seed
@@ -48,14 +49,10 @@ class EWC(LearnerSpec, kind="ewc"):
 
     title = "EWC"
     training = WHOLE_NETWORK
-    weight: float = WEIGHT
-    fisher_samples: int = 200
+    weight: NonNegative = WEIGHT
+    fisher_samples: Count = 200
     classes: LossClasses = "own"
     tune: FineTuning = FineTuning()
-
-    def __post_init__(self) -> None:
-        check_weights(weight=self.weight)
-        check_counts(fisher_samples=self.fisher_samples)
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner."""

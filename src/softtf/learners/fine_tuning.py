@@ -6,7 +6,6 @@ classifiers as they are, and only the features move under them (`classes="own"`)
 joint training.
 """
 
-import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -14,7 +13,6 @@ from torch import Tensor
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.adaptations.slots import Heads
 from softtf.backbones.base import Backbone
-from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.spans import AnyClasses, LossClasses
 from softtf.network import AdaptedNetwork, SharedPass
@@ -90,23 +88,3 @@ class FTLearner(FineTunedLearner):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy."""
         return {"cross_entropy": self.cross_entropy_of(self.features(batch.inputs), batch.targets)}
-
-
-def check_weights(**settings: float) -> None:
-    """Raise UserError unless every setting is a number from 0 up."""
-    for name, value in settings.items():
-        if not (math.isfinite(value) and value >= 0):
-            raise UserError(f"{name} must be a number from 0 up, not {value}")
-
-
-def check_counts(**settings: int) -> None:
-    """Raise UserError unless every setting is at least 1."""
-    for name, value in settings.items():
-        if value < 1:
-            raise UserError(f"{name} must be at least 1, not {value}")
-
-
-def check_temperature(temperature: float) -> None:
-    """Raise UserError unless a softmax can have this temperature."""
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise UserError(f"temperature must be a positive number, not {temperature}")

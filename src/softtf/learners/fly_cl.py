@@ -21,12 +21,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from softtf.backbones.base import Backbone
-from softtf.errors import UserError
+from softtf.config.bounds import Share
 from softtf.learners.base import Learner
 from softtf.learners.closed_form import ClosedFormSpec
 from softtf.learners.ridge import RidgeLearner
 from softtf.seeds import derive_seed
-from softtf.statistics.base import MOST
+from softtf.statistics.base import Dimension
 from softtf.statistics.ridge_sums import RidgeSums, mean_square
 from softtf.statistics.task_ridge import TaskRidge
 
@@ -48,16 +48,9 @@ class FlyCL(ClosedFormSpec, kind="fly-cl"):
 
     title = "Fly-CL (frozen features)"
 
-    projection: int = 10_000
-    degree: float = 300 / 768
-    active: float = 0.3
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.projection <= MOST:
-            raise UserError(f"projection must be from 1 to {MOST} numbers, not {self.projection}")
-        for name in ("degree", "active"):
-            if not 0 < (share := getattr(self, name)) <= 1:
-                raise UserError(f"{name} must be a share above 0 and up to 1, not {share}")
+    projection: Dimension = 10_000
+    degree: Share = 300 / 768
+    active: Share = 0.3
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner."""

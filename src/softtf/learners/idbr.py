@@ -27,7 +27,6 @@ What differs here:
 - a smaller last batch is learned from, there it is left out; AdamW's epsilon is 1e-8, there 1e-6.
 """
 
-import math
 from dataclasses import dataclass
 from itertools import chain
 
@@ -38,10 +37,11 @@ from torch.nn import functional as F
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.adaptations.slots import Heads
 from softtf.backbones.base import Backbone, Tokens
+from softtf.config.bounds import Count, NonNegative, Positive, Share
 from softtf.errors import UserError
 from softtf.files.tensor_form import INTEGERS, Forms, TensorForm
 from softtf.learners.base import Batch, Learner, LearnerSpec
-from softtf.learners.fine_tuning import WHOLE_NETWORK, check_counts, check_weights, network_features
+from softtf.learners.fine_tuning import WHOLE_NETWORK, network_features
 from softtf.learners.idbr_codes import Codes, TaskClassifier
 from softtf.learners.spans import LossClasses
 from softtf.learners.task_data import TaskData
@@ -75,27 +75,18 @@ class IDBR(LearnerSpec, kind="idbr"):
 
     title = "IDBR"
     training = WHOLE_NETWORK
-    share: float = 0.01
-    replay_every: int = 10
-    code: int = 128
-    next_sentence: float = 1.0
-    which_task: float = 1.0
-    general: float = 0.5
-    specific: float = 0.5
-    hold: float = 0.5
-    hold_replayed: float = 5.0
-    task_rate: float = 1.0
+    share: Share = 0.01
+    replay_every: Count = 10
+    code: Count = 128
+    next_sentence: NonNegative = 1.0
+    which_task: NonNegative = 1.0
+    general: NonNegative = 0.5
+    specific: NonNegative = 0.5
+    hold: NonNegative = 0.5
+    hold_replayed: NonNegative = 5.0
+    task_rate: Positive = 1.0
     tune: FineTuning = FineTuning()
     classes: LossClasses = "seen"
-
-    def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise UserError(f"share must be above 0 and up to 1, not {self.share}")
-        check_counts(replay_every=self.replay_every, code=self.code)
-        check_weights(next_sentence=self.next_sentence, which_task=self.which_task, general=self.general)
-        check_weights(specific=self.specific, hold=self.hold, hold_replayed=self.hold_replayed)
-        if not (math.isfinite(self.task_rate) and self.task_rate > 0):
-            raise UserError(f"task_rate must be a positive number, not {self.task_rate}")
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner.

@@ -19,18 +19,19 @@ several parts.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from softtf.adaptations.slots import Heads
 from softtf.backbones.base import Backbone, Tokens
-from softtf.errors import UserError
+from softtf.config.bounds import Between, Positive
 from softtf.files.tensor_form import Forms, TensorForm
 from softtf.learners.base import Learner
 from softtf.learners.closed_form import ClosedFormLearner, ClosedFormSpec
 from softtf.seeds import derive_seed
-from softtf.statistics.base import MOST
+from softtf.statistics.base import Dimension
 from softtf.statistics.exact_ridge import RIDGE
 from softtf.statistics.random_ridge import ROWS, add_counts, column_forms
 from softtf.statistics.ridge_sums import NO_EXAMPLES, RidgeSums, solve_positive
@@ -40,7 +41,6 @@ WIDTH = 0.1  # gamma times the median squared distance; chosen on training image
 TEMPERATURE = 6.0  # of the scores' mean over maps; chosen on the same, and no answer depends on it
 LEAST_RIDGE = 1e-6  # for each example, where S is zero
 PAIRED = 1000  # examples whose distances are looked at
-MOST_MAPS = 100
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,9 @@ class KLDA(ClosedFormSpec, kind="klda"):
 
     title = "KLDA (frozen features)"
 
-    projection: int = 5000
-    maps: int = 5
-    gamma: float | None = None
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.projection <= MOST:
-            raise UserError(f"projection must be from 1 to {MOST} numbers, not {self.projection}")
-        if not 1 <= self.maps <= MOST_MAPS:
-            raise UserError(f"maps must be from 1 to {MOST_MAPS}, not {self.maps}")
-        if self.gamma is not None and not 0 < self.gamma < float("inf"):
-            raise UserError(f"gamma must be a positive number, not {self.gamma}")
+    projection: Dimension = 5000
+    maps: Annotated[int, Between(1, 100)] = 5
+    gamma: Positive | None = None
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner."""

@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 
 from softtf.adaptations.base import Adaptation, AdaptationSpec, NoAdaptation
-from softtf.adaptations.prefix import check_length
+from softtf.adaptations.prefix import Length
 from softtf.adaptations.projection import Projection
 from softtf.adaptations.prompt_pool import PromptPool
-from softtf.adaptations.task_keys import TaskKeys, check_keys
+from softtf.adaptations.task_keys import TaskKeys
 from softtf.backbones.base import Backbone
+from softtf.config.bounds import NonNegative, Positive, Share
 from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.projected import Projected, ProjectedLearner, real_rows
@@ -53,24 +54,20 @@ class L2P(LearnerSpec, kind="l2p"):
     """
 
     title = "L2P"
-    pool_size: int = 10
-    length: int = 5
-    top_k: int = 5
-    key_weight: float = 0.1
-    key_scale: float = 1.0
+    pool_size: Length = 10
+    length: Length = 5
+    top_k: Length = 5
+    key_weight: NonNegative = 0.1
+    key_scale: Positive = 1.0
     adapt: AdaptationSpec = NoAdaptation()
     projection: Projection | None = None
-    key_eps: float | None = None
+    key_eps: Share | None = None
     classes: LossClasses = "own"
 
     def __post_init__(self) -> None:
-        check_length(self.length, "length")
-        check_length(self.pool_size, "pool_size")
-        if not 1 <= self.top_k <= self.pool_size:
-            raise UserError(f"top_k must be at least 1 and at most pool_size, {self.pool_size}, not {self.top_k}")
-        check_keys(self.key_weight, self.key_scale)
-        if self.key_eps is not None and not 0 < self.key_eps <= 1:
-            raise UserError(f"key_eps must be above 0 and at most 1, not {self.key_eps}")
+        super().__post_init__()
+        if self.top_k > self.pool_size:
+            raise UserError(f"top_k must be at most pool_size, {self.pool_size}, not {self.top_k}")
         if self.key_eps is not None and self.projection is None:
             raise UserError(f"key_eps {self.key_eps} projects nothing without a projection; leave it out")
 

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from softtf.backbones.base import Backbone
 from softtf.backbones.block_features import LastTokens
-from softtf.errors import TrainingError, UserError
+from softtf.config.bounds import Count
+from softtf.errors import TrainingError
 from softtf.learners.base import Learner
 from softtf.learners.closed_form import ClosedFormSpec
 from softtf.learners.ridge import RidgeLearner
@@ -48,11 +49,7 @@ class LayUP(ClosedFormSpec, kind="layup"):
 
     title = "LayUP (frozen features)"
 
-    blocks: int = 6
-
-    def __post_init__(self) -> None:
-        if self.blocks < 1:
-            raise UserError(f"blocks must be at least 1, not {self.blocks}")
+    blocks: Count = 6
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner."""

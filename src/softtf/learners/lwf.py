@@ -12,9 +12,10 @@ from torch import Tensor
 
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.backbones.base import Backbone
+from softtf.config.bounds import NonNegative, Positive
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.distilling import Teacher, distillation
-from softtf.learners.fine_tuning import WHOLE_NETWORK, FineTunedLearner, check_temperature, check_weights
+from softtf.learners.fine_tuning import WHOLE_NETWORK, FineTunedLearner
 from softtf.learners.spans import LossClasses
 from softtf.learners.task_data import TaskData
 
@@ -32,14 +33,10 @@ class LwF(LearnerSpec, kind="lwf"):
 
     title = "LwF"
     training = WHOLE_NETWORK
-    weight: float = 1.0
-    temperature: float = 2.0
+    weight: NonNegative = 1.0
+    temperature: Positive = 2.0
     tune: FineTuning = FineTuning()
     classes: LossClasses = "own"
-
-    def __post_init__(self) -> None:
-        check_weights(weight=self.weight)
-        check_temperature(self.temperature)
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner."""

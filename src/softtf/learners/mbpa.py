@@ -14,6 +14,7 @@ the mean |feature|^2 of the neighbours, so that one rate suits backbones whose f
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -22,10 +23,10 @@ from torch.nn import functional as F
 from softtf.adaptations.base import Adaptation
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.backbones.base import Backbone, Tokens
-from softtf.errors import UserError
+from softtf.config.bounds import AtLeast, Count, NonNegative, Share
 from softtf.files.tensor_form import INTEGERS, Forms, TensorForm
 from softtf.learners.base import Batch, Learner, LearnerSpec
-from softtf.learners.fine_tuning import WHOLE_NETWORK, FineTunedLearner, check_counts, check_weights
+from softtf.learners.fine_tuning import WHOLE_NETWORK, FineTunedLearner
 from softtf.learners.spans import LossClasses
 from softtf.learners.task_data import TaskData
 from softtf.memory import OnDevice, pack, packed_forms, unpack
@@ -55,20 +56,14 @@ class MBPA(LearnerSpec, kind="mbpa++"):
 
     title = "MBPA++"
     training = WHOLE_NETWORK
-    write: float = 0.1
-    replay_every: int = 100
-    neighbours: int = 32
-    steps: int = 30
-    rate: float = 1.0
-    pull: float = 1e-3
+    write: Share = 0.1
+    replay_every: Count = 100
+    neighbours: Count = 32
+    steps: Annotated[int, AtLeast(0)] = 30
+    rate: NonNegative = 1.0
+    pull: NonNegative = 1e-3
     tune: FineTuning = FineTuning()
     classes: LossClasses = "seen"
-
-    def __post_init__(self) -> None:
-        if not 0 < self.write <= 1:
-            raise UserError(f"write must be a chance above 0 and up to 1, not {self.write}")
-        check_counts(replay_every=self.replay_every, neighbours=self.neighbours)
-        check_weights(steps=self.steps, rate=self.rate, pull=self.pull)
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner."""

@@ -12,13 +12,14 @@ them (`feature_id`, `mcg`).
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
-from softtf.adaptations.prefix import check_length
+from softtf.adaptations.prefix import Length
 from softtf.adaptations.progressive import ProgressivePrompt
 from softtf.backbones.base import Backbone
-from softtf.errors import UserError
+from softtf.config.bounds import AtLeast
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.spans import LossClasses
 from softtf.network import SharedPass
@@ -37,14 +38,9 @@ class ProgressivePrompts(LearnerSpec, kind="progressive-prompts"):
     """
 
     title = "Progressive Prompts (task given)"
-    length: int = 10
-    mlp: int = 800
+    length: Length = 10
+    mlp: Annotated[int, AtLeast(0)] = 800
     classes: LossClasses = "own"
-
-    def __post_init__(self) -> None:
-        check_length(self.length, "length")
-        if self.mlp < 0:
-            raise UserError(f"mlp must be a number of units, or 0 for none, not {self.mlp}")
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner."""

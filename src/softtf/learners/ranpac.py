@@ -11,12 +11,12 @@ examples of all tasks, and not of the newest alone. A label that several tasks t
 from dataclasses import dataclass
 
 from softtf.backbones.base import Backbone
-from softtf.errors import UserError
+from softtf.config.bounds import Positive
 from softtf.learners.base import Learner
 from softtf.learners.closed_form import ClosedFormSpec
 from softtf.learners.ridge import RidgeLearner
 from softtf.statistics import RandomRidge
-from softtf.statistics.base import MOST
+from softtf.statistics.base import Dimension
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,9 @@ class RanPAC(ClosedFormSpec, kind="ranpac"):
 
     title = "RanPAC (frozen features)"
 
-    projection: int = 2000
-    ridge: float | None = None
+    projection: Dimension = 2000
+    ridge: Positive | None = None
     balance: bool = True
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.projection <= MOST:
-            raise UserError(f"projection must be from 1 to {MOST} numbers, not {self.projection}")
-        if self.ridge is not None and not 0 < self.ridge < float("inf"):
-            raise UserError(f"ridge must be a positive number, not {self.ridge}")
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner."""

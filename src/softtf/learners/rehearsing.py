@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from softtf.adaptations.fine_tuning import FineTuning
+from softtf.config.bounds import Count
 from softtf.errors import UserError
 from softtf.files.tensor_form import TensorForm, in_runs
 from softtf.learners.base import Learner, LearnerSpec
-from softtf.learners.fine_tuning import WHOLE_NETWORK, check_counts
+from softtf.learners.fine_tuning import WHOLE_NETWORK
 from softtf.learners.spans import LossClasses
 from softtf.learners.task_data import TaskData
 from softtf.memory import herd, pack, packed_forms, unpack
@@ -34,12 +35,9 @@ class RehearsalSpec(LearnerSpec):
 
     training = WHOLE_NETWORK
     least: ClassVar[int] = 1
-    exemplars: int = 2000
+    exemplars: Count = 2000
     tune: FineTuning = FineTuning()
     classes: LossClasses = "seen"
-
-    def __post_init__(self) -> None:
-        check_counts(exemplars=self.exemplars)
 
     def for_stream(self, count: int) -> Self:
         """Refuse more classes than the exemplars suffice for; raises UserError."""

@@ -27,10 +27,10 @@ from torch.nn import functional as F
 from softtf.adaptations.lora import LoRA, LoRAsBeside, parts_of
 from softtf.adaptations.targets import blocks_of, parse_targets
 from softtf.backbones.base import Backbone, Tokens
+from softtf.config.bounds import Count
 from softtf.errors import UserError
 from softtf.files.tensor_form import Forms, TensorForm, in_runs
 from softtf.learners.base import Batch, Learner, LearnerSpec
-from softtf.learners.fine_tuning import check_counts
 from softtf.learners.spans import LossClasses
 from softtf.learners.task_data import TaskData
 from softtf.network import SharedPass
@@ -54,14 +54,11 @@ class SLM(LearnerSpec, kind="slm"):
     """
 
     title = "SLM"
-    keys: int = 4
-    groups: int = 6
-    top_k: int = 4
+    keys: Count = 4
+    groups: Count = 6
+    top_k: Count = 4
     increments: LoRA = LoRA(layers="all", rank=48, targets="proj")
     classes: LossClasses = "own"
-
-    def __post_init__(self) -> None:
-        check_counts(keys=self.keys, groups=self.groups, top_k=self.top_k)
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner.

@@ -2,16 +2,21 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from torch import Tensor, nn
 
+from softtf.config.bounds import Between
+from softtf.config.tree import check_value
 from softtf.errors import UserError, unknown
 from softtf.files.tensor_form import Forms
 from softtf.registry import Registry
 
 STATISTIC_KINDS: "Registry[type[Statistics]]" = Registry("statistics")
 MOST = 50_000
+Amount = Annotated[int, Between(0, MOST)]
+Dimension = Annotated[int, Between(1, MOST)]
+"""Of a random projection."""
 
 
 class Statistics(nn.Module, ABC):
@@ -91,8 +96,8 @@ def asked_for(texts: tuple[str, ...]) -> dict[str, int]:
     """Read `my-id` and `my-id=20`: return the amount to gather of each of the statistics.
 
     Raises:
-        UserError: there are none of that name, they have a setting of their own, or the amount is no integer or cannot
-            be chosen.
+        UserError: there are none of that name, they have a setting of their own, or the amount is wrong or cannot be
+            chosen.
     """
     found = {}
     for text in texts:
@@ -108,5 +113,5 @@ def asked_for(texts: tuple[str, ...]) -> dict[str, int]:
             raise UserError(f"gather: {text!r}: {name} has no amount to choose; write {name}")
         if given and not amount.isdecimal():
             raise UserError(f"gather: {text!r}: write {name} or {name}={kind.amount}")
-        found[name] = int(amount) if given else kind.amount or 1
+        found[name] = check_value(Amount, int(amount) if given else kind.amount or 1, f"gather: {name}")
     return found
