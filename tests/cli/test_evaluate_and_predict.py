@@ -27,7 +27,10 @@ Capture = pytest.CaptureFixture[str]
 @pytest.fixture
 def run(run: Path) -> Iterator[Path]:
     """The finished run; what is added to it goes again."""
+    before = {*run.glob("predictions/*")}
     yield run
+    for file in {*run.glob("predictions/*")} - before:
+        file.unlink()
     if (run / "rescored").is_file():
         (run / "rescored").unlink()
     shutil.rmtree(run / "rescored", ignore_errors=True)
@@ -127,7 +130,8 @@ def test_evaluate_of_an_unfinished_run(run: Path, capsys: Capture) -> None:
     before = contents(Path("copy"))
     matrix = output(capsys, "evaluate", "copy", "--policy", "oracle", "--matrix")
     found = json.loads(contents(Path("copy")).pop("rescored/oracle.json"))
-    assert found["tasks"] == 1 and contents(Path("copy")) == {**before, **contents_below("copy/rescored")}
+    added = {**contents_below("copy/rescored"), **contents_below("copy/predictions")}
+    assert found["tasks"] == 1 and contents(Path("copy")) == {**before, **added}
     first = read_json(run / "accuracy.json")["oracle"]["correct"][0][0] / 15 * 100
     assert f"{first:.1f}" in matrix
 

@@ -3,8 +3,9 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,12 +34,26 @@ def unshown(what: str, done: int, total: int) -> None:
     """Show nothing of it."""
 
 
+class Samples(NamedTuple):
+    """The answer to each test sample under one policy, in the order of the test sets behind one another.
+
+    label: [samples], int64, the number of the true label; of_task: which task's test set it is from; answer: the number
+    of the label that was answered; task: the task that was taken; confidence: float32, the answer's probability.
+    """
+
+    label: Tensor
+    of_task: Tensor
+    answer: Tensor
+    task: Tensor
+    confidence: Tensor
+
+
 @dataclass(frozen=True)
 class Score:
     """Counts per test set under one policy: right answers, right tasks, samples; and the seconds of this policy alone.
 
     seconds: that passed here; from_nothing: what they would be if nothing had been kept of earlier work, neither on
-    disk nor in memory.
+    disk nor in memory; samples: what the counts are of.
     """
 
     correct: list[int]
@@ -46,6 +61,7 @@ class Score:
     total: list[int]
     seconds: float
     from_nothing: float
+    samples: Samples | None = field(default=None, compare=False)
 
     @property
     def acc(self) -> float:
@@ -101,7 +117,7 @@ def evaluate(
     order, segments = _order(data, learner.num_tasks, shuffle_seed)
     clock = Clock(next(learner.parameters()).device)
     labels = torch.empty(len(order), len(policies), dtype=torch.int64)
-    tasks = torch.empty_like(labels)
+    tasks, confidence = torch.empty_like(labels), torch.empty(labels.shape)
     tops, alone, done = 0, torch.zeros(len(policies), dtype=torch.int64), 0
     with learner.computing_in(dtype):
         start = time.perf_counter()
@@ -114,15 +130,18 @@ def evaluate(
                 learner, data, order[rows], policies, batch_size, clock, batches
             )
             tops, alone = tops + needed[0], alone + needed[1]
-            labels[rows] = by_label(probabilities, column_labels).argmax(2)
+            likely = by_label(probabilities, column_labels)
+            labels[rows] = likely.argmax(2)
+            confidence[rows] = likely.amax(2).float()
             done += len(rows)
             on_progress(SAMPLES, done, len(order))
-    truth = data.tasks[order]
-    right = labels == data.labels[order][:, None]
-    task_right = tasks == truth[:, None]
+    place = order.argsort()  # from the order of testing back to that of the test sets
+    truth = data.labels[order[place]], data.tasks[order[place]]
     return {
         p: _score(
-            learner.num_tasks, truth, right[:, i], task_right[:, i], _alone(learner, p, clock, int(alone[i]) / tops)
+            learner.num_tasks,
+            Samples(*truth, labels[place, i], tasks[place, i], confidence[place, i]),
+            _alone(learner, p, clock, int(alone[i]) / tops),
         )
         for i, p in enumerate(policies)
     }
@@ -247,8 +266,9 @@ def _alone(learner: Learner, policy: Policy, clock: Clock, share: float) -> tupl
     return common + clock.seconds["features"] * reads, common + sum(clock.kept[part] for part in parts)
 
 
-def _score(num_tasks: int, tasks: Tensor, right: Tensor, task_right: Tensor, seconds: tuple[float, float]) -> Score:
+def _score(num_tasks: int, samples: Samples, seconds: tuple[float, float]) -> Score:
     def count(mask: Tensor) -> list[int]:
-        return torch.bincount(tasks[mask], minlength=num_tasks).tolist()
+        return torch.bincount(samples.of_task[mask], minlength=num_tasks).tolist()
 
-    return Score(count(right), count(task_right), count(torch.ones_like(right)), *seconds)
+    right, task_right = samples.answer == samples.label, samples.task == samples.of_task
+    return Score(count(right), count(task_right), count(torch.ones_like(right)), *seconds, samples)

@@ -13,6 +13,7 @@ from softtf.inference.policy import Policy
 from softtf.runs.config import EvaluateConfig
 from softtf.runs.folder import RunFolder
 from softtf.runs.places import NO_PLACES, Places
+from softtf.runs.predictions import way_of
 from softtf.runs.run import reopen
 from softtf.saving.learner import MaskPlace, as_after_each_task
 from softtf.screen import Screen
@@ -46,14 +47,16 @@ class Rescored:
         return Row(method, self.title, classes, *numbers, weights=weights, others=others)
 
     def save(self, folder: RunFolder, environment: dict[str, Any]) -> Path:
-        """Add it to a run's folder; the same policy scored in another way stays beside it.
+        """Add it to a run's folder, and the answer to each sample if that is not there; another way stays beside it.
 
         Raises:
             UserError: it cannot be written.
         """
         settings, score = self.settings, self.score
         precision = "" if settings.precision == "float32" else f", {settings.precision}"
-        ways = ["shuffled"] * settings.shuffle + [settings.precision] * bool(precision)
+        way = way_of(self.policy.code, settings)
+        if score.samples is not None and not folder.predictions.has(way, self.tasks):
+            folder.predictions.save(way, self.tasks, score.samples)
         metrics = (
             summary(self.matrix)
             if self.matrix
@@ -74,8 +77,7 @@ class Rescored:
             "accuracy": self.matrix.to_dict() if self.matrix else None,
             "environment": environment,
         }
-        name = "-".join([self.policy.code, *ways, *["last"] * (self.matrix is None)])
-        return folder.save_rescored(name, content)
+        return folder.save_rescored(way if self.matrix else f"{way}-last", content)
 
 
 def rescore(

@@ -6,6 +6,7 @@ environment.json         versions, commit, machine
 events.jsonl             one line an epoch and an evaluation
 learner/                 one file per finished task (softtf.saving.learner)
 accuracy/after-001.json  counts of right answers after task 1, per policy (softtf.runs.scores)
+predictions/*.safetensors  each test sample's answer in the last evaluation, per policy (softtf.runs.predictions)
 checkpoint.safetensors   the unfinished task as of its last full epoch
 .lock                    while a process works on the run: which (softtf.files.lock)
 accuracy/*.csv, accuracy.json, summary.json   at the end
@@ -34,13 +35,17 @@ from softtf.files.temporary import is_abandoned, is_of_file_system, is_temporary
 from softtf.files.tensors import checksum, load_metadata, load_tensors, save_tensors, write_atomic
 from softtf.runs.config import RunConfig
 from softtf.runs.log import LARGEST, read_log
+from softtf.runs.predictions import RunPredictions, file_name
 from softtf.runs.scores import RunScores
 from softtf.runs.summary import read_summary
 from softtf.saving.header import Header
 from softtf.saving.manifest import Manifest, seal
 from softtf.streams import quiet
 
-PARTS = ("learner", "accuracy", "rescored", "tensorboard", "events.jsonl", "checkpoint.safetensors", "summary.json")
+PARTS = (
+    *("learner", "accuracy", "predictions", "rescored", "tensorboard"),
+    *("events.jsonl", "checkpoint.safetensors", "summary.json"),
+)
 """What a run writes, by names in its folder; none may be a link."""
 TASK = re.compile("0|[1-9][0-9]{0,8}")
 """How a checkpoint writes the number of its task."""
@@ -53,6 +58,7 @@ class RunFolder:
         self.path = path
         self.learner = path / "learner"
         self.scores = RunScores(path / "accuracy", self.learner)
+        self.predictions = RunPredictions(path / "predictions", self.learner)
         self.checkpoint = path / "checkpoint.safetensors"
         self.events = path / "events.jsonl"
         self._lock: Lock | None = None
@@ -141,7 +147,7 @@ class RunFolder:
         if self._lock is not None and self._lock.is_lost:
             return
         with suppress(OSError):
-            for name in ("learner", "accuracy", "tensorboard"):
+            for name in ("learner", "accuracy", "predictions", "tensorboard"):
                 shutil.rmtree(self.path / name, ignore_errors=True)
             for name in ("checkpoint.safetensors", "events.jsonl", "environment.json", "data.json", "config.yaml"):
                 (self.path / name).unlink(missing_ok=True)
@@ -230,7 +236,7 @@ class RunFolder:
 
     def save_rescored(self, name: str, content: Mapping[str, Any]) -> Path:
         """Write what scoring under another policy found; another policy, or way of scoring, has another name."""
-        file = self.path / "rescored" / f"{_file_name(name)}.json"
+        file = self.path / "rescored" / f"{file_name(name)}.json"
         write_atomic(file, json.dumps(content, indent=1) + "\n")
         return file
 
@@ -247,7 +253,7 @@ class RunFolder:
 
     def save_matrix(self, code: str, matrix: AccuracyMatrix) -> None:
         """Write a policy's accuracy matrix as CSV."""
-        self.write_text(f"accuracy/{_file_name(code)}.csv", matrix.to_csv())
+        self.write_text(f"accuracy/{file_name(code)}.csv", matrix.to_csv())
 
     def save_checkpoint(self, task: int, tensors: Mapping[str, Tensor]) -> None:
         """Replace the checkpoint of the task in training; it names the task and the learner that it goes on from."""
@@ -281,10 +287,6 @@ class RunFolder:
 
 def _follow_no_link(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
-
-
-def _file_name(code: str) -> str:
-    return code.replace(":", "-").replace("/", "-of-")
 
 
 def is_torn(file: Path) -> bool:

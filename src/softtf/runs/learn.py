@@ -5,6 +5,7 @@ import time
 from softtf.errors import UserError
 from softtf.evaluation.scorer import Scorer
 from softtf.learners.base import Learner
+from softtf.runs.predictions import way_of
 from softtf.runs.results import write_results
 from softtf.runs.run import Run, leaving_no_empty_run, noting
 from softtf.runs.tracking import Tracker
@@ -90,6 +91,9 @@ def score_task(run: Run, learner: Learner, scorer: Scorer, tracker: Tracker) -> 
     nothing = {policy.code: score.from_nothing for policy, score in scores.items()}
     wall = time.perf_counter() - began
     run.folder.log("evaluation", task=index, accuracy=accuracies, seconds=seconds, from_nothing=nothing, wall=wall)
+    for policy, score in scores.items():
+        if score.samples is not None:
+            run.folder.predictions.save(way_of(policy.code, run.config.evaluate), index + 1, score.samples)
     run.folder.scores.save(index, scores)
     tracker.scores(index, accuracies)
     if run.console.is_terminal or index + 1 == len(run.stream):
