@@ -42,6 +42,7 @@ from softtf.learners import (
     LwF,
     ProgressivePrompts,
     RanPAC,
+    RanPACFSA,
 )
 from softtf.streams import Examples, Task, TaskStream, from_datasets, load_source, split_by_class
 from softtf.training.config import TrainConfig
@@ -84,6 +85,7 @@ __all__ = [
     "ProgressivePrompts",
     "Projection",
     "RanPAC",
+    "RanPACFSA",
     "SLM",
     "SoftMask",
     "SoftNet",

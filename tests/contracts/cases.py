@@ -49,6 +49,7 @@ from softtf.learners import (
     LwF,
     ProgressivePrompts,
     RanPAC,
+    RanPACFSA,
 )
 
 
@@ -127,6 +128,8 @@ MASK = SoftMask((3, 4), "w/ FF", NOISY)
 LEARNERS = {
     "NCM": LearnerCase(NCM()),
     "RanPAC": LearnerCase(RanPAC(32), trains_shared=True),
+    "RanPAC, adapted": LearnerCase(RanPACFSA(24, adapt=Adapter("all", 3, "mlp", "float32")), trains_shared=True),
+    "RanPAC, masks": LearnerCase(RanPACFSA(24, adapt=SoftMask((3, 4))), trains_shared=True),
     "Fly-CL": LearnerCase(FlyCL(32), trains_shared=True),
     "KLDA": LearnerCase(KLDA(20, maps=2), trains_shared=True),
     "LayUP": LearnerCase(LayUP(3), trains_shared=True),

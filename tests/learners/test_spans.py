@@ -111,6 +111,7 @@ def test_every_method_with_a_cross_entropy_has_the_published_span_as_its_default
         "layup",
         "ncm",
         "ranpac",
+        "ranpac-fsa",
         "clip-zero-shot",
     }
 

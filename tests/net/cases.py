@@ -21,6 +21,7 @@ PROMPTS, WEIGHTS, CLIPS = "2.0", "0.1", "0.05"  # rates at which a few steps cha
 
 SMALLER: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("ranpac", "block-ridge", "fly-cl"), ("--learner.projection", "24")),
+    "ranpac-fsa": ("--learner.projection", "24", "--learner.adapt.rank", "4"),
     "klda": ("--learner.projection", "16", "--learner.maps", "2"),
     "ewc": ("--learner.fisher-samples", "5"),
     **dict.fromkeys(("der++", "icarl", "bic"), ("--learner.exemplars", "14")),

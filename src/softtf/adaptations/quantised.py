@@ -56,7 +56,7 @@ class QuantisedAdaptation(Adaptation):
 
     def num_parameters(self, task: int) -> int:
         """Return how many numbers were trained; steps are none."""
-        return sum(value.numel() for name, value in self.slot(task).items() if not name.endswith(STEPS))
+        return sum(value.numel() for name, value in self.own_slot(task).items() if not name.endswith(STEPS))
 
     def stored(self, task: int, name: str) -> Tensor | Packed:
         """Return a matrix as it is trained, or packed if its task is finished."""

@@ -21,6 +21,7 @@ class TaskSlots(nn.Module):
     """
 
     retrained = False  # True: later tasks go on training every slot, so that all slots count as shared
+    first_only = False  # True: the first task's slot serves all tasks; those of later tasks are empty
     can_be_halved = False  # True: everything reads slots by `value`, so that they can be kept in float16
     halved = False  # True: finished slots are kept so (`halve`)
     rate_factor = 1.0  # how many times the training's rate its parameters learn at
@@ -46,7 +47,11 @@ class TaskSlots(nn.Module):
         return len(self.slots)
 
     def slot(self, task: int) -> nn.ParameterDict:
-        """Return task `task`'s parameters by name."""
+        """Return the parameters of task `task`'s network by name: its own, or with `first_only` the first task's."""
+        return self.own_slot(0 if self.first_only else task)
+
+    def own_slot(self, task: int) -> nn.ParameterDict:
+        """Return the parameters by name that belong to task `task` itself."""
         slot = self.slots[task]
         assert isinstance(slot, nn.ParameterDict)
         return slot
@@ -58,16 +63,19 @@ class TaskSlots(nn.Module):
 
     def add_task(self, num_classes: int, generator: torch.Generator) -> None:
         """Open the next task's slot and freeze all earlier ones."""
-        values = self.new_slot(num_classes, generator)
+        values = self._next_slot(num_classes, generator)
         self.freeze()
         self.slots.append(nn.ParameterDict({name: nn.Parameter(value) for name, value in values.items()}))
+
+    def _next_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
+        return {} if self.first_only and self.num_tasks else self.new_slot(num_classes, generator)
 
     def freeze(self) -> None:
         """Pack the slots that were trained and close them: nothing in them changes again."""
         if self.retrained:
             return
         for task in range(self.num_tasks):
-            if any(parameter.requires_grad for parameter in self.slot(task).values()):
+            if any(parameter.requires_grad for parameter in self.own_slot(task).values()):
                 self.slots[task] = nn.ParameterDict(_closed(self.packed(self.task_state_dict(task))))
 
     def forms(self, num_classes: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -77,16 +85,16 @@ class TaskSlots(nn.Module):
         """
         generator = torch.Generator()
         with torch.device("meta"):
-            trained = {name: value.to("meta") for name, value in self.new_slot(num_classes, generator).items()}
+            trained = {name: value.to("meta") for name, value in self._next_slot(num_classes, generator).items()}
             return trained, trained if self.retrained else self.packed(trained)
 
     def task_state_dict(self, task: int) -> dict[str, Tensor]:
         """Return task `task`'s values by name, detached."""
-        return {name: value.detach() for name, value in self.slot(task).items()}
+        return {name: value.detach() for name, value in self.own_slot(task).items()}
 
     def num_parameters(self, task: int) -> int:
         """Return how many numbers were trained in task `task`'s own slot."""
-        return 0 if self.retrained else sum(value.numel() for value in self.slot(task).values())
+        return 0 if self.retrained else sum(value.numel() for value in self.own_slot(task).values())
 
     def load_task(self, state: dict[str, Tensor]) -> None:
         """Append a finished slot that holds `state` as it is."""
@@ -94,7 +102,7 @@ class TaskSlots(nn.Module):
 
     def own_parameters(self, task: int) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield (name, parameter) of what belongs to task `task` alone."""
-        return iter(()) if self.retrained else iter(self.slot(task).items())
+        return iter(()) if self.retrained else iter(self.own_slot(task).items())
 
     def shared_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield (name, parameter) of what all tasks share."""

@@ -29,6 +29,7 @@ from softtf.learners.mbpa import MBPA
 from softtf.learners.ncm import NCM
 from softtf.learners.progressive_prompts import ProgressivePrompts
 from softtf.learners.ranpac import RanPAC
+from softtf.learners.ranpac_fsa import RanPACFSA
 from softtf.learners.slm import SLM
 from softtf.learners.task_data import TaskData
 
@@ -60,6 +61,7 @@ __all__ = [
     "ONE_PASS",
     "ProgressivePrompts",
     "RanPAC",
+    "RanPACFSA",
     "SLM",
     "TaskData",
 ]

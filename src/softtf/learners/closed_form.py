@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.task_data import TaskData
 
 ONE_PASS: Mapping[str, Any] = {
     "epochs": 1,
@@ -35,9 +36,23 @@ class ClosedFormLearner(Learner):
 
     answers_by_features = True
 
+    @property
+    def takes_steps(self) -> bool:
+        """Whether the current task takes gradient steps before it is solved: RanPAC's first."""
+        return False
+
+    def features_to_fit(self, data: TaskData) -> Tensor:
+        """Return the features [n, size] of the task's own examples that `fit` reads: the frozen backbone's.
+
+        Raises:
+            UserError: an input cannot be loaded.
+            TrainingError: a feature is not finite.
+        """
+        return data.features.values
+
     @abstractmethod
     def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
-        """Learn the task from the features q(x) [n, dim] of its unaugmented inputs, of logit columns [n], on the CPU.
+        """Learn the task from its `features_to_fit` [n, size], of logit columns [n], on the CPU.
 
         labels: [classes seen], the label number of each column; a label that came before has its number again.
 
@@ -54,5 +69,5 @@ class ClosedFormLearner(Learner):
             head["bias"].copy_(bias[own])
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Never called: there are no steps."""
+        """Never called, unless the task `takes_steps`."""
         raise AssertionError("a solved learner takes no steps")

@@ -1,11 +1,13 @@
 """What methods have in common whose answer is one ridge regression over all classes seen, solved with each task."""
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from softtf.adaptations.slots import Heads
+from softtf.adaptations.base import Adaptation
+from softtf.adaptations.slots import Heads, TaskSlots
 from softtf.backbones.base import Backbone, Tokens
 from softtf.files.tensor_form import Forms
 from softtf.learners.closed_form import ClosedFormLearner
@@ -24,8 +26,15 @@ class RidgeLearner(ClosedFormLearner):
 
     error_name: ClassVar[str]
 
-    def __init__(self, backbone: Backbone, seed: int, regression: RandomRidge | TaskRidge) -> None:
-        super().__init__(backbone, (), seed, heads=Heads(regression.size, retrained=True))
+    def __init__(
+        self,
+        backbone: Backbone,
+        seed: int,
+        regression: RandomRidge | TaskRidge,
+        adaptations: Sequence[Adaptation] = (),
+        extra_slots: Mapping[str, TaskSlots] | None = None,
+    ) -> None:
+        super().__init__(backbone, adaptations, seed, extra_slots, Heads(regression.size, retrained=True))
         self.regression = regression
 
     def memory_forms(self, labels: Tensor) -> Forms:

@@ -20,6 +20,7 @@ from softtf.paper.rows import (
 )
 from softtf.registry import own
 
+RIVALS = (("RanPAC, first-session adaptation", "ranpac-fsa"),)
 JOINT = (("Linear head", "linear-head"), ("FT", "ft"))
 
 
@@ -59,6 +60,7 @@ def methods() -> Table:
         *(TableRow(n, "-", plain(m)) for n, m in (("FT", "ft"), ("EWC", "ewc"), ("LwF", "lwf"))),
         *(TableRow(n, "-", plain(m)) for n, m in (("iCaRL", "icarl"), ("BiC", "bic"), ("DER++", "der++"))),
         TableRow("DER+MCG", "-", Trained("der+mcg", policies=BY_GATE)),
+        *(TableRow(n, "-", plain(m)) for n, m in RIVALS),
         TableRow("L2P", "-", plain("l2p")),
         TableRow("L2P + PGP", "-", plain("l2p+pgp")),
         TableRow("L2P + Soft-TF", "Gradient ID", Trained("l2p+soft-tf", policies=BY_GRADIENT)),

@@ -140,7 +140,7 @@ PRESETS: dict[str, dict[str, Settings]] = {  # by place, then by kind of learner
     "wide": {  # ViT-B/16 and BERT-base at full scale
         # Adam at 2.8e-5 for a batch of 24: customary for ViT-B and BERT-base, not tried
         **dict.fromkeys(TRAIN_WHOLE, {"train.learning_rate": 3e-4}),
-        "ranpac": {"learner.projection": 10_000},
+        **dict.fromkeys(("ranpac", "ranpac-fsa"), {"learner.projection": 10_000}),
         "idbr": {  # published: AdamW at 3e-5 for batches of 8, whose rate climbs for 1,000 steps and then stays
             "train.batch_size": 8,
             "train.learning_rate": 3e-5 * 256 / 8,

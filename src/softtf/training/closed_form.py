@@ -23,7 +23,7 @@ class ClosedFormTraining(TaskTraining):
 
     def __init__(self, learner: ClosedFormLearner, data: TaskData, config: TrainConfig) -> None:
         super().__init__(learner, data, config, epochs=1)
-        self.fit = learner.fit
+        self.solved = learner
 
     @needs_memory("learn the task", lambda self, *_: self.config.batch_size, OutOfMemoryError)
     def run_epoch(self, on_step: OnStep = no_progress) -> EpochReport:
@@ -35,8 +35,8 @@ class ClosedFormTraining(TaskTraining):
         assert not self.finished
         start = time.perf_counter()
         with self.learner.computing_in(self.dtype):
-            features = self.data.features.values
-        shown = self.fit(features, self.data.columns, self.data.column_labels)
+            features = self.solved.features_to_fit(self.data)
+        shown = self.solved.fit(features, self.data.columns, self.data.column_labels)
         self.epoch = 1
         on_step(len(self.loader), len(self.loader))
         seconds, kept = time.perf_counter() - start, self.data.own_queries.kept_seconds

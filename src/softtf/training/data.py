@@ -44,7 +44,7 @@ def begin_training(
     classes.add(examples.classes, name)
     data = TaskData(examples, classes, learner.network.backbone, config.batch_size, config.augment, store)
     learner.begin_task(data)
-    if isinstance(learner, ClosedFormLearner):
+    if isinstance(learner, ClosedFormLearner) and not learner.takes_steps:
         return ClosedFormTraining(learner, data, config)
     return GradientTraining(learner, data, config)
 
