@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from cli import call, contents, output, read_json, refused, results
-from softtf.evaluation import scorer
+from softtf.evaluation import AccuracyMatrix, metric, scorer
 from softtf.learners.dual_prompt import DualPromptLearner
 from softtf.paper import runs as table_runs
 from softtf.runs import learn as learning
 from softtf.runs.config import EvaluateConfig, RunConfig
+from support.registries import forgetting_names
 from support.stopping import Killer, at_call, in_another_process, send
 from support.tables import ROWS, RUNS, SMALL, TABLE, WHERE
 
@@ -94,8 +95,8 @@ def test_seeds_give_mean_and_deviation(capsys: Capture) -> None:
     ]
     for line, code in zip(lines[1:], ("prompt-id", "prompt-id:vote24", "oracle"), strict=True):
         timed = [(f"test_s_{kind}", f"test_seconds_{kind}") for kind in ("this_run", "from_nothing")]
-        for column, metric in (("acc", "acc"), ("forget", "forget"), *timed):
-            values = [s["policies"][code][metric] for s in summaries]
+        for column, name in (("acc", "acc"), ("forget", "forget"), *timed):
+            values = [s["policies"][code][name] for s in summaries]
             assert float(line[column]) == pytest.approx(statistics.mean(values), abs=0.006)
             assert float(line[f"{column}_std"]) == pytest.approx(statistics.stdev(values), abs=0.006)
     text = output(capsys, *args[:-2])
@@ -273,3 +274,27 @@ def test_rows_that_cannot_be_run_are_said(capsys: Capture) -> None:
     assert "left out: DualPrompt, DINO on cub200-5: at mini scale there is one backbone" in text
     assert "seed 0, rows: 1 DualPrompt, ImageNet-21K (Prompt ID)" in text
     assert "no row of table 3" in refused(capsys, "table", "3", "--scale", "mini", "--rows", "SAM")
+
+
+def test_a_table_runs_on_any_recipe_and_shows_a_metric_of_the_users_own(capsys: Capture) -> None:
+    with forgetting_names():
+
+        @metric("plasticity", "Plasticity %")
+        def plasticity(matrix: AccuracyMatrix) -> float:
+            return 12.5
+
+        place = ("table", "methods", "--rows", "1", "--streams", "quickstart")
+        said = output(capsys, *place, *SMALL)
+        assert "5 tasks of 2 digits" in said and "quickstart is not a stream of the paper" in said
+        assert "Plasticity %: 12.50" in said and "here in 2 tasks" in said
+        markdown = output(capsys, *place, *SMALL, "--format", "markdown")
+        assert "| Plasticity %: per-sample / paper's policy |" in markdown and "| 12.50 / 12.50 |" in markdown
+        (none, *_) = csv.DictReader(io.StringIO(output(capsys, *place, *SMALL, "--format", "csv")))
+        assert none["Plasticity %"] == "12.50"
+
+
+def test_a_recipe_for_own_data_asks_for_them(capsys: Capture) -> None:
+    asked = ("table", "methods", "--rows", "1", "--streams", "own-images", "--dry-run")
+    assert "own-images learns your own data: say where they are with --source" in refused(capsys, *asked)
+    Path("images").mkdir()
+    assert "stream.source=" in output(capsys, *asked, "--source", "images")

@@ -19,8 +19,8 @@ BATCH = Row(
 ROWS = [ORACLE, SAMPLE, BATCH]
 
 
-def printed(table: Table) -> list[str]:
-    console = Console(width=200, file=io.StringIO(), record=True)
+def printed(table: Table, width: int = 200) -> list[str]:
+    console = Console(width=width, file=io.StringIO(), record=True)
     console.print(table)
     return console.export_text().splitlines()
 
@@ -116,6 +116,13 @@ def test_latex_is_escaped_and_has_one_cell_for_each_column() -> None:
     assert r"Task inference (policy) & Loss over & ACC \%" in table[0]
     assert table[2].startswith(r"A|B \& 100\%\_c & ") and "oracle (task given)" in table[3]
     assert r"\textbackslash{}\{\textasciicircum{}\}" in to_latex([replace(SAMPLE, method="\\{^}")])
+
+
+def test_a_users_metric_is_whole_on_a_narrow_terminal() -> None:
+    rows = [replace(row, others=(("Plasticity %", 12.5),)) for row in ROWS]
+    first = " ".join(line[:20].strip() for line in printed(render(rows, "title", "caption"), 80))
+    assert first.count("Plasticity %: 12.50") == len(rows)
+    assert "| 12.50 |" in to_markdown(rows, "title")
 
 
 WEIGHTS = "vit_tiny_patch8_64 (SHA-256 0123456789ab)"

@@ -22,7 +22,9 @@ from softtf.config.names import BUNDLED, CLIP_VIT_B, MINILM
 from softtf.learners import L2P, SLM, CLIPPrompt, CLIPPromptPublished, LearnerSpec
 from softtf.paper import TABLES, Table, TableRow, figure, figures, table_named
 from softtf.paper.figures import STREAMS
-from softtf.paper.report import lines_of, title, to_csv
+from softtf.paper.lines import lines_of
+from softtf.paper.notes import title
+from softtf.paper.report import to_csv
 from softtf.paper.runs import Wish, place, plan, resolve
 from softtf.recipes import RECIPES, known_methods
 from softtf.recipes.presets import ORDERS

@@ -15,9 +15,11 @@ from softtf.backbones.features import FeatureStore, Queries
 from softtf.evaluation.report import HEADERS, to_csv
 from softtf.learners import NCM as NCM_METHOD
 from softtf.paper import table_named
-from softtf.paper.report import CSV_FIELDS, lines_of
+from softtf.paper.jobs import Job
+from softtf.paper.lines import lines_of
+from softtf.paper.report import CSV_FIELDS
 from softtf.paper.report import HEADERS as TABLE_HEADERS
-from softtf.paper.runs import Cell, Job, Wish, resolve
+from softtf.paper.runs import Cell, Wish, resolve
 from softtf.runs.config import RunConfig
 from softtf.runs.folder import RunFolder
 from softtf.runs.results import result_rows

@@ -139,7 +139,7 @@ class Predict(Command):
     inputs: Positional[tuple[str, ...]] = ()
     json: bool = False
     strict: bool = False
-    policy: str | None = None
+    policy: Annotated[str | None, arg(aliases=("--inference",))] = None  # its name in softtf 0.1
     task: int | None = None
     pool: bool = False
     batch_size: int = 64
@@ -156,7 +156,7 @@ class Table(Command):
     Attributes:
         number: the paper's, or a word (`softtf list tables`).
         rows: some rows only, each by its number or by a part of its name and task inference.
-        streams: some streams only, or others than the paper's, such as cifar100-10 or text-order-4-sampled.
+        streams: some streams only, or others than the paper's: any recipe (`softtf list recipes`), such as quickstart.
         seeds: one run each; more than one give mean and deviation.
         scale: full is the paper's settings on ViT-B/16; mini fits two CPU cores.
         source: a folder with the data instead of the Hub; for several data sets cifar100=FOLDER imagenet-r=FOLDER.

@@ -12,10 +12,10 @@ from softtf.cli.stopping import stopped
 from softtf.config.tree import to_dict
 from softtf.config.yaml import read_value
 from softtf.errors import UserError, unknown
-from softtf.paper import TABLES, TableRow, report, table_named
+from softtf.paper import TABLES, TableRow, lines, notes, report, table_named
 from softtf.paper import Table as PaperTable
-from softtf.paper.figures import STREAM_NAMES
-from softtf.paper.runs import Cell, Wish, complete, jobs_of, left, plan
+from softtf.paper.jobs import amount, data_of, left
+from softtf.paper.runs import Cell, Wish, complete, jobs_of, plan
 from softtf.recipes.presets import RECIPES
 from softtf.screen import Screen, say
 from softtf.streams import STREAMS as DATA_SETS
@@ -81,12 +81,12 @@ def _list_runs(table: PaperTable, cells: Sequence[Cell], wish: Wish) -> None:
     for job in jobs:
         served = [cell for cell in cells if job in cell.jobs]
         numbers = [f"{table.rows.index(c.row) + 1} {c.row.title} ({c.row.task_id or '-'})" for c in served]
-        say(f"{job.path}: {job.state}; about {job.work:,} training examples, epochs counted")
+        say(f"{job.path}: {job.state}; {amount([job])}")
         say(f"    {served[0].stream}, seed {job.config.seed}, rows: {'; '.join(numbers)}")
         say(f"    {', '.join(s for s in _flat(to_dict(job.config)) if s not in common)}")
     say(f"all runs: {', '.join(s for s in _flat(to_dict(jobs[0].config)) if s in common)}")
-    examples = sum(job.work for job in jobs if not job.finished)
-    say(f"{len(jobs)} runs for {len(cells)} rows: {left(jobs)}; about {examples:,} training examples, epochs counted")
+    unfinished = [job for job in jobs if not job.finished]
+    say(f"{len(jobs)} runs for {len(cells)} rows: {left(jobs)}; {amount(unfinished)}")
 
 
 def _flat(plain: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -103,33 +103,32 @@ def _flat(plain: Mapping[str, Any], prefix: str = "") -> list[str]:
 def _print(
     table: PaperTable, streams: Sequence[str], cells: Sequence[Cell], wish: Wish, failed: Mapping[Path, str], form: str
 ) -> None:
-    parts = {s: report.lines_of(table.name, [cell for cell in cells if cell.stream == s]) for s in streams}
+    parts = {s: lines.lines_of(table.name, [cell for cell in cells if cell.stream == s]) for s in streams}
     if table.mean and len(streams) > 1:
-        parts[f"mean over {' and '.join(streams)}"] = report.mean_lines(list(parts.values()))
-    said = report.notes(table, cells, wish, failed)
+        parts[f"mean over {' and '.join(streams)}"] = lines.mean_lines(list(parts.values()))
+    said = notes.notes(table, cells, wish, failed)
     if form == "csv":
         say(report.to_csv(table.name, parts, cells).removesuffix("\n"))
         return
     if form == "terminal":
         console = Screen()
         console = console if console.is_terminal else Screen(width=WIDTH)
-        for stream, lines in parts.items():
-            console.print(report.render(lines, report.title(table, stream, cells)))
+        for stream, found in parts.items():
+            console.print(report.render(found, notes.title(table, stream, cells)))
         for note in said:
             console.print(note, soft_wrap=True)
         return
     write = report.to_markdown if form == "markdown" else report.to_latex
-    for stream, lines in parts.items():
-        say(write(lines, report.title(table, stream, cells)))
+    for stream, found in parts.items():
+        say(write(found, notes.title(table, stream, cells)))
     mark = "- " if form == "markdown" else "% "
     say("\n".join(mark + note for note in said))
 
 
 def _streams(names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
-        if name not in STREAM_NAMES:
-            raise unknown("stream", name, [s for s in STREAM_NAMES if s.startswith(name)] or STREAM_NAMES)
-    assert set(STREAM_NAMES) <= RECIPES.keys()
+        if name not in RECIPES:
+            raise unknown("stream", name, [s for s in RECIPES if s.startswith(name)] or RECIPES)
     return tuple(dict.fromkeys(names))
 
 
@@ -161,7 +160,7 @@ def _wish(options: Table, streams: Sequence[str]) -> Wish:
 
 def _sources(texts: Sequence[str], streams: Sequence[str]) -> dict[str, str]:
     """Return where the data come from, by the name of the data set; folders by their full path."""
-    needed = list(dict.fromkeys(RECIPES[stream].settings["stream.source"] for stream in streams))
+    needed = list(dict.fromkeys(map(data_of, streams)))
     sources: dict[str, str] = {}
     for text in texts:
         name, found, source = text.partition("=")
@@ -175,9 +174,9 @@ def _sources(texts: Sequence[str], streams: Sequence[str]) -> dict[str, str]:
         if not source:
             raise UserError(f"--source {text!r}: name a folder behind the =")
         folder = local_path(source)
-        if not folder.is_dir() and source not in DATA_SETS and "/" in source:
+        if not folder.exists() and source not in DATA_SETS and "/" in source:
             raise UserError(f"--source {text!r}: there is no folder {source!r}")
-        sources[name] = str(folder.resolve()) if folder.is_dir() else source
+        sources[name] = str(folder.resolve()) if folder.exists() else source
     return sources
 
 

@@ -81,19 +81,19 @@ class Row:
 def render(rows: Sequence[Row], title: str, caption: str) -> Table:
     """Return the rows as a table for the terminal: under each method its policies, the oracle last and dim.
 
-    Weights that differ are under the policy: a column of them would leave the numbers no room.
+    Weights that differ and further metrics are under the policy: columns of these would leave the numbers no room.
     """
     title = with_weights(title, [row.weights for row in rows])
     table = Table(box=SIMPLE_HEAD, title_justify="left", caption_justify="left", padding=0, show_edge=False)
     table.title, table.caption = plain(title), plain(caption)
     headers, body = _cells(rows)
-    apart = headers[-1] == "Weights"
+    apart, others = headers[-1] == "Weights", range(len(HEADERS), len(HEADERS) + len(_other_titles(rows)))
     table.add_column("Method\n task inference (policy)" + "\n  Weights" * apart, min_width=16, overflow="fold")
     table.add_column(plain(headers[2].replace(" ", "\n")))
     for header in headers[3:11]:
         words = header.replace(", ", " ").replace(" ", "\n").replace("/", "/\n")
         table.add_column(plain(words), justify="right", no_wrap=True)
-    for header in headers[11 : len(headers) - apart]:
+    for header in headers[others.stop : len(headers) - apart]:
         table.add_column(plain(header))
     for method in dict.fromkeys(row.method for row in rows):
         table.add_row(plain(method, style="bold"))
@@ -101,7 +101,8 @@ def render(rows: Sequence[Row], title: str, caption: str) -> Table:
         for row, cells in mine:
             # Text, because "[...]" in a plain string would be markup.
             first = f" {cells[1]}" + f"\n  {cells[-1]}" * apart
-            shown = map(plain, cells[2 : len(cells) - apart])
+            first += "".join(f"\n  {headers[i]}: {cells[i]}" for i in others)
+            shown = map(plain, [*cells[2 : others.start], *cells[others.stop : len(cells) - apart]])
             table.add_row(plain(first), *shown, style="dim" if row.is_oracle else None)
     return table
 

@@ -19,10 +19,10 @@ from softtf.files.lock import BusyError, check_idle
 from softtf.files.tensors import write_atomic
 from softtf.learners.spans import NO_SPAN, span_of
 from softtf.paper import TableRow
+from softtf.paper.jobs import Job, data_of, left
 from softtf.recipes.presets import RECIPES, Scale
 from softtf.recipes.recipes import at_scale, unscaled
 from softtf.runs.config import RunConfig
-from softtf.runs.folder import RunFolder
 from softtf.runs.learn import learn_stream
 from softtf.runs.places import Places
 from softtf.runs.run import reopen, start
@@ -68,64 +68,6 @@ class Wish:
     settings: Mapping[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0,)
     folder: Path = Path("runs/tables")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run: its settings and its place."""
-
-    config: RunConfig
-    path: Path
-
-    @property
-    def finished(self) -> bool:
-        """Whether its results are there."""
-        return (self.path / "summary.json").exists()
-
-    @property
-    def state(self) -> str:
-        """Finished, to do, or how far it is."""
-        if self.finished:
-            return f"finished in {seconds(self.seconds)}"
-        if not (self.path / "config.yaml").exists():
-            return "to do"
-        return f"stopped after {len(list(self.path.glob('learner/task-*.json')))} tasks"
-
-    @property
-    def results(self) -> dict[str, Any]:
-        """The summary of a finished run.
-
-        Raises:
-            UserError: it cannot be read.
-        """
-        try:
-            results = RunFolder(self.path).summary()
-            results["train_seconds_from_nothing"] + results["evaluation_seconds"] + results["parameters_per_task"]
-            [results["policies"][code] for code in self.config.evaluate.policies]
-        except (UserError, TypeError, KeyError):
-            file = self.path / "summary.json"
-            raise UserError(f"{file} cannot be read; remove it and give the command again") from None
-        return results
-
-    @property
-    def seconds(self) -> float:
-        """How long a finished run took, over all its sittings."""
-        results = self.results
-        passed = results["train_seconds_this_run"]  # earlier versions did not tell it
-        train = results["train_seconds_from_nothing"] if passed is None else passed
-        return float(train + results["evaluation_seconds"])
-
-    @property
-    def work(self) -> int:
-        """About how many training examples it goes through, epochs counted."""
-        stream = self.config.stream
-        source = stream.source if stream.source in STREAMS else RECIPES[self.config.recipe].settings["stream.source"]
-        examples = 0
-        for data in (STREAMS[name] for name in stream.datasets or (source,)):
-            per_class, per_set = stream.train_per_class, stream.train_per_dataset
-            most = data.num_train if per_class is None else min(data.num_train, per_class * data.num_classes)
-            examples += most if per_set is None else min(most, per_set)
-        return examples * self.config.train.epochs
 
 
 @dataclass(frozen=True)
@@ -190,7 +132,9 @@ def resolve(row: TableRow, stream: str, wish: Wish) -> RunConfig:
     changes = dict(trained.mini) if wish.scale == "mini" else {}
     if trained.clip:
         changes |= {"backbone.name": CLIP_VIT_B, "backbone.normalise": "backbone"}
-    changes["stream.source"] = wish.sources.get(config.stream.given, config.stream.source)
+    changes["stream.source"] = source = wish.sources.get(data_of(stream), config.stream.source)
+    if source is None:
+        raise UserError(f"{stream} learns your own data: say where they are with --source")
     without = [f"train.{name}" for name in unread_by(config.learner)]
     without += ["learner.classes"] * (span_of(config.learner) == NO_SPAN)  # its column says that it has none
     wanted = {name: value for name, value in wish.settings.items() if name not in without}
@@ -265,21 +209,3 @@ def _finish(job: Job, console: Screen) -> None:
     config = job.config  # which the user gave: also its paths
     places = Places(backbone=config.backbone if config.backbone.paths else None, feature_cache=config.feature_cache)
     learn_stream(reopen(job.path, console, repair=True, places=places))
-
-
-def left(jobs: Sequence[Job]) -> str:
-    """Say how many runs are left, and for how long at the speed of those that are finished."""
-    done = [job for job in jobs if job.finished]
-    others = [job for job in jobs if not job.finished]
-    if not done or not others:
-        return f"{len(others) or 'none'} left"
-    speed = sum(job.seconds for job in done) / sum(job.work for job in done)
-    return f"{len(others)} left, about {seconds(speed * sum(job.work for job in others))}"
-
-
-def seconds(value: float) -> str:
-    """Return a time such as 41.2 s, 6 min 5 s or 2 h 4 min."""
-    if value < 60:
-        return f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
