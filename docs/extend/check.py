@@ -3,6 +3,7 @@
 import my_adaptation
 import my_backbone
 import my_inference
+import my_lda
 import my_method
 import my_metric
 import my_source
@@ -26,6 +27,7 @@ def exact():
 
 
 check_learner(my_method.ClassMeans())
+check_learner(my_lda.LDA())
 check_adaptation(my_adaptation.Scaling(layers="3-4"))
 check_inference(my_inference.TaskMean)
 check_backbone(exact)
