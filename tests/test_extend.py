@@ -43,6 +43,7 @@ def test_an_example_is_short(name: str) -> None:
     assert len(lines) <= LONGEST[name]
 
 
+@pytest.mark.slow
 def test_every_example_keeps_the_laws(tmp_path: Path) -> None:
     done = process(tmp_path, sys.executable, str(EXTEND / "check.py"))
     assert done.returncode == 0 and "all laws hold" in done.stdout, done.stderr

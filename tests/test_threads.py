@@ -264,6 +264,7 @@ def test_the_default_type_is_float32_until_the_last_thread_leaves_and_then_as_it
         torch.set_default_dtype(torch.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_forked_process_predicts_on_one_thread_and_is_refused_more_of_them(threads: int) -> None:

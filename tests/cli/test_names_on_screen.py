@@ -17,6 +17,7 @@ from cli import LAYERS, SMALL, TINY, call, image_folder
 from softtf.errors import UserError, visible
 from softtf.evaluation.progress import ScoringProgress
 from softtf.screen import Screen, plain, say, warn
+from support.slow import each
 
 Capture = pytest.CaptureFixture[str]
 NASTY = "a\x1b]0;title\x07\x1b[31mred[/b][red]x\u202e\x9b2J"
@@ -33,15 +34,15 @@ def shown(capsys: Capture) -> str:
     return text
 
 
-def test_a_finished_run_is_shown_whatever_its_folder_is_called(capsys: Capture) -> None:
-    for name in ("o[/b]", f"p{NASTY}"):
-        assert call(*TINY, "--output", name) == 0
-        text = shown(capsys)
-        assert f"run folder: {visible(name)}" in text
-        assert call("evaluate", name, "--matrix") == 0
-        assert visible(name) in "".join(shown(capsys).split("\n"))
-        assert call("resume", name) == 0 and visible(name) in shown(capsys)
-        assert call(*TINY, "--output", name) == 2 and visible(name) in shown(capsys)
+@each("name", {"markup": "o[/b]", "nasty": f"p{NASTY}"}, ("nasty",))
+def test_a_finished_run_is_shown_whatever_its_folder_is_called(name: str, capsys: Capture) -> None:
+    assert call(*TINY, "--output", name) == 0
+    text = shown(capsys)
+    assert f"run folder: {visible(name)}" in text
+    assert call("evaluate", name, "--matrix") == 0
+    assert visible(name) in "".join(shown(capsys).split("\n"))
+    assert call("resume", name) == 0 and visible(name) in shown(capsys)
+    assert call(*TINY, "--output", name) == 2 and visible(name) in shown(capsys)
 
 
 def test_labels_files_and_tasks_are_shown_as_they_are_written(capsys: Capture) -> None:

@@ -24,9 +24,11 @@ from softtf.files.tensors import load_tensors
 from softtf.inference.policy import usual_policy
 from softtf.learners.state import MEMORY
 from support.folders import replace_tensors
+from support.slow import each
 
 ONE_OF_A_KIND = {type(case.spec): name for name, case in reversed(LEARNERS.items())}
 NAMES = sorted({*ONE_OF_A_KIND.values(), "linear head, Feature ID", "Soft-TF, offsets", "linear head, MCG", "L2P, PGP"})
+QUICK = ("BiC", "EWC", "Fly-CL", "MBPA++", "NCM")  # sums, Fisher information, exemplars and what is fitted
 REAL, WHOLE = (float("nan"), 3e38), (2**62,)
 
 
@@ -61,7 +63,7 @@ def remembered(tensors: Mapping[str, Tensor]) -> list[str]:
     return [name for name in names if name not in fisher[2:]]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each("name", NAMES, QUICK)
 def test_a_changed_memory_is_refused_or_everything_goes_on(name: str, tmp_path: Path) -> None:
     case = LEARNERS[name]
     backbone = tiny_bert() if case.texts else backbone_for(case.spec)

@@ -132,6 +132,7 @@ def test_where_there_is_no_flock_only_a_process_that_is_surely_gone_is_passed_ov
         (tmp_path / NAME).unlink()
 
 
+@pytest.mark.slow
 def test_of_many_that_find_a_lock_left_one_gets_it(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     for trial in range(4):

@@ -148,9 +148,10 @@ def test_the_answer_is_the_same_whichever_task_is_asked_and_the_gate_restricts_i
 
 
 def test_with_its_gate_it_answers_by_it_unless_asked_not_to() -> None:
-    assert classifier(SPEC).inference.code == "mcg:own"
-    assert [p.code for p in EvaluateConfig().policies_for(classifier(SPEC).learner)] == ["mcg:own", "none", "oracle"]
-    assert classifier(replace(SPEC, mcg=0)).inference.code == "none"
+    model = classifier(SPEC, 0)
+    assert model.inference.code == "mcg:own"
+    assert [p.code for p in EvaluateConfig().policies_for(model.learner)] == ["mcg:own", "none", "oracle"]
+    assert classifier(replace(SPEC, mcg=0), 0).inference.code == "none"
 
 
 def test_settings_that_cannot_be_are_refused() -> None:

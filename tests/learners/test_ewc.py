@@ -8,6 +8,7 @@ from contracts.tiny import pictures, task_labels
 from learners.tuned import assert_gradients, cross_entropy, in_task, loss_of, slow_features, slow_logits, whole_batch
 from softtf.learners import EWC
 from softtf.streams import Examples
+from support.slow import each
 
 
 @pytest.mark.parametrize("classes", ["seen", "own"])
@@ -74,11 +75,12 @@ def test_the_fisher_information_is_the_mean_squared_score_of_drawn_labels_summed
         torch.testing.assert_close(learner.memory[name], value + before.get(name, 0), rtol=1e-6, atol=1e-10)
 
 
-def test_labels_are_drawn_from_the_models_answer_and_not_taken_from_the_data() -> None:
+@each("samples", {"200": 200, "600": 600}, ("200",))
+def test_labels_are_drawn_from_the_models_answer_and_not_taken_from_the_data(samples: int) -> None:
     """For the bias of class k, E (1[y = k] - p_k)^2 = p_k (1 - p_k), whatever the data say."""
     image, labels = pictures(1, 3)[0], task_labels(0)
-    data = Examples([image] * 600, [labels[0]] * 598 + list(labels[1:]), "one image")
-    training = in_task(EWC(fisher_samples=600, classes="seen"), 0, data)
+    data = Examples([image] * samples, [labels[0]] * (samples - 2) + list(labels[1:]), "one image")
+    training = in_task(EWC(fisher_samples=samples, classes="seen"), 0, data)
     learner, logits = training.learner, torch.tensor([0.3, 0.0, 0.8]).double()
     with torch.no_grad():
         features = slow_features(learner.network, whole_batch(training, [0]).inputs)[0]

@@ -375,7 +375,11 @@ def test_table_5_has_the_papers_both_settings() -> None:
 
 def test_comparators_are_as_published() -> None:
     """What the code of Soft-TransFormers (LoRA, adapter) and of PGP says; at any rank and scale s is 8."""
-    for table, row in RUNNABLE:
+    runs = {
+        (table.streams[0], table.name == "5", repr(row.trained), "our form" in row.name): (table, row)
+        for table, row in RUNNABLE
+    }
+    for table, row in runs.values():
         for scale in ("full", "mini"):
             if row.left_out(scale, {"backbone.name": "a CLIP"}) or "our form" in row.name:
                 continue

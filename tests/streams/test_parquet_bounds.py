@@ -15,6 +15,7 @@ from softtf.errors import UserError, visible
 from softtf.streams import load_source
 from softtf.streams.parquet_bounds import LARGEST, check_size
 from support.limits import linux, with_little_memory
+from support.slow import each
 
 LONG = "x" * 1_000_000
 
@@ -54,7 +55,7 @@ def many(folder: Path) -> Path:
 
 
 @linux
-@pytest.mark.parametrize("make", [repeated, prefixes, packed, many])
+@each("make", {made.__name__: made for made in (repeated, prefixes, packed, many)}, ("repeated", "many"))
 def test_rows_that_would_fill_the_memory_are_refused(make: Any, tmp_path: Path) -> None:
     file = make(tmp_path)
     assert file.stat().st_size < 200_000
