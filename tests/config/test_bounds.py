@@ -21,7 +21,8 @@ from softtf.config.bounds import (
     Positive,
     Share,
 )
-from softtf.config.tree import Settings, Spec, check_value, described, from_dict, to_dict
+from softtf.config.tree import Settings, Spec, check_value, from_dict, to_dict
+from softtf.config.words import described
 from softtf.errors import UserError
 
 

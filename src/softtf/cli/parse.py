@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 
 import tyro
 
-from softtf.config.tree import Spec, described
+from softtf.config.tree import Spec
+from softtf.config.words import described
 from softtf.errors import UserError, unknown, visible
 from softtf.screen import say
 

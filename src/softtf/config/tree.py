@@ -2,29 +2,20 @@
 
 import dataclasses
 import os
-import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from types import NoneType, UnionType
+from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from softtf.config.bounds import Bound
+from softtf.config.words import NAMES, bare, described, wrong
 from softtf.config.yaml import dump_yaml, load_yaml
 from softtf.errors import UserError, unknown
 from softtf.registry import Registry
 
 T = TypeVar("T")
-
-_NAMES: dict[object, str] = {
-    int: "an integer",
-    float: "a number",
-    bool: "true or false",
-    str: "a string",
-    Path: "a path",
-    NoneType: "null",
-}
 
 
 class Settings:
@@ -131,7 +122,7 @@ def _plain(value: Any, name: str) -> Any:
         return str(value)
     if isinstance(value, np.generic):
         return _plain(value.item(), name)
-    if value is None or type(value) in _NAMES:
+    if value is None or type(value) in NAMES:
         return value
     raise TypeError(f"the setting {name} cannot hold {value!r} of type {type(value).__name__}")
 
@@ -149,7 +140,7 @@ def from_dict(cls: type[T], data: Any, where: str = "config") -> T:
         TypeError: A field has a type that settings cannot have.
     """
     if not isinstance(data, Mapping):
-        raise _wrong(cls, data, where)
+        raise wrong(cls, data, where)
     settings = dict(data)
     target = _member(cls, settings, where) if issubclass(cls, Spec) else cls
     if issubclass(target, Spec):
@@ -180,7 +171,7 @@ def _member(family: type[Spec], settings: dict[Any, Any], where: str) -> type[Sp
     if kind is None:
         raise UserError(f"{where}.kind is missing; it must be one of {', '.join(sorted(kinds))}")
     if not isinstance(kind, str):
-        raise _wrong(str, kind, f"{where}.kind")
+        raise wrong(str, kind, f"{where}.kind")
     if kind not in kinds:
         raise UserError(f"{where}: {family.unknown_kind(kind)}")
     return kinds[kind]
@@ -218,26 +209,26 @@ def check_value(hint: Any, value: Any, where: str) -> Any:
             return value
         if isinstance(value, str):
             raise UserError(f"{where}: {unknown('value', value, [o for o in args if isinstance(o, str)])}")
-        raise _wrong(hint, value, where)
+        raise wrong(hint, value, where)
     if origin is tuple:
         return _tuple(hint, value, where)
     if dataclasses.is_dataclass(hint) or (isinstance(hint, type) and issubclass(hint, Spec)):
         return value if isinstance(value, cast(type, hint)) else from_dict(cast(type[Any], hint), value, where)
-    if hint not in _NAMES:
+    if hint not in NAMES:
         raise TypeError(f"{where}: settings of type {hint} are not supported")
     if hint is Path and isinstance(value, str | os.PathLike) and "\0" not in str(value):
         return Path(value)
     if hint is float and type(value) is int and abs(value) < 2**1023:
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise _wrong(hint, value, where)
+        raise wrong(hint, value, where)
     return value
 
 
 def _tuple(hint: Any, value: Any, where: str) -> tuple[Any, ...]:
     parts = get_args(hint)
     if not isinstance(value, list | tuple):
-        raise _wrong(hint, value, where)
+        raise wrong(hint, value, where)
     if parts[-1:] == (...,):
         parts = parts[:1] * len(value)
     if len(parts) != len(value):
@@ -253,9 +244,9 @@ def _union(hint: Any, value: Any, where: str) -> Any:
             try:
                 return check_value(member, value, where)
             except UserError as error:
-                if _bare(member) not in _NAMES or isinstance(error, _OutOfBounds):
+                if bare(member) not in NAMES or isinstance(error, _OutOfBounds):
                     telling.append(error)
-    raise telling[0] if len(telling) == 1 else _wrong(hint, value, where)
+    raise telling[0] if len(telling) == 1 else wrong(hint, value, where)
 
 
 def _value_shape(value: Any) -> type:
@@ -265,38 +256,10 @@ def _value_shape(value: Any) -> type:
 
 
 def _shape(hint: Any) -> type:
-    hint = _bare(hint)
+    hint = bare(hint)
     if get_origin(hint) is tuple:
         return tuple
-    return object if hint in _NAMES or get_origin(hint) is Literal else dict
-
-
-def _bare(hint: Any) -> Any:
-    """Return a type without what annotates it."""
-    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
-
-
-def described(hint: Any) -> str:
-    """Say in words what values a type has: an integer (at least 1), or one of some words."""
-    args = get_args(hint)
-    if get_origin(hint) is Annotated:
-        bounds = " and ".join(str(mark) for mark in args[1:] if isinstance(mark, Bound))
-        return described(args[0]) + (f" ({bounds})" if bounds else "")
-    if get_origin(hint) in (Union, UnionType):
-        return " or ".join(described(member) for member in args)
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(repr(option) for option in args)
-    if get_origin(hint) is tuple:
-        many = args[-1:] == (...,)
-        return f"a list, each {described(args[0])}" if many else f"a list of {len(args)} values"
-    if isinstance(hint, type) and issubclass(hint, Spec):
-        return f"settings with a kind ({', '.join(sorted(hint.kinds()))})"
-    return _NAMES.get(hint, "settings by name")
-
-
-def _wrong(hint: Any, value: Any, where: str) -> UserError:
-    shown = "null" if value is None else reprlib.repr(value)
-    return UserError(f"{where} must be {described(hint)}, not {shown}")
+    return object if hint in NAMES or get_origin(hint) is Literal else dict
 
 
 def to_yaml(config: Any) -> str:
