@@ -1,1 +1,1 @@
-"""A learner on disk: one small safe file a task, exact reload, one version after another."""
+"""A learner on disk: one small safetensors file per task, loaded again bit for bit."""

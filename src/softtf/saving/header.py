@@ -1,4 +1,4 @@
-"""learner.json: what a saved learner is, but for its tasks."""
+"""learner.json: everything about a saved learner except its tasks."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from softtf.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class Header:
-    """What `learner.json` says: everything but the tasks.
+    """The contents of `learner.json`: everything except the tasks.
 
     train, inference, precision: how it learns on and answers, as given to `ContinualClassifier`. None of the first two
     means the learner's defaults; headers of earlier versions have none of the three.
@@ -30,16 +30,16 @@ class Header:
     precision: Precision = "float32"
 
     def write(self, folder: Path) -> None:
-        """Write the learner.json of a learner that is saved task by task."""
+        """Write `learner.json` for a learner that is saved task by task."""
         write_atomic(folder / HEADER, self.text(manifest=False))
 
     def text(self, manifest: bool) -> str:
-        """Return learner.json; `manifest` says whether the learner is whole only with its manifest.json."""
+        """Return the text of `learner.json`; manifest: whether the learner needs a `manifest.json` to be complete."""
         return seal({"format": FORMAT, "manifest": manifest, **to_dict(self)})
 
     @classmethod
     def read(cls, source: Path | Manifest) -> "Header":
-        """Read the header of the learner in a folder, or of a manifest that was read.
+        """Read the header from a learner's folder, or through a manifest that is loaded already.
 
         Raises:
             UserError: it is missing, broken, or of a newer format.

@@ -1,10 +1,10 @@
-"""Which files a learner is and what each must hold, so that one flipped bit in any of them is found.
+"""The files of a learner and their hashes: one flipped bit in any file is found.
 
-Every JSON file of a learner carries the SHA-256 of the rest of it (`seal`), and a task's names those of its tensors: so
-a run's learner grows file by file, and is whole after each. What is saved as a whole, and a run's learner once its last
-task is there, has `manifest.json` too: the hash of every file, written last and moved into place. The names that the
-parts have in a run are its keys; where a file really is stands beside them, so that one move changes the whole learner
-into its next version (`softtf.saving.versions`).
+Each JSON file contains the SHA-256 of the rest of its text (`seal`). The JSON file of a task also contains the hashes
+of the task's tensors, so the learner of a run is complete after each task. A learner that is saved at once also has
+`manifest.json`, with the hash of every file; a run writes it after its last task. It is written last and moved into
+place. Its keys are the names that the parts have in a run, and beside each key is the file that holds the part now. So
+one move turns a folder into the next version of its learner (`softtf.saving.versions`).
 """
 
 import hashlib
@@ -31,7 +31,7 @@ SHORTEST_KEY = 16  # bytes
 
 
 class Part(NamedTuple):
-    """Where a part of a learner is, a file name in its folder, and the SHA-256 that the file must have."""
+    """The file of a part of a learner, by its name in the folder, and the SHA-256 that it must have."""
 
     file: str
     sha256: str
@@ -39,14 +39,14 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Manifest:
-    """The parts of one version of a learner by their names; nothing is read but what has the hash they say."""
+    """The parts of one version of a learner, by name; a file with another hash is refused."""
 
     folder: Path
     parts: Mapping[str, Part]
 
     @classmethod
     def read(cls, folder: Path, verify: bytes | None = None) -> "Manifest":
-        """Read `manifest.json`, or the files of a learner that has none: a run's that is not finished, or softtf 0.1's.
+        """Read `manifest.json`. Without one, read the files of an unfinished run or of softtf 0.1.
 
         Args:
             folder: of the learner.
@@ -76,7 +76,7 @@ class Manifest:
         return cls(folder, _parts_of_manifest(content, folder))
 
     def write(self, sign: bytes | None = None) -> None:
-        """Write `manifest.json`: from then on the folder is this version of the learner.
+        """Write `manifest.json`, which makes the folder this version of the learner.
 
         Raises:
             UserError: it cannot be written, or the key is too short.
@@ -88,20 +88,20 @@ class Manifest:
 
     @property
     def tasks(self) -> int:
-        """How many tasks there are."""
+        """The number of tasks."""
         return count_tasks(self.parts, self.folder)
 
     def after(self, tasks: int) -> "Manifest":
-        """Return what the learner was after its first `tasks` tasks."""
+        """Return the manifest of the learner as it was after its first `tasks` tasks."""
         return Manifest(self.folder, {name: part for name, part in self.parts.items() if _number(name) <= tasks})
 
     @property
     def identity(self) -> str:
-        """The SHA-256 of all that the learner is."""
+        """The SHA-256 over all parts of the learner."""
         return hashlib.sha256(repr(sorted((name, p.sha256) for name, p in self.parts.items())).encode()).hexdigest()
 
     def path(self, name: str) -> tuple[Path, str]:
-        """Return where a part is, and its SHA-256.
+        """Return the path of a part, and its SHA-256.
 
         Raises:
             UserError: there is no such part.
@@ -126,16 +126,16 @@ class Manifest:
 
 
 def seal(content: Mapping[str, Any]) -> str:
-    """Return the text of a JSON file that names the SHA-256 of all else in it."""
+    """Return content as the text of a JSON file, with the SHA-256 of that content added."""
     sha256 = hashlib.sha256(json.dumps(content, indent=2).encode()).hexdigest()
     return json.dumps({**content, "sha256": sha256}, indent=2)
 
 
 def unsealed(data: bytes, path: Path) -> dict[str, Any]:
-    """Return what was sealed.
+    """Return the content that `seal` was given.
 
     Raises:
-        UserError: it is not, bit for bit, what `seal` gave.
+        UserError: the text is not bit for bit what `seal` returned.
     """
     content = object_of(data, path)
     if content.pop("sha256", None) is None:
@@ -146,7 +146,7 @@ def unsealed(data: bytes, path: Path) -> dict[str, Any]:
 
 
 def count_tasks(names: Iterable[str], folder: Path) -> int:
-    """Return how many tasks a learner has whose parts, or files, have these names.
+    """Return the number of tasks of a learner whose parts, or files, have these names.
 
     Raises:
         UserError: a task in the middle is missing.
@@ -159,13 +159,13 @@ def count_tasks(names: Iterable[str], folder: Path) -> int:
 
 
 def _number(part: str) -> int:
-    """Return the number of the task that a part is of, from 1; 0 for the header."""
+    """Return the number of a part's task, from 1; 0 for the header."""
     found = re.search(r"-(\d+)", part)
     return int(found[1]) if found else 0
 
 
 def task_json(task: int) -> str:
-    """Return the name of a task's JSON, the task counted from 0."""
+    """Return the name of a task's JSON file; task: from 0."""
     return f"task-{task + 1:03d}.json"
 
 
@@ -175,7 +175,7 @@ def task_tensors(task: int) -> str:
 
 
 def shared_tensors(task: int) -> str:
-    """Return the name of what all tasks shared after a task."""
+    """Return the name of the file with what tasks shared after this task."""
     return f"shared-{task + 1:03d}.safetensors"
 
 
@@ -201,7 +201,7 @@ def _parts_of_manifest(content: Mapping[str, Any], folder: Path) -> dict[str, Pa
 
 
 def _parts_of_tasks(folder: Path) -> dict[str, Part]:
-    """Return the parts of a learner without manifest, each file's JSON being what it was sealed as."""
+    """Return the parts of a learner that has no manifest; the seal of each JSON file is checked."""
     file = folder / HEADER
     data = read_small(file)
     header = object_of(data, file)

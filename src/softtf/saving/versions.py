@@ -1,11 +1,11 @@
-"""A folder that holds one version of a learner after another; each is there whole, or the one before it is.
+"""Replace the learner in a folder by its next version; a crash leaves either version complete.
 
-A new version's files are written beside the old one's, under names of their own, but for those that are the same.
-Moving its `manifest.json` into place is the one step that makes the folder the new version; then the old files are
-removed. So a crash at any moment leaves the old version whole or the new one. Nothing outside the folder is touched.
+The files of the new version are written beside the old ones, under other names; files that are equal are kept. Moving
+`manifest.json` into place is the one step that replaces the old version. After it, the old files are removed. Nothing
+outside the folder is touched.
 
-Who reads the old version meanwhile goes on with the files that are open or mapped, which live until they are closed; if
-a file is gone that was still to be read, the reader starts again with the new manifest (`load_learner`).
+A process that reads the old version meanwhile keeps the files that it has open or mapped. If a file that it still needs
+is gone, it starts again with the new manifest (`load_learner`).
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from softtf.saving.manifest import FILE, HEADER, MANIFEST, Manifest, Part
 
 
 class NewVersion:
-    """The next version of what a folder holds, on its way to the disk.
+    """The next version of a folder's learner, while it is written.
 
     old: the version that it replaces; None in a folder that was empty.
     """
@@ -31,7 +31,7 @@ class NewVersion:
         self.parts: dict[str, Part] = {}
 
     def add(self, name: str, data: bytes) -> str:
-        """Write a part, if the old version has not the same; return its SHA-256.
+        """Write a part, unless the old version has an equal one; return its SHA-256.
 
         Raises:
             UserError: it cannot be written.
@@ -53,7 +53,7 @@ class NewVersion:
         return True
 
     def finish(self, sign: bytes | None = None) -> None:
-        """Make the folder this version.
+        """Make this the version that the folder holds.
 
         Raises:
             UserError: the manifest cannot be written, or the key is too short.
@@ -63,10 +63,10 @@ class NewVersion:
 
 @contextmanager
 def new_version(folder: Path, replace: bool) -> Iterator[NewVersion]:
-    """Give the next version of a folder to write to; at the end remove what belongs to no version, whatever happened.
+    """Yield the next version of a folder, to be written; afterwards remove files that belong to no version.
 
-    While it is written a file of a `temporary_name` stands in the folder: it keeps other processes from saving there,
-    and if this one is killed it says that what has no manifest may be removed.
+    Meanwhile a file with a `temporary_name` is in the folder. It keeps other processes from saving there. If this
+    process is killed, it marks files without a manifest as removable.
 
     Args:
         folder: new, empty, what a killed save left, or with `replace` a learner's.
@@ -123,7 +123,7 @@ def _remove(marker: Path, made: Path | None) -> None:
 
 
 def _old_version(folder: Path, replace: bool, marker: Path) -> Manifest | None:
-    """Return what a folder holds; None for nothing."""
+    """Return the version that a folder holds; None if there is none."""
     with _in_one_line(folder):
         found = [path for path in folder.iterdir() if path != marker and not is_of_file_system(path)]
     if busy := [path for path in found if is_temporary(path) and not is_abandoned(path)]:
@@ -147,7 +147,7 @@ def _old_version(folder: Path, replace: bool, marker: Path) -> Manifest | None:
 
 
 def _is_left_over(found: list[Path], folder: Path) -> bool:
-    """Say whether all that a folder holds was left there by a save that was killed before its end."""
+    """Return whether a folder holds only what an interrupted save left there."""
     names = {path.name for path in found if not is_temporary(path)}
     if len(names) == len(found) or MANIFEST in names or not all(map(FILE.fullmatch, names)):
         return False
@@ -158,7 +158,7 @@ def _is_left_over(found: list[Path], folder: Path) -> bool:
 
 
 def _sweep(folder: Path, old: Manifest | None) -> None:
-    """Remove files of the learner's names that are in no version, and temporary ones that nobody goes on with."""
+    """Remove a learner's files that belong to no version, and temporary files that no process uses."""
     wanted = {MANIFEST}
     try:
         if old or (folder / MANIFEST).exists():

@@ -1,1 +1,1 @@
-"""Learning one task: its data, the gradient loop, and the closed form."""
+"""Learn one task: its data, the gradient loop, and the closed form."""

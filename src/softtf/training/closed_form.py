@@ -17,7 +17,7 @@ from softtf.training.task import EpochReport, TaskTraining
 
 
 class ClosedFormTraining(TaskTraining):
-    """Solves the task; what is interrupted is solved again, so that there is nothing to keep of it."""
+    """Solves the task in one pass. A pass that is interrupted starts again, so there is no state to keep."""
 
     counts_features = True
 
@@ -43,11 +43,11 @@ class ClosedFormTraining(TaskTraining):
         return EpochReport(self.task, self.epoch, self.epochs, shown, len(features), seconds, kept)
 
     def state(self) -> dict[str, Tensor]:
-        """Return that nothing is done yet."""
+        """Return an empty state: nothing is done yet."""
         return {"epoch": torch.tensor(0)}
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Check that the state is of such a training; there is nothing to put back.
+        """Check that the state is one of a closed form; there is nothing to restore.
 
         Raises:
             UserError: it is of another one.

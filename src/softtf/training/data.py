@@ -1,4 +1,4 @@
-"""From a task's data to its training, and which settings of training a method reads."""
+"""Start the training of a task; say which settings of training a method reads."""
 
 from dataclasses import fields
 
@@ -29,12 +29,12 @@ def begin_training(
     """Open a new task for `examples` in the learner and the class table, and return its training.
 
     Args:
-        learner: what learns; it goes on in a copy of its state (`Learner.go_on`).
+        learner: the learner; it continues in a copy of its state (`Learner.go_on`).
         classes: the table of all classes.
         examples: the task's data.
         name: what to call it.
         config: how to train.
-        store: where queries that stay the same in all epochs are kept; None for memory only.
+        store: where queries are kept that are equal in all epochs; None for memory only.
 
     Raises:
         UserError: a class was learned before, and that is not allowed; or a label does not fit the learner.

@@ -1,4 +1,4 @@
-"""Learning one task by gradients: the only loop in which they flow."""
+"""Learn one task by gradient steps; no other module computes gradients of a loss."""
 
 import math
 import time
@@ -29,9 +29,9 @@ KEPT_BY_OPTIMIZER = {
 
 
 class GradientTraining(TaskTraining):
-    """Trains the task by gradient steps, epoch by epoch, with an optimizer started afresh.
+    """Trains the task by gradient steps, epoch by epoch, with a new optimizer.
 
-    queries: the frozen features of what is trained on, if the loss is to read these.
+    queries: the frozen features of the training examples, if the loss reads them.
     """
 
     def __init__(self, learner: Learner, data: TaskData, config: TrainConfig) -> None:
@@ -90,7 +90,7 @@ class GradientTraining(TaskTraining):
             yield Batch(inputs, targets, rows, query, step)
 
     def finish(self) -> tuple[float, float]:
-        """Let the gradients go first."""
+        """Drop the gradients, then finish."""
         self.optimizer.zero_grad(set_to_none=True)
         return super().finish()
 
@@ -107,9 +107,9 @@ class GradientTraining(TaskTraining):
             group["lr"] = rate * group["factor"]
 
     def state(self) -> dict[str, Tensor]:
-        """Return everything that later epochs depend on, as named tensors.
+        """Return everything that later epochs depend on, as tensors by name.
 
-        What the learner remembers of earlier tasks is only named, unless this one has replaced it: it may be large.
+        Memory of earlier tasks may be large. It is named only, unless this task has replaced it.
         """
         tensors = {"epoch": torch.tensor(self.epoch)}
         for name, value in self.learner.memory.items():
@@ -122,7 +122,7 @@ class GradientTraining(TaskTraining):
         return tensors
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go back to a state that `state` returned, the learner being as it was when this task began.
+        """Restore a state that `state` returned; the learner must be as it was when this task began.
 
         Raises:
             UserError: the state is of another learner or training; then nothing was changed.
@@ -172,12 +172,12 @@ def _optimizer(config: TrainConfig, groups: list[dict[str, Any]], rate: float) -
 
 
 def _like(value: Tensor, parameter: Tensor) -> Tensor:
-    """Put optimizer state where the optimizer keeps it: moments beside the parameter, the step count on the CPU."""
+    """Move optimizer state to its device: moments to that of the parameter, the step count to the CPU."""
     return value.clone() if value.dim() == 0 else value.to(parameter.device, copy=True)
 
 
 class LossWatch:
-    """Means of the loss terms; notices a loss that is not finite without stopping a GPU at each step."""
+    """Means of the loss terms. It finds a loss that is not finite without a synchronisation at each step."""
 
     def __init__(self, task: int, epoch: int, every: int) -> None:
         self.place, self.every = (task, epoch), every
@@ -187,7 +187,7 @@ class LossWatch:
         self.steps = 0
 
     def add(self, losses: Mapping[str, Tensor]) -> None:
-        """Note one step's terms."""
+        """Add the terms of one step."""
         self.names = list(losses)
         self.pending.append(torch.stack([v.detach().float() for v in losses.values()]))
         if len(self.pending) >= self.every:

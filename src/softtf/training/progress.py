@@ -27,14 +27,14 @@ class TaskProgress(TaskCallback):
         self.done, self.samples, self.seconds, self.loss = 0, 0, 0.0, ""
 
     def begun(self, training: TaskTraining) -> None:
-        """Show the bar; a task that is gone on with does not start at 0."""
+        """Show the bar; a resumed task does not start at 0."""
         steps = len(training.loader)
         self.done = training.epoch * steps
         self.bar.update(self.id, total=training.epochs * steps, completed=self.done)
         self.bar.start()
 
     def step(self, step: int, steps: int) -> None:
-        """Move the bar one batch on."""
+        """Advance the bar by one batch."""
         self.bar.update(self.id, completed=self.done + step)
 
     def epoch(self, training: TaskTraining, report: EpochReport) -> None:
@@ -60,6 +60,6 @@ class TaskProgress(TaskCallback):
 
 
 def _line(name: str, parts: Sequence[str], samples: int, seconds: float) -> str:
-    """Return what is said of an epoch or a task; a method may have no loss to show."""
+    """Return the line for an epoch or a task; some methods have no loss to show."""
     rate = samples / seconds if seconds else 0.0
     return f"{name}: {', '.join([*filter(None, parts), f'{seconds:.1f} s', f'{rate:.0f} samples/s'])}"

@@ -1,4 +1,4 @@
-"""The learning of one task, whichever way it goes: passes that report, a state to save, and an end."""
+"""The interface of training one task: passes with reports, a state to save, and an end."""
 
 import time
 from abc import ABC, abstractmethod
@@ -19,10 +19,10 @@ from softtf.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What one epoch did: mean loss terms, samples seen and seconds, and whether more epochs follow.
+    """The result of one epoch: mean loss terms, samples, seconds, and whether more epochs follow.
 
-    seconds: that passed; kept: those that an earlier run took for frozen features that this epoch was the first to
-    read.
+    seconds: those that passed. kept: those that an earlier run took for frozen features; the epoch that reads them
+    first reports them.
     """
 
     task: int
@@ -35,12 +35,12 @@ class EpochReport:
 
 
 class TaskTraining(ABC):
-    """Learns a learner's newest task in one pass or more; its state between passes can be saved and put back.
+    """Trains a learner's newest task in one or more passes; its state between passes can be saved and restored.
 
-    epoch, epochs: how many passes are done, and how many there are.
+    epoch: the passes that are done. epochs: all passes.
 
     Args:
-        learner: whose `begin_task` was called.
+        learner: its `begin_task` was called.
         data: of the task.
         config: how to train.
         epochs: how many passes.
@@ -61,18 +61,18 @@ class TaskTraining(ABC):
 
     @abstractmethod
     def run_epoch(self, on_step: OnStep = no_progress) -> EpochReport:
-        """Do one pass.
+        """Run one pass.
 
         Raises:
-            TrainingError: a number was not finite, or there is not enough memory (an OutOfMemoryError).
+            TrainingError: a value was not finite, or there is not enough memory (an OutOfMemoryError).
         """
 
     @needs_memory("finish the task", lambda self: self.config.batch_size, OutOfMemoryError)
     def finish(self) -> tuple[float, float]:
-        """Do what the method does after the last pass, and close the task.
+        """Run the method's last step, `end_task`, and close the task.
 
         Returns:
-            the seconds that passed, and those that an earlier run took for features that nothing before has read.
+            the seconds that passed, and those that an earlier run took for features that are read here first.
 
         Raises:
             TrainingError: a feature is not finite, or there is not enough memory (an OutOfMemoryError).
@@ -86,11 +86,11 @@ class TaskTraining(ABC):
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
-        """Return everything that later passes depend on, as named tensors."""
+        """Return everything that later passes depend on, as tensors by name."""
 
     @abstractmethod
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go back to a state that `state` returned, the learner being as it was when this task began.
+        """Restore a state that `state` returned; the learner must be as it was when this task began.
 
         Raises:
             UserError: the state is of another learner or training; then nothing was changed.
