@@ -16,7 +16,7 @@ from softtf.screen import Screen
 
 
 def run(options: Evaluate) -> int:
-    """Score a finished learner and add what was found to its run's folder."""
+    """Score a finished learner and add the results to its run's folder."""
     settings = EvaluateConfig(options.policy, options.shuffle, options.batch_size, options.precision)
     folder, config = RunFolder.open(options.folder)
     console = Screen()

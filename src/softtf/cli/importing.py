@@ -1,4 +1,4 @@
-"""`--import FILE`: run a Python file of the user's, whose classes softtf then knows by their kinds and names.
+"""`--import FILE`: run a Python file of the user's, so that softtf knows its classes by their kinds and names.
 
 Only the command line imports: a config.yaml or a saved learner names kinds, never files to run.
 """
@@ -12,10 +12,10 @@ from softtf.errors import UserError
 
 
 def import_file(path: Path) -> None:
-    """Import one Python file, once; modules beside it can be imported by it, as by a script.
+    """Import one Python file, once; it can import modules beside it, as a script can.
 
     Raises:
-        UserError: it is missing, or raises an error.
+        UserError: the file is missing, or raises an error.
     """
     path = path.resolve()
     if path.suffix != ".py" or not path.is_file():

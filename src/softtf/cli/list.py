@@ -1,6 +1,6 @@
 """`softtf list`: what can be named.
 
-Learners, adaptations and task inferences are read from the text of their modules: to import these loads torch.
+Learners, adaptations and task inferences are read from the text of their modules, since importing these loads torch.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ LISTS: dict[str, Callable[[], dict[str, str]]] = {
 
 
 def run(options: List) -> int:
-    """Print the lists that are asked for, or all."""
+    """Print the lists that the options name, or all."""
     for name in options.names:
         if name not in LISTS:
             raise unknown("list", name, LISTS)
@@ -61,7 +61,7 @@ def _backbones() -> dict[str, str]:
 
 
 def _imported(what: str) -> dict[str, str]:
-    """Return what imported files have added of one sort, with the first line of each docstring."""
+    """Return what imported files have added to a registry, with the first line of each docstring."""
     return {name: _about(found) for name, found in own(what).items()}
 
 

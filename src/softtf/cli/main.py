@@ -25,8 +25,8 @@ def main(args: list[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        the exit code: 0, 1 if an input was not read, 2 for wrong input, 130 after Ctrl-C, 143 after SIGTERM, 129 after
-        SIGHUP.
+        the exit code: 0; 1 if an input could not be read; 2 for wrong input; 130 after Ctrl-C, 143 after SIGTERM, 129
+        after SIGHUP.
     """
     with stopped_by_signals() as leave:
         try:
@@ -43,7 +43,7 @@ def main(args: list[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # they would cut through ours
-    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its retries; what they come to is told in one line
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its retries; their outcome is told in one line
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show is escaped
             stream.reconfigure(errors="backslashreplace")
@@ -89,7 +89,7 @@ def _run(argv: list[str]) -> int:
 
 
 def _flush() -> None:
-    """Write out what was printed, or drop it if nobody can read it any more: else Python would complain at its end."""
+    """Flush stdout. If its reader is gone, send it to the null device, or Python would print an error at exit."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -97,7 +97,7 @@ def _flush() -> None:
 
 
 def _about(argv: list[str]) -> int:
-    """Print the help of the whole tree of commands, or what completes them in a shell."""
+    """Print the help of all commands, or the completion script of a shell."""
     completes = argv[:1] in (["--tyro-print-completion"], ["--tyro-write-completion"])
     if completes and argv[1:2] not in ([shell] for shell in SHELLS):
         raise UserError(f"{argv[0]} needs a shell: {', '.join(SHELLS)}")

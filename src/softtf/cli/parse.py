@@ -1,7 +1,7 @@
-"""Commands and settings from the command line by tyro, with errors of one line.
+"""Read commands and settings from the command line with tyro; errors are one line.
 
-tyro tells its errors in a box on stderr only. Here that is thrown away: what is wrong is found by asking tyro for each
-option alone, or is the `UserError` of the settings' own check that ended it.
+tyro prints its errors in a box and exits. That text is dropped. The cause is the `UserError` of a check of settings, or
+it is found by parsing each option alone.
 """
 
 import contextlib
@@ -31,10 +31,10 @@ UNPREFIXED = tyro.conf.arg(name="")
 
 
 def parse(kind: type[C], args: list[str], prog: str, default: C | None = None) -> C:
-    """Return what `args` say, with the rest from `default`; `--help` prints and exits.
+    """Return the settings of `args`, the others from `default`; `--help` prints and exits.
 
     Raises:
-        UserError: one line, for anything that cannot be understood.
+        UserError: an option or a value is wrong, in one line.
     """
     # tyro prints values as they are: those of a file that somebody else wrote lose its colours.
     shown = io.StringIO()
@@ -56,12 +56,12 @@ def parse(kind: type[C], args: list[str], prog: str, default: C | None = None) -
 
 
 def asks_help(args: list[str]) -> bool:
-    """Say whether a command's first word asks for its help."""
+    """Return whether a command's first word asks for help."""
     return args[:1] in (["-h"], ["--help"])
 
 
 def glimpse(kind: type[C], args: list[str], prog: str) -> C:
-    """Return what `args` say of a few options; all others, and help, are passed over."""
+    """Return the settings of `args` for the options of `kind`; other options and help are ignored."""
     try:
         return _parse(kind, args, prog, None, add_help=False)[0]
     except SystemExit as leaving:
@@ -97,7 +97,7 @@ def _parse(kind: type[C], args: list[str], prog: str, default: C | None, add_hel
 
 
 def _reason(leaving: BaseException, kind: type[C], args: list[str], prog: str, default: C | None) -> UserError:
-    """Return what made tyro leave: a refused setting, an option that tyro refuses alone too, or what is missing."""
+    """Return why tyro exited: a setting was refused, an option has a wrong value, or an argument is missing."""
     error: BaseException | None = leaving
     while error := error.__context__ if error else None:
         if isinstance(error, UserError):
@@ -180,7 +180,7 @@ def _no(flag: str) -> str:
 
 
 def _all_seen(plain: Any) -> bool:
-    """Say whether all texts in a tree of settings are shown as they are."""
+    """Return whether all texts in a tree of settings are printable as they are."""
     if dataclasses.is_dataclass(plain):
         return all(_all_seen(getattr(plain, field.name)) for field in dataclasses.fields(plain))
     if isinstance(plain, list | tuple):

@@ -116,14 +116,14 @@ def _one(recipe: str, method: str, seed: int, folder: Path, console: Screen) -> 
 
 
 def resumed(path: Path, console: Screen, places: Places = NO_PLACES) -> Run:
-    """Open a stopped run, make good what a crash left undone, and say where it goes on; `places` as for `reopen`."""
+    """Open a stopped run, repair what a crash left, and print where it continues; `places` as for `reopen`."""
     run = reopen(path, console, repair=True, places=places)
     say(f"resumed from task {run.model.num_tasks} of {len(run.stream)}")
     return run
 
 
 def finish(begin: Callable[[], Run], path: Path, resume: Path) -> list[Row]:
-    """Learn to the end and return the rows; if stopped say that `resume` goes on, on a failed task what is kept."""
+    """Learn to the end and return the rows. If stopped, print how to resume; if a task fails, say what is kept."""
     try:
         learn_stream(begin())
     except BaseException as error:
@@ -142,7 +142,7 @@ def finish(begin: Callable[[], Run], path: Path, resume: Path) -> list[Row]:
 
 
 def _paths(path: Path) -> list[str]:
-    """Return the paths of this machine that a run's backbone was given by, which resuming it wants again."""
+    """Return the local paths of a run's backbone, which `softtf resume` needs again."""
     try:
         return RunFolder.open(path)[1].backbone.paths
     except UserError:

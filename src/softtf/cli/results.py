@@ -1,4 +1,4 @@
-"""What commands print of a run's results."""
+"""Print the results of a run."""
 
 from pathlib import Path
 
@@ -10,13 +10,13 @@ from softtf.screen import Screen
 
 
 def show(rows: list[Row], config: RunConfig, path: Path, console: Screen) -> None:
-    """Print a finished run's rows and where it is."""
+    """Print a finished run's rows and its folder."""
     about = f"{config.recipe} on {config.backbone.name}, seed {config.seed}"
     console.print(render(rows, heading(about, config), POLICY_NOTE))
     console.print(f"run folder: {path}", soft_wrap=True)
 
 
 def heading(about: str, config: RunConfig) -> str:
-    """Return the heading of a table of a run, with what it says of its rows and its labels."""
+    """Return the heading of a run's table, with its numbers of rows and how labels are merged."""
     parts = (about, rows_protocol(config.stream), config.stream.labels_protocol, POLICY_TITLE)
     return "; ".join(part for part in parts if part)

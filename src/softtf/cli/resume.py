@@ -1,4 +1,4 @@
-"""`softtf resume`: go on with a stopped run."""
+"""`softtf resume`: continue a stopped run."""
 
 from softtf.cli.options import Resume
 from softtf.cli.quickstart import MARKER, compare_methods, finish, resumed
@@ -10,7 +10,7 @@ from softtf.screen import Screen
 
 
 def run(options: Resume) -> int:
-    """Go on with a stopped run or quickstart."""
+    """Continue a stopped run or quickstart."""
     places = Places(options.source, options.backbone, options.feature_cache)
     console = Screen()
     if (options.folder / MARKER).exists():

@@ -37,13 +37,13 @@ class _Columns:
 
 @dataclass(frozen=True, kw_only=True)
 class _Glimpse(Run):
-    """What says which recipe is meant, and which of a file's columns."""
+    """The options that choose the recipe and the columns of a file."""
 
     stream: _Columns = field(default_factory=_Columns)
 
 
 def settings(args: list[str]) -> RunSettings:
-    """Return every setting of the run that the words name, before those that the words change.
+    """Return all settings of the run that the words name, without the changes that the words make.
 
     Raises:
         UserError: they name no recipe, or what they name cannot be read.

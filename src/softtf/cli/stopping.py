@@ -1,6 +1,6 @@
-"""SIGTERM and SIGHUP do in a command what Ctrl-C does: its work ends as if KeyboardInterrupt had been raised.
+"""SIGTERM and SIGHUP stop a command as Ctrl-C does.
 
-For the command line alone; importing the library changes nothing of what signals do.
+For the command line alone; importing the library does not change how signals are handled.
 """
 
 import signal
@@ -17,7 +17,7 @@ NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # of which Windows has not all
 class Stopped(KeyboardInterrupt):  # noqa: N818 - it is no error
     """A signal asked the command to stop.
 
-    number: the signal's, by which shells know the exit code: 128 and that.
+    number: the signal's; the exit code is 128 plus it.
     """
 
     def __init__(self, number: int) -> None:
@@ -27,13 +27,13 @@ class Stopped(KeyboardInterrupt):  # noqa: N818 - it is no error
 
 @contextmanager
 def stopped_by_signals() -> Iterator[Callable[[], None]]:
-    """Raise `Stopped` in the main thread when a signal comes, until the block ends; elsewhere change nothing.
+    """Within the block, raise `Stopped` when a signal comes; in other threads do nothing.
 
-    A second signal while the first is being obeyed changes nothing. One that is ignored when the block begins, as
-    `nohup` and shells in the background have it, stays so.
+    A second signal during the clean-up is ignored. A signal that is ignored when the block begins, as under `nohup`,
+    stays ignored.
 
     Returns:
-        what to call when nothing is left to do but to leave: further signals are then ignored.
+        a function to call before the exit: further signals are then ignored.
     """
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
@@ -58,9 +58,10 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def stopped(error: BaseException | None) -> Stopped | KeyboardInterrupt | None:
-    """Return the interrupt that ended in this error, if one did.
+    """Return the interrupt that caused this error; None if none did.
 
-    When a signal goes to all processes of a terminal or a job, one that loads data may end first, and be missed.
+    A signal may go to all processes of a terminal or a job. A process that loads data may then end first, and the error
+    is that it is gone.
     """
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
@@ -68,5 +69,5 @@ def stopped(error: BaseException | None) -> Stopped | KeyboardInterrupt | None:
 
 
 def exit_code(error: KeyboardInterrupt) -> int:
-    """Return what a shell expects of a command that was stopped so."""
+    """Return the exit code that shells expect after this interrupt."""
     return 128 + getattr(error, "number", int(signal.SIGINT))

@@ -47,7 +47,7 @@ def run(options: Table) -> int:
 
 
 def _run(table: PaperTable, cells: Sequence[Cell], wish: Wish, dry_run: bool) -> dict[Path, str] | None:
-    """Do the runs and return those that failed; None if they were only listed."""
+    """Carry out the runs and return those that failed; None if they were only listed."""
     for cell in cells:
         if cell.left_out:
             say(f"left out: {cell.row.title} on {cell.stream}: {cell.left_out}")
@@ -75,7 +75,7 @@ def _list_tables() -> None:
 
 
 def _list_runs(table: PaperTable, cells: Sequence[Cell], wish: Wish) -> None:
-    """Print every run with the rows that it serves and the settings that differ from the table's first run."""
+    """Print every run with its rows and the settings in which runs differ."""
     jobs = jobs_of(cells)
     common = set(_flat(to_dict(jobs[0].config))).intersection(*(_flat(to_dict(job.config)) for job in jobs))
     for job in jobs:
@@ -133,7 +133,7 @@ def _streams(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _rows(wanted: Sequence[str], table: PaperTable) -> tuple[TableRow, ...]:
-    """Return the rows that any of the words means, in the table's order."""
+    """Return the rows that match a word, in the table's order."""
     names = [f"{row.title}, {row.task_id}" for row in table.rows]
     found: set[int] = set()
     for word in wanted:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from softtf.errors import UserError
 
 LARGEST = 2**53
-"""Samples of a test set: the numbers that a float64 holds exactly."""
+"""The most samples of a test set: a float64 holds these numbers exactly."""
 
 
 @dataclass
@@ -19,9 +19,9 @@ class AccuracyMatrix:
     """Counts of right answers under one policy; the metrics are in percent.
 
     Attributes:
-        correct: Row t has the right answers on the test sets 0..t after learning task t.
+        correct: row t has the right answers on test sets 0 to t after task t.
         total: [tasks], the size of each test set.
-        task_correct: Like `correct`, samples whose task was named right; None if that was not recorded.
+        task_correct: like `correct`, the samples whose task was inferred correctly; None if not recorded.
 
     Raises:
         UserError: The counts do not fit together.
@@ -45,7 +45,7 @@ class AccuracyMatrix:
         Args:
             correct: [t + 1], right answers.
             total: [t + 1], samples; those of earlier tasks as before.
-            task_correct: [t + 1], samples whose task was named right; given for all rows or for none.
+            task_correct: [t + 1], samples whose task was inferred correctly; given for all rows or for none.
 
         Raises:
             UserError: The counts do not fit together or to the rows before.
@@ -111,7 +111,7 @@ class AccuracyMatrix:
 
     @property
     def task_identity(self) -> float | None:
-        """Percent of all test samples whose task was named right at the end; None if not recorded."""
+        """Percent of all test samples whose task was inferred correctly at the end; None if not recorded."""
         self._filled()
         return None if self.task_correct is None else 100 * sum(self.task_correct[-1]) / sum(self.total)
 

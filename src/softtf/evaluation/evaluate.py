@@ -27,11 +27,11 @@ BATCH_SIZE = 60  # measured: docs/performance-details.md, "Evaluation batch size
 FEATURES, SAMPLES = "features", "scoring"
 
 OnProgress = Callable[[str, int, int], None]
-"""Is told what is being done, FEATURES or SAMPLES, and how many samples of how many are."""
+"""Called with what is done, FEATURES or SAMPLES, the samples that are done, and all samples."""
 
 
 def unshown(what: str, done: int, total: int) -> None:
-    """Show nothing of it."""
+    """Show no progress."""
 
 
 class Samples(NamedTuple):
@@ -94,9 +94,9 @@ def evaluate(
 ) -> dict[Policy, Score]:
     """Score the tasks learned so far on their own test sets, under each policy.
 
-    Where `data.queries` are given and nothing edits the backbone, a learner that answers by features has these alone
-    run through its head. They were computed in other batches, so that a feature may differ from a fresh one by the
-    rounding of its number type (in float32 some 1e-6 of its length). `data.trunks` changes no bit.
+    Where `data.queries` are given and nothing edits the backbone, a learner that answers by features runs its head
+    alone. The queries were computed in other batches, so a feature may differ from a new one by rounding (in float32
+    about 1e-6 of its length). `data.trunks` changes no bit.
 
     Args:
         learner: with at least one task.
@@ -106,10 +106,10 @@ def evaluate(
         batch_size: samples run at once; bounds memory, changes no per-sample answer.
         dtype: of the matrix products.
         shuffle_seed: shuffle the test samples across tasks first (pooled policies then lose their advantage).
-        on_progress: is called after each chunk of samples.
+        on_progress: called after each chunk of samples.
 
     Returns:
-        counts per policy; the seconds are of the parts of the pass that this policy alone would need.
+        counts per policy. The seconds are those of the parts of the pass that this policy alone would need.
 
     Raises:
         UserError: an input cannot be loaded, or there is not enough memory.
@@ -150,7 +150,7 @@ def evaluate(
 def _known_queries(
     learner: Learner, data: TestData, policies: Sequence[Policy], on_step: Callable[[int, int], None]
 ) -> Queries | None:
-    """Return the queries of all of `data` if it has them and a policy or the answer reads them."""
+    """Return the queries of `data`; None if it has none, or neither a policy nor the answer reads them."""
     reads = _features_suffice(learner) or any(_needs_query(learner, p) for p in policies)
     if data.queries is None or not reads:
         return None
@@ -165,7 +165,7 @@ def _features_suffice(learner: Learner) -> bool:
 
 @dataclass(frozen=True)
 class _Batches:
-    """Shared passes over test samples that know what was kept, and tell the clock what it took then."""
+    """Shared passes over test samples, with the results that were kept; the clock gets the seconds that these took."""
 
     learner: Learner
     data: TestData
@@ -174,7 +174,7 @@ class _Batches:
     keep: bool  # whether the same batches will come again
 
     def passes(self, positions: Tensor) -> Iterator[SharedPass]:
-        """Yield one pass a batch of the samples at `positions`; what it computes of the trunk is kept."""
+        """Yield a pass per batch of the samples at `positions`; its trunk is kept."""
         network, trunks = self.learner.network, self.data.trunks if self.keep else None
         for rows in positions.split(self.data.loader.batch_size):
             query = self._query(rows)
@@ -190,7 +190,7 @@ class _Batches:
                 trunks.keep(network, rows, KeptTrunk(shared.trunk, self.clock.seconds["trunk"] - before))
 
     def _query(self, rows: Tensor) -> Tensor | None:
-        """Return the queries of some samples if they are known, and tell the clock their share of the seconds.
+        """Return the known queries of some samples, or None, and add their share of the seconds to the clock.
 
         Those of the stem's blocks count as the trunk's, which are run anyway, but where the queries take its place.
         """
@@ -214,7 +214,7 @@ def _needs_query(learner: Learner, policy: Policy) -> bool:
 def _order(data: TestData, num_tasks: int, shuffle_seed: int | None) -> tuple[Tensor, Tensor]:
     """Return the samples of the tasks learned so far in the order of testing, and the segment of each.
 
-    Groups never cross from one segment into the next: a segment is a task's test set, or the shuffled whole.
+    No group spans two segments. A segment is a task's test set, or all samples if they are shuffled.
     """
     order = torch.nonzero(data.tasks < num_tasks)[:, 0]
     if shuffle_seed is None:

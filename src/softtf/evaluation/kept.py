@@ -1,6 +1,6 @@
-"""Trunk tokens of test inputs, kept from one scoring to the next: what no later task changes is computed once.
+"""Trunk tokens of test inputs, kept between scorings: what no later task changes is computed once.
 
-Kept are the very tokens of a batch, for the very same batch, so that answers are bit for bit those without keeping.
+The tokens of a batch are used for exactly this batch again, so answers are the same bit for bit.
 """
 
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ class KeptTrunk:
 
 
 class KeptTrunks:
-    """The trunks of a run's test batches, where the network declares its trunk settled.
+    """The trunks of a run's test batches, as far as the network declares its trunk settled.
 
-    A trunk that shared parameters edit (a G-prompt that is no longer trained) goes by their values too: with other
-    ones, in another learner of the same run, nothing is found.
+    Where shared parameters edit the trunk (a G-prompt that is no longer trained), their values are part of the key: in
+    another learner of the run, with other values, nothing is found.
 
     Args:
-        limit: bytes that the tokens may take, where the network computes; what does not fit is computed each time.
+        limit: the most bytes of tokens on the network's device; a batch that does not fit is computed each time.
     """
 
     def __init__(self, limit: int = LIMIT) -> None:
@@ -39,7 +39,7 @@ class KeptTrunks:
         self._bytes = 0
 
     def find(self, network: AdaptedNetwork, rows: Tensor) -> KeptTrunk | None:
-        """Return what was kept of the batch of examples `rows` [b], if it is what `network` would compute."""
+        """Return the trunk of the examples `rows` [b] if it equals what `network` would compute; else None."""
         if not network.trunk_is_settled or not _equal(network.shared_by_trunk(), self._shared):
             return None
         return self._kept.get(_key(network, rows))

@@ -1,6 +1,6 @@
 """Metrics: each is a function of the accuracy matrix, with a name for files and a title for tables.
 
-A user's own one is printed once its file is imported::
+A metric of the user's is shown in tables once its file is imported::
 
     @metric("plasticity", "Plasticity %")
     def plasticity(matrix: AccuracyMatrix) -> float:
@@ -21,8 +21,8 @@ Measure = Callable[[AccuracyMatrix], float | None]
 class Metric:
     """A metric in percent.
 
-    name: its key in a run's summary.json. title: its column's header. of: gives its value, None where there is none;
-    the matrix has at least one task. printed: whether tables show it beside their usual columns.
+    name: its key in a run's summary.json. title: its column's header. of: computes its value, None where it is not
+    defined; the matrix has at least one task. printed: whether tables show it beside their usual columns.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Progress bars with the time left, on a terminal or in a notebook, and the one that scoring shows."""
+"""Progress bars with the time left, on a terminal or in a notebook; the bar of scoring."""
 
 from typing import Self
 
@@ -17,7 +17,7 @@ from softtf.screen import Screen
 
 
 class ScoringProgress:
-    """Shows on a terminal or in a notebook how much of the test data is scored; use as a context, with `told`."""
+    """Shows how much of the test data is scored; a context manager, whose `told` is the callback."""
 
     def __init__(self, name: str, shown: bool = True, console: Screen | None = None) -> None:
         self.name = name
@@ -32,17 +32,17 @@ class ScoringProgress:
         self.bar.stop()
 
     def told(self, what: str, done: int, total: int) -> None:
-        """Show that `done` samples of `total` are through with `what`."""
+        """Show that `done` of `total` samples are done with the step `what`."""
         self.bar.update(self.id, description=visible(f"{self.name}, {what}"), completed=done, total=total)
 
 
 def is_live(console: Screen) -> bool:
-    """Say whether a bar can move on a console."""
+    """Return whether a console can show a moving bar."""
     return console.is_terminal or console.is_jupyter
 
 
 def bar(console: Screen, shown: bool, *beside: ProgressColumn) -> Progress:
-    """Return a bar of what is done and the time left, with further columns beside it; it is hidden unless `shown`."""
+    """Return a progress bar with the time left and further columns; hidden unless `shown`."""
     left = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), *beside)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), *left)
     return Progress(*columns, console=console, transient=True, disable=not (shown and is_live(console)))

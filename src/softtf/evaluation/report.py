@@ -41,7 +41,7 @@ class Row:
 
     Attributes:
         method: Its name.
-        policy: How the task was inferred and over which samples; "oracle..." is the ceiling.
+        policy: How the task was inferred and over which samples; "oracle..." is the upper bound.
         classes: The classes that the method's cross-entropy is over (`softtf.learners.spans`); "–" for none.
         acc: Average accuracy, percent.
         forget: Forgetting, percent.
@@ -141,13 +141,13 @@ def to_latex(rows: Sequence[Row]) -> str:
 
 
 def with_weights(title: str, weights: Sequence[str]) -> str:
-    """Return a table's title with the weights of its rows behind it; where they differ, a column says each row's."""
+    """Return a table's title with the weights of its rows; where rows differ, a column has them instead."""
     named = "" if differ(weights) else next(iter(weights), "")
     return "; ".join(part for part in (title, f"weights {named}" if named else "") if part)
 
 
 def differ(weights: Sequence[str]) -> bool:
-    """Say whether a table's rows have different weights; those of unknown ones ("") count as others."""
+    """Return whether a table's rows have different weights; unknown ones ("") count as different."""
     return len(set(weights)) > 1
 
 
@@ -180,7 +180,7 @@ def _ordered(rows: Sequence[Row]) -> list[Row]:
 
 
 def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Return headers and cells as text, oracle rows last; notes if there are any, and weights that differ, beside."""
+    """Return headers and cells as text, oracle rows last; with notes if there are any, and with weights that differ."""
     wanted = {"Note": any(row.note for row in rows), "Weights": differ([row.weights for row in rows])}
     others = _other_titles(rows)
     headers, body = [*HEADERS, *others, *(name for name in OPTIONAL if wanted[name])], []
@@ -204,7 +204,7 @@ def _other_titles(rows: Sequence[Row]) -> list[str]:
 
 
 def printed_of(values: Mapping[str, float | None]) -> tuple[tuple[str, float | None], ...]:
-    """Return those metrics that tables show beside their usual columns, by title; values: of each, by name."""
+    """Return the metrics that tables show beside their usual columns, by title; values: all metrics, by name."""
     return tuple((found.title, values.get(name)) for name, found in METRICS.items() if found.printed)
 
 

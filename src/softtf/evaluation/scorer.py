@@ -1,4 +1,4 @@
-"""One way to score, for a learner that is scored once or after each of its tasks."""
+"""Test sets, policies and settings of scoring, for one scoring or one after each task."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from softtf.screen import Screen
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores a learner, always in the same way.
+    """Scores learners on the same test sets, with the same settings.
 
     data: the test sets; column_labels: [classes of all their tasks], the label number of each logit column; policies,
     batch_size, dtype, shuffle_seed: as for `evaluate`.
@@ -36,9 +36,9 @@ class Scorer:
 
         Args:
             learner: with at least one task.
-            name: what progress is called.
-            shown: whether it is shown.
-            console: where it is shown; None for a new one.
+            name: the name of the progress bar.
+            shown: whether the bar is shown.
+            console: where the bar is shown; None for a new console.
 
         Raises:
             UserError: an input cannot be loaded, or there is not enough memory.

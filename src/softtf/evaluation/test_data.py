@@ -1,4 +1,4 @@
-"""The test sets of tasks behind one another, and what is kept of them from one scoring to the next."""
+"""The test sets of several tasks as one, and what is kept of them between scorings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +17,11 @@ from softtf.streams import Examples, Loader
 
 @dataclass(frozen=True)
 class TestData:
-    """The test sets of tasks behind one another.
+    """The test sets of several tasks as one.
 
-    loader: in test mode; labels: [samples], label numbers; tasks: [samples], which task's test set each is from;
-    queries: of all samples, and trunks: as they are computed, both where scoring them more than once is foreseen.
+    loader: in test mode. labels: [samples], label numbers. tasks: [samples], the task of each sample's test set.
+    queries,
+    trunks: those of the samples, kept if they are scored more than once.
     """
 
     __test__ = False  # not a pytest class
@@ -41,7 +42,7 @@ class TestData:
         store: FeatureStore | None = None,
         again: bool = False,
     ) -> Self:
-        """Put the test sets of tasks 1, 2, ... behind one another.
+        """Concatenate the test sets of tasks 1, 2, ...
 
         Args:
             tests: one per task.
@@ -49,7 +50,7 @@ class TestData:
             backbone: prepares them.
             batch_size: samples run at once.
             store: where the backbone's features are kept; None for memory only.
-            again: whether they are to be scored more than once, so that what no later task changes is kept.
+            again: whether they are scored more than once: then what no later task changes is kept.
 
         Raises:
             UserError: a test label is not in the class table, or the batch size is out of bounds.

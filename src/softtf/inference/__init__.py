@@ -1,4 +1,4 @@
-"""Which task is it? Prompt ID, Gradient ID, Feature ID, MCG, and the policies that say whose evidence is pooled.
+"""Infer the task of a sample: Prompt ID, Gradient ID, Feature ID, MCG, and the policies that pool their evidence.
 
 For one of your own, derive a `TaskInference`: `scores` of a `softtf.network.SharedPass`. If it reads statistics, derive
 `FeatureStatistics` of `softtf.statistics` with the same `name`; a learner gathers them if its `gather` names it.

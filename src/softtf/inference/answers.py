@@ -1,4 +1,4 @@
-"""From inputs to answers in one pass: trunk once, each task inference once, and a top per task that is asked for."""
+"""From inputs to answers in one pass: the trunk once, each task inference once, and a top per task that answers."""
 
 import math
 import time
@@ -19,9 +19,9 @@ from softtf.network import SharedPass
 
 @dataclass
 class Clock:
-    """Seconds by part of the work; waits for the device so that they are true.
+    """Seconds by part of the work; it waits for the device before it reads the time.
 
-    seconds: spent here; kept: what was kept from before and spared work here, at the seconds that it took then.
+    seconds: those that passed. kept: those that results took which were kept and used here.
     """
 
     device: torch.device
@@ -43,7 +43,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one pass over some samples found: their trunk tokens and each inference's scores [samples, tasks]."""
+    """The result of one pass over samples: their trunk tokens and each inference's scores [samples, tasks]."""
 
     trunk: Tokens
     scores: dict[str, Tensor]
@@ -53,13 +53,13 @@ class Evidence:
 def gather_evidence(
     learner: Learner, passes: Iterable[SharedPass], inferences: Sequence[str], clock: Clock
 ) -> Evidence:
-    """Run the shared part and every task inference once per batch; batches bound the memory, not the answer.
+    """Run the trunk and every task inference once per batch; no answer depends on the batch.
 
     Args:
         learner: what answers.
-        passes: one a batch, of the learner's network; what they know already is not computed.
+        passes: one per batch, of the learner's network; what a pass has already is not computed.
         inferences: names of the task inferences.
-        clock: is told the seconds of each part; loading is on no clock.
+        clock: gets the seconds of each part; loading is not timed.
 
     Raises:
         UserError: a score is not a number.
@@ -89,7 +89,7 @@ def gather_evidence(
 
 
 def _refuse_nan(values: Tensor) -> None:
-    """Raise UserError if an answer is not a number: that of a stranger's learner, or of a precision, may be none."""
+    """Raise UserError if an answer is not a number, as with a damaged learner or a low precision."""
     if values.isnan().any():
         raise UserError(
             "an answer is not a number: the learner, or an input, has values that are too large for the precision; try"
@@ -101,9 +101,9 @@ def _refuse_nan(values: Tensor) -> None:
 def class_probabilities(
     learner: Learner, trunk: Tokens, weights: Tensor, within: Sequence[bool], batch_size: int, clock: Clock
 ) -> Tensor:
-    """Return probabilities [samples, policies, classes seen]: those of the tasks' networks in their weighted mean.
+    """Return probabilities [samples, policies, classes seen]: the weighted mean of those of the tasks' networks.
 
-    Samples are grouped by task at the top; a (sample, task) pair that several policies ask for is run once.
+    Samples are grouped by task at the top. A (sample, task) pair runs once, whichever policies need it.
 
     Args:
         learner: what answers.
@@ -111,7 +111,7 @@ def class_probabilities(
         weights: [samples, policies, tasks]; rows sum to 1.
         within: for each policy, whether a task's network is asked about that task's classes only.
         batch_size: samples run at once.
-        clock: is told the seconds.
+        clock: gets the seconds.
 
     Raises:
         UserError: a probability is not a number.
@@ -140,7 +140,7 @@ def class_probabilities(
 
 
 def tops_needed(learner: Learner, weights: Tensor) -> tuple[int, Tensor]:
-    """Return how many tops are run for the weights [samples, policies, tasks], and for each policy alone [policies]."""
+    """Return the number of tops for weights [samples, policies, tasks], and that for each policy alone [policies]."""
     asked = weights > 0
     if not learner.answer_depends_on_task:
         asked = asked.any(2, keepdim=True)

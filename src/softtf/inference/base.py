@@ -1,4 +1,4 @@
-"""What a task inference is: from a sample to one score per task; the highest names the task."""
+"""The interface of task inferences: a score per sample and task; the highest score names the task."""
 
 from abc import ABC, abstractmethod
 
@@ -15,10 +15,10 @@ INFERENCES: "Registry[type[TaskInference]]" = Registry("task inference")
 
 
 class TaskInference(ABC):
-    """Scores tasks for each sample from that sample alone; sharing evidence is the policy's business.
+    """Scores the tasks for each sample, from that sample alone; the policy pools the scores of several samples.
 
-    A subclass registers itself by its `name`. If there are `softtf.statistics` of that name, a learner supports it if
-    it gathers them; otherwise if the learner names it among its own (`Learner.task_inferences`), or `fits` says so.
+    A subclass registers itself by its `name`. Where `softtf.statistics` have the same name, learners that gather them
+    support it. Otherwise those support it that list it (`Learner.task_inferences`), or for which `fits` is true.
 
     title: its name in tables. needs_query: whether it reads `SharedPass.query`. by_default: whether a learner that
     supports it is scored by it if nothing else is asked for. log_probabilities: whether scores are log P(t|x), at a
@@ -43,14 +43,14 @@ class TaskInference(ABC):
 
     @classmethod
     def fits(cls, learner: Learner) -> bool:
-        """Say whether it can serve a learner that does not name it: one that reads nothing of the learner's own can."""
+        """Return whether it works for a learner that does not list it."""
         return False
 
     def gather(self, learner: Learner, loader: Loader) -> None:  # noqa: B027 - most read statistics of features
         """Add the task that has just ended to statistics of the learner's own answers (`Learner.gathered`).
 
-        It is called if the learner gathers statistics of this name; `loader` holds the task's training examples, in
-        training mode, and replayed ones perhaps.
+        Called if the learner gathers statistics of this name. `loader` has the task's training examples in training
+        mode, and perhaps replayed ones.
         """
 
     @abstractmethod
@@ -59,7 +59,7 @@ class TaskInference(ABC):
 
 
 def policies_of(learner: Learner) -> tuple[str, ...]:
-    """Return the ways to answer of a learner, the usual one first: `Learner.policies`, and what else fits it."""
+    """Return the inferences that a learner supports, the usual one first: `Learner.policies`, and those that fit it."""
     fitting = (name for name, kind in INFERENCES.items() if kind.fits(learner))
     return tuple(dict.fromkeys([*learner.policies, *fitting]))
 
@@ -83,7 +83,7 @@ def inference_named(name: str, learner: Learner) -> TaskInference:
 
 
 def unsupported(name: str, learner: Learner) -> UserError:
-    """Return the error for a way to answer that is not among a learner's `policies`, with what it lacks."""
+    """Return the error for an inference that a learner does not support, with what the learner lacks."""
     ways = policies_of(learner)
     if name not in INFERENCES:
         return unknown(f"task inference for {type(learner).__name__}", name, ways, imports=True)

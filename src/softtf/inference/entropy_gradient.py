@@ -1,4 +1,4 @@
-"""Gradient ID: the task whose share in the superposed network would lower the entropy fastest.
+"""Gradient ID: the task with the largest decrease of entropy per share in the superposed network.
 
 alpha = 1/T; H = entropy of the softmax over the C/T largest logits of the mixture network, and over these alone; scores
 = -dH/dalpha (one-shot inference of Wortsman et al., "Supermasks in Superposition", NeurIPS 2020, whose own H is that of
@@ -16,7 +16,7 @@ from softtf.network import SharedPass
 
 
 class GradientID(TaskInference):
-    """Per-sample Gradient ID with every per-task parameter superposed, prompts too: needs no query."""
+    """Gradient ID with all parameters of the tasks superposed, prompts included; it needs no query."""
 
     name = "gradient-id"
     title = "Gradient ID"
@@ -35,10 +35,10 @@ class GradientID(TaskInference):
         return -gradient
 
     def entries(self, classes: int, tasks: int) -> int:
-        """Return how many of the logits, the largest, H looks at: C/T, rounded down, but two where there are two.
+        """Return how many of the largest logits H reads: C/T, rounded down, but at least two where there are two.
 
-        The softmax over one logit is 1 whatever the weights, so that its entropy and all scores would be 0. Where tasks
-        have one class each, or one and two, H so asks how sure the mixture is between its two best classes.
+        The softmax over one logit is always 1, so its entropy and all scores would be 0. Where tasks have one class
+        each, or one and two, H is the entropy between the two best classes.
         """
         return min(classes, max(2, classes // tasks))
 

@@ -1,4 +1,4 @@
-"""Feature ID: the task whose classes a regression on frozen features finds likeliest, all of them together.
+"""Feature ID: the task whose classes together are the most probable by a regression on frozen features.
 
 log P(t|x) = log of the sum of P(c|x) over the classes c of task t; P(c|x) is the softmax of RanPAC's scores at a fitted
 temperature. Pooled over samples of one task the logs add up, as independent evidence does.
@@ -14,7 +14,7 @@ from softtf.statistics import ClassScores
 
 
 class FeatureID(TaskInference):
-    """Needs class statistics: a learner has them if its spec says so (`LearnerSpec.feature_id`)."""
+    """Reads class statistics, which a learner gathers if its spec asks for them (`LearnerSpec.feature_id`)."""
 
     name = "feature-id"
     title = "Feature ID"

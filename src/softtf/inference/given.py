@@ -10,7 +10,7 @@ from softtf.network import SharedPass
 
 
 class Oracle(TaskInference):
-    """The test tells each sample's task: the upper bound of task inference."""
+    """The task of each sample is given: the upper bound of task inference."""
 
     name = "oracle"
     title = "oracle (task given)"
@@ -20,7 +20,7 @@ class Oracle(TaskInference):
 
     @classmethod
     def fits(cls, learner: Learner) -> bool:
-        """Say that any learner can be told the task."""
+        """Return True: any learner can be given the task."""
         return True
 
     def scores(self, learner: Learner, shared: SharedPass) -> Tensor:
@@ -31,7 +31,7 @@ class Oracle(TaskInference):
 
 
 class NoTask(TaskInference):
-    """One network answers for all tasks; the class that it names tells the task."""
+    """One network answers for all tasks; the class that it names implies the task."""
 
     name = "none"
     title = "no task needed, per-sample"

@@ -9,7 +9,7 @@ from softtf.statistics import TaskCentroids
 
 
 class MultiCentroidGate(TaskInference):
-    """Needs centroids of frozen features: a learner has them if its spec says so (`LearnerSpec.mcg`)."""
+    """Reads centroids of frozen features, which a learner gathers if its spec asks for them (`LearnerSpec.mcg`)."""
 
     name = "mcg"
     title = "MCG"

@@ -1,4 +1,4 @@
-"""A policy: who infers the task, whose evidence is pooled, what may be answered. Every table names it."""
+"""A policy: a task inference, the samples that pool their evidence, and the classes that may be the answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -130,7 +130,7 @@ def parse_policy(text: str) -> Policy:
 
 
 def policy_of(text: str, learner: Learner) -> Policy:
-    """Read a policy that a learner is to answer by.
+    """Read a policy, and check that a learner supports it.
 
     Raises:
         UserError: as `parse_policy`, or the learner does not support the inference.

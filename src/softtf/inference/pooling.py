@@ -1,4 +1,4 @@
-"""Which samples share their evidence before a task is named."""
+"""Which samples pool their evidence."""
 
 import re
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ LARGEST_GROUP = 1_000_000
 
 @dataclass(frozen=True)
 class Pooling:
-    """Groups of samples that share one task, and how the evidence of a group is put together.
+    """Groups of samples that share one task, and how the evidence of a group is combined.
 
     Scores are summed, as the published code does for Gradient ID (the mean of entropies), or each sample votes.
 
@@ -55,7 +55,7 @@ class Pooling:
         return f"majority of {title}" if self.vote else title
 
     def groups(self, count: int) -> Tensor:
-        """Return the group numbers [count] of consecutive samples. A caller may declare other groups instead."""
+        """Return the group numbers [count] of consecutive samples; callers may give other groups."""
         return torch.arange(count) // self.group
 
     def pooled(self, scores: Tensor, groups: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The paper's image tables: what to run for each row (tables), and what the paper printed there (figures)."""
+"""The paper's tables: the runs of each row (`tables`), and the paper's figures (`figures`)."""
 
 from softtf.paper.figures import Figure, figure, figures
 from softtf.paper.rows import Table, TableRow

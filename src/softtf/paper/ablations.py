@@ -1,4 +1,4 @@
-"""Tables that the paper has not: its Figure 5, masked kinds of weights, and all methods side by side."""
+"""Tables beyond the paper's: its Figure 5, masked kinds of weights, and all methods side by side."""
 
 from softtf.paper.rows import (
     ATTN,

@@ -20,7 +20,7 @@ STREAM_NAMES = (*STREAMS, *SAMPLED)
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of figures.csv; what the paper does not say is empty or None.
+    """One line of figures.csv; values that the paper does not give are empty or None.
 
     Attributes:
         table: its number.
@@ -69,7 +69,7 @@ def figure(
     setting: str = "",
     task_given: bool = False,
 ) -> Figure | None:
-    """Return what the paper's table has for a row on the stream of one of our recipes, None if nothing.
+    """Return the paper's figure for a row on the stream of one of our recipes; None if there is none.
 
     task_given: with the task given at test time (TIL), which Table 5 has beside the other (CIL).
     """

@@ -21,7 +21,7 @@ class Job:
 
     @property
     def finished(self) -> bool:
-        """Whether its results are there."""
+        """Whether its results are written."""
         return (self.path / "summary.json").exists()
 
     @property
@@ -51,7 +51,7 @@ class Job:
 
     @property
     def seconds(self) -> float:
-        """How long a finished run took, over all its sittings."""
+        """The seconds of a finished run, over all its sessions."""
         results = self.results
         passed = results["train_seconds_this_run"]  # earlier versions did not tell it
         train = results["train_seconds_from_nothing"] if passed is None else passed
@@ -59,7 +59,7 @@ class Job:
 
     @property
     def examples(self) -> int | None:
-        """About how many training examples it has; None if they are the user's own."""
+        """The approximate number of training examples; None for data of the user's own."""
         stream = self.config.stream
         source = stream.source if stream.source in STREAMS else data_of(self.config.recipe)
         if not stream.datasets and source not in STREAMS:
@@ -73,17 +73,17 @@ class Job:
 
     @property
     def work(self) -> int:
-        """How many training examples it goes through, epochs counted; epochs alone if they are the user's own."""
+        """The training examples of all epochs; for data of the user's own, the epochs."""
         return (self.examples or 1) * self.config.train.epochs
 
 
 def data_of(stream: str) -> str:
-    """Return the name of a recipe's data, by which --source says where they are; the recipe's, for the user's own."""
+    """Return the name of a recipe's data for --source; the recipe's own name if the user gives the data."""
     return RECIPES[stream].settings["stream.source"] or stream
 
 
 def left(jobs: Sequence[Job]) -> str:
-    """Say how many runs are left, and for how long at the speed of those that are finished."""
+    """Return how many runs are left, and how long they take at the speed of the finished ones."""
     done = [job for job in jobs if job.finished]
     others = [job for job in jobs if not job.finished]
     if not done or not others:
@@ -93,7 +93,7 @@ def left(jobs: Sequence[Job]) -> str:
 
 
 def amount(jobs: Sequence[Job]) -> str:
-    """Say how many training examples jobs go through, or, of the user's own data, how many epochs."""
+    """Return the work of jobs in words: training examples, or epochs for data of the user's own."""
     work = sum(job.work for job in jobs)
     known = all(job.examples is not None for job in jobs)
     return f"about {work:,} training examples, epochs counted" if known else f"{work:,} epochs"

@@ -20,7 +20,7 @@ Others = tuple[tuple[str, Values], ...]
 
 @dataclass(frozen=True)
 class Score:
-    """What a line has under one policy."""
+    """The values of a line under one policy."""
 
     policy: str
     acc: Values = ()
@@ -39,14 +39,14 @@ class Line:
         method: the row's title.
         task_id: the paper's task inference.
         numbers: `paper` or `ours`.
-        classes: that the cross-entropy of ours is over; the paper does not say.
+        classes: the classes of our cross-entropy; the paper does not say.
         per_sample: every sample answered alone.
         papers: under the paper's policy.
         oracle: with the task given; its accuracy only is shown.
-        parameters: trained in a task.
+        parameters: those trained in a task.
         train_this_run: seconds that passed in the training of all tasks.
         train_from_nothing: the same if no features had been kept from earlier runs; the paper's are such.
-        weights: those of the frozen backbone, by name and hash; one, unless seeds or streams had different ones.
+        weights: those of the frozen backbone, by name and hash; several if seeds or streams had different ones.
     """
 
     method: str
@@ -63,7 +63,7 @@ class Line:
 
     @property
     def seconds(self) -> tuple[Values, Values, Values, Values]:
-        """Of training, and of testing under the first policy there is: the paper's, per sample, the oracle."""
+        """Seconds of training, and of testing under the first timed policy: the paper's, per sample, the oracle."""
         timed = (s for s in (self.papers, self.per_sample, self.oracle) if s.test_from_nothing)
         test = next(timed, Score(""))
         return self.train_this_run, self.train_from_nothing, test.test_this_run, test.test_from_nothing
@@ -137,7 +137,7 @@ def _values(value: float | None) -> Values:
 
 
 def _known(values: Iterable[float | None]) -> Values:
-    """Return the values if all are known; runs of earlier versions do not tell some seconds."""
+    """Return the values if all are known; runs of earlier versions lack some seconds."""
     found = tuple(values)
     return () if None in found else cast(Values, found)
 
@@ -150,7 +150,7 @@ def _text(values: Values, decimals: int = 2) -> str:
 
 
 def mean_lines(parts: Sequence[Sequence[Line]]) -> list[Line]:
-    """Return the mean of each line over the streams, empty where one of them has no number.
+    """Return the mean of each line over the streams; empty where a stream has no value.
 
     `parts` are the lines of each stream, for the same rows.
     """

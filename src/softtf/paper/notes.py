@@ -1,4 +1,4 @@
-"""What is said around a table: its heading, and what must be known to read its numbers."""
+"""The heading of a table, and the notes below it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,7 +31,7 @@ OURS = {  # what ours are, by scale and whether they are texts
 
 
 def title(table: Table, stream: str, cells: Sequence[Cell]) -> str:
-    """Return the heading of a table's part on one stream, or, if that has no description, of what it says."""
+    """Return the heading of a table's part for one stream, or for a mean over streams."""
     name = f"Table {table.name}" if table.name.isdigit() else table.name.capitalize()
     parts = [f"{name}: {table.caption}", RECIPES[stream].description.partition(",")[0]]
     parts += [rows_of(cells, stream), labels_protocol(cells)]
@@ -42,18 +42,18 @@ def title(table: Table, stream: str, cells: Sequence[Cell]) -> str:
 
 
 def labels_protocol(cells: Sequence[Cell]) -> str:
-    """Return what is said of labels that tasks share; empty where they can share none."""
+    """Return how labels that tasks share are treated; empty where tasks share none."""
     return next((job.config.stream.labels_protocol for cell in cells for job in cell.jobs), "")
 
 
 def rows_of(cells: Sequence[Cell], stream: str) -> str:
-    """Return how many rows were learned and tested on (`rows_protocol`); of all streams for a mean over them."""
+    """Return the numbers of training and test rows (`rows_protocol`); those of all streams for a mean."""
     jobs = [job for cell in cells for job in cell.jobs if cell.stream == stream or stream not in RECIPES]
     return " or ".join(dict.fromkeys(said for job in jobs if (said := rows_protocol(job.config.stream))))
 
 
 def notes(table: Table, cells: Sequence[Cell], wish: Wish, failed: Mapping[Path, str]) -> list[str]:
-    """Return what must be known to read the numbers, a sentence or two each."""
+    """Return the notes that explain the numbers, each of one or two sentences."""
     said = [
         f"per-sample: every test sample is answered alone. Paper's policy: {PAPER_BATCH} consecutive samples of a task"
         " share one answer (Prompt ID: the majority of their votes; Gradient ID: the gradient of their mean entropy;"

@@ -48,7 +48,7 @@ def _other_titles(lines: Sequence[Line]) -> list[str]:
 
 
 def _parts(lines: Sequence[Line], heading: str) -> tuple[str, list[str], list[list[str]]]:
-    """Return heading, column headers and cells; the weights are in the heading where our lines have the same ones."""
+    """Return heading, column headers and cells; weights that all our lines share are in the heading."""
     weights = [line.cells[-1] for line in lines if line.weights]
     others = _other_titles(lines)
     headers = [*HEADERS, *(f"{title}: per-sample / paper's policy" for title in others)]

@@ -1,7 +1,7 @@
-"""What the rows of a table are made of: the paper's words for a row, what is trained for it, and how it is scored.
+"""The rows of a table: the paper's words, the training run, and the policies.
 
-Rows that differ in the policy alone (Prompt ID or Gradient ID, n-shot) share one training run, which is scored under
-all policies of its kind in one pass.
+Rows that differ only in their policy (Prompt ID or Gradient ID, n-shot) share a training run. It is scored under all
+policies of its kind in one pass.
 """
 
 from collections.abc import Mapping
@@ -57,7 +57,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row: the first, second, fifth and sixth are the paper's words, which find its figures.
+    """One row. The name, task_id, backbone and setting are the paper's words; its figures are found by them.
 
     Attributes:
         name: the method.
@@ -75,18 +75,18 @@ class TableRow:
 
     @property
     def title(self) -> str:
-        """The row's name with everything that tells it from its neighbours but the policy."""
+        """The row's name with all that distinguishes it from other rows, except the policy."""
         backbone = "" if self.trained.clip else self.backbone  # ours may be another CLIP than the paper's
         return ", ".join(part for part in (self.name, backbone, self.setting) if part)
 
     @property
     def papers_policy(self) -> str:
-        """The code of the paper's policy, or of ours in a row that is not its; of our first where none is named."""
+        """The code of the paper's policy; in a row of ours, of our policy; the run's first where none is named."""
         return (PAPER_POLICIES | OUR_POLICIES).get(self.task_id, self.trained.policies[0])
 
     @property
     def policy(self) -> str | None:
-        """The code of the paper's policy if ours can be scored under it (L2P's batches share prompts, not a task)."""
+        """The code of the paper's policy if ours can be scored under it (in L2P a batch shares prompts, not a task)."""
         if self.task_id in OUR_POLICIES or self.papers_policy not in self.trained.policies:
             return None
         return self.papers_policy
@@ -108,7 +108,7 @@ class TableRow:
         return "stream.num_tasks" not in self.trained.settings
 
     def left_out(self, scale: Scale, settings: Settings | None = None) -> str | None:
-        """Say why the row cannot be run with the command's settings, None if it can."""
+        """Return why the row cannot be run with the command's settings; None if it can."""
         if self.trained.method not in known_methods():
             return f"there is no method {self.trained.method!r} here yet"
         if scale == "mini" and "backbone.name" in self.trained.settings:
@@ -127,7 +127,7 @@ class Table:
         caption: what it shows.
         streams: the recipes whose streams it is about.
         rows: in the paper's order.
-        notes: what one should know of the paper's figures.
+        notes: remarks on the paper's figures.
         mean: whether the mean over all its streams is printed too.
     """
 

@@ -1,6 +1,6 @@
-"""The runs behind a table: which there are, which are finished, and doing the others.
+"""The runs behind a table: plan them, find the finished ones, carry out the others.
 
-A run's folder is named after its settings (a hash), so that every table finds the runs that others did before:
+A run's folder is named after its settings (a hash), so tables share runs:
 FOLDER/<data>-<tasks>-<method>-<hash>/seed-<n>.
 """
 
@@ -53,7 +53,7 @@ NOT_LATER = ("ft", "ewc")  # learners that had all of these but `gather` from th
 
 @dataclass(frozen=True)
 class Wish:
-    """What is asked of all runs of a table.
+    """The command's wishes for all runs of a table.
 
     Attributes:
         scale: `full` or `mini`.
@@ -72,7 +72,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Cell:
-    """A row on a stream: one run a seed, or why there is none."""
+    """A row on a stream: a run per seed, or the reason why there is none."""
 
     row: TableRow
     stream: str
@@ -81,7 +81,7 @@ class Cell:
 
 
 def plan(rows: Sequence[TableRow], streams: Sequence[str], wish: Wish) -> list[Cell]:
-    """Return what every row needs on every stream.
+    """Return a cell for every row on every stream.
 
     Raises:
         UserError: a setting is unknown or refused, or one file of weights is given for several backbones.
@@ -111,7 +111,7 @@ def _cell(row: TableRow, stream: str, wish: Wish) -> Cell:
 
 
 def _spoilt(row: TableRow, stream: str, wish: Wish) -> str | None:
-    """Say which setting that a row is about the wish changes; how long it is trained may be changed."""
+    """Return why a wish does not fit a row: it changes a setting that the row is about. Training may be changed."""
     own = {**row.trained.settings, **row.trained.on.get(stream, {}), **row.trained.mini}
     names = [name for name in wish.settings if name in own or name.startswith(METHOD_SETTINGS)]
     own_backbone = bool(row.backbone) and not row.trained.clip  # a row on CLIP takes any
@@ -167,10 +167,10 @@ def jobs_of(cells: Sequence[Cell]) -> list[Job]:
 
 
 def complete(cells: Sequence[Cell], console: Screen, say: Callable[[str], None]) -> dict[Path, str]:
-    """Do the runs that are not finished, going on where one was stopped; a finished one is left as it is.
+    """Carry out the runs that are not finished; a stopped run continues.
 
     Returns:
-        why a run failed, or was left to another process that is doing it, by its folder; the others were done.
+        the runs that failed or that another process works on: the reason, by folder.
 
     Raises:
         UserError: data, backbone or disk cannot be used.

@@ -287,7 +287,7 @@ def table_named(name: str) -> Table:
     """Return a table.
 
     Raises:
-        UserError: there is none of that name, or it is not here yet.
+        UserError: there is none of that name.
     """
     if name not in TABLES:
         raise unknown("table", name, TABLES)

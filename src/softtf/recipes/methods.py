@@ -1,8 +1,7 @@
 """The methods by name, as plain data (METHOD sections 2, 3, 5); importing this loads no torch.
 
-Every kind of learner is a method, and so is every variant of one: a kind with settings and the layers that its runs
-use. Where the settings that a comparator published are not the defaults of its class, they stand here
-(docs/methods.md).
+Every kind of learner is a method, and so is every variant: a kind with settings. Where a published method has other
+settings than the defaults of its class, they are here (docs/methods.md).
 """
 
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ class Method:
 
     Attributes:
         kind: of the learner.
-        title: what tables call it; of a variant without one, its kind's.
+        title: its name in tables; a variant without one has its kind's.
         settings: what differs from the learner's defaults, by dotted name.
     """
 
@@ -91,6 +90,6 @@ def _of_softtf() -> dict[str, Method]:
 
 
 def title_of(name: str) -> str:
-    """Return what tables call a method; its name if there is none of that name."""
+    """Return a method's name in tables; the name itself if there is no such method."""
     found = known_methods().get(name)
     return found.title if found else name

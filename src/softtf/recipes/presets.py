@@ -1,4 +1,4 @@
-"""What recipes, scales and modalities set, as one table of plain data; importing this loads no torch.
+"""The settings of recipes, scales and modalities, as plain data; importing this loads no torch.
 
 `softtf.recipes.recipes` applies it. Settings have dotted names; those of `learner` go to the methods that have them.
 

@@ -50,12 +50,13 @@ def recipe_named(name: str, method: str | None = None, scale: Scale = "full") ->
 def run_of_file(settings: Any, where: str) -> RunConfig:
     """Return the run that a file's settings describe.
 
-    What the file leaves out is its recipe's, with its method: as the command line has it. Without `recipe` that is the
-    quickstart; without `method` it is the kind of the learner. Beside a kind, any other `method` is a name for tables.
+    Settings that the file leaves out are those of its recipe with its method, as on the command line. Without `recipe`
+    that is the quickstart; without `method` it is the learner's kind. Beside a kind, `method` may be any name for
+    tables.
 
     Args:
         settings: plain values, as read from YAML.
-        where: what messages name as the source.
+        where: the source, for messages.
 
     Raises:
         UserError: a name is unknown, a value is wrong, or method and learner are not the same.
@@ -79,7 +80,7 @@ def run_of_file(settings: Any, where: str) -> RunConfig:
 
 
 def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Return nested settings with those of `above` in place of those below; of another kind nothing below is left."""
+    """Return nested settings in which `above` replaces `below`; a part with another kind is replaced as a whole."""
     laid = dict(below)
     for name, value in above.items():
         under = below.get(name)
@@ -92,7 +93,7 @@ def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 def unscaled(name: str, method: str | None = None) -> RunConfig:
     """Return a recipe with the method's own settings, but not yet what `at_scale` changes.
 
-    A method's exemplars are those of CIFAR-100; of a smaller known data set they are the same share.
+    A method's number of exemplars is for CIFAR-100; a smaller known data set gets the same share.
 
     Raises:
         UserError: there is no such recipe or method.
@@ -112,7 +113,7 @@ def unscaled(name: str, method: str | None = None) -> RunConfig:
 def at_scale(config: RunConfig, scale: Scale) -> RunConfig:
     """Return the run as it is (`full`), or as small as `mini` says (see `recipe_named`).
 
-    The share of exemplars is kept: a mini run keeps as small a part of them as of its training examples.
+    Exemplars are scaled with the training examples.
 
     Raises:
         UserError: there is no such scale.
@@ -135,12 +136,12 @@ def at_scale(config: RunConfig, scale: Scale) -> RunConfig:
 
 
 def is_text(config: RunConfig) -> bool:
-    """Say whether a run's recipe is about texts."""
+    """Return whether a run's recipe is about texts."""
     return config.recipe in RECIPES and RECIPES[config.recipe].texts
 
 
 def _preset(config: RunConfig, *places: str) -> RunConfig:
-    """Return the run with what PRESETS have for places; what a learner declares it needs, only its own row changes."""
+    """Return the run with PRESETS applied. Settings that a learner declares are changed by its own row alone."""
     for place in places:
         rows, own = PRESETS[place], _own_training(config)
         common = {name: value for name, value in rows.get(EVERY, {}).items() if name not in own}
@@ -149,7 +150,7 @@ def _preset(config: RunConfig, *places: str) -> RunConfig:
 
 
 def _changed(config: RunConfig, settings: Settings) -> RunConfig:
-    """Return the run with settings changed; those of the learner that it does not have are passed over."""
+    """Return the run with settings changed; settings that its learner does not have are skipped."""
     known = {f"learner.{field.name}" for field in fields(config.learner)}
     return with_settings(config, {k: v for k, v in settings.items() if not k.startswith("learner.") or k in known})
 
@@ -160,7 +161,7 @@ def _own_training(config: RunConfig) -> dict[str, Any]:
 
 
 def _with_exemplars(config: RunConfig, share: float) -> RunConfig:
-    """Return the run with this share, at most 1, of its exemplars, unless its recipe says how many there are."""
+    """Return the run with this share, at most 1, of its exemplars, unless its recipe sets their number."""
     count: int | None = getattr(config.learner, "exemplars", None)
     if count is None or EXEMPLARS in RECIPES[config.recipe].settings:
         return config
@@ -168,12 +169,12 @@ def _with_exemplars(config: RunConfig, share: float) -> RunConfig:
 
 
 def _on_six_layers(config: RunConfig) -> RunConfig:
-    """Return a run on the offline encoder with its method's layers among six, and keys for few steps."""
+    """Return the run for the offline encoder of six layers: layers moved, and keys for few steps."""
     return _preset(replace(config, learner=_moved(config.learner)), "six layers")
 
 
 def _moved(spec: Any) -> Any:
-    """Return a learner's or an adaptation's spec with all its layers moved as SIX_LAYERS says, others kept."""
+    """Return a learner's or an adaptation's spec with its layers moved as in SIX_LAYERS."""
     changes: dict[str, Any] = {}
     for field in fields(spec):
         value = getattr(spec, field.name)

@@ -1,4 +1,4 @@
-"""What is said of streams of texts, and the settings for a file of the user's own."""
+"""Descriptions of text streams, and the settings for a file of the user's own."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ TASK = "task"  # the column of a user's file that names the task of each row
 
 
 def rows_protocol(stream: StreamConfig) -> str:
-    """Return what headings say of how many rows are learned and tested on, with the protocol's name if it is one.
+    """Return the numbers of training and test rows for headings, with the protocol's name if they are one's.
 
     Empty for a stream that is not made of several data sets.
     """
@@ -52,7 +52,7 @@ def of_file(file: Path, task_column: str | None, label_column: str | None) -> di
 
 
 def tasks_of_file(file: Path, stream: StreamConfig) -> str:
-    """Say which tasks a user's file of texts becomes, and how to change that."""
+    """Return a line that says how a user's file is split into tasks, and how to change that."""
     column = stream.task_column or TASK
     found, number = count_values(file, [column]).get(column), stream.num_tasks
     if found is None or stream.task_column is None:

@@ -1,4 +1,4 @@
-"""What a run is: one frozen tree of settings, written as YAML and run again from it."""
+"""The settings of a run: one frozen tree, written as YAML, from which the run can be repeated."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +34,7 @@ from softtf.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class StreamConfig(Settings):
-    """Which data, and how they are split into tasks.
+    """The data, and how they are split into tasks.
 
     Attributes:
         source: `digits`, a known data set's name (`softtf list`), a folder of parquet or image files, a file of texts,

@@ -1,4 +1,4 @@
-"""Whether a run reads the data again that it learned: data.json in its folder holds what they are known by."""
+"""Check that a run gets the data that it learned. data.json in its folder identifies them."""
 
 import os
 from collections.abc import Callable
@@ -17,7 +17,7 @@ FORM = {"tasks": [dict.fromkeys(PARTS, (None, {"examples": int}))]}
 
 
 def identities(stream: TaskStream) -> dict[str, Any]:
-    """Return what the training and test data of every task are known by, as data.json holds it."""
+    """Return what identifies the training and test data of every task, for data.json."""
     return {
         "tasks": [
             {
@@ -31,10 +31,10 @@ def identities(stream: TaskStream) -> dict[str, Any]:
 
 
 def check_there(path: Path, source: str) -> None:
-    """Refuse a run whose data are not where they were.
+    """Refuse a run whose data are no longer in their place.
 
     Raises:
-        UserError: so it is.
+        UserError: they are not there.
     """
     if os.path.isabs(source) and not local_path(source).exists():
         raise UserError(f"the data of {path} are no longer at {source}; if they were moved, say where with --source")
@@ -43,19 +43,19 @@ def check_there(path: Path, source: str) -> None:
 def check_data(
     folder: RunFolder, stream: TaskStream, source: str, finished: int, note: Callable[[str], object]
 ) -> None:
-    """Refuse other data than those of the run's finished tasks; of tasks to come, what has changed is noted.
+    """Refuse other data than those of the run's finished tasks; a change in later tasks is noted.
 
-    Runs of earlier versions have no data.json, and are not checked.
+    Runs of earlier versions have no data.json and are not checked.
 
     Args:
         folder: the run's.
         stream: the data as they are now.
-        source: what errors call them.
+        source: the name of the data in messages.
         finished: the number of finished tasks.
-        note: is told of changes in tasks that were not learned yet.
+        note: called with a line for each change in a task that was not learned yet.
 
     Raises:
-        UserError: the data are others, or data.json cannot be read.
+        UserError: the data differ, or data.json cannot be read.
     """
     file = folder.path / DATA
     if not file.exists():
@@ -79,7 +79,7 @@ def check_data(
 
 
 def _half_trained(folder: RunFolder, task: int) -> bool:
-    """Say whether some epochs of a task are done and will be used."""
+    """Return whether the checkpoint has epochs of a task."""
     try:
         return folder.load_checkpoint(task) is not None
     except UserError:  # a damaged one is not
@@ -87,7 +87,7 @@ def _half_trained(folder: RunFolder, task: int) -> bool:
 
 
 def _changes(before: list[Any], stream: TaskStream) -> list[tuple[tuple[int, str], str]]:
-    """Return the parts that differ, each a task's index and `train` or `test`, and in what."""
+    """Return the parts that differ (a task's index, and `train` or `test`), each with the difference in words."""
     found = []
     for index, (old, task) in enumerate(zip(before, stream, strict=False)):
         for part, examples in (("train", task.train), ("test", task.test)):

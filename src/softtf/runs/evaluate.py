@@ -1,4 +1,4 @@
-"""Score a finished learner under other policies, without training; what is found is added to its run's folder."""
+"""Score a finished learner under other policies, without training, and add the results to its run's folder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from softtf.screen import Screen
 
 @dataclass(frozen=True)
 class Rescored:
-    """What one policy was found to score.
+    """The result under one policy.
 
     matrix: over all tasks, or None if the learner was scored after its last task only; score: the last task's counts,
     and the seconds of all; tasks: how many were learned.

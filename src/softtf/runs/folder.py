@@ -1,16 +1,16 @@
-"""A run's folder: settings, log, results and learner, all written so that a crash leaves nothing half-done.
+"""A run's folder: settings, log, results and learner. Each file is complete or absent after a crash.
 
 config.yaml              the resolved settings; runs again with `softtf run --config`
-data.json                what the data are known by (softtf.streams.identity)
+data.json                identifies the data (softtf.streams.identity)
 environment.json         versions, commit, machine
-events.jsonl             one line an epoch and an evaluation
+events.jsonl             a line per epoch and per evaluation
 learner/                 one file per finished task (softtf.saving.learner)
 accuracy/after-001.json  counts of right answers after task 1, per policy (softtf.runs.scores)
 predictions/*.safetensors  each test sample's answer in the last evaluation, per policy (softtf.runs.predictions)
 checkpoint.safetensors   the unfinished task as of its last full epoch
-.lock                    while a process works on the run: which (softtf.files.lock)
+.lock                    the process that works on the run (softtf.files.lock)
 accuracy/*.csv, accuracy.json, summary.json   at the end
-rescored/*.json          what `softtf evaluate` found, one file a policy and way of scoring
+rescored/*.json          results of `softtf evaluate`, a file per policy and way of scoring
 """
 
 import json
@@ -46,9 +46,9 @@ PARTS = (
     *("learner", "accuracy", "predictions", "rescored", "tensorboard"),
     *("events.jsonl", "checkpoint.safetensors", "summary.json"),
 )
-"""What a run writes, by names in its folder; none may be a link."""
+"""The names that a run writes in its folder; none may be a link."""
 TASK = re.compile("0|[1-9][0-9]{0,8}")
-"""How a checkpoint writes the number of its task."""
+"""The name of a task in a checkpoint."""
 
 
 class RunFolder:
@@ -65,10 +65,10 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path, config: RunConfig) -> "RunFolder":
-        """Make a new run's folder, and lock it.
+        """Make the folder of a new run, and lock it.
 
         Raises:
-            UserError: it holds a run already, another process is making one in it, or it cannot be written.
+            UserError: it holds a run, another process is making one in it, or it cannot be written.
         """
         cls.check_free(path)
         folder = cls(path)
@@ -85,10 +85,10 @@ class RunFolder:
         return folder
 
     def lock(self) -> None:
-        """Keep other processes from working on this run until `unlock`, or until this process ends.
+        """Lock the run for this process, until `unlock` or until the process ends.
 
         Raises:
-            UserError: another one does (a BusyError), or the folder cannot be written.
+            UserError: another process has the lock (a BusyError), or the folder cannot be written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -97,20 +97,20 @@ class RunFolder:
             raise UserError(f"could not lock {self.path}: {error.strerror or error}") from None
 
     def unlock(self) -> None:
-        """Let other processes work on this run."""
+        """Release the lock."""
         if self._lock is not None:
             self._lock.release()
 
     @staticmethod
     def check_free(path: Path, locked: bool = False) -> None:
-        """Refuse a folder that holds anything but what a crash left of a first file.
+        """Refuse a folder that is not empty; what a crash left of a first file does not count.
 
         Args:
             path: the folder.
             locked: whether this process has its lock.
 
         Raises:
-            UserError: it does, or another process works on it (a BusyError).
+            UserError: it is not empty, or another process works on it (a BusyError).
         """
         if not locked:
             check_idle(path)
@@ -123,7 +123,8 @@ class RunFolder:
         """Open a run's folder.
 
         Raises:
-            UserError: there is no run, or a part of it is a link, through which a stranger's run would write elsewhere.
+            UserError: there is no run, or a part of it is a link, through which a run from someone else could write
+            elsewhere.
         """
         file = path / "config.yaml"
         for part in map(path.joinpath, PARTS):
@@ -140,9 +141,9 @@ class RunFolder:
         return cls(path), from_yaml(RunConfig, text, str(file))
 
     def discard(self) -> None:
-        """Remove what a run makes before its first task is finished, and the folder if nothing else is in it.
+        """Remove the files of a run without a finished task, and the folder if it is then empty.
 
-        Nothing is removed if the folder is no longer this process's.
+        Nothing is removed if this process has lost the lock.
         """
         if self._lock is not None and self._lock.is_lost:
             return
@@ -155,12 +156,12 @@ class RunFolder:
             self.path.rmdir()
 
     def learner_files(self) -> bool:
-        """Say whether any task was ever saved, whole or not."""
+        """Return whether a task was ever saved, complete or not."""
         return any(self.learner.glob("task-*"))
 
     @property
     def weights(self) -> str:
-        """How tables name the frozen backbone's weights (`BackboneSpec.weights_title`), by the learner's own header.
+        """The name of the backbone's weights in tables (`BackboneSpec.weights_title`), from the learner's header.
 
         Raises:
             UserError: the header is missing or broken.
@@ -169,9 +170,9 @@ class RunFolder:
         return header.backbone.weights_title(header.backbone_sha256)
 
     def summary(self) -> dict[str, Any]:
-        """Return the summary of a finished run under the names of today (`upgraded`).
+        """Return the summary of a finished run, with today's names (`upgraded`).
 
-        The weights, which earlier versions left out, are those that the learner's header names.
+        Summaries of earlier versions lack the weights; the learner's header has them.
 
         Raises:
             UserError: it cannot be read, or is not the file that was written.
@@ -189,7 +190,7 @@ class RunFolder:
         write_atomic(self.path / name, json.dumps(content, indent=2) + "\n")
 
     def save_summary(self, results: Mapping[str, Any]) -> None:
-        """Write what a finished run found, with the SHA-256 of it."""
+        """Write the summary of a finished run, sealed."""
         write_atomic(self.path / "summary.json", seal(results))
 
     def write_text(self, name: str, content: str) -> None:
@@ -200,7 +201,7 @@ class RunFolder:
         """Append one line to events.jsonl.
 
         Raises:
-            UserError: it cannot be written, or is a link, which a stranger's run may have.
+            UserError: it cannot be written, or is a link, as in a run from someone else it may be.
         """
         check_ours(self.events)
         try:
@@ -210,9 +211,9 @@ class RunFolder:
             raise UserError(f"could not write {self.events}: {error.strerror}; finished tasks are intact") from None
 
     def sweep(self, note: Callable[[str], object] = quiet) -> None:
-        """Remove what a crash left of files, lines and evaluations that were being written.
+        """Remove incomplete files, lines and evaluations that a crash left.
 
-        `note` is told of lines of the log that cannot be read, and are removed too.
+        Lines of the log that cannot be read are removed too; `note` is called with their number.
         """
         if unread := read_log(self.events)[1]:
             note(f"{self.events}: lines that cannot be read are left out: {unread}")
@@ -226,7 +227,7 @@ class RunFolder:
         return read_log(self.events)[0]
 
     def forget_events_after(self, task: int, epoch: int) -> None:
-        """Drop the log of what a crash undid: epochs of `task` beyond `epoch`, and anything later."""
+        """Remove from the log what must be done again: epochs of `task` beyond `epoch`, and everything later."""
         self._keep_events(lambda e: e["task"] < task or (e["task"] == task and e.get("epoch", epoch + 1) <= epoch))
 
     def _keep_events(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
@@ -235,7 +236,7 @@ class RunFolder:
             write_atomic(self.events, text)
 
     def save_rescored(self, name: str, content: Mapping[str, Any]) -> Path:
-        """Write what scoring under another policy found; another policy, or way of scoring, has another name."""
+        """Write the result of scoring under another policy; each policy and way of scoring has its own name."""
         file = self.path / "rescored" / f"{file_name(name)}.json"
         write_atomic(file, json.dumps(content, indent=1) + "\n")
         return file
@@ -256,15 +257,15 @@ class RunFolder:
         self.write_text(f"accuracy/{file_name(code)}.csv", matrix.to_csv())
 
     def save_checkpoint(self, task: int, tensors: Mapping[str, Tensor]) -> None:
-        """Replace the checkpoint of the task in training; it names the task and the learner that it goes on from."""
+        """Replace the checkpoint; it contains its task, and the hash of the learner before that task."""
         of = {"task": str(task), "learner": Manifest.read(self.learner).identity}
         save_tensors(self.checkpoint, tensors, of | {"sha256": checksum(tensors, *of.values())})
 
     def load_checkpoint(self, task: int) -> dict[str, Tensor] | None:
-        """Return the checkpoint if there is one of this task, or of a later one; what earlier tasks left is none.
+        """Return the checkpoint of this task or a later one; None if there is none, or only one of an earlier task.
 
         Raises:
-            UserError: it is damaged, or goes on from another learner than this folder's.
+            UserError: it is damaged, or it belongs to another learner.
         """
         if not self.checkpoint.exists():
             return None
@@ -290,5 +291,5 @@ def _follow_no_link(path: str, flags: int) -> int:
 
 
 def is_torn(file: Path) -> bool:
-    """Say whether a folder that is no run yet may hold this: what a crash leaves, or what a new disk has."""
+    """Return whether a folder without a run may hold this file: left by a crash, or part of a new disk."""
     return file.name == LOCK or is_temporary(file) or is_of_file_system(file)

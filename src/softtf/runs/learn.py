@@ -16,10 +16,10 @@ from softtf.training.task import EpochReport, TaskTraining
 
 
 def learn_stream(run: Run) -> None:
-    """Learn every task that is not finished yet, scoring all tasks so far after each one.
+    """Learn every task that is not finished yet; after each, score all tasks so far.
 
     Raises:
-        TrainingError: a loss was not finite; the folder keeps the tasks before, and with none of them is removed.
+        TrainingError: a loss was not finite. The folder keeps the tasks before; without any it is removed.
         UserError: the frozen backbone was changed (a bug in a method).
     """
     with leaving_no_empty_run(run):
@@ -36,20 +36,20 @@ def learn_stream(run: Run) -> None:
 
 
 def learn_task(run: Run, index: int, tracker: Tracker) -> None:
-    """Learn one task (Algorithm 1), or what is left of it, and save it."""
+    """Learn one task (Algorithm 1), from its checkpoint if there is one, and save it."""
     task, shown = run.stream[index], TaskProgress(f"task {index + 1}/{len(run.stream)}", run.console)
     run.model.learn(task.train, task.name, progress=False, callbacks=(KeptEpochs(run, index), tracker, shown))
     save_task(run.folder.learner, run.model.learner, run.model.classes, index)
 
 
 class KeptEpochs(TaskCallback):
-    """Keeps each epoch of a task in the run's folder, and goes on from the last one that is there."""
+    """Saves a checkpoint after each epoch of a task, and continues from the last one."""
 
     def __init__(self, run: Run, task: int) -> None:
         self.run, self.task = run, task
 
     def begun(self, training: TaskTraining) -> None:
-        """Go on from the checkpoint; one that is damaged or another run's costs its epochs, and is noted."""
+        """Continue from the checkpoint; one that is damaged or of another run is noted and ignored."""
         folder = self.run.folder
         try:
             if (state := folder.load_checkpoint(self.task)) is not None:
@@ -70,7 +70,7 @@ class KeptEpochs(TaskCallback):
 
 
 def _score_lost(run: Run, scorer: Scorer, tracker: Tracker) -> None:
-    """Score the learner as it was after each finished task whose scores are not there."""
+    """Score the learner as it was after each finished task that has no scores."""
     lost = [task for task in range(run.model.num_tasks) if not run.folder.scores.has(task)]
     if lost == [run.model.num_tasks - 1]:  # stopped before the newest was scored
         score_task(run, run.model.learner, scorer, tracker)

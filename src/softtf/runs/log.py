@@ -1,6 +1,6 @@
-"""A run's log, events.jsonl: one line an epoch, a consolidation and an evaluation; it is for people and for seconds.
+"""A run's log, events.jsonl: a line per epoch, per end of a task and per evaluation. Its seconds are read for tables.
 
-A crash may leave half a line, and people may edit it: lines that cannot be read are passed over.
+A crash may leave half a line, and people may edit it, so lines that cannot be read are skipped.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where the user says that a run's parts are, in place of what its own folder says."""
+"""The places of a run's data, backbone and features, as the user gives them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,9 +10,9 @@ from softtf.runs.config import RunConfig
 
 @dataclass(frozen=True)
 class Places:
-    """Where the user says that a run's parts are; what its own folder says of that may come from anybody.
+    """Where a run's parts are, as the user says; the folder itself may come from anybody.
 
-    source: its data, if they were moved; what the folder names is read otherwise. backbone: as for `load_named`.
+    source: its data, if they were moved; None: as the folder says. backbone: as for `load_named`.
     feature_cache: as in `RunConfig`; None is the user's own, whatever the folder names.
     """
 
@@ -21,7 +21,7 @@ class Places:
     feature_cache: str | None = None
 
     def in_place_of(self, config: RunConfig, note: Callable[[str], None]) -> RunConfig:
-        """Return a run's settings with these places; a folder for features that is not used is noted."""
+        """Return a run's settings with these places; a feature folder that is not used is noted."""
         if self.source is not None:
             config = replace(config, stream=replace(config.stream, source=self.source).located())
         if config.feature_cache not in (None, OFF, self.feature_cache):

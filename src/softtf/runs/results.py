@@ -1,4 +1,4 @@
-"""What a finished run found: its matrices, its summary, and the rows of a table."""
+"""The results of a finished run: its matrices, its summary, and the rows of a table."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ def write_results(folder: RunFolder, stream: TaskStream, learner: Learner, confi
 
 
 def result_rows(results: dict[str, Any], config: RunConfig) -> list[Row]:
-    """Return the rows of a finished run's summary, one per policy; `config` says what its loss is over."""
+    """Return a row per policy of a finished run's summary; config: its settings, which say what the loss is over."""
     title = title_of(results["method"])
     return [
         Row(

@@ -1,4 +1,4 @@
-"""Runs: how one is begun, and how one that was stopped or finished is opened again."""
+"""Start a run, or open one that was stopped or finished."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,8 +33,8 @@ from softtf.training.data import check_training
 class Run:
     """A run in progress: everything that `softtf.runs.learn` works on.
 
-    tests, table: the test sets and the classes of all tasks of the stream; model: the classifier that learns; fresh:
-    whether the folder was made just now, so that it goes again if nothing can be learned.
+    tests, table: the test sets and the classes of all tasks. model: the classifier that learns. fresh: whether the
+    folder is new, so that it is removed if nothing can be learned.
     """
 
     config: RunConfig
@@ -47,7 +47,7 @@ class Run:
     fresh: bool = False
 
     def scorer(self, settings: EvaluateConfig, again: bool = True) -> Scorer:
-        """Return what scores the learner as it is, or as it was; `again`: whether more than once.
+        """Return a scorer of the run's test sets; `again`: whether it is used more than once.
 
         Raises:
             UserError: the learner does not support a policy.
@@ -61,7 +61,7 @@ class Run:
 
 
 def start(config: RunConfig, path: Path, console: Screen) -> Run:
-    """Check a config against data and backbone, then make the run's folder: a wrong setting leaves nothing behind.
+    """Check the settings with the data and the backbone, then make the run's folder: a wrong setting leaves no folder.
 
     Raises:
         UserError: the folder is in use, the data or the backbone cannot be read, or a setting does not fit them.
@@ -89,9 +89,10 @@ def start(config: RunConfig, path: Path, console: Screen) -> Run:
 
 @contextmanager
 def leaving_no_empty_run(run: Run) -> Iterator[None]:
-    """On failure unlock a run, and remove a fresh one's folder if nothing in it is worth going on from.
+    """On failure unlock a run, and remove a new folder unless the run can be resumed from it.
 
-    The same command then works. A last full epoch is, unless the training itself failed, but for lack of memory.
+    So the same command works again. A run can be resumed from its last full epoch, unless its training failed for
+    another reason than memory.
     """
     try:
         yield
@@ -111,10 +112,10 @@ def reopen(
     masks: MaskPlace = "memory",
     places: Places = NO_PLACES,
 ) -> Run:
-    """Open a run at its last finished task; with `repair`, first make good what a crash left undone in the folder.
+    """Open a run at its last finished task; with `repair`, first remove or complete what a crash left in the folder.
 
-    With `repair` the run is locked until `learn_stream` is done with it. Without, nothing is written, and a run that is
-    going may be read.
+    With `repair` the run is locked until `learn_stream` ends. Without it nothing is written, so a run in progress can
+    be read.
 
     `masks` is as for `load_learner`.
 
@@ -191,7 +192,7 @@ def _check_settings(config: RunConfig, header: Header, path: Path) -> None:
 
 
 def _knowing(config: RunConfig, stream: TaskStream) -> RunConfig:
-    """Return the config with what the method must know of the stream beforehand."""
+    """Return the config with what the method must know about the stream before the first task."""
     return replace(config, learner=config.learner.for_stream(sum(len(task.classes) for task in stream)))
 
 
@@ -230,5 +231,5 @@ def _assemble(
 
 
 def noting(console: Screen) -> Callable[[str], None]:
-    """Return what prints a note."""
+    """Return a function that prints a note."""
     return lambda text: console.print(f"note: {text}", soft_wrap=True)

@@ -1,8 +1,7 @@
-"""The counts of right answers that a run found after each task, and whose answers they are: accuracy/after-001.json.
+"""The counts of right answers after each task of a run: accuracy/after-001.json.
 
-Each file is sealed (`softtf.saving.manifest.seal`) and names the learner as it was after the task. So a changed count
-is found, and so is a file, or a learner, of another run. Files of softtf 0.1, whose learners have no such hashes, are
-read as they are.
+Each file is sealed (`softtf.saving.manifest.seal`) and contains the hash of the learner after the task. So a changed
+count is refused, as is a file or a learner of another run. Files of softtf 0.1 have no such hash and are not checked.
 """
 
 from collections.abc import Mapping
@@ -32,7 +31,7 @@ class RunScores:
         self.folder, self.learner = folder, learner
 
     def file(self, task: int) -> Path:
-        """Return where the counts after a task, counted from 0, are."""
+        """Return the file of the counts after a task; task: from 0."""
         return self.folder / f"after-{task + 1:03d}.json"
 
     def has(self, task: int) -> bool:
@@ -40,19 +39,19 @@ class RunScores:
         return self.file(task).exists()
 
     def counted(self) -> int:
-        """Return the number of the last task after which answers were counted, from 1; 0 if there is none."""
+        """Return the number of the last task with counts, from 1; 0 if there is none."""
         numbers = (file.stem.removeprefix("after-") for file in self.folder.glob("after-*.json"))
         return max((int(number) for number in numbers if number.isdecimal()), default=0)
 
     def check_nothing_lost(self, counted: int, finished: int) -> None:
-        """Refuse a learner that has fewer tasks than the run had: the last ones' files are gone.
+        """Refuse a learner with fewer tasks than the run had: files of its last tasks are missing.
 
         Args:
-            counted: what `counted` said before the learner was loaded, as the run may be going.
+            counted: what `counted` returned before the learner was loaded; the run may be in progress.
             finished: how many tasks the learner has.
 
         Raises:
-            UserError: it has.
+            UserError: it has fewer.
         """
         if counted > finished:
             raise UserError(
@@ -61,7 +60,7 @@ class RunScores:
             )
 
     def save(self, task: int, scores: Mapping[Policy, Score]) -> None:
-        """Write the counts after a task; the seconds go to the log, so that this file repeats exactly."""
+        """Write the counts after a task. The seconds go to the log, so this file is the same when a run is repeated."""
         counts = {
             p.code: {"correct": s.correct, "task_correct": s.task_correct, "total": s.total} for p, s in scores.items()
         }
@@ -69,7 +68,7 @@ class RunScores:
         write_atomic(self.file(task), seal(content))
 
     def check(self, finished: int) -> None:
-        """Refuse to go on from counts that are not those of the finished tasks; those that are gone are found again.
+        """Refuse counts that are not those of the finished tasks; missing ones are counted again later.
 
         Raises:
             UserError: a file is damaged, or of another learner.
@@ -100,7 +99,7 @@ class RunScores:
         return matrices
 
     def _read(self, task: int, manifest: Manifest) -> dict[str, Any]:
-        """Return the counts after a task, by policy code, once they are known to be this learner's."""
+        """Return the counts after a task, by policy code; those of another learner are refused."""
         file = self.file(task)
         content = read_object(file)
         if "learner" not in content and manifest.json(HEADER)["format"] == UNSEALED:

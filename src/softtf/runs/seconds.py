@@ -1,6 +1,6 @@
-"""A run's seconds: those that passed in it, and those that it would take with nothing kept from earlier work.
+"""A run's seconds: those that passed, and those that it would take without results of earlier work.
 
-What is kept are features of the frozen backbone, on disk by this or another run, and what scoring holds in memory.
+Such results are features of the frozen backbone, which this or another run wrote, and what scoring keeps in memory.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ class Seconds:
 
 
 def seconds_of(events: Sequence[Mapping[str, Any]]) -> Seconds:
-    """Add up a run's log. Lines of earlier versions tell one number: it stands for both."""
+    """Add up a run's log. Lines of earlier versions have one time, which counts for both."""
     training = [e for e in events if e["event"] in ("epoch", "consolidation")]
     scoring = [e for e in events if e["event"] == "evaluation"]
     train = sum(e["seconds"] for e in training)
@@ -39,7 +39,7 @@ def seconds_of(events: Sequence[Mapping[str, Any]]) -> Seconds:
 
 
 def upgraded(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run's summary with the names that seconds have now; earlier versions told those from nothing alone."""
+    """Return a run's summary with today's names of seconds; earlier versions had only those from nothing."""
     if "train_seconds" not in results:
         return dict(results)
     train = {"train_seconds_this_run": None, "train_seconds_from_nothing": results["train_seconds"]}

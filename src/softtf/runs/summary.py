@@ -1,4 +1,4 @@
-"""summary.json: what a finished run found, sealed (`softtf.saving.manifest.seal`), and read with care."""
+"""summary.json: the results of a finished run, sealed (`softtf.saving.manifest.seal`) and checked when read."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,10 +30,10 @@ SUMMARY = {
 
 
 def read_summary(file: Path, scores: RunScores) -> dict[str, Any]:
-    """Return a summary under the names of today (`upgraded`); one of softtf 0.1, without a seal, is held to the counts.
+    """Return a summary with today's names (`upgraded`). Without a seal (softtf 0.1) its accuracies must fit the counts.
 
     Raises:
-        UserError: it cannot be read, is not the file that was written, or names other accuracies than the counts.
+        UserError: it cannot be read, was changed, or has other accuracies than the counts.
     """
     data = read_small(file)
     content = object_of(data, file)
@@ -56,7 +56,7 @@ def read_summary(file: Path, scores: RunScores) -> dict[str, Any]:
 
 
 def agrees(policies: Mapping[str, Mapping[str, Any]], scores: RunScores) -> bool:
-    """Return whether a summary's accuracies are those of the counts, where there are any."""
+    """Return whether a summary's accuracies are those of the counts, as far as there are counts."""
     tasks = scores.counted()
     counts = scores.matrices(tasks) if tasks else {}
     pairs = [(policies[code]["acc"], matrix.acc) for code, matrix in counts.items() if code in policies]

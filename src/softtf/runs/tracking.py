@@ -10,7 +10,7 @@ from softtf.training.task import EpochReport, TaskTraining
 
 
 class Tracker(TaskCallback):
-    """Writes losses and accuracies to `folder/tensorboard` if `enabled`, else does nothing.
+    """Writes losses and accuracies to `folder/tensorboard` if `enabled`; otherwise it does nothing.
 
     Raises:
         UserError: TensorBoard is not installed.
