@@ -87,6 +87,7 @@ def test_values_out_of_range_are_named(flag: str, value: str, capsys: Capture) -
         (["--learner.kind", "ncm"], ["a kind is no option", "--method"]),
         (["--learner.adapt.rank", "4"], ["unknown setting 'rank' of adaptation 'soft-mask'", "adapter, lora;"]),
         (["--method", "ncm", "--learner.adapt.kind", "lora"], ["unknown setting 'adapt' of learner 'ncm'", "l2p"]),
+        (["--learner.build", "4"], ["unknown option '--learner.build'"]),
         (["--learner.adapt.layrs", "4"], ["'--learner.adapt.layrs'; did you mean --learner.adapt.layers"]),
     ],
 )

@@ -146,11 +146,11 @@ def _of_a_kind(flag: str, values: list[str], config: Any) -> UserError | None:
     """Return the error for an option that names a kind, or that only another kind has: `--learner.adapt.kind lora`."""
     place, names = getattr(config, "settings", config), flag.removeprefix("--").replace("-", "_").split(".")
     family, walked = Spec, list[str]()
-    while names and names[0] != "kind" and hasattr(place, names[0]):
+    while names and names[0] in getattr(place, "__dataclass_fields__", ()) and not isinstance(place, type):
         family = get_type_hints(type(place))[names[0]]
         place = getattr(place, names[0])
         walked.append(names.pop(0))
-    if not isinstance(place, Spec):
+    if not isinstance(place, Spec) or not (isinstance(family, type) and issubclass(family, Spec)):
         return None
     kind = "KIND"
     if names not in ([], ["kind"]):
