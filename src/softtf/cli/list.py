@@ -33,7 +33,7 @@ LISTS: dict[str, Callable[[], dict[str, str]]] = {
         "NAME:vote24": "each of 24 votes for its own best task, the majority answers (the paper's Prompt ID)",
         "NAME:3-shot": "the first 3 of each batch of 24 are the evidence (the paper's n-shot; 3-shot/16 for 16)",
         "NAME:...:own": "answer with a class of the inferred task; otherwise with any class seen so far",
-        "NAME:...:joint": "P(c|x) = P(t|x) P(c|x,t) over the likely tasks; feature-id and mcg only",
+        "NAME:...:joint": "P(c|x) = P(t|x) P(c|x,t) over the likely tasks; scores must be log P(t|x): feature-id, mcg",
     },
     "metrics": lambda: _metrics(),
 }
