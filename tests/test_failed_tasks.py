@@ -156,6 +156,47 @@ def test_a_second_interrupt_while_the_first_one_passes_changes_nothing(hook: str
     assert_same(snapshot(model.learner), snapshot(smooth.learner))
 
 
+def test_an_interrupt_after_the_task_was_finished_takes_it_back() -> None:
+    """At every line from there to the end of `learn`."""
+    case = LEARNERS["NCM"]
+    model = fresh(case)
+    model.learn(data(case, 0), progress=False)
+    before, dtype = state_of(model, case), torch.get_default_dtype()
+    lines = struck_after_the_end(model, case, at=-1)
+    assert lines >= 10
+    model = fresh(case)
+    model.learn(data(case, 0), progress=False)
+    for at in range(lines):
+        with pytest.raises(KeyboardInterrupt):
+            struck_after_the_end(model, case, at)
+        assert state_of(model, case) == before, at
+        assert torch.get_default_dtype() is dtype, at
+
+
+def struck_after_the_end(model: ContinualClassifier, case: Any, at: int) -> int:
+    """Learn, and be interrupted at line `at` between the end of the task and that of `learn`; return how many."""
+    lines, known = 0, model.knowledge.finished
+
+    def tracing(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal lines
+        names = ("knowledge.py", "torch_state.py", "classifier.py", "contextlib.py")
+        if not frame.f_code.co_filename.endswith(names) or frame.f_code.co_name == "take_back":
+            return None
+        if event == "line" and model.knowledge.finished is not known:
+            lines += 1
+            if lines == at + 1:
+                raise KeyboardInterrupt
+        return tracing
+
+    before = sys.gettrace()
+    sys.settrace(tracing)
+    try:
+        model.learn(data(case, 1), progress=False)
+    finally:
+        sys.settrace(before)
+    return lines
+
+
 def interrupted(model: ContinualClassifier, case: Any, hook: str, true: Callable[..., Any], at: int) -> int:
     """Learn, be interrupted after `hook`, and again on entering function `at` from then on; return how many there are.
 

@@ -19,6 +19,7 @@ from contracts.state import data, fresh, state_of, unseen
 from contracts.tiny import assert_same, held_out, pictures, snapshot, task_data, tiny_backbone
 from softtf import ContinualClassifier
 from softtf.adaptations import SoftMask
+from softtf.backbones import BackboneSpec, load_backbone
 from softtf.devices.torch_state import own_settings
 from softtf.errors import UserError
 from softtf.learners import DualPrompt
@@ -281,3 +282,21 @@ def test_a_forked_process_predicts_on_one_thread_and_is_refused_more_of_them(thr
     said = "the same" if threads == 1 else "forked from one that had used softtf, and torch's threads do not survive"
     assert said in done.stdout
     assert "then the same" in done.stdout
+
+
+def test_backbones_that_are_built_at_once_have_the_weights_that_they_have_alone() -> None:
+    spec = BackboneSpec("random:vit_tiny_patch16_224", image_size=32)
+    alone = load_backbone(spec).weights_hash()
+    assert at_once(*[lambda: load_backbone(spec).weights_hash()] * 4) == [alone] * 4
+
+
+def test_building_a_backbone_leaves_the_random_numbers_of_other_threads_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(100_000)
+    torch.manual_seed(5)
+    specs = [BackboneSpec("vit_tiny_patch8_64"), BackboneSpec("random:vit_tiny_patch16_224", image_size=32)]
+    *_, drawn = at_once(
+        *(lambda spec=spec: load_backbone(spec) for spec in specs),  # type: ignore[misc]
+        lambda: torch.cat([torch.rand(1000) for _ in range(100)]),
+    )
+    assert torch.equal(drawn, expected)

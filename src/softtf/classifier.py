@@ -22,7 +22,7 @@ from softtf.inference.predictor import DEFAULT, Predictor
 from softtf.learners import BlockRidge
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.class_table import ClassTable
-from softtf.learners.knowledge import Knowledge
+from softtf.learners.knowledge import Change, Knowledge
 from softtf.saving.header import Header
 from softtf.saving.learner import MaskPlace, load_learner, save_learner
 from softtf.screen import warn
@@ -129,7 +129,6 @@ class ContinualClassifier(Predictor):
         """Whether the backbone's weights still have the hash they had at the start."""
         return self.learner.network.backbone.weights_hash() == self.header.backbone_sha256
 
-    @with_own_settings
     def learn(
         self,
         train: Any,
@@ -159,6 +158,23 @@ class ContinualClassifier(Predictor):
             UserError: wrong or empty data, a class that was learned before, or another task is being learned.
             TrainingError: a loss was not finite.
         """
+        change = Change(self.knowledge)
+        try:
+            return self._learn(change, train, name, config, progress, callbacks)
+        except BaseException:
+            change.take_back()
+            raise
+
+    @with_own_settings
+    def _learn(
+        self,
+        change: Change,
+        train: Any,
+        name: str | None,
+        config: TrainConfig | None,
+        progress: bool,
+        callbacks: Sequence[TaskCallback],
+    ) -> list[EpochReport]:
         name = name or f"task {self.num_tasks + 1}"
         examples = examples_from(train, name)
         check_training(config, self.header.learner, self.learner)
@@ -169,7 +185,7 @@ class ContinualClassifier(Predictor):
             training = begin_training(self.learner, classes, examples, name, settings, self.store)
             return learn_task(training, (*callbacks, *shown))
 
-        return self.knowledge.next_task(learn)
+        return self.knowledge.next_task(learn, change)
 
     @with_own_settings
     def evaluate(

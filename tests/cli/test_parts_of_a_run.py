@@ -62,6 +62,9 @@ CHANGES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "all but the counts": (lambda p, a: take(p, a, "config.yaml", *LEARNER), "after-001.json is of another run"),
     "another seed": (lambda p, _: edit(p / "config.yaml", "\nseed: 0", "\nseed: 1"), "says seed: 1, but"),
     "other epochs": (lambda p, _: edit(p / "config.yaml", "epochs: 1", "epochs: 2"), "says train.epochs: 2, but"),
+    "another method": (lambda p, _: edit(p / "config.yaml", "method: ", "method: x"), "says method: 'x"),
+    "another recipe": (lambda p, _: edit(p / "config.yaml", "recipe: ", "recipe: x"), "says recipe: 'x"),
+    "another way to score": (lambda p, _: edit(p / "config.yaml", "shuffle: false", "shuffle: true"), "shuffle: True"),
     "another layer": (
         lambda p, _: edit(p / "config.yaml", "e_layers: 4-6", "e_layers: 4-5"),
         "learner.e_layers: '4-5'",
@@ -93,6 +96,30 @@ def test_a_part_that_is_changed_or_anothers_is_refused(kind: str, run: Path, ano
     assert words in refused(capsys, "resume", path)
     log = {"events.jsonl": b""}  # of which what was undone is swept first
     assert contents(path) | log == before | log
+
+
+def test_a_finished_run_is_not_published_under_another_name(run: Path, capsys: Capture) -> None:
+    path = Path(shutil.copytree(run, "new"))
+    edit(path / "config.yaml", "method: ", "method: x")
+    before = contents(path)
+    assert "says method: 'x" in refused(capsys, "resume", path)
+    assert contents(path) == before
+
+
+def test_what_belongs_to_the_machine_may_differ(run: Path) -> None:
+    path = without_second(run, Path("new"))
+    edit(path / "config.yaml", "device: auto", "device: cpu")
+    assert call("resume", path) == 0
+    assert results(path) == results(run)
+
+
+def test_a_damaged_record_of_the_settings_is_refused_and_may_be_removed(run: Path, capsys: Capture) -> None:
+    path = without_second(run, Path("new"))
+    edit(path / "settings.json", '"seed": 0', '"seed": 1')
+    assert "settings.json is not the file that was saved" in refused(capsys, "resume", path)
+    (path / "settings.json").unlink()
+    assert call("resume", path) == 0
+    assert results(path) == results(run)
 
 
 def test_without_a_change_the_same_run_goes_on_to_the_same_bytes(run: Path) -> None:

@@ -20,6 +20,7 @@ from softtf.config.bounds import (
     Finite,
     Positive,
     Share,
+    whole_number,
 )
 from softtf.config.tree import Settings, Spec, check_value, from_dict, to_dict
 from softtf.config.words import described
@@ -80,7 +81,7 @@ def test_a_bound_holds_within_and_not_beyond(
 
 @given(st.integers() | st.floats() | st.booleans() | st.none() | st.text())
 def test_a_bounded_type_takes_what_its_type_and_its_bounds_take(value: Any) -> None:
-    fits = type(value) in (int, float) and 0 < value < 2**1023
+    fits = type(value) in (int, float) and 0 < value < (2**1023 if type(value) is int else math.inf)
     try:
         found = check_value(Positive, value, "x")
     except UserError:
@@ -152,3 +153,14 @@ def test_a_missing_bounded_setting_is_named_with_its_bounds() -> None:
 
     with pytest.raises(UserError, match=r"^run\.count is missing; it must be an integer \(at least 1\)$"):
         from_dict(Needed, {}, "run")
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63), 10**400])
+def test_an_integer_that_no_machine_counts_to_is_out_of_bounds(value: int) -> None:
+    with pytest.raises(UserError, match=r"epochs must be of less than 64 bits, and is an integer of \d+ bits"):
+        check_value(int, value, "epochs")
+
+
+def test_whole_numbers_are_decimal_digits_and_not_many() -> None:
+    texts = ["0", "007", "9" * 18, "9" * 19, "9" * 5000, "-1", "1.0", "", " 1", "one"]
+    assert [whole_number(text) for text in texts] == [0, 7, 10**18 - 1, *[None] * 7]

@@ -79,9 +79,10 @@ tricky = st.sampled_from(
     ["1e-3", "1E5", "-.5e+3", "1.5", "12", "0x1f", "yes", "null", "~", "", "2020-01-01", "=", "<<"]
 )
 strings = text | tricky
+integers = st.integers(1 - 2**63, 2**63 - 1)
 numbers = st.floats(allow_nan=False) | st.integers(-(10**6), 10**6).map(float)
 specs = st.recursive(
-    st.just(Plain()) | st.builds(Slotted, st.integers()),
+    st.just(Plain()) | st.builds(Slotted, integers),
     lambda inner: st.builds(Nested, inner, st.lists(inner, max_size=2).map(tuple), st.none() | strings),
     max_leaves=4,
 )
@@ -91,14 +92,14 @@ configs = st.builds(
     name=strings,
     toy=specs,
     other=st.none() | st.builds(OtherPlain, numbers),
-    train=st.builds(Train, st.integers(0), numbers, st.tuples(numbers, numbers), st.booleans()),
-    layers=strings | st.lists(st.integers(), max_size=3).map(tuple),
-    limit=st.none() | st.integers(),
+    train=st.builds(Train, st.integers(0, 2**63 - 1), numbers, st.tuples(numbers, numbers), st.booleans()),
+    layers=strings | st.lists(integers, max_size=3).map(tuple),
+    limit=st.none() | integers,
     folder=paths,
     cache=st.none() | paths,
     policy=st.sampled_from(["per-sample", "oracle", 1]),
     mode=st.sampled_from(["a", "b", None]),
-    pairs=st.lists(st.tuples(strings, st.integers()), max_size=2).map(tuple),
+    pairs=st.lists(st.tuples(strings, integers), max_size=2).map(tuple),
 )
 
 

@@ -16,6 +16,8 @@ from softtf import ContinualClassifier
 from softtf.adaptations import LoRA, SoftMask
 from softtf.backbones import BackboneSpec, load_backbone
 from softtf.backbones.timm_vit import TimmViT
+from softtf.devices.device import find_device
+from softtf.errors import UserError
 from softtf.learners import DERpp, DualPrompt, LearnerSpec, RanPAC
 from softtf.training.config import TrainConfig
 from support.slow import each
@@ -139,3 +141,11 @@ def test_a_backbone_made_in_inference_mode_is_learned_with() -> None:
     )
     learner.learn((USED[:8], [0, 1] * 4), progress=False)
     assert len(learner.predict(USED[:3])) == 3
+
+
+@pytest.mark.parametrize("device", ["xpu:0", None, 3.5, "cpu\0"])
+def test_a_device_that_is_not_there_is_refused(device: Any) -> None:
+    if device == "xpu:0" and torch.xpu.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(UserError, match="device"):
+        find_device(device)

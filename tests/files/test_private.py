@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from softtf.errors import UserError
-from softtf.files.private import KEY, user_key
+from softtf.files.private import KEY, make_private, user_key
 
 
 def listen(path: Path) -> None:
@@ -45,3 +45,8 @@ def test_what_is_no_key_is_refused_at_once(
     monkeypatch.setenv(KEY, str(tmp_path / "key"))
     with pytest.raises(UserError, match=words):
         user_key()
+
+
+def test_a_folder_with_a_null_character_is_refused() -> None:
+    with pytest.raises(UserError, match="could not write into"):
+        make_private(Path("a\0b"))

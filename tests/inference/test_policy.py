@@ -158,3 +158,9 @@ def test_alone_in_its_group_a_sample_decides_for_itself() -> None:
     assert Policy("prompt-id").choose(scores, torch.tensor([0, 1])).tolist() == [1, 0]
     assert Policy("prompt-id", Pooling(2)).choose(scores, torch.tensor([0, 0])).tolist() == [0, 0]
     assert Policy("prompt-id", Pooling(2, 1)).choose(scores, torch.tensor([0, 0])).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("text", ["prompt-id:batch{}", "prompt-id:vote{}", "prompt-id:{}-shot", "prompt-id:1-shot/{}"])
+def test_numbers_of_thousands_of_digits_are_no_policy(text: str) -> None:
+    with pytest.raises(UserError):
+        parse_policy(text.format("9" * 5000))

@@ -397,6 +397,15 @@ def test_a_temporary_file_is_left_alone_while_somebody_may_go_on_with_it(tmp_pat
     assert len({temporary.temporary_name() for _ in range(100)}) == 100
 
 
+@pytest.mark.skipif(not temporary.born(os.getpid()), reason="this system does not say when a process started")
+@pytest.mark.parametrize("pid", [1, os.getpid()])
+def test_a_marker_is_abandoned_if_its_number_is_another_process_now(models: Models, tmp_path: Path, pid: int) -> None:
+    models[0].save_pretrained(tmp_path / "f")
+    (tmp_path / "f" / f".{temporary.HOST}-{pid}-01234567-0123456789ab.tmp").touch()
+    models[0].save_pretrained(tmp_path / "f", replace=True)
+    assert only_the_learner(tmp_path / "f")
+
+
 def test_a_header_of_a_saved_learner_cannot_pass_for_a_runs(models: Models, tmp_path: Path) -> None:
     """Without its manifest a folder may hold files of two versions: it is not loaded as what the names give."""
     models[1].save_pretrained(tmp_path)

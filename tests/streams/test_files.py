@@ -227,3 +227,13 @@ def test_texts_stay_texts_and_an_empty_path_is_refused(tmp_path: Path) -> None:
     file = write_csv(tmp_path / "b.csv", [("1.png", "a"), ("", "a")], ("image", "label"))
     with pytest.raises(UserError, match="row 1 has nothing in column 'image'"):
         load_source(str(file))
+
+
+def test_rows_with_columns_of_their_own_are_bounded(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    rows = [{"text": f"a {i}", "label": i % 2, f"own {i}": 1} for i in range(998)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    assert len(all_texts(file)) == 998
+    file.write_text("\n".join(map(json.dumps, [*rows, {"text": "b", "label": 1, "one more": 1}])))
+    with pytest.raises(UserError, match="rows.jsonl has more than 1,000 columns"):
+        load_file(file)

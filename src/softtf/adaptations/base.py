@@ -15,6 +15,7 @@ from torch import Tensor
 
 from softtf.adaptations.slots import TaskSlots
 from softtf.backbones.base import Backbone
+from softtf.config.bounds import whole_number
 from softtf.config.tree import Spec
 from softtf.errors import UserError
 
@@ -201,15 +202,16 @@ def _numbers(text: str, layers: Layers, what: str) -> list[int]:
     numbers: list[int] = []
     for part in text.replace(" ", ",").split(","):
         first, dash, last = part.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            if part:
-                raise UserError(f"{what}: {part!r} in {layers!r} is no layer; write 10,11,12 or 10-12 or all")
+        if not part:
             continue
-        if max(int(first), int(last or 0)) > MOST_LAYERS:
+        start, stop = whole_number(first), whole_number(last if dash else first)
+        if start is None or stop is None:
+            raise UserError(f"{what}: {part!r} in {layers!r} is no layer; write 10,11,12 or 10-12 or all")
+        if max(start, stop) > MOST_LAYERS:
             raise UserError(f"{what}: {part!r} in {layers!r} is beyond any backbone's last layer")
-        if dash and int(last) < int(first):
+        if stop < start:
             raise UserError(f"{what}: the range {part!r} in {layers!r} runs backwards; write {last}-{first}")
-        numbers.extend(range(int(first), int(last or first) + 1))
+        numbers.extend(range(start, stop + 1))
     return numbers
 
 

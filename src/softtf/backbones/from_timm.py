@@ -18,6 +18,7 @@ from softtf.backbones.timm_vit import TimmViT, check_plain
 from softtf.backbones.timm_weights import commit_of, download, load_weights, pretrained
 from softtf.config.names import BUNDLED
 from softtf.devices.memory import is_shortage
+from softtf.devices.torch_state import drawing_from
 from softtf.errors import UserError, unknown
 from softtf.files.plain_json import read_json
 
@@ -182,8 +183,7 @@ def _create(name: str, spec: BackboneSpec, options: dict[str, Any]) -> VisionTra
             f" the nearest multiples are {size // patch * patch} and {(size // patch + 1) * patch}"
         )
     check_fits(vit, spec.name)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with drawing_from(0):
         return _built(name, spec, options)
 
 

@@ -17,6 +17,7 @@ import torch
 from softtf.backbones.base import check_depth, check_fits
 from softtf.backbones.spec import BackboneSpec
 from softtf.config.names import BERT, MINILM
+from softtf.devices.torch_state import drawing_from
 from softtf.errors import UserError
 from softtf.files.plain_json import fits, read_json, read_object
 from softtf.files.tensors import load_tensors
@@ -68,8 +69,7 @@ class Source:
         with torch.device("meta"):
             check_fits(self._ask(lambda: kind._from_config(self.config, **options)), self.spec.name)
         if self.random:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
+            with drawing_from(0):
                 return kind._from_config(self.config, **options).float()
         # The tensors are read here: given a folder, transformers would also follow an adapter to another model.
         tensors = self.weights()

@@ -9,6 +9,7 @@ from typing import Any
 
 from softtf.cli.options import Table
 from softtf.cli.stopping import stopped
+from softtf.config.bounds import whole_number
 from softtf.config.tree import to_dict
 from softtf.config.yaml import read_value
 from softtf.errors import UserError, unknown
@@ -140,9 +141,10 @@ def _rows(wanted: Sequence[str], table: PaperTable) -> tuple[TableRow, ...]:
         if not word.strip():
             raise UserError("--rows: an empty word names no row; give numbers or parts of names")
         if word.isdecimal():
-            if not 1 <= int(word) <= len(table.rows):
+            number = whole_number(word) or 0
+            if not 1 <= number <= len(table.rows):
                 raise UserError(f"table {table.name} has no row {word}; its rows are 1 to {len(table.rows)}")
-            found.add(int(word) - 1)
+            found.add(number - 1)
             continue
         hits = [i for i, name in enumerate(names) if word.lower() in name.lower()]
         if not hits:

@@ -103,6 +103,11 @@ class Finite(Bound):
         return "finite"
 
 
+def whole_number(text: str) -> int | None:
+    """Return the number that at most 18 decimal digits write, or None; Python refuses to read thousands of digits."""
+    return int(text) if text.isdecimal() and len(text) <= 18 else None
+
+
 def _written(limit: float) -> str:
     return f"{limit:,}" if isinstance(limit, int) else f"{limit:g}"
 

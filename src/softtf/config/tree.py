@@ -17,6 +17,8 @@ from softtf.registry import Registry
 
 T = TypeVar("T")
 
+LARGEST_INT = 2**63
+
 
 class Settings:
     """Base of frozen dataclasses whose fields are settings: a new one checks each field against its type.
@@ -222,6 +224,8 @@ def check_value(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise wrong(hint, value, where)
+    if hint is int and abs(value) >= LARGEST_INT:
+        raise _OutOfBounds(f"{where} must be of less than 64 bits, and is an integer of {value.bit_length()} bits")
     return value
 
 

@@ -25,11 +25,12 @@ def find_device(name: str = "auto") -> torch.device:
         device = PartialState().default_device if name == "auto" else torch.device(name)
         if device.type not in ("cpu", "cuda", "mps", "xpu"):
             raise RuntimeError
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise UserError(f"device {name!r} is unknown; write auto, cpu, cuda, cuda:0 or mps") from None
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise UserError(f"device {name!r} is not on this machine ({torch.cuda.device_count()} CUDA devices)")
-    if device.type == "mps" and not torch.backends.mps.is_available():
+    missing = {"mps": not torch.backends.mps.is_available(), "xpu": not torch.xpu.is_available()}
+    if missing.get(device.type):
         raise UserError(f"device {name!r} is not on this machine")
     return torch.device(device)
 

@@ -6,11 +6,12 @@ from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from functools import wraps
 from threading import RLock
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from weakref import WeakSet
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from softtf.errors import UserError
 
@@ -19,23 +20,41 @@ R = TypeVar("R")
 AUTOCAST = ("cpu", "cuda", "mps", "xpu")  # the devices of `find_device`
 
 
+class _Drawing(TorchDispatchMode):
+    """Random operations of this thread draw from a generator of their own, not from torch's global one."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one operation."""
+        kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded in func.tags and kwargs.get("generator") is None:
+            takes_one = any(argument.name == "generator" for argument in func._schema.arguments)
+            func = func if takes_one else func.overloadpacket.generator  # `randn` has an overload for it
+            kwargs = {**kwargs, "generator": self.generator}
+        return func(*args, **kwargs)
+
+
 class _Call:
     """A call that is inside `_Process.float32`."""
 
 
 class _Process:
-    """State of the whole process: torch's default type, and whether torch's threads were lost in a fork."""
+    """State of the whole process: torch's default type, who builds a model, and whether a fork lost torch's threads."""
 
     def __init__(self) -> None:
         self._inside = WeakSet[_Call]()  # weak: a call that is interrupted as it leaves must not stay
         self._before: torch.dtype | None = None  # the default type to restore
         self._used = self._forked = False
+        self.building = RLock()
         self._lock = RLock()  # reentrant: a generator collected meanwhile may take it too
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
 
     def _after_fork(self) -> None:
-        self._lock, self._forked = RLock(), self._used  # a thread of the parent may hold the old lock
+        self.building, self._lock, self._forked = RLock(), RLock(), self._used  # the parent may hold the old locks
 
     def check(self) -> None:
         """Refuse to compute with threads that did not survive a fork: that would wait for ever.
@@ -66,14 +85,32 @@ class _Process:
                 torch.set_default_dtype(torch.float32)
             yield
         finally:
-            with self._lock:
-                self._inside.discard(me)
-                if self._before is not None and not self._inside:
-                    torch.set_default_dtype(self._before)
-                    self._before = None
+            try:
+                self._leave(me)
+            except BaseException:  # a Ctrl-C that strikes meanwhile
+                self._leave(me)
+                raise
+
+    def _leave(self, me: _Call) -> None:
+        with self._lock:
+            self._inside.discard(me)
+            if self._before is not None and not self._inside:
+                torch.set_default_dtype(self._before)
+                self._before = None
 
 
 _process = _Process()
+
+
+@contextmanager
+def drawing_from(seed: int) -> Iterator[None]:
+    """Let libraries that build a model draw its weights from a seed; one thread builds at a time.
+
+    `manual_seed` would set the generator that all threads share: other threads draw from it meanwhile, and the caller's
+    random numbers would change.
+    """
+    with _process.building, _Drawing(seed):
+        yield
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from softtf.errors import UserError
 from softtf.files.reading import open_regular, read_bytes
-from softtf.files.temporary import temporary_name
+from softtf.files.temporary import born, temporary_name
 
 try:
     import fcntl
@@ -59,7 +59,7 @@ class Owner:
     def me(cls) -> "Owner":
         """Return this process."""
         now = time.strftime("%Y-%m-%d %H:%M:%S %Z")
-        return cls(socket.gethostname(), os.getpid(), now, _born(os.getpid()))
+        return cls(socket.gethostname(), os.getpid(), now, born(os.getpid()))
 
     @classmethod
     def read(cls, path: Path) -> "Owner | None":
@@ -81,19 +81,10 @@ class Owner:
             return True
         except OSError:  # another user's process
             pass
-        return bool(self.born) and self.born != _born(self.pid)
+        return bool(self.born) and self.born != born(self.pid)
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, since {self.since}"
-
-
-def _born(pid: int) -> str:
-    """Return the system's boot and the time from it to the process's start; empty if unknown."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
-    except (OSError, IndexError):
-        return ""
 
 
 class Lock:

@@ -27,8 +27,8 @@ def make_private(folder: Path) -> None:
     try:
         folder.mkdir(FOLDER, parents=True, exist_ok=True)
         about, names = folder.stat(), os.listdir(folder)
-    except OSError as error:
-        raise UserError(f"could not write into {folder}: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        raise UserError(f"could not write into {str(folder)!r}: {getattr(error, 'strerror', error)}") from None
     if os.name == "nt":  # nobody else writes into a user's folders there
         return
     if about.st_uid != os.geteuid():

@@ -1,5 +1,6 @@
 """Files that a folder may hold although nothing was saved in it: temporary ones, and the file system's own."""
 
+import hashlib
 import os
 import socket
 import time
@@ -10,9 +11,22 @@ DAY = 24 * 60 * 60  # seconds after which a temporary file is abandoned if its p
 HOST = "".join(c if c.isascii() and c.isalnum() else "_" for c in socket.gethostname())[:32]
 
 
+def born(pid: int) -> str:
+    """Return what tells a process from a later one with its number: the boot, and its start; empty if unknown."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
+    except (OSError, IndexError):
+        return ""
+
+
 def temporary_name() -> str:
-    """Return a short file name that no other process uses, on any machine: `.HOST-PID-RANDOM.tmp`."""
-    return f".{HOST}-{os.getpid()}-{uuid.uuid4().hex[:12]}.tmp"
+    """Return a short file name that no other process uses, on any machine: `.HOST-PID-BORN-RANDOM.tmp`."""
+    return f".{HOST}-{os.getpid()}-{_short(born(os.getpid()))}-{uuid.uuid4().hex[:12]}.tmp"
+
+
+def _short(born: str) -> str:
+    return hashlib.sha256(born.encode()).hexdigest()[:8] if born else "0"
 
 
 def is_temporary(file: Path) -> bool:
@@ -28,14 +42,14 @@ def is_of_file_system(file: Path) -> bool:
 def is_abandoned(file: Path) -> bool:
     """Return whether nobody writes a temporary file any more: its process has ended, or the file is a day old.
 
-    For a process on another machine only the file's age counts. Files of earlier versions name no process.
+    For a process on another machine only the file's age counts. Files of earlier versions name no process, or no start.
     """
     if not is_temporary(file):
         return False
     host, pid, *rest = [*file.name[1:-4].split("-"), ""]
-    if len(rest) != 2 or not pid.isdecimal():
+    if len(rest) not in (2, 3) or not pid.isdecimal():
         return True
-    if host == HOST and not _is_alive(int(pid)):
+    if host == HOST and not _is_alive(int(pid[:18]), rest[0] if len(rest) == 3 else "0"):
         return True
     try:
         return time.time() - file.stat().st_mtime > DAY
@@ -43,7 +57,8 @@ def is_abandoned(file: Path) -> bool:
         return False  # it has just been removed
 
 
-def _is_alive(pid: int) -> bool:
+def _is_alive(pid: int, start: str) -> bool:
+    """Return whether a process may still run; `start`: of its name, "0" if it is unknown."""
     if os.name == "nt":  # signal 0 would end the process there
         return True
     try:
@@ -52,4 +67,4 @@ def _is_alive(pid: int) -> bool:
         return False
     except (PermissionError, OverflowError):
         pass
-    return True
+    return start in ("0", _short(born(pid))) or not born(pid)

@@ -82,10 +82,10 @@ def parse_pooling(text: str) -> Pooling | None:
     """Read `per-sample`, `batch24`, `vote24`, `3-shot` or `3-shot/16`; None if the text is none of these."""
     if text == "per-sample":
         return PER_SAMPLE
-    batch = re.fullmatch(r"(batch|vote)[( ]?(\d+)\)?", text)
+    batch = re.fullmatch(r"(batch|vote)[( ]?(\d{1,9})\)?", text)
     if batch and int(batch[2]) >= 1:
         return Pooling(int(batch[2]), vote=batch[1] == "vote" and int(batch[2]) > 1)  # one alone is its own majority
-    shot = re.fullmatch(r"(\d+)-shot(?:/(\d+))?", text)
+    shot = re.fullmatch(r"(\d{1,9})-shot(?:/(\d{1,9}))?", text)
     if shot and 1 <= int(shot[1]) <= int(shot[2] or PAPER_BATCH):
         return Pooling(int(shot[2] or PAPER_BATCH), int(shot[1]))
     return None

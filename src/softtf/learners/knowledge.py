@@ -7,6 +7,7 @@ reads the finished tasks. So nothing has to be undone when a task fails, and nob
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeVar
 
 from softtf.errors import UserError
@@ -37,34 +38,56 @@ class Knowledge:
     def __init__(self, learner: Learner, classes: ClassTable) -> None:
         self.learner = learner
         self.finished = Finished(learner.face(), classes)
-        self._calls: list[object] = []  # of `next_task`, in their order: the first one learns
+        self.calls: list[Change] = []  # of `next_task`, in their order: the first one learns
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Copy the finished tasks; the one that is being learned stays with the original."""
         learner, classes = self.finished
         return type(self)(deepcopy(learner, memo), deepcopy(classes, memo))
 
-    def next_task(self, learn: Callable[[ClassTable], R]) -> R:
+    def next_task(self, learn: Callable[[ClassTable], R], change: "Change") -> R:
         """Return what `learn` returns, which learns one task in `learner` and in the class table that it is given.
 
         Whatever it raises, learner and classes are then as they were. A second Ctrl-C changes nothing in that: what
         remains to be done is an assignment, with no Python code in which it could strike.
 
+        Args:
+            learn: learns the task.
+            change: is told what the task changed; the caller calls `Change.take_back` if an error reaches it.
+
         Raises:
             UserError: another task is being learned.
         """
-        me = object()
         try:
-            self._calls.append(me)
-            if self._calls[0] is not me:
+            self.calls.append(change)
+            if self.calls[0] is not change:
                 raise UserError("another task is being learned by this classifier; call learn again when it has ended")
             try:
                 classes = deepcopy(self.finished.classes)
                 result = learn(classes)
-                self.finished = Finished(self.learner.face(), classes)
+                change.before, change.after = self.finished, Finished(self.learner.face(), classes)
+                self.finished = change.after
                 return result
             finally:
                 object.__setattr__(self.learner, "__dict__", self.finished.learner.__dict__)
         finally:
-            if me in self._calls:
-                self._calls.remove(me)
+            if change in self.calls:
+                self.calls.remove(change)
+
+
+@dataclass(eq=False)
+class Change:
+    """What one call of `next_task` changed: nothing until its task is finished."""
+
+    knowledge: Knowledge
+    before: Finished | None = None
+    after: Finished | None = None
+
+    def take_back(self) -> None:
+        """Go back to what was known before, and let others learn: a Ctrl-C may strike as the call ends."""
+        known = self.knowledge
+        if self.before is not None and known.finished is self.after:
+            known.finished = self.before
+            object.__setattr__(known.learner, "__dict__", self.before.learner.__dict__)
+        if self in known.calls:
+            known.calls.remove(self)

@@ -47,6 +47,7 @@ PARTS = (
     *("events.jsonl", "checkpoint.safetensors", "summary.json"),
 )
 """The names that a run writes in its folder; none may be a link."""
+SETTINGS = "settings.json"
 TASK = re.compile("0|[1-9][0-9]{0,8}")
 """The name of a task in a checkpoint."""
 
@@ -150,7 +151,8 @@ class RunFolder:
         with suppress(OSError):
             for name in ("learner", "accuracy", "predictions", "tensorboard"):
                 shutil.rmtree(self.path / name, ignore_errors=True)
-            for name in ("checkpoint.safetensors", "events.jsonl", "environment.json", "data.json", "config.yaml"):
+            described = ("environment.json", "data.json", SETTINGS, "config.yaml")
+            for name in ("checkpoint.safetensors", "events.jsonl", *described):
                 (self.path / name).unlink(missing_ok=True)
             self.unlock()
             self.path.rmdir()

@@ -21,6 +21,7 @@ from softtf.runs.config import EvaluateConfig, RunConfig
 from softtf.runs.data import DATA, check_data, check_there, identities
 from softtf.runs.folder import RunFolder
 from softtf.runs.places import NO_PLACES, Places
+from softtf.runs.settings import check_settings, write_settings
 from softtf.saving.header import Header
 from softtf.saving.learner import MaskPlace, load_learner
 from softtf.saving.manifest import HEADER
@@ -82,6 +83,7 @@ def start(config: RunConfig, path: Path, console: Screen) -> Run:
     run.fresh = True
     with leaving_no_empty_run(run):
         run.folder.write_json(DATA, data)
+        write_settings(run.folder, config)
         run.folder.write_json("environment.json", environment(device))
         header.write(run.folder.learner)
     return run
@@ -124,6 +126,7 @@ def reopen(
             process works on it.
     """
     folder, config = RunFolder.open(path)
+    check_settings(folder, config)
     if not repair:
         return _reopened(folder, config, console, False, masks, places)
     folder.lock()

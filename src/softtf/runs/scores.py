@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from softtf.config.bounds import whole_number
 from softtf.errors import UserError
 from softtf.evaluation.accuracy_matrix import AccuracyMatrix
 from softtf.evaluation.evaluate import Score
@@ -40,8 +41,8 @@ class RunScores:
 
     def counted(self) -> int:
         """Return the number of the last task with counts, from 1; 0 if there is none."""
-        numbers = (file.stem.removeprefix("after-") for file in self.folder.glob("after-*.json"))
-        return max((int(number) for number in numbers if number.isdecimal()), default=0)
+        names = (file.stem.removeprefix("after-") for file in self.folder.glob("after-*.json"))
+        return max((whole_number(name) or 0 for name in names), default=0)
 
     def check_nothing_lost(self, counted: int, finished: int) -> None:
         """Refuse a learner with fewer tasks than the run had: files of its last tasks are missing.

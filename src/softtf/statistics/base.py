@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from torch import Tensor, nn
 
-from softtf.config.bounds import Between
+from softtf.config.bounds import Between, whole_number
 from softtf.config.tree import check_value
 from softtf.errors import UserError, unknown
 from softtf.files.tensor_form import Forms
@@ -111,7 +111,7 @@ def asked_for(texts: tuple[str, ...]) -> dict[str, int]:
             raise UserError(f"gather: {name} has a setting of its own; give {kind.setting}={kind.amount}")
         if given and not kind.amount:
             raise UserError(f"gather: {text!r}: {name} has no amount to choose; write {name}")
-        if given and not amount.isdecimal():
+        if given and (number := whole_number(amount)) is None:
             raise UserError(f"gather: {text!r}: write {name} or {name}={kind.amount}")
-        found[name] = check_value(Amount, int(amount) if given else kind.amount or 1, f"gather: {name}")
+        found[name] = check_value(Amount, number if given else kind.amount or 1, f"gather: {name}")
     return found

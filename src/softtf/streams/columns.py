@@ -20,7 +20,7 @@ class Column(Sequence[Any]):
 
     def __init__(self, dataset: Any, column: str) -> None:
         self._columns = _parts(dataset, column)
-        if len(self._columns) == 1 and _kind(dataset, column) == "Image":
+        if len(self._columns) == 1 and type(dataset.features[column]).__name__ == "Image":
             from datasets import Image
 
             dataset = dataset.with_format(None).cast_column(column, Image(decode=False))
@@ -93,7 +93,8 @@ def input_name(dataset: Any, name: str, inputs: str | None = None) -> str:
     for column in [] if inputs is None else _parts(dataset, inputs):
         if column not in known:
             raise unknown(f"column of {name}", column, known)
-    images = [column for column in known if _kind(dataset, column) == "Image"]
+    kinds = dataset.features  # `datasets` copies them all at each reading
+    images = [column for column in known if type(kinds[column]).__name__ == "Image"]
     return inputs or usual_input(known, name, images)
 
 
@@ -160,10 +161,6 @@ def named(labels: Sequence[Any], names: Sequence[str], name: str, column: str) -
                 f"0..{len(names) - 1}, one for each of the {len(names)} class names"
             )
     return [names[label] for label in labels]
-
-
-def _kind(dataset: Any, column: str) -> str:
-    return type(dataset.features[column]).__name__
 
 
 def _only(found: Sequence[str], role: str, option: str, name: str, known: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from softtf.streams.walk import is_image_name
 INTEGER = re.compile("0|-?[1-9][0-9]{0,17}")  # of at most 64 bits
 ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 SPLIT = "split"  # the column that names the split of each row
+MOST_COLUMNS = 1_000  # JSON lines can name new columns in every row, and each column costs time
 IMAGE_NAMES = ("image", "img", "images")  # columns of texts with these names hold the paths of images
 
 
@@ -185,16 +186,20 @@ def _read(file: Path, texts: Sequence[str], labels: Sequence[str], keep: str = "
     if file.suffix.lower() == ".parquet":
         return read_parquet([file])
     import datasets
+    import pyarrow  # type: ignore[import-untyped]
 
     names, rows = _json_lines(file) if file.suffix.lower() == ".jsonl" else _csv(file)
     if not rows:
         raise UserError(f"{file} holds no rows")
-    columns: dict[str, list[Any]] = {}
-    for i, name in enumerate(names):
-        values = [row[i] for row in rows] if name in (*texts, *labels) else [None] * len(rows)
-        columns[name] = _typed(values) if name in labels else values
-        if name == keep and name not in (*texts, *labels):
-            columns[name] = [None if row[i] is None else str(row[i]) for row in rows]
+    columns: dict[str, Any] = {}
+    for name in names:
+        if name in (*texts, *labels, keep):
+            values = [row.get(name) for row in rows]
+            columns[name] = _typed(values) if name in labels else values
+            if name not in (*texts, *labels):
+                columns[name] = [None if value is None else str(value) for value in values]
+        else:
+            columns[name] = pyarrow.nulls(len(rows))
     try:
         return datasets.Dataset.from_dict(columns)
     except UnicodeEncodeError:
@@ -206,19 +211,20 @@ def _read(file: Path, texts: Sequence[str], labels: Sequence[str], keep: str = "
         ) from None
 
 
-def _csv(file: Path) -> tuple[list[str], list[list[Any]]]:
+def _csv(file: Path) -> tuple[list[str], list[dict[str, Any]]]:
     csv.field_size_limit(LONGEST)  # of characters; the module's own limit is 131,072
     reader = csv.reader(lines(file), delimiter="\t" if file.suffix.lower() == ".tsv" else ",", strict=True)
     rows = list(_numbered(file, reader))
     if not rows:
         raise UserError(f"{file} is empty; its first row must name the columns, such as text,label")
     (_, names), *rest = rows
+    _check_columns(len(names), file)
     for line, row in rest:
         if len(row) != len(names):
             raise UserError(f"{file}, line {line}: {len(row)} fields, not {len(names)}; quote a text that holds commas")
     if len(set(names)) < len(names):
         raise UserError(f"{file}: two columns have the same name; its first row must name them, such as text,label")
-    return names, [row for _, row in rest]
+    return names, [dict(zip(names, row, strict=True)) for _, row in rest]
 
 
 def _numbered(file: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
@@ -231,8 +237,9 @@ def _numbered(file: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
         raise UserError(f"{file}, line {reader.line_num}: not valid CSV: {error}") from None
 
 
-def _json_lines(file: Path) -> tuple[list[str], list[list[Any]]]:
+def _json_lines(file: Path) -> tuple[list[str], list[dict[str, Any]]]:
     rows: list[dict[str, Any]] = []
+    names: dict[str, None] = {}
     for number, line in enumerate(lines(file), 1):
         if not line.strip():
             continue
@@ -240,8 +247,14 @@ def _json_lines(file: Path) -> tuple[list[str], list[list[Any]]]:
         if not isinstance(row, dict):
             raise UserError(f'{file}, line {number}: not an object such as {{"text": "...", "label": "..."}}')
         rows.append(row)
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return names, [[row.get(name) for name in names] for row in rows]
+        names.update(dict.fromkeys(row))
+        _check_columns(len(names), file)
+    return list(names), rows
+
+
+def _check_columns(count: int, file: Path) -> None:
+    if count > MOST_COLUMNS:
+        raise UserError(f"{file} has more than {MOST_COLUMNS:,} columns; keep those of the inputs, labels and tasks")
 
 
 def _typed(values: Sequence[Any]) -> list[Any]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from softtf.backbones import Backbone
 from softtf.backbones.timm_vit import TimmViT
+from softtf.devices.torch_state import drawing_from
 from softtf.streams import Examples
 
 TASKS, CLASSES, SIZE = 3, 2, 16
@@ -17,8 +18,7 @@ Inputs = Callable[[int], Tensor]
 
 def tiny_backbone() -> Backbone:
     """Return a frozen random ViT of four blocks, 32 wide, for images of 16 x 16 pixels, in float64."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with drawing_from(0):
         vit = VisionTransformer(img_size=SIZE, patch_size=8, depth=4, embed_dim=32, num_heads=2, num_classes=0).eval()
         for parameter in vit.parameters():
             torch.nn.init.normal_(parameter, mean=1.0 if parameter.ndim == 1 else 0.0, std=0.2)

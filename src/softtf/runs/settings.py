@@ -1,0 +1,53 @@
+"""Whether a run's config.yaml still has the settings that the run was begun with: settings.json has them, sealed.
+
+config.yaml is there to be read, copied and run again. A run that goes on with other settings would publish the results
+of one method under the name of another.
+"""
+
+from typing import Any
+
+from softtf.config.dotted import first_difference
+from softtf.config.tree import from_dict, to_dict
+from softtf.errors import UserError
+from softtf.files.plain_json import read_small
+from softtf.runs.config import RunConfig
+from softtf.runs.folder import SETTINGS, RunFolder
+from softtf.saving.manifest import seal, unsealed
+
+
+def write_settings(folder: RunFolder, config: RunConfig) -> None:
+    """Write the settings of a run that begins."""
+    folder.write_text(SETTINGS, seal(_lasting(config)))
+
+
+def check_settings(folder: RunFolder, config: RunConfig) -> None:
+    """Refuse a run whose config.yaml has other settings than it was begun with.
+
+    The machine's own settings may differ: the device, the feature cache and where the data lie (data.json knows the
+    data). Runs of earlier versions have no settings.json, and are not checked.
+
+    Raises:
+        UserError: it names the first setting that differs; or settings.json is not the file that was written.
+    """
+    file = folder.path / SETTINGS
+    if not file.exists():
+        return
+    try:
+        then = _lasting(from_dict(RunConfig, unsealed(read_small(file), file), str(file)))
+    except UserError as error:
+        raise UserError(f"{error}; remove it to go on by config.yaml alone") from None
+    now = _lasting(config)
+    for field in now:
+        if then[field] != now[field]:
+            name, mine, its = first_difference(now[field], then[field], field)
+            raise UserError(
+                f"{folder.path / 'config.yaml'} says {name}: {mine!r}, but the run was begun with {its!r}; a run keeps"
+                " its settings: put the file back, or begin another run"
+            )
+
+
+def _lasting(config: RunConfig) -> dict[str, Any]:
+    """Return the settings that belong to the run and not to the machine."""
+    tree = to_dict(config)
+    del tree["device"], tree["feature_cache"], tree["stream"]["source"]
+    return tree
