@@ -129,8 +129,8 @@ def test_a_site_that_the_backbone_lacks_is_refused(site: Site) -> None:
 @pytest.mark.parametrize("dropout_first", [True, False])
 def test_dropout_stands_within_what_follows_the_layer(name: str, dropout_first: bool) -> None:
     """An adapter reads W x + s B A drop(x) in training as it reads (W + s B A) x later, whichever is named first."""
-    backbone, spec = tiny_backbone(), LoRA((4,), 3, targets=name, store="float32", dropout=1e-9)
-    parts: list[Adaptation] = [*spec.build(backbone), *Adapter((4,), 3, "fc1", "float32").build(backbone)]
+    backbone, spec = tiny_backbone(), LoRA((4,), 3, targets=name, dropout=1e-9)
+    parts: list[Adaptation] = [*spec.build(backbone), *Adapter((4,), 3, "fc1").build(backbone)]
     for part in parts:
         part.add_task(2, generator(0))
         for number, value in enumerate(part.double().slot(0).values()):

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from softtf.adaptations.base import ALL_ROWS, Adaptation, Selection, Site
+from softtf.adaptations.quantised import QuantisedAdaptation
 from softtf.adaptations.slots import Heads
 from softtf.backbones.base import UNEDITED, Backbone, BlockEdit, Tokens
 from softtf.backbones.mixed_linear import MixedWeight
@@ -39,9 +40,10 @@ class AdaptedNetwork(nn.Module):
         stand_ins_first = sorted(adaptations, key=lambda a: a.weight_sites.isdisjoint(a.output_sites))
         self._output_editors = _by_site((a, a.output_sites) for a in stand_ins_first)
         self.heads = heads or Heads(backbone.dim)
-        if any(a.stores_bytes for a in adaptations):
+        if any(isinstance(a, QuantisedAdaptation) and a.storage == "int8" for a in adaptations):
             for slots in (self.heads, *adaptations):
-                slots.halved = slots.can_be_halved  # beside a byte a number, four bytes each would show
+                if not isinstance(slots, QuantisedAdaptation):
+                    slots.storage = "float16"  # beside one byte a parameter, four would be most of the file
         depth = backbone.depth
         per_task = [a.task_blocks for a in adaptations]
         shared = [a.shared_blocks for a in adaptations]

@@ -13,16 +13,18 @@ from references.vit import vit_forward
 from softtf.adaptations import Adapter, Compose, Site
 from softtf.adaptations.adapter import Adapters, parse_places
 from softtf.adaptations.base import Selection
+from softtf.adaptations.slots import Storage
 from softtf.backbones.timm_vit import TimmViT
 from softtf.errors import UserError
 from softtf.network import AdaptedNetwork, SharedPass
 
 
-def adapted(spec: Adapter | Compose, tasks: int = 1) -> AdaptedNetwork:
+def adapted(spec: Adapter | Compose, tasks: int = 1, storage: Storage = "int8") -> AdaptedNetwork:
     """The tiny ViT with adapters far from zero, in float64."""
     backbone = tiny_backbone()
     adapters = spec.build(backbone)
     for part, adapter in enumerate(adapters):
+        adapter.storage = storage
         for task in range(tasks):
             adapter.add_task(2, generator(task))
             for number, value in enumerate(adapter.slot(task).values()):
@@ -63,7 +65,7 @@ def test_two_adapters_after_one_layer_follow_each_other() -> None:
 
 def test_a_mixture_mixes_matrices_and_biases_and_each_sample_has_its_own_gradient() -> None:
     """Against autograd through explicit matrices and biases for each sample."""
-    network, tasks = adapted(Adapter((2,), 3, "mlp", "float32"), 3), range(3)
+    network, tasks = adapted(Adapter((2,), 3, "mlp"), 3, "float32"), range(3)
     (adapters,) = network.adaptations
     alpha = torch.tensor([0.2, 0.3, 0.5]).double().expand(4, 3).clone().requires_grad_()
     x, upstream = noise(4, 5, 32, seed=1).requires_grad_(), noise(4, 5, 32, seed=2)
@@ -147,13 +149,13 @@ def test_finished_tasks_take_a_byte_a_number_beside_exact_biases() -> None:
     assert sum(v.numel() for v in matrices) == 2 * 16 * 128
 
 
-@pytest.mark.parametrize("store", ["int8", "float32"])
-def test_adapters_left_on_disk_serve_beside_new_ones(store: str) -> None:
-    source = adapted(Adapter((2,), 3, "fc1", store)).adaptations[0].float()  # type: ignore[arg-type]
+@pytest.mark.parametrize("storage", ["int8", "float16", "float32"])
+def test_adapters_left_on_disk_serve_beside_new_ones(storage: Storage) -> None:
+    source = adapted(Adapter((2,), 3, "fc1"), storage=storage).adaptations[0].float()
     source.freeze()
-    (adapters,) = Adapter((2,), 3, "fc1", store).build(tiny_backbone())  # type: ignore[arg-type]
+    (adapters,) = Adapter((2,), 3, "fc1").build(tiny_backbone())
     assert isinstance(adapters, Adapters)
-    adapters.keep_on_disk()
+    adapters.storage, adapters.on_disk = storage, True
     state = source.task_state_dict(0)
     adapters.load_task(state)
     adapters.add_task(2, generator(1))
@@ -174,7 +176,6 @@ Build = Callable[[], object]
         (lambda: Adapter(after="mpl"), "unknown place for adapters 'mpl'; did you mean 'mlp'"),
         (lambda: Adapter(after="qkv"), "unknown place for adapters 'qkv'"),
         (lambda: Adapter(after=" "), "follow nothing"),
-        (lambda: Adapter(store="int4"), "adapter.store: unknown value 'int4'"),  # type: ignore[arg-type]
         (lambda: Adapter((9,)).build(tiny_backbone()), "adapter layers: there is no layer 9"),
         (lambda: Adapter("none").build(tiny_backbone()), "match no layer; leave the adapter out"),
     ],

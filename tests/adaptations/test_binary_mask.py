@@ -103,7 +103,7 @@ def test_a_vit_b_task_has_the_papers_number_of_parameters(
 def test_masks_kept_on_disk_go_to_the_weights_device_when_they_are_used_only() -> None:
     source, masks = masks_of(BinaryMask((2,), "fc1", 60)), masks_of(BinaryMask((2,), "fc1", 60), 0)
     source.freeze()
-    masks.keep_on_disk()
+    masks.on_disk = True
     masks.load_task(source.task_state_dict(0))
     masks.add_task(2, generator(0))
     masks.to("meta")

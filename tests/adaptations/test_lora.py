@@ -169,7 +169,7 @@ def test_the_published_start_is_smaller_by_the_root_of_the_ranks_of_a_matrix() -
     [({}, 1), ({"init": "soft-tf"}, 8), ({"alpha": 6.0}, 2), ({"init": "soft-tf", "alpha": 6.0}, 2)],
 )
 def test_without_alpha_the_scale_is_the_inits_whatever_the_rank(settings: dict, scale: float) -> None:
-    backbone, loras = moved(LoRA((2,), 3, targets="proj", store="float32", **settings))
+    backbone, loras = moved(LoRA((2,), 3, targets="proj", **settings))
     slot, frozen = loras.slot(0), backbone.linear(1, "proj").weight
     change = loras.weight(Site(1, "proj"), frozen, 0) - frozen
     torch.testing.assert_close(change, scale * slot["layer02_proj_B"] @ slot["layer02_proj_A"])
@@ -193,7 +193,7 @@ def moved(spec: LoRA) -> tuple[TimmViT, LoRAs]:
 
 def test_dropout_is_on_what_a_reads_where_noise_is_drawn_and_nowhere_else() -> None:
     """W x + s B A drop(x): a number is zero with probability 0.3, else divided by 0.7; one draw for query and value."""
-    backbone, loras = moved(LoRA((2,), 3, 6, "query,value", "float32", dropout=0.3))
+    backbone, loras = moved(LoRA((2,), 3, 6, "query,value", dropout=0.3))
     network, x = AdaptedNetwork(backbone, [loras]), noise(4, 5, 32, seed=9)
     slot = loras.slot(0)
 
@@ -325,7 +325,6 @@ def test_finished_tasks_take_a_byte_a_number_and_stay_close() -> None:
         ({"targets": "qurey"}, "unknown target 'qurey'; did you mean 'query'"),
         ({"targets": "qkv,value"}, "part of qkv beside the whole"),
         ({"targets": ""}, "name no weight"),
-        ({"store": "int4"}, "lora.store: unknown value 'int4'; did you mean 'int8'"),
         ({"layers": "3,3"}, "LoRA layers: a layer is named twice"),
         ({"dropout": 1.0}, "lora.dropout must be at least 0 and below 1, not 1.0"),
         ({"dropout": -0.1}, "lora.dropout"),

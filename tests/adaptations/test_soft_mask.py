@@ -11,6 +11,7 @@ import torch
 from contracts.tiny import MEAN, STD, assert_same, noise, tiny_backbone
 from softtf.adaptations import Site, SoftMask
 from softtf.adaptations.quantise import Packed
+from softtf.adaptations.slots import Storage
 from softtf.adaptations.soft_mask import SoftMasks, initial_mask
 from softtf.adaptations.targets import backbone_names, parse_targets
 from softtf.backbones.timm_vit import TimmViT
@@ -118,11 +119,13 @@ def test_masks_have_their_weights_shapes_and_multiply_them(targets: str) -> None
 # --- finished tasks' masks ------------------------------------------------------------------------------------
 
 
-def finished(spec: SoftMask, tasks: int = 2) -> tuple[SoftMasks, list[dict[str, torch.Tensor]]]:
+def finished(
+    spec: SoftMask, tasks: int = 2, storage: Storage = "int8"
+) -> tuple[SoftMasks, list[dict[str, torch.Tensor]]]:
     """Masks of finished tasks, moved away from where they started, and what they were when training ended."""
     (masks,) = spec.build(tiny_backbone())
     assert isinstance(masks, SoftMasks)
-    trained = []
+    masks.storage, trained = storage, []
     for task in range(tasks):
         masks.add_task(2, torch.Generator().manual_seed(task))
         for name, mask in masks.slot(task).items():
@@ -157,15 +160,20 @@ def test_a_mask_of_ones_stays_one_exactly() -> None:
 
 
 def test_float32_masks_stay_as_they_were_trained() -> None:
-    masks, trained = finished(SoftMask((2, 4), "w/ FF", store="float32"))
+    masks, trained = finished(SoftMask((2, 4), "w/ FF"), storage="float32")
     for task, values in enumerate(trained):
         assert_same(masks.task_state_dict(task), values)
         assert masks.num_parameters(task) == sum(value.numel() for value in values.values())
 
 
-def test_another_store_is_refused() -> None:
-    with pytest.raises(UserError, match="soft-mask.store: unknown value 'int4'; did you mean 'int8'"):
-        SoftMask((1,), store="int4")  # type: ignore[arg-type]
+def test_float16_masks_are_within_its_rounding_and_multiply_in_float32() -> None:
+    masks, trained = finished(SoftMask((2, 4), "w/ FF"), storage="float16")
+    weight = tiny_backbone().linear(1, "fc1").weight.float()
+    for task, values in enumerate(trained):
+        kept = masks.task_state_dict(task)
+        assert all(torch.equal(kept[name], value.half()) for name, value in values.items())
+        found = masks.weight(Site(1, "fc1"), weight, task)
+        assert found.dtype == torch.float32 and torch.equal(found, weight * kept["layer02_fc1"].float())
 
 
 def test_finished_masks_change_no_more() -> None:
@@ -193,11 +201,11 @@ def test_masks_loaded_in_float32_stay_in_float32() -> None:
     assert torch.equal(masks.weight(Site(1, "fc1"), weight, 0), weight * state["layer02_fc1"])
 
 
-@pytest.mark.parametrize("store", ["int8", "float32"])
-def test_masks_kept_on_disk_go_to_the_weights_device_when_they_are_used_only(store: str) -> None:
-    source, _ = finished(SoftMask((2,), "fc1", store=store))  # type: ignore[arg-type]
-    (masks,) = SoftMask((2,), "fc1", store=store).build(tiny_backbone())  # type: ignore[arg-type]
-    masks.keep_on_disk()
+@pytest.mark.parametrize("storage", ["int8", "float16", "float32"])
+def test_masks_kept_on_disk_go_to_the_weights_device_when_they_are_used_only(storage: Storage) -> None:
+    source, _ = finished(SoftMask((2,), "fc1"), storage=storage)
+    (masks,) = SoftMask((2,), "fc1").build(tiny_backbone())
+    masks.storage, masks.on_disk = storage, True
     state = source.task_state_dict(0)
     masks.load_task(state)
     masks.add_task(2, torch.Generator())

@@ -38,7 +38,7 @@ CHANGED = {
     "learner.adapt.layers": "6",
     "learner.adapt.targets": "w/ FF",
     "learner.adapt.init": "uniform(0.9,1)",
-    "learner.adapt.store": "float32",
+    "learner.storage": "float32",
     "train.epochs": 2,
     "train.batch_size": 7,
     "train.learning_rate": 0.01,

@@ -23,6 +23,7 @@ from softtf.adaptations import (
     SoftNet,
     TaskWeights,
 )
+from softtf.adaptations.slots import Storage
 from softtf.backbones import Backbone
 from softtf.learners import (
     DER,
@@ -57,12 +58,13 @@ from softtf.learners import (
 class AdaptationCase:
     """spec: with values that differ between tasks; identity: the same kind with the values that change nothing.
 
-    trains_shared: as in LearnerCase.
+    trains_shared: as in LearnerCase; storage: of the learner that has it.
     """
 
     spec: AdaptationSpec
     identity: AdaptationSpec
     trains_shared: bool = False
+    storage: Storage = "int8"
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,11 @@ NOISY = "uniform(0.5,1.5)"
 ADAPTATIONS = {
     "none": AdaptationCase(NoAdaptation(), NoAdaptation()),
     "fine-tuning": AdaptationCase(FineTuning((3, 4)), FineTuning(), trains_shared=True),
-    "task weights": AdaptationCase(TaskWeights((3, 4)), TaskWeights("all", store="float32")),
+    "task weights": AdaptationCase(TaskWeights((3, 4)), TaskWeights("all")),
     "mask": AdaptationCase(SoftMask((3, 4), "w/o FF", NOISY), SoftMask((3, 4), "w/o FF")),
     "mask ff": AdaptationCase(SoftMask("2,4", "w/ FF", NOISY), SoftMask("2,4", "w/ FF", "uniform(1,1)")),
-    "mask, exact": AdaptationCase(SoftMask((3, 4), init=NOISY, store="float32"), SoftMask((3, 4), store="float32")),
+    "mask, exact": AdaptationCase(SoftMask((3, 4), init=NOISY), SoftMask((3, 4)), storage="float32"),
+    "mask, float16": AdaptationCase(SoftMask((3, 4), "w/ FF", NOISY), SoftMask((3, 4), "w/ FF"), storage="float16"),
     "mask around 0": AdaptationCase(SoftMask((4,), "w/ FF", "normal(0.5)"), SoftMask((4,), "w/ FF")),
     "LoRA": AdaptationCase(LoRA((3, 4), 3, alpha=6), LoRA((3, 4), 3)),
     "LoRA, dropout": AdaptationCase(
@@ -111,12 +114,13 @@ ADAPTATIONS = {
     "all kinds, exact": AdaptationCase(
         Compose(
             (
-                LoRA((4,), 40, targets="qkv,fc2", store="float32"),
-                SoftMask((3, 4), "w/ FF", NOISY, "float32"),
-                Adapter((2, 4), 3, "attention,mlp", "float32"),
+                LoRA((4,), 40, targets="qkv,fc2"),
+                SoftMask((3, 4), "w/ FF", NOISY),
+                Adapter((2, 4), 3, "attention,mlp"),
             )
         ),
         Compose((LoRA((4,), 2, targets="qkv,fc2"), SoftMask((3, 4), "w/ FF"), Adapter((2, 4), 3, "attention,mlp"))),
+        storage="float32",
     ),
     "two masks": AdaptationCase(
         Compose((SoftMask((3, 4), "w/ FF", NOISY), SoftMask((4,), "qkv", NOISY))),
@@ -128,7 +132,7 @@ MASK = SoftMask((3, 4), "w/ FF", NOISY)
 LEARNERS = {
     "NCM": LearnerCase(NCM()),
     "RanPAC": LearnerCase(RanPAC(32), trains_shared=True),
-    "RanPAC, adapted": LearnerCase(RanPACFSA(24, adapt=Adapter("all", 3, "mlp", "float32")), trains_shared=True),
+    "RanPAC, adapted": LearnerCase(RanPACFSA(24, adapt=Adapter("all", 3, "mlp")), trains_shared=True),
     "RanPAC, masks": LearnerCase(RanPACFSA(24, adapt=SoftMask((3, 4))), trains_shared=True),
     "Fly-CL": LearnerCase(FlyCL(32), trains_shared=True),
     "KLDA": LearnerCase(KLDA(20, maps=2), trains_shared=True),

@@ -42,7 +42,10 @@ CASES = ADAPTATIONS | {name: AdaptationCase(spec, spec) for name, spec in BESIDE
 @pytest.mark.parametrize("prompts", ["mixed", "key-matched"])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_scores_equal_the_slow_loop_with_every_tasks_weights_written_out(case: AdaptationCase, prompts: str) -> None:
-    learner, x = learned(DualPrompt(g_layers="none", e_layers=(3,), adapt=case.spec)).learner, inputs(3, 3)
+    learner, x = (
+        learned(DualPrompt(g_layers="none", e_layers=(3,), adapt=case.spec, storage=case.storage)).learner,
+        inputs(3, 3),
+    )
     if not written_out(learner.network):
         pytest.skip(
             "it cannot be written out as weights, adapters and branches; check_adaptation compares finite differences"

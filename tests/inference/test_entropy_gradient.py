@@ -229,7 +229,7 @@ def own_entropy(learner: Learner, trunk, task: int) -> Tensor:
 @pytest.mark.parametrize("sure", [0, 1, 2])
 def test_the_task_whose_network_is_certain_is_named(sure: int, scale: float, name: str) -> None:
     """The sign: scores are -dH/dalpha, so the highest is the task that lowers the entropy, at any scale of logits."""
-    spec = DualPrompt(g_layers="none", e_layers="none", adapt=SoftMask((3, 4), "w/ FF", store="float32"))
+    spec = DualPrompt(g_layers="none", e_layers="none", adapt=SoftMask((3, 4), "w/ FF"), storage="float32")
     learner, x = learned(spec).learner, inputs(1, 6)
     with torch.no_grad():
         for task in range(3):
@@ -266,7 +266,7 @@ def test_tasks_of_a_class_or_two_are_told_apart(sizes: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("deviation", [0.3, 0.03, 0.003])
 def test_bfloat16_ranks_tasks_as_float32_does_however_close_their_masks_are(deviation: float) -> None:
     """Matrix products in bfloat16 may round the scores, but not drown what differs between the tasks."""
-    spec = DualPrompt(g_layers="none", e_layers="none", adapt=SoftMask((2,), "qkv", NOISY, "float32"))
+    spec = DualPrompt(g_layers="none", e_layers="none", adapt=SoftMask((2,), "qkv", NOISY), storage="float32")
     learner, x = learned(spec).learner.float(), inputs(40, 7)
     for task in range(3):
         for mask in learner.slot_modules()["SoftMasks"].slot(task).values():

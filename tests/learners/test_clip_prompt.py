@@ -49,7 +49,7 @@ from softtf.network import SharedPass
 from softtf.saving.learner import save_task
 from softtf.training.config import TrainConfig
 
-MASK = SoftMask((2, 4), "w/ FF", "uniform(0.5,1.5)", store="float32")
+MASK = SoftMask((2, 4), "w/ FF", "uniform(0.5,1.5)")
 NAMES = {"query": "self_attn.q_proj", "key": "self_attn.k_proj", "value": "self_attn.v_proj"}
 NAMES |= {"proj": "self_attn.out_proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
 

@@ -29,7 +29,7 @@ from softtf.network import SharedPass
 from softtf.runs.config import EvaluateConfig
 from softtf.training.data import begin_training
 
-SPEC = DER(exemplars=20, extractor=TaskWeights((3, 4), store="float32"), mcg=3)
+SPEC = DER(exemplars=20, extractor=TaskWeights((3, 4)), mcg=3, storage="float32")
 
 
 def heads(tasks: int = 3) -> ExpandingHeads:

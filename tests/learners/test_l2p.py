@@ -18,7 +18,7 @@ from softtf.learners.class_table import ClassTable
 from softtf.network import SharedPass
 
 PLAIN = L2P(6, 2, 3, key_weight=0.7)
-MASKED = L2P(6, 2, 3, key_weight=0.7, adapt=SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)", "float32"))
+MASKED = L2P(6, 2, 3, key_weight=0.7, adapt=SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)"), storage="float32")
 specs = pytest.mark.parametrize("spec", [PLAIN, MASKED], ids=["plain", "with masks"])
 
 

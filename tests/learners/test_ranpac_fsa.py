@@ -17,7 +17,7 @@ from softtf.statistics import RandomRidge
 from softtf.training.closed_form import ClosedFormTraining
 from softtf.training.data import begin_training
 
-ADAPTERS = Adapter("all", 3, "mlp", "float32")
+ADAPTERS = Adapter("all", 3, "mlp")
 KINDS = {"adapter": ADAPTERS, "mask": SoftMask((3, 4)), "LoRA": LoRA((4,), 2), "binary": BinaryMask((3, 4))}
 
 

@@ -14,7 +14,7 @@ from softtf.learners import SLM
 from softtf.learners.slm import KEYS, TASKS, SLMLearner
 from softtf.network import SharedPass
 
-SPEC = SLM(keys=2, groups=4, top_k=3, increments=LoRA((2, 4), 3, alpha=6, targets="value,proj", store="float32"))
+SPEC = SLM(keys=2, groups=4, top_k=3, increments=LoRA((2, 4), 3, alpha=6, targets="value,proj"), storage="float32")
 
 
 def shares(learner: SLMLearner, query: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ PLAIN = replace(TRAIN, learning_rate=0.1, augment=False)
 
 def in_task(spec: LearnerSpec, task: int, data: Examples | None = None, step: float = 0.05) -> TaskTraining:
     """The training of task `task` (from 0) in float64, its parameters moved by noise from where they start."""
-    learner, classes = spec.build(tiny_backbone(), 3), ClassTable()
+    learner, classes = spec.new_learner(tiny_backbone(), 3), ClassTable()
     for earlier in range(task):
         train_task(learner, classes, earlier, PLAIN)
     training = begin_training(learner, classes, data or task_data(task), "newest", PLAIN)

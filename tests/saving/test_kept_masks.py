@@ -35,7 +35,7 @@ def in_float32(folder: Path) -> list[dict[str, torch.Tensor]]:
 
         replace_tensors(folder, unpack, f"task-{number:03d}")
     spec = read(folder / "learner.json")["learner"]
-    del spec["adapt"]["store"]
+    del spec["storage"]
     change(folder / "learner.json", learner=spec)
     return saved
 
@@ -72,14 +72,19 @@ def small_parts(model: ContinualClassifier) -> set[torch.dtype]:
         (SOFT_TF, torch.float16),
         (DualPrompt(e_layers=(3,), adapt=SoftNet((4,))), torch.float16),
         (L2P(adapt=SoftMask((4,))), torch.float16),
-        (DualPrompt(e_layers=(3,), adapt=SoftMask((4,), store="float32")), torch.float32),
+        (DualPrompt(e_layers=(3,), adapt=SoftMask((4,)), storage="float32"), torch.float32),
+        (DualPrompt(e_layers=(3,), adapt=SoftMask((4,)), storage="float16"), torch.float16),
         (DualPrompt(e_layers=(3,), adapt=BinaryMask((4,))), torch.float32),
+        (DualPrompt(e_layers=(3,), adapt=BinaryMask((4,)), storage="float16"), torch.float16),
         (DualPrompt(e_layers=(3,)), torch.float32),
+        (DualPrompt(e_layers=(3,), storage="float16"), torch.float16),
         (DER(extractor=TaskWeights((4,))), torch.float32),  # its later tasks go on training the heads of earlier ones
         (LinearHead(), torch.float32),
     ],
 )
-def test_heads_and_e_prompts_are_halved_beside_bytes_only(spec: Any, dtype: torch.dtype, tmp_path: Path) -> None:
+def test_heads_and_e_prompts_are_in_float16_beside_bytes_or_if_asked_for(
+    spec: Any, dtype: torch.dtype, tmp_path: Path
+) -> None:
     model = classifier(spec, 2)
     assert small_parts(model) == {dtype}
     model.save_pretrained(tmp_path / "new")
@@ -93,7 +98,7 @@ def test_heads_and_e_prompts_are_halved_beside_bytes_only(spec: Any, dtype: torc
 def test_halving_moves_logits_by_no_more_than_the_weights_bound() -> None:
     """|w - w'| <= 2^-11 |w| for every weight, so that a logit moves by at most 2^-11 sum |w x|."""
     heads = Heads(32)
-    heads.halved = True
+    heads.storage = "float16"
     heads.add_task(5, torch.Generator().manual_seed(0))
     x, weight = torch.randn(9, 32, dtype=torch.float64), heads.value(0, "weight").detach().double()
     before = heads(x, range(1)).detach()
@@ -116,9 +121,13 @@ def test_a_task_of_fifty_classes_takes_a_byte_and_a_tenth_for_each_mask_entry(me
     assert (tmp_path / "task").stat().st_size <= 1.1 * entries
 
 
-@each("name", ("mask ff", "LoRA", "adapter", "WSN", "SoftNet", "all kinds, exact"), ("mask ff", "all kinds, exact"))
+@each(
+    "name",
+    ("mask ff", "mask, float16", "LoRA", "adapter", "WSN", "SoftNet", "all kinds, exact"),
+    ("mask ff", "all kinds, exact"),
+)
 def test_masks_left_on_disk_answer_learn_on_and_save_bit_for_bit_as_those_in_memory(tmp_path: Path, name: str) -> None:
-    spec = DualPrompt(e_layers=(3,), adapt=ADAPTATIONS[name].spec)
+    spec = DualPrompt(e_layers=(3,), adapt=ADAPTATIONS[name].spec, storage=ADAPTATIONS[name].storage)
     classifier(spec).save_pretrained(tmp_path / "first")
     models = [load(tmp_path / "first", masks=place, train=TRAIN) for place in ("memory", "disk")]
     for _ in range(2):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, Selection, Site, parse_layers
-from softtf.adaptations.quantised import QuantisedAdaptation, Rank, Store
+from softtf.adaptations.quantised import QuantisedAdaptation, Rank
 from softtf.adaptations.targets import backbone_names, blocks_of, slot_key
 from softtf.backbones.base import Backbone
 from softtf.backbones.kernels import linear
@@ -40,9 +40,6 @@ class Adapter(AdaptationSpec, kind="adapter"):
         layers: as the paper counts them, from 1: `10,11,12`, `10-12`, `all` or a tuple.
         rank: the bottleneck's width.
         after: whose output it is put on: `attention` (or `proj`), `mlp` (or `fc2`), `fc1`; several with commas.
-        store: how a finished task's matrices are kept, in memory and on disk. `int8`: a byte a number, each within
-            1/254 of its row's largest; the task's head and E-prompts in float16. `float32`: all exact.
-            An adapter's biases are always exact.
         init: how a new task's matrices start. `identity`: down as U(+-1/sqrt(width)), up as zero. `houlsby`: both as
             N(0, 0.01), cut off at two standard deviations. `soft-tf`: both as U(+-1/sqrt(rank width)).
     """
@@ -50,7 +47,6 @@ class Adapter(AdaptationSpec, kind="adapter"):
     layers: Layers = (10, 11, 12)
     rank: Rank = 300
     after: str = "fc1,fc2"
-    store: Store = "int8"
     init: Init = "identity"
 
     def __post_init__(self) -> None:
@@ -63,15 +59,15 @@ class Adapter(AdaptationSpec, kind="adapter"):
         blocks = blocks_of(self.layers, backbone, "adapter")
         names = backbone_names(parse_places(self.after), backbone)
         widths = {Site(b, n): backbone.linear(b, n).out_features for b in blocks for n in names}
-        return [Adapters(widths, self.rank, self.store, self.init)]
+        return [Adapters(widths, self.rank, self.init)]
 
 
 class Adapters(QuantisedAdaptation):
     """Down [rank, width], up [width, rank] and their biases after each layer; a mixture mixes all four."""
 
-    def __init__(self, widths: dict[Site, int], rank: int, store: Store, init: Init) -> None:
+    def __init__(self, widths: dict[Site, int], rank: int, init: Init) -> None:
         super().__init__()
-        self.widths, self.rank, self.store, self.init = widths, rank, store, init
+        self.widths, self.rank, self.init = widths, rank, init
         self.output_sites = frozenset(widths)
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ changes. Prompts are hooks of their own: keys and values before a block's, or to
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -51,6 +51,13 @@ class Selection:
 class AdaptationSpec(Spec, family="adaptation"):
     """Base of all adaptation specs; a new one in a user's own file registers itself by its `kind`."""
 
+    @classmethod
+    def of_earlier(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """Refuse a `store` of an adaptation's own that an earlier version had; raises UserError."""
+        if "store" in settings and "store" not in getattr(cls, "__dataclass_fields__", {}):
+            raise UserError("an adaptation has no store now; the learner's `storage` is that of all its parts")
+        return settings
+
     @abstractmethod
     def build(self, backbone: Backbone) -> "list[Adaptation]":
         """Attach to `backbone`: return adaptations with no task yet.
@@ -91,11 +98,6 @@ class Adaptation(TaskSlots):
     def sites(self) -> frozenset[Site]:
         """All layers that it edits."""
         return self.weight_sites | self.output_sites
-
-    @property
-    def stores_bytes(self) -> bool:
-        """Whether finished tasks are kept in about a byte a number, so that larger ones beside them show."""
-        return False
 
     def weight(self, site: Site, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
         """Return what replaces a weight at one of `weight_sites`.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, Site, parse_layers
 from softtf.adaptations.quantise import pack_bits, unpack_bits
-from softtf.adaptations.quantised import QuantisedAdaptation
+from softtf.adaptations.quantised import LargeAdaptation
 from softtf.adaptations.targets import parse_targets, slot_key, weight_shapes
 from softtf.backbones.base import Backbone
 from softtf.config.bounds import Above, AtMost
@@ -46,10 +46,8 @@ class BinaryMask(AdaptationSpec, kind="binary-mask"):
         return [BinaryMasks(weight_shapes(self.layers, self.targets, backbone, "WSN"), self.keep)]
 
 
-class BinaryMasks(QuantisedAdaptation):
-    """Scores s of the shape of each target weight while a task is trained; bits once it is finished."""
-
-    store = "float32"  # nothing is rounded: the bits are exact, and so is all beside them
+class BinaryMasks(LargeAdaptation):
+    """Scores s of the shape of each target weight while a task is trained; bits once it is finished, exactly."""
 
     def __init__(self, shapes: dict[Site, torch.Size], keep: float) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, Selection, Site, parse_layers
-from softtf.adaptations.quantised import QuantisedAdaptation, Rank, Store
+from softtf.adaptations.quantised import QuantisedAdaptation, Rank
 from softtf.adaptations.targets import QKV, backbone_names, blocks_of, parse_targets, slot_key
 from softtf.backbones.base import Backbone
 from softtf.config.bounds import AtLeast, Below, Positive
@@ -37,8 +37,6 @@ class LoRA(AdaptationSpec, kind="lora"):
         alpha: the increment is scaled by s = alpha / rank, as in peft; left out, s = 1, or 8 with `init="soft-tf"`.
         targets: `query`, `key`, `value`, `proj`, `fc1`, `fc2`, with commas. `qkv` is the three together: one
             increment where they are one matrix.
-        store: how a finished task's A and B are kept, in memory and on disk. `int8`: a byte a number, each within
-            1/254 of its row's largest; the task's head and E-prompts in float16. `float32`: all exact.
         dropout: in training, the share of A's inputs that are set to zero (the others are scaled up).
         init: A starts as U(+-1/sqrt(in)) (`lora`, and peft), or as U(+-1/sqrt(n rank in)) with n the number of
             increments of one matrix (`soft-tf`); B starts as zero.
@@ -48,7 +46,6 @@ class LoRA(AdaptationSpec, kind="lora"):
     rank: Rank = 500
     alpha: Positive | None = None
     targets: str = "query,value,proj"
-    store: Store = "int8"
     dropout: Annotated[float, AtLeast(0), Below(1)] = 0.0
     init: Init = "lora"
 
@@ -98,7 +95,7 @@ class LoRAs(QuantisedAdaptation):
 
     def __init__(self, parts: dict[int, tuple[Part, ...]], spec: LoRA) -> None:
         super().__init__()
-        self.parts, self.rank, self.store, self.init = parts, spec.rank, spec.store, spec.init
+        self.parts, self.rank, self.init = parts, spec.rank, spec.init
         self.dropout, self.draws_noise = spec.dropout, spec.dropout > 0
         self.scale = SCALES[spec.init] if spec.alpha is None else spec.alpha / spec.rank
         self.weight_sites = frozenset(Site(block, part.whole) for block, own in parts.items() for part in own)

@@ -46,8 +46,6 @@ class GeneralPrefix(Adaptation):
 class ExpertPrefix(Adaptation):
     """The E-prompt: one prefix per block and task; a new task's starts as a copy of the previous task's."""
 
-    can_be_halved = True
-
     def __init__(self, blocks: tuple[int, ...], length: int, dim: int) -> None:
         super().__init__()
         self.blocks, self.length, self.dim = frozenset(blocks), length, dim
@@ -63,6 +61,10 @@ class ExpertPrefix(Adaptation):
             last = self.num_tasks - 1
             return {name: self.value(last, name).detach().clone() for name in self.slot(last)}
         return {_key(b): _new_prompt(self.length, self.dim, generator) for b in sorted(self.blocks)}
+
+    def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the prefixes as `storage` says."""
+        return self.rounded(values)
 
     def trained(self) -> dict[int, nn.Parameter]:
         """Return the newest task's prefix [2, length, dim] of each block."""

@@ -20,7 +20,6 @@ class ProgressivePrompt(Adaptation):
         dim: of the tokens.
     """
 
-    can_be_halved = True
     task_blocks = frozenset({0})
 
     def __init__(self, length: int, hidden: int, dim: int) -> None:
@@ -46,7 +45,7 @@ class ProgressivePrompt(Adaptation):
 
     def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the prompt that came out of the residual network."""
-        return super().packed({"prompt": reparameterised(values)})
+        return self.rounded({"prompt": reparameterised(values)})
 
     def appended(self, selection: Selection | None) -> Tensor | None:
         """Return the prompts of task t and those before it, [1, (t + 1) * length, dim]."""

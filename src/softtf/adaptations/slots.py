@@ -5,12 +5,15 @@ What tasks share (a G-prompt, a pool of prompts, a whole network) is no slot's, 
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from softtf.adaptations.quantise import halve
+
+Storage = Literal["int8", "float16", "float32"]
+"""How a finished task's own parameters are kept, in memory and on disk (`LearnerSpec.storage`)."""
 
 
 class TaskSlots(nn.Module):
@@ -18,13 +21,17 @@ class TaskSlots(nn.Module):
 
     Subclasses say what a new slot holds (`new_slot`), and in which form it is kept once its task is finished
     (`packed`). Parameters that all tasks share, if any, are ordinary parameters of the subclass.
+
+    Attributes:
+        storage: how finished slots are kept; the learner sets it.
+        on_disk: leave slots that are loaded in the files that they are mapped from; only large ones do.
     """
 
     retrained = False  # True: later tasks go on training every slot, so that all slots count as shared
     first_only = False  # True: the first task's slot serves all tasks; those of later tasks are empty
-    can_be_halved = False  # True: everything reads slots by `value`, so that they can be kept in float16
-    halved = False  # True: finished slots are kept so (`halve`)
     rate_factor = 1.0  # how many times the training's rate its parameters learn at
+    storage: Storage = "int8"
+    on_disk = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,11 +42,15 @@ class TaskSlots(nn.Module):
         """Return the initial values of the next task's parameters by name (no dots in names)."""
 
     def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return what a finished task's slot holds in place of its trained values; by default those, maybe halved."""
-        return {name: halve(value) for name, value in values.items()} if self.halved else values
+        """Return what a finished task's slot holds in place of its trained values; by default those.
 
-    def keep_on_disk(self) -> None:  # noqa: B027 - most slots are too small for it to matter
-        """From now on leave slots that are loaded in the files they are mapped from, if this module can."""
+        Where everything reads slots by `value`, it can be `self.rounded(values)`.
+        """
+        return values
+
+    def rounded(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return values in float16 if `storage` is that; otherwise as they are."""
+        return {name: halve(value) for name, value in values.items()} if self.storage == "float16" else values
 
     @property
     def num_tasks(self) -> int:
@@ -58,8 +69,7 @@ class TaskSlots(nn.Module):
 
     def value(self, task: int, name: str) -> Tensor:
         """Return a parameter of task `task` to compute with: in float32 if it is kept in float16."""
-        value: Tensor = self.slot(task)[name]
-        return value.float() if value.dtype == torch.float16 else value
+        return widened(self.slot(task)[name])
 
     def add_task(self, num_classes: int, generator: torch.Generator) -> None:
         """Open the next task's slot and freeze all earlier ones."""
@@ -119,6 +129,11 @@ class MappedSlot(nn.ParameterDict):
         return self
 
 
+def widened(value: Tensor) -> Tensor:
+    """Return a float16 tensor in float32, any other as it is."""
+    return value.float() if value.dtype == torch.float16 else value
+
+
 def _closed(state: dict[str, Tensor]) -> dict[str, nn.Parameter]:
     return {name: nn.Parameter(value, requires_grad=False) for name, value in state.items()}
 
@@ -131,8 +146,6 @@ class Heads(TaskSlots):
         retrained: whether later tasks go on training the classifiers of earlier ones.
     """
 
-    can_be_halved = True
-
     def __init__(self, dim: int, retrained: bool = False) -> None:
         super().__init__()
         self.dim, self.retrained = dim, retrained
@@ -141,6 +154,10 @@ class Heads(TaskSlots):
         """Weight [classes, dim] ~ N(0, 0.02), bias zero."""
         weight = torch.randn(num_classes, self.dim, generator=generator) * 0.02
         return {"weight": weight, "bias": torch.zeros(num_classes)}
+
+    def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the values as `storage` says."""
+        return self.rounded(values)
 
     def num_classes(self, task: int) -> int:
         """Return how many classes task `task` has."""

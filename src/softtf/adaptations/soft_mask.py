@@ -1,6 +1,6 @@
 """Soft masks (Soft-TransFormers, section 4): W_t = W * m_t, one real-valued mask per weight, layer and task.
 
-A finished task's masks are kept in a byte a number: their deviation from one, rounded (`softtf.adaptations.quantise`).
+A finished task's masks are quantised: one byte for the deviation of each entry from one.
 """
 
 import math
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, Site, parse_layers
 from softtf.adaptations.quantise import Packed
-from softtf.adaptations.quantised import QuantisedAdaptation, Store
+from softtf.adaptations.quantised import QuantisedAdaptation
+from softtf.adaptations.slots import widened
 from softtf.adaptations.targets import parse_targets, slot_key, weight_shapes
 from softtf.backbones.base import Backbone
 from softtf.errors import UserError, unknown
@@ -28,15 +29,11 @@ class SoftMask(AdaptationSpec, kind="soft-mask"):
         targets: `qkv`, `proj`, `fc1`, `fc2` (several with commas), or the paper's `attn`, `w/o FF`, `w/ FF`.
         init: `ones` (Table 4's Uniform(1.0, 1.0)), `uniform(a,b)` (the published code draws uniform(0.99,1)),
             `normal` or `normal(std)` (std 0.01), `xavier`, `kaiming`.
-        store: how a finished task's masks are kept, in memory and on disk. `int8`: a byte a number, each within
-            1/254 of its row's largest deviation (from one; with `normal`, `xavier`, `kaiming` from zero); the task's
-            head and E-prompts in float16. `float32`: all exact.
     """
 
     layers: Layers = (10, 11, 12)
     targets: str = "w/o FF"
     init: str = "ones"
-    store: Store = "int8"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,15 +43,18 @@ class SoftMask(AdaptationSpec, kind="soft-mask"):
 
     def build(self, backbone: Backbone) -> list[Adaptation]:
         """Return the masks for `backbone`, with no task yet."""
-        return [SoftMasks(weight_shapes(self.layers, self.targets, backbone, "soft-mask"), self.init, self.store)]
+        return [SoftMasks(weight_shapes(self.layers, self.targets, backbone, "soft-mask"), self.init)]
 
 
 class SoftMasks(QuantisedAdaptation):
-    """Masks m_t of the shape of each target weight; the frozen weight is multiplied, never written to."""
+    """Masks m_t of the shape of each target weight; the frozen weight is multiplied, never written to.
 
-    def __init__(self, shapes: dict[Site, torch.Size], init: str, store: Store) -> None:
+    Quantised, an entry's deviation is from one; with `normal`, `xavier` and `kaiming` from zero.
+    """
+
+    def __init__(self, shapes: dict[Site, torch.Size], init: str) -> None:
         super().__init__()
-        self.shapes, self.init, self.store = shapes, init, store
+        self.shapes, self.init = shapes, init
         self.centre = 1.0 if init.strip().lower().startswith(("ones", "uniform")) else 0.0
         self.weight_sites = frozenset(shapes)
 
@@ -70,7 +70,7 @@ class SoftMasks(QuantisedAdaptation):
         """Return W * m_t [rows, in]."""
         assert task is not None
         mask = self.mask(site, task)[rows]
-        return mask.times(weight) if isinstance(mask, Packed) else weight * mask.to(weight.device)
+        return mask.times(weight) if isinstance(mask, Packed) else weight * widened(mask.to(weight.device))
 
 
 def initial_mask(init: str, shape: torch.Size, generator: torch.Generator) -> Tensor:

@@ -25,9 +25,7 @@ from softtf.backbones.base import Backbone
 
 @dataclass(frozen=True)
 class SoftNet(AdaptationSpec, kind="soft-net"):
-    """A soft subnetwork per task on chosen linear layers; finished tasks take a byte a weight.
-
-    Their head and E-prompts are kept in float16.
+    """A soft subnetwork per task on chosen linear layers.
 
     Attributes:
         layers: as the paper counts them, from 1: `10,11,12`, `10-12`, `all` or a tuple.
@@ -50,22 +48,22 @@ class SoftNet(AdaptationSpec, kind="soft-net"):
 
 
 class SoftNets(SoftMasks):
-    """Scores of the shape of each target weight while a task is trained; packed soft masks once it is finished.
+    """Scores of the shape of each target weight while a task is trained; soft masks once it is finished.
 
-    A packed mask's ones are exact, and its minor values within 1/254.
+    A quantised mask's ones are exact, and its minor values within 1/254.
     """
 
     def __init__(self, shapes: dict[Site, torch.Size], keep: float) -> None:
-        super().__init__(shapes, "uniform(0,1)", "int8")
+        super().__init__(shapes, "uniform(0,1)")
         self.keep = keep
 
     def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the masks that the scores make, in a byte a weight."""
+        """Return the masks that the scores make."""
         return super().packed({name: soft_subnetwork(scores, self.keep) for name, scores in values.items()})
 
     def mask(self, site: Site, task: int) -> Tensor | Packed:
         """Return m_t [out, in]: made from the scores in training, packed if its task is finished."""
-        stored = super().mask(site, task)
+        stored = super().mask(site, task)  # of a mask that was not quantised the soft subnetwork is the mask itself
         return stored if isinstance(stored, Packed) else soft_subnetwork(stored, self.keep)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, Site, parse_layers
-from softtf.adaptations.quantised import QuantisedAdaptation, Store
+from softtf.adaptations.quantised import QuantisedAdaptation
 from softtf.adaptations.targets import parse_targets, slot_key, weight_shapes
 from softtf.backbones.base import Backbone
 
@@ -20,13 +20,10 @@ class TaskWeights(AdaptationSpec, kind="task-weights"):
     Attributes:
         layers: in any notation of `SoftMask.layers`.
         targets: in any notation of `SoftMask.targets`.
-        store: how a finished task's change is kept. `int8`: a byte a number, each within 1/254 of its row's largest;
-            a head and E-prompts that are the task's own in float16. `float32`: all exact.
     """
 
     layers: Layers = (10, 11, 12)
     targets: str = "all"
-    store: Store = "int8"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -35,15 +32,15 @@ class TaskWeights(AdaptationSpec, kind="task-weights"):
 
     def build(self, backbone: Backbone) -> list[Adaptation]:
         """Return the changes for `backbone`, with no task yet."""
-        return [TaskChanges(weight_shapes(self.layers, self.targets, backbone, "task-weights"), self.store)]
+        return [TaskChanges(weight_shapes(self.layers, self.targets, backbone, "task-weights"))]
 
 
 class TaskChanges(QuantisedAdaptation):
     """One D [out, in] for each weight; the frozen weight is added to, never written to."""
 
-    def __init__(self, shapes: dict[Site, torch.Size], store: Store) -> None:
+    def __init__(self, shapes: dict[Site, torch.Size]) -> None:
         super().__init__()
-        self.store, self.weight_sites = store, frozenset(shapes)
+        self.weight_sites = frozenset(shapes)
         self.shapes = {slot_key(*site): shape for site, shape in shapes.items()}
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:

@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from softtf.adaptations.base import Adaptation
-from softtf.adaptations.slots import Heads, TaskSlots
+from softtf.adaptations.slots import Heads, Storage, TaskSlots
 from softtf.backbones.base import Backbone, ComputingIn, Tokens
 from softtf.config.tree import Spec
 from softtf.errors import UserError
-from softtf.learners.spans import AnyClasses, in_todays_words, refuse_earlier_words
+from softtf.learners.earlier import in_todays_words, refuse_earlier_words
+from softtf.learners.spans import AnyClasses
 from softtf.learners.state import LearnerState
 from softtf.learners.task_data import TaskData
 from softtf.seeds import derive_seed
@@ -49,6 +50,10 @@ class LearnerSpec(Spec, family="learner"):
     change the others.
 
     Attributes:
+        storage: how a finished task's own parameters are kept, in memory and on disk. `int8`: the matrices of masks,
+            LoRA, adapters and whole weights quantised, each entry within 1/254 of its row's largest, and beside them
+            heads and prompts in float16; without such matrices all is exact. `float16`: all these in float16.
+            `float32`: all exact. WSN's masks take a bit an entry, exactly.
         feature_id: numbers of the random projection from whose class statistics Feature ID names tasks (1000 is a
             good start); M of them cost 4 M (M + 1) bytes in what tasks share, and 12 M a class. 0: no Feature ID.
         mcg: centroids of frozen features per task, by the nearest of which MCG names tasks. 0: no MCG.
@@ -61,6 +66,7 @@ class LearnerSpec(Spec, family="learner"):
     training: ClassVar[Mapping[str, Any]] = {}
     reads: ClassVar[tuple[str, ...] | None] = None
 
+    storage: Storage = field(default="int8", kw_only=True)
     feature_id: Amount = field(default=0, kw_only=True)
     mcg: Amount = field(default=0, kw_only=True)
     gradient_offset: Amount = field(default=0, kw_only=True)
@@ -110,6 +116,8 @@ class LearnerSpec(Spec, family="learner"):
         """
         amounts = self.statistics()
         learner = self.build(backbone, seed)
+        if self.storage != "int8":
+            learner.store_as(self.storage)
         for name in filter(amounts.get, amounts):
             kind = STATISTIC_KINDS[name]
             if kind.needs not in (None, *learner.task_inferences):

@@ -12,13 +12,14 @@ rate falls with each step, theirs with each epoch. Phase 2 differs from the pape
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from softtf.adaptations.adapter import Adapter
 from softtf.adaptations.base import Adaptation, AdaptationSpec
+from softtf.adaptations.slots import Storage
 from softtf.backbones.base import Backbone
 from softtf.learners.base import Batch, Learner
 from softtf.learners.cosine_head import CosineHead
@@ -46,13 +47,15 @@ class RanPACFSA(RanPAC, kind="ranpac-fsa"):
 
     Attributes:
         adapt: what is trained on the first task; the settings of training are of that task alone.
+        storage: exact by default, as all tasks are solved on features of what is kept.
     """
 
     title = "RanPAC (first-session adaptation)"
     training: ClassVar[Mapping[str, Any]] = PUBLISHED
     reads: ClassVar[tuple[str, ...] | None] = None
 
-    adapt: AdaptationSpec = Adapter("all", 64, "mlp", "float32")
+    adapt: AdaptationSpec = Adapter("all", 64, "mlp")
+    storage: Storage = field(default="float32", kw_only=True)
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner.

@@ -9,36 +9,14 @@ left as they are. Replayed examples are compared with all classes seen neverthel
 The span alone moves accuracy by more than most methods differ, so that every table names it.
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal
-
-from softtf.errors import UserError
+from typing import Literal
 
 LossClasses = Literal["seen", "own"]
 AnyClasses = Literal["seen", "own", "all"]
 NO_SPAN = "–"
 """What tables say of a method without a cross-entropy."""
 
-EARLIER = {"task": "own"}  # the words of earlier versions
-
 
 def span_of(spec: object) -> str:
     """Return a spec's `classes` as tables show it."""
     return str(getattr(spec, "classes", NO_SPAN))
-
-
-def refuse_earlier_words(spec: object) -> None:
-    """Refuse an earlier version's word for the spec's `classes`.
-
-    Raises:
-        UserError: naming today's word.
-    """
-    given = span_of(spec)
-    if given in EARLIER:
-        raise UserError(f"classes={given!r} is called {EARLIER[given]!r} now; write classes={EARLIER[given]!r}")
-
-
-def in_todays_words(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a spec that an earlier version saved, in today's words."""
-    word = settings.get("classes")
-    return {**settings, "classes": EARLIER[word]} if isinstance(word, str) and word in EARLIER else dict(settings)

@@ -17,6 +17,7 @@ from softtf.config.tree import to_dict, to_yaml
 from softtf.errors import TrainingError, UserError
 from softtf.files.lock import BusyError, check_idle
 from softtf.files.tensors import write_atomic
+from softtf.learners.earlier import in_earlier_words
 from softtf.learners.spans import NO_SPAN, span_of
 from softtf.paper import TableRow
 from softtf.paper.jobs import Job, data_of, left
@@ -116,7 +117,7 @@ def _spoilt(row: TableRow, stream: str, wish: Wish) -> str | None:
     names = [name for name in wish.settings if name in own or name.startswith(METHOD_SETTINGS)]
     own_backbone = bool(row.backbone) and not row.trained.clip  # a row on CLIP takes any
     names += ["backbone.name"] if own_backbone and "backbone.name" in wish.settings else []
-    changed = [name for name in names if not name.startswith("train.") and name != "learner.adapt.store"]
+    changed = [name for name in names if not name.startswith("train.")]
     return f"the command changes {changed[0]}, which the row is about" if changed else None
 
 
@@ -145,6 +146,7 @@ def resolve(row: TableRow, stream: str, wish: Wish) -> RunConfig:
 def place(folder: Path, config: RunConfig) -> Path:
     """Return the folder of a run."""
     plain = {name: value for name, value in to_dict(config).items() if name not in NEUTRAL}
+    plain["learner"] = in_earlier_words(plain["learner"])
     plain["evaluate"]["batch_size"] = 120  # the default when names were first made; it changes no answer of a sample
     for part, names in LATER.items():
         spec: Any = config

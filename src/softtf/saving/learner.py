@@ -210,7 +210,7 @@ def _without_tasks(header: Header, backbone: Backbone, masks: MaskPlace) -> Lear
     learner = header.learner.new_learner(backbone, header.seed)
     if masks == "disk":
         for slots in learner.slot_modules().values():
-            slots.keep_on_disk()
+            slots.on_disk = True
     return learner
 
 

@@ -1,0 +1,66 @@
+"""Settings that earlier versions saved: a `store` for each adaptation, and other words for `classes`."""
+
+import re
+from typing import Any
+
+import pytest
+
+from contracts.tiny import tiny_backbone
+from softtf.adaptations import Compose, LoRA, SoftMask, SoftNet, TaskWeights
+from softtf.config.dotted import with_settings
+from softtf.config.tree import from_dict, to_dict
+from softtf.errors import UserError
+from softtf.learners import DER, FT, NCM, SLM, CLIPPrompt, DualPrompt, LearnerSpec, RanPAC
+from softtf.learners.earlier import in_earlier_words
+
+SPECS = [
+    DualPrompt(adapt=SoftMask(), storage="float32"),
+    DualPrompt(adapt=Compose((SoftMask((1,)), LoRA((2,)))), storage="float32"),
+    CLIPPrompt(adapt=SoftMask(), adapt_text=LoRA()),
+    DER(extractor=TaskWeights("all"), storage="float32"),
+    SLM(),
+    DualPrompt(adapt=SoftNet()),
+    FT(),
+]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_what_an_earlier_version_saved_is_read_as_the_same_spec(spec: LearnerSpec) -> None:
+    earlier = in_earlier_words(to_dict(spec))
+    assert "storage" not in earlier
+    assert ("'store': '" in str(earlier)) == any(word in str(spec) for word in ("SoftMask", "LoRA", "TaskWeights"))
+    assert from_dict(LearnerSpec, earlier) == spec
+
+
+def test_a_part_that_named_no_store_was_quantised() -> None:
+    plain = to_dict(DualPrompt(adapt=Compose((SoftMask(), LoRA()))))
+    del plain["storage"]
+    assert from_dict(LearnerSpec, plain).storage == "int8"
+    plain["adapt"]["parts"][1]["store"] = "int8"
+    assert from_dict(LearnerSpec, plain).storage == "int8"
+    plain["adapt"]["parts"][1]["store"] = "float32"
+    with pytest.raises(UserError, match="the stores float32 and int8; give the learner one storage"):
+        from_dict(LearnerSpec, plain)
+
+
+def test_a_store_beside_a_storage_is_refused_with_the_remedy() -> None:
+    with pytest.raises(UserError, match="an adaptation has no store now; the learner's `storage`"):
+        with_settings(DualPrompt(adapt=SoftMask()), {"adapt.store": "float32"})
+
+
+def test_an_adaptation_of_ones_own_may_have_a_store() -> None:
+    settings = {"kind": "dual-prompt", "adapt": {"kind": "none", "store": 3}}
+    with pytest.raises(UserError, match="no store now"):
+        from_dict(LearnerSpec, settings)
+
+
+@pytest.mark.parametrize("spec", [FT(storage="float32"), RanPAC(10, storage="float16")])
+def test_storage_is_refused_where_no_parameter_is_one_tasks_own(spec: LearnerSpec) -> None:
+    with pytest.raises(UserError, match="^storage: no parameter of this method is one task's own; leave .* out$"):
+        spec.new_learner(tiny_backbone(), 0)
+
+
+@pytest.mark.parametrize("settings", [{"storage": "int4"}, {"storage": 8}])
+def test_another_storage_is_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=re.escape("ncm.storage")):
+        NCM(**settings)
