@@ -129,7 +129,7 @@ class AdaptedNetwork(nn.Module):
         if trunk.features is not None:
             assert self.is_untouched
             return trunk.features
-        selection = Selection(task, mixture, prompts)
+        selection = Selection(task, mixture, prompts, trunk.query)
         tokens = self._run(self._appended(trunk, selection), self.first_task_block, self.backbone.depth, selection)
         return self.backbone.pool(tokens)
 
@@ -137,7 +137,7 @@ class AdaptedNetwork(nn.Module):
         """Yield each block of task `task`'s network above the stem: its number, what enters it, how it is edited."""
         tokens = self._prompted(stem, query)
         for index in range(self.first_edited_block, self.backbone.depth):
-            edit = self._edit(index, Selection(task))
+            edit = self._edit(index, Selection(task, query=query))
             yield index, tokens, edit
             tokens = self.backbone.block(index, tokens, edit)
 

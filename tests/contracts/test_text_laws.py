@@ -20,6 +20,7 @@ NAMES = (
     "Soft-TF, Feature ID",
     "DualPrompt, PGP",
     "L2P + Soft-TF, PGP",
+    "CODA-Prompt + Soft-TF",
     "DER++",
     "iCaRL",
     "BiC",

@@ -17,6 +17,7 @@ from softtf.backbones.timm_vit import TimmViT
 from softtf.classifier import ContinualClassifier
 from softtf.inference.policy import usual_policy
 from softtf.learners import CLIPPrompt, CLIPZeroShot, ClosedFormLearner, Learner, LearnerSpec
+from softtf.learners.aligned import AlignedLearner
 from softtf.learners.class_table import ClassTable
 from softtf.learners.der import DERLearner
 from softtf.learners.idbr import IDBRLearner
@@ -163,7 +164,7 @@ def _learned(spec: LearnerSpec, tasks: int) -> ContinualClassifier:
 @torch.no_grad()
 def spread(model: ContinualClassifier) -> ContinualClassifier:
     """Turn heads and keys away from what all images have in common, so that answers differ between samples."""
-    if isinstance(model.learner, (ClosedFormLearner, DERLearner)):
+    if isinstance(model.learner, (ClosedFormLearner, DERLearner, AlignedLearner)):
         return model  # they do
     network, tasks = model.learner.network, model.num_tasks
     read = model.learner.codes if isinstance(model.learner, IDBRLearner) else torch.nn.Identity()  # by the heads

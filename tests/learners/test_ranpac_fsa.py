@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import CLASSES, TRAIN, inputs, snapshot, task_data, tiny_backbone, train_task
+from contracts.tiny import CLASSES, inputs, snapshot, task_data, tiny_backbone, train_task
 from learners.tuned import PLAIN, cross_entropy, loss_of, whole_batch
 from softtf.adaptations import AdaptationSpec, Adapter, BinaryMask, LoRA, NoAdaptation, SoftMask
 from softtf.learners import RanPAC, RanPACFSA
@@ -94,8 +94,3 @@ def test_the_loss_is_the_cross_entropy_of_scaled_cosines() -> None:
     torch.testing.assert_close(
         loss_of(training, batch)["cross_entropy"].detach(), cross_entropy(logits, batch.targets.tolist())
     )
-
-
-def test_it_has_its_papers_settings_of_training() -> None:
-    assert RanPACFSA.training["learning_rate"] * RanPACFSA.training["batch_size"] / 256 == pytest.approx(0.01)
-    assert RanPACFSA.reads is None and TRAIN.epochs == 1

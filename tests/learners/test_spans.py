@@ -54,6 +54,8 @@ PUBLISHED = {
     "l2p": "own",
     "slm": "own",
     "progressive-prompts": "own",
+    "coda-prompt": "own",
+    "slca": "own",
     "clip-prompt": "own",
     "clip-prompt-published": "own",
 }

@@ -22,6 +22,7 @@ PROMPTS, WEIGHTS, CLIPS = "2.0", "0.1", "0.05"  # rates at which a few steps cha
 SMALLER: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("ranpac", "block-ridge", "fly-cl"), ("--learner.projection", "24")),
     "ranpac-fsa": ("--learner.projection", "24", "--learner.adapt.rank", "4"),
+    "slca": ("--learner.align-epochs", "2", "--learner.align-samples", "8"),
     "klda": ("--learner.projection", "16", "--learner.maps", "2"),
     "ewc": ("--learner.fisher-samples", "5"),
     **dict.fromkeys(("der++", "icarl", "bic"), ("--learner.exemplars", "14")),
@@ -37,6 +38,7 @@ SMALLER: dict[str, tuple[str, ...]] = {
         ("l2p", "l2p+pgp", "l2p+soft-tf", "l2p+pgp+soft-tf"),
         ("--learner.pool-size", "6", "--learner.length", "2", "--learner.top-k", "3"),
     ),
+    **dict.fromkeys(("coda-prompt", "coda-prompt+soft-tf"), ("--learner.components", "2", "--learner.length", "4")),
     "dual-prompt+adapter": ("--learner.adapt.rank", "4"),
     "dual-prompt+lora": ("--learner.adapt.rank", "6"),
 }

@@ -37,12 +37,13 @@ class Selection:
 
     Exactly one of: task (an index), or mixture, alpha [batch, tasks] with rows on the simplex: the superposed
     network. Where a weight is mixed, all rows must be equal; an `output` hook takes rows that differ. `prompts` [batch]
-    gives each sample the prompts of one task in place of mixed ones.
+    gives each sample the prompts of one task in place of mixed ones. `query` is q(x) [batch, dim], if it `reads_query`.
     """
 
     task: int | None = None
     mixture: Tensor | None = None
     prompts: Tensor | None = None
+    query: Tensor | None = None
 
     def __post_init__(self) -> None:
         assert (self.task is None) != (self.mixture is None)

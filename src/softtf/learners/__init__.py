@@ -12,6 +12,7 @@ from softtf.learners.block_ridge import BlockRidge
 from softtf.learners.clip_prompt import CLIPPrompt, CLIPPromptPublished
 from softtf.learners.clip_zero_shot import CLIPZeroShot
 from softtf.learners.closed_form import ONE_PASS, ClosedFormLearner
+from softtf.learners.coda_prompt import CODAPrompt
 from softtf.learners.der import DER
 from softtf.learners.derpp import DERpp
 from softtf.learners.dual_prompt import DualPrompt
@@ -30,6 +31,7 @@ from softtf.learners.ncm import NCM
 from softtf.learners.progressive_prompts import ProgressivePrompts
 from softtf.learners.ranpac import RanPAC
 from softtf.learners.ranpac_fsa import RanPACFSA
+from softtf.learners.slca import SLCA
 from softtf.learners.slm import SLM
 from softtf.learners.task_data import TaskData
 
@@ -37,6 +39,7 @@ __all__ = [
     "Batch",
     "BiC",
     "BlockRidge",
+    "CODAPrompt",
     "CLIPPrompt",
     "CLIPPromptPublished",
     "CLIPZeroShot",
@@ -62,6 +65,7 @@ __all__ = [
     "ProgressivePrompts",
     "RanPAC",
     "RanPACFSA",
+    "SLCA",
     "SLM",
     "TaskData",
 ]

@@ -30,15 +30,6 @@ from softtf.network import SharedPass
 from softtf.statistics import RandomRidge
 
 HEAD = "first_head"
-PUBLISHED: Mapping[str, Any] = {
-    "batch_size": 48,
-    "learning_rate": 0.01 * 256 / 48,
-    "schedule": "cosine",
-    "optimizer": "sgd",
-    "weight_decay": 5e-4,
-    "clip_norm": None,
-}
-"""How the paper trains phase 1 on CIFAR-100, in 20 epochs."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +42,7 @@ class RanPACFSA(RanPAC, kind="ranpac-fsa"):
     """
 
     title = "RanPAC (first-session adaptation)"
-    training: ClassVar[Mapping[str, Any]] = PUBLISHED
+    training: ClassVar[Mapping[str, Any]] = {}
     reads: ClassVar[tuple[str, ...] | None] = None
 
     adapt: AdaptationSpec = Adapter("all", 64, "mlp")

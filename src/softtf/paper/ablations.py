@@ -20,7 +20,11 @@ from softtf.paper.rows import (
 )
 from softtf.registry import own
 
-RIVALS = (("RanPAC, first-session adaptation", "ranpac-fsa"),)
+RIVALS = (
+    ("RanPAC, first-session adaptation", "ranpac-fsa"),
+    ("CODA-Prompt", "coda-prompt"),
+    ("SLCA", "slca"),
+)
 JOINT = (("Linear head", "linear-head"), ("FT", "ft"))
 
 
@@ -65,6 +69,7 @@ def methods() -> Table:
         TableRow("L2P + PGP", "-", plain("l2p+pgp")),
         TableRow("L2P + Soft-TF", "Gradient ID", Trained("l2p+soft-tf", policies=BY_GRADIENT)),
         TableRow("L2P + PGP + Soft-TF", "Gradient ID", Trained("l2p+pgp+soft-tf", policies=BY_GRADIENT)),
+        TableRow("CODA-Prompt + Soft-TF", "Gradient ID", Trained("coda-prompt+soft-tf", policies=BY_GRADIENT)),
         TableRow("DualPrompt", "Prompt ID", DUAL_PROMPT),
         TableRow("DualPrompt + PGP", "Prompt ID", DUAL_PROMPT_PGP),
         TableRow("DualPrompt + Adapter-L[all], r=75", "Prompt ID", low_rank("dual-prompt+adapter", "all", 75)),

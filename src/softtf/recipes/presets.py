@@ -51,6 +51,18 @@ def _training(epochs: int, rate: float = 0.03) -> dict[str, Any]:
     return {"train.epochs": epochs, "train.batch_size": 24, "train.learning_rate": rate}
 
 
+def _sgd(rate: float, batch_size: int) -> dict[str, Any]:
+    """Return how most rivals are published: SGD at `rate` for batches of `batch_size`, with a falling cosine."""
+    return {
+        "train.optimizer": "sgd",
+        "train.learning_rate": rate * 256 / batch_size,
+        "train.batch_size": batch_size,
+        "train.schedule": "cosine",
+        "train.weight_decay": 5e-4,
+        "train.clip_norm": None,
+    }
+
+
 ON_VIT_B = {"backbone.name": VIT_B, "backbone.normalise": "unit"}
 FEW_UNITS = {  # 8 MB a task, where little is to be told apart
     **dict.fromkeys(("block-ridge", "fly-cl"), {"learner.projection": 2000}),
@@ -140,7 +152,13 @@ PRESETS: dict[str, dict[str, Settings]] = {  # by place, then by kind of learner
     "wide": {  # ViT-B/16 and BERT-base at full scale
         # Adam at 2.8e-5 for a batch of 24: customary for ViT-B and BERT-base, not tried
         **dict.fromkeys(TRAIN_WHOLE, {"train.learning_rate": 3e-4}),
-        **dict.fromkeys(("ranpac", "ranpac-fsa"), {"learner.projection": 10_000}),
+        "ranpac": {"learner.projection": 10_000},
+        "ranpac-fsa": {"learner.projection": 10_000, **_sgd(0.01, 48)},
+        "slca": _sgd(0.01, 128),
+        "coda-prompt": {  # published: Adam at 1e-3 for batches of 128
+            **{"train.batch_size": 128, "train.learning_rate": 2e-3, "train.schedule": "cosine"},
+            "train.clip_norm": None,
+        },
         "idbr": {  # published: AdamW at 3e-5 for batches of 8, whose rate climbs for 1,000 steps and then stays
             "train.batch_size": 8,
             "train.learning_rate": 3e-5 * 256 / 8,
@@ -171,6 +189,7 @@ PRESETS: dict[str, dict[str, Settings]] = {  # by place, then by kind of learner
 }
 SIX_LAYERS = {  # where a method's layers of twelve are on an encoder of six: from 0 here, from 1 there
     (0, 1): (1,),
+    (0, 1, 2, 3, 4): (1, 2, 3, 4),
     (2, 3, 4): (2, 3, 4),
     (9, 10, 11): (4, 5, 6),
     (10, 11): (5, 6),

@@ -1,0 +1,106 @@
+"""The prompt components of CODA-Prompt: each sample's prefix is a weighted sum of them, of its task's and all earlier.
+
+In a block with components m, each with a key K_m, an attention vector A_m and a prompt P_m:
+
+    w_m = cos(q(x) * A_m, K_m)     prefix = sum_m w_m P_m
+
+w is no softmax and may be negative. The first half of the prefix are keys, the second values.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from softtf.adaptations.base import Adaptation, Selection
+
+PARTS = ("keys", "attention", "prompts")
+
+
+class PromptComponents(Adaptation):
+    """`count` new components a task in each block; task t's network reads those of tasks 0 to t.
+
+    They start as rows of length 1, orthogonal to each other and to all earlier ones, as far as there is room.
+
+    Args:
+        blocks: from 0.
+        count: of new components a task.
+        length: of a prompt, in tokens: an even number.
+        dim: of the tokens and the query.
+    """
+
+    can_be_halved = True
+    reads_query = True
+
+    def __init__(self, blocks: tuple[int, ...], count: int, length: int, dim: int) -> None:
+        super().__init__()
+        self.blocks = frozenset(blocks)
+        self.sizes = {"keys": (count, dim), "attention": (count, dim), "prompts": (count, length, dim)}
+
+    @property
+    def task_blocks(self) -> frozenset[int]:
+        """The blocks that have a prefix."""
+        return self.blocks
+
+    def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the new components of each block."""
+        slot = {}
+        for block in sorted(self.blocks):
+            for part, size in self.sizes.items():
+                rows = [self.value(t, _key(block, part)).detach().cpu().flatten(1) for t in range(self.num_tasks)]
+                new = torch.randn(size, generator=generator).flatten(1)
+                slot[_key(block, part)] = orthonormal(torch.cat([*rows, new]), len(new)).view(size)
+        return slot
+
+    def forms(self, num_classes: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the forms of the next task's components, which do not depend on its classes."""
+        sizes = {_key(block, part): size for block in sorted(self.blocks) for part, size in self.sizes.items()}
+        trained = {name: torch.empty(size, device="meta") for name, size in sizes.items()}
+        return trained, self.packed(trained)
+
+    def prefix(self, block: int, selection: Selection | None) -> Tensor | None:
+        """Return each sample's prefix [batch, 2, length / 2, dim]."""
+        if block not in self.blocks or selection is None:
+            return None
+        assert selection.query is not None
+        query, found = selection.query, []
+        for task in range(self.num_tasks if selection.task is None else selection.task + 1):
+            keys, attention, prompts = (self.value(task, _key(block, part)).to(query) for part in PARTS)
+            weights = F.cosine_similarity(query[:, None] * attention, keys, dim=-1)  # [batch, count]
+            found.append(_share(selection, task, len(query)).to(query) * torch.einsum("bm,mld->bld", weights, prompts))
+        return torch.stack(found).sum(0).view(len(query), 2, -1, query.shape[1])
+
+    def orthogonality(self) -> Tensor:
+        """Return the sum over blocks and kinds of components of the mean of (X X^T - I)^2, X all rows so far."""
+        terms = []
+        for block in sorted(self.blocks):
+            for part in PARTS:
+                rows = torch.cat([self.value(t, _key(block, part)).flatten(1) for t in range(self.num_tasks)])
+                terms.append((rows @ rows.T - torch.eye(len(rows)).to(rows)).square().mean())
+        return torch.stack(terms).sum()
+
+
+def _share(selection: Selection, task: int, batch: int) -> Tensor:
+    """Return how much of task `task`'s components each sample gets, [batch or 1, 1, 1]; later tasks have them."""
+    if selection.task is not None:
+        return torch.ones(1, 1, 1)
+    if selection.prompts is not None:
+        return (selection.prompts >= task)[:, None, None]
+    assert selection.mixture is not None
+    return selection.mixture[:, task:].sum(1)[:, None, None]
+
+
+def orthonormal(rows: Tensor, count: int) -> Tensor:
+    """Return the last `count` of rows [n, size] made orthogonal to those before them and of length 1 (Gram-Schmidt).
+
+    Where n is above size there is no room for that, and they are only made of length 1.
+    """
+    if len(rows) > rows.shape[1]:
+        return F.normalize(rows[-count:])
+    q, r = torch.linalg.qr(rows.double().T)
+    signs = r.diagonal().sign()
+    found: Tensor = (q * signs)[:, -count:].T.to(rows.dtype)
+    return found.contiguous()
+
+
+def _key(block: int, part: str) -> str:
+    return f"layer{block + 1:02d}_{part}"

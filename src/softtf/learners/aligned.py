@@ -1,0 +1,143 @@
+"""What SLCA, MOS, TUNA and HiDe-Prompt share: a classifier of all classes that is aligned on class Gaussians.
+
+Each task trains its own head on its own classes, so heads of different tasks never meet. After a task the features of
+its classes are kept as Gaussians (`class_gaussians`). From the second task on the classifier of all classes, and it
+alone, is trained on features drawn from them.
+
+Heads stay as their tasks trained them; the aligned classifier is remembered beside them and answers.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from softtf.config.bounds import AtLeast, Between, Finite
+from softtf.errors import TrainingError
+from softtf.files.tensor_form import Forms, form_like
+from softtf.learners.base import Learner, LearnerSpec
+from softtf.learners.rehearsing import features_of
+from softtf.learners.task_data import TaskData
+from softtf.seeds import derive_seed
+from softtf.statistics.class_gaussians import FACTORS, MEANS, GaussianDraws, add_gaussians, gaussian_forms
+
+ALIGNED = "aligned."
+NOT_FINITE = "the alignment of the classifier became infinite; try a lower align_rate"
+
+Amount = Annotated[float, AtLeast(0), Finite()]
+Epochs = Annotated[int, Between(0, 1_000_000)]
+Samples = Annotated[int, Between(1, 1_000_000)]
+
+
+@dataclass(frozen=True)
+class AlignedSpec(LearnerSpec):
+    """The settings of alignment.
+
+    Attributes:
+        align_epochs: epochs of SGD with momentum 0.9 and a falling cosine; 0 aligns nothing.
+        align_samples: features drawn of each class and epoch, and the size of a batch of them.
+        align_rate: the rate.
+        align_decay: the weight decay.
+    """
+
+    align_epochs: Epochs = field(default=30, kw_only=True)
+    align_samples: Samples = field(default=240, kw_only=True)
+    align_rate: Amount = field(default=0.005, kw_only=True)
+    align_decay: Amount = field(default=5e-4, kw_only=True)
+
+
+class AlignedLearner(Learner):
+    """Remembers a Gaussian a class and the aligned classifier.
+
+    carries_on: whether the alignment goes on from that of the task before; otherwise from the tasks' own heads.
+    """
+
+    carries_on = True
+    aligning: AlignedSpec
+
+    def task_features(self, inputs: Tensor) -> Tensor:
+        """Return the features [b, dim] of the newest task's network, of prepared inputs [b, ...]."""
+        raise NotImplementedError
+
+    def class_logits(self, features: Tensor, head: Mapping[str, Tensor]) -> Tensor:
+        """Return logits [b, classes] of features [b, dim] by a head's tensors: here a linear layer's."""
+        return F.linear(features, head["weight"].to(features), head["bias"].to(features))
+
+    def alignment_loss(self, features: Tensor, targets: Tensor, head: Mapping[str, Tensor]) -> Tensor:
+        """Return the loss of drawn features [b, dim] of columns `targets` [b]: the cross-entropy over all classes."""
+        return F.cross_entropy(self.class_logits(features, head), targets)
+
+    def mean_scales(self) -> Tensor | None:
+        """Return a factor [classes seen] for the means of the Gaussians that are drawn from; None for 1."""
+        return None
+
+    @property
+    def aligned(self) -> dict[str, Tensor]:
+        """The classifier of all classes seen, by the names of a head's tensors."""
+        names = self.network.heads.slot(0)
+        return {name: self.memory[ALIGNED + name] for name in names}
+
+    def memory_forms(self, labels: Tensor) -> Forms:
+        """Return the forms of the Gaussians and of the aligned classifier."""
+        heads = self._heads(range(self.num_tasks))
+        aligned = {ALIGNED + name: form_like(value) for name, value in heads.items()}
+        return {**gaussian_forms(len(labels), self.network.heads.dim), **aligned}
+
+    def end_task(self, data: TaskData) -> None:
+        """Close the task, remember its classes' Gaussians, and align.
+
+        Raises:
+            TrainingError: a number is not finite.
+        """
+        super().end_task(data)
+        known = {name: self.memory[name] for name in (MEANS, FACTORS) if name in self.memory}
+        features = features_of(data.loader, self.task_features).cpu()
+        start = self._start()
+        self.memory = self.memory | add_gaussians(known, features, self.own(data.columns))
+        aligned = self.align(start) if self.task else start
+        self.memory = self.memory | {ALIGNED + name: value for name, value in aligned.items()}
+
+    def align(self, start: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the classifier `start`, trained on features drawn of all classes seen.
+
+        Raises:
+            TrainingError: a number became infinite.
+        """
+        spec, device = self.aligning, next(self.network.backbone.parameters()).device
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "alignment", self.task))
+        head = {name: value.to(device, torch.float32).clone().requires_grad_() for name, value in start.items()}
+        draws, scales = GaussianDraws(self.memory, device), self.mean_scales()
+        if scales is not None:
+            draws.means = draws.means * scales.to(draws.means)[:, None]
+        optimizer = torch.optim.SGD(head.values(), spec.align_rate, momentum=0.9, weight_decay=spec.align_decay)
+        for epoch in range(spec.align_epochs):
+            rate = spec.align_rate * 0.5 * (1 + math.cos(math.pi * epoch / spec.align_epochs))
+            optimizer.param_groups[0]["lr"] = rate
+            drawn, columns = (part.split(spec.align_samples) for part in draws.draw(spec.align_samples, generator))
+            for features, targets in zip(drawn, columns, strict=True):
+                with torch.enable_grad():
+                    loss = self.alignment_loss(features, targets, head)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        found = {name: value.detach().cpu() for name, value in head.items()}
+        if not all(value.isfinite().all() for value in found.values()):
+            raise TrainingError(NOT_FINITE)
+        return found
+
+    def _start(self) -> dict[str, Tensor]:
+        """Return the classifier that the alignment starts from."""
+        if not (self.carries_on and self.task):
+            return self._heads(range(self.num_tasks))
+        new = self._heads(range(self.task, self.num_tasks))
+        return {name: torch.cat([value, new[name]]) for name, value in self.aligned.items()}
+
+    def _heads(self, tasks: range) -> dict[str, Tensor]:
+        """Return the heads of tasks as they trained them, side by side, in float32 on the CPU."""
+        heads = self.network.heads
+        names = heads.slot(tasks[0])
+        return {name: torch.cat([heads.value(t, name).detach().float().cpu() for t in tasks]) for name in names}
