@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from softtf.config.bounds import AtLeast, Between, Finite
+from softtf.config.bounds import Between, NonNegative
 from softtf.errors import TrainingError
 from softtf.files.tensor_form import Forms, form_like
 from softtf.learners.base import Learner, LearnerSpec
@@ -28,7 +28,6 @@ from softtf.statistics.class_gaussians import FACTORS, MEANS, GaussianDraws, add
 ALIGNED = "aligned."
 NOT_FINITE = "the alignment of the classifier became infinite; try a lower align_rate"
 
-Amount = Annotated[float, AtLeast(0), Finite()]
 Epochs = Annotated[int, Between(0, 1_000_000)]
 Samples = Annotated[int, Between(1, 1_000_000)]
 
@@ -46,8 +45,8 @@ class AlignedSpec(LearnerSpec):
 
     align_epochs: Epochs = field(default=30, kw_only=True)
     align_samples: Samples = field(default=240, kw_only=True)
-    align_rate: Amount = field(default=0.005, kw_only=True)
-    align_decay: Amount = field(default=5e-4, kw_only=True)
+    align_rate: NonNegative = field(default=0.005, kw_only=True)
+    align_decay: NonNegative = field(default=5e-4, kw_only=True)
 
 
 class AlignedLearner(Learner):

@@ -23,13 +23,11 @@ from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, NoAdapta
 from softtf.adaptations.prompt_components import PromptComponents
 from softtf.adaptations.task_keys import TaskKeys
 from softtf.backbones.base import Backbone, Tokens
-from softtf.config.bounds import AtLeast, Between, Finite, Positive
+from softtf.config.bounds import Between, NonNegative, Positive
 from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.spans import LossClasses
 from softtf.network import SharedPass
-
-Weight = Annotated[float, AtLeast(0), Finite()]
 
 
 @dataclass(frozen=True)
@@ -51,9 +49,9 @@ class CODAPrompt(LearnerSpec, kind="coda-prompt"):
     layers: Layers = (1, 2, 3, 4, 5)
     components: Annotated[int, Between(1, 10_000)] = 10
     length: Annotated[int, Between(2, 10_000)] = 8
-    orthogonality: Weight = 0.0
+    orthogonality: NonNegative = 0.0
     adapt: AdaptationSpec = NoAdaptation()
-    key_weight: Weight = 1.0
+    key_weight: NonNegative = 1.0
     key_scale: Positive = 1.0
     classes: LossClasses = "own"
 

@@ -21,8 +21,8 @@ from torch.nn import functional as F
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.adaptations.slots import Heads
 from softtf.backbones.base import Backbone, Tokens
-from softtf.config.bounds import Positive
-from softtf.learners.aligned import AlignedLearner, AlignedSpec, Amount, Epochs, Samples
+from softtf.config.bounds import NonNegative, Positive
+from softtf.learners.aligned import AlignedLearner, AlignedSpec, Epochs, Samples
 from softtf.learners.base import Batch, Learner
 from softtf.learners.fine_tuning import network_features
 from softtf.learners.spans import LossClasses
@@ -47,7 +47,7 @@ class SLCA(AlignedSpec, kind="slca"):
     classes: LossClasses = "own"
     align_epochs: Epochs = field(default=5, kw_only=True)
     align_samples: Samples = field(default=256, kw_only=True)
-    align_rate: Amount = field(default=0.01, kw_only=True)
+    align_rate: NonNegative = field(default=0.01, kw_only=True)
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner."""
