@@ -20,6 +20,7 @@ from softtf.learners import CLIPPrompt, CLIPZeroShot, ClosedFormLearner, Learner
 from softtf.learners.aligned import AlignedLearner
 from softtf.learners.class_table import ClassTable
 from softtf.learners.der import DERLearner
+from softtf.learners.ease import EASELearner
 from softtf.learners.idbr import IDBRLearner
 from softtf.learners.progressive_prompts import ProgressivePromptsLearner
 from softtf.learners.text_heads import TextHeads
@@ -164,7 +165,7 @@ def _learned(spec: LearnerSpec, tasks: int) -> ContinualClassifier:
 @torch.no_grad()
 def spread(model: ContinualClassifier) -> ContinualClassifier:
     """Turn heads and keys away from what all images have in common, so that answers differ between samples."""
-    if isinstance(model.learner, (ClosedFormLearner, DERLearner, AlignedLearner)):
+    if isinstance(model.learner, (ClosedFormLearner, DERLearner, AlignedLearner, EASELearner)):
         return model  # they do
     network, tasks = model.learner.network, model.num_tasks
     read = model.learner.codes if isinstance(model.learner, IDBRLearner) else torch.nn.Identity()  # by the heads

@@ -108,13 +108,16 @@ def test_every_method_with_a_cross_entropy_has_the_published_span_as_its_default
     )
     assert found.keys() - PUBLISHED.keys() == {
         "block-ridge",
+        "ease",
         "fly-cl",
         "klda",
         "layup",
+        "mos",
         "ncm",
         "ranpac",
         "ranpac-fsa",
         "clip-zero-shot",
+        "tuna",
     }
 
 

@@ -22,6 +22,10 @@ PROMPTS, WEIGHTS, CLIPS = "2.0", "0.1", "0.05"  # rates at which a few steps cha
 SMALLER: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("ranpac", "block-ridge", "fly-cl"), ("--learner.projection", "24")),
     "ranpac-fsa": ("--learner.projection", "24", "--learner.adapt.rank", "4"),
+    "ease": ("--learner.adapt.rank", "4"),
+    **dict.fromkeys(
+        ("mos", "tuna"), ("--learner.rank", "4", "--learner.align-epochs", "2", "--learner.align-samples", "8")
+    ),
     "slca": ("--learner.align-epochs", "2", "--learner.align-samples", "8"),
     "klda": ("--learner.projection", "16", "--learner.maps", "2"),
     "ewc": ("--learner.fisher-samples", "5"),

@@ -1,8 +1,9 @@
 """Methods that learn a stream of tasks, one file each.
 
 For one of your own, derive a `LearnerSpec` (settings, `title`, `build`) and a `Learner`: its `loss` of a `Batch`, and
-of the other hooks (`begin_task` and `end_task`, which are given the `TaskData`, `after_backward`, `logits`) those that
-differ. If it is solved from frozen features, derive a `ClosedFormLearner` (`fit`; its spec's `training` is ONE_PASS).
+of the other hooks (`begin_task` and `end_task`, which are given the `TaskData`, `after_backward`, `after_step`,
+`logits`) those that differ. If it is solved from frozen features, derive a `ClosedFormLearner` (`fit`; its spec's
+`training` is ONE_PASS).
 `softtf.testing.check_learner` checks it.
 """
 
@@ -16,6 +17,7 @@ from softtf.learners.coda_prompt import CODAPrompt
 from softtf.learners.der import DER
 from softtf.learners.derpp import DERpp
 from softtf.learners.dual_prompt import DualPrompt
+from softtf.learners.ease import EASE
 from softtf.learners.ewc import EWC
 from softtf.learners.fine_tuning import FT
 from softtf.learners.fly_cl import FlyCL
@@ -27,6 +29,7 @@ from softtf.learners.layup import LayUP
 from softtf.learners.linear_head import LinearHead
 from softtf.learners.lwf import LwF
 from softtf.learners.mbpa import MBPA
+from softtf.learners.mos import MOS
 from softtf.learners.ncm import NCM
 from softtf.learners.progressive_prompts import ProgressivePrompts
 from softtf.learners.ranpac import RanPAC
@@ -34,6 +37,7 @@ from softtf.learners.ranpac_fsa import RanPACFSA
 from softtf.learners.slca import SLCA
 from softtf.learners.slm import SLM
 from softtf.learners.task_data import TaskData
+from softtf.learners.tuna import TUNA
 
 __all__ = [
     "Batch",
@@ -47,6 +51,7 @@ __all__ = [
     "DER",
     "DERpp",
     "DualPrompt",
+    "EASE",
     "EWC",
     "FT",
     "FlyCL",
@@ -60,6 +65,7 @@ __all__ = [
     "LinearHead",
     "LwF",
     "MBPA",
+    "MOS",
     "NCM",
     "ONE_PASS",
     "ProgressivePrompts",
@@ -67,5 +73,6 @@ __all__ = [
     "RanPACFSA",
     "SLCA",
     "SLM",
+    "TUNA",
     "TaskData",
 ]

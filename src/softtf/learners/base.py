@@ -143,11 +143,11 @@ class LearnerSpec(Spec, family="learner"):
 class Learner(LearnerState):
     """One published method: what it holds (`LearnerState`), and the hooks of the life of a task.
 
-    A subclass gives `loss` and may change any other hook. In order: `begin_task` opens the task; for each step, `loss`
-    and `after_backward`; `end_task` closes the task; `logits` answers. What is overridden calls `super()`. No hook
-    undoes anything: a task is learned in a copy of all that the learner holds (`go_on`), which is dropped if anything
-    raises. What a method holds for the task in training alone it lets go in `end_task`. A method without steps is a
-    `ClosedFormLearner`.
+    A subclass gives `loss` and may change any other hook. In order: `begin_task` opens the task; for each step, `loss`,
+    `after_backward` and `after_step`; `end_task` closes the task; `logits` answers. What is overridden calls `super()`.
+    No hook undoes anything: a task is learned in a copy of all that the learner holds (`go_on`), which is dropped if
+    anything raises. What a method holds for the task in training alone it lets go in `end_task`. A method without steps
+    is a `ClosedFormLearner`.
 
     classes: the classes that the cross-entropy is over (`softtf.learners.spans`); None for a method without one.
     query_use: what the loss reads the query for, so that it is given one that was computed before. `matching`: it is
@@ -205,6 +205,9 @@ class Learner(LearnerState):
 
     def after_backward(self) -> None:  # noqa: B027 - a hook, empty unless a method needs it
         """Change gradients between backward and the optimizer's step (PGP)."""
+
+    def after_step(self) -> None:  # noqa: B027 - a hook, empty unless a method needs it
+        """Change parameters after the optimizer's step (MOS)."""
 
     def end_task(self, data: TaskData) -> None:
         """Add the task to the statistics of frozen features, and close it: nothing of it is trained again.

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softtf.adaptations.slots import Heads
+from softtf.learners.class_counts import ClassCounts
 
 
-class ForeseenHeads(Heads):
+class ForeseenHeads(ClassCounts):
     """One classifier of all classes of a stream; every task trains all of it, and takes its columns in turn.
 
     Args:
@@ -20,14 +20,6 @@ class ForeseenHeads(Heads):
         super().__init__(dim, retrained=True)
         self.weight = nn.Parameter(0.02 * torch.randn(total, dim, generator=generator))
         self.bias = nn.Parameter(torch.zeros(total))
-
-    def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return how many classes the task has, as the length of a tensor without numbers: those are in `weight`."""
-        return {"columns": torch.zeros(num_classes, 0)}
-
-    def num_classes(self, task: int) -> int:
-        """Return how many classes task `task` has."""
-        return len(self.slot(task)["columns"])
 
     def value(self, task: int, name: str) -> Tensor:
         """Return task `task`'s rows of the `weight` or the `bias`."""

@@ -24,6 +24,9 @@ RIVALS = (
     ("RanPAC, first-session adaptation", "ranpac-fsa"),
     ("CODA-Prompt", "coda-prompt"),
     ("SLCA", "slca"),
+    ("EASE", "ease"),
+    ("MOS", "mos"),
+    ("TUNA", "tuna"),
 )
 JOINT = (("Linear head", "linear-head"), ("FT", "ft"))
 

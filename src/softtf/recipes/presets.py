@@ -155,6 +155,9 @@ PRESETS: dict[str, dict[str, Settings]] = {  # by place, then by kind of learner
         "ranpac": {"learner.projection": 10_000},
         "ranpac-fsa": {"learner.projection": 10_000, **_sgd(0.01, 48)},
         "slca": _sgd(0.01, 128),
+        "ease": _sgd(0.025, 48),
+        "mos": _sgd(0.03, 48),
+        "tuna": {**_sgd(0.01, 16), "train.epochs": 15},
         "coda-prompt": {  # published: Adam at 1e-3 for batches of 128
             **{"train.batch_size": 128, "train.learning_rate": 2e-3, "train.schedule": "cosine"},
             "train.clip_norm": None,

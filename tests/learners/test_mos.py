@@ -1,0 +1,138 @@
+"""MOS's losses, its pull and its retrieval, against slow loops."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from contracts.tiny import inputs, noise, task_data, tiny_backbone, train_task
+from learners.tuned import PLAIN, cross_entropy, loss_of, whole_batch
+from softtf.adaptations.continued_adapters import ContinuedAdapters
+from softtf.learners import MOS
+from softtf.learners.class_table import ClassTable
+from softtf.learners.mos import PROTOTYPES, ROUNDS, MOSLearner, apart, refined
+from softtf.network import SharedPass
+from softtf.statistics.class_gaussians import MEANS
+from softtf.training.data import begin_training
+
+SPEC = MOS(rank=3, align_epochs=2, align_samples=6)
+
+
+def learned(spec: MOS = SPEC, tasks: int = 3) -> MOSLearner:
+    learner, classes = spec.new_learner(tiny_backbone(), 3), ClassTable()
+    for task in range(tasks):
+        train_task(learner, classes, task, PLAIN)
+    assert isinstance(learner, MOSLearner)
+    return learner
+
+
+def adapters_of(learner: MOSLearner) -> ContinuedAdapters:
+    (adapters,) = learner.network.adaptations
+    assert isinstance(adapters, ContinuedAdapters)
+    return adapters
+
+
+def slow_apart(rows: Tensor) -> Tensor:
+    terms = []
+    for i, row in enumerate(rows):
+        scores = torch.stack([(row @ other) / 0.8 for other in rows])
+        terms.append(-F.log_softmax(scores, 0)[i])
+    return torch.stack(terms).mean()
+
+
+def test_the_losses_are_cross_entropy_over_own_classes_and_the_contrast_with_old_means() -> None:
+    torch.testing.assert_close(apart(noise(6, 5), 0.8), slow_apart(noise(6, 5)))
+    learner, classes = SPEC.new_learner(tiny_backbone(), 3), ClassTable()
+    train_task(learner, classes, 0, PLAIN)
+    training = begin_training(learner, classes, task_data(1), "second", PLAIN)
+    learner.double()
+    batch = whole_batch(training)
+    losses = loss_of(training, batch)
+    with learner.computing_in(torch.float64), torch.no_grad():
+        features = learner.network.top(SharedPass(learner.network, batch.inputs).trunk, task=1)
+        logits = learner.network.heads(features, range(1, 2))
+    torch.testing.assert_close(losses["cross_entropy"], cross_entropy(logits, [t - 3 for t in batch.targets.tolist()]))
+    rows = torch.cat([learner.memory[MEANS].double(), features])
+    torch.testing.assert_close(losses["contrast"], 0.1 * slow_apart(rows))
+
+
+def test_after_each_step_the_adapter_moves_a_tenth_to_the_mean_of_the_earlier_ones() -> None:
+    learner = learned()
+    adapters = adapters_of(learner)
+    adapters.add_task(2, torch.Generator())
+    start = {name: value.clone() + 1 for name, value in adapters.task_state_dict(3).items()}
+    old = [adapters.task_state_dict(task) for task in range(3)]
+    for name, value in adapters.slot(3).items():
+        value.data.copy_(start[name])
+    for _ in range(5):  # without gradients it nears the mean by 0.9 a step
+        adapters.pull(0.1)
+    for name, value in adapters.task_state_dict(3).items():
+        mean = sum(slot[name] for slot in old) / 3
+        torch.testing.assert_close(value - mean, 0.9**5 * (start[name] - mean), rtol=1e-4, atol=1e-5)
+    first = MOS(rank=3).new_learner(tiny_backbone(), 3)
+    first.open_slots(2)
+    before = first.task_state_dict(0)
+    first.after_step()
+    assert all(torch.equal(value, before[name]) for name, value in first.task_state_dict(0).items())
+
+
+def test_the_training_loop_pulls_after_each_step() -> None:
+    free, pulled = (learned(replace(SPEC, pull=pull), 2) for pull in (1e-9, 1.0))
+    for name, value in adapters_of(pulled).task_state_dict(1).items():
+        torch.testing.assert_close(value, adapters_of(pulled).task_state_dict(0)[name])
+    assert any(not torch.allclose(v, adapters_of(free).task_state_dict(0)[n]) for n, v in free_state(free))
+
+
+def free_state(learner: MOSLearner) -> list[tuple[str, Tensor]]:
+    return list(adapters_of(learner).task_state_dict(1).items())
+
+
+def test_retrieval_is_the_slow_loops_for_each_sample_and_ends() -> None:
+    tasks, batch = torch.tensor([0, 0, 1, 1, 2, 2]), 40
+    start, answers = noise(batch, 6, seed=1), noise(3, batch, 6, seed=2)
+    asked: list[tuple[int, int]] = []
+
+    def answer(rows: Tensor, task: int) -> Tensor:
+        asked.extend((row, task) for row in rows.tolist())
+        return answers[task, rows]
+
+    found = refined(answer, start, tasks)
+    most = 0
+    for b in range(batch):
+        k = int(tasks[int(start[b].argmax())])
+        rounds = 0
+        while rounds < ROUNDS:
+            rounds += 1
+            z = answers[k, b]
+            named = int(tasks[int(z.argmax())])
+            if named == k:
+                break
+            k = named
+        most = max(most, rounds)
+        assert torch.equal(found[b], z) and sum(row == b for row, _ in asked) == rounds
+    assert most == ROUNDS
+
+
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_an_answer_adds_the_nearest_means_and_asking_twice_gives_the_same(tasks: int) -> None:
+    learner, x = learned(tasks=tasks), inputs(5, 6)
+    head = {name: value.double() for name, value in learner.aligned.items()}
+    prototypes = learner.memory[PROTOTYPES].double()
+    columns = learner.column_tasks().tolist()
+    with torch.no_grad():
+        trunk = SharedPass(learner.network, x).trunk
+        found = learner.logits(trunk, 0)
+        assert torch.equal(learner.logits(trunk, 0), found)
+        tops = [learner.network.top(trunk, task=t) for t in range(tasks)]
+    for b in range(5):
+        cosines = torch.stack([p @ tops[0][b] / p.norm() / tops[0][b].norm() for p in prototypes])
+        k = columns[int(cosines.argmax())]
+        for _ in range(ROUNDS):
+            z = head["weight"] @ tops[k][b] + head["bias"]
+            if columns[int(z.argmax())] == k:
+                break
+            k = columns[int(z.argmax())]
+        expected = (z.softmax(0) + (tasks * cosines).softmax(0)) / 2
+        torch.testing.assert_close(found[b].softmax(0), expected, rtol=1e-4, atol=1e-6)
