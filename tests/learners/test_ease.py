@@ -13,7 +13,7 @@ from softtf.learners.ease import PROTOTYPES, EASELearner, synthesised
 from softtf.network import SharedPass
 from softtf.training.data import begin_training
 
-SPEC = EASE(Adapter("all", 3, "mlp", "float32"), others_weight=0.3, frozen_weight=0.5)
+SPEC = EASE(Adapter("all", 3, "mlp"), others_weight=0.3, frozen_weight=0.5)
 
 
 def cosine(a: Tensor, b: Tensor) -> float:

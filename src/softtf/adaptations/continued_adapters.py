@@ -58,9 +58,9 @@ def continued(layers: Layers, rank: int, backbone: Backbone) -> ContinuedAdapter
     Raises:
         UserError: a layer is not in the backbone.
     """
-    (plain,) = Adapter(layers, rank, "mlp", "float32").build(backbone)
+    (plain,) = Adapter(layers, rank, "mlp").build(backbone)
     assert isinstance(plain, Adapters)
-    return ContinuedAdapters(plain.widths, plain.rank, plain.store, plain.init)
+    return ContinuedAdapters(plain.widths, plain.rank, plain.init)
 
 
 def merged(values: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ have any number of classes. Scores have a temperature, which changes no answer.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from softtf.adaptations.adapter import Adapter
 from softtf.adaptations.base import AdaptationSpec
+from softtf.adaptations.slots import Storage
 from softtf.backbones.base import Backbone, Tokens
 from softtf.config.bounds import NonNegative
 from softtf.files.tensor_form import Forms, TensorForm
@@ -48,12 +49,14 @@ class EASE(LearnerSpec, kind="ease"):
         adapt: what a task trains.
         others_weight: alpha, the weight of all other tasks' spaces together.
         frozen_weight: beta, the weight of the frozen backbone's own space; 0 for none.
+        storage: exact by default, as prototypes are measured in the space of what is trained.
     """
 
     title = "EASE"
-    adapt: AdaptationSpec = Adapter("all", 64, "mlp", "float32")
+    adapt: AdaptationSpec = Adapter("all", 64, "mlp")
     others_weight: NonNegative = 0.1
     frozen_weight: NonNegative = 0.0
+    storage: Storage = field(default="float32", kw_only=True)
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner.

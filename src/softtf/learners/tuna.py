@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from softtf.adaptations.base import Layers
 from softtf.adaptations.continued_adapters import UNIVERSAL, continued
 from softtf.adaptations.quantised import Rank
-from softtf.adaptations.slots import Heads
+from softtf.adaptations.slots import Heads, Storage
 from softtf.backbones.base import Backbone, Tokens
 from softtf.config.bounds import NonNegative, Positive
 from softtf.learners.aligned import AlignedLearner, AlignedSpec, Samples
@@ -41,6 +41,7 @@ class TUNA(AlignedSpec, kind="tuna"):
         rank: their width.
         scale: s of the cosines.
         margin: m; the paper has 0 on CIFAR-100 and 0.3 on ImageNet-A.
+        storage: exact by default, as prototypes are measured in the space of what is trained.
     """
 
     title = "TUNA"
@@ -49,6 +50,7 @@ class TUNA(AlignedSpec, kind="tuna"):
     scale: Positive = 20.0
     margin: NonNegative = 0.0
     align_samples: Samples = field(default=80, kw_only=True)
+    storage: Storage = field(default="float32", kw_only=True)
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner.
