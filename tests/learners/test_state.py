@@ -3,17 +3,18 @@
 import pytest
 from torch import Size, Tensor, dtype
 
-from contracts.cases import LEARNERS, LearnerCase
+from contracts.cases import LEARNERS, REPRESENTATIVES, LearnerCase
 from contracts.tiny import backbone_for
 from contracts.tiny_bert import tiny_bert
 from softtf.learners.text_heads import TextHeads
+from support.slow import each
 
 
 def forms_of(tensors: dict[str, Tensor]) -> dict[str, tuple[Size, dtype]]:
     return {name: (value.shape, value.dtype) for name, value in tensors.items()}
 
 
-@pytest.mark.parametrize("case", LEARNERS.values(), ids=LEARNERS)
+@each("case", LEARNERS, REPRESENTATIVES)
 def test_the_forms_of_a_task_are_those_of_its_slots_in_training_and_finished(case: LearnerCase) -> None:
     learner = case.spec.new_learner(tiny_bert() if case.texts else backbone_for(case.spec), 0)
     if isinstance(learner.network.heads, TextHeads):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from contracts.cases import LEARNERS
+from contracts.cases import LEARNERS, REPRESENTATIVES
 from contracts.state import data, fresh
 from contracts.tiny import TRAIN, assert_same, classifier, pictures, snapshot, task_data, tiny_backbone, training_of
 from softtf.adaptations import Adapter, LoRA, Projection
@@ -25,6 +25,7 @@ from softtf.saving.learner import as_after_each_task, load_learner, save_task
 from softtf.saving.manifest import Manifest, count_tasks, seal, task_json
 from softtf.training.config import TrainConfig
 from support.folders import change, load, read, replace_tensors
+from support.slow import each
 
 ADAPTED = DualPrompt((1,), 2, (3,), 2, adapt=Adapter((2,), 2))
 
@@ -331,7 +332,7 @@ def test_a_run_is_gone_through_task_by_task_and_each_tasks_own_file_is_read_once
     assert tasks == 2
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@each("name", list(LEARNERS), REPRESENTATIVES)
 def test_loading_opens_no_slot_and_copies_no_task(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The forms of what is saved are found without values."""
     case = LEARNERS[name]
