@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from cli import BACKBONE, DIGITS, LAYERS, SMALL, TINY, call, output, read_json, results
+from softtf.cli.options import Predict
 from softtf.cli.parse import options, parse
 from softtf.config.tree import from_yaml, to_dict, to_yaml
 from softtf.recipes.methods import known_methods, title_of
@@ -190,3 +191,8 @@ def test_help_costs_nothing_and_names_every_setting(capsys: Capture) -> None:
     text = capsys.readouterr().out
     assert [name for name in CHANGED | SAME_RESULT if as_flags(name, 1)[0] not in text] == []
     assert list(Path().iterdir()) == []
+
+
+def test_predict_reads_a_policy_under_its_name_in_softtf_0_1_too() -> None:
+    for name in ("--policy", "--inference"):
+        assert parse(Predict, ["run", name, "gradient-id"], "softtf predict").policy == "gradient-id"
