@@ -191,7 +191,7 @@ LEARNERS = {
     "CODA-Prompt + Soft-TF": LearnerCase(CODAPrompt((1, 3), 2, 2, adapt=MASK)),
     "CODA-Prompt, all classes": LearnerCase(CODAPrompt((2,), 2, 2, classes="seen"), trains_shared=True),
     "SLCA": LearnerCase(SLCA(align_epochs=2, align_samples=6), trains_shared=True),
-    "EASE": LearnerCase(EASE(Adapter((2, 4), 3, "mlp", "float32"), frozen_weight=0.5), trains_shared=True),
+    "EASE": LearnerCase(EASE(Adapter((2, 4), 3, "mlp"), frozen_weight=0.5), trains_shared=True),
     "EASE, masks": LearnerCase(EASE(SoftMask((3, 4))), trains_shared=True),
     "MOS": LearnerCase(MOS((2, 4), 5, align_epochs=2, align_samples=6), trains_shared=True),
     "TUNA": LearnerCase(TUNA((2, 4), 3, margin=0.2, align_epochs=2, align_samples=6), trains_shared=True),
