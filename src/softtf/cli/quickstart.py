@@ -33,8 +33,7 @@ POLICY_NOTE = (
     " the task given, a class of that task. Loss over: the classes that the cross-entropy compares, all seen so far,"
     " the task's own, or all of the stream. Seconds: this run's, and from nothing, with those that were spared by what"
     " earlier runs and evaluations had computed; Test s is of all evaluations, under the row's policy alone."
-    " Params/task: what is trained in the last task, shared parameters included; heads of earlier tasks that are"
-    " trained again do not count."
+    " Params/task: what is trained in the last task, shared parameters included, retrained heads of earlier tasks not."
 )
 
 
