@@ -157,7 +157,7 @@ def test_a_repeated_class_gets_the_sum_of_its_columns() -> None:
     expected = torch.stack([columns[:, 0], columns[:, 1] + columns[:, 2], columns[:, 3], columns[:, 4]], 1)
     torch.testing.assert_close(proba, expected)
     assert model.predict(pictures(5)) == ["both"] * 5  # "a" has the highest single column
-    described = model.describe(answers)
+    described = model.named(answers)
     assert [d[0] for d in described] == ["both"] * 5
     assert [d[1] for d in described] == pytest.approx(proba[:, 1].tolist())
 

@@ -24,6 +24,7 @@ FLOORS = (
     ("evaluation",),
     ("training",),
     ("saving",),
+    ("life",),
     ("classifier",),
     ("testing",),
     ("runs", "recipes", "public"),

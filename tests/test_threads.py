@@ -49,7 +49,7 @@ def answers(model: ContinualClassifier, inputs: Any, tests: Any, folder: Path) -
         "probabilities": model.predict_proba(inputs).tolist(),
         "labels": model.predict(inputs),
         "tasks": model.predict_task(inputs),
-        "described": model.describe(model.answer(inputs)),
+        "described": model.named(model.answer(inputs)),
         "features": model.features(inputs).tolist(),
         "scores": model.evaluate(tests, progress=False),
         "known": (model.num_tasks, model.labels),
@@ -96,9 +96,9 @@ def test_answers_given_before_a_task_was_finished_are_described_by_the_labels_of
     model = fresh(LEARNERS["Soft-TF"])
     model.learn(task_data(0), progress=False)
     given = model.answer(pictures(5))
-    described = model.describe(given)
+    described = model.named(given)
     model.learn(task_data(1), progress=False)
-    assert model.describe(given) == described
+    assert model.named(given) == described
 
 
 def test_a_copy_made_while_a_task_is_learned_is_of_the_tasks_before_and_learns_on() -> None:

@@ -18,11 +18,12 @@ from softtf.evaluation.evaluate import BATCH_SIZE
 from softtf.evaluation.scorer import Scorer
 from softtf.evaluation.test_data import TestData
 from softtf.inference.policy import Policy, parse_policy, policy_of
-from softtf.inference.predictor import DEFAULT, Predictor
+from softtf.inference.predictor import DEFAULT
 from softtf.learners import BlockRidge
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.class_table import ClassTable
 from softtf.learners.knowledge import Change, Knowledge
+from softtf.life import Living
 from softtf.saving.header import Header
 from softtf.saving.learner import MaskPlace, load_learner, save_learner
 from softtf.screen import warn
@@ -38,7 +39,7 @@ PROJECTION = 1000  # numbers of its random projection, if the learner's spec ask
 Repeated = Literal["refuse", "allow"]
 
 
-class ContinualClassifier(Predictor):
+class ContinualClassifier(Living):
     """A frozen backbone and a learner; each `learn` call is one task.
 
     What is a task's own (masks, E-prompt, key, head) never changes afterwards. What tasks share does, such as
@@ -74,7 +75,6 @@ class ContinualClassifier(Predictor):
         UserError: a name is unknown or a setting does not fit.
     """
 
-    header: Header
     train_config: TrainConfig
 
     @with_own_settings

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from contracts.tiny import generator, noise
-from softtf.statistics import centroids
+from softtf.statistics import Share, centroids
 from softtf.statistics.centroids import TaskCentroids, k_means, nearest_of, seeds_of
 from support.tracing import Traced
 
@@ -88,10 +88,11 @@ def test_there_are_no_more_centroids_than_different_points(points: int, count: i
 
 def test_nearness_is_minus_the_squared_distance_to_a_tasks_nearest() -> None:
     statistics = TaskCentroids(6, 3, 0)
-    known: dict = {}
+    shares: list[Share] = []
     for task in range(3):
         columns = 2 * task + torch.arange(20) % 2
-        known = statistics.gather(known, noise(20, 6, seed=task), columns, torch.arange(2 * task + 2))
+        share, known = statistics.learn(shares, noise(20, 6, seed=task), columns, torch.arange(2 * task + 2))
+        shares.append(share)
     assert known["tasks"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     features = noise(4, 6, seed=9).float()
     for row, feature in zip(statistics.nearness(known, features), features, strict=True):
@@ -103,16 +104,16 @@ def test_nearness_is_minus_the_squared_distance_to_a_tasks_nearest() -> None:
 
 def test_what_was_gathered_before_stays_and_the_seed_decides() -> None:
     data = [(noise(30, 6, seed=t), torch.arange(30) % 3 + 3 * t) for t in range(2)]
-    first = TaskCentroids(6, 4, 0).gather({}, *data[0], torch.arange(3))
-    both = TaskCentroids(6, 4, 0).gather(first, *data[1], torch.arange(6))
+    share, first = TaskCentroids(6, 4, 0).learn([], *data[0], torch.arange(3))
+    _, both = TaskCentroids(6, 4, 0).learn([share], *data[1], torch.arange(6))
     assert torch.equal(both["centroids"][:4], first["centroids"]) and len(first["centroids"]) == 4
-    assert torch.equal(TaskCentroids(6, 4, 0).gather({}, *data[0], torch.arange(3))["centroids"], first["centroids"])
-    assert not torch.equal(
-        TaskCentroids(6, 4, 1).gather({}, *data[0], torch.arange(3))["centroids"], first["centroids"]
-    )
+    again, other = (TaskCentroids(6, 4, seed).learn([], *data[0], torch.arange(3))[1] for seed in (0, 1))
+    assert torch.equal(again["centroids"], first["centroids"])
+    assert not torch.equal(other["centroids"], first["centroids"])
 
 
 @pytest.mark.parametrize("per_class", [1, 2])
 def test_a_few_examples_are_enough(per_class: int) -> None:
-    found = TaskCentroids(6, 5, 0).gather({}, noise(2 * per_class, 6), torch.arange(2 * per_class) % 2, torch.arange(2))
+    columns = torch.arange(2 * per_class) % 2
+    _, found = TaskCentroids(6, 5, 0).learn([], noise(2 * per_class, 6), columns, torch.arange(2))
     assert 1 <= len(found["centroids"]) <= 2 * per_class and found["temperature"] > 0

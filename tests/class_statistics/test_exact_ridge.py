@@ -5,9 +5,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from contracts.tiny import assert_same, noise
+from contracts.tiny import noise
 from softtf.statistics.exact_ridge import RIDGE, ExactRidge, ExactRidgeSolution
 from softtf.statistics.ridge_sums import RidgeSums
+from softtf.statistics.shares import Share
 
 VIEWS, DIM, SIZE, LABELS = 2, 8, 40, 6
 CENTRES = noise(LABELS, VIEWS * DIM, seed=1).float()
@@ -18,17 +19,21 @@ def samples(label: int, count: int, seed: int = 2) -> Tensor:
     return CENTRES[label] + 0.8 * noise(count, VIEWS * DIM, seed=10 * seed + label).float()
 
 
-def learned(order: list[int], counts: dict[int, int] | None = None) -> tuple[ExactRidgeSolution, Tensor]:
-    """Tasks of one label each, in this order; what was found, and the labels of the columns."""
-    known: dict[str, Tensor] = {}
+def learned(order: list[int], counts: dict[int, int] | None = None) -> tuple[ExactRidgeSolution, list[Share]]:
+    """Tasks of one label each, in this order; what was found, and the shares of the tasks."""
+    shares: list[Share] = []
     places: dict[int, int] = {}
     numbers: list[int] = []
     for column, label in enumerate(order):
         numbers.append(places.setdefault(label, len(places)))
         features = samples(label, (counts or {}).get(label, 20))
-        found = RIDGE_OF.learn(known, features, torch.full((len(features),), column), torch.tensor(numbers))
-        known = found.sums
-    return found, torch.tensor(numbers)
+        columns = torch.full((len(features),), column)
+        shares.append(RIDGE_OF.share(shares, features, columns, torch.tensor(numbers)))
+    return RIDGE_OF.solve(shares), shares
+
+
+def total(shares: list[Share]) -> RidgeSums:
+    return RidgeSums.total(shares, "", SIZE, LABELS)
 
 
 def test_units_are_of_each_view_alone() -> None:
@@ -57,18 +62,26 @@ def test_it_is_the_ridge_regression_of_all_examples_at_once() -> None:
 def test_tasks_in_any_order_give_the_same_sums_to_the_bit_and_the_same_answers() -> None:
     """Sums are whole numbers; solving goes through them in another order of labels, which rounds in float64."""
     order = [3, 0, 5, 1, 4, 2]
-    one, _ = learned(list(range(LABELS)))
-    other, _ = learned(order)
-    assert torch.equal(one.sums["gram"], other.sums["gram"]) and one.sums["gram"].dtype == torch.int32
-    assert torch.equal(one.sums["sums"][:, order], other.sums["sums"])
+    one, shares = learned(list(range(LABELS)))
+    other, reordered = learned(order)
+    assert torch.equal(total(shares).gram, total(reordered).gram) and shares[0].tensors["gram"].dtype == torch.int32
+    assert torch.equal(total(shares).cross[:, order], total(reordered).cross)
     torch.testing.assert_close(one.weights[:, order], other.weights, rtol=1e-6, atol=1e-9)
     torch.testing.assert_close(one.bias[order], other.bias, rtol=1e-6, atol=1e-7)
 
 
 def test_sums_of_parts_add_up_and_can_be_taken_out_to_the_bit() -> None:
-    whole, part, rest = (learned(order)[0].sums for order in ([0, 1, 2, 3], [0, 1], [2, 3]))
-    assert torch.equal(whole["gram"], part["gram"] + rest["gram"])
-    assert torch.equal(whole["gram"] - rest["gram"], part["gram"])
+    whole, part, rest = (total(learned(order)[1]).gram for order in ([0, 1, 2, 3], [0, 1], [2, 3]))
+    assert torch.equal(whole, part + rest)
+    assert torch.equal(whole - rest, part)
+
+
+def test_shares_in_any_order_or_number_solve_as_if_only_their_tasks_had_been_learned() -> None:
+    _, shares = learned([0, 1, 2, 3])
+    some = [shares[2]._replace(labels=torch.tensor([0])), shares[0]._replace(labels=torch.tensor([1]))]
+    alone, _ = learned([2, 0])
+    for name, value in vars(RIDGE_OF.solve(some)).items():
+        assert value == getattr(alone, name) if name == "ridge" else torch.equal(value, getattr(alone, name)), name
 
 
 def test_large_sums_are_kept_in_more_bits() -> None:
@@ -76,7 +89,7 @@ def test_large_sums_are_kept_in_more_bits() -> None:
     sums.add(torch.tensor([[50_000.0, 3.0]]).double(), torch.tensor([0]))
     kept = sums.kept("", whole=True)
     assert kept["gram"].tolist() == [2_500_000_000, 150_000, 9] and kept["gram"].dtype == torch.int64
-    assert torch.equal(RidgeSums.read(kept, "", 2, 1).gram, sums.gram)
+    assert torch.equal(RidgeSums.total([Share(kept, torch.tensor([0]))], "", 2, 1).gram, sums.gram)
 
 
 def test_probabilities_are_about_as_sure_as_they_are_right() -> None:
@@ -84,16 +97,16 @@ def test_probabilities_are_about_as_sure_as_they_are_right() -> None:
     fresh = torch.cat([samples(label, 200, seed=9) for label in range(LABELS)])
     truth = torch.arange(LABELS).repeat_interleave(200)
     scores = RIDGE_OF(fresh) @ found.weights + found.bias
-    p = ExactRidge.logits(found.sums, scores).softmax(1)
+    p = ExactRidge.logits(vars(found), scores).softmax(1)
     assert abs(float(p.amax(1).mean()) - float((p.argmax(1) == truth).float().mean())) < 0.1
     assert torch.equal(p.argmax(1), scores.argmax(1))
 
 
 def test_a_label_of_several_tasks_is_one_label() -> None:
-    found, numbers = learned([0, 1, 0, 2], {2: 5})
-    assert numbers.tolist() == [0, 1, 0, 2]
+    found, _ = learned([0, 1, 0, 2], {2: 5})
+    assert found.labels.tolist() == [0, 1, 0, 2]
     assert torch.equal(found.weights[:, 0], found.weights[:, 2])
-    p = ExactRidge.logits(found.sums, torch.tensor([[0.5, 0.2, 0.5, 0.1]])).softmax(1)[0]
+    p = ExactRidge.logits(vars(found), torch.tensor([[0.5, 0.2, 0.5, 0.1]])).softmax(1)[0]
     assert p[0] == p[2]
 
 
@@ -103,4 +116,4 @@ def test_one_label_of_few_examples_can_be_learned(count: int) -> None:
     assert found.weights.isfinite().all() and found.bias.item() == pytest.approx(1)
     more, _ = learned([0, 1], {0: count, 1: count})
     assert (RIDGE_OF(samples(1, 1)) @ more.weights + more.bias).argmax() == 1
-    assert_same(learned([0, 1], {0: count, 1: count})[0].sums, more.sums)
+    assert more.counts.tolist() == [count, count]

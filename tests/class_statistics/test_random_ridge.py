@@ -1,6 +1,7 @@
 """The regression against a plain ridge on all data at once, in float64."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor
 from contracts.tiny import noise
 from softtf.errors import TrainingError
 from softtf.statistics.random_ridge import FACTORS, RandomRidge, RidgeSolution
-from softtf.statistics.ridge_sums import from_triangle
+from softtf.statistics.ridge_sums import RidgeSums
+from softtf.statistics.shares import Share
 from softtf.statistics.task_ridge import TaskRidge
 
 SIZE, CLASSES = 48, 6
@@ -35,15 +37,28 @@ def plain_ridge(
     return torch.linalg.lstsq(stacked, torch.cat([y, torch.zeros(h.shape[1], CLASSES)])).solution
 
 
+def shares_of(
+    regression: RandomRidge | TaskRidge, parts: list[tuple[Tensor, Tensor]]
+) -> tuple[RidgeSolution, list[Share]]:
+    """The solution after these tasks, each of features and their label numbers, and their shares."""
+    shares: list[Share] = []
+    numbers = torch.empty(0, dtype=torch.int64)
+    for features, labels in parts:
+        own, places = labels.unique(return_inverse=True)
+        columns, numbers = places + len(numbers), torch.cat([numbers, own])
+        share, found = regression.learn(shares, features, columns, numbers)
+        shares.append(share)
+    return found, shares
+
+
 def learned(regression: RandomRidge | TaskRidge, parts: list[tuple[Tensor, Tensor]]) -> RidgeSolution:
-    """The solution after these tasks, whose columns grow from task to task."""
-    known: dict[str, Tensor] = {}
-    classes = 0
-    for features, columns in parts:
-        classes = max(classes, int(columns.max()) + 1)
-        found = regression.learn(known, features, columns, torch.arange(classes))
-        known = found.sums
-    return found
+    return shares_of(regression, parts)[0]
+
+
+def assert_equal(found: RidgeSolution, expected: RidgeSolution) -> None:
+    """Equal bit for bit, but for the error, which nothing keeps."""
+    assert torch.equal(found.weights, expected.weights) and torch.equal(found.log_shares, expected.log_shares)
+    assert (found.ridge, found.temperature) == (expected.ridge, expected.temperature)
 
 
 def by_class(groups: list[list[int]]) -> list[tuple[Tensor, Tensor]]:
@@ -66,12 +81,13 @@ def test_however_the_data_are_split_it_is_the_plain_ridge_on_all_of_them(groups:
 
 def test_the_order_of_tasks_does_not_matter() -> None:
     regression = RandomRidge(16, SIZE, 3, ridge=30.0)
-    forth = learned(regression, by_class([[0, 1], [2, 3], [4, 5]]))
+    forth, shares = shares_of(regression, by_class([[0, 1], [2, 3], [4, 5]]))
     features, columns = data()
     renamed = torch.tensor([4, 5, 2, 3, 0, 1])[columns]  # the same classes, learned from the last to the first
     parts = [(features[rows], renamed[rows]) for t in range(3) for rows in [torch.nonzero(renamed // 2 == t)[:, 0]]]
-    back = learned(regression, parts)
-    torch.testing.assert_close(back.sums["gram"], forth.sums["gram"], rtol=1e-6, atol=1e-3)
+    back, reordered = shares_of(regression, parts)
+    one, other = (RidgeSums.total(some, "", SIZE, CLASSES).gram for some in (shares, reordered))
+    torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-3)
     torch.testing.assert_close(back.weights[:, [4, 5, 2, 3, 0, 1]], forth.weights, rtol=0, atol=1e-6)
 
 
@@ -79,12 +95,12 @@ def test_sums_kept_in_float32_over_fifty_tasks_answer_as_float64_does() -> None:
     regression = RandomRidge(16, SIZE, 3, ridge=30.0, balance=False)
     features, columns = data(3000)
     parts = list(zip(features.split(60), columns.split(60), strict=True))
-    found = learned(regression, parts)
+    found, shares = shares_of(regression, parts)
     expected = plain_ridge(features, columns, 30.0, regression.projection)
     scores = regression(features) @ expected
-    error = (regression(features) @ found.weights.double() - scores).norm() / scores.norm()
+    error = (regression(features) @ found.weights[:, -CLASSES:].double() - scores).norm() / scores.norm()
     assert error < 1e-5
-    gram = from_triangle(found.sums["gram"])
+    gram = RidgeSums.total(shares, "", SIZE, CLASSES).gram
     exact = regression(features).T @ regression(features)
     assert (gram - exact).norm() / exact.norm() < 1e-6
 
@@ -129,15 +145,15 @@ def test_a_labels_examples_may_come_in_any_number_of_tasks(cuts: list[int]) -> N
     """Balanced too: the answer is that of all examples at once, whoever taught them and when."""
     features, columns = data()
     whole = learned(RandomRidge(16, SIZE, 3, ridge=30.0), [(features, columns)])
-    known: dict[str, Tensor] = {}
+    shares: list[Share] = []
     labels = torch.empty(0, dtype=torch.int64)
     for start, end in zip([0, *cuts[:-1]], cuts, strict=True):
         own, places = columns[start:end].unique(return_inverse=True)
         labels = torch.cat([labels, own])
         numbers = torch.tensor([list(dict.fromkeys(labels.tolist())).index(label) for label in labels.tolist()])
         regression = RandomRidge(16, SIZE, 3, ridge=30.0)
-        found = regression.learn(known, features[start:end], places + len(labels) - len(own), numbers)
-        known = found.sums
+        share, found = regression.learn(shares, features[start:end], places + len(labels) - len(own), numbers)
+        shares.append(share)
     first = [labels.tolist().index(label) for label in range(CLASSES)]
     torch.testing.assert_close(found.weights[:, first], whole.weights, rtol=0, atol=1e-5)
 
@@ -148,12 +164,13 @@ def test_a_label_that_comes_again_is_one_label() -> None:
     first, second = torch.arange(len(columns)) < 60, torch.arange(len(columns)) >= 60
     regression = RandomRidge(16, SIZE, 3, ridge=30.0, balance=False)
     whole = plain_ridge(features, columns, 30.0, regression.projection)
-    known = regression.learn({}, features[first], columns[first], torch.arange(6)).sums
+    one, _ = regression.learn([], features[first], columns[first], torch.arange(6))
     again = second & (columns < 2)
-    known = regression.learn(known, features[again], columns[again] + 6, torch.tensor([0, 1, 2, 3, 4, 5, 0, 1])).sums
+    numbers = torch.tensor([0, 1, 2, 3, 4, 5, 0, 1])
+    two, _ = regression.learn([one], features[again], columns[again] + 6, numbers)
     labels = torch.tensor([0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5])
     last = second & (columns >= 2)
-    found = regression.learn(known, features[last], columns[last] + 6, labels)
+    _, found = regression.learn([one, two], features[last], columns[last] + 6, labels)
     torch.testing.assert_close(found.weights.double(), whole[:, labels], rtol=0, atol=1e-6)
     torch.testing.assert_close(found.log_shares.exp(), torch.tensor([10 / 15] * 6 + [5 / 15] * 6))
 
@@ -181,14 +198,27 @@ def test_the_scale_of_the_features_changes_no_answer() -> None:
 def test_nothing_is_forgotten_of_the_memory_and_nothing_in_it_changed() -> None:
     regression = RandomRidge(16, SIZE, 3)
     first, second = by_class([[0, 1, 2], [3, 4, 5]])
-    known = regression.learn({}, *first, torch.arange(3)).sums
-    before = {name: value.clone() for name, value in known.items()}
-    after = regression.learn(known, *second, torch.arange(6)).sums
-    assert all(torch.equal(known[name], before[name]) for name in before)
+    share, _ = regression.learn([], *first, torch.arange(3))
+    before = {name: value.clone() for name, value in share.tensors.items()}
+    another, _ = regression.learn([share], *second, torch.arange(6))
+    assert all(torch.equal(share.tensors[name], before[name]) for name in before)
     for prefix in ("", "held_"):
-        torch.testing.assert_close(after[f"{prefix}sums"][:, :3], before[f"{prefix}sums"])
-        assert after[f"{prefix}gram"].shape == (SIZE * (SIZE + 1) // 2,) and after[f"{prefix}sums"].shape == (SIZE, 6)
-        assert after[f"{prefix}gram"].dtype == after[f"{prefix}sums"].dtype == torch.float32
+        gram, sums = (another.tensors[prefix + name] for name in ("gram", "sums"))
+        assert gram.shape == (SIZE * (SIZE + 1) // 2,) and sums.shape == (SIZE, 3)
+        assert gram.dtype == sums.dtype == torch.float32
+
+
+@pytest.mark.parametrize("regression", [RandomRidge(16, SIZE, 3), RandomRidge(16, SIZE, 3, 30.0, balance=False)])
+def test_shares_are_solved_as_they_were_learned_and_one_taken_out_leaves_those_of_the_others(
+    regression: RandomRidge,
+) -> None:
+    """To the bit, but for the temperature: a task fits it among the labels known then."""
+    parts = by_class([[0, 1], [2, 3], [4, 5]])
+    found, shares = shares_of(regression, parts)
+    assert_equal(regression.solve(shares), found)
+    without = [shares[0], shares[2]._replace(labels=torch.tensor([2, 3]))]
+    never, _ = shares_of(regression, [parts[0], (parts[2][0], parts[2][1] - 2)])
+    assert_equal(replace(regression.solve(without), temperature=never.temperature), never)
 
 
 def test_the_projection_comes_from_the_seed_and_is_never_stored() -> None:
@@ -200,11 +230,11 @@ def test_the_projection_comes_from_the_seed_and_is_never_stored() -> None:
 @pytest.mark.parametrize("per_class", [1, 2, 6])
 def test_a_few_examples_are_enough_to_solve(per_class: int) -> None:
     features, columns = data(CLASSES * per_class)
-    found = RandomRidge(16, SIZE, 3).learn({}, features, columns, torch.arange(CLASSES))
+    _, found = RandomRidge(16, SIZE, 3).learn([], features, columns, torch.arange(CLASSES))
     assert found.weights.isfinite().all() and math.isfinite(found.error)
 
 
 def test_a_ridge_too_small_for_rounding_is_refused() -> None:
     features = torch.ones(20, 16)
     with pytest.raises(TrainingError, match="ridge 1e-30 is too small"):
-        RandomRidge(16, SIZE, 3, ridge=1e-30).learn({}, features, torch.arange(20) % 2, torch.arange(2))
+        RandomRidge(16, SIZE, 3, ridge=1e-30).learn([], features, torch.arange(20) % 2, torch.arange(2))

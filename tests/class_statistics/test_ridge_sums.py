@@ -4,6 +4,7 @@ import torch
 
 from contracts.tiny import noise
 from softtf.statistics.ridge_sums import RidgeSums, from_triangle, to_triangle
+from softtf.statistics.shares import Share
 
 SIZE, LABELS = 7, 3
 H, OWN = noise(20, SIZE, seed=1).double(), torch.arange(20) % LABELS
@@ -51,11 +52,12 @@ def test_labels_weigh_the_same_as_if_all_had_the_pooled_scatter() -> None:
 
 def test_what_is_kept_is_read_for_more_labels() -> None:
     sums = of(slice(None))
-    read = RidgeSums.read({"other": torch.zeros(1), **sums.kept("x_")}, "x_", SIZE, LABELS + 2)
+    share = Share({"other": torch.zeros(1), **sums.kept("x_")}, torch.arange(LABELS))
+    read = RidgeSums.total([share], "x_", SIZE, LABELS + 2)
     assert torch.equal(read.gram, sums.gram.float().double())
     assert torch.equal(read.cross[:, :LABELS], sums.cross.float().double()) and not read.cross[:, LABELS:].any()
     assert read.counts.tolist() == [*sums.counts.tolist(), 0, 0]
-    none = RidgeSums.read({}, "x_", SIZE, LABELS)
+    none = RidgeSums.total([], "x_", SIZE, LABELS)
     assert not none.gram.any() and not none.cross.any() and not none.counts.any()
 
 

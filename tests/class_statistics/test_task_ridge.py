@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from class_statistics.test_random_ridge import CLASSES, SPLITS, by_class, data, learned
+from class_statistics.test_random_ridge import CLASSES, SPLITS, assert_equal, by_class, data, learned, shares_of
 from contracts.tiny import noise
 from softtf.files.tensor_form import check_forms
 from softtf.statistics.random_ridge import UNCHOSEN
@@ -46,9 +46,10 @@ def test_the_order_of_tasks_does_not_matter() -> None:
     features, columns = data()
     renamed = torch.tensor([4, 5, 2, 3, 0, 1])[columns]  # the same classes, learned from the last to the first
     parts = [(features[rows], renamed[rows]) for t in range(3) for rows in [torch.nonzero(renamed // 2 == t)[:, 0]]]
-    forth = learned(Chosen([0.1, 3.0, 0.7]), by_class([[0, 1], [2, 3], [4, 5]]))
-    back = learned(Chosen([0.7, 3.0, 0.1]), parts)
-    torch.testing.assert_close(back.sums["gram"], forth.sums["gram"], rtol=1e-6, atol=1e-2)
+    forth, shares = shares_of(Chosen([0.1, 3.0, 0.7]), by_class([[0, 1], [2, 3], [4, 5]]))
+    back, reordered = shares_of(Chosen([0.7, 3.0, 0.1]), parts)
+    one, other = (RidgeSums.total(some, "", SIZE, CLASSES).gram for some in (shares, reordered))
+    torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-2)
     torch.testing.assert_close(back.weights[:, [4, 5, 2, 3, 0, 1]], forth.weights, rtol=1e-4, atol=1e-6)
 
 
@@ -57,23 +58,31 @@ def test_lambda_is_the_mean_of_what_tasks_choose_by_their_examples() -> None:
     rows = [columns < 2, (columns == 2) | (columns == 3)]
     parts = [(features[rows[0]], columns[rows[0]]), (features[rows[1]][:10], columns[rows[1]][:10])]
     regression = Chosen([100.0, 0.01])
-    found = learned(regression, parts)
-    assert RIDGES.value(found.sums) == pytest.approx(math.exp((30 * math.log(100) + 10 * math.log(0.01)) / 40))
+    found, shares = shares_of(regression, parts)
+    assert RIDGES.value(shares) == pytest.approx(math.exp((30 * math.log(100) + 10 * math.log(0.01)) / 40))
     assert found.error == 0.5
     assert regression.asked[1] == ([15, 15, 0, 0], [0, 0, 5, 5], 10, columns[rows[1]][:10].tolist())
 
 
 def test_a_task_of_one_label_does_not_choose() -> None:
     regression = Chosen([])
-    found = learned(regression, by_class([[0], [1]]))
-    assert not regression.asked and RIDGES.value(found.sums) == UNCHOSEN and found.error == 0
+    found, shares = shares_of(regression, by_class([[0], [1]]))
+    assert not regression.asked and RIDGES.value(shares) == UNCHOSEN and found.error == 0
 
 
 def test_what_it_keeps_has_the_bytes_that_are_written_down() -> None:
-    found = learned(Chosen([1.0]), by_class([[0, 1, 2]]))
+    _, (share,) = shares_of(Chosen([1.0]), by_class([[0, 1, 2]]))
     parts = {"gram": 2 * SIZE * (SIZE + 1), "sums": 4 * SIZE * 3, "examples": 24, "counts": 24, "labels": 24}
-    assert {n: v.numel() * v.element_size() for n, v in found.sums.items()} == parts | {RIDGES.name: 8}
-    check_forms(found.sums, Chosen([]).forms(torch.arange(3)), "the sums")
+    assert {n: v.numel() * v.element_size() for n, v in share.tensors.items()} == parts | {RIDGES.name: 8}
+    check_forms(share.tensors, Chosen([]).forms(torch.arange(3)), "the sums")
+
+
+def test_a_share_taken_out_leaves_the_regression_that_never_saw_its_task() -> None:
+    parts = by_class([[0, 1], [2, 3], [4, 5]])
+    found, shares = shares_of(Chosen([0.1, 3.0, 0.7]), parts)
+    assert_equal(Chosen([]).solve(shares), found)
+    never = learned(Chosen([0.1, 0.7]), [parts[0], (parts[2][0], parts[2][1] - 2)])
+    assert_equal(Chosen([]).solve([shares[0], shares[2]._replace(labels=torch.tensor([2, 3]))]), never)
 
 
 def test_a_lambda_too_small_for_the_rounding_of_the_kept_sums_is_raised() -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from contracts.tiny import noise
+from softtf.statistics.shares import Share
 from softtf.statistics.temperature import FittedMean, first_of_five, fit_temperature, log_shares
 
 
@@ -30,13 +31,15 @@ def test_the_first_of_each_five_examples_of_a_class_is_held_out() -> None:
 
 
 def test_a_small_task_moves_the_mean_by_a_little() -> None:
-    mean, known = FittedMean("t", default=0.5), {}
-    known = mean.add(known, None, 7.0)
-    assert mean.value(known) == 0.5
-    for value, weight in ((0.1, 40.0), (0.1, 40.0), (1000.0, 1.0)):
-        known = mean.add(known, value, weight)
-    assert mean.value(known) == pytest.approx(0.1 * 10000 ** (1 / 81), rel=1e-5)
-    assert mean.value(mean.add(known, None, 50.0)) == mean.value(known)
+    mean = FittedMean("t", default=0.5)
+
+    def value(*fitted: tuple[float | None, float]) -> float:
+        return mean.value([Share(mean.kept(*one), torch.tensor([0])) for one in fitted])
+
+    assert value((None, 7.0)) == 0.5
+    tasks = ((0.1, 40.0), (0.1, 40.0), (1000.0, 1.0))
+    assert value(*tasks) == pytest.approx(0.1 * 10000 ** (1 / 81), rel=1e-5)
+    assert value(*tasks, (None, 50.0)) == value(*tasks)
 
 
 def test_columns_share_out_their_labels_probability_by_examples() -> None:

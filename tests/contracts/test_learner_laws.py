@@ -200,7 +200,7 @@ def test_predictions_do_not_depend_on_batch_size_order_or_neighbours(case: Learn
     order = torch.randperm(13, generator=torch.Generator().manual_seed(1)).tolist()
 
     def answers(rows: list[int], **options: Any) -> list[tuple[Any, int]]:
-        described = model.describe(model.answer(images[rows], **options))
+        described = model.named(model.answer(images[rows], **options))
         return [(label, task) for label, _, task in described]
 
     for name in model.learner.policies:

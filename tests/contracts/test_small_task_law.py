@@ -15,7 +15,7 @@ from torch import Tensor
 from contracts.tiny import noise, tiny_backbone
 from softtf.learners import KLDA, NCM, BlockRidge, FlyCL, LayUP, LearnerSpec, RanPAC
 from softtf.learners.closed_form import ClosedFormLearner
-from softtf.statistics import ClassScores, FeatureStatistics, TaskCentroids
+from softtf.statistics import ClassScores, Share, SharedStatistics, TaskCentroids
 
 DIM, OLD, USUAL, TASKS = 32, 24, 30, 8
 CENTRES = noise(OLD + 1, DIM, seed=1)
@@ -72,16 +72,17 @@ def by_learner(spec: LearnerSpec) -> Callable[[list[tuple[int, int]]], Answers]:
     return learn
 
 
-def by_statistics(statistics: FeatureStatistics) -> Callable[[list[tuple[int, int]]], Answers]:
+def by_statistics(statistics: SharedStatistics) -> Callable[[list[tuple[int, int]]], Answers]:
     """Feature ID's classes, or for MCG the task: accuracy is that of the task's first class in place of its classes."""
 
     def learn(extra: list[tuple[int, int]]) -> Answers:
-        known: dict[str, Tensor] = {}
+        shares: list[Share] = []
         columns, scores = torch.empty(0, dtype=torch.int64), []
         for features, labels in stream(extra):
             own, places = labels.unique(return_inverse=True)
             columns = torch.cat([columns, own])
-            known = statistics.gather(known, features, places + len(columns) - len(own), columns)
+            share, known = statistics.learn(shares, features, places + len(columns) - len(own), columns)
+            shares.append(share)
             if isinstance(statistics, ClassScores):
                 scores.append(accuracy(statistics.log_probabilities(known, TEST).exp(), columns))
             else:

@@ -28,6 +28,7 @@ from softtf.learners import NCM, LearnerSpec, LinearHead, RanPAC
 from softtf.learners.class_table import ClassTable
 from softtf.learners.closed_form import ONE_PASS
 from softtf.learners.ncm import TEMPERATURE
+from softtf.statistics import Share
 from softtf.training.closed_form import ClosedFormTraining
 from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training
@@ -100,7 +101,7 @@ def test_ncms_temperature_makes_probabilities_of_cosines() -> None:
         learner = NCM().new_learner(tiny_backbone(), 0)
         learner.open_slots(len(classes[rows].unique()))
         learner.fit(features[rows], classes[rows], torch.arange(int(classes[rows].max()) + 1))
-        return TEMPERATURE.value(learner.memory)
+        return TEMPERATURE.value([Share(learner.memory, learner.memory["labels"])])
 
     assert float((cosines / fitted(slice(None))).softmax(1)[right].mean()) > 0.9
     assert fitted(slice(20)) == TEMPERATURE.default == fitted(slice(None, None, 20))  # one class; one example each
@@ -194,11 +195,13 @@ def test_settings_that_cannot_be_are_refused(settings: dict) -> None:
         RanPAC(**settings)
 
 
-def test_what_ranpac_shares_has_the_bytes_that_are_written_down() -> None:
+def test_what_ranpac_keeps_of_a_task_has_the_bytes_that_are_written_down() -> None:
     learner = solved(RanPAC(32)).learner
-    size = sum(value.numel() * value.element_size() for value in learner.memory.values())
-    small = 4 * 8 * sum(CLASSES) + 2 * 4  # counts and labels of columns, counts of labels, the sharpness
-    assert size == 4 * 32 * 33 + 8 * 32 * sum(CLASSES) + small
+    for task, classes in enumerate(CLASSES):
+        size = sum(value.numel() * value.element_size() for value in learner.shares.tensors(task).values())
+        small = 4 * 8 * classes + 2 * 4  # counts and labels of columns, counts of labels, the sharpness
+        assert size == 4 * 32 * 33 + 8 * 32 * classes + small
+    assert not learner.memory
 
 
 def test_the_oracle_is_no_worse_and_training_images_are_known_again() -> None:

@@ -11,6 +11,7 @@ from contracts.tiny import noise, tiny_backbone
 from softtf.errors import UserError
 from softtf.learners import KLDA, Learner
 from softtf.learners.klda import TEMPERATURE, WIDTH, FourierMaps, usual_gamma
+from softtf.learners.shares import Shares
 from softtf.statistics.exact_ridge import RIDGE
 
 DIM, LABELS = 32, 4
@@ -92,7 +93,7 @@ def test_the_ensemble_is_the_mean_of_its_maps() -> None:
     for number in range(3):
         single.fourier.frequencies = learner.fourier.frequencies[number : number + 1]
         single.fourier.phases = learner.fourier.phases[number : number + 1]
-        single.memory = {}
+        single.shares = Shares()
         single.fit(*at_once()[0])
         total += scores(single) / 3
     torch.testing.assert_close(scores(learner), total, rtol=0, atol=1e-4)

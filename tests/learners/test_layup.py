@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from torch import Tensor
 
+from class_statistics.test_random_ridge import shares_of
 from contracts.tiny import inputs, noise, tiny_backbone
 from contracts.tiny_bert import text_task, texts, tiny_bert
 from softtf.backbones.block_features import LastTokens
@@ -11,32 +11,25 @@ from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.learners import LayUP
 from softtf.learners.layup import FACTORS, FOLDS, LayerRidge
-from softtf.statistics.random_ridge import RidgeSolution
 from softtf.statistics.ridge_sums import RidgeSums
 
 SIZE, LABELS = 12, 3
 
 
-def learned(regression: LayerRidge, tasks: list[tuple[Tensor, Tensor]]) -> RidgeSolution:
-    known: dict[str, Tensor] = {}
-    for features, columns in tasks:
-        found = regression.learn(known, features, columns, torch.arange(int(columns.max()) + 1))
-        known = found.sums
-    return found
-
-
 def test_it_is_one_plain_regression_of_all_tasks() -> None:
     labels = torch.arange(40) // 10
     f = noise(4, SIZE, seed=1)[labels] + noise(40, SIZE, seed=2)
-    found = learned(LayerRidge(SIZE), [(f[:20], labels[:20]), (f[20:], labels[20:])])
+    found, shares = shares_of(LayerRidge(SIZE), [(f[:20], labels[:20]), (f[20:], labels[20:])])
+    total = RidgeSums.total(shares, "", SIZE, 4)
     y = torch.eye(4, dtype=torch.float64)[labels]
     expected = torch.linalg.solve(f.T @ f + found.ridge * torch.eye(SIZE, dtype=torch.float64), f.T @ y)
     torch.testing.assert_close(found.weights.double(), expected, rtol=1e-3, atol=1e-6)
-    back = learned(LayerRidge(SIZE), [(f[20:], labels[20:] - 2), (f[:20], labels[:20] + 2)])
-    whole = learned(LayerRidge(SIZE), [(f, labels)])
+    _, back = shares_of(LayerRidge(SIZE), [(f[20:], labels[20:] - 2), (f[:20], labels[:20] + 2)])
+    _, whole = shares_of(LayerRidge(SIZE), [(f, labels)])
     for other, places in ((back, [2, 3, 0, 1]), (whole, [0, 1, 2, 3])):
-        torch.testing.assert_close(other.sums["gram"], found.sums["gram"], rtol=1e-5, atol=1e-4)
-        torch.testing.assert_close(other.sums["sums"][:, places], found.sums["sums"], rtol=1e-5, atol=1e-5)
+        sums = RidgeSums.total(other, "", SIZE, 4)
+        torch.testing.assert_close(sums.gram, total.gram, rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(sums.cross[:, places], total.cross, rtol=1e-5, atol=1e-5)
 
 
 def test_one_block_differs_from_the_backbones_own_feature_by_the_final_norm_alone() -> None:

@@ -17,6 +17,7 @@ from softtf.errors import UserError
 from softtf.files.tensors import save_tensors
 from softtf.learners import DER, L2P, DualPrompt, LinearHead
 from softtf.recipes.recipes import recipe_named
+from softtf.saving.shares import split
 from support.folders import SOFT_TF, change, load, read, replace_tensors
 from support.slow import each
 
@@ -49,12 +50,12 @@ def test_masks_that_an_earlier_version_saved_in_float32_stay_as_they_are(
     old = in_float32(folder)
     model = load(folder, masks=masks, train=TRAIN)
     for task in range(3):
-        assert_same(model.learner.task_state_dict(task), old[task])
+        assert_same(model.learner.task_state_dict(task), split(old[task])[0])
     model.learn((pictures(4), [91, 92, 91, 92]), progress=False)
     model.save_pretrained(tmp_path / "new")
     again = load(tmp_path / "new", masks=masks)
     for task in range(3):
-        assert_same(again.learner.task_state_dict(task), old[task])
+        assert_same(again.learner.task_state_dict(task), split(old[task])[0])
     new = again.learner.task_state_dict(3)
     assert new["SoftMasks.layer04_qkv"].dtype == torch.int8 and new["head.weight"].dtype == torch.float16
     assert torch.equal(again.predict_proba(pictures(5)), model.predict_proba(pictures(5)))

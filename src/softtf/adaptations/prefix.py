@@ -46,6 +46,8 @@ class GeneralPrefix(Adaptation):
 class ExpertPrefix(Adaptation):
     """The E-prompt: one prefix per block and task; a new task's starts as a copy of the previous task's."""
 
+    starts_from_last = True
+
     def __init__(self, blocks: tuple[int, ...], length: int, dim: int) -> None:
         super().__init__()
         self.blocks, self.length, self.dim = frozenset(blocks), length, dim

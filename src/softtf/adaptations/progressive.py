@@ -20,6 +20,7 @@ class ProgressivePrompt(Adaptation):
         dim: of the tokens.
     """
 
+    reads_earlier = True
     task_blocks = frozenset({0})
 
     def __init__(self, length: int, hidden: int, dim: int) -> None:

@@ -29,6 +29,8 @@ class TaskSlots(nn.Module):
 
     retrained = False  # True: later tasks go on training every slot, so that all slots count as shared
     first_only = False  # True: the first task's slot serves all tasks; those of later tasks are empty
+    starts_from_last = False  # True: a new slot starts as a copy of the last one
+    reads_earlier = False  # True: a task's network reads the slots of those before it
     rate_factor = 1.0  # how many times the training's rate its parameters learn at
     storage: Storage = "int8"
     on_disk = False
@@ -102,6 +104,10 @@ class TaskSlots(nn.Module):
         """Return task `task`'s values by name, detached."""
         return {name: value.detach() for name, value in self.own_slot(task).items()}
 
+    def without_classes(self, state: dict[str, Tensor], kept: Tensor) -> dict[str, Tensor]:
+        """Return `task_state_dict`'s values of a task whose classes are those at `kept` alone; most have no columns."""
+        return state
+
     def num_parameters(self, task: int) -> int:
         """Return how many numbers were trained in task `task`'s own slot."""
         return 0 if self.retrained else sum(value.numel() for value in self.own_slot(task).values())
@@ -162,6 +168,10 @@ class Heads(TaskSlots):
     def num_classes(self, task: int) -> int:
         """Return how many classes task `task` has."""
         return len(self.slot(task)["bias"])
+
+    def without_classes(self, state: dict[str, Tensor], kept: Tensor) -> dict[str, Tensor]:
+        """Return the rows of these classes."""
+        return {name: value[kept.to(value.device)] for name, value in state.items()}
 
     def forward(self, features: Tensor, tasks: range) -> Tensor:
         """Return logits [batch, classes of `tasks`] of features [batch, dim]."""

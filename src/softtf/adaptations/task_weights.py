@@ -38,6 +38,8 @@ class TaskWeights(AdaptationSpec, kind="task-weights"):
 class TaskChanges(QuantisedAdaptation):
     """One D [out, in] for each weight; the frozen weight is added to, never written to."""
 
+    starts_from_last = True
+
     def __init__(self, shapes: dict[Site, torch.Size]) -> None:
         super().__init__()
         self.weight_sites = frozenset(shapes)

@@ -60,7 +60,7 @@ def run(options: Predict) -> int:
             raise
         unread |= broken
         answers = answer()
-    found = iter(model.describe(answers))
+    found = iter(model.named(answers))
     for i, (name, _) in enumerate(rows):
         _print(kind, name, unread[i] if i in unread else next(found), options.json)
     return 1 if unread else 0

@@ -1,7 +1,7 @@
 """Answers for inputs whose task is unknown (or given): probabilities over the classes seen, and the task named."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,16 +14,18 @@ from softtf.inference import INFERENCES
 from softtf.inference.answers import Clock, class_probabilities, gather_evidence
 from softtf.inference.policy import Policy
 from softtf.learners.base import Learner
+from softtf.learners.class_table import ClassTable
 from softtf.network import SharedPass
 from softtf.streams import Examples, Loader
 
 
 @dataclass(frozen=True)
 class Answers:
-    """probabilities: [samples, classes seen], float32 on the CPU; tasks: [samples], named."""
+    """probabilities: [samples, classes seen], float32 on the CPU; tasks: [samples], named; classes: of the columns."""
 
     probabilities: Tensor
     tasks: Tensor
+    classes: ClassTable = field(default_factory=ClassTable)
 
 
 @needs_memory("predict", lambda learner, loader, *_, **__: loader.batch_size)

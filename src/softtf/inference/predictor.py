@@ -1,6 +1,7 @@
 """Answers for inputs of a user's: labels, probabilities and tasks, read from a learner's finished tasks."""
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -91,23 +92,23 @@ class Predictor:
             UserError: nothing was learned yet, an input cannot be read, or an option does not fit.
         """
         answers = self.answer(inputs, groups=groups, task=task, inference=inference, batch_size=batch_size)
-        labels = self.labels
-        return [labels[i] for i in self._by_label(answers).argmax(1).tolist()]
+        labels = answers.classes.labels
+        return [labels[i] for i in _by_label(answers).argmax(1).tolist()]
 
     @with_own_settings
     def predict_proba(self, inputs: Inputs, **options: Any) -> Tensor:
         """Return probabilities [inputs, labels]; columns in the order of `labels`. Options as for `predict`."""
-        return self._by_label(self.answer(inputs, **options))
+        return _by_label(self.answer(inputs, **options))
 
     def predict_task(self, inputs: Inputs, **options: Any) -> list[int]:
         """Return the task, from 0, that each input is inferred to belong to. Options as for `predict`."""
         return self.answer(inputs, **options).tasks.tolist()
 
     @with_own_settings
-    def describe(self, answers: Answers) -> list[tuple[Hashable, float, int]]:
+    def named(self, answers: Answers) -> list[tuple[Hashable, float, int]]:
         """Return (label, its probability, the task from 0 that was named) of each answer."""
-        best = self._by_label(answers).max(1)
-        labels, tasks = self.labels, answers.tasks.tolist()
+        best = _by_label(answers).max(1)
+        labels, tasks = answers.classes.labels, answers.tasks.tolist()
         found = zip(best.indices.tolist(), best.values.tolist(), tasks, strict=True)
         return [(labels[i], probability, task) for i, probability, task in found]
 
@@ -132,7 +133,7 @@ class Predictor:
             raise UserError("the oracle needs the task; give task=..., on the command line --task")
         loader = test_loader(unlabelled(inputs), learner.network.backbone, batch_size)
         numbers = None if groups is None else group_numbers(groups, len(loader.examples))
-        return predict(learner, loader, policy, groups=numbers, task=task, dtype=self.dtype)
+        return replace(predict(learner, loader, policy, groups=numbers, task=task, dtype=self.dtype), classes=classes)
 
     @needs_memory("compute features", lambda *_, **__: BATCH)
     @with_own_settings
@@ -154,7 +155,7 @@ class Predictor:
             raise UserError("nothing was learned yet; call learn(...) before predict or evaluate")
         return finished
 
-    def _by_label(self, answers: Answers) -> Tensor:
-        """Return probabilities [inputs, labels] over the labels that were known when the answers were given."""
-        columns = self.classes.column_labels()[: answers.probabilities.shape[1]]
-        return by_label(answers.probabilities, columns)
+
+def _by_label(answers: Answers) -> Tensor:
+    """Return probabilities [inputs, labels] over the labels that were known when the answers were given."""
+    return by_label(answers.probabilities, answers.classes.column_labels())

@@ -17,10 +17,10 @@ from softtf.config.tree import Spec
 from softtf.errors import UserError
 from softtf.learners.earlier import in_todays_words, refuse_earlier_words
 from softtf.learners.spans import AnyClasses
-from softtf.learners.state import LearnerState
+from softtf.learners.divided import DividedState
 from softtf.learners.task_data import TaskData
 from softtf.seeds import derive_seed
-from softtf.statistics import STATISTIC_KINDS, FeatureStatistics
+from softtf.statistics import STATISTIC_KINDS, FeatureStatistics, SharedStatistics
 from softtf.statistics.base import Amount, asked_for
 
 
@@ -140,8 +140,8 @@ class LearnerSpec(Spec, family="learner"):
         return found | asked_for(self.gather)
 
 
-class Learner(LearnerState):
-    """One published method: what it holds (`LearnerState`), and the hooks of the life of a task.
+class Learner(DividedState):
+    """One published method: what it holds (`DividedState`), and the hooks of the life of a task.
 
     A subclass gives `loss` and may change any other hook. In order: `begin_task` opens the task; for each step, `loss`,
     `after_backward` and `after_step`; `end_task` closes the task; `logits` answers. What is overridden calls `super()`.
@@ -217,10 +217,15 @@ class Learner(LearnerState):
             TrainingError: a feature is not finite.
         """
         for name, statistics in self.statistics.items():
-            if not isinstance(statistics, FeatureStatistics):
+            if isinstance(statistics, SharedStatistics):
+                before = self.shares_of(data.column_labels, name)
+                share, found = statistics.learn(before, data.features.values, data.columns, data.column_labels)
+                self.keep_share(share.tensors, name)
+            elif isinstance(statistics, FeatureStatistics):
+                known, values = self.gathered.get(name, {}), data.features.values
+                found = statistics.gather(known, values, data.columns, data.column_labels)
+            else:
                 continue
-            known, values = self.gathered.get(name, {}), data.features.values
-            found = statistics.gather(known, values, data.columns, data.column_labels)
             self.gathered = self.gathered | {name: found}
         self.close_slots()
 

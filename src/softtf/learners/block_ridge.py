@@ -15,6 +15,7 @@ where W solves the ridge regression of `ExactRidge` and m is the mean of all m_c
 kept, and a sample is answered alone.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -29,11 +30,13 @@ from softtf.errors import UserError
 from softtf.files.tensor_form import Forms, TensorForm
 from softtf.learners.base import Learner
 from softtf.learners.closed_form import ClosedFormLearner, ClosedFormSpec
+from softtf.statistics import Share
 from softtf.statistics.base import Dimension
-from softtf.statistics.exact_ridge import ExactRidge
+from softtf.statistics.exact_ridge import ExactRidge, ExactRidgeSolution
+from softtf.statistics.random_ridge import column_forms
 from softtf.streams.views import MOST_VIEWS
 
-RANGE = ("mean", "spread")  # of the features of drawn inputs, kept beside the sums
+RANGE = ("mean", "spread")  # of the features of drawn inputs, which all tasks share
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,7 @@ class BlockRidge(ClosedFormSpec, kind="block-ridge"):
     """Features of several blocks and views, random units, and one ridge regression over all classes seen.
 
     Attributes:
-        projection: M, the random units of all views together. What tasks share takes 2 M (M + 1) bytes and 8 M a
-            class, and a run keeps one such file a task.
+        projection: M, the random units of all views together. A task's sums take 2 M (M + 1) bytes and 4 M a class.
         views: how many views of an image are read: 1, as usual; 2, also the whole image; 3, also its middle from
             nearer. Each costs a pass of the backbone. A text has one.
     """
@@ -64,10 +66,12 @@ class BlockRidge(ClosedFormSpec, kind="block-ridge"):
 
 
 class BlockRidgeLearner(ClosedFormLearner):
-    """The head is W, solved anew with each task; the sums and the features' usual range are remembered.
+    """The head is W, solved anew with each task; a task's sums are its share, the features' usual range is remembered.
 
     A head's weights are its classes' columns of W, its bias the constants of their scores.
     """
+
+    common = RANGE
 
     def __init__(self, backbone: BlockFeatures, seed: int, size: int) -> None:
         super().__init__(backbone, (), seed, heads=Heads(size, retrained=True))
@@ -75,20 +79,40 @@ class BlockRidgeLearner(ClosedFormLearner):
         self.regression = ExactRidge(backbone.views, backbone.view_dim, size, seed)
 
     def memory_forms(self, labels: Tensor) -> Forms:
-        """Return the forms of the sums and of the features' usual range."""
+        """Return the forms of the features' usual range, and of the columns' examples and labels."""
         dim = (self.features.view_dim,)
-        return {"mean": TensorForm(dim), "spread": TensorForm(dim, least=1e-9), **self.regression.forms(labels)}
+        return {"mean": TensorForm(dim), "spread": TensorForm(dim, least=1e-9), **column_forms(labels)}
+
+    def share_forms(self, labels: Tensor, tasks: int) -> Forms:
+        """Return the forms of the sums."""
+        return self.regression.forms(labels)
 
     @torch.no_grad()
     def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
-        """Add the task to the sums and solve; tell lambda."""
-        self.memory = self.memory or dict(zip(RANGE, self.features.usual_range(), strict=True))
-        usual = {name: self.memory[name] for name in RANGE}
-        sums = {name: value for name, value in self.memory.items() if name not in usual}
-        found = self.regression.learn(sums, self._standardised(features), columns, labels)
-        self.memory = usual | found.sums
+        """Add the task's sums and solve; tell lambda."""
+        self.memory = self.memory or self._usual_range()
+        before = self.shares_of(labels)
+        share = self.regression.share(before, self._standardised(features), columns, labels)
+        self.keep_share(share.tensors)
+        return {"ridge": self._set(self.regression.solve([*before, share]))}
+
+    def solve(self, shares: Sequence[Share]) -> None:
+        """Solve the regression over all shares."""
+        self.memory = self.memory or self._usual_range() if shares else {}
+        if shares:
+            self._set(self.regression.solve(shares))
+
+    def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
+        """Return a task's sums of the classes at `kept`."""
+        return self.regression.without(share, kept)
+
+    def _set(self, found: ExactRidgeSolution) -> float:
+        self.memory = self.memory | {"counts": found.counts, "labels": found.labels}
         self.set_heads(found.weights, found.bias)
-        return {"ridge": found.ridge}
+        return found.ridge
+
+    def _usual_range(self) -> dict[str, Tensor]:
+        return dict(zip(RANGE, self.features.usual_range(), strict=True))
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
         """Return log p of every class seen, up to a constant, [batch, classes seen]."""

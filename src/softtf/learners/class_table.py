@@ -1,20 +1,48 @@
 """Which labels a learner knows, and which logit column stands for which."""
 
+import os
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import torch
 from torch import Tensor
 
-from softtf.errors import UserError
+from softtf.errors import UserError, unknown
+
+
+@dataclass(frozen=True)
+class Record:
+    """When a task was learned, and from how much; nothing of it is known of tasks that softtf 0.1 saved.
+
+    Attributes:
+        learned: the time it was finished, such as 2026-11-26T10:14:17Z; if SOURCE_DATE_EPOCH is set in the environment,
+            that time, so that the same run writes the same bytes (reproducible-builds.org).
+        examples: of each class.
+    """
+
+    learned: str | None = None
+    examples: tuple[int, ...] | None = None
+
+    @classmethod
+    def now(cls, examples: Sequence[int]) -> "Record":
+        """Return the record of a task that is learned now."""
+        seconds = os.environ.get("SOURCE_DATE_EPOCH", "")
+        when = datetime.fromtimestamp(int(seconds), UTC) if seconds.isdecimal() else datetime.now(UTC)
+        return cls(f"{when:%Y-%m-%dT%H:%M:%SZ}", tuple(examples))
 
 
 class ClassTable:
-    """The classes of each task in the order of learning; a label may come back in a later task if that is allowed."""
+    """The classes of each task in the order of learning; a label may come back in a later task if that is allowed.
+
+    tasks: the classes of each; names: what they are called; records: when they were learned, and from how much.
+    """
 
     def __init__(self, allow_repeated: bool = False) -> None:
         self.allow_repeated = allow_repeated
         self.tasks: list[tuple[Hashable, ...]] = []
         self.names: list[str] = []
+        self.records: list[Record] = []
         self._numbers: dict[Hashable, int] = {}
 
     @property
@@ -40,11 +68,12 @@ class ClassTable:
                 " repeated_classes='allow' (a run: --stream.merge-labels) to let tasks share labels"
             )
 
-    def add(self, classes: Sequence[Hashable], name: str) -> None:
+    def add(self, classes: Sequence[Hashable], name: str, record: Record = Record()) -> None:
         """Append a task's classes."""
         self.check(classes)
         self.tasks.append(tuple(classes))
         self.names.append(name)
+        self.records.append(record)
         for label in classes:
             self._numbers.setdefault(label, len(self._numbers))
 
@@ -58,6 +87,24 @@ class ClassTable:
             return self._numbers[label]
         except KeyError:
             raise UserError(f"label {label!r} was never learned; known are {len(self._numbers)} labels") from None
+
+    def task_number(self, task: int | str) -> int:
+        """Return the number, from 0, of a task that is given by it or by its name.
+
+        Raises:
+            UserError: there is no such task, or several have the name.
+        """
+        if type(task) is int and 0 <= task < len(self.tasks):
+            return task
+        places = [i for i, name in enumerate(self.names) if name == task]
+        if len(places) == 1:
+            return places[0]
+        if places:
+            raise UserError(f"tasks {', '.join(map(str, places))} are all called {task!r}; give the number of one")
+        if isinstance(task, str):
+            raise unknown("task", task, self.names)
+        known = f"tasks 0 to {len(self.tasks) - 1} were learned" if self.tasks else "none was learned yet"
+        raise UserError(f"there is no task {task!r}; {known}")
 
     def column_labels(self) -> Tensor:
         """Return the label number of each logit column, [classes of all tasks]."""

@@ -1,14 +1,17 @@
 """Methods that are solved, not trained: one pass over frozen features takes the place of all epochs."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.shares import METHOD
 from softtf.learners.task_data import TaskData
+from softtf.statistics import Share
 
 ONE_PASS: Mapping[str, Any] = {
     "epochs": 1,
@@ -35,6 +38,7 @@ class ClosedFormLearner(Learner):
     """A method without steps or gradients: its whole training is `fit`."""
 
     answers_by_features = True
+    trained_by_steps = False
 
     @property
     def takes_steps(self) -> bool:
@@ -59,6 +63,44 @@ class ClosedFormLearner(Learner):
         Returns:
             what to show in place of losses.
         """
+
+    def solve(self, shares: Sequence[Share]) -> None:
+        """Set heads and memory by the shares of all tasks, as `fit` of the last one did; none: forget everything.
+
+        A method that keeps no shares has no such thing, and no task can be taken out of it.
+        """
+        raise NotImplementedError
+
+    @property
+    def divisible(self) -> bool:
+        """Whether the method solves shares, or has none."""
+        return super().divisible or self._solves
+
+    def trained_by(self, task: int) -> list[str]:
+        """Return none: heads are solved anew whenever tasks come or go."""
+        return []
+
+    def share_without(self, owner: str, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
+        """Return a task's share without the sums of some of its classes."""
+        return self.without(share, kept) if owner == METHOD else super().share_without(owner, share, kept)
+
+    def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
+        """Return a task's share of the method's sums, of the classes at `kept` alone.
+
+        Raises:
+            UserError: the sums are not kept by class.
+        """
+        raise UserError(f"the sums of {type(self).__name__} are not kept by class; remove the whole task")
+
+    def settle(self, labels: Tensor) -> None:
+        """Set what follows from the tasks' shares: statistics, heads and memory."""
+        super().settle(labels)
+        if self._solves:
+            self.solve(self.shares_of(labels))
+
+    @property
+    def _solves(self) -> bool:
+        return type(self).solve is not ClosedFormLearner.solve
 
     @torch.no_grad()
     def set_heads(self, weights: Tensor, bias: Tensor) -> None:

@@ -115,9 +115,14 @@ class DualPromptLearner(ProjectedLearner):
     def open_slots(self, num_classes: int) -> None:
         """Open the slots; freeze the G-prompt from the second task on if the spec says so."""
         super().open_slots(num_classes)
-        if self.spec.freeze_g_after_first and self.task:
-            for name, parameter in self.shared_parameters():
-                parameter.requires_grad_(name.startswith("head."))
+        trained = self.trained_by(self.task)
+        for name, parameter in self.shared_parameters():
+            parameter.requires_grad_(name in trained)
+
+    def trained_by(self, task: int) -> list[str]:
+        """Return the names of the shared parameters that task `task` trained: not the G-prompt if it was frozen."""
+        frozen = self.spec.freeze_g_after_first and task
+        return [name for name in super().trained_by(task) if not frozen or name.startswith("head.")]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return cross-entropy and matching loss (equation 7)."""

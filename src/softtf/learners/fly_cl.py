@@ -40,8 +40,8 @@ class FlyCL(ClosedFormSpec, kind="fly-cl"):
     """Sparse random projection, the largest numbers of each sample, and one ridge regression over all classes seen.
 
     Attributes:
-        projection: M, the numbers that features are projected to. What tasks share takes 2 M (M + 1) bytes and 8 M a
-            class, and a run keeps one such file a task.
+        projection: M, the numbers that features are projected to. A task's sums take 2 M (M + 1) bytes and 4 M a
+            class.
         degree: the share of the features that each of these numbers reads.
         active: the share of them that is kept of a sample.
     """

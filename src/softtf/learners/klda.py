@@ -17,7 +17,7 @@ several parts.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -31,16 +31,19 @@ from softtf.files.tensor_form import Forms, TensorForm
 from softtf.learners.base import Learner
 from softtf.learners.closed_form import ClosedFormLearner, ClosedFormSpec
 from softtf.seeds import derive_seed
+from softtf.statistics import Share
 from softtf.statistics.base import Dimension
 from softtf.statistics.exact_ridge import RIDGE
-from softtf.statistics.random_ridge import ROWS, add_counts, column_forms
+from softtf.statistics.random_ridge import ROWS, column_counts, column_forms, columns_without
 from softtf.statistics.ridge_sums import NO_EXAMPLES, RidgeSums, solve_positive
+from softtf.statistics.shares import all_labels, local_numbers, own_share
 from softtf.statistics.temperature import log_shares
 
 WIDTH = 0.1  # gamma times the median squared distance; chosen on training images of CIFAR-100 and training texts
 TEMPERATURE = 6.0  # of the scores' mean over maps; chosen on the same, and no answer depends on it
 LEAST_RIDGE = 1e-6  # for each example, where S is zero
 PAIRED = 1000  # examples whose distances are looked at
+GAMMA = TensorForm(least=torch.finfo(torch.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,7 @@ class KLDA(ClosedFormSpec, kind="klda"):
     """Random Fourier features of a Gaussian kernel, class means, and one covariance of all classes seen.
 
     Attributes:
-        projection: D, the numbers of a map. What tasks share takes 2 D (D + 1) bytes a map and 8 D a class and map, and
-            a run keeps one such file a task.
+        projection: D, the numbers of a map. A task's sums take 2 D (D + 1) bytes a map and 4 D a class and map.
         maps: how many there are; 1 is KLDA, several are its ensemble, KLDA-E.
         gamma: of the kernel exp(-gamma |x - y|^2); left out, a tenth over the median squared distance between
             examples of the first task. The paper's: 0.01 for MiniLM, 0.005 for BERT-base.
@@ -86,10 +88,12 @@ class FourierMaps(nn.Module):
 
 
 class KLDALearner(ClosedFormLearner):
-    """The sums of each map and gamma are remembered; a head holds its classes' discriminants, all maps' side by side.
+    """A task's share is its sums of each map, and gamma; a head holds its classes' discriminants, of all maps.
 
     -(phi - m)^T P (phi - m) / 2 is w phi - w m / 2 with w = P m, and a term that all classes have in common.
     """
+
+    common = ("gamma",)
 
     def __init__(self, backbone: Backbone, seed: int, spec: KLDA) -> None:
         super().__init__(backbone, (), seed, heads=Heads(spec.maps * spec.projection, retrained=True))
@@ -97,35 +101,59 @@ class KLDALearner(ClosedFormLearner):
         self.fourier = FourierMaps(spec.maps, backbone.dim, spec.projection, seed)
 
     def memory_forms(self, labels: Tensor) -> Forms:
+        """Return the form of gamma."""
+        return {"gamma": GAMMA}
+
+    def share_forms(self, labels: Tensor, tasks: int) -> Forms:
         """Return the forms of the sums, the counts and gamma."""
-        forms = {"gamma": TensorForm(least=torch.finfo(torch.float32).tiny), **column_forms(labels)}
+        forms = {"gamma": GAMMA, **column_forms(labels)}
         for number in range(self.spec.maps):
             forms |= RidgeSums.forms(_prefix(number), self.spec.projection, int(labels.max()) + 1)
         return forms
 
     @torch.no_grad()
     def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
-        """Add the task to the sums and solve; tell gamma."""
-        known, own = self.memory, labels[columns]
-        gamma = known["gamma"] if known else torch.tensor(self.spec.gamma or usual_gamma(features))
-        maps = self._added(known, features, gamma, own, int(labels.max()) + 1)
-        self.memory = {"gamma": gamma, "counts": add_counts(known, columns, len(labels)), "labels": labels}
-        parts = []
-        for number, sums in enumerate(maps):
-            self.memory |= sums.kept(_prefix(number))
-            parts.append(discriminants(sums))
+        """Add the task's sums and solve; tell gamma."""
+        before = self.shares_of(labels)
+        gamma = self.memory["gamma"] if before else torch.tensor(self.spec.gamma or usual_gamma(features))
+        own_columns, own_labels = own_share(before, columns, labels)
+        numbers, local = local_numbers(own_labels)
+        share = {"gamma": gamma, "counts": torch.bincount(own_columns, minlength=len(own_labels)), "labels": local}
+        for number, sums in enumerate(self._summed(features, gamma, local[own_columns], len(numbers))):
+            share |= sums.kept(_prefix(number))
+        self.keep_share(share)
+        self.solve([*before, Share(share, own_labels)])
+        return {"gamma": float(gamma)}
+
+    @torch.no_grad()
+    def solve(self, shares: Sequence[Share]) -> None:
+        """Set the heads by the sums of all shares."""
+        self.memory = {"gamma": shares[0].tensors["gamma"]} if shares else {}
+        if not shares:
+            return
+        labels = all_labels(shares)
+        count, parts = int(labels.max()) + 1, []
+        for number in range(self.spec.maps):
+            parts.append(discriminants(RidgeSums.total(shares, _prefix(number), self.spec.projection, count)))
         weights = torch.cat([weight for weight, _ in parts])[:, labels]
         bias = torch.stack([bias for _, bias in parts]).sum(0)[labels]
         scale = len(parts) * TEMPERATURE
-        self.set_heads((weights / scale).float(), (bias / scale).float() + log_shares(self.memory["counts"], labels))
-        return {"gamma": float(gamma)}
+        self.set_heads((weights / scale).float(), (bias / scale).float() + log_shares(column_counts(shares), labels))
 
-    def _added(
-        self, known: Mapping[str, Tensor], features: Tensor, gamma: Tensor, own: Tensor, count: int
-    ) -> list[RidgeSums]:
-        """Return each map's sums over all examples, a task's of labels `own` [n] among them."""
-        size = self.spec.projection
-        maps = [RidgeSums.read(known, _prefix(number), size, count) for number in range(self.spec.maps)]
+    def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
+        """Return a task's sums of the classes at `kept`."""
+        maps = [RidgeSums.without(share, _prefix(n), self.spec.projection, kept) for n in range(self.spec.maps)]
+        sums = {name: value for one in maps for name, value in one.items()}
+        return {**share, **sums, **columns_without(share, kept)}
+
+    def fitted_beside(self, task: int) -> list[str]:
+        """Return gamma, for the first task, whose distances it comes from."""
+        own = [] if task or self.spec.gamma else ["gamma, the width of the kernel, which is of its distances"]
+        return super().fitted_beside(task) + own
+
+    def _summed(self, features: Tensor, gamma: Tensor, own: Tensor, count: int) -> list[RidgeSums]:
+        """Return each map's sums over a task's examples, of its labels `own` [n]."""
+        maps = [RidgeSums.zeros(self.spec.projection, count) for _ in range(self.spec.maps)]
         for part, of_part in zip(features.split(ROWS // 4), own.split(ROWS // 4), strict=True):
             for sums, phi in zip(maps, self.fourier(part.to(self.fourier.phases.device), gamma), strict=True):
                 sums.add(phi.cpu().double(), of_part)

@@ -58,15 +58,30 @@ class Knowledge:
         Raises:
             UserError: another task is being learned.
         """
+
+        def learned() -> tuple[Finished, R]:
+            classes = deepcopy(self.finished.classes)
+            result = learn(classes)
+            return Finished(self.learner.face(), classes), result
+
+        return self.put(learned, change)
+
+    def put(self, make: Callable[[], tuple[Finished, R]], change: "Change") -> R:
+        """Put what `make` returns first in the place of what is known, and return the rest.
+
+        Whatever it raises, what is known stays as it is; `change` is as for `next_task`.
+
+        Raises:
+            UserError: a task is being learned, or what is known is being changed.
+        """
         try:
             self.calls.append(change)
             if self.calls[0] is not change:
                 raise UserError("another task is being learned by this classifier; call learn again when it has ended")
             try:
-                classes = deepcopy(self.finished.classes)
-                result = learn(classes)
-                change.before, change.after = self.finished, Finished(self.learner.face(), classes)
-                self.finished = change.after
+                after, result = make()
+                change.before, change.after = self.finished, after
+                self.finished = after
                 return result
             finally:
                 object.__setattr__(self.learner, "__dict__", self.finished.learner.__dict__)

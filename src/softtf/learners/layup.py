@@ -43,8 +43,8 @@ class LayUP(ClosedFormSpec, kind="layup"):
     """The last blocks' [class] tokens, and one ridge regression over all classes seen.
 
     Attributes:
-        blocks: k, how many of the last blocks are read; all, if there are fewer. With d numbers a token, what tasks
-            share takes 2 k d (k d + 1) bytes and 8 k d a class, and a run keeps one such file a task.
+        blocks: k, how many of the last blocks are read; all, if there are fewer. With d numbers a token, a task's
+            sums take 2 k d (k d + 1) bytes and 4 k d a class.
     """
 
     title = "LayUP (frozen features)"
@@ -91,3 +91,4 @@ class LayUPLearner(RidgeLearner):
     """The backbone is `LastTokens`, the regression `LayerRidge`."""
 
     error_name = "held_out_error"
+    fitted = "lambda"

@@ -1,6 +1,6 @@
 """NCM: the class whose mean feature is nearest by cosine. Nothing is trained; the honest floor of frozen features."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,9 @@ from softtf.backbones.base import Backbone, Tokens
 from softtf.files.tensor_form import Forms, TensorForm
 from softtf.learners.base import Learner
 from softtf.learners.closed_form import ClosedFormLearner, ClosedFormSpec
-from softtf.statistics.random_ridge import add_counts, column_forms
+from softtf.statistics import Share
+from softtf.statistics.random_ridge import column_counts, column_forms, columns_without
+from softtf.statistics.shares import all_labels, local_numbers, own_share
 from softtf.statistics.temperature import FittedMean, first_of_five, fit_temperature, log_shares
 
 TEMPERATURE = FittedMean("temperatures", default=0.05)
@@ -29,39 +31,70 @@ class NCM(ClosedFormSpec, kind="ncm"):
 
 
 class NCMLearner(ClosedFormLearner):
-    """Remembers the sum of each label's features, whichever tasks taught it; each task's head holds its own means.
+    """A task's share is the sum of each of its columns' features; its head holds its own means.
 
     The temperature makes the softmax of the cosines a probability, which matters where tasks are weighed by it. It is
     fitted on a fifth of each task with the means of the rest, and is the mean over tasks; no answer depends on it.
     """
 
     def memory_forms(self, labels: Tensor) -> Forms:
-        """Return the forms of the sums, the counts and the temperature."""
+        """Return the forms of the labels' sums, the counts and the temperature."""
         sums = TensorForm((int(labels.max()) + 1, self.network.heads.dim))
         return {"sums": sums, **column_forms(labels), TEMPERATURE.name: TEMPERATURE.form}
 
+    def share_forms(self, labels: Tensor, tasks: int) -> Forms:
+        """Return the same forms of a task alone."""
+        return self.memory_forms(labels)
+
     @torch.no_grad()
     def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
-        """Add the task to the sums; tell the share of its examples that are nearest to another label's mean."""
+        """Add the task's sums; tell the share of its examples that are nearest to another label's mean."""
+        before = self.shares_of(labels)
+        own_columns, own_labels = own_share(before, columns, labels)
+        numbers, local = local_numbers(own_labels)
         self.network.heads.slot(self.num_tasks - 1)["weight"].copy_(
             unit_sums(features.double(), self.own(columns), len(columns.unique()))
         )
+        held, places = first_of_five(columns), local[own_columns]
+        rest = torch.zeros(len(numbers), features.shape[1], dtype=torch.float64)
+        rest.index_add_(0, places[~held], features[~held].double())
+        sums = rest.index_add(0, places[held], features[held].double())
         own, count = labels[columns], int(labels.max()) + 1
-        held = first_of_five(columns)
-        rest = label_sums(self.memory, features[~held], own[~held], count)
-        sums = rest.index_add(0, own[held], features[held].double())
         chosen = None
         if held.any() and count > 1:
-            scores = F.normalize(features[held].double()) @ F.normalize(rest).T
-            chosen = fit_temperature(scores, own[held])
-        self.memory = {
+            means = label_sums(before, count, features.shape[1]).index_add(0, numbers, rest)
+            chosen = fit_temperature(F.normalize(features[held].double()) @ F.normalize(means).T, own[held])
+        share = {
             "sums": sums.float(),
-            "counts": add_counts(self.memory, columns, len(labels)),
-            "labels": labels,
-            **TEMPERATURE.add(self.memory, chosen, float(held.sum())),
+            "counts": torch.bincount(own_columns, minlength=len(own_labels)),
+            "labels": local,
+            **TEMPERATURE.kept(chosen, float(held.sum())),
         }
-        nearest = (features.double() @ F.normalize(sums).T).argmax(1)
+        self.keep_share(share)
+        self.solve([*before, Share(share, own_labels)])
+        nearest = (features.double() @ F.normalize(self.memory["sums"].double()).T).argmax(1)
         return {"training_error": float((nearest != own).double().mean())}
+
+    def solve(self, shares: Sequence[Share]) -> None:
+        """Add up all shares."""
+        self.memory = {}
+        if shares:
+            labels = all_labels(shares)
+            temperatures = torch.stack([share.tensors[TEMPERATURE.name] for share in shares]).cumsum(0)[-1]
+            self.memory = {
+                "sums": label_sums(shares, int(labels.max()) + 1, self.network.heads.dim).float(),
+                "counts": column_counts(shares),
+                "labels": labels,
+                TEMPERATURE.name: temperatures,
+            }
+
+    def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
+        """Return a task's sums of the classes at `kept`."""
+        return {**share, "sums": share["sums"][kept], **columns_without(share, kept)}
+
+    def fitted_beside(self, task: int) -> list[str]:
+        """Return the temperature, which no answer depends on."""
+        return super().fitted_beside(task) + (["the temperature that later tasks fitted"] if task < self.task else [])
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
         """Return cosines over the temperature, [batch, classes seen], with the log of each column's share."""
@@ -69,7 +102,7 @@ class NCMLearner(ClosedFormLearner):
         labels = self.memory["labels"]
         means = F.normalize(self.memory["sums"])[labels].to(features)
         shares = log_shares(self.memory["counts"], labels).to(features)
-        return features @ means.T / TEMPERATURE.value(self.memory) + shares
+        return features @ means.T / TEMPERATURE.value([Share(self.memory, labels)]) + shares
 
 
 def unit_sums(features: Tensor, classes: Tensor, count: int) -> Tensor:
@@ -77,9 +110,9 @@ def unit_sums(features: Tensor, classes: Tensor, count: int) -> Tensor:
     return F.normalize(torch.zeros(count, features.shape[1]).to(features).index_add_(0, classes, features))
 
 
-def label_sums(known: Mapping[str, Tensor], features: Tensor, labels: Tensor, count: int) -> Tensor:
-    """Return the sums known [labels, dim], in float64, with those of features [n, dim] of `labels` [n] in them."""
-    sums = torch.zeros(count, features.shape[1], dtype=torch.float64)
-    if known:
-        sums[: len(known["sums"])] += known["sums"].double()
-    return sums.index_add_(0, labels, features.double())
+def label_sums(shares: Sequence[Share], count: int, dim: int) -> Tensor:
+    """Return the sums of each of `count` labels' features over all shares, [labels, dim], in float64."""
+    sums = torch.zeros(count, dim, dtype=torch.float64)
+    for share in shares:
+        sums.index_add_(0, local_numbers(share.labels)[0], share.tensors["sums"].double())
+    return sums

@@ -24,8 +24,8 @@ class RanPAC(ClosedFormSpec, kind="ranpac"):
     """Random projection, relu, and one ridge regression over all classes seen.
 
     Attributes:
-        projection: M, the numbers that features are projected to; the paper has 10,000. What tasks share takes
-            4 M (M + 1) bytes and 12 M a class, and a run keeps one such file a task.
+        projection: M, the numbers that features are projected to; the paper has 10,000. A task's sums take
+            4 M (M + 1) bytes and 8 M a class.
         ridge: lambda; left out, it is chosen with each task, on a fifth of the training data of all so far.
         balance: whether labels weigh the same; off, each example does, as published, so that a task of ten times the
             usual size takes most answers.
@@ -47,3 +47,4 @@ class RanPACLearner(RidgeLearner):
     """The regression is `RandomRidge`; the projection comes from the seed."""
 
     error_name = "held_out_squared_error"
+    fitted = "temperature"

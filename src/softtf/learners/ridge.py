@@ -11,20 +11,22 @@ from softtf.adaptations.slots import Heads, TaskSlots
 from softtf.backbones.base import Backbone, Tokens
 from softtf.files.tensor_form import Forms
 from softtf.learners.closed_form import ClosedFormLearner
-from softtf.statistics import RandomRidge
+from softtf.statistics import RandomRidge, Share
+from softtf.statistics.random_ridge import RidgeSolution
 from softtf.statistics.task_ridge import TaskRidge
 
 
 class RidgeLearner(ClosedFormLearner):
-    """The head is W, solved anew with each task; the sums are remembered.
+    """The head is W, solved anew with each task; each task's sums are its share.
 
     W is divided by the regression's temperature, and each column's bias is the log of its share of its label's
     examples: so the softmax is a probability, and that of a label the sum over its columns.
 
-    error_name: what to call the error that lambda was chosen by.
+    error_name: what to call the error that lambda was chosen by. fitted: what a task fits among the classes known then.
     """
 
     error_name: ClassVar[str]
+    fitted: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -37,17 +39,34 @@ class RidgeLearner(ClosedFormLearner):
         super().__init__(backbone, adaptations, seed, extra_slots, Heads(regression.size, retrained=True))
         self.regression = regression
 
-    def memory_forms(self, labels: Tensor) -> Forms:
+    def share_forms(self, labels: Tensor, tasks: int) -> Forms:
         """Return the forms of the sums."""
         return self.regression.forms(labels)
 
     @torch.no_grad()
     def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
-        """Add the task to the sums and solve; tell the error that lambda was chosen by, and lambda."""
-        found = self.regression.learn(self.memory, features, columns, labels)
-        self.memory = found.sums
-        self.set_heads(found.weights / found.temperature, found.log_shares)
+        """Add the task's sums and solve; tell the error that lambda was chosen by, and lambda."""
+        share, found = self.regression.learn(self.shares_of(labels), features, columns, labels)
+        self.keep_share(share.tensors)
+        self._set(found)
         return {self.error_name: found.error, "ridge": found.ridge}
+
+    def solve(self, shares: Sequence[Share]) -> None:
+        """Solve the regression over all shares."""
+        if shares:
+            self._set(self.regression.solve(shares))
+
+    def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
+        """Return a task's sums of the classes at `kept`."""
+        return self.regression.without(share, kept)
+
+    def fitted_beside(self, task: int) -> list[str]:
+        """Return what later tasks fitted among the classes known then, if the method has such a thing."""
+        own = [f"the {self.fitted} that later tasks fitted"] if self.fitted and task < self.task else []
+        return super().fitted_beside(task) + own
+
+    def _set(self, found: RidgeSolution) -> None:
+        self.set_heads(found.weights / found.temperature, found.log_shares)
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
         """Return h W over the temperature, with each column's bias, [batch, classes seen]."""

@@ -13,6 +13,7 @@ from softtf.adaptations.slots import Heads, Storage, TaskSlots
 from softtf.backbones.base import Backbone
 from softtf.errors import UserError
 from softtf.files.tensor_form import Forms, check_forms, form_like
+from softtf.learners.shares import Shares, TaskShares
 from softtf.network import AdaptedNetwork
 from softtf.seeds import derive_seed
 from softtf.statistics import Statistics
@@ -30,6 +31,7 @@ class LearnerState(nn.Module):
     `memory_forms` declares them; they are replaced, never changed in place, and saved with what tasks share.
     statistics: of frozen features or of the learner's own scores, by the name of the task inference that reads them.
     gathered: what each of the statistics has gathered; kept as `memory` is, but no method's own business.
+    shares: what each finished task added to sums; it never changes, and is saved with the task.
     shared_before: while a task is trained, what tasks shared before it, by the names of `shared_state_dict`.
     may_remember_nothing: whether `memory` may be empty although `memory_forms` names tensors.
     """
@@ -51,6 +53,7 @@ class LearnerState(nn.Module):
         self.statistics = nn.ModuleDict()
         self.memory: dict[str, Tensor] = {}
         self.gathered: dict[str, dict[str, Tensor]] = {}
+        self.shares = Shares()
         self.shared_before: dict[str, Tensor] = {}
         self.eval()
 
@@ -76,6 +79,7 @@ class LearnerState(nn.Module):
         """Close the newest task: nothing of it is trained again."""
         for slots in self.slot_modules().values():
             slots.freeze()
+        self.shares = Shares([*self.shares.tasks, *[{}] * (self.num_tasks - len(self.shares.tasks))])
         self.shared_before = {}
 
     def store_as(self, storage: Storage) -> None:
@@ -113,16 +117,21 @@ class LearnerState(nn.Module):
         Raises:
             UserError: a name is missing or unknown, or a tensor has another shape, type or values than it can have.
         """
-        left, groups = dict(values), dict[str, Forms]()
+        left = dict(values)
+        for start, forms in self.shared_forms(labels).items():
+            own = {name.removeprefix(start): left.pop(name) for name in [*left] if name.startswith(start)}
+            if start != MEMORY or own or not self.may_remember_nothing:
+                check_forms(own, forms, where, start)
+
+    def shared_forms(self, labels: Tensor) -> dict[str, Forms]:
+        """Return the forms of what `shared_state_dict` returns, by what their names begin with."""
+        groups = dict[str, Forms]()
         for name, statistics in self.statistics.items():
             assert isinstance(statistics, Statistics)
             groups[f"{STATISTICS}{name}."] = statistics.forms(labels, self.num_tasks)
         groups[MEMORY] = self.memory_forms(labels)
         groups[""] = {name: form_like(parameter) for name, parameter in self.shared_parameters()}
-        for start, forms in groups.items():
-            own = {name.removeprefix(start): left.pop(name) for name in [*left] if name.startswith(start)}
-            if start != MEMORY or own or not self.may_remember_nothing:
-                check_forms(own, forms, where, start)
+        return groups
 
     def slot_modules(self) -> dict[str, TaskSlots]:
         """Return every module with slots by a name that is stable across runs."""
@@ -171,11 +180,12 @@ class LearnerState(nn.Module):
                 whole |= {f"{module_name}.{name}": value for name, value in form.items()}
         return trained, finished
 
-    def load_task(self, state: Mapping[str, Tensor]) -> None:
-        """Append a finished task from `task_state_dict`'s values."""
+    def load_task(self, state: Mapping[str, Tensor], shares: TaskShares | None = None) -> None:
+        """Append a finished task from `task_state_dict`'s values, and what it added to sums."""
         for module_name, module in self.slot_modules().items():
             start = f"{module_name}."
             module.load_task({k.removeprefix(start): v for k, v in state.items() if k.startswith(start)})
+        self.shares = Shares([*self.shares.tasks, shares or {}])
 
     def shared_state_dict(self) -> dict[str, Tensor]:
         """Return the values of what all tasks share, the memory's under `memory.`, statistics among it."""
@@ -214,7 +224,8 @@ class LearnerState(nn.Module):
         `copy.deepcopy` can copy it.
         """
         before = self.face()
-        remembered = (self.memory, *self.gathered.values())
+        own = (share for task in self.shares.tasks for share in task.values())
+        remembered = (self.memory, *self.gathered.values(), *own)
         shared: dict[int, Any] = {id(value): value for kept in remembered for value in kept.values()}
         shared |= {id(module): module for module in self.modules() if isinstance(module, Backbone)}
         shared |= {id(p): nn.Parameter(p.detach(), False) for p in self.parameters() if not p.requires_grad}

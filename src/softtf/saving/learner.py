@@ -2,7 +2,8 @@
 
     learner.json            backbone (by name and hash), learner, seed, how to train and to answer; written before the
                             first task
-    task-001.safetensors    the parameters of task 1, in the form in which finished ones are kept in memory too
+    task-001.safetensors    the parameters of task 1, in the form in which finished ones are kept in memory too, and
+                            what it added to sums
     shared-001.safetensors  what all tasks share, as it was after task 1 (a run keeps one per task, else the last)
     task-001.json           classes, files and hashes; in a run written last, so a task exists once this file does
     manifest.json           the hash of every file; written last, after the last task (`softtf.saving.manifest`)
@@ -12,6 +13,7 @@ task that was being saved, and a run's learner can be loaded as it was after any
 """
 
 from collections.abc import Callable, Hashable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -34,7 +36,8 @@ from softtf.files.tensors import (
     write_atomic,
 )
 from softtf.learners.base import Learner
-from softtf.learners.class_table import ClassTable
+from softtf.learners.class_table import ClassTable, Record
+from softtf.learners.shares import Shares
 from softtf.saving.header import Header
 from softtf.saving.manifest import (
     HEADER,
@@ -45,6 +48,7 @@ from softtf.saving.manifest import (
     task_json,
     task_tensors,
 )
+from softtf.saving.shares import put_shares, split, take_old_sums, task_tensors_of
 from softtf.saving.versions import new_version
 from softtf.screen import warn
 
@@ -60,7 +64,7 @@ def save_task(folder: Path, learner: Learner, classes: ClassTable, task: int) ->
     """
     check_ours(folder / MANIFEST)
     assert not (folder / MANIFEST).exists()
-    files = {task_tensors(task): save_tensors(folder / task_tensors(task), learner.task_state_dict(task))}
+    files = {task_tensors(task): save_tensors(folder / task_tensors(task), task_tensors_of(learner, task))}
     if task == learner.num_tasks - 1 and (shared := _shared(learner, classes)):
         files[shared_tensors(task)] = save_tensors(folder / shared_tensors(task), shared)
     write_atomic(folder / task_json(task), _task_text(classes, task, files))
@@ -74,8 +78,9 @@ def _shared(learner: Learner, classes: ClassTable) -> dict[str, Tensor]:
 
 
 def _task_text(classes: ClassTable, task: int, files: dict[str, str]) -> str:
-    labels = [encode_label(label) for label in classes.tasks[task]]
-    return seal({"name": classes.names[task], "classes": labels, "files": files})
+    labels, record = [encode_label(label) for label in classes.tasks[task]], classes.records[task]
+    known = {name: value for name, value in asdict(record).items() if value is not None}
+    return seal({"name": classes.names[task], "classes": labels, **known, "files": files})
 
 
 def finish_saving(folder: Path) -> None:
@@ -114,7 +119,7 @@ def save_learner(
         version.add(HEADER, header.text(manifest=True).encode())
         last = len(classes.tasks) - 1
         for task in range(last + 1):
-            own = {task_tensors(task): version.add(task_tensors(task), tensor_bytes(learner.task_state_dict(task)))}
+            own = {task_tensors(task): version.add(task_tensors(task), tensor_bytes(task_tensors_of(learner, task)))}
             version.add(task_json(task), _task_text(classes, task, own).encode())
         if last >= 0 and (shared := _shared(learner, classes)):
             version.add(shared_tensors(last), tensor_bytes(shared))
@@ -125,7 +130,7 @@ def _another(old: Manifest, header: Header, classes: ClassTable) -> str:
     """Return what a folder holds if that is no earlier version of the learner of this header and these classes."""
     try:
         before = Header.read(old)
-        tasks = [_read_task(old, task)[1] for task in range(old.tasks)]
+        tasks = [_read_task(old, task)[0] for task in range(old.tasks)]
     except UserError as error:
         return f"a damaged learner ({error})"
     same = all(getattr(before, n) == getattr(header, n) for n in ("backbone_sha256", "learner", "seed"))
@@ -232,10 +237,11 @@ def as_after_each_task(
     """
     manifest, backbone = Manifest.read(folder), learner.network.backbone
     growing, classes = _without_tasks(header, backbone, masks), ClassTable(header.allow_repeated)
+    apart = learner.shares.apart()
     for task in range(learner.num_tasks):
-        growing.load_task(learner.task_state_dict(task))
-        name, labels = _read_task(manifest, task)
-        classes.add(labels, name)
+        growing.shares = Shares(apart.tasks[:task])  # sums of several tasks in one are read again with each
+        growing.load_task(learner.task_state_dict(task), apart.tasks[task])
+        classes.add(*_read_task(manifest, task))
         _load_shared(manifest, growing, classes.column_labels(), task)
         yield growing.to(next(backbone.parameters()).device)
 
@@ -247,34 +253,51 @@ def _load_task(
     task: int,
     read: Callable[[Path, str], dict[str, Tensor]],
 ) -> None:
-    name, labels = _read_task(manifest, task)
+    labels, name, record = _read_task(manifest, task)
     path, sha256 = manifest.path(task_tensors(task))
-    state = read(path, sha256)
+    state, shares = split(read(path, sha256))
     trained, finished = learner.task_forms(len(labels))
     # An earlier version packed no masks: what it saved has the form of a task in training, and is kept as it is.
     require(state, trained if state.keys() == trained.keys() else finished, str(path))
     learner.load_task(state)
-    classes.add(labels, name)
+    classes.add(labels, name, record)
+    if earlier := put_shares(learner, shares, classes.column_labels(), str(path)):
+        _load_old_sums(manifest, learner, earlier, classes.column_labels())
+
+
+def _load_old_sums(manifest: Manifest, learner: Learner, tasks: range, labels: Tensor) -> None:
+    """Load the sums of tasks that an earlier version kept with what they share."""
+    path, sha256 = manifest.path(shared_tensors(tasks.stop - 1))
+    take_old_sums(learner, load_tensors(path, sha256), tasks, labels, str(path))
+    if not learner.shares.tasks[tasks.stop - 1]:
+        raise UserError(f"{path} lacks the sums of task {tasks.stop}, and so does the task's own file")
 
 
 def _load_shared(manifest: Manifest, learner: Learner, labels: Tensor, last: int) -> None:
     """Load what all tasks share as it was after task `last`; labels: the label number of each logit column."""
     if shared_tensors(last) in manifest.parts:
         path, sha256 = manifest.path(shared_tensors(last))
-        values = load_tensors(path, sha256)
+        values = take_old_sums(learner, load_tensors(path, sha256), learner.shares.missing, labels, str(path))
         learner.check_shared(values, labels, str(path))
         learner.load_shared(values)
-        return
-    try:
-        learner.check_shared({}, labels, "")
-    except UserError:
-        raise UserError(f"{manifest.folder} has no shared state as of task {last + 1}; load all its tasks") from None
+    else:
+        try:
+            learner.check_shared({}, labels, "")
+        except UserError:
+            reason = f"{manifest.folder} has no shared state as of task {last + 1}; load all its tasks"
+            raise UserError(reason) from None
+    if (missing := learner.shares.missing) and learner.all_share_forms(missing, labels):
+        raise UserError(f"{manifest.folder} lacks what task {last + 1} added to sums; it is not a whole learner")
 
 
-def _read_task(manifest: Manifest, task: int) -> tuple[str, tuple[Hashable, ...]]:
-    """Return a task's name and classes, as its json says."""
+def _read_task(manifest: Manifest, task: int) -> tuple[tuple[Hashable, ...], str, Record]:
+    """Return a task's classes, its name, and when it was learned and from how much, as its json says."""
     path = manifest.path(task_json(task))[0]
     content = manifest.json(task_json(task))
     if not fits(content, {"name": str, "classes": list}):
         raise UserError(f"{path} is not a task of a softtf learner: its name or classes are wrong")
-    return content["name"], tuple(decode_label(value) for value in content["classes"])
+    classes = tuple(decode_label(value) for value in content["classes"])
+    learned, examples = content.get("learned"), content.get("examples")
+    if not fits(learned, (str, None)) or not fits(examples, ([int], None)) or len(examples or classes) != len(classes):
+        raise UserError(f"{path} is not a task of a softtf learner: when it was learned, or from how much, is wrong")
+    return classes, content["name"], Record(learned, None if examples is None else tuple(examples))

@@ -1,7 +1,7 @@
 """The base of statistics: tensors gathered task after task, from which a task is inferred."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from softtf.config.tree import check_value
 from softtf.errors import UserError, unknown
 from softtf.files.tensor_form import Forms
 from softtf.registry import Registry
+from softtf.statistics.shares import Share
 
 STATISTIC_KINDS: "Registry[type[Statistics]]" = Registry("statistics")
 MOST = 50_000
@@ -74,6 +75,16 @@ class Statistics(nn.Module, ABC):
             tasks: how many tasks were gathered.
         """
 
+    def of_tasks(self, known: Mapping[str, Tensor], tasks: Sequence[int]) -> dict[str, Tensor]:
+        """Return the statistics of some tasks, in that order, out of those of all.
+
+        Raises:
+            UserError: these statistics hold all tasks in one.
+        """
+        raise UserError(
+            f"the statistics of {self.name} hold all tasks in one, so that no task can be taken out of them"
+        )
+
 
 class FeatureStatistics(Statistics):
     """Statistics of the frozen backbone's features."""
@@ -90,6 +101,49 @@ class FeatureStatistics(Statistics):
             columns: [n], the logit column of each input; the task's own columns come last.
             labels: [columns so far], the label number of each column; a repeated label keeps its number.
         """
+
+
+class SharedStatistics(Statistics):
+    """Statistics of frozen features that each task adds a share to, so that any tasks can be taken out or put in.
+
+    fitted: the few numbers of a share that depend on the tasks known then, in words; nothing if there are none.
+    """
+
+    fitted: ClassVar[str] = ""
+
+    def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
+        """Return a task's share without the sums of some of its classes; `kept`: the places of those that stay.
+
+        Raises:
+            UserError: the sums are not kept by class.
+        """
+        raise UserError(f"the statistics of {self.name} are not kept by class; remove the whole task")
+
+    @abstractmethod
+    def share_forms(self, labels: Tensor, tasks: int) -> Forms:
+        """Return the form of each tensor of a share.
+
+        Args:
+            labels: [columns of the share], numbered within it.
+            tasks: how many tasks it covers: 1, unless an earlier version kept several as one.
+        """
+
+    @abstractmethod
+    def learn(
+        self, before: Sequence[Share], features: Tensor, columns: Tensor, labels: Tensor
+    ) -> tuple[Share, dict[str, Tensor]]:
+        """Return the newest task's share, and the statistics with it.
+
+        Args:
+            before: the shares of the tasks before.
+            features: as for `FeatureStatistics.gather`.
+            columns: likewise.
+            labels: likewise.
+        """
+
+    @abstractmethod
+    def combined(self, shares: Sequence[Share]) -> dict[str, Tensor]:
+        """Return the statistics of the tasks of all shares; it is what `learn` returned with the last of them."""
 
 
 def asked_for(texts: tuple[str, ...]) -> dict[str, int]:

@@ -6,7 +6,7 @@ that pulls centroids to the samples matched with them. Here the features are the
 come from k-means, so nothing is trained.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from softtf.files.tensor_form import Forms, TensorForm, in_runs
 from softtf.seeds import derive_seed
-from softtf.statistics.base import FeatureStatistics
+from softtf.statistics.base import SharedStatistics
+from softtf.statistics.shares import Share, own_share, side_by_side
 from softtf.statistics.temperature import POSITIVE, FittedMean, first_of_five, fit_temperature
 
 ROUNDS = 100
@@ -23,41 +24,63 @@ EXACT = "donot_use_mm_for_euclid_dist"  # with matrix products, rounding would d
 AT_ONCE = 2**24  # distances held at a time: 128 MB in float64
 
 
-class TaskCentroids(FeatureStatistics):
+class TaskCentroids(SharedStatistics):
     """At most `amount` centroids of each task's normalised features, and the temperature of the distances."""
 
     name = "mcg"
     setting = "mcg"
     amount = 10
+    fitted = "temperature"
 
     def forms(self, labels: Tensor, tasks: int) -> Forms:
         """Return the forms of the centroids, of their tasks and of the temperature."""
         centroids = {"centroids": TensorForm(("centroids", self.dim)), "tasks": in_runs("centroids", tasks)}
-        return {**centroids, "temperature": POSITIVE, TEMPERATURE.name: TEMPERATURE.form}
+        return {**centroids, "temperature": POSITIVE}
 
-    def gather(
-        self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, labels: Tensor
-    ) -> dict[str, Tensor]:
-        """Return `centroids` [centroids of all tasks, dim], `tasks` [same length] and the temperature.
+    def share_forms(self, labels: Tensor, tasks: int) -> Forms:
+        """Return the forms of the centroids, of their tasks and of the temperatures' mean."""
+        return {
+            **{n: f for n, f in self.forms(labels, tasks).items() if n != "temperature"},
+            TEMPERATURE.name: TEMPERATURE.form,
+        }
+
+    def learn(
+        self, before: Sequence[Share], features: Tensor, columns: Tensor, labels: Tensor
+    ) -> tuple[Share, dict[str, Tensor]]:
+        """Return the newest task's centroids and temperature, and those of all.
 
         A fifth of the task's examples is held out: every fifth of a class. The centroids are those of the rest. The
         temperature minimises the mean negative log-likelihood of the held-out examples' task; it is averaged over
         tasks.
         """
-        task = int(known["tasks"][-1]) + 1 if known else 0
+        task = _count(before)
         held = first_of_five(columns)
         generator = torch.Generator().manual_seed(derive_seed(self.seed, task))
         new = k_means(F.normalize(features[~held].double()), self.amount, generator).float()
-        tasks = torch.full((len(new),), task)
-        if known:
-            new, tasks = torch.cat([known["centroids"], new]), torch.cat([known["tasks"], tasks])
-        found = {"centroids": new, "tasks": tasks}
+        nothing = TEMPERATURE.kept(None, 0.0)
+        share = Share(
+            {"centroids": new, "tasks": torch.zeros(len(new), dtype=torch.int64), **nothing},
+            own_share(before, columns, labels)[1],
+        )
         chosen = None
         if task and held.any():
-            scores = self.nearness(found, features[held].float())
+            scores = self.nearness(self.combined([*before, share]), features[held].float())
             chosen = fit_temperature(scores, torch.full((len(scores),), task))
-        mean = TEMPERATURE.add(known, chosen, float(held.sum()))
-        return found | mean | {"temperature": torch.tensor(TEMPERATURE.value(mean))}
+        share = share._replace(tensors={**share.tensors, **TEMPERATURE.kept(chosen, float(held.sum()))})
+        return share, self.combined([*before, share])
+
+    def combined(self, shares: Sequence[Share]) -> dict[str, Tensor]:
+        """Return `centroids` [centroids of all tasks, dim], `tasks` [same length] and the temperature."""
+        first, tasks = 0, []
+        for share in shares:
+            tasks.append(share.tensors["tasks"] + first)
+            first += _count([share])
+        temperature = torch.tensor(TEMPERATURE.value(shares))
+        return {"centroids": side_by_side(shares, "centroids"), "tasks": torch.cat(tasks), "temperature": temperature}
+
+    def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
+        """Return the share as it is: centroids are of a task, not of its classes."""
+        return share
 
     def nearness(self, known: Mapping[str, Tensor], features: Tensor) -> Tensor:
         """Return minus the squared distance [n, tasks] of normalised features to each task's nearest centroid."""
@@ -65,6 +88,11 @@ class TaskCentroids(FeatureStatistics):
         unit = F.normalize(features)
         own = [centroids[tasks == t] for t in range(int(tasks[-1]) + 1)]
         return torch.stack([-nearest_of(unit, some, EXACT)[0].square() for some in own], 1)
+
+
+def _count(shares: Sequence[Share]) -> int:
+    """Return how many tasks some shares cover."""
+    return sum(int(share.tensors["tasks"][-1]) + 1 for share in shares)
 
 
 def nearest_of(

@@ -8,7 +8,7 @@ sums to keep.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from softtf.files.tensor_form import Forms
 from softtf.seeds import derive_seed
-from softtf.statistics.random_ridge import add_counts, column_forms
+from softtf.statistics.random_ridge import column_counts, column_forms, columns_without
 from softtf.statistics.ridge_sums import NO_EXAMPLES, RidgeSums, solve_positive
+from softtf.statistics.shares import Share, all_labels, local_numbers, own_share
 from softtf.statistics.temperature import log_shares
 
 RIDGE = 0.3  # chosen on training images of CIFAR-100 (docs/results.md); the same for texts
@@ -29,26 +30,28 @@ ROWS = 1024  # rows of h at once
 
 @dataclass(frozen=True)
 class ExactRidgeSolution:
-    """The regression with one more task's data; scores are h weights + bias.
+    """The regression over all shares; scores are h weights + bias.
 
     Attributes:
-        sums: the sums to keep.
         weights: [M, columns], float32.
         bias: [columns], float32.
         ridge: lambda.
+        counts: [columns], the examples of each column.
+        labels: [columns], its label number.
     """
 
-    sums: dict[str, Tensor]
     weights: Tensor
     bias: Tensor
     ridge: float
+    counts: Tensor
+    labels: Tensor
 
 
 class ExactRidge(nn.Module):
     """The projections of all views, drawn from the seed and never saved, and the regression on their units.
 
-    The sums take 2 M (M + 1) + 4 M labels bytes, 50 MB for M = 5,000. They take twice that once a sum exceeds 2^31,
-    after about a million examples.
+    A task's sums take 2 M (M + 1) + 4 M labels bytes, 50 MB for M = 5,000. They take twice that once a sum exceeds
+    2^31, after about a million examples.
 
     Args:
         views: the number of views of an input.
@@ -68,7 +71,7 @@ class ExactRidge(nn.Module):
         self.register_buffer("projection", projection, persistent=False)
 
     def forms(self, labels: Tensor) -> Forms:
-        """Return the forms of the sums; labels: [columns so far], the label number of each logit column."""
+        """Return the forms of a share; labels: [columns], the label number of each of its columns."""
         return {**RidgeSums.forms("", self.size, int(labels.max()) + 1, 1, 0, whole=True), **column_forms(labels)}
 
     def forward(self, features: Tensor) -> Tensor:
@@ -77,28 +80,38 @@ class ExactRidge(nn.Module):
         return F.relu(by_view @ self.projection.to(features.dtype)).transpose(0, 1).flatten(1)
 
     @torch.no_grad()
-    def learn(
-        self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, labels: Tensor
-    ) -> ExactRidgeSolution:
-        """Add a task's examples to the sums and solve the regression.
+    def share(self, before: Sequence[Share], features: Tensor, columns: Tensor, labels: Tensor) -> Share:
+        """Return the newest task's share, which depends on its own examples alone.
 
         Args:
-            known: the `sums` of the tasks before; empty if there are none.
+            before: the shares of the tasks before.
             features: standardised, [n, views dim].
             columns: [n], the logit column of each example.
             labels: [columns so far], the label number of each column; a repeated label keeps its number.
+        """
+        columns, labels = own_share(before, columns, labels)
+        numbers, local = local_numbers(labels)
+        sums = RidgeSums.zeros(self.size, len(numbers))
+        for chunk, of_chunk in zip(features.split(ROWS), local[columns].split(ROWS), strict=True):
+            sums.add(self(chunk.to(self.projection)).cpu().double().round_(), of_chunk)
+        counts = {"counts": torch.bincount(columns, minlength=len(labels)), "labels": local}
+        return Share(sums.kept("", whole=True) | counts, labels)
+
+    def without(self, share: Mapping[str, Tensor], kept: Tensor) -> dict[str, Tensor]:
+        """Return a task's share of the classes at `kept` (`RidgeSums.without`)."""
+        return {**share, **RidgeSums.without(share, "", self.size, kept), **columns_without(share, kept)}
+
+    @torch.no_grad()
+    def solve(self, shares: Sequence[Share]) -> ExactRidgeSolution:
+        """Solve the regression over the examples of all shares.
 
         Raises:
-            TrainingError: the sums that are known are not those of any examples.
+            TrainingError: they are the sums of no examples.
         """
-        own = labels[columns]
-        sums = RidgeSums.read(known, "", self.size, int(labels.max()) + 1)
-        for chunk, of_chunk in zip(features.split(ROWS), own.split(ROWS), strict=True):
-            sums.add(self(chunk.to(self.projection)).cpu().double().round_(), of_chunk)
-        weights, bias, ridge = solve_centred(sums)
-        counts = {"counts": add_counts(known, columns, len(labels)), "labels": labels}
-        kept = sums.kept("", whole=True) | counts
-        return ExactRidgeSolution(kept, weights[:, labels].float(), bias[labels].float(), ridge)
+        labels = all_labels(shares)
+        weights, bias, ridge = solve_centred(RidgeSums.total(shares, "", self.size, int(labels.max()) + 1))
+        counts = column_counts(shares)
+        return ExactRidgeSolution(weights[:, labels].float(), bias[labels].float(), ridge, counts, labels)
 
     @staticmethod
     def logits(known: Mapping[str, Tensor], scores: Tensor) -> Tensor:

@@ -11,8 +11,9 @@ The paper chooses lambda on a fifth of the newest task. Here that fifth of every
 chosen on all of them: a task of one class says nothing about lambda and must not choose it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from softtf.errors import TrainingError
 from softtf.files.tensor_form import INTEGERS, Forms, TensorForm
 from softtf.seeds import derive_seed
 from softtf.statistics.ridge_sums import Moments, RidgeSums, mean_square, solve_positive
+from softtf.statistics.shares import Share, all_labels, local_numbers, own_share, side_by_side
 from softtf.statistics.temperature import FittedMean, first_of_five, fit_temperature, log_shares
 
 FACTORS = tuple(10.0**exponent for exponent in range(6, -2, -1))  # lambda, as a multiple of the mean of h^2
@@ -33,10 +35,9 @@ ROWS = 4096  # rows of h at once
 
 @dataclass(frozen=True)
 class RidgeSolution:
-    """The regression with one more task's data.
+    """The regression over all shares.
 
     Attributes:
-        sums: the sums to keep (see `RandomRidge`).
         weights: W [M, columns] in float32; the columns of one label are equal.
         log_shares: [columns], as `log_shares` returns them.
         ridge: lambda.
@@ -44,7 +45,6 @@ class RidgeSolution:
         temperature: the logits are h W / temperature + log_shares.
     """
 
-    sums: dict[str, Tensor]
     weights: Tensor
     log_shares: Tensor
     ridge: float
@@ -52,12 +52,28 @@ class RidgeSolution:
     temperature: float
 
 
+class Chosen(NamedTuple):
+    """Lambda, its error on the held-out examples, and what it was chosen on.
+
+    whole, held: the moments of all examples and of those held out; fitted: W of the others; right: how far the right
+    label's score is above the mean.
+    """
+
+    ridge: float
+    error: float
+    whole: Moments
+    held: Moments
+    fitted: Tensor
+    right: float
+
+
 class RandomRidge(nn.Module):
     """The projection P [dim, M] ~ N(0, 1), drawn from the seed and never saved, and the regression on it.
 
-    G and C are summed and solved in float64 on the CPU and kept in float32, over all examples and over the held-out
-    ones. They take 4 M (M + 1) + 8 M labels bytes; with 100 labels that is 4.8 MB for M = 1,000, 17.6 MB for 2,000 and
-    408 MB for 10,000. While a task is learned, some 60 M^2 bytes are used: 0.24 GB for M = 2,000 and 6 GB for 10,000.
+    G and C are summed and solved in float64 on the CPU. Each task's are kept in float32, over all its examples and over
+    the held-out ones. They take 4 M (M + 1) + 8 M labels bytes; with 10 labels that is 4.1 MB for M = 1,000, 16.2 MB
+    for 2,000 and 401 MB for 10,000. While a task is learned, some 60 M^2 bytes are used: 0.24 GB for M = 2,000 and 6 GB
+    for 10,000.
 
     As labels are added, the best temperature falls, and so does the distance of the right label's score from the mean
     score. Their ratio stays (docs/results.md). It is fitted on each task's held-out examples and averaged over tasks
@@ -80,7 +96,7 @@ class RandomRidge(nn.Module):
         self.register_buffer("projection", torch.randn(dim, size, generator=generator), persistent=False)
 
     def forms(self, labels: Tensor) -> Forms:
-        """Return the forms of the `sums`; labels: [columns so far], the label number of each logit column."""
+        """Return the forms of a share; labels: [columns], the label number of each of its columns."""
         count = int(labels.max()) + 1
         sums = {**RidgeSums.forms("", self.size, count, 1, 0), **RidgeSums.forms("held_", self.size, count, 0, 0)}
         return {**sums, **column_forms(labels), SHARPNESS.name: SHARPNESS.form}
@@ -90,15 +106,17 @@ class RandomRidge(nn.Module):
         return F.relu(features @ self.projection.to(features.dtype))
 
     @torch.no_grad()
-    def learn(self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, labels: Tensor) -> RidgeSolution:
-        """Add a task's examples to the sums and solve the regression.
+    def learn(
+        self, before: Sequence[Share], features: Tensor, columns: Tensor, labels: Tensor
+    ) -> tuple[Share, RidgeSolution]:
+        """Return the newest task's share, and the regression with it.
 
         Lambda minimises the squared error on the held-out fifth of all tasks' examples, with W fitted to the rest. Its
         values are multiples of the mean of h^2, so that the scale of the features does not matter. Every fifth example
-        of a class is held out; nothing is random.
+        of a class is held out; nothing is random. Of the share only the sharpness depends on the tasks before.
 
         Args:
-            known: the `sums` of the tasks before; empty if there are none.
+            before: the shares of the tasks before.
             features: [n, dim].
             columns: [n], the logit column of each example.
             labels: [columns so far], the label number of each column; a repeated label keeps its number.
@@ -106,46 +124,51 @@ class RandomRidge(nn.Module):
         Raises:
             TrainingError: lambda is too small for these features.
         """
-        counts = add_counts(known, columns, len(labels))
-        count = int(labels.max()) + 1
         own, held = labels[columns], first_of_five(columns)
+        share = self._summed(features, *own_share(before, columns, labels), held)
+        chosen = self._choose([*before, share])
 
-        sums, held_sums = self._added(known, features, own, held, count)
-        kept = sums.kept("") | held_sums.kept("held_") | {"counts": counts, "labels": labels}
-        fit, other = (sums - held_sums).moments(self.balance), held_sums.moments(self.balance)
-        whole = sums.moments(self.balance)
-        del sums, held_sums
-        ridge, error = self._choose(whole, fit, other)
-
-        fitted = solve(fit, ridge)
-        right = max(LEAST_SCORE, mean_right_score(fitted, other))
+        count = chosen.fitted.shape[1]
         each = torch.bincount(own[held], minlength=count).double().reciprocal()
         weights = each[own] if self.balance else torch.ones(len(own), dtype=torch.float64)
-        found = self._temperature(fitted, features, own, held, weights) if count > 1 else None
-        sharpness = SHARPNESS.add(known, None if found is None else found / right, float(weights[held].sum()))
+        found = self._temperature(chosen.fitted, features, own, held, weights) if count > 1 else None
+        sharpness = SHARPNESS.kept(None if found is None else found / chosen.right, float(weights[held].sum()))
+        share = share._replace(tensors={**share.tensors, **sharpness})
+        return share, self._solution([*before, share], chosen)
+
+    @torch.no_grad()
+    def solve(self, shares: Sequence[Share]) -> RidgeSolution:
+        """Return the regression over the examples of all shares, as `learn` does.
+
+        Raises:
+            TrainingError: lambda is too small for these features.
+        """
+        return self._solution(shares, self._choose(shares))
+
+    def without(self, share: Mapping[str, Tensor], kept: Tensor) -> dict[str, Tensor]:
+        """Return a task's share of the classes at `kept` (`RidgeSums.without`)."""
+        sums = [RidgeSums.without(share, prefix, self.size, kept) for prefix in ("", "held_")]
+        return {**share, **sums[0], **sums[1], **columns_without(share, kept)}
+
+    def _solution(self, shares: Sequence[Share], chosen: Chosen) -> RidgeSolution:
+        labels = all_labels(shares)
         return RidgeSolution(
-            sums=kept | sharpness,
-            weights=solve(whole, ridge)[:, labels].float().contiguous(),  # contiguous, as from a file: same rounding
-            log_shares=log_shares(counts, labels),
-            ridge=ridge,
-            error=error,
-            temperature=SHARPNESS.value(sharpness) * right,
+            weights=solve(chosen.whole, chosen.ridge)[:, labels].float().contiguous(),  # as from a file: same rounding
+            log_shares=log_shares(column_counts(shares), labels),
+            ridge=chosen.ridge,
+            error=chosen.error,
+            temperature=SHARPNESS.value(shares) * chosen.right,
         )
 
-    def _added(
-        self, known: Mapping[str, Tensor], features: Tensor, own: Tensor, held: Tensor, count: int
-    ) -> tuple[RidgeSums, RidgeSums]:
-        """Return the sums over all examples and over those held out, a task's of labels `own` [n] among them."""
-        sums = RidgeSums.read(known, "", self.size, count)
-        held_sums = RidgeSums.read(known, "held_", self.size, count)
-        for both, rows in ((True, held), (False, ~held)):
-            part = RidgeSums.zeros(self.size, count)
+    def _summed(self, features: Tensor, columns: Tensor, labels: Tensor, held: Tensor) -> Share:
+        """Return a task's sums over all its examples and over those held out; columns, labels: of the task alone."""
+        numbers, local = local_numbers(labels)
+        sums, held_sums = (RidgeSums.zeros(self.size, len(numbers)) for _ in range(2))
+        for part, rows in ((held_sums, held), (sums, ~held)):
             for h, chunk in self._projected(features, rows):
-                part.add(h, own[chunk])
-            sums.add_sums(part)
-            if both:
-                held_sums.add_sums(part)
-        return sums, held_sums
+                part.add(h, local[columns[chunk]])
+        counts = {"counts": torch.bincount(columns, minlength=len(labels)), "labels": local}
+        return Share(sums.add_sums(held_sums).kept("") | held_sums.kept("held_") | counts, labels)
 
     def _projected(self, features: Tensor, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield h [chunk, M] in float64 and the indices [chunk] of the features in the mask `rows`, `ROWS` at once."""
@@ -153,14 +176,20 @@ class RandomRidge(nn.Module):
             if len(chunk):
                 yield self(features[chunk].to(self.projection)).cpu().double(), chunk
 
-    def _choose(self, whole: Moments, fit: Moments, held: Moments) -> tuple[float, float]:
-        """Return lambda and its mean squared error on the held-out examples."""
+    def _choose(self, shares: Sequence[Share]) -> Chosen:
+        """Choose lambda on the held-out examples of all shares."""
+        count = int(all_labels(shares).max()) + 1
+        sums, held_sums = (RidgeSums.total(shares, prefix, self.size, count) for prefix in ("", "held_"))
+        fit, held = (sums - held_sums).moments(self.balance), held_sums.moments(self.balance)
+        whole = sums.moments(self.balance)
+        del sums, held_sums
         scale = mean_square(whole.gram, whole.weight)
         factors = FACTORS if held.weight else [UNCHOSEN]
         candidates = [self.ridge] if self.ridge is not None else [scale * factor for factor in factors]
         errors = {ridge: held_out_error(fit, held, ridge) for ridge in candidates}
         best = min(errors, key=lambda ridge: errors[ridge])
-        return best, errors[best]
+        fitted = solve(fit, best)
+        return Chosen(best, errors[best], whole, held, fitted, max(LEAST_SCORE, mean_right_score(fitted, held)))
 
     def _temperature(
         self, fitted: Tensor, features: Tensor, own: Tensor, held: Tensor, weights: Tensor
@@ -208,12 +237,14 @@ def mean_right_score(weights: Tensor, held: Moments) -> float:
     return float(((weights - weights.mean(1, keepdim=True)) * held.cross).sum()) / held.weight
 
 
-def add_counts(known: Mapping[str, Tensor], columns: Tensor, count: int) -> Tensor:
-    """Return the number of examples of each column, [count]: the known ones plus those of `columns` [n]."""
-    counts = torch.bincount(columns, minlength=count)
-    if known:
-        counts[: len(known["counts"])] += known["counts"]
-    return counts
+def column_counts(shares: Sequence[Share]) -> Tensor:
+    """Return the number of examples of each column, [columns of all shares]."""
+    return side_by_side(shares, "counts")
+
+
+def columns_without(share: Mapping[str, Tensor], kept: Tensor) -> dict[str, Tensor]:
+    """Return `counts` and `labels` of a task's share of the classes at `kept`."""
+    return {"counts": share["counts"][kept], "labels": torch.arange(len(kept))}
 
 
 def column_forms(labels: Tensor) -> Forms:

@@ -1,7 +1,7 @@
 """The sums from which a ridge regression of labels is solved; they add up over tasks, in any order."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from softtf.errors import TrainingError
 from softtf.files.tensor_form import FLOATS, INTEGERS, Forms, TensorForm
+from softtf.statistics.shares import Share, local_numbers
 
 NO_EXAMPLES = "the sums of earlier tasks are those of no examples; load a learner that was not changed"
 
@@ -69,6 +70,12 @@ class RidgeSums:
     def __sub__(self, other: "RidgeSums") -> "RidgeSums":
         return RidgeSums(self.gram - other.gram, self.cross - other.cross, self.counts - other.counts)
 
+    def among(self, numbers: Tensor, labels: int) -> "RidgeSums":
+        """Return the same sums with so many labels, these ones being the labels `numbers`."""
+        cross, counts = self.cross.new_zeros(len(self.cross), labels), self.counts.new_zeros(labels)
+        cross[:, numbers], counts[numbers] = self.cross, self.counts
+        return RidgeSums(self.gram, cross, counts)
+
     def moments(self, balance: bool) -> Moments:
         """Return the weighted sums, with w = 1 or with equal weight for all labels.
 
@@ -126,16 +133,46 @@ class RidgeSums:
             f"{prefix}examples": TensorForm((labels,), INTEGERS, fewest),
         }
 
+    @staticmethod
+    def without(share: Mapping[str, Tensor], prefix: str, size: int, kept: Tensor) -> dict[str, Tensor]:
+        """Return what `kept` would return for some labels of a share alone, as nearly as its sums tell.
+
+        There is no sum of h h^T per label. The scatter around the labels' means is taken to be the same for all labels,
+        as `moments` takes it to be, and so something of the others' examples stays in it.
+
+        Args:
+            share: of one task.
+            prefix: the start of the keys.
+            size: M.
+            kept: the labels that stay, numbered within the share.
+        """
+        whole = not share[f"{prefix}gram"].is_floating_point()
+        labels = torch.arange(share[f"{prefix}examples"].shape[0])
+        sums = RidgeSums.total([Share(share, labels)], prefix, size, len(labels))
+        means = sums.cross / sums.counts.clamp_min(1)
+        cross, counts, own = sums.cross[:, kept], sums.counts[kept], means[:, kept]
+        part = counts.sum() / sums.counts.sum().clamp_min(1)
+        gram = sums.scatter(means).mul_(part).add_((own * counts) @ own.T)
+        return RidgeSums(gram.round_() if whole else gram, cross, counts).kept(prefix, whole)
+
     @classmethod
-    def read(cls, known: Mapping[str, Tensor], prefix: str, size: int, labels: int) -> "RidgeSums":
-        """Return the sums that `kept` saved, extended to `labels` labels; with nothing known, those of no examples."""
-        if not known:
-            return cls.zeros(size, labels)
-        cross = torch.zeros(size, labels, dtype=torch.float64)
-        counts = torch.zeros(labels, dtype=torch.float64)
-        before = len(known[f"{prefix}examples"])
-        cross[:, :before], counts[:before] = known[f"{prefix}sums"], known[f"{prefix}examples"]
-        return cls(from_triangle(known[f"{prefix}gram"]), cross, counts)
+    def total(cls, shares: Sequence[Share], prefix: str, size: int, labels: int) -> "RidgeSums":
+        """Return the sums over what each share has `kept`, in the order of shares; of no shares, those of no examples.
+
+        Args:
+            shares: of any tasks.
+            prefix: the start of the keys.
+            size: M.
+            labels: how many labels there are, those of these shares among them.
+        """
+        triangle = torch.zeros(size * (size + 1) // 2, dtype=torch.float64)
+        cross, counts = (torch.zeros(*shape, labels, dtype=torch.float64) for shape in ((size,), ()))
+        for share in shares:
+            numbers, _ = local_numbers(share.labels)
+            triangle += share.tensors[f"{prefix}gram"]
+            cross[:, numbers] += share.tensors[f"{prefix}sums"]
+            counts[numbers] += share.tensors[f"{prefix}examples"]
+        return cls(from_triangle(triangle), cross, counts)
 
 
 def mean_square(gram: Tensor, weight: float) -> float:

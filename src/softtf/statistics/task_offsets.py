@@ -10,11 +10,12 @@ b_j is task j's offset, which it gets from any input. A task is measured on the 
 large, but no offset.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from softtf.errors import UserError
 from softtf.files.tensor_form import Forms, TensorForm
 from softtf.statistics.base import Statistics
 
@@ -49,6 +50,19 @@ class TaskOffsets(Statistics):
         if known:
             means[:-1, :-1] = known["means"]
         means[-1] = scores.double().mean(0).cpu()
+        return {"means": means, "offsets": fit_offsets(means)}
+
+    def of_tasks(self, known: Mapping[str, Tensor], tasks: Sequence[int]) -> dict[str, Tensor]:
+        """Return the means of some tasks and their offsets; a mean of two tasks in the other order is not known.
+
+        Raises:
+            UserError: the tasks are not in their order.
+        """
+        if list(tasks) != sorted(tasks):
+            raise UserError(
+                f"the statistics of {self.name} know each task's scores beside those before it: keep the order"
+            )
+        means = known["means"][list(tasks)][:, list(tasks)]
         return {"means": means, "offsets": fit_offsets(means)}
 
 

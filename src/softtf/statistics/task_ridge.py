@@ -11,8 +11,9 @@ that is too small for the rounding of the kept sums is raised until it is not.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -25,12 +26,14 @@ from softtf.statistics.random_ridge import (
     SHARPNESS,
     UNCHOSEN,
     RidgeSolution,
-    add_counts,
+    column_counts,
     column_forms,
+    columns_without,
     mean_right_score,
     solve,
 )
 from softtf.statistics.ridge_sums import NO_EXAMPLES, Moments, RidgeSums, mean_square
+from softtf.statistics.shares import Share, all_labels, local_numbers, own_share
 from softtf.statistics.temperature import FittedMean, log_shares
 
 RIDGES = FittedMean("ridges", default=UNCHOSEN)  # in units of the mean of h^2
@@ -40,9 +43,9 @@ MOST_TENFOLDS = 20
 class TaskRidge(nn.Module, ABC):
     """A map of features to h [n, size], and the regression on h.
 
-    G and C are summed and solved in float64 on the CPU and kept in float32: 2 M (M + 1) + 4 M labels bytes for M =
-    `size`, which is 204 MB for 10,000 (100 labels). To learn a task takes some 36 M^2 bytes meanwhile, and 4 M an
-    example.
+    G and C are summed and solved in float64 on the CPU. Each task's are kept in float32: 2 M (M + 1) + 4 M labels bytes
+    for M = `size`, which is 200 MB for 10,000 (10 labels). To learn a task takes some 36 M^2 bytes meanwhile, and 4 M
+    an example.
 
     The temperature of the scores is RanPAC's usual ratio (`SHARPNESS`) times by how much the right label's score is
     above the mean of all; no answer depends on it.
@@ -56,7 +59,7 @@ class TaskRidge(nn.Module, ABC):
         self.size = size
 
     def forms(self, labels: Tensor) -> Forms:
-        """Return the forms of the `sums`; labels: [columns so far], the label number of each logit column."""
+        """Return the forms of a share; labels: [columns], the label number of each of its columns."""
         sums = RidgeSums.forms("", self.size, int(labels.max()) + 1)
         return {**sums, **column_forms(labels), RIDGES.name: RIDGES.form}
 
@@ -74,36 +77,57 @@ class TaskRidge(nn.Module, ABC):
         """
 
     @torch.no_grad()
-    def learn(self, known: Mapping[str, Tensor], features: Tensor, columns: Tensor, labels: Tensor) -> RidgeSolution:
-        """Add a task's examples to the sums, let it choose, and solve.
+    def learn(
+        self, before: Sequence[Share], features: Tensor, columns: Tensor, labels: Tensor
+    ) -> tuple[Share, RidgeSolution]:
+        """Return the newest task's share, what it chose among it, and the regression with it.
 
         Args:
-            known: the `sums` of the tasks before; empty if there are none.
+            before: the shares of the tasks before.
             features: [n, dim].
             columns: [n].
             labels: [columns so far], the label number of each; a label that came before has its number again.
 
         Raises:
-            TrainingError: the sums that are known are not those of any examples.
+            TrainingError: the shares before are those of no examples.
         """
         own, count = labels[columns], int(labels.max()) + 1
+        own_columns, own_labels = own_share(before, columns, labels)
+        numbers, local = local_numbers(own_labels)
         h = torch.cat([self(part).cpu() for part in features.split(ROWS)])
-        sums, new = RidgeSums.read(known, "", self.size, count), RidgeSums.zeros(self.size, count)
-        for part, of_part in zip(h.split(ROWS), own.split(ROWS), strict=True):
-            new.add(part.double(), of_part)
-        chosen, error = self.choose(sums, new, h, own) if len(own.unique()) > 1 else (None, 0.0)
-        ridges = RIDGES.add(known, chosen, len(own))
+        sums = RidgeSums.zeros(self.size, len(numbers))
+        for part, of_part in zip(h.split(ROWS), local[own_columns].split(ROWS), strict=True):
+            sums.add(part.double(), of_part)
+        counts = {"counts": torch.bincount(own_columns, minlength=len(own_labels)), "labels": local}
+        share = Share(sums.kept("") | counts, own_labels)
 
-        moments = sums.add_sums(new).moments(balance=True)
-        kept = sums.kept("") | {"counts": add_counts(known, columns, len(labels)), "labels": labels} | ridges
-        del sums, new
-        weights, ridge = solve_raised(moments, RIDGES.value(ridges) * mean_square(moments.gram, moments.weight))
+        chosen, error = None, 0.0
+        if len(numbers) > 1:
+            old = RidgeSums.total(before, "", self.size, count)
+            chosen, error = self.choose(old, sums.among(numbers, count), h, own)
+            del old
+        share = share._replace(tensors={**share.tensors, **RIDGES.kept(chosen, len(own))})
+        return share, replace(self.solve([*before, share]), error=error)
+
+    def without(self, share: Mapping[str, Tensor], kept: Tensor) -> dict[str, Tensor]:
+        """Return a task's share of the classes at `kept` (`RidgeSums.without`)."""
+        return {**share, **RidgeSums.without(share, "", self.size, kept), **columns_without(share, kept)}
+
+    @torch.no_grad()
+    def solve(self, shares: Sequence[Share]) -> RidgeSolution:
+        """Return the regression over the examples of all shares; its error is not known again.
+
+        Raises:
+            TrainingError: they are the sums of no examples.
+        """
+        labels = all_labels(shares)
+        moments = RidgeSums.total(shares, "", self.size, int(labels.max()) + 1).moments(balance=True)
+        weights, ridge = solve_raised(moments, RIDGES.value(shares) * mean_square(moments.gram, moments.weight))
         return RidgeSolution(
-            sums=kept,
             weights=weights[:, labels].float().contiguous(),  # as read from a file: products round alike
-            log_shares=log_shares(kept["counts"], labels),
+            log_shares=log_shares(column_counts(shares), labels),
             ridge=ridge,
-            error=error,
+            error=0.0,
             temperature=SHARPNESS.default * max(LEAST_SCORE, mean_right_score(weights, moments)),
         )
 

@@ -1,12 +1,13 @@
 """Temperatures that turn scores into probabilities by a softmax, fitted on held-out training examples."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from softtf.files.tensor_form import TensorForm
+from softtf.statistics.shares import Share
 
 TEMPERATURES = tuple(10 ** (exponent / 20) for exponent in range(-50, 21))
 POSITIVE = TensorForm(least=1e-9, most=1e9)
@@ -64,14 +65,14 @@ class FittedMean:
     def __init__(self, name: str, default: float) -> None:
         self.name, self.default = name, default
 
-    def add(self, known: Mapping[str, Tensor], value: float | None, weight: float) -> dict[str, Tensor]:
-        """Return the kept sums [2] under `name` with one more task's value; None if the task could not fit one."""
-        new = torch.zeros(2) if value is None else torch.tensor([weight * torch.tensor(value).log(), weight])
-        return {self.name: known.get(self.name, torch.zeros(2)) + new}
+    def kept(self, value: float | None, weight: float) -> dict[str, Tensor]:
+        """Return a task's own sums [2] under `name`; value: None if the task could not fit one."""
+        none = value is None
+        return {self.name: torch.zeros(2) if none else torch.tensor([weight * torch.tensor(value).log(), weight])}
 
     @property
     def form(self) -> TensorForm:
-        """The form of what `add` returns."""
+        """The form of what `kept` returns."""
 
         def fits(sums: Tensor, _: Mapping[str, Tensor]) -> bool:
             total, weight = sums.double().tolist()
@@ -79,9 +80,9 @@ class FittedMean:
 
         return TensorForm((2,), rule=fits, words="the sums of a mean between exp(-25) and exp(25)")
 
-    def value(self, known: Mapping[str, Tensor]) -> float:
-        """Return the mean, or the default if no task could fit a value."""
-        total, weight = known[self.name].double().tolist()
+    def value(self, shares: Sequence[Share]) -> float:
+        """Return the mean over the tasks of all shares, or the default if no task could fit a value."""
+        total, weight = sum((share.tensors[self.name] for share in shares), torch.zeros(2)).double().tolist()
         return float(torch.tensor(total / weight).exp()) if weight else self.default
 
 

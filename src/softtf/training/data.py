@@ -1,12 +1,13 @@
 """Start the training of a task; say which settings of training a method reads."""
 
+from collections import Counter
 from dataclasses import fields
 
 from softtf.backbones.features import FeatureStore
 from softtf.devices.memory import needs_memory
 from softtf.errors import OutOfMemoryError, UserError
 from softtf.learners import ClosedFormLearner, Learner, LearnerSpec
-from softtf.learners.class_table import ClassTable
+from softtf.learners.class_table import ClassTable, Record
 from softtf.learners.task_data import TaskData
 from softtf.streams import Examples
 from softtf.training.closed_form import ClosedFormTraining
@@ -41,7 +42,8 @@ def begin_training(
         TrainingError: there is not enough memory (an OutOfMemoryError), or an earlier version's statistics.
     """
     learner.go_on()
-    classes.add(examples.classes, name)
+    counts = Counter(examples.labels)
+    classes.add(examples.classes, name, Record.now([counts[label] for label in examples.classes]))
     data = TaskData(examples, classes, learner.network.backbone, config.batch_size, config.augment, store)
     learner.begin_task(data)
     if isinstance(learner, ClosedFormLearner) and not learner.takes_steps:

@@ -1,0 +1,184 @@
+"""What a learner knows, what it holds and of whose data, and how two learners differ."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from softtf.files.tensors import checksum
+from softtf.learners.class_table import Record
+from softtf.learners.knowledge import Finished
+from softtf.learners.parts import Part, parts_of
+from softtf.learners.shares import METHOD
+
+
+@dataclass(frozen=True)
+class TaskDescription:
+    """One task.
+
+    Attributes:
+        name: of the task.
+        classes: its labels.
+        record: when it was learned, and from how many examples of each class.
+        parameters: how many it trained of its own.
+        bytes: of its tensors, sums among them.
+        hash: of these tensors, in hex.
+    """
+
+    name: str
+    classes: tuple[Hashable, ...]
+    record: Record
+    parameters: int
+    bytes: int
+    hash: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a learner is and knows.
+
+    Attributes:
+        method: its kind, such as `block-ridge`.
+        backbone: its name.
+        backbone_sha256: the hash of its weights.
+        tasks: in their order.
+        shared_bytes: of the tensors that all tasks share.
+        hash: of all tensors, classes and names, in hex; dates do not count.
+    """
+
+    method: str
+    backbone: str
+    backbone_sha256: str
+    tasks: tuple[TaskDescription, ...]
+    shared_bytes: int
+    hash: str
+
+
+@dataclass(frozen=True)
+class Held:
+    """Something that is stored and was derived from data.
+
+    Attributes:
+        what: its name.
+        how: how it came from the data, in words.
+        tasks: the names of the tasks whose data it is from.
+        bytes: that it takes.
+    """
+
+    what: str
+    how: str
+    tasks: tuple[str, ...]
+    bytes: int
+
+
+def describe(finished: Finished, method: str, backbone: str, backbone_sha256: str) -> Description:
+    """Describe a learner; method, backbone, backbone_sha256: as its header says."""
+    learner, tasks = finished.learner, []
+    modules = learner.slot_modules().values()
+    for task, part in enumerate(parts_of(finished)):
+        parameters = sum(slots.num_parameters(task) for slots in modules)
+        found = _hash(part)
+        tasks.append(TaskDescription(part.name, part.classes, part.record, parameters, _bytes(part.tensors()), found))
+    shared = learner.shared_state_dict() if tasks else {}
+    whole = checksum(shared, method, backbone_sha256, *(task.hash for task in tasks))
+    return Description(method, backbone, backbone_sha256, tuple(tasks), _bytes(shared), whole)
+
+
+def audit(finished: Finished) -> list[Held]:
+    """Return all that a learner holds that was derived from training data."""
+    learner, classes = finished
+    names, held = tuple(classes.names), []
+    shared = learner.shared_state_dict() if names else {}
+    trained = [set(learner.trained_by(task)) for task in range(len(names))]
+    for name in sorted({name.split(".")[0] for one in trained for name in one}):
+        own = {n: v for n, v in shared.items() if n.split(".")[0] == name}
+        by = tuple(names[t] for t, one in enumerate(trained) if not one.isdisjoint(own))
+        held.append(Held(name, "parameters that these tasks trained one after another", by, _bytes(own)))
+    if learner.memory:
+        how = (
+            "follows from the sums below" if learner.divisible else "what the method remembers, exemplars if it has any"
+        )
+        held.append(Held(f"memory ({', '.join(sorted(learner.memory))})", how, names, _bytes(learner.memory)))
+    for name, values in learner.gathered.items():
+        divided = name not in learner.undivided_statistics
+        held.append(
+            Held(name, f"statistics of features{', from the sums below' if divided else ''}", names, _bytes(values))
+        )
+    for task, part in enumerate(parts_of(finished)):
+        held += _of_task(finished, part, task)
+    return held
+
+
+def _of_task(finished: Finished, part: Part, task: int) -> list[Held]:
+    """Return what a task holds of its own."""
+    learner, classes = finished
+    held = [
+        Held(
+            "task file",
+            "the names of the task and of its classes, when and from how much it was learned",
+            (part.name,),
+            0,
+        )
+    ]
+    for name, slots in learner.slot_modules().items():
+        own = {n: v for n, v in part.state.items() if n.startswith(f"{name}.")}
+        if slots.retrained or not _bytes(own):
+            continue
+        first = 0 if slots.starts_from_last else task
+        how = "trained on its examples" if first == task else "trained on its examples, from the last task's on"
+        if not learner.trained_by_steps:
+            how = "solved from the sums of features"
+        held.append(Held(name, how, tuple(classes.names[first : task + 1]), _bytes(own)))
+    covered = learner.shares.covered(task)
+    for owner, share in part.shares.items():
+        what = "sums" if owner == METHOD else f"sums of {owner}"
+        names = tuple(classes.names[covered.start : covered.stop])
+        held.append(
+            Held(what, "sums over the features of its examples, none of which is kept", names, _bytes(dict(share)))
+        )
+    return held
+
+
+def differences(one: Finished, other: Finished) -> list[str]:
+    """Return in words how two learners of one method differ in what they know."""
+    mine, its = parts_of(one), parts_of(other)
+    found = []
+    for part in mine:
+        twin = [p for p in its if p.classes == part.classes]
+        if not twin:
+            found.append(f"only the first has the task {part.name!r} of {len(part.classes)} classes")
+        elif not part.same(twin[0]):
+            found.append(f"the task {part.name!r} differs in {_difference(part, twin[0])}")
+    known = [part.classes for part in mine]
+    found += [
+        f"only the second has the task {p.name!r} of {len(p.classes)} classes" for p in its if p.classes not in known
+    ]
+    theirs = [part.classes for part in its]
+    if [c for c in known if c in theirs] != [c for c in theirs if c in known]:
+        found.append("the tasks are in another order")
+    if not found:
+        first, second = one.learner.shared_state_dict(), other.learner.shared_state_dict()
+        names = [n for n in sorted(first.keys() | second.keys()) if not _same(first.get(n), second.get(n))]
+        found += [f"what all tasks share differs in {', '.join(names[:5])}"] if names else []
+    return found
+
+
+def _difference(one: Part, other: Part) -> str:
+    if one.name != other.name:
+        return f"its name, {other.name!r} in the second"
+    first, second = one.tensors(), other.tensors()
+    names = [name for name in sorted(first.keys() | second.keys()) if not _same(first.get(name), second.get(name))]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _same(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is not None and other is not None and torch.equal(one, other.to(one.device))
+
+
+def _hash(part: Part) -> str:
+    return checksum(part.tensors(), part.name, *map(repr, part.classes))
+
+
+def _bytes(tensors: dict[str, Tensor]) -> int:
+    return sum(value.numel() * value.element_size() for value in tensors.values())

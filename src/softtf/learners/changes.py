@@ -1,0 +1,133 @@
+"""What can become of tasks that were learned: taken out, forgotten by class, kept, renamed, merged.
+
+Each function returns another learner, and what still holds something of the tasks that are gone; the one that it is
+given stays as it is.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+
+import torch
+
+from softtf.errors import UserError
+from softtf.learners.base import Learner
+from softtf.learners.class_table import ClassTable
+from softtf.learners.knowledge import Finished
+from softtf.learners.parts import Part, assembled, chosen, parts_of, traces, without_classes
+
+Changed = tuple[Finished, list[str]]
+
+
+def keep_tasks(finished: Finished, tasks: Sequence[int], leave_traces: bool) -> Changed:
+    """Return the learner of some tasks, in the order given.
+
+    Raises:
+        UserError: a task is named twice; the method keeps all tasks in one; or something else holds traces of the tasks
+            that would go, and they are not to be left.
+    """
+    if len(set(tasks)) < len(tasks):
+        raise UserError("a task is named twice; name each task that is to be kept once")
+    gone = [task for task in range(len(finished.classes.tasks)) if task not in tasks]
+    found = chosen(finished, tasks)
+    left = _allowed(finished, gone, traces(finished, gone), leave_traces)
+    return found, left + [words for task in gone for words in finished.learner.fitted_beside(task) if tasks]
+
+
+def forget_labels(finished: Finished, labels: Sequence[Hashable], leave_traces: bool) -> Changed:
+    """Return the learner without some classes; a task of no other classes goes whole.
+
+    Raises:
+        UserError: a label was never learned, or as for `keep_tasks`. What a task trained on several classes together is
+            a trace of each.
+    """
+    learner, classes = finished
+    for label in labels:
+        classes.number(label)
+    touched = [t for t, own in enumerate(classes.tasks) if not set(own).isdisjoint(labels)]
+    whole = [t for t in touched if set(classes.tasks[t]) <= set(labels)]
+    some = [t for t in touched if t not in whole]
+    parts = parts_of(finished)
+    left = traces(finished, touched) + [words for task in some for words in _held(learner, parts[task], task)]
+    kept = [t for t in range(len(parts)) if t not in whole]
+    found = chosen(finished, kept)
+    left = _allowed(finished, touched, list(dict.fromkeys(left)), leave_traces)
+    if some:
+        new = [without_classes(learner, parts[t], t, labels) if t in some else parts[t] for t in kept]
+        found = assembled(finished, new)
+    return found, left + [words for task in touched for words in learner.fitted_beside(task) if kept]
+
+
+def _held(learner: Learner, part: Part, task: int) -> list[str]:
+    """Return what of a part was made of all its classes, in words."""
+    name, modules = part.name, learner.slot_modules()
+    trained = learner.trained_by_steps
+    own = [n for n, slots in modules.items() if trained and (n == "head" or slots.num_parameters(task))]
+    held = [f"the {'classifier of its other classes' if n == 'head' else n} of task {name!r}" for n in own]
+    sums = [owner for owner, share in part.shares.items() if not learner.by_class(owner, share)]
+    return held + [f"the sums of task {name!r} over all its classes{f' ({owner})' if owner else ''}" for owner in sums]
+
+
+def _allowed(finished: Finished, gone: Sequence[int], left: list[str], leave_traces: bool) -> list[str]:
+    if left and not leave_traces:
+        names = ", ".join(repr(finished.classes.names[task]) for task in gone[:5])
+        raise UserError(
+            f"what is to go of task {names} also shaped {'; '.join(left)}. leave_traces=True (--leave-traces) takes out"
+            " the rest; nothing is left only if the other tasks are learned again from the start"
+        )
+    return left
+
+
+def renamed(finished: Finished, labels: Mapping[Hashable, Hashable], tasks: Mapping[int, str]) -> Finished:
+    """Return the learner with other names for some labels and tasks; no tensor changes.
+
+    Raises:
+        UserError: a label was never learned, or two labels would be the same.
+    """
+    learner, classes = finished
+    for label in labels:
+        classes.number(label)
+    new = [labels.get(label, label) for label in classes.labels]
+    if len(set(new)) < len(new):
+        twice = next(label for label in new if new.count(label) > 1)
+        raise UserError(f"two classes would be called {twice!r}; give each a name of its own")
+    table = ClassTable(classes.allow_repeated)
+    for task, own in enumerate(classes.tasks):
+        name = tasks.get(task, classes.names[task])
+        table.add([labels.get(label, label) for label in own], name, classes.records[task])
+    return Finished(learner, table)
+
+
+def merged(one: Finished, other: Finished) -> Finished:
+    """Return the learner of the tasks of both, one's first; a part that both have bit for bit is there once.
+
+    Raises:
+        UserError: both have a label, and that is not allowed; or what tasks share in them is not the same.
+    """
+    mine, its = one.learner, other.learner
+    new = [part for part in parts_of(other) if not any(part.same(known) for known in parts_of(one))]
+    parts = [*parts_of(one), *new]
+    for learner, classes in (one, other):
+        if names := learner.undivided_statistics:
+            raise UserError(f"the statistics of {names[0]} hold all tasks in one, so that learners cannot be merged")
+        lumps = [task for task in range(len(classes.tasks)) if len(learner.shares.covered(task)) > 1]
+        if lumps and learner is its and len(new) < len(classes.tasks):
+            raise UserError("both learners know a task, among others whose sums earlier versions kept as one")
+    if one.classes.tasks and other.classes.tasks:
+        _check_shared(mine, its)
+    return assembled(one, parts)
+
+
+def _check_shared(mine: Learner, its: Learner) -> None:
+    """Refuse to merge learners that differ in what all tasks share; raises UserError."""
+    shared = {name: parameter.detach() for name, parameter in its.shared_parameters()}
+    values = {n: p.detach() for n, p in mine.shared_parameters() if n in mine.trained_by(0)}
+    differ = [n for n, value in values.items() if n not in shared or not torch.equal(value, shared[n].to(value.device))]
+    if differ:
+        what = ", ".join(sorted({name.split(".")[0] for name in differ}))
+        raise UserError(
+            f"all tasks share the {what}, which each of these learners trained in its own way; merge learners that go"
+            " on from one saved learner and have it frozen (freeze_g_after_first), or learn the tasks one after another"
+        )
+    for name in mine.common:
+        ours, theirs = mine.memory[name], its.memory[name]
+        if not torch.allclose(ours, theirs.to(ours), rtol=1e-5, atol=1e-6):
+            raise UserError(f"the learners differ in {name}, which all tasks share; give it in the settings of both")

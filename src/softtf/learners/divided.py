@@ -1,0 +1,110 @@
+"""What of a learner's state is of which task: its shares of sums, and what follows from them.
+
+Parameters in slots are a task's own. What a method remembers besides, and what statistics gather, is divided where each
+task keeps a share of it (`keep_share`), and all else follows from the shares (`settle`). Then a task can be taken out,
+and another learner's put in (`softtf.learners.parts`).
+"""
+
+from collections.abc import Mapping
+from itertools import accumulate
+from typing import ClassVar
+
+from torch import Tensor
+
+from softtf.files.tensor_form import Forms
+from softtf.learners.shares import METHOD
+from softtf.learners.state import LearnerState
+from softtf.statistics import Share, SharedStatistics
+from softtf.statistics.shares import local_numbers
+
+
+class DividedState(LearnerState):
+    """The state of a learner, and whose it is.
+
+    common: the names in `memory` of what must be the same in learners that are merged. trained_by_steps: whether a
+    task's parameters are trained, for all of its classes together.
+    """
+
+    common: ClassVar[tuple[str, ...]] = ()
+    trained_by_steps: ClassVar[bool] = True
+
+    def share_forms(self, labels: Tensor, tasks: int) -> Forms:
+        """Return the form of each tensor that a task adds to the method's sums (`keep_share`).
+
+        Args:
+            labels: [columns of the task], numbered within it.
+            tasks: 1, unless an earlier version kept the sums of several tasks as one.
+        """
+        return {}
+
+    def all_share_forms(self, tasks: range, labels: Tensor) -> dict[str, Forms]:
+        """Return by whose they are the forms of the sums of some tasks; labels: as for `memory_forms`."""
+        stops = [0, *self.column_stops]
+        _, local = local_numbers(labels[stops[tasks.start] : stops[tasks.stop]])
+        shared = {n: s for n, s in self.statistics.items() if isinstance(s, SharedStatistics)}
+        forms = {name: statistics.share_forms(local, len(tasks)) for name, statistics in shared.items()}
+        own = self.share_forms(local, len(tasks))
+        return forms | ({METHOD: own} if own else {})
+
+    def keep_share(self, tensors: Mapping[str, Tensor], owner: str = METHOD) -> None:
+        """Keep what the newest task added to the method's sums, or to those of the statistics `owner`."""
+        self.shares = self.shares.with_newest(self.num_tasks, owner, tensors)
+
+    def shares_of(self, labels: Tensor, owner: str = METHOD) -> list[Share]:
+        """Return the shares of the method, or of the statistics `owner`; labels: as for `memory_forms`."""
+        return self.shares.of(owner, labels, self.column_stops)
+
+    @property
+    def column_stops(self) -> list[int]:
+        """For each task, the logit column behind its last."""
+        return list(accumulate(map(self.network.heads.num_classes, range(self.num_tasks))))
+
+    @property
+    def divisible(self) -> bool:
+        """Whether `settle` sets all that the method remembers, so that tasks can be taken out and put in."""
+        return not self.memory
+
+    @property
+    def undivided_statistics(self) -> list[str]:
+        """The names of the statistics to which tasks add no shares."""
+        return [name for name in self.gathered if not isinstance(self.statistics[name], SharedStatistics)]
+
+    def trained_by(self, task: int) -> list[str]:
+        """Return the names of the shared parameters that task `task` trained."""
+        return [name for name, _ in self.shared_parameters()]
+
+    def share_without(self, owner: str, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
+        """Return a task's share without the sums of some of its classes.
+
+        Args:
+            owner: whose share it is: the method, or the statistics of that name.
+            share: of one task.
+            kept: the places of the classes that stay.
+
+        Raises:
+            UserError: the sums are not kept by class.
+        """
+        statistics = self.statistics[owner]
+        assert isinstance(statistics, SharedStatistics)
+        return statistics.without(share, kept)
+
+    def by_class(self, owner: str, share: Mapping[str, Tensor]) -> bool:
+        """Return whether all sums of a share are kept by class, so that `share_without` leaves nothing of a class."""
+        return not any(name.endswith("gram") or name == "centroids" for name in share)
+
+    def fitted_beside(self, task: int) -> list[str]:
+        """Return what few numbers later tasks fitted while task `task` was known, and keep when it goes, in words."""
+        shared = [s for s in self.statistics.values() if isinstance(s, SharedStatistics) and s.fitted]
+        return (
+            [f"the {s.fitted} of {s.name} that later tasks fitted" for s in shared] if task < self.num_tasks - 1 else []
+        )
+
+    def settle(self, labels: Tensor) -> None:
+        """Set what follows from the tasks' shares, as when the last of them was learned; labels: of all columns.
+
+        Raises:
+            TrainingError: the shares are those of no examples.
+        """
+        shared = {n: s for n, s in self.statistics.items() if isinstance(s, SharedStatistics)}
+        found = {name: s.combined(self.shares_of(labels, name)) for name, s in shared.items() if self.num_tasks}
+        self.gathered = {n: v for n, v in self.gathered.items() if n not in shared} | found

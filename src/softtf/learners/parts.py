@@ -1,0 +1,179 @@
+"""Parts: all that a learner holds of one task, to be taken out and put in.
+
+Every change of what is known is a choice of parts. A part never changes, and nothing here changes a learner:
+`assembled` makes another one of the parts that it is given, and what follows from their shares is set anew
+(`Learner.settle`). What tasks share otherwise stays as it is; `traces` tells what of it holds something of a task.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from softtf.adaptations.slots import TaskSlots
+from softtf.errors import UserError
+from softtf.learners.base import Learner
+from softtf.learners.class_table import ClassTable, Record
+from softtf.learners.knowledge import Finished
+from softtf.learners.shares import Shares, TaskShares
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a learner holds of one task.
+
+    Attributes:
+        name: of the task.
+        classes: its labels, in the order of their columns.
+        record: when it was learned, and from how much.
+        state: its parameters, as `LearnerState.task_state_dict` has them.
+        shares: what it added to sums.
+    """
+
+    name: str
+    classes: tuple[Hashable, ...]
+    record: Record
+    state: Mapping[str, Tensor]
+    shares: TaskShares
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all its tensors by the names that they are saved under."""
+        return {**self.state, **Shares([self.shares]).tensors(0)}
+
+    def same(self, other: "Part") -> bool:
+        """Return whether another part is this one, bit for bit."""
+        mine, its = self.tensors(), other.tensors()
+        same = (self.name, self.classes) == (other.name, other.classes) and mine.keys() == its.keys()
+        return same and all(torch.equal(value, its[name].to(value.device)) for name, value in mine.items())
+
+
+def parts_of(finished: Finished) -> list[Part]:
+    """Return the parts of all tasks; nothing that goes on being trained is shared with the learner."""
+    learner, classes = finished
+    trained = {name for name, slots in learner.slot_modules().items() if slots.retrained}
+    found = []
+    for task, labels in enumerate(classes.tasks):
+        state = learner.task_state_dict(task)
+        state = {n: v.clone() if n.split(".")[0] in trained else v for n, v in state.items()}
+        found.append(Part(classes.names[task], labels, classes.records[task], state, learner.shares.tasks[task]))
+    return found
+
+
+def assembled(finished: Finished, parts: Sequence[Part]) -> Finished:
+    """Return a learner of the same method that knows these parts, in this order.
+
+    Raises:
+        UserError: two of them have a label, and that is not allowed; or the method keeps all tasks in one.
+    """
+    before, known = finished
+    check_divisible(before)
+    classes = ClassTable(known.allow_repeated)
+    for part in parts:
+        classes.add(part.classes, part.name, part.record)
+    learner = before.face()
+    learner.go_on()
+    learner.shares, learner.shared_before = Shares(), {}
+    for slots in learner.slot_modules().values():
+        slots.slots = nn.ModuleList()
+    for part in parts:
+        learner.load_task(part.state, part.shares)
+    learner.settle(classes.column_labels())
+    return Finished(learner, classes)
+
+
+def check_divisible(learner: Learner) -> None:
+    """Refuse a method whose memory, or statistics, hold all tasks in one; raises UserError."""
+    if not learner.divisible:
+        names = ", ".join(sorted(learner.memory))[:100]
+        raise UserError(
+            f"{type(learner).__name__} remembers all tasks in one ({names}), so that no task can be taken out or put"
+            " in; learn the tasks that are wanted again"
+        )
+
+
+def chosen(finished: Finished, tasks: Sequence[int]) -> Finished:
+    """Return the learner of some of its tasks, in the order given.
+
+    Raises:
+        UserError: the method keeps all tasks in one, or some of these belong together.
+    """
+    learner, classes = finished
+    _check_together(learner, classes, tasks)
+    if len(tasks) > 1 and list(tasks) != sorted(tasks):
+        for name, slots in learner.slot_modules().items():
+            if slots.reads_earlier:
+                raise UserError(f"a task reads the {name} of those before it, so that tasks keep their order")
+    _check_read(learner, classes, tasks)
+    parts = parts_of(finished)
+    found = assembled(finished, [parts[task] for task in tasks])
+    if not tasks:
+        found.learner.gathered = {}
+    for name in found.learner.undivided_statistics if tasks else ():
+        known = learner.statistics[name].of_tasks(learner.gathered[name], tasks)  # type: ignore[operator]
+        found.learner.gathered = found.learner.gathered | {name: known}
+    return found
+
+
+def _check_together(learner: Learner, classes: ClassTable, tasks: Sequence[int]) -> None:
+    """Refuse to part tasks whose sums an earlier version kept as one."""
+    for task in tasks:
+        together = learner.shares.covered(task)
+        place = list(tasks).index(task) - (task - together.start)
+        if len(together) > 1 and list(tasks[max(place, 0) : place + len(together)]) != list(together):
+            names = f"{classes.names[together.start]!r} to {classes.names[together.stop - 1]!r}"
+            raise UserError(
+                f"the sums of tasks {names} are kept as one, as earlier versions did, so that these go or stay"
+                " together, in their order; learn them again to part them"
+            )
+
+
+def _check_read(learner: Learner, classes: ClassTable, tasks: Sequence[int]) -> None:
+    """Refuse to take out a task whose parameters those after it read."""
+    for name, slots in learner.slot_modules().items():
+        if slots.reads_earlier and list(tasks) != list(range(len(tasks))):
+            gone = next(task for task in range(learner.num_tasks) if task not in tasks)
+            raise UserError(
+                f"the tasks after {classes.names[gone]!r} read its {name} beside their own, so that only the last tasks"
+                " can go; learn the tasks that are wanted again"
+            )
+
+
+def without_classes(learner: Learner, part: Part, task: int, gone: Sequence[Hashable]) -> Part:
+    """Return task `task`'s part without the columns and the sums of some of its classes.
+
+    Raises:
+        UserError: sums or statistics cannot be taken apart by class.
+    """
+    kept = torch.tensor([place for place, label in enumerate(part.classes) if label not in gone])
+    if len(learner.shares.covered(task)) > 1:
+        raise UserError(f"the sums of task {part.name!r} are kept in one with others', as earlier versions did")
+    if names := learner.undivided_statistics:
+        raise UserError(f"the statistics of {names[0]} are not kept by class; remove the whole task {part.name!r}")
+    state = dict[str, Tensor]()
+    for name, slots in learner.slot_modules().items():
+        own = {n.removeprefix(f"{name}."): v for n, v in part.state.items() if n.startswith(f"{name}.")}
+        state |= {f"{name}.{n}": value for n, value in slots.without_classes(own, kept).items()}
+    shares = {owner: learner.share_without(owner, share, kept) for owner, share in part.shares.items()}
+    counts = part.record.examples
+    record = replace(part.record, examples=None if counts is None else tuple(counts[i] for i in kept.tolist()))
+    return Part(part.name, tuple(part.classes[i] for i in kept.tolist()), record, state, shares)
+
+
+def traces(finished: Finished, tasks: Sequence[int]) -> list[str]:
+    """Return what would still hold something of the data of some tasks once their parts are gone, in words."""
+    learner, classes = finished
+    found: dict[str, None] = {}
+    modules = learner.slot_modules()
+    for task in tasks:
+        trained = {name.split(".")[0] for name in learner.trained_by(task)}
+        found |= dict.fromkeys(f"the {_words(modules[name])}, which it trained and all tasks share" for name in trained)
+        later = [other for other in range(task + 1, learner.num_tasks) if other not in tasks]
+        for name, slots in modules.items():
+            if later and slots.starts_from_last and slots.num_parameters(task):
+                found[f"the {name} of task {classes.names[later[0]]!r} and later, which started from its own"] = None
+    return list(found)
+
+
+def _words(slots: TaskSlots) -> str:
+    return "classifier" if type(slots).__name__ == "Heads" else type(slots).__name__

@@ -1,0 +1,52 @@
+"""What each task added to sums: kept apart, so that any tasks' sums are those of a learner that saw them alone.
+
+A total is always the sum over shares in the order of their tasks. So to take a share out, or to put another learner's
+in, gives the bits of the learner that never saw the task, or saw it too.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Share(NamedTuple):
+    """What one task added, or several tasks whose sums an earlier version kept as one.
+
+    Attributes:
+        tensors: by name; labels are numbered from 0 in the order of the share's own columns (`local_numbers`).
+        labels: [columns], the number of the label of each of its columns among all labels known.
+    """
+
+    tensors: Mapping[str, Tensor]
+    labels: Tensor
+
+
+def local_numbers(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the different labels [k] in the order in which they come first, and the place there of each [columns]."""
+    places: dict[int, int] = {}
+    local = torch.tensor([places.setdefault(label, len(places)) for label in labels.tolist()], dtype=torch.int64)
+    return torch.tensor(list(places), dtype=torch.int64), local
+
+
+def own_share(before: Sequence[Share], columns: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the newest task's examples [n] and labels [its columns] as its own share numbers them.
+
+    Args:
+        before: the shares of the tasks before.
+        columns: [n], the logit column of each example.
+        labels: [columns so far], the label number of each column.
+    """
+    first = len(all_labels(before))
+    return columns - first, labels[first:]
+
+
+def all_labels(shares: Sequence[Share]) -> Tensor:
+    """Return the label number of each column of all shares, [columns]."""
+    return torch.cat([torch.zeros(0, dtype=torch.int64), *(share.labels for share in shares)])
+
+
+def side_by_side(shares: Sequence[Share], name: str) -> Tensor:
+    """Return a tensor that each share has, one share's behind another's."""
+    return torch.cat([share.tensors[name] for share in shares])
