@@ -174,8 +174,16 @@ def test_prompts_that_later_tasks_read_cannot_go() -> None:
     model = learned(LEARNERS["Progressive Prompts"], [0, 1, 2])
     with pytest.raises(UserError, match="the tasks after 'task 1' read its ProgressivePrompt"):
         model.remove_task(0, leave_traces=True)
-    with pytest.raises(UserError, match="keep their order"):
+    with pytest.raises(UserError, match="it stays where it is"):
         model.keep([1, 0, 2])
+
+
+def test_the_first_task_stays_where_all_networks_are_its() -> None:
+    model = learned(LEARNERS["RanPAC, adapted"], [0, 1, 2])
+    with pytest.raises(UserError, match="the tasks after 'task 1' read its "):
+        model.remove_task(0)
+    model.remove_task(2)
+    same(model, learned(LEARNERS["RanPAC, adapted"], [0, 1]), LEARNERS["RanPAC, adapted"])
 
 
 @each("case", WHOLE, ("DER++", "SLM"))

@@ -60,7 +60,7 @@ def _held(learner: Learner, part: Part, task: int) -> list[str]:
     """Return what of a part was made of all its classes, in words."""
     name, modules = part.name, learner.slot_modules()
     trained = learner.trained_by_steps
-    own = [n for n, slots in modules.items() if trained and (n == "head" or slots.num_parameters(task))]
+    own = [n for n, slots in modules.items() if trained and slots.num_parameters(task)]
     held = [f"the {'classifier of its other classes' if n == 'head' else n} of task {name!r}" for n in own]
     sums = [owner for owner, share in part.shares.items() if not learner.by_class(owner, share)]
     return held + [f"the sums of task {name!r} over all its classes{f' ({owner})' if owner else ''}" for owner in sums]
@@ -113,6 +113,9 @@ def merged(one: Finished, other: Finished) -> Finished:
             raise UserError("both learners know a task, among others whose sums earlier versions kept as one")
     if one.classes.tasks and other.classes.tasks:
         _check_shared(mine, its)
+        first_only = [name for name, slots in mine.slot_modules().items() if slots.first_only]
+        if first_only and not parts_of(one)[0].same(parts_of(other)[0]):
+            raise UserError(f"all tasks read the {first_only[0]} of the first; merge learners that have one first task")
     return assembled(one, parts)
 
 

@@ -100,10 +100,6 @@ def chosen(finished: Finished, tasks: Sequence[int]) -> Finished:
     """
     learner, classes = finished
     _check_together(learner, classes, tasks)
-    if len(tasks) > 1 and list(tasks) != sorted(tasks):
-        for name, slots in learner.slot_modules().items():
-            if slots.reads_earlier:
-                raise UserError(f"a task reads the {name} of those before it, so that tasks keep their order")
     _check_read(learner, classes, tasks)
     parts = parts_of(finished)
     found = assembled(finished, [parts[task] for task in tasks])
@@ -129,13 +125,14 @@ def _check_together(learner: Learner, classes: ClassTable, tasks: Sequence[int])
 
 
 def _check_read(learner: Learner, classes: ClassTable, tasks: Sequence[int]) -> None:
-    """Refuse to take out a task whose parameters those after it read."""
+    """Refuse to take out a task whose parameters others read."""
     for name, slots in learner.slot_modules().items():
-        if slots.reads_earlier and list(tasks) != list(range(len(tasks))):
-            gone = next(task for task in range(learner.num_tasks) if task not in tasks)
+        wanted = list(range(len(tasks) if slots.reads_earlier else min(1, len(tasks)) if slots.first_only else 0))
+        if list(tasks[: len(wanted)]) != wanted:
+            gone = next((task for task in wanted if task not in tasks), 0)
             raise UserError(
-                f"the tasks after {classes.names[gone]!r} read its {name} beside their own, so that only the last tasks"
-                " can go; learn the tasks that are wanted again"
+                f"the tasks after {classes.names[gone]!r} read its {name}, so that it stays where it is as"
+                " long as they do; learn the tasks that are wanted again"
             )
 
 

@@ -62,6 +62,7 @@ class RanPACFSALearner(RanPACLearner):
     """The first task trains the adaptation, and all tasks' networks are the first one's."""
 
     answers_by_features = False
+    trained_by_steps = True
 
     def __init__(self, backbone: Backbone, adaptations: list[Adaptation], seed: int, regression: RandomRidge) -> None:
         head = CosineHead(backbone.dim)
