@@ -150,6 +150,35 @@ class Predict(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Learner(Command):
+    """Say what a saved learner knows and holds; take tasks and classes out, rename them, merge learners.
+
+    Attributes:
+        action: describe; audit (what is stored that comes from data, and from whose); diff (with another learner);
+            remove or keep (tasks, by number from 1 or by name); forget (classes); rename (OLD=NEW); merge (others
+            behind this one).
+        folder: of a learner that was saved, or of a run.
+        names: tasks, classes, OLD=NEW, or the folders of other learners.
+        output: the new folder for the learner that comes of it.
+        in_place: replace the learner in its folder by it, in one step.
+        leave_traces: go on where parameters of other tasks were trained on what is to go; they are named.
+        tasks: rename tasks, not classes.
+        json: print JSON (describe, audit, diff).
+        backbone: where the backbone is, if the learner names it by a path.
+    """
+
+    action: Positional[str]
+    folder: Positional[Path]
+    names: Positional[tuple[str, ...]] = ()
+    output: Path | None = None
+    in_place: bool = False
+    leave_traces: bool = False
+    tasks: bool = False
+    json: bool = False
+    backbone: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Table(Command):
     """Run a table of the paper, or what is left of it, and print it; without a number, list the tables.
 
@@ -195,6 +224,7 @@ COMMANDS: dict[str, type[Command]] = {
     "resume": Resume,
     "predict": Predict,
     "evaluate": Evaluate,
+    "learner": Learner,
     "table": Table,
     "list": List,
 }

@@ -12,8 +12,7 @@ Every file is written to a temporary name and moved, and none is ever changed: a
 task that was being saved, and a run's learner can be loaded as it was after any task.
 """
 
-from collections.abc import Callable, Hashable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -23,9 +22,8 @@ from softtf.backbones.base import Backbone
 from softtf.backbones.load import BackboneSpec
 from softtf.devices.memory import needs_memory
 from softtf.errors import UserError, unknown
-from softtf.files.label_json import decode_label, encode_label
+from softtf.files.label_json import encode_label
 from softtf.files.lock import check_ours
-from softtf.files.plain_json import fits
 from softtf.files.tensor_form import require
 from softtf.files.tensors import (
     check_file,
@@ -36,19 +34,21 @@ from softtf.files.tensors import (
     write_atomic,
 )
 from softtf.learners.base import Learner
-from softtf.learners.class_table import ClassTable, Record
+from softtf.learners.changes import keep_tasks
+from softtf.learners.class_table import ClassTable
+from softtf.learners.knowledge import Finished
 from softtf.learners.shares import Shares
 from softtf.saving.header import Header
 from softtf.saving.manifest import (
     HEADER,
     MANIFEST,
     Manifest,
-    seal,
     shared_tensors,
     task_json,
     task_tensors,
 )
 from softtf.saving.shares import put_shares, split, take_old_sums, task_tensors_of
+from softtf.saving.task import read_task, task_text
 from softtf.saving.versions import new_version
 from softtf.screen import warn
 
@@ -67,7 +67,7 @@ def save_task(folder: Path, learner: Learner, classes: ClassTable, task: int) ->
     files = {task_tensors(task): save_tensors(folder / task_tensors(task), task_tensors_of(learner, task))}
     if task == learner.num_tasks - 1 and (shared := _shared(learner, classes)):
         files[shared_tensors(task)] = save_tensors(folder / shared_tensors(task), shared)
-    write_atomic(folder / task_json(task), _task_text(classes, task, files))
+    write_atomic(folder / task_json(task), task_text(classes, task, files))
 
 
 def _shared(learner: Learner, classes: ClassTable) -> dict[str, Tensor]:
@@ -75,12 +75,6 @@ def _shared(learner: Learner, classes: ClassTable) -> dict[str, Tensor]:
     shared = learner.shared_state_dict()
     learner.check_shared(shared, classes.column_labels(), f"{type(learner).__name__} cannot be saved")
     return shared
-
-
-def _task_text(classes: ClassTable, task: int, files: dict[str, str]) -> str:
-    labels, record = [encode_label(label) for label in classes.tasks[task]], classes.records[task]
-    known = {name: value for name, value in asdict(record).items() if value is not None}
-    return seal({"name": classes.names[task], "classes": labels, **known, "files": files})
 
 
 def finish_saving(folder: Path) -> None:
@@ -120,21 +114,21 @@ def save_learner(
         last = len(classes.tasks) - 1
         for task in range(last + 1):
             own = {task_tensors(task): version.add(task_tensors(task), tensor_bytes(task_tensors_of(learner, task)))}
-            version.add(task_json(task), _task_text(classes, task, own).encode())
+            version.add(task_json(task), task_text(classes, task, own).encode())
         if last >= 0 and (shared := _shared(learner, classes)):
             version.add(shared_tensors(last), tensor_bytes(shared))
         version.finish(sign)
 
 
 def _another(old: Manifest, header: Header, classes: ClassTable) -> str:
-    """Return what a folder holds if that is no earlier version of the learner of this header and these classes."""
+    """Return what a folder holds if that is no version of the learner of this header, with a task of these at least."""
     try:
         before = Header.read(old)
-        tasks = [_read_task(old, task)[0] for task in range(old.tasks)]
+        tasks = [read_task(old, task)[0] for task in range(old.tasks)]
     except UserError as error:
         return f"a damaged learner ({error})"
     same = all(getattr(before, n) == getattr(header, n) for n in ("backbone_sha256", "learner", "seed"))
-    if same and tasks == [tuple(labels) for labels in classes.tasks[: len(tasks)]]:
+    if same and (not tasks or not classes.tasks or not set(tasks).isdisjoint(classes.tasks)):
         return ""
     return f"another learner, a {before.learner.kind} of {len(tasks)} tasks"
 
@@ -189,6 +183,9 @@ def _load(
         raise UserError(f"{folder} has {task_tensors(count)} but no {task_json(count)} beside it")
     if tasks is not None and not 0 <= tasks <= count:
         raise UserError(f"{folder} holds {count} tasks; {tasks} cannot be loaded")
+    kept_shared = [task for task in range(count) if shared_tensors(task) in manifest.parts]
+    if tasks and tasks < count and kept_shared == [count - 1]:  # `save_learner` keeps the last one
+        return _rolled_back(_load(manifest, backbone_of, None, strict, masks), folder, tasks)
     backbone = backbone_of(header.backbone)
     found = backbone.weights_hash()
     if found != header.backbone_sha256:
@@ -208,6 +205,18 @@ def _load(
             if shared_tensors(task) in manifest.parts:
                 check_file(*manifest.path(shared_tensors(task)))
     learner.to(next(backbone.parameters()).device)
+    return header, learner, classes
+
+
+def _rolled_back(
+    whole: tuple[Header, Learner, ClassTable], folder: Path, tasks: int
+) -> tuple[Header, Learner, ClassTable]:
+    """Return a learner as it was after its first tasks, if what they share follows from their own parts."""
+    header, learner, classes = whole
+    try:
+        (learner, classes), _ = keep_tasks(Finished(learner, classes), range(tasks), leave_traces=False)
+    except UserError:
+        raise UserError(f"{folder} has no shared state as of task {tasks}; load all its tasks") from None
     return header, learner, classes
 
 
@@ -241,7 +250,7 @@ def as_after_each_task(
     for task in range(learner.num_tasks):
         growing.shares = Shares(apart.tasks[:task])  # sums of several tasks in one are read again with each
         growing.load_task(learner.task_state_dict(task), apart.tasks[task])
-        classes.add(*_read_task(manifest, task))
+        classes.add(*read_task(manifest, task))
         _load_shared(manifest, growing, classes.column_labels(), task)
         yield growing.to(next(backbone.parameters()).device)
 
@@ -253,7 +262,7 @@ def _load_task(
     task: int,
     read: Callable[[Path, str], dict[str, Tensor]],
 ) -> None:
-    labels, name, record = _read_task(manifest, task)
+    labels, name, record = read_task(manifest, task)
     path, sha256 = manifest.path(task_tensors(task))
     state, shares = split(read(path, sha256))
     trained, finished = learner.task_forms(len(labels))
@@ -288,16 +297,3 @@ def _load_shared(manifest: Manifest, learner: Learner, labels: Tensor, last: int
             raise UserError(reason) from None
     if (missing := learner.shares.missing) and learner.all_share_forms(missing, labels):
         raise UserError(f"{manifest.folder} lacks what task {last + 1} added to sums; it is not a whole learner")
-
-
-def _read_task(manifest: Manifest, task: int) -> tuple[tuple[Hashable, ...], str, Record]:
-    """Return a task's classes, its name, and when it was learned and from how much, as its json says."""
-    path = manifest.path(task_json(task))[0]
-    content = manifest.json(task_json(task))
-    if not fits(content, {"name": str, "classes": list}):
-        raise UserError(f"{path} is not a task of a softtf learner: its name or classes are wrong")
-    classes = tuple(decode_label(value) for value in content["classes"])
-    learned, examples = content.get("learned"), content.get("examples")
-    if not fits(learned, (str, None)) or not fits(examples, ([int], None)) or len(examples or classes) != len(classes):
-        raise UserError(f"{path} is not a task of a softtf learner: when it was learned, or from how much, is wrong")
-    return classes, content["name"], Record(learned, None if examples is None else tuple(examples))

@@ -1,0 +1,161 @@
+"""`softtf learner`: what a saved learner knows and holds, and the tasks and classes that are to go, stay or come."""
+
+import json
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from softtf.classifier import ContinualClassifier
+from softtf.cli.options import Learner
+from softtf.errors import UserError, unknown
+from softtf.files.label_json import encode_label
+from softtf.learners.accounts import Description
+from softtf.saving.manifest import HEADER
+from softtf.screen import say
+
+SHOWN = 6  # classes of a task in a line
+
+
+def run(options: Learner) -> int:
+    """Describe, compare or change a learner that was saved or run."""
+    actions: dict[str, Callable[[ContinualClassifier, Learner], list[str] | None]] = {
+        "describe": _describe,
+        "audit": _audit,
+        "diff": _diff,
+        "remove": _remove,
+        "keep": lambda model, o: model.keep(_tasks(model, o), leave_traces=o.leave_traces),
+        "forget": lambda model, o: model.forget(_labels(model, _named(o)), leave_traces=o.leave_traces),
+        "rename": _rename,
+        "merge": _merge,
+    }
+    if options.action not in actions:
+        raise unknown("action of softtf learner", options.action, actions)
+    reads = options.action in ("describe", "audit", "diff")
+    if reads and (options.output or options.in_place or options.leave_traces):
+        raise UserError(f"softtf learner {options.action} changes nothing; leave out what is for changes")
+    if not reads and (options.output is None) != options.in_place:
+        raise UserError("say where to: --output FOLDER for a new learner, or --in-place to replace this one")
+    model = _loaded(options.folder, options)
+    left = actions[options.action](model, options)
+    if reads:
+        return 0
+    target = _folder(options.folder) if options.output is None else options.output
+    model.save_pretrained(target, replace=options.in_place)
+    for words in left or ():
+        say(f"softtf: still holds something of what is gone: {words}", error=True)
+    say(f"{target}: {len(model.classes.tasks)} tasks, {len(model.labels)} classes")
+    return 0
+
+
+def _folder(path: Path) -> Path:
+    return path / "learner" if (path / "config.yaml").exists() else path
+
+
+def _loaded(path: Path, options: Learner) -> ContinualClassifier:
+    folder = _folder(path)
+    if not (folder / HEADER).exists():
+        raise UserError(f"{path} is no learner and no run: there is no {folder / HEADER}")
+    of_run = folder != path
+    return ContinualClassifier.from_pretrained(folder, backbone=options.backbone, device="cpu", unfinished=of_run)
+
+
+def _named(options: Learner) -> tuple[str, ...]:
+    if not options.names:
+        raise UserError(f"softtf learner {options.action} {options.folder} needs what to {options.action}")
+    return options.names
+
+
+def _tasks(model: ContinualClassifier, options: Learner) -> list[int]:
+    """Return the tasks, from 0, that words name: by number, from 1, or by name."""
+    count = model.num_tasks
+    numbers = [
+        int(word) - 1 if word.isdecimal() and 1 <= int(word) <= count else model.classes.task_number(word)
+        for word in _named(options)
+    ]
+    return list(dict.fromkeys(numbers))
+
+
+def _remove(model: ContinualClassifier, options: Learner) -> list[str]:
+    gone = _tasks(model, options)
+    return model.keep([t for t in range(model.num_tasks) if t not in gone], leave_traces=options.leave_traces)
+
+
+def _labels(model: ContinualClassifier, words: Sequence[str]) -> list[Hashable]:
+    """Return the labels that words name, as they are shown."""
+    shown: dict[str, list[Hashable]] = {}
+    for label in model.labels:
+        shown.setdefault(str(label), []).append(label)
+    for word in words:
+        if word not in shown:
+            raise unknown("class", word, shown)
+        if len(shown[word]) > 1:
+            raise UserError(f"several classes are shown as {word!r}; name them in Python: {shown[word]!r}")
+    return [shown[word][0] for word in words]
+
+
+def _rename(model: ContinualClassifier, options: Learner) -> None:
+    pairs = [word.partition("=") for word in _named(options)]
+    if wrong := [old + equals + new for old, equals, new in pairs if not (old and equals and new)]:
+        raise UserError(f"write OLD=NEW, not {wrong[0]!r}")
+    olds, news = [old for old, _, _ in pairs], [new for _, _, new in pairs]
+    if options.tasks:
+        numbers = [model.classes.task_number(int(old) - 1 if old.isdecimal() else old) for old in olds]
+        model.rename(tasks=dict(zip(numbers, news, strict=True)))
+    else:
+        model.rename(dict(zip(_labels(model, olds), news, strict=True)))
+
+
+def _merge(model: ContinualClassifier, options: Learner) -> None:
+    for name in _named(options):
+        model.merge(_loaded(Path(name), options))
+
+
+def _diff(model: ContinualClassifier, options: Learner) -> None:
+    if len(options.names) != 1:
+        raise UserError(f"softtf learner diff compares two learners; name one beside {options.folder}")
+    found = model.diff(_loaded(Path(options.names[0]), options))
+    if options.json:
+        say(json.dumps(found))
+    else:
+        say("\n".join(found) or "no difference: they answer alike")
+
+
+def _audit(model: ContinualClassifier, options: Learner) -> None:
+    held = model.audit()
+    if options.json:
+        say(json.dumps([asdict(one) for one in held], indent=2))
+        return
+    for one in held:
+        say(f"{one.what} ({_size(one.bytes)}): {one.how}{': ' if one.tasks else ''}{', '.join(one.tasks)}")
+
+
+def _describe(model: ContinualClassifier, options: Learner) -> None:
+    found = model.describe()
+    if options.json:
+        say(json.dumps(_plain(found), indent=2))
+        return
+    known = f"{len(found.tasks)} tasks, {sum(len(task.classes) for task in found.tasks)} classes"
+    say(f"{found.method} on {found.backbone} ({found.backbone_sha256[:12]}): {known}")
+    for number, task in enumerate(found.tasks, 1):
+        more = ", ..." if len(task.classes) > SHOWN else ""
+        counts = task.record.examples
+        examples = "unknown" if counts is None else f"{sum(counts)}"
+        say(f"{number}. {task.name}: {', '.join(map(str, task.classes[:SHOWN]))}{more}")
+        say(
+            f"   learned {task.record.learned or 'unknown'}, {examples} examples, {len(task.classes)} classes,"
+            f" {task.parameters:,} parameters, {_size(task.bytes)}, {task.hash[:12]}"
+        )
+    say(f"shared by all tasks: {_size(found.shared_bytes)}; the whole: {found.hash[:12]}")
+
+
+def _plain(found: Description) -> dict[str, Any]:
+    """Return a description as JSON has it, dates and examples with their task."""
+    plain = asdict(found)
+    for values, task in zip(plain["tasks"], found.tasks, strict=True):
+        values |= values.pop("record") | {"classes": [encode_label(label) for label in task.classes]}
+    return plain
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count:,} bytes"
