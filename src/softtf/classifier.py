@@ -64,7 +64,7 @@ class ContinualClassifier(Living):
         repeated_classes: `refuse` a class that an earlier task had, or `allow` tasks to share labels.
         inference: which task inference answers, such as `prompt-id` or `gradient-id`; per sample unless it says
             otherwise (`prompt-id:batch24`). None: `feature-id:joint` where the answer depends on the task, with a
-            random projection of 1,000 numbers (4 MB in what tasks share) if the learner asks for no other; a method
+            random projection of 1,000 numbers (4 MB of sums a task) if the learner asks for no other; a method
             whose answer needs no task answers as it does. With any other inference no statistics are kept.
         precision: of matrix products when predicting; float32 keeps answers independent of the batch.
         feature_cache: a folder in which `learn`, `evaluate` and `features` keep, and find, the frozen backbone's

@@ -1,8 +1,8 @@
 """What a learner remembers is checked when it is loaded: a stranger may have changed it and put its hash right.
 
-Each tensor of what tasks share is dropped, filled, recast and resized, for every method. The folder is refused in one
-line, or everything that a learner does goes on: it answers, with the same answers where the values are the same, it
-learns another task, and it is saved.
+Each tensor of what tasks share, and of what a task added to sums, is dropped, filled, recast and resized, for every
+method. The folder is refused in one line, or everything that a learner does goes on: it answers, with the same answers
+where the values are the same, it learns another task, and it is saved.
 """
 
 import shutil
@@ -22,6 +22,7 @@ from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.files.tensors import load_tensors
 from softtf.inference.policy import usual_policy
+from softtf.learners.shares import SHARE
 from softtf.learners.state import MEMORY
 from support.folders import replace_tensors
 from support.slow import each
@@ -58,7 +59,7 @@ def changes(value: Tensor) -> Iterator[tuple[str, Tensor | None, bool]]:
 
 def remembered(tensors: Mapping[str, Tensor]) -> list[str]:
     """The names of the memory; of Fisher information, which each parameter has, two."""
-    names = [name for name in tensors if name.startswith(MEMORY)]
+    names = [name for name in tensors if name.startswith((MEMORY, SHARE))]
     fisher = [name for name in names if ".fisher." in name]
     return [name for name in names if name not in fisher[2:]]
 
@@ -72,23 +73,23 @@ def test_a_changed_memory_is_refused_or_everything_goes_on(name: str, tmp_path: 
     for task in range(2):
         model.learn(data(case, task), progress=False)
     model.save_pretrained(tmp_path / "whole")
-    files = [*(tmp_path / "whole").glob("shared-002.safetensors")]
-    tensors = load_tensors(files[0]) if files else {}
     inputs = unseen(case)
     answers, loaded = model.predict_proba(inputs), 0
-    names = remembered(tensors)
-    for key in names:
+    files = {path.stem: load_tensors(path) for path in (tmp_path / "whole").glob("*-002.safetensors")}
+    names = [(file, key) for file, tensors in sorted(files.items()) for key in remembered(tensors)]
+    for file, key in names:
+        tensors = files[file]
         for what, value, same in changes(tensors[key]):
             folder = tmp_path / "changed"
             shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(tmp_path / "whole", folder)
             changed = {k: v for k, v in tensors.items() if k != key} | ({} if value is None else {key: value})
-            replace_tensors(folder, lambda t, changed=changed: (t.clear(), t.update(changed)), "shared-002")  # type: ignore[misc]
+            replace_tensors(folder, lambda t, changed=changed: (t.clear(), t.update(changed)), file)  # type: ignore[misc]
             where = f"{key} {what}"
             try:
                 again = ContinualClassifier.from_pretrained(folder, backbone=backbone, device="cpu")
             except UserError as error:
-                assert "\n" not in str(error) and MEMORY in str(error), where
+                assert "\n" not in str(error) and (MEMORY in str(error) or SHARE in str(error)), where
                 assert not same, where
                 continue
             assert what != "dropped", where

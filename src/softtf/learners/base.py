@@ -55,7 +55,7 @@ class LearnerSpec(Spec, family="learner"):
             heads and prompts in float16; without such matrices all is exact. `float16`: all these in float16.
             `float32`: all exact. WSN's masks take a bit an entry, exactly.
         feature_id: numbers of the random projection from whose class statistics Feature ID names tasks (1000 is a
-            good start); M of them cost 4 M (M + 1) bytes in what tasks share, and 12 M a class. 0: no Feature ID.
+            good start); M of them cost a task 4 M (M + 1) bytes of sums, and 12 M a class. 0: no Feature ID.
         mcg: centroids of frozen features per task, by the nearest of which MCG names tasks. 0: no MCG.
         gradient_offset: training examples of each task on which Gradient ID's offsets are fitted (200 is a good start;
             they cost that many of its answers a task). 0: no offsets.

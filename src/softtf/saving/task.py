@@ -1,4 +1,4 @@
-"""task-NNN.json: what a task is called, its classes, when it was learned and from how much, and the hashes of its files."""
+"""task-NNN.json: what a task is called, its classes, when and from how much it was learned, and its files' hashes."""
 
 from collections.abc import Hashable
 from dataclasses import asdict
