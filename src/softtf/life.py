@@ -8,7 +8,7 @@ from softtf.inference.predictor import Predictor
 from softtf.learners import changes
 from softtf.learners.accounts import Description, Held, audit, describe, differences
 from softtf.learners.class_table import ClassTable
-from softtf.learners.knowledge import Finished
+from softtf.learners.knowledge import Change, Finished
 from softtf.saving.header import Header
 
 Task = int | str
@@ -130,7 +130,12 @@ class Living(Predictor):
         return found + differences(self.knowledge.finished, other.knowledge.finished)
 
     def _change(self, make: Callable[[Finished], changes.Changed]) -> list[str]:
-        return self.knowledge.change(lambda: make(self.knowledge.finished))
+        change = Change(self.knowledge)
+        try:
+            return self.knowledge.put(lambda: make(self.knowledge.finished), change)
+        except BaseException:
+            change.take_back()
+            raise
 
 
 def _short(value: object) -> str:

@@ -59,7 +59,9 @@ def test_lambda_is_the_mean_of_what_tasks_choose_by_their_examples() -> None:
     parts = [(features[rows[0]], columns[rows[0]]), (features[rows[1]][:10], columns[rows[1]][:10])]
     regression = Chosen([100.0, 0.01])
     found, shares = shares_of(regression, parts)
-    assert RIDGES.value(shares) == pytest.approx(math.exp((30 * math.log(100) + 10 * math.log(0.01)) / 40))
+    assert RIDGES.value(*(share.tensors for share in shares)) == pytest.approx(
+        math.exp((30 * math.log(100) + 10 * math.log(0.01)) / 40)
+    )
     assert found.error == 0.5
     assert regression.asked[1] == ([15, 15, 0, 0], [0, 0, 5, 5], 10, columns[rows[1]][:10].tolist())
 
@@ -67,7 +69,7 @@ def test_lambda_is_the_mean_of_what_tasks_choose_by_their_examples() -> None:
 def test_a_task_of_one_label_does_not_choose() -> None:
     regression = Chosen([])
     found, shares = shares_of(regression, by_class([[0], [1]]))
-    assert not regression.asked and RIDGES.value(shares) == UNCHOSEN and found.error == 0
+    assert not regression.asked and RIDGES.value(*(share.tensors for share in shares)) == UNCHOSEN and found.error == 0
 
 
 def test_what_it_keeps_has_the_bytes_that_are_written_down() -> None:

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from contracts.tiny import noise
-from softtf.statistics.shares import Share
 from softtf.statistics.temperature import FittedMean, first_of_five, fit_temperature, log_shares
 
 
@@ -34,7 +33,7 @@ def test_a_small_task_moves_the_mean_by_a_little() -> None:
     mean = FittedMean("t", default=0.5)
 
     def value(*fitted: tuple[float | None, float]) -> float:
-        return mean.value([Share(mean.kept(*one), torch.tensor([0])) for one in fitted])
+        return mean.value(*(mean.kept(*one) for one in fitted))
 
     assert value((None, 7.0)) == 0.5
     tasks = ((0.1, 40.0), (0.1, 40.0), (1000.0, 1.0))

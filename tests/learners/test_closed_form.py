@@ -28,7 +28,6 @@ from softtf.learners import NCM, LearnerSpec, LinearHead, RanPAC
 from softtf.learners.class_table import ClassTable
 from softtf.learners.closed_form import ONE_PASS
 from softtf.learners.ncm import TEMPERATURE
-from softtf.statistics import Share
 from softtf.training.closed_form import ClosedFormTraining
 from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training
@@ -101,7 +100,7 @@ def test_ncms_temperature_makes_probabilities_of_cosines() -> None:
         learner = NCM().new_learner(tiny_backbone(), 0)
         learner.open_slots(len(classes[rows].unique()))
         learner.fit(features[rows], classes[rows], torch.arange(int(classes[rows].max()) + 1))
-        return TEMPERATURE.value([Share(learner.memory, learner.memory["labels"])])
+        return TEMPERATURE.value(learner.memory)
 
     assert float((cosines / fitted(slice(None))).softmax(1)[right].mean()) > 0.9
     assert fitted(slice(20)) == TEMPERATURE.default == fitted(slice(None, None, 20))  # one class; one example each

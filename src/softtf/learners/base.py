@@ -15,9 +15,9 @@ from softtf.adaptations.slots import Heads, Storage, TaskSlots
 from softtf.backbones.base import Backbone, ComputingIn, Tokens
 from softtf.config.tree import Spec
 from softtf.errors import UserError
+from softtf.learners.divided import DividedState
 from softtf.learners.earlier import in_todays_words, refuse_earlier_words
 from softtf.learners.spans import AnyClasses
-from softtf.learners.divided import DividedState
 from softtf.learners.task_data import TaskData
 from softtf.seeds import derive_seed
 from softtf.statistics import STATISTIC_KINDS, FeatureStatistics, SharedStatistics

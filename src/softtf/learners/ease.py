@@ -113,7 +113,7 @@ class EASELearner(Learner):
             memory[FROZEN] = torch.cat([self.memory.get(FROZEN, means[:0]), means])
         scores = self.scores(features, query, memory)
         chosen = fit_temperature(scores, data.columns) if self.num_classes > 1 else None
-        self.memory = memory | TEMPERATURE.add(self.memory, chosen, len(own))
+        self.memory = memory | TEMPERATURE.added(self.memory, chosen, len(own))
 
     def scores(self, features: Tensor, query: Tensor | None, memory: Mapping[str, Tensor]) -> Tensor:
         """Return the score of each class [n, classes] of features [n, tasks, dim] and of q(x) [n, dim]."""

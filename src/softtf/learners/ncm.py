@@ -102,7 +102,7 @@ class NCMLearner(ClosedFormLearner):
         labels = self.memory["labels"]
         means = F.normalize(self.memory["sums"])[labels].to(features)
         shares = log_shares(self.memory["counts"], labels).to(features)
-        return features @ means.T / TEMPERATURE.value([Share(self.memory, labels)]) + shares
+        return features @ means.T / TEMPERATURE.value(self.memory) + shares
 
 
 def unit_sums(features: Tensor, classes: Tensor, count: int) -> Tensor:

@@ -75,7 +75,7 @@ class TaskCentroids(SharedStatistics):
         for share in shares:
             tasks.append(share.tensors["tasks"] + first)
             first += _count([share])
-        temperature = torch.tensor(TEMPERATURE.value(shares))
+        temperature = torch.tensor(TEMPERATURE.value(*(share.tensors for share in shares)))
         return {"centroids": side_by_side(shares, "centroids"), "tasks": torch.cat(tasks), "temperature": temperature}
 
     def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:

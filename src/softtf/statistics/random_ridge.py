@@ -157,7 +157,7 @@ class RandomRidge(nn.Module):
             log_shares=log_shares(column_counts(shares), labels),
             ridge=chosen.ridge,
             error=chosen.error,
-            temperature=SHARPNESS.value(shares) * chosen.right,
+            temperature=SHARPNESS.value(*(share.tensors for share in shares)) * chosen.right,
         )
 
     def _summed(self, features: Tensor, columns: Tensor, labels: Tensor, held: Tensor) -> Share:

@@ -1,13 +1,12 @@
 """Temperatures that turn scores into probabilities by a softmax, fitted on held-out training examples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from softtf.files.tensor_form import TensorForm
-from softtf.statistics.shares import Share
 
 TEMPERATURES = tuple(10 ** (exponent / 20) for exponent in range(-50, 21))
 POSITIVE = TensorForm(least=1e-9, most=1e9)
@@ -80,9 +79,13 @@ class FittedMean:
 
         return TensorForm((2,), rule=fits, words="the sums of a mean between exp(-25) and exp(25)")
 
-    def value(self, shares: Sequence[Share]) -> float:
-        """Return the mean over the tasks of all shares, or the default if no task could fit a value."""
-        total, weight = sum((share.tensors[self.name] for share in shares), torch.zeros(2)).double().tolist()
+    def added(self, known: Mapping[str, Tensor], value: float | None, weight: float) -> dict[str, Tensor]:
+        """Return the sums of the tasks known with those of one more task, for a method that keeps them as one."""
+        return {self.name: known.get(self.name, torch.zeros(2)) + self.kept(value, weight)[self.name]}
+
+    def value(self, *kept: Mapping[str, Tensor]) -> float:
+        """Return the mean over all that is kept, or the default if no task could fit a value."""
+        total, weight = sum((one[self.name] for one in kept), torch.zeros(2)).double().tolist()
         return float(torch.tensor(total / weight).exp()) if weight else self.default
 
 
