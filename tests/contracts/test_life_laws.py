@@ -163,7 +163,7 @@ def test_what_others_have_of_a_task_is_told_and_left_only_if_wanted(name: str) -
 
 
 def test_the_last_task_can_go_where_only_later_ones_start_from_it() -> None:
-    for name in ("Soft-TF, no G", "Soft-TF, G frozen", "Progressive Prompts"):
+    for name in ("Soft-TF, no G", "Progressive Prompts"):
         case = LEARNERS[name]
         model, never = learned(case, [0, 1, 2]), learned(case, [0, 1])
         model.remove_task(2)
@@ -309,6 +309,7 @@ def merged(one: LearnerSpec, other: LearnerSpec, tasks: tuple[list[int], list[in
 
 
 REFUSED: dict[str, tuple[LearnerSpec, LearnerSpec, str]] = {
+    "prompts of all before": (*[LEARNERS["Progressive Prompts"].spec] * 2, "a task reads the ProgressivePrompt of all"),
     "another method": (LinearHead(), NCM(), "another method"),
     "a G-prompt": (*[LEARNERS["Soft-TF"].spec] * 2, "GeneralPrefix, which each"),
     "another gamma": (*[LEARNERS["KLDA"].spec] * 2, "differ in gamma"),

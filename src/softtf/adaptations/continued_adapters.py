@@ -16,6 +16,7 @@ class ContinuedAdapters(Adapters):
     As task `UNIVERSAL`, which is none, a network has the adapters that are merged from all tasks' (`merged`).
     """
 
+    starts_from_last = True
     _universal: tuple[nn.ParameterDict] = (nn.ParameterDict(),)
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:

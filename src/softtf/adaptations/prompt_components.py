@@ -30,6 +30,7 @@ class PromptComponents(Adaptation):
 
     can_be_halved = True
     reads_query = True
+    reads_earlier = True
 
     def __init__(self, blocks: tuple[int, ...], count: int, length: int, dim: int) -> None:
         super().__init__()

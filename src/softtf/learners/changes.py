@@ -114,6 +114,9 @@ def merged(one: Finished, other: Finished) -> Finished:
     if one.classes.tasks and other.classes.tasks:
         _check_shared(mine, its)
         first_only = [name for name, slots in mine.slot_modules().items() if slots.first_only]
+        readers = [name for name, slots in mine.slot_modules().items() if slots.reads_earlier]
+        if readers and new:
+            raise UserError(f"a task reads the {readers[0]} of all before it, so that learners cannot be merged")
         if first_only and not parts_of(one)[0].same(parts_of(other)[0]):
             raise UserError(f"all tasks read the {first_only[0]} of the first; merge learners that have one first task")
     return assembled(one, parts)

@@ -122,9 +122,8 @@ class TaskRidge(nn.Module, ABC):
         """
         labels = all_labels(shares)
         moments = RidgeSums.total(shares, "", self.size, int(labels.max()) + 1).moments(balance=True)
-        weights, ridge = solve_raised(
-            moments, RIDGES.value(*(share.tensors for share in shares)) * mean_square(moments.gram, moments.weight)
-        )
+        chosen = RIDGES.value(*(share.tensors for share in shares))
+        weights, ridge = solve_raised(moments, chosen * mean_square(moments.gram, moments.weight))
         return RidgeSolution(
             weights=weights[:, labels].float().contiguous(),  # as read from a file: products round alike
             log_shares=log_shares(column_counts(shares), labels),
