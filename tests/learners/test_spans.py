@@ -1,5 +1,6 @@
 """The classes that a cross-entropy is over: two words for every method, the published one if none is said."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -263,3 +264,15 @@ def test_a_learner_saved_in_the_words_of_an_earlier_version_loads(tmp_path: Path
 def test_other_words_are_refused(spec: Callable[..., LearnerSpec], word: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         spec(classes=word).new_learner(tiny_backbone(), 0)
+
+
+@pytest.mark.parametrize("spec", [LinearHead(), LinearHead(classes="seen"), DualPrompt(e_layers=(3,))])
+def test_a_task_of_one_class_that_trains_nothing_is_told_once(spec: LearnerSpec) -> None:
+    model = ContinualClassifier(tiny_backbone(), spec, TRAIN)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        for label in "abc":
+            model.learn((list(task_data(0))[:6], [label] * 6), progress=False)
+    told = [str(w.message) for w in found if "one class" in str(w.message)]
+    assert len(told) == (spec.classes == "own")  # type: ignore[attr-defined]
+    assert all("task 1 has one class" in text and "classes='seen'" in text for text in told)

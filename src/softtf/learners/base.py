@@ -19,6 +19,7 @@ from softtf.learners.divided import DividedState
 from softtf.learners.earlier import in_todays_words, refuse_earlier_words
 from softtf.learners.spans import AnyClasses
 from softtf.learners.task_data import TaskData
+from softtf.screen import warn
 from softtf.seeds import derive_seed
 from softtf.statistics import STATISTIC_KINDS, FeatureStatistics, SharedStatistics
 from softtf.statistics.base import Amount, asked_for
@@ -116,8 +117,8 @@ class LearnerSpec(Spec, family="learner"):
         """
         amounts = self.statistics()
         learner = self.build(backbone, seed)
-        if self.storage != "int8":
-            learner.store_as(self.storage)
+        if self.storage != "int8" and not learner.store_as(self.storage) and self.storage != type(self).storage:
+            raise UserError(f"storage: no parameter of this method is one task's own; leave {self.storage} out")
         for name in filter(amounts.get, amounts):
             kind = STATISTIC_KINDS[name]
             if kind.needs not in (None, *learner.task_inferences):
@@ -159,6 +160,7 @@ class Learner(DividedState):
 
     query_use: Literal["none", "matching", "features"] = "none"
     answers_by_features: bool = False
+    told_of_one_class = False  # the warning is given once
 
     def __init__(
         self,
@@ -271,6 +273,12 @@ class Learner(DividedState):
         """
         first = max(0, self.num_classes - logits.shape[1])
         own = self.num_old
+        if self.classes == "own" and self.num_classes == own + 1 and not self.told_of_one_class:
+            self.told_of_one_class = True
+            warn(
+                f"task {self.task + 1} has one class, and the cross-entropy of one class is 0: it trains nothing;"
+                " give --learner.classes seen (Python: classes='seen'), or put more classes into each task"
+            )
         if self.classes == "own" and first < own:
             earlier = torch.arange(logits.shape[1], device=logits.device) < own - first
             logits = logits.masked_fill(earlier & (targets >= own)[:, None], -torch.inf)

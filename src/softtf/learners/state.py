@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from softtf.adaptations.base import Adaptation
 from softtf.adaptations.slots import Heads, Storage, TaskSlots
 from softtf.backbones.base import Backbone
-from softtf.errors import UserError
 from softtf.files.tensor_form import Forms, check_forms, form_like
 from softtf.learners.shares import Shares, TaskShares
 from softtf.network import AdaptedNetwork
@@ -82,19 +81,14 @@ class LearnerState(nn.Module):
         self.shares = Shares([*self.shares.tasks, *[{}] * (self.num_tasks - len(self.shares.tasks))])
         self.shared_before = {}
 
-    def store_as(self, storage: Storage) -> None:
-        """Keep each task that is finished from now on in this form.
-
-        Raises:
-            UserError: finished tasks have no parameters of their own that could be kept so.
-        """
+    def store_as(self, storage: Storage) -> bool:
+        """Keep each task that is finished from now on in this form; return whether finished tasks own anything."""
         types = []
         for each in ("float16", "float32", storage):
             for slots in self.slot_modules().values():
                 slots.storage = each
             types.append([value.dtype for value in self.task_forms(1)[1].values()])
-        if types[0] == types[1]:
-            raise UserError(f"storage: no parameter of this method is one task's own; leave {storage} out")
+        return types[0] != types[1]
 
     def memory_forms(self, labels: Tensor) -> Forms:
         """Return the form of each tensor that `memory` holds after the tasks so far.
