@@ -162,7 +162,9 @@ class AdaptedNetwork(nn.Module):
         sites = [Site(block, name) for name in self.backbone.weight_names]
         weights = {s.weight: w for s in sites if (w := self._weight(s, selection)) is not None}
         outputs = {s.weight: partial(self._output, s, selection) for s in sites if s in self._output_editors}
-        return BlockEdit(weights, _join(prefixes), outputs)
+        gates = [gate for a in self._adaptations if (gate := a.gate(block, selection)) is not None]
+        assert len(gates) < 2, "one gate on a block's prefix"
+        return BlockEdit(weights, _join(prefixes), outputs, gates[0] if gates else None)
 
     def _weight(self, site: Site, selection: Selection | None) -> Tensor | MixedWeight | None:
         """Return task t's weight, the mixture sum_j alpha_j W_j of all tasks', or the shared one; None if unedited."""

@@ -48,11 +48,13 @@ from softtf.learners import (
     DERpp,
     DualPrompt,
     FlyCL,
+    HiDePrompt,
     ICaRL,
     LayUP,
     LearnerSpec,
     LinearHead,
     LwF,
+    NoRGa,
     ProgressivePrompts,
     RanPAC,
     RanPACFSA,
@@ -195,6 +197,13 @@ LEARNERS = {
     "EASE, masks": LearnerCase(EASE(SoftMask((3, 4))), trains_shared=True),
     "MOS": LearnerCase(MOS((2, 4), 5, align_epochs=2, align_samples=6), trains_shared=True),
     "TUNA": LearnerCase(TUNA((2, 4), 3, margin=0.2, align_epochs=2, align_samples=6), trains_shared=True),
+    "HiDe-Prompt": LearnerCase(
+        HiDePrompt((2, 3), 2, align_epochs=9, align_samples=12, align_rate=0.03), trains_shared=True
+    ),
+    "HiDe-Prompt + Soft-TF": LearnerCase(
+        HiDePrompt((1, 2), 2, adapt=MASK, align_epochs=2, align_samples=6), trains_shared=True
+    ),
+    "NoRGa": LearnerCase(NoRGa((2, 3), 2, align_epochs=2, align_samples=6, align_rate=0.01), trains_shared=True),
     "CLIP zero-shot": LearnerCase(CLIPZeroShot()),
     "CLIP-Prompt, PGP": LearnerCase(CLIPPrompt(2, 3, projection=Projection(0.9, 9)), trains_shared=True),
     "CLIP-Prompt as published, PGP": LearnerCase(

@@ -140,7 +140,8 @@ def test_where_nothing_is_augmented_learning_from_kept_queries_is_learning_from_
             torch.testing.assert_close(value, ends[0][1][name], rtol=0, atol=1e-5)
     for _, end in ends[2:]:
         assert_same(end, ends[1][1])
-    reads = learner.query_use != "none" or learner.answers_by_features or learner.statistics
+    own = learner.answers_by_features or "tii" in learner.task_inferences
+    reads = learner.query_use != "none" or own or learner.statistics
     assert len(list(tmp_path.iterdir())) == bool(reads)
 
 

@@ -21,6 +21,7 @@ NAMES = (
     "DualPrompt, PGP",
     "L2P + Soft-TF, PGP",
     "CODA-Prompt + Soft-TF",
+    "HiDe-Prompt",
     "DER++",
     "iCaRL",
     "BiC",

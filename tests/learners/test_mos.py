@@ -11,8 +11,9 @@ from contracts.tiny import inputs, noise, task_data, tiny_backbone, train_task
 from learners.tuned import PLAIN, cross_entropy, loss_of, whole_batch
 from softtf.adaptations.continued_adapters import ContinuedAdapters
 from softtf.learners import MOS
+from softtf.learners.aligned import apart
 from softtf.learners.class_table import ClassTable
-from softtf.learners.mos import PROTOTYPES, ROUNDS, MOSLearner, apart, refined
+from softtf.learners.mos import PROTOTYPES, ROUNDS, MOSLearner, refined
 from softtf.network import SharedPass
 from softtf.statistics.class_gaussians import MEANS
 from softtf.training.data import begin_training

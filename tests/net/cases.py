@@ -26,6 +26,10 @@ SMALLER: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         ("mos", "tuna"), ("--learner.rank", "4", "--learner.align-epochs", "2", "--learner.align-samples", "8")
     ),
+    **dict.fromkeys(
+        ("hide-prompt", "hide-prompt+soft-tf", "norga", "norga+soft-tf"),
+        ("--learner.length", "3", "--learner.align-epochs", "2", "--learner.align-samples", "8"),
+    ),
     "slca": ("--learner.align-epochs", "2", "--learner.align-samples", "8"),
     "klda": ("--learner.projection", "16", "--learner.maps", "2"),
     "ewc": ("--learner.fisher-samples", "5"),

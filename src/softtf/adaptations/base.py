@@ -7,6 +7,7 @@ changes. Prompts are hooks of their own: keys and values before a block's, or to
 """
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -130,6 +131,13 @@ class Adaptation(TaskSlots):
 
     def prefix(self, block: int, selection: Selection | None) -> Tensor | None:
         """Return keys and values [batch or 1, 2, length, dim] to put before a block's own, if any.
+
+        `selection` is None below the first block that depends on the task.
+        """
+        return None
+
+    def gate(self, block: int, selection: Selection | None) -> Callable[[Tensor], Tensor] | None:
+        """Return what is added to the scores [batch, heads, tokens, length] of a prefix's keys, of them, if anything.
 
         `selection` is None below the first block that depends on the task.
         """

@@ -92,11 +92,13 @@ class BlockEdit:
         prefix: extra keys and values [batch or 1, 2, length, dim] for the block's attention.
         outputs: functions of a layer's input [batch, tokens, in] and output [batch, tokens, out]; their result replaces
             the output.
+        gate: what is added to the scores [batch, heads, tokens, length] of the prefix's keys, of those scores.
     """
 
     weights: Mapping[str, Tensor | MixedWeight] = field(default_factory=dict)
     prefix: Tensor | None = None
     outputs: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = field(default_factory=dict)
+    gate: Callable[[Tensor], Tensor] | None = None
 
 
 DEEPEST = 256

@@ -82,7 +82,7 @@ class Bert(Backbone):
         """Run block `index`: norm(x + attention(x)), then norm(x + mlp(x))."""
         layer = self.layers[index]
         q, k, v = self._qkv(tokens, index, edit)
-        h = attention(q, k, v, edit.prefix, tokens.mask)
+        h = attention(q, k, v, edit.prefix, tokens.mask, gate=edit.gate)
         x = layer.attention_norm(tokens.x[:, : h.shape[1]] + self.apply_linear(h, index, "proj", edit))
         h = layer.activation(self.apply_linear(x.to(self.compute_dtype), index, "fc1", edit))
         return replace(tokens, x=layer.mlp_norm(x + self.apply_linear(h, index, "fc2", edit)))

@@ -51,7 +51,7 @@ class ClipTower(Backbone):
         """Run block `index`: x + attention(norm1 x), then x + mlp(norm2 x)."""
         layer: Any = self.layers[index]
         q, k, v = self._qkv(tokens, index, edit)
-        h = attention(q, k, v, edit.prefix, tokens.mask, self.causal)
+        h = attention(q, k, v, edit.prefix, tokens.mask, self.causal, edit.gate)
         x = tokens.x[:, : h.shape[1]] + self.apply_linear(h, index, "proj", edit)
         h = self.apply_linear(self._normed(layer.layer_norm2, x), index, "fc1", edit)
         x = x + self.apply_linear(layer.mlp.activation_fn(h), index, "fc2", edit)

@@ -58,7 +58,7 @@ class TimmViT(Backbone):
         """Run block `index`: x + ls1(attention(norm1 x)), then x + ls2(mlp(norm2 x))."""
         block = self.vit.blocks[index]
         q, k, v = self._qkv(tokens, index, edit)
-        h = attention(q, k, v, edit.prefix, tokens.mask)
+        h = attention(q, k, v, edit.prefix, tokens.mask, gate=edit.gate)
         x = tokens.x[:, : h.shape[1]] + block.ls1(self.apply_linear(h, index, "proj", edit))
         h = self.apply_linear(self._norm(block.norm2, x), index, "fc1", edit)
         x = x + block.ls2(self.apply_linear(block.mlp.act(h), index, "fc2", edit))

@@ -12,6 +12,7 @@ from softtf.inference.given import NoTask, Oracle
 from softtf.inference.gradient_offset import GradientIDOffset
 from softtf.inference.multi_centroid import MultiCentroidGate
 from softtf.inference.prompt_key import PromptID
+from softtf.inference.task_identity import TaskIdentity
 
 __all__ = [
     "INFERENCES",
@@ -24,6 +25,7 @@ __all__ = [
     "NoTask",
     "Oracle",
     "PromptID",
+    "TaskIdentity",
     "TaskInference",
     "inference_named",
     "policies_of",

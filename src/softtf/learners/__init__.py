@@ -21,6 +21,7 @@ from softtf.learners.ease import EASE
 from softtf.learners.ewc import EWC
 from softtf.learners.fine_tuning import FT
 from softtf.learners.fly_cl import FlyCL
+from softtf.learners.hide_prompt import HiDePrompt, NoRGa
 from softtf.learners.icarl import ICaRL
 from softtf.learners.idbr import IDBR
 from softtf.learners.klda import KLDA
@@ -55,6 +56,7 @@ __all__ = [
     "EWC",
     "FT",
     "FlyCL",
+    "HiDePrompt",
     "ICaRL",
     "IDBR",
     "KLDA",
@@ -68,6 +70,7 @@ __all__ = [
     "MOS",
     "NCM",
     "ONE_PASS",
+    "NoRGa",
     "ProgressivePrompts",
     "RanPAC",
     "RanPACFSA",

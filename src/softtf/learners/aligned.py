@@ -8,7 +8,7 @@ Heads stay as their tasks trained them; the aligned classifier is remembered bes
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -25,6 +25,7 @@ from softtf.learners.task_data import TaskData
 from softtf.seeds import derive_seed
 from softtf.statistics.class_gaussians import FACTORS, MEANS, GaussianDraws, add_gaussians, gaussian_forms
 
+DrawsLoss = Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]
 ALIGNED = "aligned."
 NOT_FINITE = "the alignment of the classifier became infinite; try a lower align_rate"
 
@@ -74,6 +75,10 @@ class AlignedLearner(Learner):
         """Return a factor [classes seen] for the means of the Gaussians that are drawn from; None for 1."""
         return None
 
+    def known_means(self, features: Tensor) -> Tensor:
+        """Return the means of the old classes and, behind them, features [b, dim] of the newest task."""
+        return torch.cat([self.memory[MEANS].to(features), features]) if self.task else features
+
     @property
     def aligned(self) -> dict[str, Tensor]:
         """The classifier of all classes seen, by the names of a head's tensors."""
@@ -106,27 +111,12 @@ class AlignedLearner(Learner):
         Raises:
             TrainingError: a number became infinite.
         """
-        spec, device = self.aligning, next(self.network.backbone.parameters()).device
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, "alignment", self.task))
-        head = {name: value.to(device, torch.float32).clone().requires_grad_() for name, value in start.items()}
+        device = next(self.network.backbone.parameters()).device
         draws, scales = GaussianDraws(self.memory, device), self.mean_scales()
         if scales is not None:
             draws.means = draws.means * scales.to(draws.means)[:, None]
-        optimizer = torch.optim.SGD(head.values(), spec.align_rate, momentum=0.9, weight_decay=spec.align_decay)
-        for epoch in range(spec.align_epochs):
-            rate = spec.align_rate * 0.5 * (1 + math.cos(math.pi * epoch / spec.align_epochs))
-            optimizer.param_groups[0]["lr"] = rate
-            drawn, columns = (part.split(spec.align_samples) for part in draws.draw(spec.align_samples, generator))
-            for features, targets in zip(drawn, columns, strict=True):
-                with torch.enable_grad():
-                    loss = self.alignment_loss(features, targets, head)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-        found = {name: value.detach().cpu() for name, value in head.items()}
-        if not all(value.isfinite().all() for value in found.values()):
-            raise TrainingError(NOT_FINITE)
-        return found
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "alignment", self.task))
+        return trained_on_draws(start, self.alignment_loss, draws, self.aligning, generator)
 
     def _start(self) -> dict[str, Tensor]:
         """Return the classifier that the alignment starts from."""
@@ -140,3 +130,49 @@ class AlignedLearner(Learner):
         heads = self.network.heads
         names = heads.slot(tasks[0])
         return {name: torch.cat([heads.value(t, name).detach().float().cpu() for t in tasks]) for name in names}
+
+
+def apart(rows: Tensor, temperature: float) -> Tensor:
+    """Return R: the cross-entropy of M M^T / temperature, M = rows [n, dim], with the diagonal as its targets."""
+    return F.cross_entropy(rows @ rows.T / temperature, torch.arange(len(rows), device=rows.device))
+
+
+def trained_on_draws(
+    start: Mapping[str, Tensor], loss: DrawsLoss, draws: GaussianDraws, spec: AlignedSpec, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Return the tensors `start` after SGD on features drawn of all classes, on the CPU.
+
+    Args:
+        start: what is trained, by name.
+        loss: of drawn features [b, dim], their columns [b], and the tensors.
+        draws: from the classes' Gaussians.
+        spec: how to train; a batch has as many features as are drawn of a class.
+        generator: of all random numbers.
+
+    Raises:
+        TrainingError: a number became infinite.
+    """
+    trained = {name: value.to(draws.means).clone().requires_grad_() for name, value in start.items()}
+    optimizer = torch.optim.SGD(trained.values(), spec.align_rate, momentum=0.9, weight_decay=spec.align_decay)
+    for epoch in range(spec.align_epochs):
+        optimizer.param_groups[0]["lr"] = spec.align_rate * 0.5 * (1 + math.cos(math.pi * epoch / spec.align_epochs))
+        drawn, columns = (part.split(spec.align_samples) for part in draws.draw(spec.align_samples, generator))
+        for features, targets in zip(drawn, columns, strict=True):
+            with torch.enable_grad():
+                found = loss(features, targets, trained)
+            optimizer.zero_grad()
+            found.backward()
+            optimizer.step()
+    return finite(trained)
+
+
+def finite(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return values detached, on the CPU.
+
+    Raises:
+        TrainingError: one is infinite or NaN.
+    """
+    found = {name: value.detach().cpu() for name, value in values.items()}
+    if not all(value.isfinite().all() for value in found.values()):
+        raise TrainingError(NOT_FINITE)
+    return found

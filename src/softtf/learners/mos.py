@@ -31,13 +31,12 @@ from softtf.adaptations.slots import Storage
 from softtf.backbones.base import Backbone, Tokens
 from softtf.config.bounds import NonNegative, Positive, Share
 from softtf.files.tensor_form import Forms, TensorForm
-from softtf.learners.aligned import AlignedLearner, AlignedSpec
+from softtf.learners.aligned import AlignedLearner, AlignedSpec, apart
 from softtf.learners.base import Batch, Learner
 from softtf.learners.ease import class_means
 from softtf.learners.rehearsing import features_of
 from softtf.learners.task_data import TaskData
 from softtf.network import SharedPass
-from softtf.statistics.class_gaussians import MEANS
 
 PROTOTYPES = "prototypes"
 ROUNDS = 4
@@ -101,8 +100,7 @@ class MOSLearner(AlignedLearner):
         features = self.task_features(batch.inputs)
         losses = {"cross_entropy": self.cross_entropy_of(features, batch.targets)}
         if self.spec.regularisation:
-            rows = torch.cat([self.memory[MEANS].to(features), features]) if self.task else features
-            losses["contrast"] = self.spec.regularisation * apart(rows, self.spec.contrast)
+            losses["contrast"] = self.spec.regularisation * apart(self.known_means(features), self.spec.contrast)
         return losses
 
     def after_step(self) -> None:
@@ -134,11 +132,6 @@ class MOSLearner(AlignedLearner):
 
         z = refined(answer, cosines, self.column_tasks().to(cosines.device))
         return ((z.softmax(1) + (self.num_tasks * cosines).softmax(1)) / 2).log()
-
-
-def apart(rows: Tensor, temperature: float) -> Tensor:
-    """Return R: the cross-entropy of M M^T / temperature, M = rows [n, dim], with the diagonal as its targets."""
-    return F.cross_entropy(rows @ rows.T / temperature, torch.arange(len(rows), device=rows.device))
 
 
 def refined(answer: Callable[[Tensor, int], Tensor], start: Tensor, tasks: Tensor) -> Tensor:

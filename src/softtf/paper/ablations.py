@@ -20,6 +20,13 @@ from softtf.paper.rows import (
 )
 from softtf.registry import own
 
+BY_TII = ("tii", "oracle")
+HOSTS = (
+    ("HiDe-Prompt", "hide-prompt"),
+    ("HiDe-Prompt + Soft-TF", "hide-prompt+soft-tf"),
+    ("NoRGa", "norga"),
+    ("NoRGa + Soft-TF", "norga+soft-tf"),
+)
 RIVALS = (
     ("RanPAC, first-session adaptation", "ranpac-fsa"),
     ("CODA-Prompt", "coda-prompt"),
@@ -73,6 +80,7 @@ def methods() -> Table:
         TableRow("L2P + Soft-TF", "Gradient ID", Trained("l2p+soft-tf", policies=BY_GRADIENT)),
         TableRow("L2P + PGP + Soft-TF", "Gradient ID", Trained("l2p+pgp+soft-tf", policies=BY_GRADIENT)),
         TableRow("CODA-Prompt + Soft-TF", "Gradient ID", Trained("coda-prompt+soft-tf", policies=BY_GRADIENT)),
+        *(TableRow(n, "TII", Trained(m, policies=BY_TII)) for n, m in HOSTS),
         TableRow("DualPrompt", "Prompt ID", DUAL_PROMPT),
         TableRow("DualPrompt + PGP", "Prompt ID", DUAL_PROMPT_PGP),
         TableRow("DualPrompt + Adapter-L[all], r=75", "Prompt ID", low_rank("dual-prompt+adapter", "all", 75)),

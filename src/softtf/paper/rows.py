@@ -31,7 +31,11 @@ PAPER_POLICIES = {  # what the paper's words mean (METHOD section 4)
     "Gradient ID, m-batch": f"gradient-id:batch{PAPER_BATCH}",
     "Gradient ID, batch": f"gradient-id:batch{PAPER_BATCH}",
 } | {f"Gradient ID, {n}-shot": f"gradient-id:{n}-shot/{PAPER_BATCH}" for n in (3, 5, 7)}
-OUR_POLICIES = {"Feature ID, joint": "feature-id:joint", "given": "oracle"}  # of rows that are not the paper's
+OUR_POLICIES = {
+    "Feature ID, joint": "feature-id:joint",
+    "TII": "tii",
+    "given": "oracle",
+}  # of rows that are not the paper's
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,8 @@ VARIANTS = {
         "dual-prompt", "DualPrompt + PGP + Soft-TF", {"adapt": LOW_MASKS, "projection": PGP}
     ),
     "coda-prompt+soft-tf": Method("coda-prompt", "CODA-Prompt + Soft-TF", {"adapt": HIGH_MASKS}),
+    "hide-prompt+soft-tf": Method("hide-prompt", "HiDe-Prompt + Soft-TF", {"adapt": HIGH_MASKS}),
+    "norga+soft-tf": Method("norga", "NoRGa + Soft-TF", {"adapt": HIGH_MASKS}),
     "clip-prompt+pgp": Method("clip-prompt", "CLIP-Prompt + PGP", {"projection": {"eps": 0.9}}),
     "clip-prompt+soft-tf": Method("clip-prompt", "CLIP-Prompt + Soft-TF", {"adapt": LOW_MASKS}),
     "clip-prompt-published+pgp": Method(

@@ -1,0 +1,24 @@
+"""TII, HiDe-Prompt's: the task of the class that a classifier on frozen features finds likeliest."""
+
+import torch
+from torch import Tensor
+
+from softtf.inference.base import TaskInference
+from softtf.learners.base import Learner
+from softtf.learners.hide_prompt import HiDePromptLearner
+from softtf.network import SharedPass
+
+
+class TaskIdentity(TaskInference):
+    """The score of a task is the log-probability of its likeliest class."""
+
+    name = "tii"
+    title = "TII"
+    needs_query = True
+
+    def scores(self, learner: Learner, shared: SharedPass) -> Tensor:
+        """Return the scores [batch, tasks]."""
+        assert isinstance(learner, HiDePromptLearner)
+        log_p = learner.identity_logits(shared.query).log_softmax(1)
+        tasks = [learner.task_columns(task) for task in range(learner.num_tasks)]
+        return torch.stack([log_p[:, columns].amax(1) for columns in tasks], 1)
