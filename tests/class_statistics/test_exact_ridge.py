@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from contracts.tiny import noise
-from softtf.statistics.exact_ridge import RIDGE, ExactRidge, ExactRidgeSolution
+from contracts.tiny import assert_same, noise
+from softtf.statistics.exact_ridge import LEAST_SLOPE, RIDGE, ExactRidge, ExactRidgeSolution, solve_centred
 from softtf.statistics.ridge_sums import RidgeSums
 from softtf.statistics.shares import Share
 
@@ -54,8 +54,11 @@ def test_it_is_the_ridge_regression_of_all_examples_at_once() -> None:
     centred = h - h.mean(0)
     ridge = RIDGE * centred.square().sum(1).mean()
     weights = torch.linalg.solve(centred.T @ centred + ridge * torch.eye(SIZE).double(), centred.T @ (y - y.mean(0)))
-    torch.testing.assert_close(found.weights.double(), weights, rtol=1e-5, atol=1e-7)
-    torch.testing.assert_close(found.bias.double(), y.mean(0) - h.mean(0) @ weights, rtol=1e-5, atol=1e-6)
+    slope = float(found.weights.double().norm() / weights.norm())  # the scores are drawn to their mean by so much
+    assert LEAST_SLOPE**2 <= slope <= 1
+    torch.testing.assert_close(found.weights.double(), slope * weights, rtol=1e-5, atol=1e-7)
+    bias = y.mean(0) - slope * h.mean(0) @ weights
+    torch.testing.assert_close(found.bias.double(), bias, rtol=1e-5, atol=1e-6)
     assert found.ridge == pytest.approx(float(ridge))
 
 
@@ -100,6 +103,32 @@ def test_probabilities_are_about_as_sure_as_they_are_right() -> None:
     p = ExactRidge.logits(vars(found), scores).softmax(1)
     assert abs(float(p.amax(1).mean()) - float((p.argmax(1) == truth).float().mean())) < 0.1
     assert torch.equal(p.argmax(1), scores.argmax(1))
+
+
+@pytest.mark.parametrize(("count", "noise_of"), [(5, 2.0), (20, 2.0), (20, 0.5), (40, 4.0)])
+def test_the_slope_of_new_examples_is_that_of_examples_left_out(count: int, noise_of: float) -> None:
+    """Against the regressions without each example, one by one; from the sums alone the slope is known to a tenth."""
+    drawn = [CENTRES[label] + noise_of * noise(count, VIEWS * DIM, seed=label).float() for label in range(LABELS)]
+    h = torch.cat([RIDGE_OF(x) for x in drawn]).double().round()
+    y = F.one_hot(torch.arange(LABELS).repeat_interleave(count)).double()
+    n = len(h)
+
+    def fitted(rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        centred = rows - rows.mean(0)
+        scatter = centred.T @ centred + ridge * torch.eye(SIZE).double()
+        return torch.linalg.solve(scatter, centred.T @ (targets - targets.mean(0))), rows.mean(0)
+
+    centred = h - h.mean(0)
+    ridge = RIDGE * float(centred.square().sum(1).mean())
+    others = [torch.arange(n) != i for i in range(n)]
+    solved = [fitted(h[rest], y[rest]) for rest in others]
+    left_out = torch.stack([(h[i] - mean) @ weights for i, (weights, mean) in enumerate(solved)])
+    slope = float((left_out * (y - 1 / LABELS)).sum() / left_out.square().sum())
+
+    sums = RidgeSums.zeros(SIZE, LABELS)
+    sums.add(h, y.argmax(1))
+    drawn_by = float(solve_centred(sums)[0].norm() / fitted(h, y)[0].norm())
+    assert drawn_by == pytest.approx(min(1.0, max(LEAST_SLOPE, slope)) ** 2, abs=0.1)
 
 
 def test_a_label_of_several_tasks_is_one_label() -> None:

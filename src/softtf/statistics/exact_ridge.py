@@ -5,6 +5,10 @@ each with its own units. Units are rounded to integers, so that sums are exact: 
 several learners, give the same bits. Scores are centred. Lambda is fixed: with H the scatter of the units around their
 mean over n examples, W = (H + lambda I)^-1 C and lambda = 0.3 tr H / n. Nothing is held out, so there are half as many
 sums to keep.
+
+Scores of examples that were learned are surer than those of new ones. How much surer is known from the sums alone, by
+generalised cross-validation (Golub, Heath and Wahba, Technometrics 1979): `slope_for_new`. Scores are drawn towards
+their mean by it, which changes no answer, and makes probabilities right.
 """
 
 import math
@@ -24,7 +28,9 @@ from softtf.statistics.temperature import log_shares
 
 RIDGE = 0.3  # chosen on training images of CIFAR-100 (docs/results.md); the same for texts
 UNIT = 16  # the standard deviation, before rounding, of the projection of features in their usual range
-FLOOR, TEMPERATURE = 0.05, 0.27  # of the probabilities; ideal scores are 1 for the right label and 0 for the others
+FLOOR, TEMPERATURE = 0.25, 0.31  # of the probabilities; the floor in shares of an even chance (docs/results.md)
+LEAST_SLOPE, MOST_LEVERAGE = 0.25, 0.95
+PROBES = 32  # random vectors that estimate a trace
 ROWS = 1024  # rows of h at once
 
 
@@ -115,21 +121,23 @@ class ExactRidge(nn.Module):
 
     @staticmethod
     def logits(known: Mapping[str, Tensor], scores: Tensor) -> Tensor:
-        """Return logits [n, columns] of scores s: log(max(s, 0) + FLOOR) / TEMPERATURE, plus the columns' log shares.
+        """Return logits [n, columns] of scores s: log(max(s, 0) + FLOOR / labels) / TEMPERATURE, plus log shares.
 
         Their softmax is calibrated. A softmax of the scores themselves gives unlikely classes too much and likely ones
-        too little. The best temperature is nearly the same for 2 and for 100 classes, for 5 and for 100 images a class,
-        for images and for texts (docs/results.md). A constant is never out of date and favours no task. Columns of one
-        label share its probability in proportion to their examples.
+        too little. Once scores are drawn to their mean by their slope, one temperature does for 2 and for 100 classes,
+        for 5 and for 100 images a class, for images and for texts (docs/results-details.md). A constant is never out of
+        date and favours no task. Columns of one label share its probability in proportion to their examples.
         """
         shares = log_shares(known["counts"], known["labels"]).to(scores)
-        return scores.clamp_min(0).add(FLOOR).log() / TEMPERATURE + shares
+        floor = FLOOR / (int(known["labels"].max()) + 1)
+        return scores.clamp_min(0).add(floor).log() / TEMPERATURE + shares
 
 
 def solve_centred(sums: RidgeSums) -> tuple[Tensor, Tensor, float]:
     """Return weights [M, labels], bias [labels] and lambda of the ridge regression of labels on h and a constant.
 
-    All labels have the same weight. Scores are h weights + bias.
+    All labels have the same weight. Scores are h weights + bias, drawn towards their mean by the square of
+    `slope_for_new`: the square was best on training images and texts that were held out.
 
     Raises:
         TrainingError: the sums are not those of any examples.
@@ -142,5 +150,38 @@ def solve_centred(sums: RidgeSums) -> tuple[Tensor, Tensor, float]:
     scatter.diagonal().add_(ridge)
     present = (sums.counts > 0).double()
     cross = (moments.cross - torch.outer(centre, present)) * (n / count)
-    weights = solve_positive(scatter, cross, NO_EXAMPLES)
+    probes = random_signs(len(scatter))
+    solved = solve_positive(scatter, torch.cat([cross, probes], 1), NO_EXAMPLES)
+    weights, inverse = solved[:, : cross.shape[1]], solved[:, cross.shape[1] :]
+    freedom = len(scatter) - ridge * float((probes * inverse).sum()) / PROBES + 1
+    explained, penalty = float((weights * cross).sum()) / n, ridge * float(weights.square().sum()) / n
+    weights = weights * slope_for_new(explained, penalty, freedom / n, count) ** 2
     return weights, present / count - centre @ weights, ridge
+
+
+def random_signs(size: int) -> Tensor:
+    """Return PROBES vectors z [size, PROBES] of +1 and -1, always the same: the mean of z^T A z estimates tr A."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 2, (size, PROBES), generator=generator).double() * 2 - 1
+
+
+def slope_for_new(explained: float, penalty: float, leverage: float, labels: float) -> float:
+    """Return the slope of one-hot labels on the scores of new examples, both around 1/C; at most 1.
+
+    With C labels of the same weight, s the scores of n examples, W, lambda and the weighted cross-moments X of scatter
+    and labels, training has mean (s_right - 1/C) = tr W^T X / n and
+    mean |y - s|^2 = 1 - 1/C - tr W^T X / n - lambda |W|^2 / n. An example that is left out, of leverage l, has
+    y - s' = (y - s) / (1 - l), and all are taken to have the mean leverage, as in generalised cross-validation. That
+    gives mean (s'_right - 1/C), mean |y - s'|^2, and so mean |s' - 1/C|^2; the slope is the first over the last.
+
+    Args:
+        explained: tr W^T X / n.
+        penalty: lambda |W|^2 / n.
+        leverage: the mean leverage, degrees of freedom over n.
+        labels: C.
+    """
+    leverage, chance = min(leverage, MOST_LEVERAGE), 1 - 1 / labels
+    right = (explained - leverage * chance) / (1 - leverage)
+    error = (chance - explained - penalty) / (1 - leverage) ** 2
+    spread = error - chance + 2 * right
+    return min(1.0, max(LEAST_SLOPE, right / spread)) if spread > 0 else 1.0
