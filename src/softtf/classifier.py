@@ -19,7 +19,7 @@ from softtf.evaluation.scorer import Scorer
 from softtf.evaluation.test_data import TestData
 from softtf.inference.policy import Policy, parse_policy, policy_of
 from softtf.inference.predictor import DEFAULT
-from softtf.learners import BlockRidge
+from softtf.learners import SoftTF
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.class_table import ClassTable
 from softtf.learners.knowledge import Change, Knowledge
@@ -55,7 +55,7 @@ class ContinualClassifier(Living):
 
     Args:
         backbone: a name (see `softtf list`), a `BackboneSpec`, or a loaded backbone.
-        learner: the method, such as `DualPrompt(e_layers="10-12", adapt=SoftMask(layers="10-12"))`. None: `BlockRidge`,
+        learner: the method, such as `DualPrompt(e_layers="10-12", adapt=SoftMask(layers="10-12"))`. None: `SoftTF()`,
             which answers best per sample (docs/results.md), learns a task in one pass and answers alike whatever order
             the tasks came in.
         train: epochs, rates and so on for every task; settings that the method does not read are refused.
@@ -95,7 +95,7 @@ class ContinualClassifier(Living):
         if not isinstance(backbone, Backbone):
             backbone = load_backbone(spec_of(backbone), place)
         loaded = backbone.to(place)
-        seed, learner = check_value(int, seed, "seed"), learner or BlockRidge()
+        seed, learner = check_value(int, seed, "seed"), learner or SoftTF()
         built = learner.new_learner(loaded, seed)
         wanted = parse_policy(inference or DEFAULT).inference
         if wanted == "feature-id" and not learner.feature_id and "none" not in built.policies:

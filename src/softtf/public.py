@@ -50,6 +50,7 @@ from softtf.learners import (
     ProgressivePrompts,
     RanPAC,
     RanPACFSA,
+    SoftTF,
 )
 from softtf.streams import Examples, Task, TaskStream, from_datasets, load_source, split_by_class
 from softtf.training.config import TrainConfig
@@ -102,6 +103,7 @@ __all__ = [
     "SLM",
     "SoftMask",
     "SoftNet",
+    "SoftTF",
     "TUNA",
     "Task",
     "TaskCallback",

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from contracts.tiny import assert_same, noise
+from contracts.tiny import noise
 from softtf.statistics.exact_ridge import LEAST_SLOPE, RIDGE, ExactRidge, ExactRidgeSolution, solve_centred
 from softtf.statistics.ridge_sums import RidgeSums
 from softtf.statistics.shares import Share

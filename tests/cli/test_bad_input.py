@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cli import TINY, refused
+from cli import MASKS, TINY, refused
 
 Capture = pytest.CaptureFixture[str]
 
@@ -92,12 +92,12 @@ def test_values_out_of_range_are_named(flag: str, value: str, capsys: Capture) -
     ],
 )
 def test_options_that_would_change_a_kind_are_told_how(args: list[str], parts: list[str], capsys: Capture) -> None:
-    message = refused(capsys, "run", "quickstart", *args, "--output", "new")
+    message = refused(capsys, "run", "quickstart", *(() if "--method" in args else MASKS), *args, "--output", "new")
     assert [part for part in parts if part not in message] == []
 
 
 def test_layer_13_of_12(capsys: Capture) -> None:
-    message = refused(capsys, "run", "quickstart", "--learner.adapt.layers", "11-13", "--output", "new")
+    message = refused(capsys, "run", "quickstart", *MASKS, "--learner.adapt.layers", "11-13", "--output", "new")
     assert "no layer 13" in message and "1 to 12" in message
     assert not Path("new").exists()
 

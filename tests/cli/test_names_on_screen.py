@@ -13,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from cli import LAYERS, SMALL, TINY, call, image_folder
+from cli import LAYERS, MASKS, SMALL, TINY, call, image_folder
 from softtf.errors import UserError, visible
 from softtf.evaluation.progress import ScoringProgress
 from softtf.screen import Screen, plain, say, warn
@@ -24,7 +24,17 @@ NASTY = "a\x1b]0;title\x07\x1b[31mred[/b][red]x\u202e\x9b2J"
 FILE = NASTY.replace("/", "")
 SHOWN = r"a\x1b]0;title\x07\x1b[31mred[/b][red]x\u202e\x9b2J"
 UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-IMAGES = ("run", "own-images", "--backbone.name", "random:test_vit", "--backbone.image-size", "32", *LAYERS, *SMALL)
+IMAGES = (
+    "run",
+    "own-images",
+    *MASKS,
+    "--backbone.name",
+    "random:test_vit",
+    "--backbone.image-size",
+    "32",
+    *LAYERS,
+    *SMALL,
+)
 
 
 def shown(capsys: Capture) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cli import BACKBONE, DIGITS, LAYERS, SMALL, TINY, call, output, read_json, results
+from cli import BACKBONE, DIGITS, LAYERS, MASKS, SMALL, TINY, call, output, read_json, results
 from softtf.cli.options import Predict
 from softtf.cli.parse import options, parse
 from softtf.config.tree import from_yaml, to_dict, to_yaml
@@ -99,13 +99,17 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def test_every_option_is_tried_below() -> None:
-    known = {flag for flag in options(recipe_named("quickstart")) if not re.search(r"(^--|\.)no-", flag)}
+    known = {
+        flag
+        for flag in options(recipe_named("quickstart", "dual-prompt+soft-tf"))
+        if not re.search(r"(^--|\.)no-", flag)
+    }
     assert known == {as_flags(name, 1)[0] for name in CHANGED | SAME_RESULT}
 
 
 @pytest.mark.parametrize("name", CHANGED | SAME_RESULT)
 def test_an_option_changes_its_setting_and_no_other(name: str) -> None:
-    default = recipe_named("quickstart")
+    default = recipe_named("quickstart", "dual-prompt+soft-tf")
     changed = parse(RunConfig, as_flags(name, (CHANGED | SAME_RESULT)[name]), "test", default)
     before, after = flat(to_dict(default)), flat(to_dict(changed))
     assert {key for key in before if before[key] != after[key]} == {name}
@@ -187,7 +191,7 @@ def test_help_costs_nothing_and_names_every_setting(capsys: Capture) -> None:
     assert call() == 2
     assert "quickstart" in output(capsys, "--help")
     assert call("run", "--help") == 0
-    assert call("run", "quickstart", "--help") == 0
+    assert call("run", "quickstart", *MASKS, "--help") == 0
     text = capsys.readouterr().out
     assert [name for name in CHANGED | SAME_RESULT if as_flags(name, 1)[0] not in text] == []
     assert list(Path().iterdir()) == []

@@ -8,12 +8,12 @@ import pytest
 import timm
 from timm.models import save_for_hf
 
-from cli import TINY_IMAGES, call, contents, image_folder, output, refused, results
+from cli import BACKBONE, call, contents, image_folder, output, refused, results
 from softtf.runs import learn as learning
 from softtf.runs.run import Run
 
 Capture = pytest.CaptureFixture[str]
-NCM = ("run", "own-images", "--method", "ncm", *TINY_IMAGES[2:6], "--stream.num-tasks", "2", "--device", "cpu")
+NCM = ("run", "own-images", "--method", "ncm", *BACKBONE, "--stream.num-tasks", "2", "--device", "cpu")
 """Two tasks of two classes, learned in closed form."""
 
 

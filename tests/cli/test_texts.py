@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from cli import call, output, read_json, refused, results
+from cli import MASKS, call, output, read_json, refused, results
 from contracts.tiny_bert import save_model
 from softtf.cli import quickstart
 from softtf.cli.parse import options, parse
@@ -57,7 +57,7 @@ def write_texts(file: Path, task: bool) -> Path:
 def learned(tmp_path_factory: pytest.TempPathFactory, encoder: tuple[str, ...]) -> Path:
     """A finished run on a file of texts with tasks."""
     folder = tmp_path_factory.mktemp("texts")
-    assert call("run", write_texts(folder / "mine.csv", True), *encoder, "--output", folder / "run") == 0
+    assert call("run", write_texts(folder / "mine.csv", True), *MASKS, *encoder, "--output", folder / "run") == 0
     return folder / "run"
 
 
@@ -85,7 +85,7 @@ def test_a_method_for_texts_alone_runs_on_a_file(tmp_path: Path, encoder: tuple[
 
 def test_a_file_without_tasks_is_dealt_out_and_says_so(tmp_path: Path, capsys: Capture, encoder: tuple) -> None:
     file = write_texts(tmp_path / "mine.csv", False)
-    text = output(capsys, "run", file, *encoder, "--stream.num-tasks", 3, "--output", "one")
+    text = output(capsys, "run", file, *MASKS, *encoder, "--stream.num-tasks", 3, "--output", "one")
     assert "mine.csv: no column 'task'; its classes are dealt to 3 tasks (--stream.num-tasks)" in text
     assert len(list(Path("one/learner").glob("task-*.json"))) == 3 and "merged" not in text
     assert call("run", "--config", "one/config.yaml", "--output", "two") == 0

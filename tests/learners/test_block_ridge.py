@@ -9,7 +9,7 @@ from contracts.tiny import task_data, tiny_backbone
 from contracts.tiny_bert import text_task, texts, tiny_bert
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
-from softtf.learners import BlockRidge
+from softtf.learners import BlockRidge, SoftTF
 from softtf.statistics.ridge_sums import RidgeSums
 from softtf.streams import Examples
 
@@ -28,7 +28,18 @@ def images(task: int) -> list:
 
 def test_it_is_what_a_classifier_learns_by_if_none_is_named() -> None:
     model = ContinualClassifier(tiny_backbone())
-    assert model.header.learner == BlockRidge() and model.inference.code == "none"
+    assert model.header.learner == SoftTF() and model.inference.code == "none"
+
+
+def test_nothing_that_was_learned_before_changes_to_the_bit() -> None:
+    """What old inputs are to the regression, and the sums of old classes; only the solution of all sums is new."""
+    model = learned([0])
+    features, sums = model.features(images(0)), model.learner.memory["sums"].clone()
+    for task in (1, 2):
+        model.learn(task_data(task), progress=False)
+    assert torch.equal(model.features(images(0)), features)
+    assert torch.equal(model.learner.memory["sums"][:, : sums.shape[1]], sums)
+    assert model.frozen_backbone_unchanged
 
 
 def test_tasks_in_any_order_give_the_same_learner() -> None:

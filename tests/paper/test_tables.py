@@ -19,7 +19,7 @@ from softtf.backbones.base import Backbone
 from softtf.backbones.bert import Bert
 from softtf.backbones.timm_vit import TimmViT
 from softtf.config.names import BUNDLED, CLIP_VIT_B, MINILM
-from softtf.learners import L2P, SLM, CLIPPrompt, CLIPPromptPublished, LearnerSpec
+from softtf.learners import L2P, SLM, CLIPPrompt, CLIPPromptPublished, DualPrompt, LearnerSpec
 from softtf.paper import TABLES, Table, TableRow, figure, figures, table_named
 from softtf.paper.figures import STREAMS
 from softtf.paper.lines import lines_of

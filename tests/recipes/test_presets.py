@@ -1,13 +1,15 @@
 """Methods and presets are plain data: what they name exists, and they load without torch."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
+from typing import get_args
 
 import pytest
 
+from softtf.cli.quickstart import METHODS
 from softtf.config.dotted import with_settings
-from softtf.learners import LearnerSpec
-from softtf.recipes.methods import known_methods, title_of
-from softtf.recipes.presets import EVERY, PRESETS, RECIPES, TRAIN_WHOLE
+from softtf.learners import LearnerSpec, SoftTF
+from softtf.recipes.methods import DEFAULT, known_methods, title_of
+from softtf.recipes.presets import EVERY, PRESETS, RECIPES, TRAIN_WHOLE, Scale
 from softtf.recipes.recipes import method_named, recipe_named
 from softtf.runs.config import RunConfig
 
@@ -27,6 +29,14 @@ def test_every_kind_of_learner_is_one_method_by_its_title() -> None:
     assert names["der"] == {"der+mcg"}
     plain = {method.kind: method.title for name, method in known_methods().items() if name in (method.kind, "der+mcg")}
     assert plain == {kind: spec.title for kind, spec in ours.items()}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_learns_by_the_default_if_no_method_is_named(name: str) -> None:
+    for scale in get_args(Scale):
+        config = recipe_named(name, scale=scale)
+        assert config.method == DEFAULT == METHODS[0] and type(config.learner) is SoftTF
+        assert replace(config, method="block-ridge") == recipe_named(name, "block-ridge", scale)
 
 
 def test_names_of_the_table_exist() -> None:

@@ -53,7 +53,7 @@ def test_a_whole_file_is_taken_as_it_is() -> None:
         ({"recipe": "quickstrat"}, "did you mean 'quickstart'"),
         ({"method": "ncn"}, "did you mean 'ncm'"),
         ({"learner": {"kind": "ncn"}}, "did you mean 'ncm'"),
-        ({"learner": {"projection": 3}}, "projection"),
+        ({"learner": {"views": 9}}, "views"),
         ({"method": 3}, "run.yaml.method"),
         (["quickstart"], "run.yaml"),
     ],

@@ -46,7 +46,7 @@ class Run(Command):
     Attributes:
         recipe: a name (`softtf list recipes`), or a file of your own texts (.csv, .tsv, .jsonl, .parquet) with columns
             text, label and maybe task.
-        method: what learns, such as dual-prompt+soft-tf (`softtf list methods`).
+        method: what learns (`softtf list methods`); the default, soft-tf, answers best per sample.
         scale: full is the paper's settings on ViT-B/16 or BERT; mini fits two CPU cores.
         config: a config.yaml to run again, in place of a recipe, a method and a scale.
         output: the folder to write; none given takes one below runs.
@@ -56,7 +56,7 @@ class Run(Command):
     """
 
     recipe: Positional[str | None] = None
-    method: Annotated[str | None, arg(metavar="{dual-prompt+soft-tf,...}")] = None
+    method: Annotated[str | None, arg(metavar="{soft-tf,dual-prompt+soft-tf,...}")] = None
     scale: Scale = "full"
     config: Path | None = None
     output: Path | None = None

@@ -16,7 +16,7 @@ from softtf.errors import TrainingError, UserError
 from softtf.evaluation.report import Row, render, to_markdown
 from softtf.files.plain_json import fits, read_object
 from softtf.files.tensors import write_atomic
-from softtf.recipes.methods import title_of
+from softtf.recipes.methods import DEFAULT, title_of
 from softtf.recipes.recipes import recipe_named
 from softtf.runs.folder import RunFolder
 from softtf.runs.learn import learn_stream
@@ -26,7 +26,7 @@ from softtf.runs.run import Run, reopen, start
 from softtf.screen import Screen, say
 
 MARKER = "quickstart.json"
-METHODS = ("block-ridge", "linear-head", "dual-prompt", "dual-prompt+soft-tf")
+METHODS = (DEFAULT, "linear-head", "dual-prompt", "dual-prompt+soft-tf")
 POLICY_TITLE = "policy: per-sample unless the row says otherwise"
 POLICY_NOTE = (
     "per-sample: every test sample is answered alone. Answers are any class seen so far; with 'own classes', and with"

@@ -9,7 +9,7 @@ of the other hooks (`begin_task` and `end_task`, which are given the `TaskData`,
 
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.bic import BiC
-from softtf.learners.block_ridge import BlockRidge
+from softtf.learners.block_ridge import BlockRidge, SoftTF
 from softtf.learners.clip_prompt import CLIPPrompt, CLIPPromptPublished
 from softtf.learners.clip_zero_shot import CLIPZeroShot
 from softtf.learners.closed_form import ONE_PASS, ClosedFormLearner
@@ -76,6 +76,7 @@ __all__ = [
     "RanPACFSA",
     "SLCA",
     "SLM",
+    "SoftTF",
     "TUNA",
     "TaskData",
 ]

@@ -65,6 +65,14 @@ class BlockRidge(ClosedFormSpec, kind="block-ridge"):
         return BlockRidgeLearner(features, seed, self.projection // features.views * features.views)
 
 
+SoftTF = BlockRidge
+"""The learner where none is named, `soft-tf` on the command line: what answers best per sample.
+
+It trains no masks: beside BlockRidge they gain 1.2 and 1.6 points per sample on texts and 0.4 on images, which is not
+more than two standard errors on both (docs/results-details.md).
+"""
+
+
 class BlockRidgeLearner(ClosedFormLearner):
     """The head is W, solved anew with each task; a task's sums are its share, the features' usual range is remembered.
 

@@ -34,7 +34,11 @@ class Method:
 PGP = {"spectrum": "published"}
 LOW_MASKS, HIGH_MASKS = ({"kind": "soft-mask", "layers": layers} for layers in ("3-5", "10-12"))
 
+DEFAULT = "soft-tf"
+"""The method of a run, or a classifier, for which none is named: what answers best per sample (docs/results.md)."""
+
 VARIANTS = {
+    DEFAULT: Method("block-ridge", "SoftTF, the default (BlockRidge)"),
     "der+mcg": Method("der"),
     "idbr": Method("idbr", settings={"task_rate": 5e-4 / 3e-5}),
     "l2p+pgp": Method("l2p", "L2P + PGP", {"projection": PGP, "key_eps": 0.97}),
@@ -86,7 +90,7 @@ def known_methods() -> dict[str, Method]:
 @cache
 def _of_softtf() -> dict[str, Method]:
     titles = {found["kind"]: found["title"] for found in declared("learners") if "kind" in found}
-    renamed = {method.kind for method in VARIANTS.values() if not method.settings}
+    renamed = {method.kind for method in VARIANTS.values() if not method.settings and not method.title}
     plain = {kind: Method(kind, title) for kind, title in titles.items() if kind not in renamed}
     variants = {name: replace(method, title=method.title or titles[method.kind]) for name, method in VARIANTS.items()}
     return dict(sorted((plain | variants).items()))

@@ -15,7 +15,8 @@ from softtf.evaluation.evaluate import BATCH_SIZE
 from softtf.inference import INFERENCES, policies_of
 from softtf.inference.policy import Policy, parse_policy, policy_of, usual_policy
 from softtf.learners.base import Learner, LearnerSpec
-from softtf.learners.dual_prompt import DualPrompt
+from softtf.learners.block_ridge import SoftTF
+from softtf.recipes.methods import DEFAULT
 from softtf.streams import (
     HUB,
     Examples,
@@ -228,10 +229,10 @@ class RunConfig(Settings):
     """
 
     recipe: Annotated[str, tyro.conf.Fixed, tyro.conf.arg(name="of-recipe")] = "quickstart"  # the command has --method
-    method: Annotated[str, tyro.conf.Fixed, tyro.conf.arg(name="of-method")] = "dual-prompt+soft-tf"
+    method: Annotated[str, tyro.conf.Fixed, tyro.conf.arg(name="of-method")] = DEFAULT
     stream: StreamConfig = StreamConfig()
     backbone: BackboneSpec = BackboneSpec()
-    learner: LearnerSpec = DualPrompt()
+    learner: LearnerSpec = SoftTF()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     seed: int = 0
