@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from contracts.tiny import noise
-from softtf.statistics.exact_ridge import LEAST_SLOPE, RIDGE, ExactRidge, ExactRidgeSolution, solve_centred
+from softtf.statistics.exact_ridge import LEAST_SLOPE, POWER, RIDGE, ExactRidge, ExactRidgeSolution, solve_centred
 from softtf.statistics.ridge_sums import RidgeSums
 from softtf.statistics.shares import Share
 
@@ -55,7 +55,7 @@ def test_it_is_the_ridge_regression_of_all_examples_at_once() -> None:
     ridge = RIDGE * centred.square().sum(1).mean()
     weights = torch.linalg.solve(centred.T @ centred + ridge * torch.eye(SIZE).double(), centred.T @ (y - y.mean(0)))
     slope = float(found.weights.double().norm() / weights.norm())  # the scores are drawn to their mean by so much
-    assert LEAST_SLOPE**2 <= slope <= 1
+    assert LEAST_SLOPE**POWER <= slope <= 1
     torch.testing.assert_close(found.weights.double(), slope * weights, rtol=1e-5, atol=1e-7)
     bias = y.mean(0) - slope * h.mean(0) @ weights
     torch.testing.assert_close(found.bias.double(), bias, rtol=1e-5, atol=1e-6)
@@ -128,7 +128,7 @@ def test_the_slope_of_new_examples_is_that_of_examples_left_out(count: int, nois
     sums = RidgeSums.zeros(SIZE, LABELS)
     sums.add(h, y.argmax(1))
     drawn_by = float(solve_centred(sums)[0].norm() / fitted(h, y)[0].norm())
-    assert drawn_by == pytest.approx(min(1.0, max(LEAST_SLOPE, slope)) ** 2, abs=0.1)
+    assert drawn_by == pytest.approx(min(1.0, max(LEAST_SLOPE, slope)) ** POWER, abs=0.1)
 
 
 def test_a_label_of_several_tasks_is_one_label() -> None:

@@ -28,7 +28,7 @@ from softtf.statistics.temperature import log_shares
 
 RIDGE = 0.3  # chosen on training images of CIFAR-100 (docs/results.md); the same for texts
 UNIT = 16  # the standard deviation, before rounding, of the projection of features in their usual range
-FLOOR, TEMPERATURE = 0.25, 0.31  # of the probabilities; the floor in shares of an even chance (docs/results.md)
+FLOOR, SHARE, TEMPERATURE, POWER = 0.02, 0.5, 0.27, 1.5  # of the probabilities (docs/results-details.md)
 LEAST_SLOPE, MOST_LEVERAGE = 0.25, 0.95
 PROBES = 32  # random vectors that estimate a trace
 ROWS = 1024  # rows of h at once
@@ -121,7 +121,7 @@ class ExactRidge(nn.Module):
 
     @staticmethod
     def logits(known: Mapping[str, Tensor], scores: Tensor) -> Tensor:
-        """Return logits [n, columns] of scores s: log(max(s, 0) + FLOOR / labels) / TEMPERATURE, plus log shares.
+        """Return logits [n, columns] of scores s: log(max(s, 0) + 0.02 + 1 / 2C) / 0.27, plus log shares; C labels.
 
         Their softmax is calibrated. A softmax of the scores themselves gives unlikely classes too much and likely ones
         too little. Once scores are drawn to their mean by their slope, one temperature does for 2 and for 100 classes,
@@ -129,15 +129,15 @@ class ExactRidge(nn.Module):
         date and favours no task. Columns of one label share its probability in proportion to their examples.
         """
         shares = log_shares(known["counts"], known["labels"]).to(scores)
-        floor = FLOOR / (int(known["labels"].max()) + 1)
+        floor = FLOOR + SHARE / (int(known["labels"].max()) + 1)
         return scores.clamp_min(0).add(floor).log() / TEMPERATURE + shares
 
 
 def solve_centred(sums: RidgeSums) -> tuple[Tensor, Tensor, float]:
     """Return weights [M, labels], bias [labels] and lambda of the ridge regression of labels on h and a constant.
 
-    All labels have the same weight. Scores are h weights + bias, drawn towards their mean by the square of
-    `slope_for_new`: the square was best on training images and texts that were held out.
+    All labels have the same weight. Scores are h weights + bias, drawn towards their mean by `slope_for_new`, to the
+    power that was best on training images and texts that were held out.
 
     Raises:
         TrainingError: the sums are not those of any examples.
@@ -155,7 +155,7 @@ def solve_centred(sums: RidgeSums) -> tuple[Tensor, Tensor, float]:
     weights, inverse = solved[:, : cross.shape[1]], solved[:, cross.shape[1] :]
     freedom = len(scatter) - ridge * float((probes * inverse).sum()) / PROBES + 1
     explained, penalty = float((weights * cross).sum()) / n, ridge * float(weights.square().sum()) / n
-    weights = weights * slope_for_new(explained, penalty, freedom / n, count) ** 2
+    weights = weights * slope_for_new(explained, penalty, freedom / n, count) ** POWER
     return weights, present / count - centre @ weights, ridge
 
 
