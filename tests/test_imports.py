@@ -29,6 +29,7 @@ FLOORS = (
     ("testing",),
     ("runs", "recipes", "public"),
     ("paper",),
+    ("report",),
     ("cli",),
     ("public",),
     ("__main__",),

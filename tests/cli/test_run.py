@@ -106,7 +106,8 @@ def test_quickstart_shows_one_table(capsys: Capture, monkeypatch: pytest.MonkeyP
     assert "softtf evaluate" in table and "softtf run" in table
     folder = Path("runs/quickstart-2")
     assert not any(Path("runs/quickstart").iterdir())
-    assert {p.name for p in folder.iterdir()} == {*quickstart.METHODS, "table.md", "quickstart.json"}
+    assert {p.name for p in folder.iterdir()} == {*quickstart.METHODS, "table.md", "quickstart.json", "report.html"}
+    assert f"{folder / 'report.html'}" in "".join(out.split("\n"))
     markdown = (folder / "table.md").read_text()
     for method in quickstart.METHODS:
         summary = read_json(folder / method / "summary.json")

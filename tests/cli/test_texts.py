@@ -17,7 +17,9 @@ from softtf.cli import quickstart
 from softtf.cli.parse import options, parse
 from softtf.learners import ONE_PASS
 from softtf.recipes.recipes import recipe_named
+from softtf.report.page import write_page
 from softtf.runs.config import RunConfig
+from support.pages import Page
 
 Capture = pytest.CaptureFixture[str]
 WORDS = {"animals": ["ant", "bee", "cow"], "plants": ["oak", "elm", "fir"], "tools": ["saw", "axe", "awl"]}
@@ -270,3 +272,11 @@ def test_the_quickstart_of_docstrings_can_be_stopped_and_resumed(
     assert "DualPrompt + Soft-TF" in first
     assert call("resume", "q") == 0 and Path("q/table.md").read_text() == first
     assert "did you mean --text" in refused(capsys, "quickstart", "--txt")
+
+
+def test_a_page_of_texts_shows_excerpts_and_only_if_wanted(learned: Path, tmp_path: Path) -> None:
+    for images in (True, False):
+        page = Page(write_page([learned], tmp_path / "page.html", images).read_text())
+        assert not page.attributes("img", "src")
+        quoted = [tag for tag, _ in page.tags].count("q")
+        assert bool(quoted) == images and any("it says" in text for text in page.texts) == images

@@ -102,7 +102,8 @@ def test_what_is_out_of_bounds_is_refused(edit: Callable[[dict[str, torch.Tensor
 
 
 def test_a_flipped_bit_and_another_learner_are_found(run: Path) -> None:
-    predictions = RunFolder(run).predictions
+    predictions, whole = RunFolder(run).predictions, answers(run, "oracle")
+    assert predictions.has("oracle", TASKS, whole) and not predictions.has("oracle", 1, whole)
     with pytest.raises(UserError, match="of another learner than"):
         predictions.load("oracle", 1, LABELS)
     file = predictions.file("oracle")
@@ -111,7 +112,7 @@ def test_a_flipped_bit_and_another_learner_are_found(run: Path) -> None:
     file.write_bytes(bytes(data))
     with pytest.raises(UserError, match="is not the file that was saved"):
         predictions.load("oracle", TASKS, LABELS)
-    assert not predictions.has("oracle", TASKS)
+    assert not predictions.has("oracle", TASKS, whole)
 
 
 def test_a_way_to_score_has_its_own_file() -> None:

@@ -53,6 +53,8 @@ class Run(Command):
         source: where the data are; short for --stream.source.
         backbone: the frozen transformer; short for --backbone.name.
         policy: how the learner is scored (`softtf list policies`); short for --evaluate.policies.
+        seed: every random number of a run is drawn from it; several make one run each, and the same command goes on
+            with those that were stopped.
     """
 
     recipe: Positional[str | None] = None
@@ -63,6 +65,7 @@ class Run(Command):
     source: str | None = None
     backbone: str | None = None
     policy: tuple[str, ...] = ()
+    seed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +211,38 @@ class Table(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Report(Command):
+    """Write a page of runs: one HTML file with tables, charts and wrong answers, which opens anywhere.
+
+    Attributes:
+        runs: folders of runs, or folders that hold some, such as a quickstart's or those of softtf table.
+        output: the file; none given is report.html in the one folder that is named, or here.
+        open: open the page in the browser.
+        images: show some of the test data, as thumbnails or excerpts; --no-images leaves them out.
+    """
+
+    runs: Positional[tuple[Path, ...]] = ()
+    output: Path | None = None
+    open: bool = False
+    images: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare(Command):
+    """Compare runs in one table: mean ± standard deviation over seeds, one row a method and policy.
+
+    Attributes:
+        runs: folders of runs, or folders that hold some.
+        csv: print CSV, with means and deviations in columns of their own.
+        markdown: print a Markdown table.
+    """
+
+    runs: Positional[tuple[Path, ...]] = ()
+    csv: bool = False
+    markdown: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class List(Command):
     """List what can be named: recipes, methods, backbones, adaptations, learners, streams, tables, policies, metrics.
 
@@ -225,6 +260,8 @@ COMMANDS: dict[str, type[Command]] = {
     "predict": Predict,
     "evaluate": Evaluate,
     "learner": Learner,
+    "report": Report,
+    "compare": Compare,
     "table": Table,
     "list": List,
 }

@@ -1,5 +1,7 @@
 """Print the results of a run."""
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from softtf.cli.quickstart import POLICY_NOTE, POLICY_TITLE
@@ -14,6 +16,12 @@ def show(rows: list[Row], config: RunConfig, path: Path, console: Screen) -> Non
     about = f"{config.recipe} on {config.backbone.name}, seed {config.seed}"
     console.print(render(rows, heading(about, config), POLICY_NOTE))
     console.print(f"run folder: {path}", soft_wrap=True)
+    tell_page([path], console)
+
+
+def tell_page(paths: Sequence[Path], console: Screen) -> None:
+    """Print the command that makes a page of some runs."""
+    console.print(f"as a page: softtf report {shlex.join(map(str, paths))}", soft_wrap=True)
 
 
 def heading(about: str, config: RunConfig) -> str:

@@ -1,6 +1,6 @@
 """`softtf run`: learn a stream from a recipe, a file of texts or a config.yaml."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +8,7 @@ from softtf.cli.options import Run
 from softtf.cli.parse import UNPREFIXED, glimpse
 from softtf.cli.quickstart import finish, free
 from softtf.cli.results import show
+from softtf.cli.seeds import place, run_seeds
 from softtf.config.dotted import with_settings
 from softtf.config.yaml import load_yaml
 from softtf.errors import UserError
@@ -68,9 +69,13 @@ def run(options: RunSettings) -> int:
     config = with_settings(options.settings, {name: value for name, value in short.items() if value})
     if options.recipe and (file := _file_of_texts(options.recipe, config.stream.source)):
         say(tasks_of_file(file, config.stream))
-    path = Path("runs") / f"{config.recipe}-{config.method}-seed{config.seed}"
-    path = options.output or (free(path) if options.config else path)
     console = Screen()
+    if len(options.seed) > 1:
+        run_seeds(config, options.seed, options.output, console)
+        return 0
+    config = replace(config, seed=options.seed[0]) if options.seed else config
+    path = place(config)
+    path = options.output or (free(path) if options.config else path)
     rows = finish(lambda: start(config, path, console), path, path)
     show(rows, config, path, console)
     return 0

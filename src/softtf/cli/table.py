@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from softtf.cli.options import Table
+from softtf.cli.results import tell_page
 from softtf.cli.stopping import stopped
 from softtf.config.bounds import whole_number
+from softtf.config.dotted import flat
 from softtf.config.tree import to_dict
 from softtf.config.yaml import read_value
 from softtf.errors import UserError, unknown
 from softtf.paper import TABLES, TableRow, lines, notes, report, table_named
 from softtf.paper import Table as PaperTable
+from softtf.paper.asked import save_asked
 from softtf.paper.jobs import amount, data_of, left
 from softtf.paper.runs import Cell, Wish, complete, jobs_of, plan
 from softtf.recipes.presets import RECIPES
+from softtf.runs.config import RunConfig
 from softtf.screen import Screen, say
 from softtf.streams import STREAMS as DATA_SETS
 from softtf.streams import local_path
@@ -44,6 +48,8 @@ def run(options: Table) -> int:
     if failed is None:
         return 0
     _print(chosen, streams, cells, wish, failed, options.format)
+    if options.format == "terminal":
+        tell_page([wish.folder], Screen())
     return 2 if failed else 0
 
 
@@ -57,6 +63,7 @@ def _run(table: PaperTable, cells: Sequence[Cell], wish: Wish, dry_run: bool) ->
     if dry_run:
         _list_runs(table, cells, wish)
         return None
+    save_asked(table, cells, wish)
     try:
         return complete(cells, Screen(), say)
     except BaseException as error:
@@ -78,27 +85,21 @@ def _list_tables() -> None:
 def _list_runs(table: PaperTable, cells: Sequence[Cell], wish: Wish) -> None:
     """Print every run with its rows and the settings in which runs differ."""
     jobs = jobs_of(cells)
-    common = set(_flat(to_dict(jobs[0].config))).intersection(*(_flat(to_dict(job.config)) for job in jobs))
+    common = set(_flat(jobs[0].config)).intersection(*(_flat(job.config) for job in jobs))
     for job in jobs:
         served = [cell for cell in cells if job in cell.jobs]
         numbers = [f"{table.rows.index(c.row) + 1} {c.row.title} ({c.row.task_id or '-'})" for c in served]
         say(f"{job.path}: {job.state}; {amount([job])}")
         say(f"    {served[0].stream}, seed {job.config.seed}, rows: {'; '.join(numbers)}")
-        say(f"    {', '.join(s for s in _flat(to_dict(job.config)) if s not in common)}")
-    say(f"all runs: {', '.join(s for s in _flat(to_dict(jobs[0].config)) if s in common)}")
+        say(f"    {', '.join(s for s in _flat(job.config) if s not in common)}")
+    say(f"all runs: {', '.join(s for s in _flat(jobs[0].config) if s in common)}")
     unfinished = [job for job in jobs if not job.finished]
     say(f"{len(jobs)} runs for {len(cells)} rows: {left(jobs)}; {amount(unfinished)}")
 
 
-def _flat(plain: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return a tree of settings as `a.b=value` texts."""
-    found = []
-    for name, value in plain.items():
-        if isinstance(value, Mapping):
-            found += _flat(value, f"{prefix}{name}.")
-        else:
-            found.append(f"{prefix}{name}={value}")
-    return found
+def _flat(config: RunConfig) -> list[str]:
+    """Return settings as `a.b=value` texts."""
+    return [f"{name}={value}" for name, value in flat(to_dict(config)).items()]
 
 
 def _print(

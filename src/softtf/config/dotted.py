@@ -29,6 +29,14 @@ def with_settings(config: T, settings: Mapping[str, Any]) -> T:
     return from_dict(type(config), plain, "settings")
 
 
+def flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a tree of settings, as `to_dict` makes it, as values by their dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in plain.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return found
+
+
 def first_difference(one: Any, other: Any, name: str) -> tuple[str, Any, Any]:
     """Return the dotted name of the first setting in which two trees differ, and its value in each.
 

@@ -47,7 +47,7 @@ def _other_titles(lines: Sequence[Line]) -> list[str]:
     return list(dict.fromkeys(title for line in lines for title in line.others))
 
 
-def _parts(lines: Sequence[Line], heading: str) -> tuple[str, list[str], list[list[str]]]:
+def columns_of(lines: Sequence[Line], heading: str) -> tuple[str, list[str], list[list[str]]]:
     """Return heading, column headers and cells; weights that all our lines share are in the heading."""
     weights = [line.cells[-1] for line in lines if line.weights]
     others = _other_titles(lines)
@@ -70,7 +70,7 @@ def render(lines: Sequence[Line], heading: str) -> RichTable:
     Under a row's name are its task inference, weights that differ, and further metrics: columns of these would leave
     the usual numbers no room.
     """
-    heading, headers, _ = _parts(lines, heading)
+    heading, headers, _ = columns_of(lines, heading)
     table = RichTable(
         title=plain(heading), box=SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0), show_edge=False
     )
@@ -98,13 +98,13 @@ def render(lines: Sequence[Line], heading: str) -> RichTable:
 
 def to_markdown(lines: Sequence[Line], heading: str) -> str:
     """Return the lines as a Markdown table under a heading."""
-    heading, headers, body = _parts(lines, heading)
+    heading, headers, body = columns_of(lines, heading)
     return f"## {heading}\n\n" + markdown_table(headers, body, _numbers(lines))
 
 
 def to_latex(lines: Sequence[Line], heading: str) -> str:
     """Return the lines as a LaTeX tabular below its heading as a comment; it needs the package booktabs."""
-    heading, headers, body = _parts(lines, heading)
+    heading, headers, body = columns_of(lines, heading)
     return f"% {heading}\n" + latex_table(headers, body, _numbers(lines))
 
 

@@ -235,7 +235,9 @@ class RunConfig(Settings):
     learner: LearnerSpec = SoftTF()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
-    seed: int = 0
+    seed: Annotated[int, tyro.conf.Fixed, tyro.conf.arg(name="of-seed")] = (
+        0  # the command has --seed, of one or several
+    )
     device: str = "auto"
     feature_cache: str | None = None
     tensorboard: bool = False

@@ -55,7 +55,7 @@ class Rescored:
         settings, score = self.settings, self.score
         precision = "" if settings.precision == "float32" else f", {settings.precision}"
         way = way_of(self.policy.code, settings)
-        if score.samples is not None and not folder.predictions.has(way, self.tasks):
+        if score.samples is not None and not folder.predictions.has(way, self.tasks, score.samples):
             folder.predictions.save(way, self.tasks, score.samples)
         metrics = (
             summary(self.matrix)

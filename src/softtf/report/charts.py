@@ -1,0 +1,138 @@
+"""The charts of a page, each from numbers alone; colour is never the only sign."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from numpy.typing import NDArray
+
+from softtf.report.calibration import Bin
+from softtf.report.svg import DASHES, INK, LINE, MARKERS, SERIES, draw
+
+MOST_NUMBERED = 12  # rows of a heat map whose cells have room for a number
+LONGEST_NAME = 56  # characters of a name in a legend
+
+
+def heat_map(percent: NDArray[np.float64], across: str, down: str, name: str) -> str:
+    """Draw [n, n] percentages as colours, with numbers where they fit; NaN is left empty."""
+    count = len(percent)
+
+    def paint(axes: Axes) -> None:
+        axes.grid(False)
+        shades: dict[str, Any] = {"cmap": "viridis", "vmin": 0, "vmax": 100, "interpolation": "none", "aspect": "auto"}
+        axes.figure.colorbar(axes.imshow(np.ma.masked_invalid(percent), **shades), ax=axes, label="%", aspect=30)
+        for i, t in np.argwhere(~np.isnan(percent)) if count <= MOST_NUMBERED else ():
+            light = percent[i, t] > 60  # viridis is light there
+            colour = "#000000" if light else "#ffffff"
+            axes.text(t, i, f"{percent[i, t]:.0f}", ha="center", va="center", color=colour, fontsize=9)
+        _count_from_one(axes, count)
+        axes.set(xlabel=across, ylabel=down)
+
+    return draw(paint, 3.4, name)
+
+
+def _count_from_one(axes: Axes, count: int) -> None:
+    places = range(0, count, max(1, -(-count // 12)))
+    axes.set_xticks(list(places), [str(place + 1) for place in places])
+    axes.set_yticks(list(places), [str(place + 1) for place in places])
+
+
+def lines(series: Mapping[str, Sequence[float]], across: str, up: str, name: str) -> str:
+    """Draw each series over the numbers from 1, with a marker and a dash of its own."""
+
+    def paint(axes: Axes) -> None:
+        for i, (title, values) in enumerate(series.items()):
+            style: dict[str, Any] = {"color": _of(SERIES, i), "marker": _of(MARKERS, i), "linestyle": _of(DASHES, i)}
+            axes.plot(range(1, len(values) + 1), values, label=_short(title), **style)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(xlabel=across, ylabel=up)
+        axes.set_ylim(bottom=0)
+        _legend(axes, len(series))
+
+    return draw(paint, 2.8 + 0.22 * len(series), name)
+
+
+def bars_and_marks(bars: Sequence[float], marks: Sequence[float] | None, titles: tuple[str, str], name: str) -> str:
+    """Draw a bar for each task, and a mark above it for its ceiling, if there is one; percentages."""
+
+    def paint(axes: Axes) -> None:
+        places = range(1, len(bars) + 1)
+        axes.bar(places, bars, color=SERIES[0], label=titles[0])
+        if marks is not None:
+            size = min(24.0, 260 / len(bars))
+            axes.plot(places, marks, "_", color=SERIES[1], markersize=size, markeredgewidth=2.5, label=titles[1])
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(axis="x", visible=False)
+        axes.set(xlabel="task", ylabel="accuracy after the last task, %", ylim=(0, 100))
+        _legend(axes, 2)
+
+    return draw(paint, 3.2, name)
+
+
+def reliability_diagram(bins: Sequence[Bin | None], name: str) -> str:
+    """Draw the accuracy of each bin of confidence against the diagonal, on which the two are equal."""
+
+    def paint(axes: Axes) -> None:
+        width = 100 / len(bins)
+        axes.plot([0, 100], [0, 100], color=INK, linestyle=":", label="confidence equals accuracy")
+        for place, found in enumerate(bins):
+            if found is not None:
+                axes.bar((place + 0.5) * width, found.accuracy, 0.9 * width, color=SERIES[0])
+                axes.plot(found.confidence, found.accuracy, marker="o", color=INK)
+        axes.set(xlabel="confidence, %", ylabel="accuracy, %", xlim=(0, 100), ylim=(0, 100))
+        _legend(axes, 1)
+
+    return draw(paint, 3.2, name)
+
+
+def points(places: Sequence[tuple[str, float, float]], across: str, up: str, name: str) -> str:
+    """Draw titled points (x, y), each with its number beside it; x is logarithmic."""
+
+    def paint(axes: Axes) -> None:
+        for i, (title, x, y) in enumerate(places):
+            style: dict[str, Any] = {"color": _of(SERIES, i), "marker": _of(MARKERS, i)}
+            style |= {"linestyle": "none", "markersize": 7}
+            axes.plot([x], [y], label=f"{i + 1} {_short(title)}", **style)
+            axes.annotate(str(i + 1), (x, y), xytext=(6, 4), textcoords="offset points")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.6g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.margins(0.12)
+        axes.set(xlabel=across, ylabel=up)
+        _legend(axes, len(places))
+
+    return draw(paint, 2.8 + 0.22 * len(places), name)
+
+
+def stacked_bars(parts: Mapping[str, Sequence[float]], up: str, name: str) -> str:
+    """Draw for each task a bar of several parts on top of one another, each with a hatching of its own."""
+
+    def paint(axes: Axes) -> None:
+        below = np.zeros(len(next(iter(parts.values()))))
+        places = np.arange(1, len(below) + 1)
+        for i, (title, values) in enumerate(parts.items()):
+            hatch: dict[str, Any] = {"hatch": ("", "///", "..")[i], "edgecolor": LINE, "linewidth": 0.5}
+            axes.bar(places, values, bottom=below, color=_of(SERIES, i), label=title, **hatch)
+            below = below + np.asarray(values)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(axis="x", visible=False)
+        axes.set(xlabel="task", ylabel=up)
+        _legend(axes, len(parts))
+
+    return draw(paint, 3.0, name)
+
+
+def _of(choices: Sequence[Any], i: int) -> Any:
+    return choices[i % len(choices)]
+
+
+def _short(title: str) -> str:
+    return title if len(title) <= LONGEST_NAME else f"{title[: LONGEST_NAME - 1]}…"
+
+
+def _legend(axes: Axes, count: int) -> None:
+    """Put a legend below the axes, where it hides nothing."""
+    axes.figure.legend(loc="outside lower left", ncols=2 if count == 2 else 1, fontsize=9.5)

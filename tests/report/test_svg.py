@@ -1,0 +1,42 @@
+"""Charts as a part of a page: no ids that clash, no addresses, the page's own colours, and user text as text."""
+
+import re
+
+import numpy as np
+
+from softtf.report.charts import heat_map, lines, points
+from softtf.report.svg import VARIABLES
+
+HOSTILE = '<script>alert(1)</script> $\\frac{x}$ & "quoted" #010203'
+
+
+def test_user_text_is_neither_markup_nor_a_formula() -> None:
+    svg = lines({HOSTILE: [1.0, 2.0]}, "after task", "accuracy", "c")
+    assert "<script" not in svg and "alert(1)&lt;/script&gt; $\\frac{x}$ &amp;" in svg
+    assert "#010203" in re.sub(r"<[^>]*>", "", points([("#010203", 1.0, 2.0)], "x", "y", "p")), "what users write stays"
+
+
+def test_a_chart_names_no_address_and_shares_no_id() -> None:
+    a = np.full((3, 3), 50.0)
+    charts = [heat_map(a, "x", "y", "one"), heat_map(a, "x", "y", "two"), lines({"a": [1, 2]}, "x", "y", "three")]
+    assert not any("http" in svg or "xmlns" in svg for svg in charts)
+    ids = [found for svg in charts for found in re.findall(r'\bid="([^"]+)"', svg)]
+    assert ids and len(ids) == len({*ids})
+    assert all(f"#{found}" in "".join(charts) for found in ids), "an id that nothing uses"
+
+
+def test_colours_are_those_of_the_page() -> None:
+    svg = lines({"a": [1, 2], "b": [2, 3]}, "x", "y", "c")
+    assert {"--ink", "--line", "--c0", "--c1"} <= {*re.findall(r"var\((--\w+)\)", svg)}
+    assert not any(colour in svg for colour in VARIABLES)
+
+
+def test_the_same_numbers_give_the_same_chart() -> None:
+    assert len({lines({"a": [1, 2]}, "x", "y", "c") for _ in range(2)}) == 1
+
+
+def test_cells_that_are_not_defined_stay_empty() -> None:
+    a = np.array([[10.0, 20.0], [np.nan, 30.0]])
+    assert {*re.findall(r">(\d+)</text>", heat_map(a, "x", "y", "h"))} >= {"10", "20", "30"}
+    assert "nan" not in heat_map(a, "x", "y", "h")
+    assert len(re.findall("</text>", heat_map(np.full((30, 30), 5.0), "x", "y", "h"))) < 60, "no number in each cell"
