@@ -29,7 +29,7 @@ FLOORS = (
     ("testing",),
     ("runs", "recipes", "public"),
     ("paper",),
-    ("report",),
+    ("report", "figures"),
     ("cli",),
     ("public",),
     ("__main__",),

@@ -135,9 +135,11 @@ class AdaptedNetwork(nn.Module):
 
     def walk(self, stem: Tokens, task: int, query: Tensor | None = None) -> Iterator[tuple[int, Tokens, BlockEdit]]:
         """Yield each block of task `task`'s network above the stem: its number, what enters it, how it is edited."""
-        tokens = self._prompted(stem, query)
+        tokens, selection = self._prompted(stem, query), Selection(task, query=query)
         for index in range(self.first_edited_block, self.backbone.depth):
-            edit = self._edit(index, Selection(task, query=query))
+            edit = self._edit(index, selection)
+            if index == self.first_task_block:
+                tokens = self._appended(tokens, selection)
             yield index, tokens, edit
             tokens = self.backbone.block(index, tokens, edit)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from contracts.tiny import noise
-from softtf.backbones.attention import attention, split_heads
+from softtf.backbones.attention import attention, attention_weights, split_heads
 
 
 def slow(q, k, v, prefix, mask):
@@ -53,3 +53,16 @@ def test_causal_attention_is_that_of_each_token_over_the_prefix_and_those_before
         torch.testing.assert_close(found[:, place : place + 1], alone)
     low = [x.bfloat16() for x in (q, k, v)]
     torch.testing.assert_close(attention(*low, prefix, None, causal=True).double(), found, rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("prefixes", [0, 1, 2])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_weights_are_those_by_which_values_are_mixed(prefixes: int, masked: bool, causal: bool) -> None:
+    q, k, v = (noise(2, 3, 5, 4, seed=s) for s in range(3))
+    prefix = noise(prefixes, 2, 3, 12, seed=4) if prefixes else None
+    mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2]) if masked else None
+    weights = attention_weights(q, k, prefix, mask, causal)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, 5, dtype=weights.dtype))
+    values = v if prefix is None else torch.cat([split_heads(prefix[:, 1], 3).expand(2, -1, -1, -1), v], 2)
+    torch.testing.assert_close((weights @ values).transpose(1, 2).flatten(2), attention(q, k, v, prefix, mask, causal))

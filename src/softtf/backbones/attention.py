@@ -33,22 +33,15 @@ def attention(
         causal: a token attends to the prefix and to no later token.
         gate: what is added to the scores [batch, heads, tokens, length] of the prefix's keys, of those scores.
     """
-    batch, heads, _, d = q.shape
     bias = None
     if prefix is not None:
-        p_k, p_v = (split_heads(p, heads).to(k.dtype).expand(batch, -1, -1, -1) for p in prefix.unbind(1))
-        if gate is not None:
-            bias = F.pad(gate(q @ p_k.mT * d**-0.5), (0, k.shape[2]))
-        k, v = torch.cat([p_k, k], 2), torch.cat([p_v, v], 2)
-        if mask is not None:
-            mask = F.pad(mask, (p_k.shape[2], 0), value=True)
-    attend = None if mask is None else mask[:, None, None, :]
-    if causal:
-        earlier = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril(k.shape[2] - q.shape[2])
-        attend = earlier if attend is None else attend & earlier
+        length = prefix.shape[2]
+        k, v = _after_prefix(prefix[:, 0], k), _after_prefix(prefix[:, 1], v)
+        bias = _gated(q, k, length, gate)
+    attend = _attended(q, k, mask, causal)
     if q.device.type == "cpu" and q.dtype == torch.bfloat16:
         # The fused kernel takes two to four times as long as plain products here (docs/performance.md).
-        scores = _products(q * d**-0.5, k.transpose(-2, -1))
+        scores = _products(q * q.shape[-1] ** -0.5, k.transpose(-2, -1))
         if bias is not None:
             scores = scores + bias
         if attend is not None:
@@ -59,6 +52,48 @@ def attention(
             attend = bias if attend is None else bias.masked_fill(~attend, float("-inf"))
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=attend)
     return out.transpose(1, 2).flatten(2)
+
+
+def attention_weights(
+    q: Tensor,
+    k: Tensor,
+    prefix: Tensor | None,
+    mask: Tensor | None,
+    causal: bool = False,
+    gate: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Return softmax(q [p_K; k]^T / sqrt(d)), [batch, heads, queries, length + tokens]; arguments as `attention`."""
+    bias = None
+    if prefix is not None:
+        k = _after_prefix(prefix[:, 0], k)
+        bias = _gated(q, k, prefix.shape[2], gate)
+    scores: Tensor = q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)
+    if bias is not None:
+        scores = scores + bias
+    if (attend := _attended(q, k, mask, causal)) is not None:
+        scores = scores.masked_fill(~attend, float("-inf"))
+    return scores.softmax(-1)
+
+
+def _gated(q: Tensor, k: Tensor, length: int, gate: Callable[[Tensor], Tensor] | None) -> Tensor | None:
+    """Return what a gate adds to all scores: of the first `length` keys what it says, of the others zero."""
+    if gate is None:
+        return None
+    return F.pad(gate(q @ k[:, :, :length].mT * q.shape[-1] ** -0.5), (0, k.shape[2] - length))
+
+
+def _after_prefix(prefix: Tensor, x: Tensor) -> Tensor:
+    """Return keys or values [batch, heads, tokens, d] behind those of a prefix [batch or 1, length, heads*d]."""
+    return torch.cat([split_heads(prefix, x.shape[1]).to(x.dtype).expand(len(x), -1, -1, -1), x], 2)
+
+
+def _attended(q: Tensor, k: Tensor, mask: Tensor | None, causal: bool) -> Tensor | None:
+    """Return which keys, those of a prefix among them, each query attends to; None for all. [batch or 1, 1, ...]."""
+    attend = None if mask is None else F.pad(mask, (k.shape[2] - mask.shape[1], 0), value=True)[:, None, None, :]
+    if causal:
+        earlier = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril(k.shape[2] - q.shape[2])
+        attend = earlier if attend is None else attend & earlier
+    return attend
 
 
 def _products(a: Tensor, b: Tensor) -> Tensor:

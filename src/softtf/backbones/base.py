@@ -186,6 +186,16 @@ class Backbone(nn.Module, ABC):
         to be read.
         """
 
+    def attention_weights(self, index: int, tokens: Tokens, edit: BlockEdit = UNEDITED) -> Tensor:
+        """Return the attention of block `index`, [batch, heads, queries, keys]; rows sum to 1. Only pictures need it.
+
+        The keys of a prefix come first. The last block has queries only for the tokens to be read.
+
+        Raises:
+            UserError: the backbone does not show it.
+        """
+        raise UserError(f"backbone {self.name!r} does not show its attention; those of images from timm and CLIP do")
+
     @abstractmethod
     def linear(self, block: int, name: str) -> nn.Linear:
         """Return the frozen linear layer with the canonical name `name` in block `block`."""

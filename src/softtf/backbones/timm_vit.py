@@ -8,7 +8,7 @@ from timm.layers import Attention, Mlp
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from softtf.backbones.attention import attention, split_heads
+from softtf.backbones.attention import attention, attention_weights, split_heads
 from softtf.backbones.base import UNEDITED, Backbone, BlockEdit, Tokens
 from softtf.errors import UserError
 from softtf.streams.images import ImagePreparation
@@ -89,6 +89,11 @@ class TimmViT(Backbone):
         """Return the queries and values of block `index`'s attention, [batch, tokens, dim] each."""
         q, _, v = self._qkv(tokens, index, edit)
         return q.transpose(1, 2).flatten(2), v.transpose(1, 2).flatten(2)
+
+    def attention_weights(self, index: int, tokens: Tokens, edit: BlockEdit = UNEDITED) -> Tensor:
+        """Return the attention of block `index`, [batch, heads, queries, keys]."""
+        q, k, _ = self._qkv(tokens, index, edit)
+        return attention_weights(q, k, edit.prefix, tokens.mask, gate=edit.gate)
 
     def linear(self, block: int, name: str) -> nn.Linear:
         """Return the frozen layer `qkv`, `proj`, `fc1` or `fc2` of a block."""

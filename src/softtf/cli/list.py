@@ -10,6 +10,7 @@ from softtf.cli.options import List
 from softtf.config.declared import declared
 from softtf.config.names import BUNDLED, MINILM
 from softtf.errors import unknown
+from softtf.figures import FIGURES
 from softtf.paper import TABLES
 from softtf.recipes.methods import known_methods
 from softtf.recipes.presets import RECIPES
@@ -27,6 +28,7 @@ LISTS: dict[str, Callable[[], dict[str, str]]] = {
     "learners": lambda: _kinds("learners", "learner"),
     "streams": lambda: {name: info.description for name, info in STREAMS.items()} | _imported("data set"),
     "tables": lambda: {name: make().caption for name, make in TABLES.items()},
+    "figures": lambda: {name: figure.title for name, figure in FIGURES.items()},
     "policies": lambda: {
         **_inferences(),
         "NAME:batch24": "evidence pooled over batches of 24 of one task's test set (the paper's m-batch)",

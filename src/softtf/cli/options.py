@@ -136,6 +136,8 @@ class Predict(Command):
         input_column: of a file of rows, the column with the texts or images; none given finds it.
         masks: disk leaves them in their files and reads in those that answers use; the answers are the same.
         backbone: where the backbone is, if the learner names it by a path.
+        attention: also draw the attention maps of up to twelve images into this file (.png, .pdf or .svg), with their
+            numbers as CSV beside it (needs softtf[figures]).
     """
 
     folder: Positional[Path]
@@ -150,6 +152,7 @@ class Predict(Command):
     input_column: str | None = None
     masks: Literal["memory", "disk"] = "memory"
     backbone: str | None = None
+    attention: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,8 +246,34 @@ class Compare(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Figure(Command):
+    """Draw a figure of the paper from runs, with its numbers as CSV beside it (needs softtf[figures]).
+
+    Attributes:
+        name: of the figure (`softtf list figures`).
+        runs: the folders of the runs; convergence needs none.
+        output: the picture, .png, .pdf or .svg; the CSV has the same name. None given writes NAME.png here.
+        policy: of layers, radar, kept-share and training: which policies (`softtf list policies`); none given takes
+            the runs' own.
+        tasks: of densities: which tasks, from 1; none given takes the first, the middle and the last.
+        layer: of densities and attention: which layer, from 1; none given takes the last one.
+        images: of attention: image files.
+        backbone: of densities and attention: where the backbone is, if the runs name it by a path.
+    """
+
+    name: Positional[str | None] = None
+    runs: Positional[tuple[Path, ...]] = ()
+    output: Path | None = None
+    policy: tuple[str, ...] = ()
+    tasks: tuple[int, ...] = ()
+    layer: int | None = None
+    images: tuple[Path, ...] = ()
+    backbone: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class List(Command):
-    """List what can be named: recipes, methods, backbones, adaptations, learners, streams, tables, policies, metrics.
+    """List what can be named: recipes, methods, backbones, streams, tables, figures, policies, metrics and others.
 
     Attributes:
         names: of lists; none given shows all.
@@ -263,5 +292,6 @@ COMMANDS: dict[str, type[Command]] = {
     "report": Report,
     "compare": Compare,
     "table": Table,
+    "figure": Figure,
     "list": List,
 }

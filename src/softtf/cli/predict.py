@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Hashable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from softtf.cli.options import Predict
 from softtf.errors import UserError, visible
 from softtf.files.label_json import encode_label
 from softtf.inference.predict import Answers
-from softtf.runs.folder import RunFolder
+from softtf.recipes.methods import title_of
+from softtf.runs.classifier import open_classifier
 from softtf.screen import say
 from softtf.streams.files import ENDINGS, not_empty, read_images, read_texts
 from softtf.streams.folders import parquet_files
@@ -28,7 +30,13 @@ def run(options: Predict) -> int:
     inputs = options.inputs
     if not inputs:
         raise UserError("name what to label: softtf predict DIR FILE|FOLDER|TEXT...")
-    model = _loaded(options)
+    model = open_classifier(
+        options.folder,
+        backbone=options.backbone,
+        device=options.device,
+        inference=options.policy,
+        masks=options.masks,
+    )
     if options.task is not None and not 1 <= options.task <= model.num_tasks:
         raise UserError(f"there is no task {options.task}; tasks 1 to {model.num_tasks} were learned")
     task = None if options.task is None else options.task - 1
@@ -44,6 +52,9 @@ def run(options: Predict) -> int:
                 raise
             unread[len(rows)] = str(error)
             rows.append((name, None))
+
+    if options.attention is not None:
+        _check_attention(options.attention, model, len(rows))
 
     def answer() -> Answers:
         chosen = [value for i, (_, value) in enumerate(rows) if i not in unread]
@@ -63,30 +74,11 @@ def run(options: Predict) -> int:
     found = iter(model.named(answers))
     for i, (name, _) in enumerate(rows):
         _print(kind, name, unread[i] if i in unread else next(found), options.json)
+    if options.attention is not None:
+        read = [(Path(name).name, value) for i, (name, value) in enumerate(rows) if i not in unread]
+        policy = "oracle (task given)" if task is not None else model.inference.title() + ", pooled" * options.pool
+        _draw_attention(options.attention, model, read, answers, policy)
     return 1 if unread else 0
-
-
-def _loaded(options: Predict) -> ContinualClassifier:
-    """Return the classifier of a run's folder or of a saved learner, with a task at least."""
-    path = options.folder
-    is_run = (path / "config.yaml").exists()
-    scores = RunFolder(path).scores
-    counted = scores.counted() if is_run else 0
-    model = ContinualClassifier.from_pretrained(
-        path / "learner" if is_run else path,
-        backbone=options.backbone,
-        device=options.device,
-        inference=options.policy,
-        unfinished=is_run,
-        masks=options.masks,
-    )
-    scores.check_nothing_lost(counted, model.num_tasks)
-    if not model.num_tasks:
-        raise UserError(
-            f"nothing was learned yet: {path} has no finished task"
-            + (f"; go on with `softtf resume {path}`" if is_run else "")
-        )
-    return model
 
 
 def _unreadable(model: ContinualClassifier, kind: str, rows: list[Row], known: dict[int, str]) -> dict[int, str]:
@@ -101,6 +93,30 @@ def _unreadable(model: ContinualClassifier, kind: str, rows: list[Row], known: d
         except UserError as error:
             found[i] = str(error)
     return found
+
+
+def _check_attention(output: Path, model: ContinualClassifier, count: int) -> None:
+    """Refuse, before anything is answered, what cannot be drawn."""
+    from softtf.figures.attention import check_images
+    from softtf.figures.style import check_ending, styled
+
+    check_ending(output)
+    check_images(model, count)
+    with styled():  # which needs matplotlib
+        pass
+
+
+def _draw_attention(output: Path, model: ContinualClassifier, images: list[Row], answers: Answers, policy: str) -> None:
+    """Write the attention maps of images, and their numbers."""
+    from softtf.figures import save
+    from softtf.figures.attention import maps_of
+
+    maps = maps_of(model, images, answers, title_of(model.header.learner.kind))
+    weights = model.header.backbone.weights_title(model.header.backbone_sha256)
+    about = f"Policy: {policy}; seed: {model.header.seed}; backbone: {weights}. {maps.caption}"
+    found = replace(maps, caption=about)
+    numbers = save("attention", found, output)
+    _note(f"attention maps: {output}; their numbers: {numbers}")
 
 
 def _print(kind: str, row: str, answer: tuple[Hashable, float, int] | str, as_json: bool) -> None:

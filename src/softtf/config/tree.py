@@ -225,7 +225,7 @@ def check_value(hint: Any, value: Any, where: str) -> Any:
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise wrong(hint, value, where)
     if hint is int and abs(value) >= LARGEST_INT:
-        raise _OutOfBounds(f"{where} must be of less than 64 bits, and is an integer of {value.bit_length()} bits")
+        raise _OutOfBounds(f"{where} must be an integer of less than 64 bits, not {shortened(value)}")
     return value
 
 

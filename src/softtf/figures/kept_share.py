@@ -1,0 +1,107 @@
+"""Accuracy against the kept share c of WSN and SoftNet, with Soft-TF's line (the paper's Figures 7b, 8, Table 11)."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from softtf.errors import UserError
+from softtf.figures.numbers import Numbers
+from softtf.figures.results import (
+    RunResults,
+    about,
+    check_alike,
+    check_kind,
+    grouped,
+    layers_title,
+    mean_of,
+    policies_of,
+)
+from softtf.figures.style import MOST, TWO_COLUMNS, legend_above, look, new_figure, say_below, widen
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+KINDS = {"binary-mask": "WSN", "soft-net": "SoftNet", "soft-mask": "Soft-TF"}
+COLUMNS = 3
+LEAST = 6.0
+"""Points that an axis shows at least: a point between two seeds is noise."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """The accuracy of one method at one kept share, in percent; Soft-TF, which keeps all weights, has none.
+
+    Means and sample standard deviations over seeds.
+    """
+
+    method: str
+    kept: float | None
+    policy: str
+    seeds: str
+    acc: float
+    acc_std: float | None
+    forget: float | None
+    forget_std: float | None
+
+
+def numbers(runs: Sequence[RunResults], policy: Sequence[str] = ()) -> Numbers[Point]:
+    """Return ACC and Forget for every method and kept share; runs that differ in their seed are one point.
+
+    Raises:
+        UserError: a run has other adaptations, or another stream, backbone or masked layers than the first one; no run
+            is of WSN or SoftNet; two runs would be one point; or no policy is common to them.
+    """
+    for run in runs:
+        check_kind(run, tuple(KINDS), "runs of WSN or SoftNet, and perhaps of Soft-TF")
+    if all(run.adapt.kind == "soft-mask" for run in runs):
+        raise UserError("kept-share needs runs of WSN or SoftNet (--method dual-prompt+wsn, dual-prompt+softnet)")
+    check_alike(runs, "stream", lambda run: run.config.recipe)
+    check_alike(runs, "backbone", lambda run: run.folder.weights)
+    check_alike(runs, "set of masked layers", lambda run: f"{layers_title(run.adapt.layers)} {run.adapt.targets}")
+    titles = policies_of(runs, policy)
+    if len(titles) > MOST:
+        raise UserError(f"kept-share shows at most {MOST} policies, not {len(titles)}; name fewer with --policy")
+    groups = grouped(runs, lambda run: (KINDS[run.adapt.kind], getattr(run.adapt, "keep", None)))
+    rows = []
+    for (method, kept), group in groups.items():
+        for code, title in titles.items():
+            mean = mean_of(group, code)
+            rows.append(Point(method, kept, title, mean.seeds, mean.acc, mean.acc_std, mean.forget, mean.forget_std))
+    masked = f" Masks on {layers_title(runs[0].adapt.layers)}, {runs[0].adapt.targets}."
+    return Numbers(rows, about(runs, "; ".join(titles.values())) + masked)
+
+
+def draw(found: Numbers[Point]) -> "Figure":
+    """Return a panel for each policy: ACC over c, a line for each method, Soft-TF's a level one."""
+    policies = list(dict.fromkeys(p.policy for p in found.rows))
+    columns = min(COLUMNS, len(policies))
+    rows = -(-len(policies) // columns)
+    figure, axes = new_figure(min(TWO_COLUMNS, 3.2 * columns), 2.0 * rows + 0.8, rows, columns, sharex=True)
+    for axis, policy in zip(axes.flat, policies, strict=False):
+        for number, method in enumerate(KINDS.values()):
+            points = [p for p in found.rows if (p.method, p.policy) == (method, policy)]
+            _line(axis, sorted(points, key=lambda p: p.kept or 0.0), look(number), method)
+        axis.set_title(policy)
+        axis.set_ylabel("ACC (%)")
+        axis.set_xlabel("kept share c (%)")
+        widen(axis, LEAST)
+        axis.grid(axis="y", color="#E0E0E0", linewidth=0.5)
+    for axis in axes.flat[len(policies) :]:
+        axis.set_visible(False)
+    legend_above(figure, axes[0][0], 3)
+    say_below(figure, found.caption + " Bars and band: standard deviation over seeds.")
+    return figure
+
+
+def _line(axis: Any, points: Sequence[Point], line: dict[str, Any], method: str) -> None:
+    if not points:
+        return
+    if points[0].kept is not None:
+        errors = [math.nan if p.acc_std is None else p.acc_std for p in points]
+        axis.errorbar([p.kept for p in points], [p.acc for p in points], errors, capsize=2, **line, label=method)
+        return
+    (point,) = points
+    axis.axhline(point.acc, color=line["color"], linestyle=line["linestyle"], label=method)
+    if point.acc_std:
+        axis.axhspan(point.acc - point.acc_std, point.acc + point.acc_std, color=line["color"], alpha=0.15, linewidth=0)

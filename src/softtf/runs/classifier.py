@@ -1,0 +1,43 @@
+"""The classifier of a run's folder or of a saved learner."""
+
+from pathlib import Path
+
+from softtf.classifier import ContinualClassifier
+from softtf.errors import UserError
+from softtf.runs.folder import RunFolder
+from softtf.saving.learner import MaskPlace
+
+
+def open_classifier(
+    path: Path,
+    *,
+    backbone: str | None = None,
+    device: str = "auto",
+    inference: str | None = None,
+    masks: MaskPlace = "memory",
+) -> ContinualClassifier:
+    """Return the classifier in the folder of a run, or of a learner that was saved, with at least one task.
+
+    Options are as for `ContinualClassifier.from_pretrained`.
+
+    Raises:
+        UserError: it cannot be loaded, a task's files are gone, or no task is finished.
+    """
+    is_run = (path / "config.yaml").exists()
+    scores = RunFolder(path).scores
+    counted = scores.counted() if is_run else 0
+    model = ContinualClassifier.from_pretrained(
+        path / "learner" if is_run else path,
+        backbone=backbone,
+        device=device,
+        inference=inference,
+        unfinished=is_run,
+        masks=masks,
+    )
+    scores.check_nothing_lost(counted, model.num_tasks)
+    if not model.num_tasks:
+        raise UserError(
+            f"nothing was learned yet: {path} has no finished task"
+            + (f"; go on with `softtf resume {path}`" if is_run else "")
+        )
+    return model
