@@ -17,7 +17,7 @@ from softtf.adaptations import (
     SoftMask,
 )
 from softtf.errors import UserError
-from softtf.learners import DualPrompt, LinearHead
+from softtf.learners import L2P, DualPrompt, LearnerSpec, LinearHead, ProgressivePrompts
 from softtf.network import AdaptedNetwork, SharedPass
 
 NOISY = "uniform(0.5,1.5)"
@@ -157,3 +157,12 @@ def test_heads_put_tasks_columns_side_by_side() -> None:
     own = [features @ heads.slot(t)["weight"].T + heads.slot(t)["bias"] for t in range(3)]
     torch.testing.assert_close(heads(features, range(3)), torch.cat(own, 1))
     torch.testing.assert_close(heads(features, range(1, 2)), own[1])
+
+
+@pytest.mark.parametrize("spec", [DualPrompt(e_layers=(3,), adapt=SoftMask((4,))), L2P(), ProgressivePrompts(2, 3)])
+def test_a_walk_ends_where_the_answer_is_computed(spec: LearnerSpec) -> None:
+    network = learned(spec).learner.network
+    shared = SharedPass(network, inputs(2))
+    *_, (index, tokens, edit) = network.walk(shared.stem, 1, shared.query if network.needs_query else None)
+    features = network.backbone.pool(network.backbone.block(index, tokens, edit))
+    assert torch.equal(features, network.top(shared.trunk, task=1))

@@ -17,7 +17,7 @@ from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.figures import numbers_of
 from softtf.figures.attention import attention_map, check_images, effective_patches
-from softtf.learners import L2P, DualPrompt
+from softtf.learners import L2P, DualPrompt, ProgressivePrompts
 from softtf.network import AdaptedNetwork, SharedPass
 
 
@@ -51,10 +51,17 @@ def test_the_untouched_backbone_attends_as_timm_does(block: int) -> None:
     assert torch.allclose(found, wanted)
 
 
-@pytest.mark.parametrize("spec", [DualPrompt(e_layers=(3, 4), adapt=SoftMask((4,))), L2P(adapt=SoftMask((3,)))])
+SPECS = {
+    "dual-prompt": DualPrompt(e_layers=(3, 4), adapt=SoftMask((4,))),
+    "l2p": L2P(adapt=SoftMask((3,))),
+    "progressive": ProgressivePrompts(length=2, mlp=3),
+}
+
+
+@pytest.mark.parametrize("name", SPECS)
 @pytest.mark.parametrize("block", range(4))
-def test_maps_are_of_the_tasks_own_network(spec: Any, block: int) -> None:
-    model = ContinualClassifier(tiny_backbone(), spec, TRAIN, device="cpu", seed=3)
+def test_maps_are_of_the_tasks_own_network(name: str, block: int) -> None:
+    model = ContinualClassifier(tiny_backbone(), SPECS[name], TRAIN, device="cpu", seed=3)
     for task in range(2):
         model.learn(task_data(task), progress=False)
     network, backbone = model.learner.network, model.learner.network.backbone
@@ -62,27 +69,16 @@ def test_maps_are_of_the_tasks_own_network(spec: Any, block: int) -> None:
     maps = attention_map(network, inputs, 1, block)
     shared = SharedPass(network, inputs)
     query = shared.query if network.needs_query else None
-    length = 4  # patches
+    behind = 2 * 2 if name == "progressive" else 0  # prompts behind the four patches
     walked = {i: (t, e) for i, t, e in network.walk(shared.stem, 1, query)}
     tokens, edit = walked.get(block, (None, None))
     if tokens is None:
         tokens, edit = backbone.run(backbone.embed(inputs), 0, block), None
     weights = backbone.attention_weights(block, tokens, *([edit] if edit else []))
     assert torch.allclose(weights.sum(-1), torch.ones(()).double())
-    patches = weights[..., -length:]  # nothing stands behind the patches here
+    patches = weights[..., weights.shape[-1] - behind - 4 :][..., :4]
     assert torch.allclose(maps.flatten(1), patches[:, :, : tokens.read].mean((1, 2)))
-    assert not torch.equal(maps, attention_map(network, inputs, 0, block)) or block <= network.first_task_block
-
-
-def test_the_last_walked_block_gives_the_answer() -> None:
-    """What enters the blocks is what the answer is computed from."""
-    model = ContinualClassifier(tiny_backbone(), DualPrompt(e_layers=(3,), adapt=SoftMask((4,))), TRAIN, device="cpu")
-    model.learn(task_data(0), progress=False)
-    network = model.learner.network
-    shared = SharedPass(network, torch.rand(2, 3, 16, 16, dtype=torch.float64))
-    *_, (index, tokens, edit) = network.walk(shared.stem, 0)
-    features = network.backbone.pool(network.backbone.block(index, tokens, edit))
-    assert torch.equal(features, network.top(shared.trunk, task=0))
+    assert torch.equal(maps, attention_map(network, inputs, 0, block)) == (block < network.first_task_block)
 
 
 def test_clip_images_have_maps() -> None:

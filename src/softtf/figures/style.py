@@ -67,8 +67,8 @@ def styled() -> Iterator[None]:
     """
     try:
         import matplotlib
-    except ImportError:
-        raise UserError("figures need matplotlib, which is not installed: pip install 'softtf[figures]'") from None
+    except ImportError as error:
+        raise UserError(f"figures need matplotlib ({error}): pip install 'softtf[figures]'") from None
     with matplotlib.rc_context(SETTINGS):
         yield
 
