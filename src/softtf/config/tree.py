@@ -225,7 +225,8 @@ def check_value(hint: Any, value: Any, where: str) -> Any:
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise wrong(hint, value, where)
     if hint is int and abs(value) >= LARGEST_INT:
-        raise _OutOfBounds(f"{where} must be an integer of less than 64 bits, not {shortened(value)}")
+        shown = value if value.bit_length() < 256 else f"one of {value.bit_length():,} bits"
+        raise _OutOfBounds(f"{where} must be an integer of less than 64 bits, not {shown}")
     return value
 
 

@@ -74,7 +74,8 @@ def draw(name: str, found: Numbers[Any]) -> "Figure":
 
     module = _module(name)
     with styled():
-        return module.draw(found)  # type: ignore[no-any-return]
+        figure: Figure = module.draw(found)
+    return figure
 
 
 def save(name: str, found: Numbers[Any], output: str | Path) -> Path:
