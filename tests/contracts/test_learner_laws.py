@@ -48,6 +48,8 @@ from support.slow import each
 
 IMAGES = {name: case for name, case in LEARNERS.items() if not case.texts}
 learners = each("case", IMAGES, REPRESENTATIVES)
+costly = each("case", IMAGES, ("block ridge", "Soft-TF, Feature ID", "DER++", "MBPA++", "SLM", "L2P, PGP"))
+"""For the laws that take longest: half of the representatives in the quick tests."""
 
 
 def all_logits(learner: Learner, x: Tensor, tasks: int) -> list[Tensor]:
@@ -115,7 +117,7 @@ def test_training_moves_every_parameter_of_the_current_task(case: LearnerCase) -
 # --- Queries that were computed before ---------------------------------------------------------------------------
 
 
-@learners
+@costly
 def test_where_nothing_is_augmented_learning_from_kept_queries_is_learning_from_fresh_ones(
     case: LearnerCase, tmp_path: Path
 ) -> None:
@@ -190,7 +192,7 @@ def test_scores_and_logits_do_not_depend_on_neighbours(case: LearnerCase) -> Non
         torch.testing.assert_close(torch.cat([a[name] for a in alone]), values, rtol=0, atol=1e-9)
 
 
-@learners
+@costly
 @each("dtype", {"float64": torch.float64, "float32": torch.float32}, ("float32",))
 def test_predictions_do_not_depend_on_batch_size_order_or_neighbours(case: LearnerCase, dtype: torch.dtype) -> None:
     model = learned(case.spec)
@@ -213,7 +215,7 @@ def test_predictions_do_not_depend_on_batch_size_order_or_neighbours(case: Learn
     assert len(set(labels)) > 1
 
 
-@learners
+@costly
 def test_per_sample_counts_do_not_depend_on_batch_size_or_shuffling(case: LearnerCase) -> None:
     model = learned(case.spec)
     learner, columns = model.learner, model.classes.column_labels()
@@ -271,7 +273,7 @@ def test_saved_and_loaded_is_the_same_bit_for_bit(case: LearnerCase, tmp_path: P
     assert again.header == model.header and again.classes.names == model.classes.names
 
 
-@learners
+@costly
 def test_a_learner_saved_task_by_task_loads_as_it_was_after_each_and_learns_on(
     case: LearnerCase, tmp_path: Path
 ) -> None:
