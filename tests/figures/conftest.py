@@ -13,11 +13,6 @@ Make = Callable[..., Path]
 Renamed = Callable[[Path, str], Path]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _with_matplotlib() -> None:
-    pytest.importorskip("matplotlib", reason="figures need matplotlib: pip install 'softtf[figures]'")
-
-
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Make:
     """Makes a run, once for all tests that ask for the same one."""

@@ -137,7 +137,7 @@ class Predict(Command):
         masks: disk leaves them in their files and reads in those that answers use; the answers are the same.
         backbone: where the backbone is, if the learner names it by a path.
         attention: also draw the attention maps of up to twelve images into this file (.png, .pdf or .svg), with their
-            numbers as CSV beside it (needs softtf[figures]).
+            numbers as CSV beside it.
     """
 
     folder: Positional[Path]
@@ -247,7 +247,7 @@ class Compare(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Figure(Command):
-    """Draw a figure of the paper from runs, with its numbers as CSV beside it (needs softtf[figures]).
+    """Draw a figure of the paper from runs, with its numbers as CSV beside it.
 
     Attributes:
         name: of the figure (`softtf list figures`).

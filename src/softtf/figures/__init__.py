@@ -2,7 +2,7 @@
 
     from softtf.figures import draw, numbers_of, save
     found = numbers_of("layers", ["runs/a", "runs/b"])   # found.rows, found.caption, found.to_csv()
-    draw("layers", found)                                # a matplotlib Figure (pip install 'softtf[figures]')
+    draw("layers", found)                                # a matplotlib Figure
     save("layers", found, "layers.pdf")                  # and layers.csv
 
 On the command line: `softtf figure layers runs/a runs/b --output layers.pdf`. A module of this package is a figure: its
@@ -68,7 +68,7 @@ def draw(name: str, found: Numbers[Any]) -> "Figure":
     """Return a figure of its numbers.
 
     Raises:
-        UserError: there is no such figure, or matplotlib is not installed.
+        UserError: there is no such figure.
     """
     from softtf.figures.style import styled
 

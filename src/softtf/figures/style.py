@@ -60,15 +60,9 @@ def check_series(count: int, what: str) -> None:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw with these settings meanwhile.
+    """Draw with these settings meanwhile."""
+    import matplotlib
 
-    Raises:
-        UserError: matplotlib is not installed.
-    """
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise UserError(f"figures need matplotlib ({error}): pip install 'softtf[figures]'") from None
     with matplotlib.rc_context(SETTINGS):
         yield
 
