@@ -157,9 +157,7 @@ def test_a_missing_bounded_setting_is_named_with_its_bounds() -> None:
 
 @pytest.mark.parametrize("value", [2**63, -(2**63), 10**400])
 def test_an_integer_that_no_machine_counts_to_is_out_of_bounds(value: int) -> None:
-    with pytest.raises(
-        UserError, match=r"epochs must be an integer of less than 64 bits, not (-?\d|one of)"
-    ):
+    with pytest.raises(UserError, match=r"epochs must be an integer of less than 64 bits, not (-?\d|one of)"):
         check_value(int, value, "epochs")
 
 
