@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from benchmarks import collect
 
 from cli import BACKBONE, DIGITS, SMALL, call, output, read_json, refused, results
 from softtf.cli.quickstart import _rows
@@ -105,6 +104,5 @@ def test_every_row_of_a_table_names_the_classes(capsys: Capture) -> None:
 def test_runs_that_differ_in_the_classes_are_not_taken_for_seeds_of_one(capsys: Capture) -> None:
     for word in ("seen", "own"):
         output(capsys, *RUN, "--method", "ft", "--learner.classes", word, "--output", word)
-    collect.main(["seen", "own"])
-    lines = [line.split(" | ") for line in capsys.readouterr().out.splitlines()]
-    assert [(line[2], "±" in line[3]) for line in lines[2:]] == [(w, False) for w in ("seen", "seen", "own", "own")]
+    rows = list(csv.DictReader(io.StringIO(output(capsys, "compare", "seen", "own", "--csv"))))
+    assert [row["runs"] for row in rows] == ["1"] * len(rows) and len(rows) == 4
