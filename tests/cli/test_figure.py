@@ -22,7 +22,6 @@ def photo(images: Path) -> Path:
 
 
 def test_a_figure_and_its_numbers_are_written(run: Path, capsys: Capture) -> None:
-    pytest.importorskip("matplotlib")
     out = output(capsys, "figure", "training", run, "--output", "new/curves.svg", "--policy", "prompt-id")
     assert out == "figure: new/curves.svg; its numbers: new/curves.csv\n"
     assert Path("new/curves.svg").read_bytes().startswith(b"<?xml")
@@ -32,7 +31,6 @@ def test_a_figure_and_its_numbers_are_written(run: Path, capsys: Capture) -> Non
 
 
 def test_wrong_input_is_one_line(run: Path, photo: Path, capsys: Capture) -> None:
-    pytest.importorskip("matplotlib")
     assert "unknown figure 'layer'; did you mean 'layers'?" in refused(capsys, "figure", "layer", run)
     assert "name a figure: densities, layers" in refused(capsys, "figure")
     assert "figure layers needs runs: softtf figure layers RUN" in refused(capsys, "figure", "layers")
@@ -52,7 +50,6 @@ def test_every_figure_is_listed(capsys: Capture) -> None:
 
 
 def test_predict_draws_the_attention_of_its_answers(run: Path, images: Path, capsys: Capture) -> None:
-    pytest.importorskip("matplotlib")
     folder = images / "test" / "bee"
     answers = output(capsys, "predict", run, folder)
     out = output(capsys, "predict", run, folder, "--attention", "maps.pdf")
@@ -64,7 +61,6 @@ def test_predict_draws_the_attention_of_its_answers(run: Path, images: Path, cap
 
 
 def test_what_predict_cannot_draw_is_refused_before_it_answers(run: Path, images: Path, capsys: Capture) -> None:
-    pytest.importorskip("matplotlib")
     assert "ends in .png, .pdf, .svg" in refused(capsys, "predict", run, images, "--attention", "maps")
     assert "at most 12 images, not 32" in refused(capsys, "predict", run, images, "--attention", "maps.png")
     assert call("predict", run, images / "test" / "ant", images / "nothing.png", "--attention", "maps.png") == 1

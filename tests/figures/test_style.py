@@ -1,7 +1,6 @@
-import builtins
 from pathlib import Path
-from typing import Any
 
+import matplotlib
 import pytest
 
 from softtf.errors import UserError
@@ -16,7 +15,6 @@ FOUND = Numbers(ROWS, "Policy: $x_1$ of ünïcode; \x1b[31m red")
 
 @pytest.mark.parametrize("ending", style.ENDINGS)
 def test_a_file_has_its_form_and_its_numbers_beside_it(ending: str, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     csv = save("convergence", FOUND, tmp_path / "new" / f"a{ending}")
     assert csv == tmp_path / "new" / "a.csv" and csv.read_text() == FOUND.to_csv()
     data = (tmp_path / "new" / f"a{ending}").read_bytes()
@@ -26,7 +24,6 @@ def test_a_file_has_its_form_and_its_numbers_beside_it(ending: str, tmp_path: Pa
 
 
 def test_no_state_of_matplotlib_changes(tmp_path: Path) -> None:
-    matplotlib = pytest.importorskip("matplotlib")
     before = dict(matplotlib.rcParams)
     save("convergence", FOUND, tmp_path / "a.png")
     assert dict(matplotlib.rcParams) == before
@@ -36,19 +33,6 @@ def test_another_ending_is_refused_and_nothing_is_written(tmp_path: Path) -> Non
     with pytest.raises(UserError, match="a figure's file ends in .png, .pdf, .svg"):
         save("convergence", FOUND, tmp_path / "a.jpg")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_missing_library_is_one_line_with_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    real = builtins.__import__
-
-    def missing(name: str, *args: Any, **options: Any) -> Any:
-        if name.split(".")[0] == "matplotlib":
-            raise ImportError(name)
-        return real(name, *args, **options)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(UserError, match=r"pip install 'softtf\[figures\]'"):
-        save("convergence", FOUND, tmp_path / "a.png")
 
 
 def test_more_series_than_looks_are_refused() -> None:

@@ -15,7 +15,7 @@ OPTIONS = (
 
 def run(options: Figure) -> int:
     """Draw a figure, and write it and its numbers."""
-    from softtf.figures.style import check_ending, styled
+    from softtf.figures.style import check_ending
 
     if options.name is None:
         raise UserError(f"name a figure: {', '.join(FIGURES)} (`softtf list figures`)")
@@ -32,8 +32,7 @@ def run(options: Figure) -> int:
         raise UserError(f"figure {options.name} is drawn of no run; leave {options.runs[0]} out")
     output = options.output or Path(f"{options.name}.png")
     check_ending(output)
-    with styled():  # without matplotlib nothing is computed
-        found = numbers_of(options.name, options.runs, **given)
+    found = numbers_of(options.name, options.runs, **given)
     numbers = save(options.name, found, output)
     say(f"figure: {output}; its numbers: {numbers}")
     return 0

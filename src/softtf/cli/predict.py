@@ -98,12 +98,10 @@ def _unreadable(model: ContinualClassifier, kind: str, rows: list[Row], known: d
 def _check_attention(output: Path, model: ContinualClassifier, count: int) -> None:
     """Refuse, before anything is answered, what cannot be drawn."""
     from softtf.figures.attention import check_images
-    from softtf.figures.style import check_ending, styled
+    from softtf.figures.style import check_ending
 
     check_ending(output)
     check_images(model, count)
-    with styled():  # which needs matplotlib
-        pass
 
 
 def _draw_attention(output: Path, model: ContinualClassifier, images: list[Row], answers: Answers, policy: str) -> None:
