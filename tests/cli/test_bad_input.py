@@ -16,6 +16,7 @@ MISSPELT = [
     (("rnu", "quickstart"), ["command", "'rnu'", "'run'"]),
     (("list", "recipe"), ["list", "'recipe'", "'recipes'"]),
     (("quickstart", "--sed", "1"), ["'--sed'", "--seed"]),
+    (("run", "quickstart", "--backbone.name", "x", "--scale", "huge"), ["--scale", "'huge'", "mini"]),
     (("run", "quickstart", "--train.epoch", "1"), ["'--train.epoch'", "--train.epochs"]),
     (("run", "quickstart", "--train.augmnt"), ["'--train.augmnt'", "--train.augment"]),
     ((*TINY, "--backbone.name", "vit_tiny_patch8_65"), ["backbone", "'vit_tiny_patch8_65'", "'vit_tiny_patch8_64'"]),

@@ -60,6 +60,7 @@ def test_own_images_with_a_clip_from_run_to_prediction(
     lines = output(capsys, "predict", run, images / "test" / "sea", "--backbone", clip).splitlines()
     assert len(lines) == 3 and all(line.split("\t")[1] in NAMES for line in lines)
     assert "task given" in " ".join(output(capsys, "evaluate", run, "--last", "--backbone", clip).split())
+    assert output(capsys, "report", run) and "data:image/jpeg" in (run / "report.html").read_text()
 
 
 def test_table_5_on_a_clip_from_a_folder(clip: Path, capsys: Capture) -> None:

@@ -65,7 +65,7 @@ class Run(Command):
     source: str | None = None
     backbone: str | None = None
     policy: tuple[str, ...] = ()
-    seed: tuple[int, ...] = ()
+    seed: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

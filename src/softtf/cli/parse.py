@@ -65,7 +65,9 @@ def glimpse(kind: type[C], args: list[str], prog: str) -> C:
     try:
         return _parse(kind, args, prog, None, add_help=False)[0]
     except SystemExit as leaving:
-        raise _reason(leaving, kind, args, prog, None) from None
+        known = options(kind)
+        own = [word for flag, values in _given(args) if flag.replace("_", "-") in known for word in (flag, *values)]
+        raise _reason(leaving, kind, own, prog, None) from None
 
 
 def options(config: Any, prefix: str = "--") -> dict[str, Any]:

@@ -70,10 +70,13 @@ def run(options: RunSettings) -> int:
     if options.recipe and (file := _file_of_texts(options.recipe, config.stream.source)):
         say(tasks_of_file(file, config.stream))
     console = Screen()
-    if len(options.seed) > 1:
-        run_seeds(config, options.seed, options.output, console)
+    seeds = (config.seed,) if options.seed is None else options.seed
+    if not seeds:
+        raise UserError("--seed needs at least one number")
+    if len(seeds) > 1:
+        run_seeds(config, seeds, options.output, console)
         return 0
-    config = replace(config, seed=options.seed[0]) if options.seed else config
+    config = replace(config, seed=seeds[0])
     path = place(config)
     path = options.output or (free(path) if options.config else path)
     rows = finish(lambda: start(config, path, console), path, path)
