@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from contracts.tiny import task_data, tiny_backbone
+from contracts.tiny import assert_same, task_data, tiny_backbone
 from contracts.tiny_bert import text_task, texts, tiny_bert
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
@@ -34,11 +34,12 @@ def test_it_is_what_a_classifier_learns_by_if_none_is_named() -> None:
 def test_nothing_that_was_learned_before_changes_to_the_bit() -> None:
     """What old inputs are to the regression, and the sums of old classes; only the solution of all sums is new."""
     model = learned([0])
-    features, sums = model.features(images(0)), model.learner.memory["sums"].clone()
+    features = model.features(images(0))
+    share = {name: value.clone() for name, value in model.learner.shares.tensors(0).items()}
     for task in (1, 2):
         model.learn(task_data(task), progress=False)
     assert torch.equal(model.features(images(0)), features)
-    assert torch.equal(model.learner.memory["sums"][:, : sums.shape[1]], sums)
+    assert_same(model.learner.shares.tensors(0), share)
     assert model.frozen_backbone_unchanged
 
 

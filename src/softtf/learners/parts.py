@@ -29,6 +29,7 @@ class Part:
         record: when it was learned, and from how much.
         state: its parameters, as `LearnerState.task_state_dict` has them.
         shares: what it added to sums.
+        shared: the modules whose parameters later tasks change, or which are solved anew: nothing in them is its own.
     """
 
     name: str
@@ -36,10 +37,12 @@ class Part:
     record: Record
     state: Mapping[str, Tensor]
     shares: TaskShares
+    shared: frozenset[str]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all its tensors by the names that they are saved under."""
-        return {**self.state, **Shares([self.shares]).tensors(0)}
+        """Return the tensors that are its own by the names that they are saved under."""
+        own = {name: value for name, value in self.state.items() if name.split(".")[0] not in self.shared}
+        return own | Shares([self.shares]).tensors(0)
 
     def same(self, other: "Part") -> bool:
         """Return whether another part is this one, bit for bit."""
@@ -51,12 +54,13 @@ class Part:
 def parts_of(finished: Finished) -> list[Part]:
     """Return the parts of all tasks; nothing that goes on being trained is shared with the learner."""
     learner, classes = finished
-    trained = {name for name, slots in learner.slot_modules().items() if slots.retrained}
+    shared = frozenset(name for name, slots in learner.slot_modules().items() if slots.retrained)
     found = []
     for task, labels in enumerate(classes.tasks):
         state = learner.task_state_dict(task)
-        state = {n: v.clone() if n.split(".")[0] in trained else v for n, v in state.items()}
-        found.append(Part(classes.names[task], labels, classes.records[task], state, learner.shares.tasks[task]))
+        state = {n: v.clone() if n.split(".")[0] in shared else v for n, v in state.items()}
+        record, shares = classes.records[task], learner.shares.tasks[task]
+        found.append(Part(classes.names[task], labels, record, state, shares, shared))
     return found
 
 
@@ -154,7 +158,8 @@ def without_classes(learner: Learner, part: Part, task: int, gone: Sequence[Hash
     shares = {owner: learner.share_without(owner, share, kept) for owner, share in part.shares.items()}
     counts = part.record.examples
     record = replace(part.record, examples=None if counts is None else tuple(counts[i] for i in kept.tolist()))
-    return Part(part.name, tuple(part.classes[i] for i in kept.tolist()), record, state, shares)
+    classes = tuple(part.classes[i] for i in kept.tolist())
+    return replace(part, classes=classes, record=record, state=state, shares=shares)
 
 
 def traces(finished: Finished, tasks: Sequence[int]) -> list[str]:
