@@ -1,12 +1,15 @@
 """EASE's prototypes and scores, against double loops."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import CLASSES, inputs, noise, task_data, tiny_backbone, train_task
+from contracts.tiny import CLASSES, classifier, inputs, noise, pictures, task_data, tiny_backbone, train_task
 from learners.tuned import PLAIN, cross_entropy, loss_of, whole_batch
-from softtf.adaptations import Adapter
+from softtf.adaptations import Adapter, SoftMask
+from softtf.classifier import ContinualClassifier
 from softtf.learners import EASE
 from softtf.learners.class_table import ClassTable
 from softtf.learners.ease import PROTOTYPES, EASELearner, synthesised
@@ -96,6 +99,14 @@ def test_the_loss_is_the_cross_entropy_of_scaled_cosines_over_own_classes() -> N
     expected = cross_entropy(torch.tensor(rows).double(), [t - 3 for t in batch.targets.tolist()])
     torch.testing.assert_close(loss_of(training, batch)["cross_entropy"].detach(), expected)
     assert slot["weight"].shape == (2, 32)
+
+
+def test_masks_are_kept_in_any_form(tmp_path: Path) -> None:
+    for storage in ("int8", "float16", "float32"):
+        model = classifier(EASE(SoftMask((3, 4)), storage=storage), 2)  # type: ignore[arg-type]
+        model.save_pretrained(tmp_path / storage)
+        again = ContinualClassifier.from_pretrained(tmp_path / storage, backbone=tiny_backbone(), device="cpu")
+        assert torch.equal(again.predict_proba(pictures(3)), model.predict_proba(pictures(3)))
 
 
 def test_a_finished_task_keeps_no_classifier() -> None:

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from contracts.tiny import inputs, noise, task_data, tiny_backbone, train_task
 from learners.tuned import PLAIN, cross_entropy, loss_of, whole_batch
 from softtf.adaptations.continued_adapters import ContinuedAdapters
-from softtf.learners import MOS
+from softtf.errors import UserError
+from softtf.learners import MOS, TUNA
 from softtf.learners.aligned import apart
 from softtf.learners.class_table import ClassTable
 from softtf.learners.mos import PROTOTYPES, ROUNDS, MOSLearner, refined
@@ -77,6 +78,12 @@ def test_after_each_step_the_adapter_moves_a_tenth_to_the_mean_of_the_earlier_on
     before = first.task_state_dict(0)
     first.after_step()
     assert all(torch.equal(value, before[name]) for name, value in first.task_state_dict(0).items())
+
+
+def test_adapters_that_go_on_are_kept_exactly() -> None:
+    for spec in (MOS, TUNA):
+        with pytest.raises(UserError, match="storage"):
+            spec(storage="int8")  # type: ignore[arg-type]
 
 
 def test_the_training_loop_pulls_after_each_step() -> None:

@@ -67,7 +67,7 @@ class BinaryMasks(LargeAdaptation):
 
     def num_parameters(self, task: int) -> int:
         """Return how many scores were trained: one per weight, kept or not."""
-        return sum(shape.numel() for shape in self.shapes.values()) if self.own_slot(task) else 0
+        return 0 if self.first_only and task else sum(shape.numel() for shape in self.shapes.values())
 
     def mask(self, site: Site, task: int, rows: slice = ALL_ROWS) -> Tensor:
         """Return rows of m_t [out, in], ones and zeros; in training with a gradient straight through to |s|."""

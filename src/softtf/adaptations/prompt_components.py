@@ -28,7 +28,6 @@ class PromptComponents(Adaptation):
         dim: of the tokens and the query.
     """
 
-    can_be_halved = True
     reads_query = True
     reads_earlier = True
 
@@ -51,6 +50,10 @@ class PromptComponents(Adaptation):
                 new = torch.randn(size, generator=generator).flatten(1)
                 slot[_key(block, part)] = orthonormal(torch.cat([*rows, new]), len(new)).view(size)
         return slot
+
+    def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the components as `storage` says."""
+        return self.rounded(values)
 
     def forms(self, num_classes: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the forms of the next task's components, which do not depend on its classes."""

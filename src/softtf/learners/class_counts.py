@@ -9,11 +9,13 @@ from softtf.adaptations.slots import Heads
 class ClassCounts(Heads):
     """How many classes each task has, and no more."""
 
-    can_be_halved = False
-
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return how many classes the task has, as the length of a tensor without numbers."""
         return {"columns": torch.zeros(num_classes, 0)}
+
+    def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the values: there are no numbers to round."""
+        return values
 
     def num_classes(self, task: int) -> int:
         """Return how many classes task `task` has."""

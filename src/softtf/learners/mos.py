@@ -19,6 +19,7 @@ output (as in `ranpac_fsa`).
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -27,7 +28,6 @@ from torch.nn import functional as F
 from softtf.adaptations.base import Layers
 from softtf.adaptations.continued_adapters import ContinuedAdapters, continued
 from softtf.adaptations.quantised import Rank
-from softtf.adaptations.slots import Storage
 from softtf.backbones.base import Backbone, Tokens
 from softtf.config.bounds import NonNegative, Positive, Share
 from softtf.files.tensor_form import Forms, TensorForm
@@ -53,7 +53,7 @@ class MOS(AlignedSpec, kind="mos"):
         regularisation: the weight of R.
         contrast: the temperature in R.
         head_rate: the heads' rate as a share of the adapters'.
-        storage: exact by default, as prototypes are measured in the space of what is trained.
+        storage: exact, as adapters go on from earlier ones.
     """
 
     title = "MOS"
@@ -63,7 +63,7 @@ class MOS(AlignedSpec, kind="mos"):
     regularisation: NonNegative = 0.1
     contrast: Positive = 0.8
     head_rate: Positive = 0.1
-    storage: Storage = field(default="float32", kw_only=True)
+    storage: Literal["float32"] = field(default="float32", kw_only=True)
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner.

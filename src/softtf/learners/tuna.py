@@ -15,6 +15,7 @@ orthogonality loss, which the paper's settings for CIFAR-100 leave out. The rate
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ from torch.nn import functional as F
 from softtf.adaptations.base import Layers
 from softtf.adaptations.continued_adapters import UNIVERSAL, continued
 from softtf.adaptations.quantised import Rank
-from softtf.adaptations.slots import Heads, Storage
+from softtf.adaptations.slots import Heads
 from softtf.backbones.base import Backbone, Tokens
 from softtf.config.bounds import NonNegative, Positive
 from softtf.learners.aligned import AlignedLearner, AlignedSpec, Samples
@@ -41,7 +42,7 @@ class TUNA(AlignedSpec, kind="tuna"):
         rank: their width.
         scale: s of the cosines.
         margin: m; the paper has 0 on CIFAR-100 and 0.3 on ImageNet-A.
-        storage: exact by default, as prototypes are measured in the space of what is trained.
+        storage: exact, as adapters go on from earlier ones.
     """
 
     title = "TUNA"
@@ -50,7 +51,7 @@ class TUNA(AlignedSpec, kind="tuna"):
     scale: Positive = 20.0
     margin: NonNegative = 0.0
     align_samples: Samples = field(default=80, kw_only=True)
-    storage: Storage = field(default="float32", kw_only=True)
+    storage: Literal["float32"] = field(default="float32", kw_only=True)
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner.
