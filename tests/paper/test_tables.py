@@ -13,7 +13,7 @@ from transformers import BertConfig, BertModel
 
 from contracts.tiny import tiny_clip
 from softtf.adaptations import Adapter, LoRA, Projection
-from softtf.adaptations.quantised import QuantisedAdaptation
+from softtf.adaptations.quantised import LargeAdaptation
 from softtf.backbones import load
 from softtf.backbones.base import Backbone
 from softtf.backbones.bert import Bert
@@ -212,7 +212,7 @@ def weights_trained(spec: LearnerSpec, backbone: Callable[[], Backbone] = vit_b)
     """
     learner = spec.new_learner(backbone(), 0)
     learner.open_slots(10)
-    parts = [a for a in learner.network.adaptations if isinstance(a, QuantisedAdaptation)]
+    parts = [a for a in learner.network.adaptations if isinstance(a, LargeAdaptation)]
     return sum(value.numel() for part in parts for value in part.slot(0).values() if value.ndim == 2)
 
 
