@@ -192,7 +192,7 @@ def test_data_sets_as_tasks_with_merged_labels_and_apart(tmp_path: Path, capsys:
             table = pyarrow.table({"text": texts, "label": [c for c in range(2) for _ in range(n)]})
             pyarrow.parquet.write_table(table, tmp_path / f"{name}_{split}.parquet")
         (tmp_path / f"{name}_labels.txt").write_text("\n".join(labels))
-    start = ("run", "text-order-4", *encoder, "--stream.source", tmp_path, "--stream.num-tasks", 3)
+    start = ("run", "text-order-4", *MASKS, *encoder, "--stream.source", tmp_path, "--stream.num-tasks", 3)
     start = (*start, "--stream.datasets", *SETS)
     merged = " ".join(output(capsys, *start, "--output", "merged").split())
     assert "labels that tasks have in common merged" in merged
@@ -238,13 +238,13 @@ def test_columns_of_other_names_are_counted_before_the_run(capsys: Capture, enco
 
 def test_labels_that_are_lists_are_one_line(capsys: Capture, encoder: tuple[str, ...]) -> None:
     Path("mine.jsonl").write_text("\n".join(json.dumps({"text": "a", "label": ["x"]}) for _ in range(9)))
-    assert "not one hashable value" in refused(capsys, "run", "mine.jsonl", *encoder)
+    assert "not one hashable value" in refused(capsys, "run", "mine.jsonl", *MASKS, *encoder)
 
 
 def test_a_text_that_is_none_is_one_line(capsys: Capture, encoder: tuple[str, ...]) -> None:
     rows = [{"text": "\ud800" if n == 3 else f"text {n}", "label": n % 2} for n in range(12)]
     Path("mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    assert "lone surrogate" in refused(capsys, "run", "mine.jsonl", *encoder)
+    assert "lone surrogate" in refused(capsys, "run", "mine.jsonl", *MASKS, *encoder)
 
 
 def test_a_file_that_is_not_there(capsys: Capture) -> None:

@@ -56,7 +56,7 @@ def test_a_method_brings_its_rate_and_users_change_it(spec: LearnerSpec) -> None
     (name,) = [n for n, method in known_methods().items() if method.kind == spec.kind]
     assert name in NAMES
     recipe = recipe_named("cifar100-10", name)
-    paper = recipe_named("cifar100-10").train
+    paper = recipe_named("cifar100-10", "dual-prompt+soft-tf").train
     assert recipe.train.learning_rate == 3e-4 < type(spec).training["learning_rate"] < paper.learning_rate / 5
     mini = recipe_named("cifar100-10", name, "mini")
     assert mini.train.learning_rate == type(spec).training["learning_rate"]

@@ -20,7 +20,7 @@ OFFSET = ("--learner.gradient-offset", "4")  # for learners that Gradient ID ser
 PROMPTS, WEIGHTS, CLIPS = "2.0", "0.1", "0.05"  # rates at which a few steps change the answers
 
 SMALLER: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("ranpac", "block-ridge", "fly-cl"), ("--learner.projection", "24")),
+    **dict.fromkeys(("ranpac", "block-ridge", "soft-tf", "fly-cl"), ("--learner.projection", "24")),
     "ranpac-fsa": ("--learner.projection", "24", "--learner.adapt.rank", "4"),
     "ease": ("--learner.adapt.rank", "4"),
     **dict.fromkeys(
@@ -51,7 +51,16 @@ SMALLER: dict[str, tuple[str, ...]] = {
     "dual-prompt+lora": ("--learner.adapt.rank", "6"),
 }
 WHOLE = {"ft", "ewc", "lwf", "der++", "icarl", "bic", "der+mcg", "mbpa++", "idbr"}  # train the whole network
-SOLVED = {"block-ridge", "fly-cl", "klda", "layup", "ncm", "ranpac", "clip-zero-shot"}  # have neither steps nor a rate
+SOLVED = {
+    "block-ridge",
+    "soft-tf",
+    "fly-cl",
+    "klda",
+    "layup",
+    "ncm",
+    "ranpac",
+    "clip-zero-shot",
+}  # have neither steps nor a rate
 ONLY_TEXTS = {"idbr"}
 FULLY_ON_TEXTS = {"mbpa++", "idbr", "slm", "progressive-prompts", "dual-prompt+soft-tf", "ranpac", "block-ridge"}
 """Are also stopped and learned from Python on texts; the others are so on images."""
