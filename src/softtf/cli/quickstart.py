@@ -18,7 +18,6 @@ from softtf.files.plain_json import fits, read_object
 from softtf.files.tensors import write_atomic
 from softtf.recipes.methods import DEFAULT, title_of
 from softtf.recipes.recipes import recipe_named
-from softtf.report.page import write_page
 from softtf.runs.folder import RunFolder
 from softtf.runs.learn import learn_stream
 from softtf.runs.places import NO_PLACES, Places
@@ -96,6 +95,8 @@ def _compare(folder: Path, seed: int, console: Screen, recipe: str) -> None:
     title = f"{HEADINGS[recipe]}; {POLICY_TITLE}"
     console.print(render(rows, title, POLICY_NOTE))
     write_atomic(folder / "table.md", f"{to_markdown(rows, title)}\n\n{POLICY_NOTE}\n")
+    from softtf.report.page import write_page  # loads matplotlib, which no other command that imports this needs
+
     page = write_page([folder])
     console.print(f"The same with charts, and what is confused with what: {page}", highlight=False, soft_wrap=True)
     console.print(f"Everything is in {folder}. Next:", highlight=False, soft_wrap=True)

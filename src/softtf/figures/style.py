@@ -1,6 +1,7 @@
 """How all figures look: colours that colour-blind people can tell apart, each with a marker and a line of its own.
 
-matplotlib is imported here alone, and only to draw, so that commands start fast. No state of pyplot is read or written.
+matplotlib is imported here and by the charts of `softtf.report`, and only to draw, so that commands start fast. No
+state of pyplot is read or written.
 """
 
 import textwrap

@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
+from softtf.figures.style import LINES, MARKERS
 from softtf.report.calibration import Bin
-from softtf.report.svg import DASHES, INK, LINE, MARKERS, SERIES, draw
+from softtf.report.svg import INK, LINE, SERIES, draw
 
 MOST_NUMBERED = 12  # rows of a heat map whose cells have room for a number
 LONGEST_NAME = 56  # characters of a name in a legend
@@ -44,7 +45,7 @@ def lines(series: Mapping[str, Sequence[float]], across: str, up: str, name: str
 
     def paint(axes: Axes) -> None:
         for i, (title, values) in enumerate(series.items()):
-            style: dict[str, Any] = {"color": _of(SERIES, i), "marker": _of(MARKERS, i), "linestyle": _of(DASHES, i)}
+            style: dict[str, Any] = {"color": _of(SERIES, i), "marker": _of(MARKERS, i), "linestyle": _of(LINES, i)}
             axes.plot(range(1, len(values) + 1), values, label=_short(title), **style)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel=across, ylabel=up)

@@ -12,9 +12,10 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from softtf.figures.style import COLOURS
+
 INK, LINE = "#010203", "#040506"  # of text and axes, and of grids
-SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito's, safe for colour-blind
-MARKERS, DASHES = "osD^vPX", ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
+SERIES = tuple(colour.lower() for colour in COLOURS[:-1])  # without black, which a dark page would hide
 VARIABLES = {INK: "--ink", LINE: "--line", **{colour: f"--c{i}" for i, colour in enumerate(SERIES)}}
 WIDTH = 4.7  # inches, of 72 units each: about a phone's width
 STYLE = {
