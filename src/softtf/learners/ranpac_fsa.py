@@ -30,6 +30,16 @@ from softtf.network import SharedPass
 from softtf.statistics import RandomRidge
 
 HEAD = "first_head"
+PUBLISHED: Mapping[str, Any] = {
+    "optimizer": "sgd",
+    "learning_rate": 0.01 * 256 / 48,
+    "batch_size": 48,
+    "schedule": "cosine",
+    "weight_decay": 5e-4,
+    "clip_norm": None,
+}
+"""How the paper trains phase 1 on CIFAR-100. After nine tasks of ten, at mini scale and seed 0, this has 41.1%, and
+Adam at the recipes' rate 32.4%."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,7 @@ class RanPACFSA(RanPAC, kind="ranpac-fsa"):
     """
 
     title = "RanPAC (first-session adaptation)"
-    training: ClassVar[Mapping[str, Any]] = {}
+    training: ClassVar[Mapping[str, Any]] = PUBLISHED
     reads: ClassVar[tuple[str, ...] | None] = None
 
     adapt: AdaptationSpec = Adapter("all", 64, "mlp")

@@ -153,7 +153,7 @@ PRESETS: dict[str, dict[str, Settings]] = {  # by place, then by kind of learner
         # Adam at 2.8e-5 for a batch of 24: customary for ViT-B and BERT-base, not tried
         **dict.fromkeys(TRAIN_WHOLE, {"train.learning_rate": 3e-4}),
         "ranpac": {"learner.projection": 10_000},
-        "ranpac-fsa": {"learner.projection": 10_000, **_sgd(0.01, 48)},
+        "ranpac-fsa": {"learner.projection": 10_000},
         "slca": _sgd(0.01, 128),
         "ease": _sgd(0.025, 48),
         "mos": _sgd(0.03, 48),
