@@ -11,6 +11,7 @@ from softtf.cli.options import Learner
 from softtf.errors import UserError, unknown
 from softtf.files.label_json import encode_label
 from softtf.learners.accounts import Description
+from softtf.saving.learner import save_learner
 from softtf.saving.manifest import HEADER
 from softtf.screen import say
 
@@ -41,7 +42,8 @@ def run(options: Learner) -> int:
     if reads:
         return 0
     target = _folder(options.folder) if options.output is None else options.output
-    model.save_pretrained(target, replace=options.in_place)
+    in_place = options.in_place  # which nobody has to be warned of: they asked for it
+    save_learner(target, model.header, *model.knowledge.finished, replace=in_place, say=lambda _: None)
     for words in left or ():
         say(f"softtf: still holds something of what is gone: {words}", error=True)
     say(f"{target}: {len(model.classes.tasks)} tasks, {len(model.labels)} classes")

@@ -121,14 +121,14 @@ def save_learner(
 
 
 def _another(old: Manifest, header: Header, classes: ClassTable) -> str:
-    """Return what a folder holds if that is no version of the learner of this header, with a task of these at least."""
+    """Return what a folder holds if that is no earlier version of the learner of this header and these classes."""
     try:
         before = Header.read(old)
         tasks = [read_task(old, task)[0] for task in range(old.tasks)]
     except UserError as error:
         return f"a damaged learner ({error})"
     same = all(getattr(before, n) == getattr(header, n) for n in ("backbone_sha256", "learner", "seed"))
-    if same and (not tasks or not classes.tasks or not set(tasks).isdisjoint(classes.tasks)):
+    if same and tasks == [tuple(labels) for labels in classes.tasks[: len(tasks)]]:
         return ""
     return f"another learner, a {before.learner.kind} of {len(tasks)} tasks"
 
