@@ -43,6 +43,7 @@ class Group:
     train_seconds: Values
     test_seconds: Values
     is_oracle: bool
+    is_per_sample: bool
 
     @property
     def method(self) -> str:
@@ -83,6 +84,7 @@ def _group(members: Sequence[tuple[RunResult, PolicyResult]], about: str) -> Gro
         tuple(run.train_seconds for run in runs),
         tuple(policy.test_seconds for _, policy in members),
         members[0][1].is_oracle,
+        members[0][1].is_per_sample,
     )
 
 

@@ -10,6 +10,7 @@ from softtf.evaluation.accuracy_matrix import AccuracyMatrix
 from softtf.evaluation.evaluate import Samples
 from softtf.files.plain_json import NUMBER, fits
 from softtf.inference.policy import parse_policy
+from softtf.inference.pooling import PER_SAMPLE
 from softtf.learners.class_table import ClassTable
 from softtf.learners.spans import span_of
 from softtf.recipes.methods import title_of
@@ -47,6 +48,11 @@ class PolicyResult:
     def is_oracle(self) -> bool:
         """Whether the task was given."""
         return self.code == ORACLE
+
+    @property
+    def is_per_sample(self) -> bool:
+        """Whether each sample was answered alone, and its task was not given."""
+        return not self.is_oracle and parse_policy(self.code).pooling == PER_SAMPLE
 
 
 @dataclass(frozen=True)

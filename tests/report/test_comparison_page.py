@@ -1,0 +1,41 @@
+"""The comparison of runs: what is marked as best, and what is on the chart of costs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from softtf.report.comparison import Group, groups_of
+from softtf.report.comparison_page import _table, cost_chart
+from softtf.report.found import read_run
+
+
+def known(run: Path) -> dict[str, Group]:
+    """A group for each way to pool evidence, of which the one that shares it is highest."""
+    group = next(one for one in groups_of([read_run(run)]) if one.is_per_sample)
+
+    def with_acc(policy: str, acc: float, per_sample: bool = False, oracle: bool = False) -> Group:
+        values = {**group.values, "acc": (acc,)}
+        return replace(group, policy=policy, values=values, is_per_sample=per_sample, is_oracle=oracle)
+
+    return {
+        "shared": with_acc("same-task batch(24)", 90.0),
+        "low": with_acc("per-sample", 30.0, per_sample=True),
+        "given": with_acc("oracle", 95.0, oracle=True),
+        "high": with_acc("another, per-sample", 40.0, per_sample=True),
+    }
+
+
+def test_evidence_that_samples_share_is_never_marked_as_best(run: Path) -> None:
+    table = _table(list(known(run).values()))
+    assert [row[1] for row in table.rows] == ["per-sample", "another, per-sample", "same-task batch(24)", "oracle"]
+    assert table.marked == {(1, table.headers.index("ACC %"))}
+
+
+def test_costs_are_of_policies_that_answer_each_sample_alone(run: Path) -> None:
+    numbers = cost_chart(list(known(run).values())).numbers  # type: ignore[attr-defined]
+    assert sorted(row[2] for row in numbers.rows) == ["30.00", "40.00"]
+
+
+def test_policies_say_whether_each_sample_is_answered_alone(run: Path) -> None:
+    found = {policy.code: (policy.is_per_sample, policy.is_oracle) for policy in read_run(run).policies}
+    assert found.pop("oracle") == (False, True)
+    assert set(found.values()) == {(True, False)}
