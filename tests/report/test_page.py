@@ -66,7 +66,7 @@ def test_every_number_is_the_runs_own(run: Path) -> None:
 def test_every_table_and_chart_of_a_policy_names_it(digits: Path, tmp_path: Path) -> None:
     page = page_of(digits, to=tmp_path / "page.html")
     titles = [policy.title for policy in read_run(digits).policies]
-    general = ("Summary", "Average accuracy", "Forgetting", "Seconds", "Bytes", "Every setting", "Cost")
+    general = ("Summary", "Average accuracy", "Forgetting", "Seconds", "Bytes", "Every setting", "Cost", "Words")
     captions = [table.caption for table in page.tables] + page.attributes("div", "aria-label")
     assert len(captions) > 20
     for caption in captions:
@@ -230,3 +230,11 @@ def test_the_command_says_where_the_page_is(digits: Path, tmp_path: Path, capsys
         "\n", ""
     )
     assert (tmp_path / "p.html").exists()
+
+
+def test_the_page_says_what_the_columns_of_its_tables_mean(seeds: Path, tmp_path: Path) -> None:
+    page = page_of(seeds / "seed-0", seeds / "longer", to=tmp_path / "page.html")
+    told = {row[0] for row in page.table("Words of this page").rows[1:]}
+    headers = {header.removesuffix(" %") for header in page.table("All methods and policies").rows[0]}
+    assert {metric.title.removesuffix(" %") for metric in METRICS.values() if metric.printed} <= told
+    assert {"ACC", "Forget", "Task right", "Loss over", "Params/task"} <= headers & told

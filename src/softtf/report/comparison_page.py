@@ -19,7 +19,7 @@ def comparison_section(runs: Sequence[RunResult]) -> Section:
     blocks: list[Block] = [
         Note(
             "Runs that differ in nothing but the seed are one row: mean ± standard deviation over seeds. Each row names"
-            " its policy; rows under different policies are not rivals. A click on a header sorts."
+            " its policy; rows under different policies are not rivals. “Seeds” lists them. A click on a header sorts."
         ),
         _table(groups),
         Columns([cost_chart(groups), _curves(groups)]),
@@ -75,7 +75,7 @@ def _curves(groups: Sequence[Group]) -> Chart:
         matrices = [next(p for p in run.policies if p.title == group.policy).matrix.a for run in group.runs]
         tasks = range(len(matrices[0]))
         series[f"{group.method}: {group.policy}"] = [mean(float(a[: t + 1, t].mean()) for a in matrices) for t in tasks]
-    title = "Average accuracy on the tasks seen so far, under each method's first policy, mean over seeds"
+    title = "Average accuracy on the tasks seen so far, under each run's first policy; the mean of several seeds"
     rows = [[visible(name), *(f"{value:.2f}" for value in values)] for name, values in series.items()]
     longest = max(map(len, series.values()))
     padded = [[*row, *[""] * (longest + 1 - len(row))] for row in rows]

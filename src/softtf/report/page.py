@@ -18,6 +18,7 @@ from softtf.report.found import RunResult, read_run, runs_in
 from softtf.report.inputs import test_inputs
 from softtf.report.run_page import run_section, titles_of
 from softtf.report.tables_page import table_sections
+from softtf.report.words import words_section
 
 LARGEST = 5_000_000  # bytes of a page
 MOST_RUNS = 6  # that have a part of their own beside the comparison
@@ -62,7 +63,7 @@ def _rendered(runs: Sequence[RunResult], tables: list[Section], file: Path, imag
     if others := runs[MOST_RUNS:]:
         said = f"{len(others)} more runs are in the comparison alone; `softtf report RUN` shows each."
         sections.append(Section("others", "Other runs", [Note(said)]))
-    return render(visible(titles_of(runs)), sections)
+    return render(visible(titles_of(runs)), [*sections, words_section()])
 
 
 def render(title: str, sections: Sequence[Section]) -> str:
