@@ -59,7 +59,10 @@ CHANGES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "counts of another run": (lambda p, a: take(p, a, "accuracy/after-001.json"), "after-001.json is of another run"),
     "another learner": (lambda p, a: take(p, a, *LEARNER), "says seed: 0, but the learner beside it was begun with 5"),
     "another learner's task": (lambda p, a: take(p, a, *LEARNER[1:]), "after-001.json is of another run"),
-    "all but the counts": (lambda p, a: take(p, a, "config.yaml", *LEARNER), "after-001.json is of another run"),
+    "all but the counts": (
+        lambda p, a: take(p, a, "config.yaml", "settings.json", *LEARNER),
+        "after-001.json is of another run",
+    ),
     "another seed": (lambda p, _: edit(p / "config.yaml", "\nseed: 0", "\nseed: 1"), "says seed: 1, but"),
     "other epochs": (lambda p, _: edit(p / "config.yaml", "epochs: 1", "epochs: 2"), "says train.epochs: 2, but"),
     "another method": (lambda p, _: edit(p / "config.yaml", "method: ", "method: x"), "says method: 'x"),
@@ -108,7 +111,7 @@ def test_a_finished_run_is_not_published_under_another_name(run: Path, capsys: C
 
 def test_what_belongs_to_the_machine_may_differ(run: Path) -> None:
     path = without_second(run, Path("new"))
-    edit(path / "config.yaml", "device: auto", "device: cpu")
+    edit(path / "config.yaml", "device: cpu", "device: auto")
     assert call("resume", path) == 0
     assert results(path) == results(run)
 

@@ -39,6 +39,8 @@ def texts_of(folder: Path) -> tuple[str, ...]:
     layers = ("--learner.g-layers", "1", "--learner.e-layers", "3-4", "--learner.adapt.layers", "3-4")
     return (
         str(folder / "mine.csv"),
+        "--method",
+        "dual-prompt+soft-tf",
         "--backbone.name",
         str(encoder),
         "--backbone.max-tokens",
