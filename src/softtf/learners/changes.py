@@ -71,7 +71,7 @@ def _allowed(finished: Finished, gone: Sequence[int], left: list[str], leave_tra
         names = ", ".join(repr(finished.classes.names[task]) for task in gone[:5])
         raise UserError(
             f"what is to go of task {names} also shaped {'; '.join(left)}. leave_traces=True (--leave-traces) takes out"
-            " the rest; nothing is left only if the other tasks are learned again from the start"
+            " the rest; to leave nothing, learn all that it shaped again without it"
         )
     return left
 
