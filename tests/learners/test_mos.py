@@ -12,8 +12,8 @@ from learners.tuned import PLAIN, cross_entropy, loss_of, whole_batch
 from softtf.adaptations.continued_adapters import ContinuedAdapters
 from softtf.errors import UserError
 from softtf.learners import MOS, TUNA
-from softtf.learners.aligned import apart
 from softtf.learners.class_table import ClassTable
+from softtf.learners.contrasted import apart
 from softtf.learners.mos import PROTOTYPES, ROUNDS, MOSLearner, refined
 from softtf.network import SharedPass
 from softtf.statistics.class_gaussians import MEANS

@@ -20,6 +20,7 @@ from softtf.config.bounds import Between, NonNegative
 from softtf.errors import TrainingError
 from softtf.files.tensor_form import Forms, form_like
 from softtf.learners.base import Learner, LearnerSpec
+from softtf.learners.fine_tuning import network_features
 from softtf.learners.rehearsing import features_of
 from softtf.learners.task_data import TaskData
 from softtf.seeds import derive_seed
@@ -61,7 +62,7 @@ class AlignedLearner(Learner):
 
     def task_features(self, inputs: Tensor) -> Tensor:
         """Return the features [b, dim] of the newest task's network, of prepared inputs [b, ...]."""
-        raise NotImplementedError
+        return network_features(self.network, inputs)
 
     def class_logits(self, features: Tensor, head: Mapping[str, Tensor]) -> Tensor:
         """Return logits [b, classes] of features [b, dim] by a head's tensors: here a linear layer's."""
@@ -130,11 +131,6 @@ class AlignedLearner(Learner):
         heads = self.network.heads
         names = heads.slot(tasks[0])
         return {name: torch.cat([heads.value(t, name).detach().float().cpu() for t in tasks]) for name in names}
-
-
-def apart(rows: Tensor, temperature: float) -> Tensor:
-    """Return R: the cross-entropy of M M^T / temperature, M = rows [n, dim], with the diagonal as its targets."""
-    return F.cross_entropy(rows @ rows.T / temperature, torch.arange(len(rows), device=rows.device))
 
 
 def trained_on_draws(

@@ -31,10 +31,10 @@ from softtf.files.tensor_form import Forms, TensorForm
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.class_counts import ClassCounts
 from softtf.learners.cosine_head import CosineHead
+from softtf.learners.fine_tuning import network_features
 from softtf.learners.rehearsing import features_of
 from softtf.learners.subspaces import subspaces, subspaces_of
 from softtf.learners.task_data import TaskData
-from softtf.network import SharedPass
 from softtf.statistics.temperature import FittedMean, fit_temperature
 
 HEAD, PROTOTYPES, FROZEN = "cosine_head", "prototypes", "frozen"
@@ -84,7 +84,7 @@ class EASELearner(Learner):
         """Return the cross-entropy over the task's own classes."""
         head = self.extra_slots[HEAD]
         assert isinstance(head, CosineHead)
-        features = self.network.top(SharedPass(self.network, batch.inputs).trunk, task=self.task)
+        features = network_features(self.network, batch.inputs)
         return {"cross_entropy": head.cross_entropy(features, self.own(batch.targets), self.task)}
 
     def memory_forms(self, labels: Tensor) -> Forms:

@@ -68,9 +68,9 @@ class FineTunedLearner(Learner):
         return network_logits(self.network, inputs)
 
 
-def network_features(network: AdaptedNetwork, inputs: Tensor) -> Tensor:
-    """Return the features [b, dim] of a network that all tasks share."""
-    return network.top(SharedPass(network, inputs).trunk, task=network.heads.num_tasks - 1)
+def network_features(network: AdaptedNetwork, inputs: Tensor, task: int | None = None) -> Tensor:
+    """Return the features [b, dim] of prepared inputs [b, ...] in a task's network; None: in the newest task's."""
+    return network.top(SharedPass(network, inputs).trunk, task=network.heads.num_tasks - 1 if task is None else task)
 
 
 def network_logits(network: AdaptedNetwork, inputs: Tensor) -> Tensor:

@@ -4,7 +4,7 @@
 thu-ml/HiDe-Prompt. Three parts, trained apart: within-task prediction by a prefix a task in blocks 1 to 5
 (`BlendedPrefix`); task-identity inference by a classifier on frozen features (`task_identity`); and task-adaptive
 prediction by aligning the heads as one on class Gaussians (`aligned`). Loss of the prefix: cross-entropy over the
-task's own classes + reg * R, with R as in MOS.
+task's own classes + reg * R (`contrasted`).
 
 "Mixture of Experts Meets Prompt-Based Continual Learning" (NoRGa); their code is Minhchuyentoancbn/MoE_PromptCL. With s
 the score of a prefix's key, s + alpha act(tau s) takes its place in the attention (`PrefixGate`).
@@ -31,11 +31,11 @@ from softtf.adaptations.prefix import Length
 from softtf.backbones.base import Backbone, Tokens
 from softtf.config.bounds import Between, NonNegative, Positive
 from softtf.files.tensor_form import Forms
-from softtf.learners.aligned import AlignedLearner, AlignedSpec, Epochs, Samples, apart
-from softtf.learners.base import Batch, Learner
+from softtf.learners.aligned import Epochs, Samples
+from softtf.learners.base import Learner
+from softtf.learners.contrasted import ContrastedLearner, ContrastedSpec
 from softtf.learners.task_data import TaskData
 from softtf.learners.task_identity import tii_aligned, tii_forms, tii_logits, tii_started, tii_trained
-from softtf.network import SharedPass
 from softtf.seeds import derive_seed
 from softtf.statistics.class_gaussians import add_gaussians, gaussian_forms
 
@@ -43,16 +43,13 @@ TII, GAUSSIANS = "tii.", "tii_gaussians."
 
 
 @dataclass(frozen=True)
-class HiDePrompt(AlignedSpec, kind="hide-prompt"):
+class HiDePrompt(ContrastedSpec, kind="hide-prompt"):
     """A prefix a task, a classifier on frozen features that names the task, and an aligned head.
 
     Attributes:
         layers: where prefixes go, in any notation of `SoftMask.layers`.
         length: of a prefix in tokens; the paper has 5 on CIFAR-100 and 20 on ImageNet-R.
         blend: the share of the earlier tasks' mean prefix in a task's.
-        regularisation: the weight of R.
-        contrast: the temperature in R.
-        head_rate: the heads' rate as a share of the prefixes'.
         tii_epochs: epochs of the classifier on frozen features with each task.
         tii_rate: Adam's rate for it, in batches of 128.
         adapt: a further adaptation; `SoftMask(...)` gives each task masks.
@@ -62,9 +59,6 @@ class HiDePrompt(AlignedSpec, kind="hide-prompt"):
     layers: Layers = (1, 2, 3, 4, 5)
     length: Length = 5
     blend: Annotated[float, Between(0, 1)] = 0.01
-    regularisation: NonNegative = 0.1
-    contrast: Positive = 0.8
-    head_rate: Positive = 0.1
     tii_epochs: Epochs = 20
     tii_rate: Positive = 2.5e-4
     adapt: AdaptationSpec = NoAdaptation()
@@ -109,30 +103,17 @@ class NoRGa(HiDePrompt, kind="norga"):
         return [PrefixGate(blocks, self.activation)]
 
 
-class HiDePromptLearner(AlignedLearner):
+class HiDePromptLearner(ContrastedLearner):
     """One network a task under one aligned head; the classifier on frozen features and its Gaussians are remembered."""
 
     def __init__(self, backbone: Backbone, adaptations: list[Adaptation], seed: int, spec: HiDePrompt) -> None:
-        self.spec = self.aligning = spec
-        super().__init__(backbone, adaptations, seed, classes="own")
-        self.network.heads.rate_factor = spec.head_rate
+        self.spec = spec
+        super().__init__(backbone, adaptations, seed, spec)
 
     @property
     def task_inferences(self) -> tuple[str, ...]:
         """The classifier on frozen features."""
         return ("tii",)
-
-    def task_features(self, inputs: Tensor) -> Tensor:
-        """Return the features [b, dim] of the newest task's network."""
-        return self.network.top(SharedPass(self.network, inputs).trunk, task=self.task)
-
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the cross-entropy over own classes, and reg * R."""
-        features = self.task_features(batch.inputs)
-        losses = {"cross_entropy": self.cross_entropy_of(features, batch.targets)}
-        if self.spec.regularisation:
-            losses["contrast"] = self.spec.regularisation * apart(self.known_means(features), self.spec.contrast)
-        return losses
 
     def memory_forms(self, labels: Tensor) -> Forms:
         """Return the forms of the classifier on frozen features and of its Gaussians, besides those of alignment."""

@@ -34,7 +34,7 @@ from softtf.seeds import derive_seed
 from softtf.statistics import Share
 from softtf.statistics.base import Dimension
 from softtf.statistics.exact_ridge import RIDGE
-from softtf.statistics.random_ridge import ROWS, column_counts, column_forms, columns_without
+from softtf.statistics.random_ridge import ROWS, column_counts, column_forms, share_without
 from softtf.statistics.ridge_sums import NO_EXAMPLES, RidgeSums, solve_positive
 from softtf.statistics.shares import all_labels, local_numbers, own_share
 from softtf.statistics.temperature import log_shares
@@ -142,9 +142,7 @@ class KLDALearner(ClosedFormLearner):
 
     def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
         """Return a task's sums of the classes at `kept`."""
-        maps = [RidgeSums.without(share, _prefix(n), self.spec.projection, kept) for n in range(self.spec.maps)]
-        sums = {name: value for one in maps for name, value in one.items()}
-        return {**share, **sums, **columns_without(share, kept)}
+        return share_without(share, self.spec.projection, kept, *map(_prefix, range(self.spec.maps)))
 
     def fitted_beside(self, task: int) -> list[str]:
         """Return gamma, for the first task, whose distances it comes from."""

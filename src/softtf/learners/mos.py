@@ -2,10 +2,8 @@
 
 "MOS: Model Surgery for Pre-Trained Model-Based Class-Incremental Learning"; their code is sun-hailong/AAAI25-MOS. A
 task trains its adapter, which starts as the previous one, and a linear head at a tenth of the rate. Loss: cross-entropy
-over the task's own classes + reg * R. With M the means of old classes and the batch's features, one a row, R is the
-cross-entropy of M M^T / 0.8 with the diagonal as its targets: every row should be nearest to itself. After each step
-the adapter moves by a tenth to the mean of the earlier tasks'. The heads are then aligned as one on class Gaussians
-(`aligned`).
+over the task's own classes + reg * R (`contrasted`). After each step the adapter moves by a tenth to the mean of the
+earlier tasks'. The heads are then aligned as one on class Gaussians (`aligned`).
 
 The answer, of each sample alone: k is the task of the class whose mean feature in task 1's network is nearest by
 cosine. At most four times, z is the aligned head's answer in task k's network, and k becomes the task of its best
@@ -19,6 +17,7 @@ output (as in `ranpac_fsa`).
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import torch
@@ -29,30 +28,27 @@ from softtf.adaptations.base import Layers
 from softtf.adaptations.continued_adapters import ContinuedAdapters, continued
 from softtf.adaptations.quantised import Rank
 from softtf.backbones.base import Backbone, Tokens
-from softtf.config.bounds import NonNegative, Positive, Share
+from softtf.config.bounds import Share
 from softtf.files.tensor_form import Forms, TensorForm
-from softtf.learners.aligned import AlignedLearner, AlignedSpec, apart
-from softtf.learners.base import Batch, Learner
+from softtf.learners.base import Learner
+from softtf.learners.contrasted import ContrastedLearner, ContrastedSpec
 from softtf.learners.ease import class_means
+from softtf.learners.fine_tuning import network_features
 from softtf.learners.rehearsing import features_of
 from softtf.learners.task_data import TaskData
-from softtf.network import SharedPass
 
 PROTOTYPES = "prototypes"
 ROUNDS = 4
 
 
 @dataclass(frozen=True)
-class MOS(AlignedSpec, kind="mos"):
+class MOS(ContrastedSpec, kind="mos"):
     """Adapters of tasks' own that stay near each other, and self-refined retrieval of one for each sample.
 
     Attributes:
         layers: where adapters go, in any notation of `SoftMask.layers`.
         rank: their width.
         pull: how far an adapter moves to the mean of the earlier ones after each step.
-        regularisation: the weight of R.
-        contrast: the temperature in R.
-        head_rate: the heads' rate as a share of the adapters'.
         storage: exact, as adapters go on from earlier ones.
     """
 
@@ -60,9 +56,6 @@ class MOS(AlignedSpec, kind="mos"):
     layers: Layers = "all"
     rank: Rank = 16
     pull: Share = 0.1
-    regularisation: NonNegative = 0.1
-    contrast: Positive = 0.8
-    head_rate: Positive = 0.1
     storage: Literal["float32"] = field(default="float32", kw_only=True)
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
@@ -74,34 +67,17 @@ class MOS(AlignedSpec, kind="mos"):
         return MOSLearner(backbone, seed, self)
 
 
-class MOSLearner(AlignedLearner):
+class MOSLearner(ContrastedLearner):
     """One network a task under one aligned head; remembers the classes' means in the first task's network too."""
 
     def __init__(self, backbone: Backbone, seed: int, spec: MOS) -> None:
-        self.spec = self.aligning = spec
-        super().__init__(backbone, [continued(spec.layers, spec.rank, backbone)], seed, classes="own")
-        self.network.heads.rate_factor = spec.head_rate
+        self.spec = spec
+        super().__init__(backbone, [continued(spec.layers, spec.rank, backbone)], seed, spec)
 
     @property
     def answer_depends_on_task(self) -> bool:
         """A sample finds its task in the answer itself."""
         return False
-
-    def features_in(self, task: int) -> Callable[[Tensor], Tensor]:
-        """Return what gives the features [b, dim] in task `task`'s network of prepared inputs [b, ...]."""
-        return lambda inputs: self.network.top(SharedPass(self.network, inputs).trunk, task=task)
-
-    def task_features(self, inputs: Tensor) -> Tensor:
-        """Return the features [b, dim] of the newest task's network."""
-        return self.features_in(self.task)(inputs)
-
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the cross-entropy over own classes, and reg * R."""
-        features = self.task_features(batch.inputs)
-        losses = {"cross_entropy": self.cross_entropy_of(features, batch.targets)}
-        if self.spec.regularisation:
-            losses["contrast"] = self.spec.regularisation * apart(self.known_means(features), self.spec.contrast)
-        return losses
 
     def after_step(self) -> None:
         """Move the adapter to the mean of the earlier tasks'."""
@@ -116,7 +92,7 @@ class MOSLearner(AlignedLearner):
     def end_task(self, data: TaskData) -> None:
         """Close the task, align, and remember its classes' means in the first task's network."""
         super().end_task(data)
-        features = features_of(data.loader, self.features_in(0)).cpu()
+        features = features_of(data.loader, partial(network_features, self.network, task=0)).cpu()
         new = class_means(features, self.own(data.columns)).float()
         self.memory = self.memory | {PROTOTYPES: torch.cat([self.memory.get(PROTOTYPES, new[:0]), new])}
 

@@ -21,8 +21,8 @@ from softtf.adaptations.progressive import ProgressivePrompt
 from softtf.backbones.base import Backbone
 from softtf.config.bounds import AtLeast
 from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.fine_tuning import network_features
 from softtf.learners.spans import LossClasses
-from softtf.network import SharedPass
 
 
 @dataclass(frozen=True)
@@ -58,5 +58,5 @@ class ProgressivePromptsLearner(Learner):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy."""
-        features = self.network.top(SharedPass(self.network, batch.inputs).trunk, task=self.task)
+        features = network_features(self.network, batch.inputs)
         return {"cross_entropy": self.cross_entropy_of(features, batch.targets)}

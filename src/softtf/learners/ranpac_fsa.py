@@ -23,10 +23,10 @@ from softtf.adaptations.slots import Storage
 from softtf.backbones.base import Backbone
 from softtf.learners.base import Batch, Learner
 from softtf.learners.cosine_head import CosineHead
+from softtf.learners.fine_tuning import network_features
 from softtf.learners.ranpac import RanPAC, RanPACLearner
 from softtf.learners.rehearsing import features_of
 from softtf.learners.task_data import TaskData
-from softtf.network import SharedPass
 from softtf.statistics import RandomRidge
 
 HEAD = "first_head"
@@ -112,4 +112,4 @@ class RanPACFSALearner(RanPACLearner):
 
     def adapted(self, inputs: Tensor) -> Tensor:
         """Return the adapted backbone's features [b, dim] of prepared inputs [b, ...]."""
-        return self.network.top(SharedPass(self.network, inputs).trunk, task=0)
+        return network_features(self.network, inputs, task=0)

@@ -24,7 +24,6 @@ from softtf.backbones.base import Backbone, Tokens
 from softtf.config.bounds import NonNegative, Positive
 from softtf.learners.aligned import AlignedLearner, AlignedSpec, Epochs, Samples
 from softtf.learners.base import Batch, Learner
-from softtf.learners.fine_tuning import network_features
 from softtf.learners.spans import LossClasses
 
 
@@ -66,10 +65,6 @@ class SLCALearner(AlignedLearner):
             weights.rate_factor = spec.backbone_rate
         super().__init__(backbone, tuned, seed, heads=heads, classes=spec.classes)
         self.spec = self.aligning = spec
-
-    def task_features(self, inputs: Tensor) -> Tensor:
-        """Return the features [b, dim] of the network as it is now."""
-        return network_features(self.network, inputs)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy (stage 1)."""

@@ -30,7 +30,6 @@ from softtf.config.bounds import NonNegative, Positive
 from softtf.learners.aligned import AlignedLearner, AlignedSpec, Samples
 from softtf.learners.base import Batch, Learner
 from softtf.learners.subspaces import subspaces
-from softtf.network import SharedPass
 
 
 @dataclass(frozen=True)
@@ -86,10 +85,6 @@ class TUNALearner(AlignedLearner):
     def answer_depends_on_task(self) -> bool:
         """All tasks' networks answer together."""
         return False
-
-    def task_features(self, inputs: Tensor) -> Tensor:
-        """Return the features [b, dim] of the newest task's network."""
-        return self.network.top(SharedPass(self.network, inputs).trunk, task=self.task)
 
     def class_logits(self, features: Tensor, head: Mapping[str, Tensor]) -> Tensor:
         """Return s cos(f, w_c) [..., classes] of features [..., dim]."""

@@ -147,8 +147,7 @@ class RandomRidge(nn.Module):
 
     def without(self, share: Mapping[str, Tensor], kept: Tensor) -> dict[str, Tensor]:
         """Return a task's share of the classes at `kept` (`RidgeSums.without`)."""
-        sums = [RidgeSums.without(share, prefix, self.size, kept) for prefix in ("", "held_")]
-        return {**share, **sums[0], **sums[1], **columns_without(share, kept)}
+        return share_without(share, self.size, kept, "", "held_")
 
     def _solution(self, shares: Sequence[Share], chosen: Chosen) -> RidgeSolution:
         labels = all_labels(shares)
@@ -240,6 +239,12 @@ def mean_right_score(weights: Tensor, held: Moments) -> float:
 def column_counts(shares: Sequence[Share]) -> Tensor:
     """Return the number of examples of each column, [columns of all shares]."""
     return side_by_side(shares, "counts")
+
+
+def share_without(share: Mapping[str, Tensor], size: int, kept: Tensor, *prefixes: str) -> dict[str, Tensor]:
+    """Return a task's share of the classes at `kept`: columns, and the sums of each prefix (`RidgeSums.without`)."""
+    sums = (RidgeSums.without(share, prefix, size, kept) for prefix in prefixes)
+    return {**share, **{name: value for part in sums for name, value in part.items()}, **columns_without(share, kept)}
 
 
 def columns_without(share: Mapping[str, Tensor], kept: Tensor) -> dict[str, Tensor]:

@@ -28,8 +28,8 @@ from softtf.statistics.random_ridge import (
     RidgeSolution,
     column_counts,
     column_forms,
-    columns_without,
     mean_right_score,
+    share_without,
     solve,
 )
 from softtf.statistics.ridge_sums import NO_EXAMPLES, Moments, RidgeSums, mean_square
@@ -111,7 +111,7 @@ class TaskRidge(nn.Module, ABC):
 
     def without(self, share: Mapping[str, Tensor], kept: Tensor) -> dict[str, Tensor]:
         """Return a task's share of the classes at `kept` (`RidgeSums.without`)."""
-        return {**share, **RidgeSums.without(share, "", self.size, kept), **columns_without(share, kept)}
+        return share_without(share, self.size, kept, "")
 
     @torch.no_grad()
     def solve(self, shares: Sequence[Share]) -> RidgeSolution:
