@@ -1,31 +1,19 @@
 """Accuracy against the kept share c of WSN and SoftNet, with Soft-TF's line (the paper's Figures 7b, 8, Table 11)."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from softtf.errors import UserError
 from softtf.figures.numbers import Numbers
-from softtf.figures.results import (
-    RunResults,
-    about,
-    check_alike,
-    check_kind,
-    grouped,
-    layers_title,
-    mean_of,
-    policies_of,
-)
-from softtf.figures.style import MOST, TWO_COLUMNS, legend_above, look, new_figure, say_below, widen
+from softtf.figures.results import RunResults, check_alike, check_kind, layers_title, measured
+from softtf.figures.style import TWO_COLUMNS, legend_above, lengths, look, new_figure, say_below, widen
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KINDS = {"binary-mask": "WSN", "soft-net": "SoftNet", "soft-mask": "Soft-TF"}
 COLUMNS = 3
-LEAST = 6.0
-"""Points that an axis shows at least: a point between two seeds is noise."""
 
 
 @dataclass(frozen=True)
@@ -56,20 +44,11 @@ def numbers(runs: Sequence[RunResults], policy: Sequence[str] = ()) -> Numbers[P
         check_kind(run, tuple(KINDS), "runs of WSN or SoftNet, and perhaps of Soft-TF")
     if all(run.adapt.kind == "soft-mask" for run in runs):
         raise UserError("kept-share needs runs of WSN or SoftNet (--method dual-prompt+wsn, dual-prompt+softnet)")
-    check_alike(runs, "stream", lambda run: run.config.recipe)
-    check_alike(runs, "backbone", lambda run: run.folder.weights)
     check_alike(runs, "set of masked layers", lambda run: f"{layers_title(run.adapt.layers)} {run.adapt.targets}")
-    titles = policies_of(runs, policy)
-    if len(titles) > MOST:
-        raise UserError(f"kept-share shows at most {MOST} policies, not {len(titles)}; name fewer with --policy")
-    groups = grouped(runs, lambda run: (KINDS[run.adapt.kind], getattr(run.adapt, "keep", None)))
-    rows = []
-    for (method, kept), group in groups.items():
-        for code, title in titles.items():
-            mean = mean_of(group, code)
-            rows.append(Point(method, kept, title, mean.seeds, mean.acc, mean.acc_std, mean.forget, mean.forget_std))
+    caption, found = measured(runs, policy, lambda run: (KINDS[run.adapt.kind], getattr(run.adapt, "keep", None)))
+    rows = [Point(method, kept, title, **vars(mean)) for (method, kept), title, mean in found]
     masked = f" Masks on {layers_title(runs[0].adapt.layers)}, {runs[0].adapt.targets}."
-    return Numbers(rows, about(runs, "; ".join(titles.values())) + masked)
+    return Numbers(rows, caption + masked)
 
 
 def draw(found: Numbers[Point]) -> "Figure":
@@ -85,7 +64,7 @@ def draw(found: Numbers[Point]) -> "Figure":
         axis.set_title(policy)
         axis.set_ylabel("ACC (%)")
         axis.set_xlabel("kept share c (%)")
-        widen(axis, LEAST)
+        widen(axis)
         axis.grid(axis="y", color="#E0E0E0", linewidth=0.5)
     for axis in axes.flat[len(policies) :]:
         axis.set_visible(False)
@@ -98,7 +77,7 @@ def _line(axis: Any, points: Sequence[Point], line: dict[str, Any], method: str)
     if not points:
         return
     if points[0].kept is not None:
-        errors = [math.nan if p.acc_std is None else p.acc_std for p in points]
+        errors = lengths(p.acc_std for p in points)
         axis.errorbar([p.kept for p in points], [p.acc for p in points], errors, capsize=2, **line, label=method)
         return
     (point,) = points

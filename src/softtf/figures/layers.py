@@ -1,30 +1,18 @@
 """Accuracy by the set of masked layers (the paper's Figure 5)."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from softtf.figures.numbers import Numbers
-from softtf.figures.results import (
-    RunResults,
-    about,
-    check_alike,
-    check_kind,
-    grouped,
-    layers_title,
-    mean_of,
-    policies_of,
-)
-from softtf.figures.style import ONE_COLUMN, TWO_COLUMNS, check_series, look, new_figure, say_below, widen
+from softtf.figures.results import RunResults, check_kind, layers_title, measured
+from softtf.figures.style import ONE_COLUMN, TWO_COLUMNS, lengths, look, new_figure, say_below, widen
 from softtf.recipes.methods import title_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NONE = "no masks"
-LEAST = 6.0
-"""Points that an axis shows at least: a point between two seeds is noise."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +38,8 @@ def numbers(runs: Sequence[RunResults], policy: Sequence[str] = ()) -> Numbers[P
     """
     for run in runs:
         check_kind(run, ("none", "soft-mask"), "runs with soft masks, or without any adaptation")
-    check_alike(runs, "stream", lambda run: run.config.recipe)
-    check_alike(runs, "backbone", lambda run: run.folder.weights)
-    titles = policies_of(runs, policy)
-    check_series(len(titles), "policies")
-    groups = grouped(runs, lambda run: (_prompts(run), _layers(run, runs)))
-    rows = []
-    for (prompts, layers), group in groups.items():
-        for code, title in titles.items():
-            mean = mean_of(group, code)
-            rows.append(Point(prompts, layers, title, mean.seeds, mean.acc, mean.acc_std, mean.forget, mean.forget_std))
-    return Numbers(rows, about(runs, "; ".join(titles.values())))
+    caption, found = measured(runs, policy, lambda run: (_prompts(run), _layers(run, runs)))
+    return Numbers([Point(prompts, layers, title, **vars(mean)) for (prompts, layers), title, mean in found], caption)
 
 
 def _prompts(run: RunResults) -> str:
@@ -87,7 +66,7 @@ def draw(found: Numbers[Point]) -> "Figure":
             points = [p for p in found.rows if (p.prompts, p.policy) == (prompts, policy)]
             _dots(axis, sorted(points, key=lambda p: _order(p.layers)), look(number))
             axis.set_title(f"{prompts}: {policy}")
-        widen(axes[number][0], LEAST)
+        widen(axes[number][0])
         axes[number][0].set_ylabel("ACC (%)")
     for axis in axes[-1]:
         axis.set_xlabel("masked layers")
@@ -96,7 +75,7 @@ def draw(found: Numbers[Point]) -> "Figure":
 
 
 def _dots(axis: Any, points: Sequence[Point], line: dict[str, Any]) -> None:
-    errors = [math.nan if p.acc_std is None else p.acc_std for p in points]
+    errors = lengths(p.acc_std for p in points)
     axis.errorbar(range(len(points)), [p.acc for p in points], errors, capsize=3, **line | {"linestyle": "none"})
     axis.set_xticks(range(len(points)), [p.layers.replace("] ", "]\n") for p in points])
     axis.set_xlim(-0.5, len(points) - 0.5)

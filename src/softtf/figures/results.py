@@ -11,6 +11,7 @@ from softtf.adaptations.base import parse_layers
 from softtf.config.tree import Spec
 from softtf.errors import UserError
 from softtf.evaluation.accuracy_matrix import AccuracyMatrix
+from softtf.figures.style import check_series
 from softtf.files.plain_json import NUMBER, fits
 from softtf.inference.policy import parse_policy
 from softtf.recipes.methods import title_of
@@ -160,6 +161,28 @@ def mean_of(runs: Sequence[RunResults], code: str) -> Mean:
         mean(forget) if whole else None,
         stdev(forget) if whole and len(forget) > 1 else None,
     )
+
+
+def measured(
+    runs: Sequence[RunResults], policy: Sequence[str], key: Callable[[RunResults], Hashable]
+) -> tuple[str, list[tuple[Any, str, Mean]]]:
+    """Return a caption, and for each group of runs and policy the key, the policy's title and the means over seeds.
+
+    Args:
+        runs: of one stream and backbone.
+        policy: those to show; none given takes the runs' own that all of them have.
+        key: runs of one key that differ in their seed are one point.
+
+    Raises:
+        UserError: streams or backbones differ, two runs would be one point, or no policy is common, or too many are.
+    """
+    check_alike(runs, "stream", lambda run: run.config.recipe)
+    check_alike(runs, "backbone", lambda run: run.folder.weights)
+    titles = policies_of(runs, policy)
+    check_series(len(titles), "policies")
+    groups = grouped(runs, key).items()
+    found = [(which, title, mean_of(group, code)) for which, group in groups for code, title in titles.items()]
+    return about(runs, "; ".join(titles.values())), found
 
 
 def grouped(runs: Sequence[RunResults], key: Callable[[RunResults], Hashable]) -> dict[Any, list[RunResults]]:

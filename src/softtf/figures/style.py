@@ -4,8 +4,9 @@ matplotlib is imported here and by the charts of `softtf.report`, and only to dr
 state of pyplot is read or written.
 """
 
+import math
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -26,6 +27,8 @@ ONE_COLUMN, TWO_COLUMNS = 3.5, 7.0
 ENDINGS = (".png", ".pdf", ".svg")
 DOTS = 160
 """Dots per inch of a PNG."""
+LEAST = 6.0
+"""Points that an axis shows at least: a point between two seeds is noise."""
 SETTINGS = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -82,12 +85,17 @@ def say_below(figure: "Figure", text: str) -> None:
     figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=6.5, color="#404040")
 
 
-def widen(axis: Any, least: float) -> None:
-    """Make the y-axis at least so long, so that noise does not look like a difference."""
+def widen(axis: Any) -> None:
+    """Make the y-axis at least `LEAST` long, so that noise does not look like a difference."""
     low, high = axis.get_ylim()
-    if high - low < least:
+    if high - low < LEAST:
         middle = (low + high) / 2
-        axis.set_ylim(middle - least / 2, middle + least / 2)
+        axis.set_ylim(middle - LEAST / 2, middle + LEAST / 2)
+
+
+def lengths(deviations: Iterable[float | None]) -> list[float]:
+    """Return the lengths of error bars; NaN, which is not drawn, where there is no deviation."""
+    return [math.nan if deviation is None else deviation for deviation in deviations]
 
 
 def legend_above(figure: "Figure", axes: Any, columns: int) -> None:
