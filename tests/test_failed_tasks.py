@@ -156,30 +156,42 @@ def test_a_second_interrupt_while_the_first_one_passes_changes_nothing(hook: str
     assert_same(snapshot(model.learner), snapshot(smooth.learner))
 
 
-def test_an_interrupt_after_the_task_was_finished_takes_it_back() -> None:
-    """At every line from there to the end of `learn`."""
-    case = LEARNERS["NCM"]
-    model = fresh(case)
-    model.learn(data(case, 0), progress=False)
-    before, dtype = state_of(model, case), torch.get_default_dtype()
-    lines = struck_after_the_end(model, case, at=-1)
+NCM = LEARNERS["NCM"]
+ACTS: dict[str, Callable[[ContinualClassifier], object]] = {
+    "learn": lambda model: model.learn(data(NCM, 1), progress=False),
+    "remove a task": lambda model: model.remove_task(0),
+    "rename": lambda model: model.rename(tasks={0: "another"}),
+}
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_an_interrupt_after_the_change_was_made_takes_it_back(name: str) -> None:
+    """At every line from there to the end of the call."""
+
+    def with_one_task() -> ContinualClassifier:
+        model = fresh(NCM)
+        model.learn(data(NCM, 0), progress=False)
+        return model
+
+    before, dtype = state_of(with_one_task(), NCM), torch.get_default_dtype()
+    lines = struck_after_the_end(with_one_task(), ACTS[name], at=-1)
     assert lines >= 10
-    model = fresh(case)
-    model.learn(data(case, 0), progress=False)
+    model = with_one_task()
     for at in range(lines):
         with pytest.raises(KeyboardInterrupt):
-            struck_after_the_end(model, case, at)
-        assert state_of(model, case) == before, at
+            struck_after_the_end(model, ACTS[name], at)
+        assert state_of(model, NCM) == before, at
+        assert model.classes.names == with_one_task().classes.names
         assert torch.get_default_dtype() is dtype, at
 
 
-def struck_after_the_end(model: ContinualClassifier, case: Any, at: int) -> int:
-    """Learn, and be interrupted at line `at` between the end of the task and that of `learn`; return how many."""
+def struck_after_the_end(model: ContinualClassifier, act: Callable[[ContinualClassifier], object], at: int) -> int:
+    """Act, and be interrupted at line `at` between the change and the end of the call; return how many there are."""
     lines, known = 0, model.knowledge.finished
 
     def tracing(frame: FrameType, event: str, argument: Any) -> Any:
         nonlocal lines
-        names = ("knowledge.py", "torch_state.py", "classifier.py", "contextlib.py")
+        names = ("knowledge.py", "torch_state.py", "classifier.py", "life.py", "contextlib.py")
         if not frame.f_code.co_filename.endswith(names) or frame.f_code.co_name == "take_back":
             return None
         if event == "line" and model.knowledge.finished is not known:
@@ -191,7 +203,7 @@ def struck_after_the_end(model: ContinualClassifier, case: Any, at: int) -> int:
     before = sys.gettrace()
     sys.settrace(tracing)
     try:
-        model.learn(data(case, 1), progress=False)
+        act(model)
     finally:
         sys.settrace(before)
     return lines

@@ -22,7 +22,7 @@ from softtf.inference.predictor import DEFAULT
 from softtf.learners import SoftTF
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.class_table import ClassTable
-from softtf.learners.knowledge import Change, Knowledge
+from softtf.learners.knowledge import Knowledge
 from softtf.life import Living
 from softtf.saving.header import Header
 from softtf.saving.learner import MaskPlace, load_learner, save_learner
@@ -158,34 +158,16 @@ class ContinualClassifier(Living):
             UserError: wrong or empty data, a class that was learned before, or another task is being learned.
             TrainingError: a loss was not finite.
         """
-        change = Change(self.knowledge)
-        try:
-            return self._learn(change, train, name, config, progress, callbacks)
-        except BaseException:
-            change.take_back()
-            raise
-
-    @with_own_settings
-    def _learn(
-        self,
-        change: Change,
-        train: Any,
-        name: str | None,
-        config: TrainConfig | None,
-        progress: bool,
-        callbacks: Sequence[TaskCallback],
-    ) -> list[EpochReport]:
-        name = name or f"task {self.num_tasks + 1}"
-        examples = examples_from(train, name)
-        check_training(config, self.header.learner, self.learner)
-        settings = config or self.train_config
-        shown = (TaskProgress(name),) if progress else ()
 
         def learn(classes: ClassTable) -> list[EpochReport]:
-            training = begin_training(self.learner, classes, examples, name, settings, self.store)
-            return learn_task(training, (*callbacks, *shown))
+            task = name or f"task {self.num_tasks + 1}"
+            examples = examples_from(train, task)
+            check_training(config, self.header.learner, self.learner)
+            settings = config or self.train_config
+            training = begin_training(self.learner, classes, examples, task, settings, self.store)
+            return learn_task(training, (*callbacks, *([TaskProgress(task)] if progress else [])))
 
-        return self.knowledge.next_task(learn, change)
+        return self.knowledge.next_task(learn)
 
     @with_own_settings
     def evaluate(

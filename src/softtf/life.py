@@ -8,7 +8,7 @@ from softtf.inference.predictor import Predictor
 from softtf.learners import changes
 from softtf.learners.accounts import Description, Held, audit, describe, differences
 from softtf.learners.class_table import ClassTable
-from softtf.learners.knowledge import Change, Finished
+from softtf.learners.knowledge import Finished
 from softtf.saving.header import Header
 
 Task = int | str
@@ -25,7 +25,6 @@ class Living(Predictor):
 
     header: Header
 
-    @with_own_settings
     def remove_task(self, task: Task, *, leave_traces: bool = False) -> list[str]:
         """Take a task out: its parameters, columns, sums and statistics.
 
@@ -46,7 +45,6 @@ class Living(Predictor):
 
         return self._change(lambda known: changes.keep_tasks(known, kept(known.classes), leave_traces))
 
-    @with_own_settings
     def keep(self, tasks: Sequence[Task], *, leave_traces: bool = False) -> list[str]:
         """Keep some tasks, in the order given, and take the others out; all of them in another order reorder.
 
@@ -58,7 +56,6 @@ class Living(Predictor):
 
         return self._change(lambda known: changes.keep_tasks(known, kept(known.classes), leave_traces))
 
-    @with_own_settings
     def forget(self, labels: Sequence[Hashable], *, leave_traces: bool = False) -> list[str]:
         """Forget classes: their columns and sums; tasks of no other classes go whole.
 
@@ -69,7 +66,6 @@ class Living(Predictor):
             raise UserError(f"labels must be a list; write labels=[{labels!r}]")
         return self._change(lambda known: changes.forget_labels(known, list(labels), leave_traces))
 
-    @with_own_settings
     def rename(
         self, labels: Mapping[Hashable, Hashable] | None = None, *, tasks: Mapping[Task, str] | None = None
     ) -> None:
@@ -85,7 +81,6 @@ class Living(Predictor):
 
         self._change(named)
 
-    @with_own_settings
     def merge(self, other: "Living") -> None:
         """Add the tasks of another classifier of the same backbone, method and seed, learned apart, behind one's own.
 
@@ -130,12 +125,7 @@ class Living(Predictor):
         return found + differences(self.knowledge.finished, other.knowledge.finished)
 
     def _change(self, make: Callable[[Finished], changes.Changed]) -> list[str]:
-        change = Change(self.knowledge)
-        try:
-            return self.knowledge.put(lambda: make(self.knowledge.finished), change)
-        except BaseException:
-            change.take_back()
-            raise
+        return self.knowledge.put(lambda: make(self.knowledge.finished))
 
 
 def _short(value: object) -> str:

@@ -10,6 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeVar
 
+from softtf.devices.torch_state import with_own_settings
 from softtf.errors import UserError
 from softtf.learners.base import Learner
 from softtf.learners.class_table import ClassTable
@@ -38,22 +39,18 @@ class Knowledge:
     def __init__(self, learner: Learner, classes: ClassTable) -> None:
         self.learner = learner
         self.finished = Finished(learner.face(), classes)
-        self.calls: list[Change] = []  # of `next_task`, in their order: the first one learns
+        self.calls: list[Change] = []  # of `put`, in their order: the first one is at work
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Copy the finished tasks; the one that is being learned stays with the original."""
         learner, classes = self.finished
         return type(self)(deepcopy(learner, memo), deepcopy(classes, memo))
 
-    def next_task(self, learn: Callable[[ClassTable], R], change: "Change") -> R:
+    def next_task(self, learn: Callable[[ClassTable], R]) -> R:
         """Return what `learn` returns, which learns one task in `learner` and in the class table that it is given.
 
         Whatever it raises, learner and classes are then as they were. A second Ctrl-C changes nothing in that: what
         remains to be done is an assignment, with no Python code in which it could strike.
-
-        Args:
-            learn: learns the task.
-            change: is told what the task changed; the caller calls `Change.take_back` if an error reaches it.
 
         Raises:
             UserError: another task is being learned.
@@ -64,16 +61,24 @@ class Knowledge:
             result = learn(classes)
             return Finished(self.learner.face(), classes), result
 
-        return self.put(learned, change)
+        return self.put(learned)
 
-    def put(self, make: Callable[[], tuple[Finished, R]], change: "Change") -> R:
-        """Put what `make` returns first in the place of what is known, and return the rest.
+    def put(self, make: Callable[[], tuple[Finished, R]]) -> R:
+        """Put what `make` returns first in the place of what is known, and return the rest (under `own_settings`).
 
-        Whatever it raises, what is known stays as it is; `change` is as for `next_task`.
+        Whatever raises, as late as when the settings are restored, what is known stays as it is.
 
         Raises:
             UserError: a task is being learned, or what is known is being changed.
         """
+        change = Change(self)
+        try:
+            return with_own_settings(self._put)(make, change)
+        except BaseException:
+            change.take_back()
+            raise
+
+    def _put(self, make: Callable[[], tuple[Finished, R]], change: "Change") -> R:
         try:
             self.calls.append(change)
             if self.calls[0] is not change:
@@ -92,7 +97,7 @@ class Knowledge:
 
 @dataclass(eq=False)
 class Change:
-    """What one call of `next_task` changed: nothing until its task is finished."""
+    """What one call of `put` changed: nothing until it is finished."""
 
     knowledge: Knowledge
     before: Finished | None = None
