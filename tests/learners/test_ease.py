@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from contracts.tiny import CLASSES, classifier, inputs, noise, pictures, task_data, tiny_backbone, train_task
-from learners.tuned import PLAIN, cross_entropy, loss_of, whole_batch
+from learners.tuned import PLAIN, cross_entropy, loss_of, trained, whole_batch
 from softtf.adaptations import Adapter, SoftMask
 from softtf.classifier import ContinualClassifier
 from softtf.learners import EASE
@@ -24,9 +24,7 @@ def cosine(a: Tensor, b: Tensor) -> float:
 
 
 def learned(spec: EASE, tasks: int = 3) -> EASELearner:
-    learner, classes = spec.new_learner(tiny_backbone(), 3), ClassTable()
-    for task in range(tasks):
-        train_task(learner, classes, task, PLAIN)
+    learner = trained(spec, tasks)
     assert isinstance(learner, EASELearner)
     return learner
 

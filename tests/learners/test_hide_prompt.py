@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from contracts.tiny import generator, inputs, noise, snapshot, task_data, tiny_backbone, train_task
-from learners.test_mos import slow_apart
-from learners.tuned import PLAIN, cross_entropy, loss_of, whole_batch
+from contracts.tiny import generator, inputs, noise, snapshot, tiny_backbone, train_task
+from learners.tuned import PLAIN, trained
 from softtf.adaptations.base import Selection
 from softtf.adaptations.blended_prefix import BlendedPrefix, PrefixGate
 from softtf.backbones.attention import attention
@@ -20,17 +19,14 @@ from softtf.learners.class_table import ClassTable
 from softtf.learners.hide_prompt import HiDePromptLearner
 from softtf.learners.task_identity import tii_aligned, tii_logits, tii_started, tii_trained
 from softtf.network import SharedPass
-from softtf.statistics.class_gaussians import MEANS, add_gaussians
-from softtf.training.data import begin_training
+from softtf.statistics.class_gaussians import add_gaussians
 
 SPEC = HiDePrompt((2, 3), 2, blend=0.2, align_epochs=2, align_samples=6)
 GATED = NoRGa((2, 3), 2, align_epochs=2, align_samples=6, align_rate=0.01)
 
 
 def learned(spec: HiDePrompt, tasks: int = 3) -> HiDePromptLearner:
-    learner, classes = spec.new_learner(tiny_backbone(), 3), ClassTable()
-    for task in range(tasks):
-        train_task(learner, classes, task, PLAIN)
+    learner = trained(spec, tasks)
     assert isinstance(learner, HiDePromptLearner)
     return learner
 
@@ -53,22 +49,6 @@ def test_a_prefix_in_training_has_its_share_of_the_earlier_ones_and_keeps_it() -
     assert found is not None
     torch.testing.assert_close(found[0], expected)
     assert torch.equal(prefix.slot(0)["layer02_prefix"], own[0]) and prefix.prefix(0, Selection(2)) is None
-
-
-def test_the_losses_are_cross_entropy_over_own_classes_and_the_contrast_with_old_means() -> None:
-    learner, classes = SPEC.new_learner(tiny_backbone(), 3), ClassTable()
-    train_task(learner, classes, 0, PLAIN)
-    training = begin_training(learner, classes, task_data(1), "second", PLAIN)
-    learner.double()
-    batch = whole_batch(training)
-    losses = loss_of(training, batch)
-    with learner.computing_in(torch.float64), torch.no_grad():
-        features = learner.network.top(SharedPass(learner.network, batch.inputs).trunk, task=1)
-        logits = learner.network.heads(features, range(1, 2))
-    torch.testing.assert_close(losses["cross_entropy"], cross_entropy(logits, [t - 3 for t in batch.targets.tolist()]))
-    torch.testing.assert_close(
-        losses["contrast"], 0.1 * slow_apart(torch.cat([learner.memory[MEANS].double(), features]))
-    )
 
 
 def test_alone_a_first_prefix_is_trained_as_dual_prompts_e_prompt() -> None:

@@ -5,64 +5,26 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from contracts.tiny import inputs, noise, task_data, tiny_backbone, train_task
-from learners.tuned import PLAIN, cross_entropy, loss_of, whole_batch
-from softtf.adaptations.continued_adapters import ContinuedAdapters
+from contracts.tiny import inputs, noise, tiny_backbone
+from learners.tuned import continued_adapters, trained
 from softtf.errors import UserError
 from softtf.learners import MOS, TUNA
-from softtf.learners.class_table import ClassTable
-from softtf.learners.contrasted import apart
 from softtf.learners.mos import PROTOTYPES, ROUNDS, MOSLearner, refined
 from softtf.network import SharedPass
-from softtf.statistics.class_gaussians import MEANS
-from softtf.training.data import begin_training
 
 SPEC = MOS(rank=3, align_epochs=2, align_samples=6)
 
 
 def learned(spec: MOS = SPEC, tasks: int = 3) -> MOSLearner:
-    learner, classes = spec.new_learner(tiny_backbone(), 3), ClassTable()
-    for task in range(tasks):
-        train_task(learner, classes, task, PLAIN)
+    learner = trained(spec, tasks)
     assert isinstance(learner, MOSLearner)
     return learner
 
 
-def adapters_of(learner: MOSLearner) -> ContinuedAdapters:
-    (adapters,) = learner.network.adaptations
-    assert isinstance(adapters, ContinuedAdapters)
-    return adapters
-
-
-def slow_apart(rows: Tensor) -> Tensor:
-    terms = []
-    for i, row in enumerate(rows):
-        scores = torch.stack([(row @ other) / 0.8 for other in rows])
-        terms.append(-F.log_softmax(scores, 0)[i])
-    return torch.stack(terms).mean()
-
-
-def test_the_losses_are_cross_entropy_over_own_classes_and_the_contrast_with_old_means() -> None:
-    torch.testing.assert_close(apart(noise(6, 5), 0.8), slow_apart(noise(6, 5)))
-    learner, classes = SPEC.new_learner(tiny_backbone(), 3), ClassTable()
-    train_task(learner, classes, 0, PLAIN)
-    training = begin_training(learner, classes, task_data(1), "second", PLAIN)
-    learner.double()
-    batch = whole_batch(training)
-    losses = loss_of(training, batch)
-    with learner.computing_in(torch.float64), torch.no_grad():
-        features = learner.network.top(SharedPass(learner.network, batch.inputs).trunk, task=1)
-        logits = learner.network.heads(features, range(1, 2))
-    torch.testing.assert_close(losses["cross_entropy"], cross_entropy(logits, [t - 3 for t in batch.targets.tolist()]))
-    rows = torch.cat([learner.memory[MEANS].double(), features])
-    torch.testing.assert_close(losses["contrast"], 0.1 * slow_apart(rows))
-
-
 def test_after_each_step_the_adapter_moves_a_tenth_to_the_mean_of_the_earlier_ones() -> None:
     learner = learned()
-    adapters = adapters_of(learner)
+    adapters = continued_adapters(learner)
     adapters.add_task(2, torch.Generator())
     start = {name: value.clone() + 1 for name, value in adapters.task_state_dict(3).items()}
     old = [adapters.task_state_dict(task) for task in range(3)]
@@ -88,13 +50,13 @@ def test_adapters_that_go_on_are_kept_exactly() -> None:
 
 def test_the_training_loop_pulls_after_each_step() -> None:
     free, pulled = (learned(replace(SPEC, pull=pull), 2) for pull in (1e-9, 1.0))
-    for name, value in adapters_of(pulled).task_state_dict(1).items():
-        torch.testing.assert_close(value, adapters_of(pulled).task_state_dict(0)[name])
-    assert any(not torch.allclose(v, adapters_of(free).task_state_dict(0)[n]) for n, v in free_state(free))
+    for name, value in continued_adapters(pulled).task_state_dict(1).items():
+        torch.testing.assert_close(value, continued_adapters(pulled).task_state_dict(0)[name])
+    assert any(not torch.allclose(v, continued_adapters(free).task_state_dict(0)[n]) for n, v in free_state(free))
 
 
 def free_state(learner: MOSLearner) -> list[tuple[str, Tensor]]:
-    return list(adapters_of(learner).task_state_dict(1).items())
+    return list(continued_adapters(learner).task_state_dict(1).items())
 
 
 def test_retrieval_is_the_slow_loops_for_each_sample_and_ends() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from contracts.tiny import CLASSES, noise, task_data, tiny_backbone, train_task
-from learners.tuned import PLAIN, cross_entropy, in_task, loss_of, slow_logits, whole_batch
+from learners.tuned import PLAIN, cross_entropy, in_task, loss_of, slow_logits, trained, whole_batch
 from softtf.learners import FT, SLCA
 from softtf.learners.class_table import ClassTable
 from softtf.learners.slca import SLCALearner
@@ -20,9 +20,7 @@ SMALL = SLCA(align_epochs=2, align_samples=6)
 
 
 def learned(spec: SLCA, tasks: int = 2) -> SLCALearner:
-    learner, classes = spec.new_learner(tiny_backbone(), 3), ClassTable()
-    for task in range(tasks):
-        train_task(learner, classes, task, PLAIN)
+    learner = trained(spec, tasks)
     assert isinstance(learner, SLCALearner)
     return learner
 

@@ -6,8 +6,8 @@ import torch
 from torch.nn import functional as F
 
 from contracts.tiny import inputs, noise, snapshot, task_data, tiny_backbone, train_task
-from learners.tuned import PLAIN, cross_entropy, loss_of, whole_batch
-from softtf.adaptations.continued_adapters import UNIVERSAL, ContinuedAdapters, merged
+from learners.tuned import PLAIN, continued_adapters, cross_entropy, loss_of, trained, whole_batch
+from softtf.adaptations.continued_adapters import UNIVERSAL, merged
 from softtf.learners import TUNA
 from softtf.learners.class_table import ClassTable
 from softtf.learners.tuna import TUNALearner, surest
@@ -18,17 +18,9 @@ SPEC = TUNA(rank=3, margin=0.2, align_epochs=2, align_samples=6)
 
 
 def learned(tasks: int = 3) -> TUNALearner:
-    learner, classes = SPEC.new_learner(tiny_backbone(), 3), ClassTable()
-    for task in range(tasks):
-        train_task(learner, classes, task, PLAIN)
+    learner = trained(SPEC, tasks)
     assert isinstance(learner, TUNALearner)
     return learner
-
-
-def adapters_of(learner: TUNALearner) -> ContinuedAdapters:
-    (adapters,) = learner.network.adaptations
-    assert isinstance(adapters, ContinuedAdapters)
-    return adapters
 
 
 def test_merging_takes_the_sign_of_the_mean_and_the_largest_size_with_it() -> None:
@@ -47,7 +39,7 @@ def test_a_new_tasks_adapters_start_as_the_previous_ones_and_old_ones_stay() -> 
     learner, classes = SPEC.new_learner(tiny_backbone(), 3), ClassTable()
     train_task(learner, classes, 0, PLAIN)
     begun = begin_training(learner, classes, task_data(1), "second", PLAIN)
-    adapters = adapters_of(learner)
+    adapters = continued_adapters(learner)
     first, second = (adapters.task_state_dict(task) for task in range(2))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     before = {name: value for name, value in snapshot(learner).items() if name.startswith("0/")}

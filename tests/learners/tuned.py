@@ -8,8 +8,9 @@ from torch import Tensor
 
 from contracts.tiny import MEAN, STD, TRAIN, generator, task_data, tiny_backbone, train_task
 from references.vit import NAMES, layer, vit_forward
+from softtf.adaptations.continued_adapters import ContinuedAdapters
 from softtf.learners import LearnerSpec
-from softtf.learners.base import Batch
+from softtf.learners.base import Batch, Learner
 from softtf.learners.class_table import ClassTable
 from softtf.learners.fine_tuning import FineTunedLearner
 from softtf.network import AdaptedNetwork
@@ -18,6 +19,21 @@ from softtf.training.data import begin_training
 from softtf.training.task import TaskTraining
 
 PLAIN = replace(TRAIN, learning_rate=0.1, augment=False)
+
+
+def trained(spec: LearnerSpec, tasks: int) -> Learner:
+    """A learner after its first tasks."""
+    learner, classes = spec.new_learner(tiny_backbone(), 3), ClassTable()
+    for task in range(tasks):
+        train_task(learner, classes, task, PLAIN)
+    return learner
+
+
+def continued_adapters(learner: Learner) -> ContinuedAdapters:
+    """The adapters of MOS or TUNA."""
+    (adapters,) = learner.network.adaptations
+    assert isinstance(adapters, ContinuedAdapters)
+    return adapters
 
 
 def in_task(spec: LearnerSpec, task: int, data: Examples | None = None, step: float = 0.05) -> TaskTraining:

@@ -7,18 +7,20 @@ changes. Prompts are hooks of their own: keys and values before a block's, or to
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from softtf.adaptations.slots import TaskSlots
 from softtf.backbones.base import Backbone
 from softtf.config.bounds import whole_number
 from softtf.config.tree import Spec
 from softtf.errors import UserError
+from softtf.seeds import derive_seed
 
 Layers = str | tuple[int, ...]
 MOST_LAYERS = 10_000
@@ -81,7 +83,7 @@ class Adaptation(TaskSlots):
         shared_blocks: the blocks (from 0) that parameters of all tasks touch.
         reads_query: whether what it does, or what a learner does with the trunk's tokens, depends on the query.
         draws_noise: whether it draws random numbers, such as dropout's, while a task is trained.
-        noise: what it draws them from (`Learner.drawing_noise`); None outside training.
+        noise: what it draws them from (`drawing_noise`); None outside training.
     """
 
     weight_sites: frozenset[Site] = frozenset()
@@ -157,6 +159,20 @@ class Adaptation(TaskSlots):
         what enters the first block that depends on the task.
         """
         return None
+
+
+@contextmanager
+def drawing_noise(module: nn.Module, seed: int) -> Iterator[None]:
+    """Let adaptations in a module that train with noise (LoRA's dropout) draw it meanwhile; otherwise there is none."""
+    device = next(module.parameters()).device
+    noisy = [part for part in module.modules() if isinstance(part, Adaptation) and part.draws_noise]
+    for number, adaptation in enumerate(noisy):
+        adaptation.noise = torch.Generator(device).manual_seed(derive_seed(seed, number))
+    try:
+        yield
+    finally:
+        for adaptation in noisy:
+            adaptation.noise = None
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """What a learner is: it learns one task after another and answers for any task it has learned."""
 
 from abc import abstractmethod
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
@@ -291,19 +291,6 @@ class Learner(DividedState):
     def cross_entropy_of(self, features: Tensor, targets: Tensor) -> Tensor:
         """Return the cross-entropy over `span` of the classifiers' logits for features [b, dim]; targets: columns."""
         return self.cross_entropy(self.network.heads(features, self.span), targets)
-
-    @contextmanager
-    def drawing_noise(self, seed: int) -> Iterator[None]:
-        """Let adaptations that train with noise (LoRA's dropout) draw it meanwhile; at other times there is none."""
-        device = next(self.network.backbone.parameters()).device
-        noisy = [module for module in self.modules() if isinstance(module, Adaptation) and module.draws_noise]
-        for number, adaptation in enumerate(noisy):
-            adaptation.noise = torch.Generator(device).manual_seed(derive_seed(seed, number))
-        try:
-            yield
-        finally:
-            for adaptation in noisy:
-                adaptation.noise = None
 
     @staticmethod
     def computing_in(dtype: torch.dtype) -> AbstractContextManager[None]:

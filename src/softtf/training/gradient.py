@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from softtf.adaptations.base import drawing_noise
 from softtf.backbones.features import OnStep, Queries, no_progress
 from softtf.devices.memory import needs_memory
 from softtf.errors import OutOfMemoryError, TrainingError, UserError
@@ -57,7 +58,7 @@ class GradientTraining(TaskTraining):
         watch = LossWatch(self.task, self.epoch, every=1 if self.loader.device.type == "cpu" else 50)
         samples = 0
         noise = derive_seed(self.learner.seed, "noise", self.task, self.epoch)
-        with self.learner.computing_in(self.dtype), self.learner.drawing_noise(noise):
+        with self.learner.computing_in(self.dtype), drawing_noise(self.learner, noise):
             known = self.queries.get() if self.queries else None
             for step, batch in enumerate(self._batches(known)):
                 self._set_rate(batch.step, self.epochs * steps)
