@@ -27,8 +27,7 @@ Row = tuple[str, Any]
 
 def run(options: Predict) -> int:
     """Label images or texts with a learner that was saved or run."""
-    inputs = options.inputs
-    if not inputs:
+    if not options.inputs:
         raise UserError("name what to label: softtf predict DIR FILE|FOLDER|TEXT...")
     model = open_classifier(
         options.folder,
@@ -42,17 +41,7 @@ def run(options: Predict) -> int:
     task = None if options.task is None else options.task - 1
     reads_text = model.learner.network.backbone.reads_text
     kind = "text" if reads_text else "file"
-    rows: list[Row] = []
-    unread: dict[int, str] = {}
-    for name in inputs:
-        try:
-            rows += _texts(name, options.input_column) if reads_text else _images(Path(name), options.input_column)
-        except UserError as error:
-            if options.strict or len(inputs) == 1:
-                raise
-            unread[len(rows)] = str(error)
-            rows.append((name, None))
-
+    rows, unread = _rows_of(options, reads_text)
     if options.attention is not None:
         _check_attention(options.attention, model, len(rows))
 
@@ -79,6 +68,25 @@ def run(options: Predict) -> int:
         policy = "oracle (task given)" if task is not None else model.inference.title() + ", pooled" * options.pool
         _draw_attention(options.attention, model, read, answers, policy)
     return 1 if unread else 0
+
+
+def _rows_of(options: Predict, reads_text: bool) -> tuple[list[Row], dict[int, str]]:
+    """Return what is to be labelled, and which rows stand for inputs that cannot be read, and why.
+
+    Raises:
+        UserError: so it is of the only input, or of any if options are strict.
+    """
+    rows: list[Row] = []
+    unread: dict[int, str] = {}
+    for name in options.inputs:
+        try:
+            rows += _texts(name, options.input_column) if reads_text else _images(Path(name), options.input_column)
+        except UserError as error:
+            if options.strict or len(options.inputs) == 1:
+                raise
+            unread[len(rows)] = str(error)
+            rows.append((name, None))
+    return rows, unread
 
 
 def _unreadable(model: ContinualClassifier, kind: str, rows: list[Row], known: dict[int, str]) -> dict[int, str]:

@@ -52,6 +52,22 @@ def rows_of(cells: Sequence[Cell], stream: str) -> str:
     return " or ".join(dict.fromkeys(said for job in jobs if (said := rows_protocol(job.config.stream))))
 
 
+def _scales(cells: Sequence[Cell], wish: Wish) -> list[str]:
+    """Return at which scale and on which backbone ours was run."""
+    if any(cell.row.trained.clip for cell in cells):
+        few = "at MINI SCALE, 100 training and 50 test images a class, " if wish.scale == "mini" else ""
+        clip = Path(str(wish.settings.get("backbone.name", CLIP_VIT_B)))
+        name = clip.name if clip.is_dir() else clip
+        return [f"Ours: {few}on the CLIP {name}; the paper's figures are CLIP ViT-B/16's."]
+    jobs = [(cell.stream, job.config) for cell in cells for job in cell.jobs]
+    texts = {is_text(config) for stream, config in jobs if stream in STREAM_NAMES}
+    return [OURS[wish.scale, text] for text in sorted(texts)] + [
+        f"{stream} is not a stream of the paper; ours: {config.backbone.name}, settings of the recipe and the row."
+        for stream, config in jobs
+        if stream not in STREAM_NAMES
+    ]
+
+
 def notes(table: Table, cells: Sequence[Cell], wish: Wish, failed: Mapping[Path, str]) -> list[str]:
     """Return the notes that explain the numbers, each of one or two sentences."""
     said = [
@@ -67,21 +83,7 @@ def notes(table: Table, cells: Sequence[Cell], wish: Wish, failed: Mapping[Path,
             "Gradient ID of ours mixes E-prompts as it mixes masks; the published code gives each sample those of its"
             " key-matched task (policy gradient-id-key-prompts)."
         )
-    if any(cell.row.trained.clip for cell in cells):
-        few = "at MINI SCALE, 100 training and 50 test images a class, " if wish.scale == "mini" else ""
-        clip = Path(str(wish.settings.get("backbone.name", CLIP_VIT_B)))
-        said.append(
-            f"Ours: {few}on the CLIP {clip.name if clip.is_dir() else clip}; the paper's figures are CLIP ViT-B/16's."
-        )
-    else:
-        jobs = [(cell.stream, job.config) for cell in cells for job in cell.jobs]
-        texts = {is_text(config) for stream, config in jobs if stream in STREAM_NAMES}
-        said += [OURS[wish.scale, text] for text in sorted(texts)]
-        said += [
-            f"{stream} is not a stream of the paper; ours: {config.backbone.name}, settings of the recipe and the row."
-            for stream, config in jobs
-            if stream not in STREAM_NAMES
-        ]
+    said += _scales(cells, wish)
     changes = [f"{name}={value}" for name, value in wish.settings.items()]
     changes += [f"{'data' if name == HUB else name} from {source}" for name, source in wish.sources.items()]
     if changes:
