@@ -66,3 +66,13 @@ def test_a_triangle_is_the_matrix() -> None:
         half = noise(size, size).float().double()
         gram = half + half.T
         assert torch.equal(from_triangle(to_triangle(gram)), gram.float().double())
+
+
+def test_without_a_label_no_sum_of_features_that_are_never_negative_becomes_negative() -> None:
+    """One label's units exclude each other, and the label that stays knows neither."""
+    h = torch.tensor([[1.0, 0, 1], [0, 1, 1], [1, 0, 1], [0, 1, 1], [0, 0, 1], [0, 0, 2]]).double()
+    sums = RidgeSums.zeros(3, 2)
+    sums.add(h, torch.tensor([0, 0, 0, 0, 1, 1]))
+    found = RidgeSums.without(sums.kept("x_"), "x_", 3, torch.tensor([1]))
+    assert all((value >= 0).all() for value in found.values())
+    assert found["x_sums"].tolist() == [[0], [0], [3]] and found["x_examples"].tolist() == [2]

@@ -4,6 +4,7 @@ Where a method's maths does not allow that, the operation is refused in one line
 """
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -224,7 +225,7 @@ def test_a_class_of_sums_kept_by_class_goes_without_a_trace() -> None:
 
 
 @each("case", APART, QUICK)
-def test_a_class_goes_and_what_still_holds_something_of_it_is_told(case: LearnerCase) -> None:
+def test_a_class_goes_and_what_still_holds_something_of_it_is_told(case: LearnerCase, tmp_path: Path) -> None:
     model = learned(case, [0, 1])
     label, whole = model.labels[1], list(model.classes.tasks[1])
     columns = model.predict_proba(inputs(case)).shape[1]
@@ -235,6 +236,9 @@ def test_a_class_goes_and_what_still_holds_something_of_it_is_told(case: Learner
         assert model.forget([label], leave_traces=True)
     assert label not in model.labels and model.predict_proba(inputs(case)).shape == (5, columns - 1)
     assert set(model.predict(inputs(case))) <= set(model.labels)
+    model.save_pretrained(tmp_path / "without")
+    again = ContinualClassifier.from_pretrained(tmp_path / "without", backbone=model.learner.network.backbone)
+    assert torch.equal(again.predict_proba(inputs(case)), model.predict_proba(inputs(case)))
     model.forget(whole, leave_traces=True)
     assert model.classes.names == ["task 1"]
     model.learn(data(case, 1), progress=False)

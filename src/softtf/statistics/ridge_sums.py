@@ -138,7 +138,8 @@ class RidgeSums:
         """Return what `kept` would return for some labels of a share alone, as nearly as its sums tell.
 
         There is no sum of h h^T per label. The scatter around the labels' means is taken to be the same for all labels,
-        as `moments` takes it to be, and so something of the others' examples stays in it.
+        as `moments` takes it to be, and so something of the others' examples stays in it. Where no sum is negative, as
+        of features after a ReLU, none becomes negative.
 
         Args:
             share: of one task.
@@ -153,6 +154,8 @@ class RidgeSums:
         cross, counts, own = sums.cross[:, kept], sums.counts[kept], means[:, kept]
         part = counts.sum() / sums.counts.sum().clamp_min(1)
         gram = sums.scatter(means).mul_(part).add_((own * counts) @ own.T)
+        if sums.gram.min() >= 0:
+            gram.clamp_min_(0)
         return RidgeSums(gram.round_() if whole else gram, cross, counts).kept(prefix, whole)
 
     @classmethod
