@@ -1,26 +1,27 @@
-"""`softtf compare`: runs beside each other in the terminal."""
+"""`softtf compare`: runs beside each other; or the runs that tell what pays on one's own data."""
 
-from collections.abc import Sequence
-
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
+from softtf.cli import compare_data
+from softtf.cli.groups import show_groups
 from softtf.cli.options import Compare
 from softtf.errors import UserError
-from softtf.evaluation.metrics import METRICS
-from softtf.evaluation.report import differ, markdown_table, with_weights
-from softtf.report.comparison import HEADERS, WEIGHTS, Group, groups_of, table, to_csv
+from softtf.evaluation.report import markdown_table
+from softtf.report.comparison import HEADERS, groups_of, table, to_csv
 from softtf.report.found import read_run, runs_in
-from softtf.screen import Screen, plain, say
+from softtf.screen import Screen, say
 
-WIDTH = 120  # of a table that is not shown on a terminal
-TITLE = "Mean ± standard deviation over seeds, percent; each row names its policy"
+FOR_DATA = ("recipe", "scale", "set", "output", "at_once")
 
 
 def run(options: Compare) -> int:
-    """Print the comparison."""
+    """Print the comparison; with `source`, make the runs first."""
+    if options.source is not None:
+        if options.runs or options.csv or options.markdown:
+            raise UserError("--source makes runs and has its own table; leave out the runs, --csv and --markdown")
+        return compare_data.run(options, options.source)
     if not options.runs:
-        raise UserError("name the runs to compare: softtf compare RUN [RUN ...]")
+        raise UserError("name the runs to compare: softtf compare RUN [RUN ...]; or your data, with --source")
+    if unread := [name for name in FOR_DATA if getattr(options, name) != getattr(Compare(), name)]:
+        raise UserError(f"--{unread[0].replace('_', '-')} goes with --source")
     if options.csv and options.markdown:
         raise UserError("--csv and --markdown are two forms of one table; give one of them")
     groups = groups_of([read_run(path) for path in runs_in(options.runs)])
@@ -32,34 +33,3 @@ def run(options: Compare) -> int:
     else:
         show_groups(groups, Screen())
     return 0
-
-
-def show_groups(groups: Sequence[Group], console: Screen) -> None:
-    """Print the groups as a table, in a pipe as wide as it needs."""
-    console = console if console.is_terminal else Screen(width=WIDTH)
-    console.print(rendered(groups))
-
-
-def rendered(groups: Sequence[Group]) -> Table:
-    """Return the groups as a table for the terminal: under each method its policies, the oracle dim."""
-    shown = ["acc", "forget", "task_identity", *(name for name, found in METRICS.items() if found.printed)]
-    headers, body = table(groups, shown)
-    weights = [row[WEIGHTS] for row in body]
-    apart = differ(weights)
-    grid = Table(box=SIMPLE_HEAD, title_justify="left", padding=0, show_edge=False)
-    grid.title = plain(with_weights(TITLE, weights))
-    grid.add_column(plain("Method\n policy" + "\n  weights" * apart), min_width=18, overflow="fold")
-    for header in headers[2:WEIGHTS]:
-        grid.add_column(plain(header.replace(" ", "\n")))
-    for header in headers[len(HEADERS) :]:
-        words = header.replace(", ", " ").replace(" ", "\n").replace("/", "/\n")
-        grid.add_column(plain(words), justify="right", no_wrap=" s" not in header)
-    before = ""
-    for group, cells in zip(groups, body, strict=True):
-        if group.method != before:
-            grid.add_row(plain(group.method, style="bold"))
-            before = group.method
-        first = f" {group.policy}" + f"\n  {cells[WEIGHTS]}" * apart
-        numbers = (*cells[2:WEIGHTS], *cells[len(HEADERS) :])
-        grid.add_row(plain(first), *map(plain, numbers), style="dim" if group.is_oracle else None)
-    return grid

@@ -234,15 +234,31 @@ class Report(Command):
 class Compare(Command):
     """Compare runs in one table: mean ± standard deviation over seeds, one row a method and policy.
 
+    With --source, first make the runs: class means, a ridge regression and the default learn your data task by task,
+    and a linear head and the whole network learn all of them at once. A sentence says what pays.
+
     Attributes:
         runs: folders of runs, or folders that hold some.
         csv: print CSV, with means and deviations in columns of their own.
         markdown: print a Markdown table.
+        source: your data, a folder of class folders or a file of rows, in place of runs.
+        recipe: whose settings the runs have; none given takes own-texts for a file, else own-images.
+        scale: of the recipe, as for softtf run.
+        set: settings of every run, such as stream.num_tasks=3, and of training at once, such as train.epochs=20
+            (`softtf run RECIPE --help` lists all).
+        output: the folder for the runs; the same command with it goes on where it was stopped.
+        at_once: also train on all data at once; --no-at-once leaves out these runs, which take the longest.
     """
 
     runs: Positional[tuple[Path, ...]] = ()
     csv: bool = False
     markdown: bool = False
+    source: str | None = None
+    recipe: str | None = None
+    scale: Scale = "full"
+    set: tuple[str, ...] = ()
+    output: Path | None = None
+    at_once: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

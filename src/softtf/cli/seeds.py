@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from softtf.cli.compare import show_groups
+from softtf.cli.groups import show_groups
 from softtf.cli.quickstart import finish, resumed
 from softtf.cli.results import tell_page
 from softtf.cli.stopping import stopped
@@ -40,10 +40,10 @@ def run_seeds(config: RunConfig, seeds: Sequence[int], folder: Path | None, cons
     configs = [replace(config, seed=seed) for seed in dict.fromkeys(seeds)]
     paths = [folder / f"seed-{one.seed}" if folder else place(one) for one in configs]
     for one, path in zip(configs, paths, strict=True):
-        _check_same(one, path)
+        check_same(one, path)
     try:
         for one, path in zip(configs, paths, strict=True):
-            _complete(one, path, console)
+            complete(one, path, f"seed {one.seed}", console)
     except BaseException as error:
         if stopped(error):
             with suppress(OSError):  # of a terminal that is gone
@@ -53,7 +53,7 @@ def run_seeds(config: RunConfig, seeds: Sequence[int], folder: Path | None, cons
     tell_page([folder] if folder else paths, console)
 
 
-def _check_same(config: RunConfig, path: Path) -> None:
+def check_same(config: RunConfig, path: Path) -> None:
     """Refuse a folder that holds a run of other settings; what a run finds out by itself, None before, may differ."""
     if not (path / "config.yaml").exists():
         return
@@ -66,9 +66,9 @@ def _check_same(config: RunConfig, path: Path) -> None:
             )
 
 
-def _complete(config: RunConfig, path: Path, console: Screen) -> None:
-    """Do a run, or what is left of it."""
-    console.rule(f"seed {config.seed}")
+def complete(config: RunConfig, path: Path, heading: str, console: Screen) -> None:
+    """Do a run, or what is left of it, under a heading."""
+    console.rule(heading)
     if (path / "summary.json").exists():
         console.print(f"finished before: {path}", soft_wrap=True)
     elif (path / "config.yaml").exists():

@@ -9,11 +9,11 @@ from typing import Any
 
 from softtf.cli.options import Table
 from softtf.cli.results import tell_page
+from softtf.cli.settings import named_settings
 from softtf.cli.stopping import stopped
 from softtf.config.bounds import whole_number
 from softtf.config.dotted import flat
 from softtf.config.tree import to_dict
-from softtf.config.yaml import read_value
 from softtf.errors import UserError, unknown
 from softtf.paper import TABLES, TableRow, lines, notes, report, table_named
 from softtf.paper import Table as PaperTable
@@ -184,15 +184,9 @@ def _sources(texts: Sequence[str], streams: Sequence[str]) -> dict[str, str]:
 
 
 def _settings(texts: Sequence[str]) -> dict[str, Any]:
-    """Return the settings of --set by their dotted names."""
-    settings = {}
-    for text in texts:
-        name, found, value = text.partition("=")
-        if not found:
-            raise UserError(f"--set {text!r}: write NAME=VALUE, such as train.epochs=5")
-        name = name.replace("-", "_")
-        if name in ("seed", "stream.source", "evaluate.policies", "recipe", "method"):
-            remedy = {"seed": "; give --seeds", "stream.source": "; give --source"}.get(name, "; the rows say it")
-            raise UserError(f"--set cannot change {name}{remedy}")
-        settings[name] = read_value(value)
+    """Return the settings of --set, of which a table's rows and other options have some already."""
+    settings = named_settings(texts)
+    for name in settings.keys() & {"seed", "stream.source", "evaluate.policies", "recipe", "method"}:
+        remedy = {"seed": "; give --seeds", "stream.source": "; give --source"}.get(name, "; the rows say it")
+        raise UserError(f"--set cannot change {name}{remedy}")
     return settings

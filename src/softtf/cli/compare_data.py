@@ -1,0 +1,144 @@
+"""`softtf compare --source DATA`: does it pay on these data to learn task by task, or to train on all at once?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from softtf.cli.options import Compare
+from softtf.cli.quickstart import free
+from softtf.cli.results import tell_page
+from softtf.cli.seeds import check_same, complete
+from softtf.cli.settings import named_settings
+from softtf.config.dotted import with_settings
+from softtf.errors import UserError
+from softtf.paper.jobs import seconds
+from softtf.recipes.methods import DEFAULT
+from softtf.recipes.presets import OWN_TEXTS
+from softtf.recipes.recipes import recipe_named
+from softtf.recipes.texts import of_file
+from softtf.report.found import RunResult, read_run
+from softtf.runs.config import RunConfig
+from softtf.runs.seconds import seconds_of
+from softtf.screen import Screen, plain
+from softtf.streams.files import ENDINGS
+
+TASK_BY_TASK = ("ncm", "ranpac", DEFAULT)
+AT_ONCE = ("linear-head", "ft")
+OF_ALL = ("stream.", "backbone.", "device", "feature_cache", "seed")  # settings that every method has
+ANEW = {"stream.num_tasks": 1, "stream.task_column": None, "train.epochs": 10}
+TITLE = "Each sample answered alone; percent of the test data of all tasks, after the last task"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One method on the data.
+
+    Attributes:
+        run: what it found.
+        at_once: whether it saw all data as one task.
+    """
+
+    run: RunResult
+    at_once: bool
+
+    @property
+    def method(self) -> str:
+        """The method's title, and how it learned."""
+        epochs = self.run.config.train.epochs
+        return f"{self.run.method}, all at once in {epochs} epochs" if self.at_once else self.run.method
+
+    @property
+    def acc(self) -> float:
+        """The share of all test samples that are answered rightly, in percent."""
+        matrix = self.run.headline.matrix
+        return 100 * sum(matrix.correct[-1]) / sum(matrix.total)
+
+    @property
+    def variance(self) -> float:
+        """The variance of `acc` over draws of the test data."""
+        return self.acc * (100 - self.acc) / sum(self.run.headline.matrix.total)
+
+    @property
+    def update(self) -> float:
+        """The seconds, from nothing, that the newest data cost: of the last task, or of all data at once."""
+        training = [event for event in self.run.events if event["event"] in ("epoch", "consolidation")]
+        return seconds_of([event for event in training if event["task"] == training[-1]["task"]]).train_from_nothing
+
+
+def run(options: Compare, source: str) -> int:
+    """Learn the data by every method that is not done, then print a table and what it says."""
+    settings = configs(options, source)
+    folder = options.output or free(Path("runs") / "compare")
+    for name, config in settings.items():
+        check_same(config, folder / name)
+    console = Screen()
+    for name, config in settings.items():
+        complete(config, folder / name, name, console)
+    trials = [Trial(read_run(folder / name), name.endswith(AT_ONCE)) for name in settings]
+    console.print(rendered(trials))
+    console.print(plain(verdict(trials)), soft_wrap=True)
+    tell_page([folder], console)
+    return 0
+
+
+def configs(options: Compare, source: str) -> dict[str, RunConfig]:
+    """Return the settings of each run, by the name of its folder.
+
+    Raises:
+        UserError: the data cannot be read, or a setting is unknown or not one of all methods.
+    """
+    file = Path(source) if source.lower().endswith(ENDINGS) else None
+    recipe = options.recipe or (OWN_TEXTS if file else "own-images")
+    given = named_settings(options.set)
+    training = {name: given.pop(name) for name in list(given) if name.startswith("train.")}
+    if other := [name for name in given if not name.startswith(OF_ALL)]:
+        raise UserError(
+            f"--set {other[0]}: not every method has it; set what begins with {', '.join(OF_ALL)} or train."
+        )
+    data: dict[str, Any] = {"stream.source": source}
+    if file and recipe == OWN_TEXTS:
+        data = of_file(file, given.get("stream.task_column"), given.get("stream.label_column"))
+    settings = dict.fromkeys(TASK_BY_TASK, {**data, **given})
+    if options.at_once:
+        settings |= dict.fromkeys(AT_ONCE, {**data, **given, **ANEW, **training})
+    return {
+        method: with_settings(recipe_named(recipe, method, options.scale), changes)
+        for method, changes in settings.items()
+    }
+
+
+def rendered(trials: Sequence[Trial]) -> Table:
+    """Return the trials as a table, the most accurate first."""
+    grid = Table(box=SIMPLE_HEAD, title=plain(TITLE), title_justify="left", show_edge=False)
+    grid.add_column("Method")
+    for heading in ("Right %", "Forget %", "To learn all", "For the newest data"):
+        grid.add_column(heading, justify="right")
+    for trial in sorted(trials, key=lambda trial: -trial.acc):
+        forget = "–" if trial.at_once else f"{trial.run.headline.matrix.forget:.1f}"
+        times = (seconds(trial.run.train_seconds), seconds(trial.update))
+        grid.add_row(*map(plain, (trial.method, f"{trial.acc:.1f}", forget, *times)))
+    return grid
+
+
+def verdict(trials: Sequence[Trial]) -> str:
+    """Say whether learning task by task pays. A difference counts from two standard errors on."""
+    best = max((trial for trial in trials if not trial.at_once), key=lambda trial: trial.acc)
+    answer = f"{best.method}: {best.acc:.1f}% right, its newest task learned in {seconds(best.update)}"
+    if not (others := [trial for trial in trials if trial.at_once]):
+        return f"Task by task, the most accurate is {answer}."
+    other = max(others, key=lambda trial: trial.acc)
+    points = best.acc - other.acc
+    again = f"training anew on all data ({other.method}: {other.acc:.1f}% in {seconds(other.update)})"
+    if abs(points) < 2 * sqrt(best.variance + other.variance):
+        return f"Learning task by task pays ({answer}). It is level with {again}."
+    if points > 0:
+        return f"Learning task by task pays ({answer}). It is {points:.1f} points above {again}."
+    return (
+        f"Learning task by task ({answer}) is {-points:.1f} points below {again}. It pays where old data may not be"
+        " kept, or where the time counts."
+    )

@@ -1,0 +1,82 @@
+"""`softtf compare --source DATA`: the runs that it makes, and the sentence that says what pays."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from cli import BACKBONE, contents, output, refused
+from softtf.cli.compare_data import AT_ONCE, TASK_BY_TASK, Trial, configs, verdict
+from softtf.cli.options import Compare
+from softtf.report.found import read_run
+
+Capture = pytest.CaptureFixture[str]
+BASE = ("compare", "--source", "digits", "--recipe", "quickstart")
+SMALL = (
+    *(*BASE, "--set", f"backbone.name={BACKBONE[1]}", "backbone.image-size=32", "device=cpu", "feature_cache=off"),
+    *("stream.train_per_class=6", "stream.test_per_class=3", "stream.num-tasks=2"),
+)
+
+
+@pytest.mark.slow
+def test_it_learns_task_by_task_and_anew_says_what_pays_and_goes_on(tmp_path: Path, capsys: Capture) -> None:
+    shown = output(capsys, *SMALL, "--output", tmp_path / "all")
+    tasks = {path.name: read_run(path).tasks for path in (tmp_path / "all").iterdir()}
+    assert tasks == dict.fromkeys(TASK_BY_TASK, 2) | dict.fromkeys(AT_ONCE, 1)
+    trials = [Trial(read_run(tmp_path / "all" / name), name in AT_ONCE) for name in (*TASK_BY_TASK, *AT_ONCE)]
+    for trial in trials:
+        matrix = trial.run.headline.matrix
+        assert trial.acc == pytest.approx(100 * sum(matrix.correct[-1]) / 30) and trial.update > 0
+        assert trial.run.method.split()[0] in shown and f"{trial.acc:.1f}" in shown
+    assert " ".join(verdict(trials).split()) in " ".join(shown.split())
+    before = contents(tmp_path / "all")
+    assert output(capsys, *SMALL, "--output", tmp_path / "all").count("finished before") == len(tasks)
+    assert contents(tmp_path / "all") == before
+
+
+def trial(method: str, right: int, seconds: float, at_once: bool = False) -> Trial:
+    """Return a trial of 1,000 test samples."""
+    matrix = SimpleNamespace(correct=[[right // 2, right - right // 2]], total=[500, 500])
+    event = {"event": "epoch", "task": 1, "seconds": seconds, "kept": 1.0}
+    config = SimpleNamespace(train=SimpleNamespace(epochs=9))
+    run = SimpleNamespace(method=method, config=config, headline=SimpleNamespace(matrix=matrix), events=[event])
+    return Trial(cast(Any, run), at_once)
+
+
+@pytest.mark.parametrize(
+    ("anew", "said"),
+    [
+        (600, "It is 20.0 points above training anew on all data (FT, all at once in 9 epochs: 60.0% in 2 min 1 s)."),
+        (790, "It is level with training anew on all data"),
+        (870, "is 7.0 points below training anew on all data"),
+    ],
+)
+def test_a_difference_counts_from_two_standard_errors_on(anew: int, said: str) -> None:
+    trials = [trial("NCM", 500, 1), trial("RanPAC", 800, 4), trial("FT", anew, 120, True), trial("Head", 300, 9, True)]
+    assert said in verdict(trials) and "(RanPAC: 80.0% right, its newest task learned in 5.0 s)" in verdict(trials)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("compare", "--recipe", "quickstart", "."), "--recipe goes with --source"),
+        ((*BASE, "--set", "learner.exemplars=3"), "not every method has it"),
+        ((*BASE, "--csv"), "leave out the runs"),
+        (("compare", "--source", "nowhere.csv"), "nowhere.csv"),
+        (("compare", "--source", "nowhere"), "nowhere"),
+        ((*BASE, "--set", "train"), "write NAME=VALUE"),
+    ],
+)
+def test_what_does_not_fit_is_one_line_and_leaves_no_folder(words: tuple[str, ...], said: str, capsys: Capture) -> None:
+    assert said in refused(capsys, *words)
+    assert not Path("runs/compare").exists()
+
+
+def test_training_at_once_can_be_left_out_or_given_more_epochs() -> None:
+    options = Compare(source="digits", recipe="quickstart", set=("train.epochs=7", "stream.num_tasks=3"))
+    made = configs(options, "digits")
+    assert {name: made[name].train.epochs for name in AT_ONCE} == dict.fromkeys(AT_ONCE, 7)
+    assert [config.stream.num_tasks for config in made.values()] == [3, 3, 3, 1, 1]
+    assert tuple(configs(replace(options, set=(), at_once=False), "digits")) == TASK_BY_TASK
