@@ -175,7 +175,7 @@ def test_prompts_that_later_tasks_read_cannot_go() -> None:
     model = learned(LEARNERS["Progressive Prompts"], [0, 1, 2])
     with pytest.raises(UserError, match="the tasks after 'task 1' read its ProgressivePrompt"):
         model.remove_task(0, leave_traces=True)
-    with pytest.raises(UserError, match="it stays where it is"):
+    with pytest.raises(UserError, match="it must stay in its place"):
         model.keep([1, 0, 2])
 
 
@@ -317,7 +317,7 @@ REFUSED: dict[str, tuple[LearnerSpec, LearnerSpec, str]] = {
     "another method": (LinearHead(), NCM(), "another method"),
     "a G-prompt": (*[LEARNERS["Soft-TF"].spec] * 2, "GeneralPrefix, which each"),
     "another gamma": (*[LEARNERS["KLDA"].spec] * 2, "differ in gamma"),
-    "offsets": (*[LEARNERS["Soft-TF, offsets"].spec] * 2, "gradient-id-offset hold all tasks in one"),
+    "offsets": (*[LEARNERS["Soft-TF, offsets"].spec] * 2, "gradient-id-offset keep all tasks as one sum"),
     "exemplars": (*[LEARNERS["iCaRL"].spec] * 2, "FineTunedWeights.* which each"),
 }
 

@@ -55,7 +55,7 @@ def test_the_class_table_numbers_labels_by_first_appearance() -> None:
 @pytest.mark.parametrize("classes", [(0, 0), (0, "a", False), (1.0, 1)])
 def test_a_task_that_names_a_class_twice_is_refused(classes: tuple[Hashable, ...]) -> None:
     table = ClassTable(allow_repeated=True)
-    with pytest.raises(UserError, match="twice; each class of a task needs a label of its own"):
+    with pytest.raises(UserError, match="twice; each class of a task needs its own label"):
         table.add(classes, "one")
     assert not table.tasks
 

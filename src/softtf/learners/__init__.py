@@ -1,10 +1,10 @@
-"""Methods that learn a stream of tasks, one file each.
+"""Methods that learn a stream of tasks, one per file.
 
-For one of your own, derive a `LearnerSpec` (settings, `title`, `build`) and a `Learner`: its `loss` of a `Batch`, and
-of the other hooks (`begin_task` and `end_task`, which are given the `TaskData`, `after_backward`, `after_step`,
-`logits`) those that differ. If it is solved from frozen features, derive a `ClosedFormLearner` (`fit`; its spec's
-`training` is ONE_PASS).
-`softtf.testing.check_learner` checks it.
+To write your own, derive a `LearnerSpec` (its settings, `title` and `build`) and a `Learner`. The learner must have
+`loss`, which gets a `Batch`. Override the other hooks only where they differ: `begin_task` and `end_task` get the
+`TaskData`; the rest are `after_backward`, `after_step` and `logits`. A method that is solved from frozen features
+derives a `ClosedFormLearner` and has `fit` instead; the `training` of its spec is ONE_PASS.
+`softtf.testing.check_learner` checks your method.
 """
 
 from softtf.learners.base import Batch, Learner, LearnerSpec

@@ -1,4 +1,4 @@
-"""What a learner knows, what it holds and of whose data, and how two learners differ."""
+"""What a learner knows, which data each thing it holds came from, and how two learners differ."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ class TaskDescription:
     """One task.
 
     Attributes:
-        name: of the task.
+        name: the task's name.
         classes: its labels.
         record: when it was learned, and from how many examples of each class.
-        parameters: how many it trained of its own.
-        bytes: of its tensors, sums among them.
-        hash: of these tensors, in hex.
+        parameters: how many parameters it trained of its own.
+        bytes: size of its tensors, including its sums.
+        hash: hash of these tensors, in hex.
     """
 
     name: str
@@ -39,12 +39,12 @@ class Description:
     """What a learner is and knows.
 
     Attributes:
-        method: its kind, such as `block-ridge`.
-        backbone: its name.
-        backbone_sha256: the hash of its weights.
-        tasks: in their order.
-        shared_bytes: of the tensors that all tasks share.
-        hash: of all tensors, classes and names, in hex; dates do not count.
+        method: the method's kind, such as `block-ridge`.
+        backbone: the backbone's name.
+        backbone_sha256: hash of the backbone's weights.
+        tasks: the tasks, in order.
+        shared_bytes: size of the tensors that all tasks share.
+        hash: hash of all tensors, classes and names, in hex; dates do not count.
     """
 
     method: str
@@ -57,13 +57,13 @@ class Description:
 
 @dataclass(frozen=True)
 class Held:
-    """Something that is stored and was derived from data.
+    """Something that is kept and came from data.
 
     Attributes:
         what: its name.
         how: how it came from the data, in words.
-        tasks: the names of the tasks whose data it is from.
-        bytes: that it takes.
+        tasks: names of the tasks whose data it came from.
+        bytes: its size.
     """
 
     what: str
@@ -73,7 +73,7 @@ class Held:
 
 
 def describe(finished: Finished, method: str, backbone: str, backbone_sha256: str) -> Description:
-    """Describe a learner; method, backbone, backbone_sha256: as its header says."""
+    """Describe a learner; method, backbone and backbone_sha256 are as in its header."""
     learner, tasks = finished.learner, []
     modules = learner.slot_modules().values()
     for task, part in enumerate(parts_of(finished)):
@@ -86,7 +86,7 @@ def describe(finished: Finished, method: str, backbone: str, backbone_sha256: st
 
 
 def audit(finished: Finished) -> list[Held]:
-    """Return all that a learner holds that was derived from training data."""
+    """Return everything that a learner holds and that came from training data."""
     learner, classes = finished
     names, held = tuple(classes.names), []
     shared = learner.shared_state_dict() if names else {}
@@ -111,7 +111,7 @@ def audit(finished: Finished) -> list[Held]:
 
 
 def _of_task(finished: Finished, part: Part, task: int) -> list[Held]:
-    """Return what a task holds of its own."""
+    """Return what a learner holds of one task alone."""
     learner, classes = finished
     held = [
         Held(
@@ -141,7 +141,7 @@ def _of_task(finished: Finished, part: Part, task: int) -> list[Held]:
 
 
 def differences(one: Finished, other: Finished) -> list[str]:
-    """Return in words how two learners of one method differ in what they know."""
+    """Return, in words, how two learners of one method differ in what they know."""
     mine, its = parts_of(one), parts_of(other)
     found = []
     for part in mine:

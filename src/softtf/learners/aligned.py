@@ -1,10 +1,10 @@
-"""What SLCA, MOS, TUNA and HiDe-Prompt share: a classifier of all classes that is aligned on class Gaussians.
+"""What SLCA, MOS, TUNA and HiDe-Prompt share: one classifier of all classes, aligned on class Gaussians.
 
-Each task trains its own head on its own classes, so heads of different tasks never meet. After a task the features of
-its classes are kept as Gaussians (`class_gaussians`). From the second task on the classifier of all classes, and it
-alone, is trained on features drawn from them.
+Each task trains its own head on its own classes, so heads of different tasks are never compared in training. After a
+task, the features of each of its classes are kept as a Gaussian (`class_gaussians`). From the second task on, features
+are drawn from these Gaussians, and the classifier of all classes alone is trained on them.
 
-Heads stay as their tasks trained them; the aligned classifier is remembered beside them and answers.
+The tasks' own heads stay as they were trained. The aligned classifier is remembered separately, and it answers.
 """
 
 import math
@@ -39,10 +39,10 @@ class AlignedSpec(LearnerSpec):
     """The settings of alignment.
 
     Attributes:
-        align_epochs: epochs of SGD with momentum 0.9 and a falling cosine; 0 aligns nothing.
-        align_samples: features drawn of each class and epoch, and the size of a batch of them.
-        align_rate: the rate.
-        align_decay: the weight decay.
+        align_epochs: epochs of SGD with momentum 0.9 and a cosine schedule; 0 means no alignment.
+        align_samples: features drawn per class and epoch; also the batch size.
+        align_rate: learning rate of the alignment.
+        align_decay: weight decay of the alignment.
     """
 
     align_epochs: Epochs = field(default=30, kw_only=True)
@@ -52,37 +52,37 @@ class AlignedSpec(LearnerSpec):
 
 
 class AlignedLearner(Learner):
-    """Remembers a Gaussian a class and the aligned classifier.
+    """A learner that remembers one Gaussian per class and the aligned classifier.
 
-    carries_on: whether the alignment goes on from that of the task before; otherwise from the tasks' own heads.
+    carries_on: whether alignment starts from the last aligned classifier; otherwise from the tasks' own heads.
     """
 
     carries_on = True
     aligning: AlignedSpec
 
     def task_features(self, inputs: Tensor) -> Tensor:
-        """Return the features [b, dim] of the newest task's network, of prepared inputs [b, ...]."""
+        """Return the features [b, dim] of prepared inputs [b, ...] in the newest task's network."""
         return network_features(self.network, inputs)
 
     def class_logits(self, features: Tensor, head: Mapping[str, Tensor]) -> Tensor:
-        """Return logits [b, classes] of features [b, dim] by a head's tensors: here a linear layer's."""
+        """Return logits [b, classes] of features [b, dim]; `head` has the tensors of a linear layer."""
         return F.linear(features, head["weight"].to(features), head["bias"].to(features))
 
     def alignment_loss(self, features: Tensor, targets: Tensor, head: Mapping[str, Tensor]) -> Tensor:
-        """Return the loss of drawn features [b, dim] of columns `targets` [b]: the cross-entropy over all classes."""
+        """Return the cross-entropy over all classes of drawn features [b, dim]; targets: their columns [b]."""
         return F.cross_entropy(self.class_logits(features, head), targets)
 
     def mean_scales(self) -> Tensor | None:
-        """Return a factor [classes seen] for the means of the Gaussians that are drawn from; None for 1."""
+        """Return a factor per class [classes seen] for the means of the Gaussians; None for 1."""
         return None
 
     def known_means(self, features: Tensor) -> Tensor:
-        """Return the means of the old classes and, behind them, features [b, dim] of the newest task."""
+        """Return the means of the old classes, followed by features [b, dim] of the newest task."""
         return torch.cat([self.memory[MEANS].to(features), features]) if self.task else features
 
     @property
     def aligned(self) -> dict[str, Tensor]:
-        """The classifier of all classes seen, by the names of a head's tensors."""
+        """The tensors of the classifier of all classes seen, named as a head's."""
         names = self.network.heads.slot(0)
         return {name: self.memory[ALIGNED + name] for name in names}
 
@@ -96,7 +96,7 @@ class AlignedLearner(Learner):
         """Close the task, remember its classes' Gaussians, and align.
 
         Raises:
-            TrainingError: a number is not finite.
+            TrainingError: a value is not finite.
         """
         super().end_task(data)
         known = {name: self.memory[name] for name in (MEANS, FACTORS) if name in self.memory}
@@ -107,10 +107,10 @@ class AlignedLearner(Learner):
         self.memory = self.memory | {ALIGNED + name: value for name, value in aligned.items()}
 
     def align(self, start: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the classifier `start`, trained on features drawn of all classes seen.
+        """Return the classifier `start` after training on features drawn for all classes seen.
 
         Raises:
-            TrainingError: a number became infinite.
+            TrainingError: a value became infinite.
         """
         device = next(self.network.backbone.parameters()).device
         draws, scales = GaussianDraws(self.memory, device), self.mean_scales()
@@ -120,14 +120,14 @@ class AlignedLearner(Learner):
         return trained_on_draws(start, self.alignment_loss, draws, self.aligning, generator)
 
     def _start(self) -> dict[str, Tensor]:
-        """Return the classifier that the alignment starts from."""
+        """Return the classifier from which alignment starts."""
         if not (self.carries_on and self.task):
             return self._heads(range(self.num_tasks))
         new = self._heads(range(self.task, self.num_tasks))
         return {name: torch.cat([value, new[name]]) for name, value in self.aligned.items()}
 
     def _heads(self, tasks: range) -> dict[str, Tensor]:
-        """Return the heads of tasks as they trained them, side by side, in float32 on the CPU."""
+        """Return the tasks' own heads side by side, in float32 on the CPU."""
         heads = self.network.heads
         names = heads.slot(tasks[0])
         return {name: torch.cat([heads.value(t, name).detach().float().cpu() for t in tasks]) for name in names}
@@ -136,17 +136,17 @@ class AlignedLearner(Learner):
 def trained_on_draws(
     start: Mapping[str, Tensor], loss: DrawsLoss, draws: GaussianDraws, spec: AlignedSpec, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Return the tensors `start` after SGD on features drawn of all classes, on the CPU.
+    """Return the tensors `start` after SGD on features drawn for all classes, on the CPU.
 
     Args:
-        start: what is trained, by name.
-        loss: of drawn features [b, dim], their columns [b], and the tensors.
+        start: the tensors to train, by name.
+        loss: takes drawn features [b, dim], their columns [b] and the tensors.
         draws: from the classes' Gaussians.
-        spec: how to train; a batch has as many features as are drawn of a class.
+        spec: the settings of training; a batch has as many features as are drawn per class.
         generator: of all random numbers.
 
     Raises:
-        TrainingError: a number became infinite.
+        TrainingError: a value became infinite.
     """
     trained = {name: value.to(draws.means).clone().requires_grad_() for name, value in start.items()}
     optimizer = torch.optim.SGD(trained.values(), spec.align_rate, momentum=0.9, weight_decay=spec.align_decay)
@@ -163,10 +163,10 @@ def trained_on_draws(
 
 
 def finite(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return values detached, on the CPU.
+    """Return the values detached, on the CPU.
 
     Raises:
-        TrainingError: one is infinite or NaN.
+        TrainingError: a value is infinite or NaN.
     """
     found = {name: value.detach().cpu() for name, value in values.items()}
     if not all(value.isfinite().all() for value in found.values()):

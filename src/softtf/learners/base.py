@@ -1,4 +1,4 @@
-"""What a learner is: it learns one task after another and answers for any task it has learned."""
+"""The base of all learners: a learner learns one task after another, and answers for every task it has learned."""
 
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
@@ -27,10 +27,11 @@ from softtf.statistics.base import Amount, asked_for
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step of training reads.
+    """What one training step reads.
 
-    inputs: [b, ...], prepared; targets: [b], logit columns; rows: [b], on the CPU, which of the training examples these
-    are; query: [b, dim], their q(x) where it is known (`Learner.query_use`); step: how many came before in this task.
+    inputs: [b, ...], prepared. targets: [b], logit columns. rows: [b], on the CPU, the places of these examples among
+    the training examples. query: [b, dim], their q(x) where it is known (`Learner.query_use`). step: the number of
+    earlier steps in this task.
     """
 
     inputs: Tensor
@@ -42,25 +43,25 @@ class Batch:
 
 @dataclass(frozen=True)
 class LearnerSpec(Spec, family="learner"):
-    """Base of all learner specs; a new one in a user's own file registers itself by its `kind`.
+    """Base of all learner specs; one in a user's own file registers itself by its `kind`.
 
-    A subclass is a frozen dataclass too and gives `build`. What any learner can have beside its method is set here.
-    title: the method's name in tables; the kind if a subclass gives none.
-    training: settings of `TrainConfig` that the method needs other values of; recipes and `ContinualClassifier` start
-    from them, and users change them as any other. reads: those that it reads, if it does not read all; users cannot
-    change the others.
+    A subclass is a frozen dataclass too, and has `build`. The settings below apply to any method.
+    title: the method's name in tables; without one, the kind.
+    training: the settings of `TrainConfig` for which the method needs other values. Recipes and `ContinualClassifier`
+    start from them, and users can change them like any other setting. reads: the settings of training that the method
+    reads, if it does not read all; users cannot change the others.
 
     Attributes:
-        storage: how a finished task's own parameters are kept, in memory and on disk. `int8`: the matrices of masks,
-            LoRA, adapters and whole weights quantised, each entry within 1/254 of its row's largest, and beside them
-            heads and prompts in float16; without such matrices all is exact. `float16`: all these in float16.
-            `float32`: all exact. WSN's masks take a bit an entry, exactly.
-        feature_id: numbers of the random projection from whose class statistics Feature ID names tasks (1000 is a
-            good start); M of them cost a task 4 M (M + 1) bytes of sums, and 12 M a class. 0: no Feature ID.
-        mcg: centroids of frozen features per task, by the nearest of which MCG names tasks. 0: no MCG.
-        gradient_offset: training examples of each task on which Gradient ID's offsets are fitted (200 is a good start;
-            they cost that many of its answers a task). 0: no offsets.
-        gather: other task inferences whose statistics are gathered, such as `my-id`, or `my-id=30` for another amount.
+        storage: how a finished task's own parameters are kept, in memory and on disk. `int8` quantises the matrices of
+            masks, LoRA, adapters and whole weights, each entry within 1/254 of the largest in its row; heads and
+            prompts beside them are float16. A method without such matrices is kept exactly. `float16` keeps all of
+            these in float16, `float32` keeps all exactly. WSN's masks always take one bit per entry, exactly.
+        feature_id: dimensions M of the random projection whose class statistics Feature ID uses to infer tasks; 1000
+            is a good start. Each task then keeps 4 M (M + 1) bytes of sums, and 12 M per class. 0 means no Feature ID.
+        mcg: centroids of frozen features per task; MCG infers the task of the nearest one. 0 means no MCG.
+        gradient_offset: training examples per task on which Gradient ID's offsets are fitted; 200 is a good start.
+            Each costs one answer by Gradient ID. 0 means no offsets.
+        gather: other task inferences whose statistics are gathered, such as `my-id`, or `my-id=30` with an amount.
     """
 
     title: ClassVar[str] = ""
@@ -83,7 +84,7 @@ class LearnerSpec(Spec, family="learner"):
 
     @abstractmethod
     def build(self, backbone: Backbone, seed: int) -> "Learner":
-        """Return the method's learner with no task yet; `new_learner` is what others call.
+        """Return the method's learner before its first task; callers use `new_learner`.
 
         Raises:
             UserError: a setting does not fit the backbone.
@@ -93,24 +94,24 @@ class LearnerSpec(Spec, family="learner"):
         """Refuse a stream with these labels before its first task, if the method cannot use one of them.
 
         Raises:
-            UserError: it cannot; `Learner.begin_task` would say so of its task.
+            UserError: a label cannot be used; `Learner.begin_task` would find this only when its task comes.
         """
 
     def for_stream(self, count: int) -> "LearnerSpec":
-        """Return the spec for a stream of `count` classes: what the method must know of them is filled in.
+        """Return the spec for a stream of `count` classes, with the settings that depend on the count filled in.
 
         Raises:
-            UserError: the method cannot learn so many.
+            UserError: the method cannot learn that many classes.
         """
         return self
 
     @classmethod
     def of_earlier(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        """Return settings as an earlier version saved them in today's words."""
+        """Translate the settings that an earlier version saved into today's."""
         return in_todays_words(settings)
 
     def new_learner(self, backbone: Backbone, seed: int) -> "Learner":
-        """Return a learner with no task yet, and with the statistics that are asked for.
+        """Return a learner before its first task, with the statistics that the settings ask for.
 
         Raises:
             UserError: a setting makes no sense, or does not fit the backbone.
@@ -130,10 +131,10 @@ class LearnerSpec(Spec, family="learner"):
         return learner
 
     def statistics(self) -> dict[str, int]:
-        """Return how much is to be gathered of each of the statistics, by name.
+        """Return how much is gathered of each of the statistics, by name.
 
         Raises:
-            UserError: `gather` names something unknown, or an amount is out of bounds.
+            UserError: `gather` has an unknown name or an amount out of bounds.
         """
         named = {kind.setting: name for name, kind in STATISTIC_KINDS.items()}
         places = {part.name: named[part.name] for part in fields(self) if part.name in named}
@@ -142,25 +143,25 @@ class LearnerSpec(Spec, family="learner"):
 
 
 class Learner(DividedState):
-    """One published method: what it holds (`DividedState`), and the hooks of the life of a task.
+    """One published method: what it holds (`DividedState`), and the hooks in the life of a task.
 
-    A subclass gives `loss` and may change any other hook. In order: `begin_task` opens the task; for each step, `loss`,
-    `after_backward` and `after_step`; `end_task` closes the task; `logits` answers. What is overridden calls `super()`.
-    No hook undoes anything: a task is learned in a copy of all that the learner holds (`go_on`), which is dropped if
-    anything raises. What a method holds for the task in training alone it lets go in `end_task`. A method without steps
-    is a `ClosedFormLearner`.
+    A subclass has `loss` and may override any other hook; an override calls `super()`. The order is: `begin_task` opens
+    the task; each step calls `loss`, `after_backward` and `after_step`; `end_task` closes the task; `logits` answers.
+    No hook has to undo anything: a task is learned in a copy of all that the learner holds (`go_on`), and the copy is
+    dropped if anything raises. What a method holds only for the task in training it releases in `end_task`. A method
+    without steps is a `ClosedFormLearner`.
 
-    classes: the classes that the cross-entropy is over (`softtf.learners.spans`); None for a method without one.
-    query_use: what the loss reads the query for, so that it is given one that was computed before. `matching`: it is
-    compared with keys, and may be that of the unaugmented image; `features`: it stands for the image, so that it is
-    given only where nothing is augmented; `none`.
-    answers_by_features: whether `logits` asks the network for features and never looks at a trunk's tokens, so that
-    scoring need not run a backbone that nothing edits: it reads the queries of test inputs that were kept.
+    classes: the classes that the cross-entropy compares (`softtf.learners.spans`); None for a method without one.
+    query_use: what the loss uses the query for; this decides whether a query computed earlier may be passed to it.
+    `matching`: it is compared with keys, so the query of the unaugmented image may be passed. `features`: it replaces
+    the image, so it is passed only without augmentation. `none`: it is not used.
+    answers_by_features: whether `logits` reads only the network's features, never the tokens of a trunk. Scoring then
+    reads the queries of test inputs that were kept, and need not run a backbone that nothing edits.
     """
 
     query_use: Literal["none", "matching", "features"] = "none"
     answers_by_features: bool = False
-    told_of_one_class = False  # the warning is given once
+    told_of_one_class = False  # whether the warning was given; it is given once
 
     def __init__(
         self,
@@ -182,19 +183,19 @@ class Learner(DividedState):
 
     @property
     def inferences(self) -> tuple[str, ...]:
-        """Names of all task inferences this learner supports: its own, and those that its statistics serve."""
+        """Names of all task inferences that this learner supports: its own, and those that its statistics serve."""
         return (*self.task_inferences, *self.statistics)
 
     @property
     def policies(self) -> tuple[str, ...]:
-        """Ways to answer, the usual one first: `none` where the method's answer needs no task.
+        """Names of the ways to answer, the default first: `none` where the method's answer needs no task.
 
-        Every learner supports `oracle` too; it is among these only if there is no other.
+        Every learner supports `oracle` too; it is listed only if there is no other.
         """
         return self.inferences if self.task_inferences else ("none", *self.inferences)
 
     def begin_task(self, data: TaskData) -> None:
-        """Open the next task; `data` can be added to (`TaskData.rehearse`) until its loader is read.
+        """Open the next task; `data` can be extended (`TaskData.rehearse`) until its loader is read.
 
         Raises:
             UserError: the method cannot learn these classes.
@@ -212,7 +213,7 @@ class Learner(DividedState):
         """Change parameters after the optimizer's step (MOS)."""
 
     def end_task(self, data: TaskData) -> None:
-        """Add the task to the statistics of frozen features, and close it: nothing of it is trained again.
+        """Add the task to the statistics of frozen features, and close it: none of its parameters are trained again.
 
         Raises:
             UserError: an input cannot be loaded.
@@ -232,7 +233,7 @@ class Learner(DividedState):
         self.close_slots()
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
-        """Return logits [batch, classes seen] of task `task`'s network, columns in the order of learning."""
+        """Return logits [batch, classes seen] of task `task`'s network; columns are in the order of learning."""
         return self.network.heads(self.network.top(trunk, task=task), range(self.num_tasks))  # type: ignore[no-any-return]
 
     @property
@@ -263,11 +264,11 @@ class Learner(DividedState):
 
     @property
     def span(self) -> range:
-        """The tasks whose classes the cross-entropy compares an example of the current task with."""
+        """The tasks whose classes the cross-entropy compares for an example of the current task."""
         return range(self.task if self.classes == "own" else 0, self.num_tasks)
 
     def cross_entropy(self, logits: Tensor, targets: Tensor, reduction: Literal["mean", "none"] = "mean") -> Tensor:
-        """Return the cross-entropy over `span`; over all columns for an example of an earlier task (a replayed one).
+        """Return the cross-entropy over `span`; for a replayed example of an earlier task, over all columns.
 
         logits: [b, columns], of `span`, of all classes seen, or of more; targets: [b], columns of all classes seen.
         """
@@ -285,14 +286,14 @@ class Learner(DividedState):
         return F.cross_entropy(logits, targets - first, reduction=reduction)
 
     def own(self, targets: Tensor) -> Tensor:
-        """Turn logit columns [b] into columns of the current task's own head."""
+        """Translate logit columns [b] into columns of the current task's own head."""
         return targets - self.num_old
 
     def cross_entropy_of(self, features: Tensor, targets: Tensor) -> Tensor:
-        """Return the cross-entropy over `span` of the classifiers' logits for features [b, dim]; targets: columns."""
+        """Return the cross-entropy over `span` for features [b, dim]; targets: [b], columns."""
         return self.cross_entropy(self.network.heads(features, self.span), targets)
 
     @staticmethod
     def computing_in(dtype: torch.dtype) -> AbstractContextManager[None]:
-        """Run the backbone's matrix products in `dtype` meanwhile, in this thread alone."""
+        """Within the block, run the backbone's matrix products in `dtype`, in this thread alone."""
         return ComputingIn(dtype)

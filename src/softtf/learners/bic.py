@@ -1,9 +1,9 @@
-"""BiC, bias correction (Wu et al., 2019): exemplars and distillation, then two numbers against the pull to new classes.
+"""BiC, bias correction (Wu et al., 2019): exemplars, distillation, and a two-parameter correction per task.
 
-Stage 1: (1 - r) * cross-entropy over all classes seen (`classes`) + r * distillation from the network before
-(temperature 2), with r the old classes' share, on new data and exemplars. Stage 2, from the second task on: the new
-task's logits become alpha * o + beta, fitted on a small balanced set that stage 1 was not trained on. A task's
-correction stays for good, in the answers and on both sides of later distillations.
+Stage 1: the loss is (1 - r) * cross-entropy over all classes seen (`classes`) + r * distillation from the network
+before the task (temperature 2), on new data and exemplars; r is the share of old classes. Stage 2, from the second task
+on: the new task's logits o become alpha * o + beta. The two parameters are fitted on a small balanced set that stage 1
+did not train on. A task's correction never changes; answers use it, as do both sides of later distillation.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ from softtf.seeds import derive_seed
 from softtf.streams import Loader
 
 TEMPERATURE = 2.0
-HELD_OUT = 10  # one of so many exemplars is validated on
-PULL = 0.1  # towards no correction, beside the sum over examples: where few can all be told apart, alpha were infinite
+HELD_OUT = 10  # one in so many exemplars is held out
+PULL = 0.1  # regulariser towards no correction, added to the sum over examples; keeps alpha finite on separable data
 ALPHA, BETA = "alpha", "beta"
 
 
@@ -33,9 +33,9 @@ ALPHA, BETA = "alpha", "beta"
 class BiC(RehearsalSpec, kind="bic"):
     """Fine-tune the whole network with exemplars, then correct the bias towards the new task's classes.
 
-    A tenth of a class's exemplars (at least one), and as many examples of each new class, are for the correction alone.
-    The paper's stage 1 is over all classes `seen`; with `classes="own"` new examples are compared with the task's own
-    classes, exemplars with all (`softtf.learners.spans`). Stage 2 is over all classes seen either way.
+    The correction has examples of its own: a tenth of each class's exemplars (at least one), and as many of each new
+    class. The paper's stage 1 compares all classes `seen`. With `classes="own"`, new examples are compared with the
+    task's own classes and exemplars with all (`softtf.learners.spans`). Stage 2 always compares all classes seen.
     """
 
     title = "BiC"
@@ -48,7 +48,7 @@ class BiC(RehearsalSpec, kind="bic"):
 
 
 class BiCLearner(FineTunedLearner):
-    """Remembers alpha and beta of every task beside the exemplars."""
+    """Remembers every task's alpha and beta besides the exemplars."""
 
     held_out = torch.zeros(0, dtype=torch.int64)
 
@@ -57,21 +57,21 @@ class BiCLearner(FineTunedLearner):
         self.teacher, self.exemplars = Teacher(), Exemplars(spec.exemplars, spec.least)
 
     def begin_task(self, data: TaskData) -> None:
-        """Open the task, rehearse the exemplars, copy the network as it is, and hold examples out."""
+        """Open the task, rehearse the exemplars, copy the network, and hold examples out."""
         self.exemplars.rehearse(self.memory, data)
         super().begin_task(data)
         self.teacher.copy(self)
         self.hold_out(data.targets)
 
     def end_task(self, data: TaskData) -> None:
-        """Fit the correction, choose exemplars, close the task, and let the copy go."""
+        """Fit the correction, choose exemplars, close the task, and release the copy."""
         self.correct(data.loader)
         self.exemplars.choose(self, data.loader, F.normalize(features_of(data.loader, self.features)))
         super().end_task(data)
         self.teacher.forget()
 
     def hold_out(self, targets: Tensor) -> None:
-        """Hold equally many examples of each class out, but never a class's last; targets: [n], on the CPU."""
+        """Hold out equally many examples of each class, but never a class's last; targets: [n], on the CPU."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "held out", self.task))
         shuffled = torch.randperm(len(targets), generator=generator)
         members = [shuffled[targets[shuffled] == column] for column in range(self.num_classes)]
@@ -80,7 +80,7 @@ class BiCLearner(FineTunedLearner):
         self.held_out = torch.cat([rows[:count] for rows in members])
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return both terms of stage 1; what is held out counts for nothing."""
+        """Return both terms of stage 1; examples that are held out do not count."""
         logits = self.corrected(self.all_logits(batch.inputs))
         kept = (~torch.isin(batch.rows, self.held_out)).to(logits)
         share = self.num_old / logits.shape[1]
@@ -93,13 +93,13 @@ class BiCLearner(FineTunedLearner):
         return losses
 
     def corrected(self, logits: Tensor) -> Tensor:
-        """Return logits [b, columns] with each task's correction; the current task's is none until it is fitted."""
+        """Return logits [b, columns] with each task's correction; the current task has none until it is fitted."""
         alpha, beta = self._corrections()
         tasks = self.column_tasks()[: logits.shape[1]]
         return logits * alpha[tasks].to(logits) + beta[tasks].to(logits)
 
     def _corrections(self) -> tuple[Tensor, Tensor]:
-        """Return alpha and beta [tasks] as far as they are fitted, 1 and 0 beyond."""
+        """Return alpha and beta [tasks]; 1 and 0 where they are not fitted yet."""
         nothing = torch.zeros(0)
         alpha, beta = self.memory.get(ALPHA, nothing), self.memory.get(BETA, nothing)
         more = self.num_tasks - len(alpha)
@@ -110,7 +110,7 @@ class BiCLearner(FineTunedLearner):
         return self.corrected(super().logits(trunk, task))
 
     def memory_forms(self, labels: Tensor) -> Forms:
-        """Return the forms of the corrections besides those of exemplars."""
+        """Return the forms of the corrections and of the exemplars."""
         return {**self.exemplars.forms(self), **dict.fromkeys((ALPHA, BETA), TensorForm((self.num_tasks,)))}
 
     def correct(self, loader: Loader) -> None:
@@ -127,7 +127,7 @@ class BiCLearner(FineTunedLearner):
 def fit_correction(logits: Tensor, targets: Tensor, num_old: int) -> tuple[Tensor, Tensor]:
     """Return alpha and beta, each [1], that minimise the cross-entropy of the corrected logits: a convex problem.
 
-    A light pull towards 1 and 0 keeps them finite.
+    A weak regulariser towards 1 and 0 keeps them finite.
 
     Args:
         logits: [n, columns], those of the newest task uncorrected.
@@ -135,7 +135,7 @@ def fit_correction(logits: Tensor, targets: Tensor, num_old: int) -> tuple[Tenso
         num_old: how many columns stay as they are.
     """
     logits = logits.double()
-    change = torch.zeros(2, dtype=torch.float64, requires_grad=True)  # of alpha and beta from 1 and 0
+    change = torch.zeros(2, dtype=torch.float64, requires_grad=True)  # alpha - 1 and beta
 
     def loss() -> Tensor:
         new = logits[:, num_old:] * (1 + change[0]) + change[1]
@@ -148,5 +148,5 @@ def fit_correction(logits: Tensor, targets: Tensor, num_old: int) -> tuple[Tenso
 
 
 def _mean(values: Tensor, kept: Tensor) -> Tensor:
-    """Return the mean of those kept, zero if none is."""
+    """Return the mean of the values that are kept; zero if there are none."""
     return (values * kept).sum() / kept.sum().clamp(min=1)

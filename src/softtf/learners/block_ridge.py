@@ -1,18 +1,18 @@
 """BlockRidge: one exact ridge regression on frozen features of several blocks and views.
 
-It stands on RanPAC (McDonnell et al., "RanPAC: Random Projections and Pre-trained Models for Continual Learning",
-NeurIPS 2023), a ridge regression on a random projection of the last block's features, and on LayUP (Ahrens et al.,
-"Read Between the Layers: Leveraging Multi-Layer Representations for Rehearsal-Free Continual Learning with Pre-Trained
-Models", TMLR 2024), which reads several blocks. Ours are: the standard deviation of tokens beside their mean; several
-views of an image; features standardised by those of drawn inputs, so that no data set must come first; a fixed rule for
-lambda; whole-number sums, exact in any order of tasks; and the probabilities.
+It builds on two methods. RanPAC (McDonnell et al., "RanPAC: Random Projections and Pre-trained Models for Continual
+Learning", NeurIPS 2023) is a ridge regression on a random projection of the last block's features. LayUP (Ahrens et
+al., "Read Between the Layers: Leveraging Multi-Layer Representations for Rehearsal-Free Continual Learning with
+Pre-Trained Models", TMLR 2024) reads several blocks. New here are: the standard deviation of tokens beside their mean;
+several views of an image; features standardised by those of drawn inputs, so that no data set must come first; a fixed
+rule for lambda; integer sums, exact in any order of tasks; and probabilities.
 
-With x_v the standardised features of view v (`BlockFeatures`), R_v drawn from the seed and D numbers a view:
+Let x_v be the standardised features of view v (`BlockFeatures`), D their dimension, and R_v drawn from the seed:
 
     h = [relu(R_v^T x_v / sqrt(D))]_v     G = sum h h^T     m_c = mean of class c's h     scores = W^T (h - m) + 1/C
 
-where W solves the ridge regression of `ExactRidge` and m is the mean of all m_c. Nothing is trained, no example is
-kept, and a sample is answered alone.
+W solves the ridge regression of `ExactRidge`, and m is the mean of all m_c. Nothing is trained, no example is kept, and
+each sample is answered alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ from softtf.statistics.exact_ridge import ExactRidge, ExactRidgeSolution
 from softtf.statistics.random_ridge import column_forms
 from softtf.streams.views import MOST_VIEWS
 
-RANGE = ("mean", "spread")  # of the features of drawn inputs, which all tasks share
+RANGE = ("mean", "spread")  # of the features of drawn inputs; all tasks share them
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class BlockRidge(ClosedFormSpec, kind="block-ridge"):
     """Features of several blocks and views, random units, and one ridge regression over all classes seen.
 
     Attributes:
-        projection: M, the random units of all views together. A task's sums take 2 M (M + 1) bytes and 4 M a class.
-        views: how many views of an image are read: 1, as usual; 2, also the whole image; 3, also its middle from
-            nearer. Each costs a pass of the backbone. A text has one.
+        projection: M, the random units of all views together. A task's sums take 2 M (M + 1) bytes, and 4 M per class.
+        views: views of an image: 1, the default, is the usual one; 2 adds the whole image; 3 also adds an enlarged
+            centre. Each view costs one pass of the backbone. A text always has one view.
     """
 
     title = "BlockRidge (frozen features)"
@@ -66,17 +66,17 @@ class BlockRidge(ClosedFormSpec, kind="block-ridge"):
 
 
 SoftTF = BlockRidge
-"""The learner where none is named, `soft-tf` on the command line: what answers best per sample.
+"""The default learner, `soft-tf` on the command line: the method with the best answers per sample.
 
-It trains no masks: beside BlockRidge they gain 1.2 and 1.6 points per sample on texts and 0.4 on images, which is not
+It trains no masks. Masks beside BlockRidge gain 1.2 and 1.6 points per sample on texts and 0.4 on images; this is not
 more than two standard errors on both (docs/results-details.md).
 """
 
 
 class BlockRidgeLearner(ClosedFormLearner):
-    """The head is W, solved anew with each task; a task's sums are its share, the features' usual range is remembered.
+    """The head is W, solved anew with each task. A task's sums are its share; the features' range is remembered.
 
-    A head's weights are its classes' columns of W, its bias the constants of their scores.
+    A head's weights are its classes' columns of W; its bias has the constants of their scores.
     """
 
     common = RANGE
@@ -87,7 +87,7 @@ class BlockRidgeLearner(ClosedFormLearner):
         self.regression = ExactRidge(backbone.views, backbone.view_dim, size, seed)
 
     def memory_forms(self, labels: Tensor) -> Forms:
-        """Return the forms of the features' usual range, and of the columns' examples and labels."""
+        """Return the forms of the features' range, and of the columns' examples and labels."""
         dim = (self.features.view_dim,)
         return {"mean": TensorForm(dim), "spread": TensorForm(dim, least=1e-9), **column_forms(labels)}
 
@@ -97,7 +97,7 @@ class BlockRidgeLearner(ClosedFormLearner):
 
     @torch.no_grad()
     def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
-        """Add the task's sums and solve; tell lambda."""
+        """Add the task's sums and solve; return lambda, to show."""
         self.memory = self.memory or self._usual_range()
         before = self.shares_of(labels)
         share = self.regression.share(before, self._standardised(features), columns, labels)
@@ -111,7 +111,7 @@ class BlockRidgeLearner(ClosedFormLearner):
             self._set(self.regression.solve(shares))
 
     def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
-        """Return a task's sums of the classes at `kept`."""
+        """Return a task's sums for the classes at `kept` alone."""
         return self.regression.without(share, kept)
 
     def _set(self, found: ExactRidgeSolution) -> float:

@@ -1,7 +1,7 @@
-"""What can become of tasks that were learned: taken out, forgotten by class, kept, renamed, merged.
+"""Changes to learned tasks: keep, remove, forget by class, rename and merge.
 
-Each function returns another learner, and what still holds something of the tasks that are gone; the one that it is
-given stays as it is.
+Each function returns a new learner and leaves the given one as it is. Those that remove something also return its
+traces: what still holds something of the tasks that are gone.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -18,11 +18,11 @@ Changed = tuple[Finished, list[str]]
 
 
 def keep_tasks(finished: Finished, tasks: Sequence[int], leave_traces: bool) -> Changed:
-    """Return the learner of some tasks, in the order given.
+    """Return a learner of some tasks, in the order given.
 
     Raises:
-        UserError: a task is named twice; the method keeps all tasks in one; or something else holds traces of the tasks
-            that would go, and they are not to be left.
+        UserError: a task is named twice; the method keeps all tasks in one sum; or the removed tasks would leave
+            traces, and `leave_traces` is False.
     """
     if len(set(tasks)) < len(tasks):
         raise UserError("a task is named twice; name each task that is to be kept once")
@@ -33,11 +33,11 @@ def keep_tasks(finished: Finished, tasks: Sequence[int], leave_traces: bool) -> 
 
 
 def forget_labels(finished: Finished, labels: Sequence[Hashable], leave_traces: bool) -> Changed:
-    """Return the learner without some classes; a task of no other classes goes whole.
+    """Return the learner without some classes; a task left without classes is removed.
 
     Raises:
         UserError: a label was never learned, or as for `keep_tasks`. What a task trained on several classes together is
-            a trace of each.
+            a trace of each of them.
     """
     learner, classes = finished
     for label in labels:
@@ -57,7 +57,7 @@ def forget_labels(finished: Finished, labels: Sequence[Hashable], leave_traces: 
 
 
 def _held(learner: Learner, part: Part, task: int) -> list[str]:
-    """Return what of a part was made of all its classes, in words."""
+    """Return, in words, what of a part came from all its classes together."""
     name, modules = part.name, learner.slot_modules()
     trained = learner.trained_by_steps
     own = [n for n, slots in modules.items() if trained and slots.num_parameters(task)]
@@ -97,17 +97,17 @@ def renamed(finished: Finished, labels: Mapping[Hashable, Hashable], tasks: Mapp
 
 
 def merged(one: Finished, other: Finished) -> Finished:
-    """Return the learner of the tasks of both, one's first; a part that both have bit for bit is there once.
+    """Return a learner of the tasks of both, one's first; a part that both have, bit for bit, is kept once.
 
     Raises:
-        UserError: both have a label, and that is not allowed; or what tasks share in them is not the same.
+        UserError: both have a label, and repeated labels are not allowed; or what their tasks share differs.
     """
     mine, its = one.learner, other.learner
     new = [part for part in parts_of(other) if not any(part.same(known) for known in parts_of(one))]
     parts = [*parts_of(one), *new]
     for learner, classes in (one, other):
         if names := learner.undivided_statistics:
-            raise UserError(f"the statistics of {names[0]} hold all tasks in one, so that learners cannot be merged")
+            raise UserError(f"the statistics of {names[0]} keep all tasks as one sum, so learners cannot be merged")
         lumps = [task for task in range(len(classes.tasks)) if len(learner.shares.covered(task)) > 1]
         if lumps and learner is its and len(new) < len(classes.tasks):
             raise UserError("both learners know a task, among others whose sums earlier versions kept as one")
@@ -116,22 +116,22 @@ def merged(one: Finished, other: Finished) -> Finished:
         first_only = [name for name, slots in mine.slot_modules().items() if slots.first_only]
         readers = [name for name, slots in mine.slot_modules().items() if slots.reads_earlier]
         if readers and new:
-            raise UserError(f"a task reads the {readers[0]} of all before it, so that learners cannot be merged")
+            raise UserError(f"a task reads the {readers[0]} of all tasks before it, so learners cannot be merged")
         if first_only and not parts_of(one)[0].same(parts_of(other)[0]):
             raise UserError(f"all tasks read the {first_only[0]} of the first; merge learners that have one first task")
     return assembled(one, parts)
 
 
 def _check_shared(mine: Learner, its: Learner) -> None:
-    """Refuse to merge learners that differ in what all tasks share; raises UserError."""
+    """Raise UserError if the learners differ in what all tasks share."""
     shared = {name: parameter.detach() for name, parameter in its.shared_parameters()}
     values = {n: p.detach() for n, p in mine.shared_parameters() if n in mine.trained_by(0)}
     differ = [n for n, value in values.items() if n not in shared or not torch.equal(value, shared[n].to(value.device))]
     if differ:
         what = ", ".join(sorted({name.split(".")[0] for name in differ}))
         raise UserError(
-            f"all tasks share the {what}, which each of these learners trained in its own way; merge learners that go"
-            " on from one saved learner and have it frozen (freeze_g_after_first), or learn the tasks one after another"
+            f"all tasks share the {what}, and each learner trained it in its own way; merge learners that continue one"
+            " saved learner with it frozen (freeze_g_after_first), or learn the tasks one after another"
         )
     for name in mine.common:
         ours, theirs = mine.memory[name], its.memory[name]

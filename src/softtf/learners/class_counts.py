@@ -1,4 +1,4 @@
-"""Heads without numbers, where something other than each task's own head answers."""
+"""Heads without parameters, for methods in which something other than each task's own head answers."""
 
 import torch
 from torch import Tensor
@@ -7,14 +7,14 @@ from softtf.adaptations.slots import Heads
 
 
 class ClassCounts(Heads):
-    """How many classes each task has, and no more."""
+    """How many classes each task has, and nothing else."""
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return how many classes the task has, as the length of a tensor without numbers."""
+        """Return an empty tensor whose length is the task's number of classes."""
         return {"columns": torch.zeros(num_classes, 0)}
 
     def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the values: there are no numbers to round."""
+        """Return the values: there is nothing to round."""
         return values
 
     def num_classes(self, task: int) -> int:

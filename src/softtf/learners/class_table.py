@@ -13,12 +13,12 @@ from softtf.errors import UserError, unknown
 
 @dataclass(frozen=True)
 class Record:
-    """When a task was learned, and from how much; nothing of it is known of tasks that softtf 0.1 saved.
+    """When a task was learned, and from how many examples; unknown for tasks that softtf 0.1 saved.
 
     Attributes:
-        learned: the time it was finished, such as 2026-11-26T10:14:17Z; if SOURCE_DATE_EPOCH is set in the environment,
-            that time, so that the same run writes the same bytes (reproducible-builds.org).
-        examples: of each class.
+        learned: the time at which it was finished, such as 2026-11-26T10:14:17Z. If SOURCE_DATE_EPOCH is set in the
+            environment it is that time, so that the same run writes the same bytes (reproducible-builds.org).
+        examples: the number of examples of each class.
     """
 
     learned: str | None = None
@@ -33,9 +33,10 @@ class Record:
 
 
 class ClassTable:
-    """The classes of each task in the order of learning; a label may come back in a later task if that is allowed.
+    """The classes of each task in the order of learning; a label may return in a later task if that is allowed.
 
-    tasks: the classes of each; names: what they are called; records: when they were learned, and from how much.
+    tasks: the classes of each task. names: the tasks' names. records: when each was learned, and from how many
+    examples.
     """
 
     def __init__(self, allow_repeated: bool = False) -> None:
@@ -47,25 +48,25 @@ class ClassTable:
 
     @property
     def labels(self) -> list[Hashable]:
-        """Every distinct label, in the order in which it was first learned; its place is its number."""
+        """All distinct labels in the order in which they were first learned; a label's place is its number."""
         return list(self._numbers)
 
     def check(self, classes: Sequence[Hashable]) -> None:
-        """Refuse a class that a task names twice, and classes that were learned before, unless that is allowed.
+        """Refuse a class that a task has twice, and, unless that is allowed, classes that were learned before.
 
         Raises:
-            UserError: naming the labels and the remedy.
+            UserError: the message names the labels and the remedy.
         """
         if len(set(classes)) < len(classes):  # 1, True and 1.0 are one label to Python
             twice = next(label for place, label in enumerate(classes) if label in classes[:place])
-            raise UserError(f"a task has the class {twice!r} twice; each class of a task needs a label of its own")
+            raise UserError(f"a task has the class {twice!r} twice; each class of a task needs its own label")
         seen = [label for label in classes if label in self._numbers]
         if seen and not self.allow_repeated:
             listed = ", ".join(map(repr, seen[:5])) + (", ..." if len(seen) > 5 else "")
             raise UserError(
-                f"learned already in an earlier task: {listed}; leave these classes out, or, where a label means"
-                " another class now, name it otherwise; where it means the same, build the classifier with"
-                " repeated_classes='allow' (a run: --stream.merge-labels) to let tasks share labels"
+                f"learned already in an earlier task: {listed}; leave these classes out, or rename a label that means"
+                " another class now; if it means the same class, build the classifier with"
+                " repeated_classes='allow' (a run: --stream.merge-labels) so that tasks can share labels"
             )
 
     def add(self, classes: Sequence[Hashable], name: str, record: Record = Record()) -> None:
@@ -89,7 +90,7 @@ class ClassTable:
             raise UserError(f"label {label!r} was never learned; known are {len(self._numbers)} labels") from None
 
     def task_number(self, task: int | str) -> int:
-        """Return the number, from 0, of a task that is given by it or by its name.
+        """Return the number, from 0, of the task with this number or name.
 
         Raises:
             UserError: there is no such task, or several have the name.
@@ -103,7 +104,7 @@ class ClassTable:
             raise UserError(f"tasks {', '.join(map(str, places))} are all called {task!r}; give the number of one")
         if isinstance(task, str):
             raise unknown("task", task, self.names)
-        known = f"tasks 0 to {len(self.tasks) - 1} were learned" if self.tasks else "none was learned yet"
+        known = f"tasks 0 to {len(self.tasks) - 1} were learned" if self.tasks else "no task was learned yet"
         raise UserError(f"there is no task {task!r}; {known}")
 
     def column_labels(self) -> Tensor:

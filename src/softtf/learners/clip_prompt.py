@@ -1,21 +1,21 @@
 """CLIP-Prompt, plain or with PGP and soft masks: the learner of the paper's Table 5, in our form and as published.
 
-One image prompt shared by all tasks, behind the tokens of the image tower; a text prompt for each class, or one for all
-classes of a task, before the words of a class's text in the text tower, trained with its own task only. Logits are
-scale * cos(image, text). With `adapt`
-(soft masks in the image tower) each task has an image tower of its own, and a key, by which Prompt ID names the task;
-the superposed towers serve Gradient ID. Text features do not depend on the task that is asked: a class's text is always
-computed with what its own task learned.
+All tasks share one image prompt, placed after the tokens of the image tower. Each class, or all classes of a task
+together, has a text prompt, placed before the words of a class's text in the text tower and trained only with its own
+task. Logits are scale * cos(image, text). With `adapt` (soft masks in the image tower) each task has an image tower of
+its own, and a key, by which Prompt ID infers the task; Gradient ID uses the superposed towers. Text features do not
+depend on the task that is asked: a class's text is always computed with the parameters of the class's own task.
 
-Loss: cross-entropy over the task's own classes (`classes`), and, where tasks differ, key_weight * (1 - cos(q(x), k_t)).
+Loss: cross-entropy over the task's own classes (`classes`) and, where tasks differ, key_weight * (1 - cos(q(x), k_t)).
 
-With `projection` (PGP) the image prompt's gradients keep out of the space of earlier tasks' embedded tokens and prompt.
+With `projection` (PGP) the gradients of the image prompt are projected out of the space of earlier tasks' embedded
+tokens and prompt.
 
-`CLIPPromptPublished` is as in the code of CLIP-PGP (Qiao et al., 2024): 16 context tokens a task and no template, the
-prompt before the image tower's first norm, its rates and decay, nothing clipped. Beside that code: 5 image tokens, as
-the Soft-TransFormers paper says, for 10; a prompt ~ N(0, 0.02) for a uniform one of about that deviation; images in
-CLIP's own normalisation for CIFAR's; a cosine that falls at each step, not at each epoch; the basis of PGP as in
-`softtf.learners.projected`. What the paper says of text prompts, one for each class, is our form (`CLIPPrompt`).
+`CLIPPromptPublished` follows the code of CLIP-PGP (Qiao et al., 2024): 16 context tokens per task and no template, the
+prompt before the image tower's first norm, its rates and weight decay, no clipping. It differs from that code in these
+points: 5 image tokens, as the Soft-TransFormers paper says, not 10; a prompt ~ N(0, 0.02), not a uniform one of about
+that deviation; images in CLIP's own normalisation, not CIFAR's; a cosine schedule that falls at each step, not at each
+epoch; PGP's basis as in `softtf.learners.projected`. The paper's text prompts, one per class, are in `CLIPPrompt`.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -49,7 +49,7 @@ CLIP_TRAINING: Mapping[str, Any] = {
     "optimizer": "sgd",
     "schedule": "cosine",
 }
-"""The paper's settings for CLIP (METHOD section 5); the rate, which it does not give, is CoOp's 0.002 at batch 32."""
+"""The paper's settings for CLIP (METHOD section 5). It gives no rate; this one is CoOp's 0.002 at batch 32."""
 
 CLIP_PGP_TRAINING: Mapping[str, Any] = {
     **CLIP_TRAINING,
@@ -59,7 +59,7 @@ CLIP_PGP_TRAINING: Mapping[str, Any] = {
     "first_task_weight_decay": 5e-4,
     "clip_norm": None,
 }
-"""Those of CLIP-PGP's code: at batch 32 a rate of 0.001 in the first task, of 0.01 after."""
+"""The settings of CLIP-PGP's code: at batch 32 a rate of 0.001 in the first task, and 0.01 after it."""
 
 TextPrompts = Literal["class", "task"]
 
@@ -69,18 +69,18 @@ class CLIPPrompt(LearnerSpec, kind="clip-prompt"):
     """Prompts in both towers of a CLIP, with any further adaptation of either.
 
     Attributes:
-        length: of the image prompt, in tokens.
-        text_length: of each text prompt.
-        template: the text of a class; its name goes where {} is.
+        length: tokens of the image prompt.
+        text_length: tokens of each text prompt.
+        template: the text of a class; its name replaces {}.
         key_weight: weight of the matching loss, where tasks differ in the image tower.
-        key_scale: keys start as U(-key_scale, key_scale); SGD needs short ones to turn them in time.
+        key_scale: keys start as U(-key_scale, key_scale); SGD can only turn short ones in time.
         adapt: a further adaptation of the image tower; `SoftMask(...)` makes it CLIP-Prompt-Soft-TF.
-        adapt_text: one of the text tower, used while its task is trained and for the text features that are kept.
+        adapt_text: an adaptation of the text tower, used while its task trains and for the text features that are kept.
         projection: `Projection(0.9)` makes it CLIP-PGP.
-        text_prompts: each `class` has a text prompt of its own, or all classes of a `task` have one.
+        text_prompts: one text prompt for each `class`, or one for all classes of a `task`.
         before_norm: put the image prompt before the image tower's first norm.
-        classes: images are compared with the texts of their task's `own` classes, as a text prompt is trained with its
-            own task only (METHOD section 3), or with those of all `seen`, of which the earlier ones stand still.
+        classes: compare images with the texts of their task's `own` classes, as a text prompt is trained only with its
+            own task (METHOD section 3), or with those of all classes `seen`, of which the earlier ones stay fixed.
     """
 
     title = "CLIP-Prompt"
@@ -117,7 +117,7 @@ class CLIPPrompt(LearnerSpec, kind="clip-prompt"):
 
 @dataclass(frozen=True)
 class CLIPPromptPublished(CLIPPrompt, kind="clip-prompt-published"):
-    """CLIP-Prompt with the settings of CLIP-PGP's code; each can be changed as those of `CLIPPrompt`."""
+    """CLIP-Prompt with the settings of CLIP-PGP's code; each can be changed like those of `CLIPPrompt`."""
 
     title = "CLIP-Prompt as published"
     training: ClassVar[Mapping[str, Any]] = CLIP_PGP_TRAINING
@@ -129,7 +129,7 @@ class CLIPPromptPublished(CLIPPrompt, kind="clip-prompt-published"):
 
 
 class CLIPPromptLearner(ProjectedLearner):
-    """Cross-entropy of images against the texts of their task, and, where tasks differ, a key drawn to its queries."""
+    """Cross-entropy of images with the texts of their task; where tasks differ, also the matching loss of a key."""
 
     def __init__(self, clip: ClipImage, seed: int, spec: CLIPPrompt) -> None:
         self.spec, self.projection = spec, spec.projection
@@ -153,7 +153,7 @@ class CLIPPromptLearner(ProjectedLearner):
         return heads
 
     def begin_task(self, data: TaskData) -> None:
-        """Open the task, and make the texts of its classes.
+        """Open the task, and build the texts of its classes.
 
         Raises:
             UserError: a class's text is too long or cannot be read.
@@ -173,19 +173,19 @@ class CLIPPromptLearner(ProjectedLearner):
         return losses
 
     def _loss_logits(self, features: Tensor) -> Tensor:
-        """Return logits [b, columns of `span`] of features [b, dim], by texts in training and those that were kept."""
+        """Return logits [b, columns of `span`] of features [b, dim]; earlier tasks' text features are the kept ones."""
         new, earlier = self.heads.scores(features, self._text_features()), self.span[:-1]
         return torch.cat([self.heads(features, earlier), new], 1) if earlier else new
 
     @torch.no_grad()
     def end_task(self, data: TaskData) -> None:
-        """Compute the text features of the task's classes once and keep them; close the task, and forget the names."""
+        """Compute the classes' text features once and keep them; close the task, and release its texts."""
         self.heads.settle(self._text_features())
         super().end_task(data)
         self.texts.ids = self.texts.ids[:0]
 
     def _text_features(self) -> Tensor:
-        """Return text features [classes, shared dim] of the task in training."""
+        """Return the text features [classes, shared dim] of the task in training."""
         return self.texts.features(self.heads.slot(self.task)["prompts"], self.task)
 
     def prompts(self) -> dict[str, Projected]:
@@ -195,7 +195,7 @@ class CLIPPromptLearner(ProjectedLearner):
         return {"image": Projected(prompt.prompt)}
 
     def met(self, shared: SharedPass) -> dict[str, Tensor]:
-        """Return the embedded tokens, before block 1, or as the prompt before the first norm."""
+        """Return the tokens at the image prompt's place: before block 1, or before the first norm."""
         clip = self.network.backbone
         assert isinstance(clip, ClipImage)
         tokens = clip.unnormed(shared.inputs) if self.spec.before_norm else shared.stem.x

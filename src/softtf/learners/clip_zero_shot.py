@@ -1,4 +1,4 @@
-"""Zero-shot CLIP: the class whose text is nearest to the image. Nothing is trained; the floor of methods on CLIP."""
+"""Zero-shot CLIP: the class whose text is nearest to the image. Nothing is trained; a baseline for methods on CLIP."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from softtf.learners.text_heads import ClassTexts, TextHeads, check_clip, check_
 
 @dataclass(frozen=True)
 class CLIPZeroShot(ClosedFormSpec, kind="clip-zero-shot"):
-    """Logits are scale * cos(image, text of the class), both by the untouched towers.
+    """Logits are scale * cos(image, text of the class), with both towers untouched.
 
     Attributes:
-        template: the text of a class; its name goes where {} is.
+        template: the text of a class; its name replaces {}.
     """
 
     title = "CLIP, zero-shot"
@@ -39,22 +39,22 @@ class CLIPZeroShot(ClosedFormSpec, kind="clip-zero-shot"):
         return CLIPZeroShotLearner(check_clip(backbone, "zero-shot CLIP"), seed, self)
 
     def check_labels(self, labels: Sequence[Hashable], backbone: Backbone) -> None:
-        """Refuse labels whose text is too long, cannot be read, or is another's; raises UserError."""
+        """Refuse labels whose text is too long, cannot be read, or equals another's; raises UserError."""
         refuse_twins(check_clip(backbone, "zero-shot CLIP").text, self.template, labels)
 
 
 class CLIPZeroShotLearner(ClosedFormLearner):
-    """A task's slot holds its classes' text features; its training images are only counted."""
+    """A task's slot holds its classes' text features; training images are only counted."""
 
     def __init__(self, clip: ClipImage, seed: int, spec: CLIPZeroShot) -> None:
         super().__init__(clip, (), seed, heads=TextHeads(clip, 0))
         self.texts = ClassTexts(clip.text, spec.template, 0)
 
     def begin_task(self, data: TaskData) -> None:
-        """Open the task, and make the texts of its classes.
+        """Open the task, and build the texts of its classes.
 
         Raises:
-            UserError: a class's text is too long, cannot be read, or is that of another class known.
+            UserError: a class's text is too long, cannot be read, or equals that of another known class.
         """
         refuse_twins(self.texts.tower, self.texts.template, data.known)
         self.texts.name(data.labels)
@@ -62,7 +62,7 @@ class CLIPZeroShotLearner(ClosedFormLearner):
 
     @torch.no_grad()
     def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
-        """Keep the classes' text features; tell the share of training examples that are nearest to another's."""
+        """Keep the classes' text features; return the share of training examples nearest to another class's text."""
         heads, texts = self.network.heads, self.texts.features()
         assert isinstance(heads, TextHeads)
         heads.slot(self.task)["features"].copy_(texts)

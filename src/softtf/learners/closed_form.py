@@ -1,4 +1,4 @@
-"""Methods that are solved, not trained: one pass over frozen features takes the place of all epochs."""
+"""Methods that are solved, not trained: one pass over frozen features replaces all epochs."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -20,33 +20,33 @@ ONE_PASS: Mapping[str, Any] = {
     "augment": False,
     "precision": "float32",
 }
-"""What a run's settings say of training where there is none.
+"""The settings of training for a run that trains nothing.
 
-The precision is read; features are computed only once, so there is little to gain by a lower one. The rest stands for
-one plain pass, and cannot be changed.
+The precision is read; features are computed only once, so a lower one gains little. The others describe one plain pass
+and cannot be changed.
 """
 
 
 class ClosedFormSpec(LearnerSpec):
-    """Base of the specs of solved methods."""
+    """Base of the specs of methods that are solved."""
 
     training: ClassVar[Mapping[str, Any]] = ONE_PASS
     reads: ClassVar[tuple[str, ...] | None] = ("precision",)
 
 
 class ClosedFormLearner(Learner):
-    """A method without steps or gradients: its whole training is `fit`."""
+    """A method without gradient steps: `fit` is its whole training."""
 
     answers_by_features = True
     trained_by_steps = False
 
     @property
     def takes_steps(self) -> bool:
-        """Whether the current task takes gradient steps before it is solved: RanPAC's first."""
+        """Whether the current task trains by gradient steps before it is solved, as RanPAC's first task does."""
         return False
 
     def features_to_fit(self, data: TaskData) -> Tensor:
-        """Return the features [n, size] of the task's own examples that `fit` reads: the frozen backbone's.
+        """Return the features [n, size] of the task's own examples for `fit`: here the frozen backbone's.
 
         Raises:
             UserError: an input cannot be loaded.
@@ -56,28 +56,28 @@ class ClosedFormLearner(Learner):
 
     @abstractmethod
     def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
-        """Learn the task from its `features_to_fit` [n, size], of logit columns [n], on the CPU.
+        """Learn the task from its `features_to_fit` [n, size] and their logit columns [n], on the CPU.
 
-        labels: [classes seen], the label number of each column; a label that came before has its number again.
+        labels: [classes seen], the label number of each column; a label that came before keeps its number.
 
         Returns:
-            what to show in place of losses.
+            values to show in place of losses, by name.
         """
 
     def solve(self, shares: Sequence[Share]) -> None:
-        """Set heads and memory by the shares of all tasks, as `fit` of the last one did; none: forget everything.
+        """Set heads and memory from the shares of all tasks, as `fit` does; without shares, forget everything.
 
-        A method that keeps no shares has no such thing, and no task can be taken out of it.
+        A method that keeps no shares does not implement it, and no task can be removed from it.
         """
         raise NotImplementedError
 
     @property
     def divisible(self) -> bool:
-        """Whether the method solves shares, or has none."""
+        """Whether heads and memory follow from shares, or there is nothing else."""
         return super().divisible or self._solves
 
     def trained_by(self, task: int) -> list[str]:
-        """Return none: heads are solved anew whenever tasks come or go."""
+        """Return none: heads are solved anew when tasks are added or removed."""
         return []
 
     def share_without(self, owner: str, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
@@ -85,7 +85,7 @@ class ClosedFormLearner(Learner):
         return self.without(share, kept) if owner == METHOD else super().share_without(owner, share, kept)
 
     def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
-        """Return a task's share of the method's sums, of the classes at `kept` alone.
+        """Return a task's share of the method's sums for the classes at `kept` alone.
 
         Raises:
             UserError: the sums are not kept by class.
@@ -93,7 +93,7 @@ class ClosedFormLearner(Learner):
         raise UserError(f"the sums of {type(self).__name__} are not kept by class; remove the whole task")
 
     def settle(self, labels: Tensor) -> None:
-        """Set what follows from the tasks' shares: statistics, heads and memory."""
+        """Set everything that follows from the tasks' shares: statistics, heads and memory."""
         super().settle(labels)
         if self._solves:
             self.solve(self.shares_of(labels))
@@ -111,5 +111,5 @@ class ClosedFormLearner(Learner):
             head["bias"].copy_(bias[own])
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Never called, unless the task `takes_steps`."""
+        """Never called unless the task `takes_steps`."""
         raise AssertionError("a solved learner takes no steps")

@@ -1,17 +1,18 @@
-"""CODA-Prompt (Smith et al., CVPR 2023): prefixes that each sample puts together from components, learned end to end.
+"""CODA-Prompt (Smith et al., CVPR 2023): each sample's prefixes are sums of components, learned end to end.
 
 "CODA-Prompt: COntinual Decomposed Attention-based Prompting for Rehearsal-Free Continual Learning"; their code is
-GT-RIPL/CODA-Prompt. Each task adds components to blocks 1 to 5 (`PromptComponents`); earlier ones are frozen and go on
-being used. Loss: cross-entropy over the task's own classes (`classes`), and mu times the components' distance from
-orthogonality, which their code has at 0 since it starts components orthogonal to each other.
+GT-RIPL/CODA-Prompt. Each task adds components to blocks 1 to 5 (`PromptComponents`). Earlier components are frozen but
+still used. Loss: cross-entropy over the task's own classes (`classes`), and mu times the components' distance from
+orthogonality. Their code sets mu to 0, since its components start orthogonal to each other.
 
-The answer needs no task: the newest network, with all components, and the classifiers of all classes seen.
+The answer needs no task: it comes from the newest network, with all components, and the classifiers of all classes.
 
-With masks (`adapt`) each task has a network of its own: its masks, and the components of its own and earlier tasks. So
-nothing that is learned later changes it. Its key serves Prompt ID, as in L2P with masks; no public code has this form.
+With masks (`adapt`) each task has a network of its own: its masks, and the components of its own and earlier tasks.
+Later tasks do not change it. Prompt ID uses its key, as in L2P with masks; no public code has this form.
 
-What differs here (docs/methods.md): a task has as many new components whatever the number of tasks (theirs: 100 divided
-by it). New ones are exactly orthogonal to earlier ones, which training has turned; their projections leave a rest.
+What differs here (docs/methods.md): each task has the same number of new components (theirs: 100 divided by the number
+of tasks). New components are exactly orthogonal to earlier ones, which training has turned; their projection is not
+exact.
 """
 
 from dataclasses import dataclass
@@ -35,14 +36,14 @@ class CODAPrompt(LearnerSpec, kind="coda-prompt"):
     """CODA-Prompt with any further adaptation.
 
     Attributes:
-        layers: where prefixes go, in any notation of `SoftMask.layers`.
-        components: new ones in each layer and task; the paper has 10 for 10 tasks.
-        length: of a component's prompt in tokens, half of them keys and half values.
+        layers: layers with prefixes, in any notation of `SoftMask.layers`.
+        components: new components per layer and task; the paper has 10 for 10 tasks.
+        length: tokens of a component's prompt, half of them keys and half values.
         orthogonality: mu, the weight of the components' distance from orthogonality.
         adapt: a further adaptation; `SoftMask(...)` gives each task masks and a key.
         key_weight: with `adapt`, the weight of the matching loss of the task's key.
         key_scale: with `adapt`, keys start as U(-key_scale, key_scale).
-        classes: the cross-entropy is over the task's `own` classes, as published, or over all `seen`.
+        classes: the cross-entropy is over the task's `own` classes, as published, or over all classes `seen`.
     """
 
     title = "CODA-Prompt"
@@ -73,7 +74,7 @@ class CODAPrompt(LearnerSpec, kind="coda-prompt"):
 
 
 class CODAPromptLearner(Learner):
-    """Cross-entropy behind each sample's own prefixes; with masks also the matching loss of the task's key."""
+    """Cross-entropy of features with each sample's own prefixes; with masks also the task key's matching loss."""
 
     query_use = "matching"
 
@@ -101,7 +102,7 @@ class CODAPromptLearner(Learner):
         return components
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the cross-entropy, and what the spec adds to it."""
+        """Return the cross-entropy and the terms that the spec adds."""
         shared = SharedPass(self.network, batch.inputs, batch.query)
         features = self.network.top(shared.trunk, task=self.task)
         losses = {"cross_entropy": self.cross_entropy_of(features, batch.targets)}
@@ -114,5 +115,5 @@ class CODAPromptLearner(Learner):
         return losses
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
-        """Return logits [batch, classes seen] of the newest network; with masks, of task `task`'s."""
+        """Return logits [batch, classes seen] of the newest network; with masks, of task `task`'s network."""
         return super().logits(trunk, task if self.masked else self.task)

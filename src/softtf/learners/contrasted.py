@@ -1,8 +1,8 @@
-"""What MOS and HiDe-Prompt share: a contrast with the means of old classes, and heads at a rate of their own.
+"""What MOS and HiDe-Prompt share: a contrast with the means of old classes, and heads with their own learning rate.
 
-Loss: cross-entropy over the task's own classes + reg * R. With M the means of old classes and the batch's features, one
-a row, R is the cross-entropy of M M^T / temperature with the diagonal as its targets: every row should be nearest to
-itself. The heads are then aligned as one on class Gaussians (`aligned`).
+Loss: cross-entropy over the task's own classes + reg * R. The rows of M are the means of old classes and the batch's
+features. R is the cross-entropy of M M^T / temperature with the diagonal as its targets: every row should be nearest to
+itself. Afterwards the heads are aligned together on class Gaussians (`aligned`).
 """
 
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ from softtf.learners.base import Batch
 
 @dataclass(frozen=True)
 class ContrastedSpec(AlignedSpec):
-    """The settings of the contrast, besides those of alignment.
+    """The settings of the contrast and of alignment.
 
     Attributes:
-        regularisation: the weight of R.
-        contrast: the temperature in R.
-        head_rate: the heads' rate as a share of the other parameters'.
+        regularisation: weight of the contrast R.
+        contrast: temperature in R.
+        head_rate: the heads' learning rate as a share of the other parameters'.
     """
 
     regularisation: NonNegative = field(default=0.1, kw_only=True)
@@ -35,7 +35,7 @@ class ContrastedSpec(AlignedSpec):
 
 
 class ContrastedLearner(AlignedLearner):
-    """One network a task under one aligned head, trained by the cross-entropy over own classes and the contrast."""
+    """One network per task and one aligned head, trained by the cross-entropy over own classes and the contrast."""
 
     def __init__(self, backbone: Backbone, adaptations: Sequence[Adaptation], seed: int, spec: ContrastedSpec) -> None:
         self.aligning = self.contrasting = spec
@@ -52,5 +52,5 @@ class ContrastedLearner(AlignedLearner):
 
 
 def apart(rows: Tensor, temperature: float) -> Tensor:
-    """Return R: the cross-entropy of M M^T / temperature, M = rows [n, dim], with the diagonal as its targets."""
+    """Return R: the cross-entropy of M M^T / temperature with the diagonal as its targets; M is rows [n, dim]."""
     return F.cross_entropy(rows @ rows.T / temperature, torch.arange(len(rows), device=rows.device))

@@ -1,4 +1,4 @@
-"""The minimum of a smooth convex loss: what methods solve after their last step."""
+"""The minimum of a smooth convex loss, for methods that solve a problem after their last step."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def minimise(loss: Callable[[], Tensor], variables: Sequence[Tensor], rounds: int) -> None:
-    """Bring `variables` to the minimum of `loss()`, a convex function of them, by at most `rounds` rounds of L-BFGS."""
+    """Set `variables` to the minimum of `loss()`, convex in them, by at most `rounds` rounds of L-BFGS."""
     optimizer = torch.optim.LBFGS(list(variables), max_iter=rounds, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:

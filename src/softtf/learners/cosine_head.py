@@ -1,4 +1,4 @@
-"""A cosine classifier of one task's classes, with which an adapter is trained and which is dropped afterwards."""
+"""A cosine classifier of one task's classes; it serves to train an adapter, and is then dropped."""
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +10,10 @@ from softtf.adaptations.slots import TaskSlots
 class CosineHead(TaskSlots):
     """Logits s cos(f, w_c) over a task's own classes, with a learned scale s; a finished task has none.
 
-    It is the head of RanPAC's first phase and of EASE. w ~ U(+-1/sqrt(dim)), and s starts at 1.
+    RanPAC's first phase and EASE use it. w ~ U(+-1/sqrt(dim)), and s starts at 1.
 
     Args:
-        dim: of the features.
+        dim: dimension of the features.
     """
 
     def __init__(self, dim: int) -> None:
@@ -29,7 +29,7 @@ class CosineHead(TaskSlots):
         }
 
     def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return nothing: the head has done its work."""
+        """Return nothing: a finished task needs no head."""
         return {}
 
     def cross_entropy(self, features: Tensor, targets: Tensor, task: int) -> Tensor:

@@ -1,9 +1,9 @@
 """DER (Yan et al., CVPR 2021): an extractor for each task, and one classifier over the features of all of them.
 
-A new task adds an extractor, trained on its data and the exemplars while the others stay; a second, auxiliary
-classifier on the new extractor alone tells the new classes from each other and from all old ones together. Then the
-classifier is fitted anew to equally many exemplars of each class. The pruning of extractors is left out. With a gate
-that names the task (MCG, `mcg`), the answer is a class of that task: the policy `mcg:own`.
+A new task adds an extractor, trained on the task's data and the exemplars; the other extractors stay as they are. An
+auxiliary classifier reads the new extractor alone; it has one logit for each new class and one for all old classes
+together. Then the classifier is fitted anew to equally many exemplars of each class. Extractors are not pruned. With a
+gate that infers the task (MCG, `mcg`), the answer is a class of that task: the policy `mcg:own`.
 """
 
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ from softtf.network import SharedPass
 from softtf.statistics.base import Amount
 from softtf.streams import Loader
 
-DECAY = 5e-4  # of the classifier's weights when it is fitted anew, as in the paper
+DECAY = 5e-4  # weight decay of the classifier when it is fitted anew, as in the paper
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class DER(LearnerSpec, kind="der"):
     """Dynamically expandable representation.
 
     Attributes:
-        exemplars: how many examples are kept in all, equally many of each class, herded.
+        exemplars: examples kept in all, equally many per class, chosen by herding.
         auxiliary: weight of the auxiliary classifier's loss.
-        extractor: which weights are a task's own; the paper has a whole network for each task, `layers="all"`.
-        classes: the classifier's cross-entropy is over all classes `seen`, as in the paper; with `own` new examples
-            are compared with the task's own classes, exemplars with all (`softtf.learners.spans`). The auxiliary
-            classifier has the task's own and one for all others either way.
-        mcg: centroids per task of the gate; 0 for none.
+        extractor: the weights that each task has of its own; the paper has a whole network per task, `layers="all"`.
+        classes: the classifier's cross-entropy is over all classes `seen`, as in the paper; with `own`, new examples
+            are compared with the task's own classes and exemplars with all (`softtf.learners.spans`). The auxiliary
+            classifier is the same either way.
+        mcg: centroids per task of the gate; 0 means no gate.
     """
 
     title = "DER + MCG"
@@ -63,17 +63,17 @@ class DER(LearnerSpec, kind="der"):
 
 
 class ExpandingHeads(Heads):
-    """One linear classifier over the features of all tasks' extractors side by side; all of it goes on training.
+    """One linear classifier over the features of all tasks' extractors side by side; every task trains all of it.
 
-    Task t's slot: `weight` [its classes, (t + 1) dim] over the features of extractors 0 to t, `bias`, and from the
-    second task on `earlier` [classes before, dim], what the earlier classes read of the new extractor's features.
+    Task t's slot has `weight` [its classes, (t + 1) dim], over the features of extractors 0 to t, and `bias`. From the
+    second task on it also has `earlier` [classes before, dim]: the earlier classes' weights for the new extractor.
     """
 
     def __init__(self, dim: int) -> None:
         super().__init__(dim, retrained=True)
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Weights ~ N(0, 0.02); what earlier classes read of the new features starts at zero, as does the bias."""
+        """Return weights ~ N(0, 0.02); the bias and the earlier classes' new weights start at zero."""
         weight = 0.02 * torch.randn(num_classes, (self.num_tasks + 1) * self.dim, generator=generator)
         slot = {"weight": weight, "bias": torch.zeros(num_classes)}
         before = sum(map(self.num_classes, range(self.num_tasks)))
@@ -103,14 +103,14 @@ class ExpandingHeads(Heads):
             start = stop
 
     def forward(self, features: Tensor, tasks: range) -> Tensor:
-        """Return logits [batch, classes] of features [batch, tasks * dim]; `tasks` must be all."""
+        """Return logits [batch, classes] of features [batch, tasks * dim]; `tasks` must be all tasks."""
         assert tasks == range(self.num_tasks)
         bias = torch.cat([self.slot(t)["bias"] for t in tasks])
         return F.linear(features, self.matrix().to(features), bias.to(features))
 
 
 class AuxiliaryHead(Heads):
-    """From the second task on, a classifier of the new classes and one for all old ones; nothing of it is kept."""
+    """From the second task on, a classifier with a logit per new class and one for all old ones; it is not kept."""
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return nothing for the first task."""
@@ -122,7 +122,7 @@ class AuxiliaryHead(Heads):
 
 
 class DERLearner(Learner):
-    """Cross-entropy over all classes seen, and the auxiliary one, on new data and exemplars alike."""
+    """Cross-entropy over all classes seen, and that of the auxiliary classifier, on new data and exemplars alike."""
 
     def __init__(self, backbone: Backbone, seed: int, spec: DER) -> None:
         extra = {"auxiliary": AuxiliaryHead(backbone.dim)}
@@ -132,12 +132,12 @@ class DERLearner(Learner):
 
     @property
     def policies(self) -> tuple[str, ...]:
-        """The gate first, if there is one: with it the method is DER + MCG."""
+        """Names of the ways to answer; the gate first, if there is one (DER + MCG)."""
         return tuple(sorted(super().policies, key=lambda name: name != "mcg"))
 
     @property
     def answer_depends_on_task(self) -> bool:
-        """No: every answer reads all extractors."""
+        """False: every answer reads all extractors."""
         return False
 
     def memory_forms(self, labels: Tensor) -> Forms:
@@ -165,7 +165,7 @@ class DERLearner(Learner):
         return torch.cat([*old, self.network.top(trunk, task=self.task)], 1)
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
-        """Return logits [batch, classes seen], whichever the task."""
+        """Return logits [batch, classes seen]; the same for every task."""
         return self.network.heads(self.all_tops(trunk), range(self.num_tasks))  # type: ignore[no-any-return]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -183,7 +183,7 @@ class DERLearner(Learner):
         return losses
 
     def remember(self, loader: Loader) -> None:
-        """Choose exemplars by unit features; from the second task on, fit the classifier anew to them alone."""
+        """Choose exemplars by unit features; from the second task on, also fit the classifier to them alone."""
         features = features_of(loader, self.features)
         rows = torch.cat(self.exemplars.choose(self, loader, F.normalize(features)))
         if self.task:
@@ -193,9 +193,9 @@ class DERLearner(Learner):
 
 
 def fit_classifier(features: Tensor, targets: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Return weight [classes, dim] and bias [classes] of least mean cross-entropy + DECAY / 2 |weight|^2, from zero.
+    """Return the weight [classes, dim] and bias [classes] of least mean cross-entropy + DECAY / 2 |weight|^2.
 
-    The problem is convex and solved to the end by L-BFGS; the paper takes 30 epochs of SGD from a random start.
+    The problem is convex; L-BFGS solves it from zero. The paper takes 30 epochs of SGD from a random start.
     """
     features = features.double()
     weight = torch.zeros(classes, features.shape[1], dtype=torch.float64, requires_grad=True)

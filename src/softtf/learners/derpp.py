@@ -1,12 +1,13 @@
 """DER++, dark experience replay (Buzzega et al., 2020): old examples are replayed with the logits they once had.
 
 Loss (their equation 6): cross-entropy of the batch + alpha * |logits - stored logits|^2 of one draw from the buffer +
-beta * cross-entropy of another. The buffer is a reservoir of all that was trained on, each example in each epoch, with
-the logits of that moment. Logits stored when fewer classes were known are compared over those classes; the square is a
-mean over classes, as in public implementations, whose alpha this one's is.
+beta * cross-entropy of another draw. The buffer is a reservoir of all examples that training saw, each once per epoch,
+with the logits of that moment. Logits stored when fewer classes were known are compared over those classes. The square
+is a mean over classes, as in public implementations; alpha has the same scale as theirs.
 
-Those (mammoth) have a logit for every class of the stream from the first step on, in both cross-entropies and in what
-is stored: `classes="all"`, for which their number must be known. Answers are among the classes seen all the same.
+Public code (mammoth) has a logit for every class of the stream from the first step on, in both cross-entropies and in
+the stored logits. This is `classes="all"`, and the number of classes must be known. Answers are always among the
+classes seen.
 """
 
 from collections.abc import Mapping
@@ -41,13 +42,14 @@ class DERpp(LearnerSpec, kind="der++"):
     """Fine-tune the whole network; replay a reservoir of examples with their labels and logits.
 
     Attributes:
-        exemplars: how many examples the buffer holds in all.
+        exemplars: examples that the buffer holds in all.
         alpha: weight of the distance to stored logits.
         beta: weight of the cross-entropy on stored labels.
-        tune: which weights are trained.
-        classes: what new examples are compared with: all classes `seen`; the task's `own`, replayed labels still being
-            over all seen (ER-ACE, `softtf.learners.spans`); or `all` of the stream, as the published code does.
-        total_classes: with `all`, how many classes the stream has; a run fills it in.
+        tune: the weights that are trained.
+        classes: the classes that new examples are compared with: all classes `seen`; the task's `own`, while replayed
+            labels are still compared with all seen (ER-ACE, `softtf.learners.spans`); or `all` of the stream, as in
+            published code.
+        total_classes: with `all`, the number of classes of the stream; a run fills it in.
     """
 
     title = "DER++"
@@ -65,7 +67,7 @@ class DERpp(LearnerSpec, kind="der++"):
             raise UserError(f"total_classes goes with classes='all'; with {self.classes!r} leave it out")
 
     def for_stream(self, count: int) -> "DERpp":
-        """Return the spec with the stream's number of classes, if wanted; raises UserError if fewer were foreseen."""
+        """Return the spec with the stream's number of classes where needed; raises UserError if there are too many."""
         if self.total_classes is not None and count > self.total_classes:
             raise UserError(f"total_classes is {self.total_classes}, too few for {count} classes; give that many")
         unknown = self.classes == "all" and self.total_classes is None
@@ -75,7 +77,7 @@ class DERpp(LearnerSpec, kind="der++"):
         """Return the learner.
 
         Raises:
-            UserError: logits of classes to come are wanted, and nobody says how many those are.
+            UserError: classes="all" without the number of classes.
         """
         if self.classes == "all" and self.total_classes is None:
             raise UserError(
@@ -85,7 +87,7 @@ class DERpp(LearnerSpec, kind="der++"):
 
 
 class Kept(NamedTuple):
-    """One of the buffer: the example in its loaded form, its logit column, its logits [classes seen then, or all]."""
+    """One item of the buffer: an example in its loaded form, its column, its logits [classes seen then, or all]."""
 
     example: Tensor
     column: int
@@ -96,7 +98,7 @@ class Kept(NamedTuple):
 
 
 class DERppLearner(FineTunedLearner):
-    """Cross-entropy on what is new and two draws from the buffer, in one forward pass."""
+    """Cross-entropy on new examples and on two draws from the buffer, in one forward pass."""
 
     def __init__(self, backbone: Backbone, seed: int, spec: DERpp) -> None:
         self.spec = spec
@@ -129,7 +131,7 @@ class DERppLearner(FineTunedLearner):
 
     @property
     def memory(self) -> dict[str, Tensor]:
-        """The buffer as tensors; it changes at each step, so they are made when asked for."""
+        """The buffer as tensors; they are built on request, as the buffer changes at each step."""
         kept = self.buffer.items
         if not kept:
             return self.other_memory
@@ -145,17 +147,17 @@ class DERppLearner(FineTunedLearner):
         self.other_memory = {name: value for name, value in memory.items() if not name.startswith(BUFFER)}
 
     def begin_task(self, data: TaskData) -> None:
-        """Open the task, and remember where its examples come from.
+        """Open the task, and keep its loader.
 
         Raises:
-            UserError: there are more classes than were foreseen.
+            UserError: there are more classes than `total_classes`.
         """
         self.spec.for_stream(len(data.column_labels))
         super().begin_task(data)
         self.loader = data.loader
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the three terms, and put the batch on offer to the buffer."""
+        """Return the three terms, and offer the batch to the buffer."""
         assert self.loader is not None
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "buffer", self.task, batch.step))
         dark, labelled = (self.buffer.draw(len(batch.rows), generator) for _ in range(2))
@@ -175,20 +177,20 @@ class DERppLearner(FineTunedLearner):
     def _offer(self, batch: Batch, logits: Tensor, generator: torch.Generator) -> None:
         assert self.loader is not None
         places = [self.buffer.offer(generator) for _ in batch.rows]
-        chosen = {place: i for i, place in enumerate(places) if place is not None}  # of two at one place, the later
+        chosen = {place: i for i, place in enumerate(places) if place is not None}  # the later of two at one place wins
         examples = self.loader.loaded(batch.rows[list(chosen.values())].tolist())
         columns, stored = batch.targets.tolist(), logits.float().cpu()
         for (place, i), example in zip(chosen.items(), examples, strict=True):
             self.buffer.put(place, Kept(example.clone(), columns[i], stored[i].clone()))
 
     def end_task(self, data: TaskData) -> None:
-        """Close the task, and let its data go."""
+        """Close the task, and release its loader."""
         super().end_task(data)
         self.loader = None
 
 
 def distance(logits: Tensor, stored: list[Tensor]) -> Tensor:
-    """Return the mean over examples of the mean squared distance from the logits stored, over the classes known then.
+    """Return the mean over examples of the mean squared distance from stored logits, over the classes known then.
 
     logits: [b, classes seen, or all]; stored: b of [classes seen then, or all].
     """

@@ -1,4 +1,4 @@
-"""Distillation: the network as it was before the current task says what old classes' outputs should stay."""
+"""Distillation: the outputs of old classes are held to those of the network as it was before the current task."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from softtf.network import AdaptedNetwork
 
 
 class Teacher(nn.Module):
-    """A copy of the network as it was before the current task; in the first task there is none."""
+    """A copy of the network as it was before the current task; None in the first task."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -18,7 +18,7 @@ class Teacher(nn.Module):
         self.num_old = 0
 
     def copy(self, learner: Learner) -> None:
-        """Copy a learner's network, whose task has just begun; its classifier in the copy is never asked."""
+        """Copy the network of a learner whose task has just begun; the task's own classifier in it is not used."""
         self.network, self.num_old = learner.network.frozen_copy() if learner.task else None, learner.num_old
 
     @torch.no_grad()
@@ -28,10 +28,10 @@ class Teacher(nn.Module):
         return network_logits(self.network, inputs)[:, : self.num_old]
 
     def forget(self) -> None:
-        """Let the copy go: its task has ended."""
+        """Release the copy at the end of its task."""
         self.network, self.num_old = None, 0
 
 
 def distillation(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Return the cross-entropy [b] of softmax(logits / T) with softmax(teacher / T) as its targets."""
+    """Return the cross-entropy [b] of softmax(logits / T) against the targets softmax(teacher / T)."""
     return F.cross_entropy(logits / temperature, (teacher / temperature).softmax(1), reduction="none")

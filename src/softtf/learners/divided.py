@@ -1,8 +1,8 @@
-"""What of a learner's state is of which task: its shares of sums, and what follows from them.
+"""The part of a learner's state that is not in slots, divided by task: shares of sums, and what follows from them.
 
-Parameters in slots are a task's own. What a method remembers besides, and what statistics gather, is divided where each
-task keeps a share of it (`keep_share`), and all else follows from the shares (`settle`). Then a task can be taken out,
-and another learner's put in (`softtf.learners.parts`).
+Parameters in slots belong to one task. The method's memory and the statistics are divided too, where each task keeps
+its share of the sums (`keep_share`) and all else follows from the shares (`settle`). Then a task can be removed, or a
+task of another learner added (`softtf.learners.parts`).
 """
 
 from collections.abc import Mapping
@@ -19,10 +19,10 @@ from softtf.statistics.shares import local_numbers
 
 
 class DividedState(LearnerState):
-    """The state of a learner, and whose it is.
+    """The state of a learner, divided by task.
 
-    common: the names in `memory` of what must be the same in learners that are merged. trained_by_steps: whether a
-    task's parameters are trained, for all of its classes together.
+    common: the names in `memory` of values that must be equal in learners that are merged. trained_by_steps: whether a
+    task's parameters are trained by gradient steps, for all of its classes together.
     """
 
     common: ClassVar[tuple[str, ...]] = ()
@@ -38,7 +38,7 @@ class DividedState(LearnerState):
         return {}
 
     def all_share_forms(self, tasks: range, labels: Tensor) -> dict[str, Forms]:
-        """Return by whose they are the forms of the sums of some tasks; labels: as for `memory_forms`."""
+        """Return the forms of the sums of some tasks, by owner; labels: as for `memory_forms`."""
         stops = [0, *self.column_stops]
         _, local = local_numbers(labels[stops[tasks.start] : stops[tasks.stop]])
         shared = {n: s for n, s in self.statistics.items() if isinstance(s, SharedStatistics)}
@@ -47,26 +47,26 @@ class DividedState(LearnerState):
         return forms | ({METHOD: own} if own else {})
 
     def keep_share(self, tensors: Mapping[str, Tensor], owner: str = METHOD) -> None:
-        """Keep what the newest task added to the method's sums, or to those of the statistics `owner`."""
+        """Keep what the newest task added to the method's sums, or to those of the statistics named `owner`."""
         self.shares = self.shares.with_newest(self.num_tasks, owner, tensors)
 
     def shares_of(self, labels: Tensor, owner: str = METHOD) -> list[Share]:
-        """Return the shares of the method, or of the statistics `owner`; labels: as for `memory_forms`."""
+        """Return the shares of the method, or of the statistics named `owner`; labels: as for `memory_forms`."""
         return self.shares.of(owner, labels, self.column_stops)
 
     @property
     def column_stops(self) -> list[int]:
-        """For each task, the logit column behind its last."""
+        """For each task, the number of the logit column after its last."""
         return list(accumulate(map(self.network.heads.num_classes, range(self.num_tasks))))
 
     @property
     def divisible(self) -> bool:
-        """Whether `settle` sets all that the method remembers, so that tasks can be taken out and put in."""
+        """Whether all that the method remembers follows from shares, so that tasks can be removed and added."""
         return not self.memory
 
     @property
     def undivided_statistics(self) -> list[str]:
-        """The names of the statistics to which tasks add no shares."""
+        """The names of the statistics without a share per task."""
         return [name for name in self.gathered if not isinstance(self.statistics[name], SharedStatistics)]
 
     def trained_by(self, task: int) -> list[str]:
@@ -77,8 +77,8 @@ class DividedState(LearnerState):
         """Return a task's share without the sums of some of its classes.
 
         Args:
-            owner: whose share it is: the method, or the statistics of that name.
-            share: of one task.
+            owner: the method, or the name of the statistics that the share belongs to.
+            share: the share of one task.
             kept: the places of the classes that stay.
 
         Raises:
@@ -93,14 +93,14 @@ class DividedState(LearnerState):
         return not any(name.endswith("gram") or name == "centroids" for name in share)
 
     def fitted_beside(self, task: int) -> list[str]:
-        """Return what few numbers later tasks fitted while task `task` was known, and keep when it goes, in words."""
+        """Return, in words, the parameters that later tasks fitted while task `task` was known; removal leaves them."""
         shared = [s for s in self.statistics.values() if isinstance(s, SharedStatistics) and s.fitted]
         return (
             [f"the {s.fitted} of {s.name} that later tasks fitted" for s in shared] if task < self.num_tasks - 1 else []
         )
 
     def settle(self, labels: Tensor) -> None:
-        """Set what follows from the tasks' shares, as when the last of them was learned; labels: of all columns.
+        """Set what follows from the tasks' shares, as the last task did when it was learned; labels: of all columns.
 
         Raises:
             TrainingError: the shares are those of no examples.

@@ -1,16 +1,17 @@
 """DualPrompt, plain or with soft masks: the method of Soft-TransFormers' Algorithms 1 and 2.
 
-G-prompts shared by all tasks, an E-prompt and a key per task, and whatever `adapt` adds (soft masks). The G-prompts go
-on training with every task, so that old tasks' answers do change a little though nothing of their own does, unless
-`freeze_g_after_first`.
+All tasks share the G-prompts. Each task has an E-prompt, a key, and whatever `adapt` adds (soft masks). Every task
+trains the G-prompts further, so old tasks' answers change a little although none of their own parameters do.
+`freeze_g_after_first` prevents this.
 
 Loss: cross-entropy over the task's own classes (`classes`) + key_weight * (1 - cos(q(x), k_t)), equation 7.
 
-With `projection` (PGP) the G-prompt and the E-prompt in training, which starts as a copy of the one before, are under
-gradient projection, each layer's keys p_K and values p_V in a space of their own. In softmax(q [p_K; k]^T / sqrt(d))
-[p_V; v] keys meet the block's queries, and q dp_K^T = 0 leaves old inputs' scores as they were (summed over heads: the
-heads share a basis, as published). Values are added up with the block's own, and p_V keeps out of the space of those:
-what it changes in an old input's attention lies outside the leading directions of that input's values.
+With `projection` (PGP) the gradients of the G-prompt and of the newest E-prompt, which starts as a copy of the one
+before, are projected. Each layer's keys p_K and values p_V have a space of their own. In the attention, softmax(q [p_K;
+k]^T / sqrt(d)) [p_V; v], prompt keys meet the block's queries; q dp_K^T = 0 leaves the scores of old inputs as they
+were, summed over heads (the heads share a basis, as published). Prompt values are added to the block's own values, so
+p_V is projected out of the space of those: a change of p_V moves an old input's attention only outside the leading
+directions of that input's values.
 """
 
 from dataclasses import dataclass
@@ -40,19 +41,19 @@ class DualPrompt(LearnerSpec, kind="dual-prompt"):
     Layers are counted from 1, in any notation of `SoftMask.layers`.
 
     Attributes:
-        g_layers: where the G-prompt goes.
-        g_length: its length in tokens.
-        e_layers: where the E-prompt goes; `10-12` in the Soft-TransFormers runs.
-        e_length: its length in tokens.
+        g_layers: layers with the G-prompt.
+        g_length: tokens of the G-prompt.
+        e_layers: layers with the E-prompt; `10-12` in the Soft-TransFormers runs.
+        e_length: tokens of the E-prompt.
         key_weight: weight of the matching loss.
-        key_scale: keys start as U(-key_scale, key_scale); 1 is the paper's, which takes thousands of steps to turn
-            towards the queries, 0.1 takes hundreds.
+        key_scale: keys start as U(-key_scale, key_scale). The paper's 1 takes thousands of steps to turn towards the
+            queries, 0.1 takes hundreds.
         adapt: a further adaptation; `SoftMask(...)` makes it Soft-TransFormers.
-        freeze_g_after_first: train the G-prompt in the first task only, so that later tasks' backward passes end at
-            the first layer of their own and no old task's features ever change again.
+        freeze_g_after_first: train the G-prompt in the first task only. Later tasks' backward passes then end at the
+            first layer of their own, and the features of old tasks never change.
         projection: `Projection()` makes it DualPrompt + PGP.
         classes: the cross-entropy is over the task's `own` classes, as in the published code (`train_mask`), or over
-            all `seen`; then the classifiers of all tasks go on training with each one (`softtf.learners.spans`).
+            all classes `seen`; then every task trains the classifiers of all tasks (`softtf.learners.spans`).
     """
 
     title = "DualPrompt"
@@ -90,7 +91,7 @@ class DualPrompt(LearnerSpec, kind="dual-prompt"):
 
 
 class DualPromptLearner(ProjectedLearner):
-    """Cross-entropy of the task's own network, and its key drawn towards its queries."""
+    """Cross-entropy of the task's own network, and the matching loss of its key."""
 
     query_use = "matching"
 
@@ -101,7 +102,7 @@ class DualPromptLearner(ProjectedLearner):
 
     @property
     def task_inferences(self) -> tuple[str, ...]:
-        """Those of all prompts' learners; with weights of tasks' own, Gradient ID with key-matched prompts too."""
+        """Those of every learner of prompts; with masks also Gradient ID with key-matched prompts."""
         key_matched = ("gradient-id-key-prompts",) if self.network.edits_weights else ()
         return (*super().task_inferences, *key_matched)
 
@@ -113,14 +114,14 @@ class DualPromptLearner(ProjectedLearner):
         return keys
 
     def open_slots(self, num_classes: int) -> None:
-        """Open the slots; freeze the G-prompt from the second task on if the spec says so."""
+        """Open the slots; from the second task on, freeze the G-prompt if the spec says so."""
         super().open_slots(num_classes)
         trained = self.trained_by(self.task)
         for name, parameter in self.shared_parameters():
             parameter.requires_grad_(name in trained)
 
     def trained_by(self, task: int) -> list[str]:
-        """Return the names of the shared parameters that task `task` trained: not the G-prompt if it was frozen."""
+        """Return the names of the shared parameters that task `task` trained, without a frozen G-prompt."""
         frozen = self.spec.freeze_g_after_first and task
         return [name for name in super().trained_by(task) if not frozen or name.startswith("head.")]
 
@@ -134,7 +135,7 @@ class DualPromptLearner(ProjectedLearner):
         }
 
     def prompts(self) -> dict[str, Projected]:
-        """Return keys and values of every prefix that is trained in the current task."""
+        """Return the keys and values of every prefix that the current task trains."""
         return {
             _name(prefix, block, half): Projected(parameter, part)
             for prefix in self._prefixes()
@@ -143,7 +144,7 @@ class DualPromptLearner(ProjectedLearner):
         }
 
     def met(self, shared: SharedPass) -> dict[str, Tensor]:
-        """Return what keys meet, their block's queries, and what values are added to, its values."""
+        """Return, for each key, its block's queries, and for each value, its block's values."""
         trained = [(prefix, block) for prefix in self._prefixes() for block in prefix.trained()]
         rows: dict[str, Tensor] = {}
         for block, tokens, edit in self.network.walk(shared.stem, self.num_tasks - 1):

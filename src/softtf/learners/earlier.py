@@ -1,4 +1,4 @@
-"""The settings of learners in the words of earlier versions: read from saved learners and runs, and their names."""
+"""Translate the settings of learners between earlier versions and today's, for saved learners and the names of runs."""
 
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -7,15 +7,15 @@ from typing import Any
 from softtf.errors import UserError
 from softtf.learners.spans import span_of
 
-CLASSES = {"task": "own"}  # what a value of `classes` was called, to its name
-STORED = ("soft-mask", "lora", "adapter", "task-weights")  # kinds of adaptation that had `store`, before `storage`
+CLASSES = {"task": "own"}  # earlier value of `classes` to today's
+STORED = ("soft-mask", "lora", "adapter", "task-weights")  # kinds of adaptation with `store`, the earlier `storage`
 
 
 def in_todays_words(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a spec that an earlier version saved, in today's words.
 
     Raises:
-        UserError: two adaptations have different stores.
+        UserError: two adaptations differ in `store`.
     """
     today = deepcopy(dict(settings))
     word = today.get("classes")
@@ -43,10 +43,10 @@ def in_earlier_words(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refuse_earlier_words(spec: object) -> None:
-    """Refuse an earlier version's word for the spec's `classes`.
+    """Refuse a spec whose `classes` is an earlier version's word.
 
     Raises:
-        UserError: naming today's word.
+        UserError: the message names today's word.
     """
     given = span_of(spec)
     if given in CLASSES:

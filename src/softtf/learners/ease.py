@@ -1,18 +1,18 @@
-"""EASE (Zhou et al., CVPR 2024): an adapter a task makes a feature space a task, and prototypes of all classes in all.
+"""EASE (Zhou et al., CVPR 2024): one adapter per task makes one feature space per task; all have prototypes.
 
 "Expandable Subspace Ensemble for Pre-Trained Model-Based Class-Incremental Learning"; their code is
-sun-hailong/CVPR24-Ease. A task trains a fresh adapter in every block with a cosine classifier of its own classes, which
-is then dropped. P[c, j] is the mean feature of class c in the space of task j. When a later task j makes its space,
-there are no examples of the classes of task i; there
+sun-hailong/CVPR24-Ease. A task trains a new adapter in every block with a cosine classifier of its own classes, which
+is then dropped. P[c, j] is the mean feature of class c in the space of task j. When a later task j adds its space,
+there are no examples of the classes of an earlier task i. Their prototypes there are synthesised:
 
     P[a, j] = sum_b s_b P[b, j],  s = softmax over b of cos(P[a, i], P[b, i]),  b: all classes of tasks j and later.
 
-The score of a class of task i, of T tasks, is cos(f_i, P[c, i]) + alpha / (T - 1) sum of cos(f_j, P[c, j]) over the
-others; with the frozen space (`frozen_weight`) also beta cos(q, P[c]). No task is inferred, and samples are answered
-alone, by T passes.
+The score of a class of task i, out of T tasks, is cos(f_i, P[c, i]) + alpha / (T - 1) times the sum over the other
+tasks j of cos(f_j, P[c, j]). With the frozen space (`frozen_weight`), beta cos(q, P[c]) is added. No task is inferred;
+each sample is answered alone, in T passes.
 
-What differs here (docs/methods.md): the adapter is ours, in series on the MLP's output (as in `ranpac_fsa`). Tasks may
-have any number of classes. Scores have a temperature, which changes no answer.
+What differs here (docs/methods.md): the adapter is ours, in series after the MLP (as in `ranpac_fsa`). Tasks may have
+any number of classes. Scores have a temperature, which changes no answer.
 """
 
 from collections.abc import Mapping
@@ -43,13 +43,13 @@ TEMPERATURE = FittedMean("temperatures", default=0.05)
 
 @dataclass(frozen=True)
 class EASE(LearnerSpec, kind="ease"):
-    """An adapter a task, and nearest prototypes in all tasks' feature spaces.
+    """One adapter per task, and nearest prototypes in all tasks' feature spaces.
 
     Attributes:
-        adapt: what a task trains.
+        adapt: the adaptation that each task trains.
         others_weight: alpha, the weight of all other tasks' spaces together.
-        frozen_weight: beta, the weight of the frozen backbone's own space; 0 for none.
-        storage: exact by default, as prototypes are measured in the space of what is trained.
+        frozen_weight: beta, the weight of the frozen backbone's own space; 0 leaves it out.
+        storage: exact by default, since prototypes are measured in the space of the trained parameters.
     """
 
     title = "EASE"
@@ -68,7 +68,7 @@ class EASE(LearnerSpec, kind="ease"):
 
 
 class EASELearner(Learner):
-    """Remembers the prototypes [classes, tasks, dim]; those of a space that is older than the class are exact."""
+    """Remembers the prototypes [classes, tasks, dim]; they are exact unless the space is newer than the class."""
 
     def __init__(self, backbone: Backbone, seed: int, spec: EASE) -> None:
         self.spec = spec
@@ -95,7 +95,7 @@ class EASELearner(Learner):
         return {PROTOTYPES: whole, **frozen, TEMPERATURE.name: TEMPERATURE.form}
 
     def end_task(self, data: TaskData) -> None:
-        """Close the task, add its classes' prototypes, and make those of older classes in its space.
+        """Close the task, add its classes' prototypes, and synthesise those of older classes in its space.
 
         Raises:
             UserError: an input cannot be loaded.
@@ -116,7 +116,7 @@ class EASELearner(Learner):
         self.memory = memory | TEMPERATURE.added(self.memory, chosen, len(own))
 
     def scores(self, features: Tensor, query: Tensor | None, memory: Mapping[str, Tensor]) -> Tensor:
-        """Return the score of each class [n, classes] of features [n, tasks, dim] and of q(x) [n, dim]."""
+        """Return the score of each class, [n, classes], from features [n, tasks, dim] and q(x) [n, dim]."""
         tasks = self.column_tasks().to(features.device)
         prototypes = memory[PROTOTYPES].to(features)
         cosines = torch.einsum("njd,cjd->njc", F.normalize(features, dim=-1), F.normalize(prototypes, dim=-1))
@@ -128,22 +128,22 @@ class EASELearner(Learner):
         return found
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
-        """Return the scores over the temperature, [batch, classes seen]."""
+        """Return the scores divided by the temperature, [batch, classes seen]."""
         query = self.network.query(trunk) if self.spec.frozen_weight else None  # no shared parameter edits the trunk
         return self.scores(subspaces(self, trunk), query, self.memory) / TEMPERATURE.value(self.memory)
 
 
 def class_means(features: Tensor, classes: Tensor) -> Tensor:
-    """Return the mean [classes, dim] of each class's features [n, dim], in float64; classes: [n], from 0."""
+    """Return the mean feature of each class, [classes, dim], in float64; features: [n, dim]; classes: [n], from 0."""
     sums = torch.zeros(int(classes.max()) + 1, features.shape[1], dtype=torch.float64)
     return sums.index_add_(0, classes, features.double()) / torch.bincount(classes)[:, None]
 
 
 def synthesised(prototypes: Tensor, tasks: Tensor) -> Tensor:
-    """Return the prototypes with those of each class in later tasks' spaces made from those of later classes.
+    """Return the prototypes, with those in newer tasks' spaces synthesised from the classes of newer tasks.
 
     Args:
-        prototypes: [classes, tasks, dim], exact where the class's task is not before the space's.
+        prototypes: [classes, tasks, dim], exact unless the space is newer than the class's task.
         tasks: [classes], the task of each class.
     """
     found = prototypes.clone()

@@ -1,9 +1,9 @@
-"""EWC (Kirkpatrick et al., 2017): weights that mattered for old tasks are held where they were.
+"""EWC (Kirkpatrick et al., 2017): weights that were important for old tasks are held near their old values.
 
-Loss: cross-entropy + weight / 2 * sum_i F_i (theta_i - theta*_i)^2, their equation 3, with two choices that it leaves
-open. F is the diagonal of the true Fisher information, the labels drawn from the model's own answer (with the data's
-labels it would be the empirical one). For several old tasks it is the sum of theirs, and theta* is where the last task
-ended: the online form of Huszar (2018), in place of one penalty and one copy of the weights for each.
+Loss: cross-entropy + weight / 2 * sum_i F_i (theta_i - theta*_i)^2, their equation 3, which leaves two things open. F
+is the diagonal of the true Fisher information: labels are drawn from the model's own answers (the data's labels would
+give the empirical one). For several old tasks F is the sum of theirs, and theta* is the end of the last task: the
+online form of Huszar (2018), not one penalty and one copy of the weights per task.
 """
 
 from dataclasses import dataclass
@@ -24,27 +24,27 @@ from softtf.streams import Loader
 
 FISHER = "fisher."
 WEIGHT = 1e4
-"""Chosen with the bundled ViT, 3 epochs, the loss over own classes, and training images alone: five tasks of four
-classes of CIFAR-100, 40 images a class to train on and 25 other training images a class to score. Accuracy over all 20
-classes is 25.8 without a penalty, 27.6 at 1e3, 30.8 at 1e4 and 23.4 at 1e5; with the task given 67.2, 69.0, 69.4 and
-64.8. One seed, 500 images: a difference of two points is noise. The digits do not choose: five tasks of two, 20 images
-a class to train on and 30 to score, give 31.0 without a penalty and 30.0, 25.0, 24.3 and 32.3 at 1e3 to 1e6; with the
-task given 93.3, 93.3, 92.3, 92.7 and 90.0, so that there is next to nothing to protect.
+"""Chosen on training images alone, with the bundled ViT, 3 epochs and the loss over own classes: five tasks of four
+classes of CIFAR-100, 40 images per class to train on and 25 other training images per class to score. Accuracy over all
+20 classes is 25.8 without a penalty, 27.6 at 1e3, 30.8 at 1e4 and 23.4 at 1e5; with the task given it is 67.2, 69.0,
+69.4 and 64.8. One seed, 500 images: a difference of two points is noise. The digits do not decide it: five tasks of two
+classes, 20 images per class to train on and 30 to score, give 31.0 without a penalty and 30.0, 25.0, 24.3 and 32.3 at
+1e3 to 1e6. With the task given they give 93.3, 93.3, 92.3, 92.7 and 90.0, so there is almost nothing to protect.
 """
 
 
 @dataclass(frozen=True)
 class EWC(LearnerSpec, kind="ewc"):
-    """Fine-tune the whole network under a quadratic penalty, Fisher information its weights.
+    """Fine-tune the whole network with a quadratic penalty weighted by the Fisher information.
 
     Attributes:
-        weight: of the penalty, lambda. It belongs to the scale of F, here a mean over examples of squared gradients of
-            single ones: code that sums over examples, or averages gradients before squaring them, has other weights.
-            Chosen on training images held out, see WEIGHT.
-        fisher_samples: how many of a task's examples it is measured on, each with a backward pass of its own.
-        classes: as for FT. Kirkpatrick et al. have tasks that share one output, or games of their own; of public
-            code for class-incremental learning PyCIL has the `own` classes, mammoth all.
-        tune: which weights are trained.
+        weight: weight of the penalty, lambda. It depends on the scale of F, here the mean over examples of the squared
+            gradient of each. Code that sums over examples, or averages gradients before squaring, needs other weights.
+            Chosen on held-out training images, see WEIGHT.
+        fisher_samples: examples of each task on which F is measured; each costs one backward pass.
+        classes: as for FT. Kirkpatrick et al. have tasks that share one output, or separate games. Of public code for
+            class-incremental learning, PyCIL compares the `own` classes, mammoth all.
+        tune: the weights that are trained.
     """
 
     title = "EWC"
@@ -60,7 +60,7 @@ class EWC(LearnerSpec, kind="ewc"):
 
 
 class EWCLearner(FTLearner):
-    """Remembers the Fisher information of all tasks so far for each shared parameter, under `fisher.` and its name."""
+    """Remembers the Fisher information of all tasks so far under `fisher.` and each shared parameter's name."""
 
     def __init__(self, backbone: Backbone, seed: int, spec: EWC) -> None:
         super().__init__(backbone, spec.tune, seed, spec.classes)
@@ -68,7 +68,7 @@ class EWCLearner(FTLearner):
         self.fisher: dict[str, Tensor] = {}
 
     def begin_task(self, data: TaskData) -> None:
-        """Open the task, and put what is remembered where the weights are."""
+        """Open the task, and move the Fisher information to the weights' device."""
         super().begin_task(data)
         known = {name: value for name, value in self.memory.items() if name.startswith(FISHER)}
         self.fisher = {name.removeprefix(FISHER): value.to(data.device) for name, value in known.items()}

@@ -1,8 +1,8 @@
-"""FT: plain sequential fine-tuning of the whole network, and what other methods that train all of it have in common.
+"""FT, plain sequential fine-tuning of the whole network, and what other methods that train all of it share.
 
-The paper's FT forgets because its loss is over all classes seen while the data hold the current task's only: every
+The paper's FT forgets because its loss is over all classes seen, while the data hold only the current task's: every
 step lowers the logits of old classes (`classes="seen"`). A loss over the current task's own classes leaves old
-classifiers as they are, and only the features move under them (`classes="own"`). Training on a stream of one task is
+classifiers as they are; only the features change under them (`classes="own"`). Training on a stream of one task is
 joint training.
 """
 
@@ -18,12 +18,12 @@ from softtf.learners.spans import AnyClasses, LossClasses
 from softtf.network import AdaptedNetwork, SharedPass
 
 WHOLE_NETWORK = {"learning_rate": 3e-3}
-"""Training settings of every method that trains the whole network: the rate that prompts need would destroy it.
+"""Training settings of every method that trains the whole network: the learning rate of prompts would destroy it.
 
-Chosen with the bundled ViT and 3 epochs. On the digits, 40 images a class, joint training gives 68.5 at 1e-3, 89.0 at
-3e-3 and 88.5 at 1e-2. On two tasks of CIFAR-100, 100 images a class, with other training images as validation, FT ends
-with 19.0 at 3e-4, 26.0 at 1e-3 and 29.3 at 3e-3 (after the first task 39.7, 63.7 and 66.7; a cosine schedule 65.3). The
-recipes on ViT-B/16 take a tenth of it, as is customary there; that is not measured.
+Chosen with the bundled ViT and 3 epochs. On the digits, 40 images per class, joint training gives 68.5 at 1e-3, 89.0 at
+3e-3 and 88.5 at 1e-2. On two tasks of CIFAR-100, 100 images per class, with other training images for validation, FT
+ends with 19.0 at 3e-4, 26.0 at 1e-3 and 29.3 at 3e-3 (after the first task 39.7, 63.7 and 66.7; with a cosine schedule
+65.3). The recipes on ViT-B/16 take a tenth of it, as is customary there; that is not measured.
 """
 
 
@@ -32,8 +32,8 @@ class FT(LearnerSpec, kind="ft"):
     """Fine-tune the whole network on one task after another.
 
     Attributes:
-        tune: which weights are trained.
-        classes: the cross-entropy is over all classes `seen` so far, as plain fine-tuning's always was, or over the
+        tune: the weights that are trained.
+        classes: the cross-entropy is over all classes `seen` so far, as always in plain fine-tuning, or over the
             current task's `own` (`softtf.learners.spans`).
     """
 
@@ -48,9 +48,9 @@ class FT(LearnerSpec, kind="ft"):
 
 
 class FineTunedLearner(Learner):
-    """A learner whose network all tasks go on training: one set of weights, one growing classifier.
+    """A learner whose network every task trains further: one set of weights, one growing classifier.
 
-    Its answer needs no task. `heads`: the classifier, if it is not one that later tasks go on training all of.
+    Its answer needs no task. `heads`: another classifier than one that later tasks train in full.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class FineTunedLearner(Learner):
 
 
 def network_features(network: AdaptedNetwork, inputs: Tensor, task: int | None = None) -> Tensor:
-    """Return the features [b, dim] of prepared inputs [b, ...] in a task's network; None: in the newest task's."""
+    """Return the features [b, dim] of prepared inputs [b, ...] in a task's network; None is the newest task."""
     return network.top(SharedPass(network, inputs).trunk, task=network.heads.num_tasks - 1 if task is None else task)
 
 
@@ -80,7 +80,7 @@ def network_logits(network: AdaptedNetwork, inputs: Tensor) -> Tensor:
 
 
 class FTLearner(FineTunedLearner):
-    """Cross-entropy and nothing against forgetting."""
+    """Cross-entropy, and nothing against forgetting."""
 
     def __init__(self, backbone: Backbone, tune: FineTuning, seed: int, classes: LossClasses) -> None:
         super().__init__(backbone, tune, seed, classes, Heads(backbone.dim, retrained=classes == "seen"))

@@ -1,17 +1,17 @@
-"""Fly-CL: a ridge regression on a sparse random projection of frozen features, of which the largest numbers are kept.
+"""Fly-CL: a ridge regression on a sparse random projection of frozen features, of which the largest values are kept.
 
 "Fly-CL: A Fly-Inspired Framework for Enhancing Efficient Decorrelation and Reduced Training Time in
-Pre-trained Model-based Continual Representation Learning", ICLR 2026; its code is gfyddha/Fly-CL. With P of M rows,
-each with N(0, 1) at random places and zeros elsewhere:
+Pre-trained Model-based Continual Representation Learning", ICLR 2026; its code is gfyddha/Fly-CL. P has M rows, each
+with N(0, 1) values at random places and zeros elsewhere:
 
     h = top_k(P q)     G = sum h h^T     C = sum h y^T     W = (G + lambda I)^-1 C
 
-top_k keeps the k largest numbers of a sample and sets the others to zero. Lambda is chosen by generalised
+top_k keeps the k largest values of a sample and sets the others to zero. Lambda is chosen by generalised
 cross-validation on the newest task's h, in closed form.
 
-What differs here (docs/methods.md): lambda is the geometric mean of what the tasks choose, and labels weigh the same
-(`TaskRidge`), so that a small task does not undo what large ones taught. A row has 300 of 768 places on any width. The
-grid of lambda is relative to the mean of h^2. Sums are in float64.
+What differs here (docs/methods.md): lambda is the geometric mean of the tasks' choices, and all labels have the same
+weight (`TaskRidge`), so that a small task does not undo what large ones taught. On any width, a row reads the share
+300/768 of the features. The grid of lambda is relative to the mean of h^2. Sums are in float64.
 """
 
 from dataclasses import dataclass
@@ -31,19 +31,19 @@ from softtf.statistics.ridge_sums import RidgeSums, mean_square
 from softtf.statistics.task_ridge import TaskRidge
 
 FACTORS = tuple(10.0**exponent for exponent in range(1, 7))  # of the mean of h^2
-"""The grid of lambda. Published is 10^6 to 10^9 on ViT-B's features as they are, some 10^3 to 10^6 of the mean of h^2,
-for 5,000 examples a task; of fewer examples a smaller lambda can be best."""
+"""The grid of lambda. The published one is 10^6 to 10^9 for ViT-B's raw features, about 10^3 to 10^6 times the mean of
+h^2, with 5,000 examples per task; with fewer examples a smaller lambda can be best."""
 
 
 @dataclass(frozen=True)
 class FlyCL(ClosedFormSpec, kind="fly-cl"):
-    """Sparse random projection, the largest numbers of each sample, and one ridge regression over all classes seen.
+    """Sparse random projection, each sample's largest values, and one ridge regression over all classes seen.
 
     Attributes:
-        projection: M, the numbers that features are projected to. A task's sums take 2 M (M + 1) bytes and 4 M a
+        projection: M, the dimensions that features are projected to. A task's sums take 2 M (M + 1) bytes, and 4 M per
             class.
-        degree: the share of the features that each of these numbers reads.
-        active: the share of them that is kept of a sample.
+        degree: the share of the features that each dimension reads.
+        active: the share of the dimensions that is kept per sample.
     """
 
     title = "Fly-CL (frozen features)"
@@ -58,7 +58,7 @@ class FlyCL(ClosedFormSpec, kind="fly-cl"):
 
 
 class FlyRidge(TaskRidge):
-    """P [M, dim] is drawn from the seed and never stored."""
+    """Ridge regression on h; P [M, dim] is drawn from the seed and never stored."""
 
     projection: Tensor
 
@@ -78,7 +78,7 @@ class FlyRidge(TaskRidge):
         return torch.zeros_like(values).scatter_(1, largest.indices, largest.values)
 
     def choose(self, old: RidgeSums, new: RidgeSums, h: Tensor, labels: Tensor) -> tuple[float, float]:
-        """Return the factor of least generalised cross-validation on the task's own h, and that."""
+        """Return the factor of least generalised cross-validation on the task's own h, and that error."""
         found = generalised_cross_validation(new, h, labels)
         best = min(found, key=lambda factor: found[factor])
         return best, found[best]
@@ -87,8 +87,8 @@ class FlyRidge(TaskRidge):
 def generalised_cross_validation(sums: RidgeSums, h: Tensor, labels: Tensor) -> dict[float, float]:
     """Return (|Y - Yhat|^2 / n) / (1 - df / n)^2 for each of FACTORS (Golub, Heath and Wahba, 1979).
 
-    With the eigenvalues s of H H^T and its eigenvectors U, lambda's Yhat is U diag(s / (s + lambda)) U^T Y and df the
-    sum of s / (s + lambda). If there are more examples than numbers, they are found from H^T H and H^T Y, the `sums`.
+    For lambda, with the eigenvalues s and eigenvectors U of H H^T: Yhat is U diag(s / (s + lambda)) U^T Y, and df is
+    the sum of s / (s + lambda). With more examples than dimensions they come from H^T H and H^T Y, the `sums`.
 
     Args:
         sums: of these examples alone.

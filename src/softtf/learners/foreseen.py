@@ -1,4 +1,4 @@
-"""A classifier that has columns for classes to come from the start, where their number is known beforehand."""
+"""A classifier with columns for future classes from the start, where their number is known."""
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,8 @@ class ForeseenHeads(ClassCounts):
     """One classifier of all classes of a stream; every task trains all of it, and takes its columns in turn.
 
     Args:
-        dim: of the features.
-        total: how many classes the stream has.
+        dim: dimension of the features.
+        total: number of classes of the stream.
         generator: of the weights ~ N(0, 0.02).
     """
 
@@ -28,5 +28,5 @@ class ForeseenHeads(ClassCounts):
         return values[first : first + self.num_classes(task)]
 
     def whole(self, features: Tensor) -> Tensor:
-        """Return logits [batch, total] of the classes seen and those to come, of features [batch, dim]."""
+        """Return logits [batch, total] of all classes, seen and future, from features [batch, dim]."""
         return F.linear(features, self.weight.to(features), self.bias.to(features))

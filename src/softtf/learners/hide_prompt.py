@@ -1,21 +1,21 @@
 """HiDe-Prompt (Wang et al., NeurIPS 2023), and NoRGa (Le et al., NeurIPS 2024), which gates its prefixes.
 
 "Hierarchical Decomposition of Prompt-Based Continual Learning: Rethinking Obscured Sub-optimality"; their code is
-thu-ml/HiDe-Prompt. Three parts, trained apart: within-task prediction by a prefix a task in blocks 1 to 5
-(`BlendedPrefix`); task-identity inference by a classifier on frozen features (`task_identity`); and task-adaptive
-prediction by aligning the heads as one on class Gaussians (`aligned`). Loss of the prefix: cross-entropy over the
+thu-ml/HiDe-Prompt. Three parts are trained separately: within-task prediction, by one prefix per task in blocks 1 to 5
+(`BlendedPrefix`); task-identity inference, by a classifier on frozen features (`task_identity`); and task-adaptive
+prediction, by aligning the heads together on class Gaussians (`aligned`). Loss of the prefix: cross-entropy over the
 task's own classes + reg * R (`contrasted`).
 
-"Mixture of Experts Meets Prompt-Based Continual Learning" (NoRGa); their code is Minhchuyentoancbn/MoE_PromptCL. With s
-the score of a prefix's key, s + alpha act(tau s) takes its place in the attention (`PrefixGate`).
+"Mixture of Experts Meets Prompt-Based Continual Learning" (NoRGa); their code is Minhchuyentoancbn/MoE_PromptCL. In the
+attention, s + alpha act(tau s) replaces the score s of a prefix's key (`PrefixGate`).
 
-The answer, of each sample alone: the task of the best class under the classifier on frozen features, and the best class
-of the aligned head in that task's network.
+Each sample is answered alone. The classifier on frozen features infers the task, as that of its best class; the answer
+is the best class of the aligned head in that task's network.
 
-What differs here (docs/methods.md): a sample's keys and values are those of its own prefix. The published code lays a
-batch's prefixes out so that a sample is given those of two other samples of the batch, in tests too. The classifier on
-frozen features is trained on unaugmented images. Classes have whole covariances, as NoRGa's runs have; HiDe-Prompt's
-have ten centroids a class.
+What differs here (docs/methods.md): a sample's keys and values are those of its own prefix. The published code lays out
+a batch's prefixes in such a way that a sample gets those of two other samples of the batch, in tests too. The
+classifier on frozen features is trained on unaugmented images. Classes have full covariances, as in NoRGa's runs;
+HiDe-Prompt's runs have ten centroids per class.
 """
 
 from collections.abc import Mapping
@@ -44,14 +44,14 @@ TII, GAUSSIANS = "tii.", "tii_gaussians."
 
 @dataclass(frozen=True)
 class HiDePrompt(ContrastedSpec, kind="hide-prompt"):
-    """A prefix a task, a classifier on frozen features that names the task, and an aligned head.
+    """One prefix per task, a classifier on frozen features that infers the task, and an aligned head.
 
     Attributes:
-        layers: where prefixes go, in any notation of `SoftMask.layers`.
-        length: of a prefix in tokens; the paper has 5 on CIFAR-100 and 20 on ImageNet-R.
-        blend: the share of the earlier tasks' mean prefix in a task's.
-        tii_epochs: epochs of the classifier on frozen features with each task.
-        tii_rate: Adam's rate for it, in batches of 128.
+        layers: layers with prefixes, in any notation of `SoftMask.layers`.
+        length: tokens of a prefix; the paper has 5 on CIFAR-100 and 20 on ImageNet-R.
+        blend: the share of the earlier tasks' mean prefix in a task's prefix.
+        tii_epochs: epochs per task of the classifier on frozen features.
+        tii_rate: Adam's learning rate for that classifier, in batches of 128.
         adapt: a further adaptation; `SoftMask(...)` gives each task masks.
     """
 
@@ -70,7 +70,7 @@ class HiDePrompt(ContrastedSpec, kind="hide-prompt"):
         parse_layers(self.layers)
 
     def gates(self, blocks: tuple[int, ...]) -> list[Adaptation]:
-        """Return what gates the prefixes: nothing."""
+        """Return the adaptations that gate the prefixes: none."""
         return []
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
@@ -87,10 +87,10 @@ class HiDePrompt(ContrastedSpec, kind="hide-prompt"):
 
 @dataclass(frozen=True)
 class NoRGa(HiDePrompt, kind="norga"):
-    """HiDe-Prompt whose prefixes have a gate on their scores.
+    """HiDe-Prompt with a gate on the scores of its prefixes.
 
     Attributes:
-        activation: act.
+        activation: act, the function in the gate.
     """
 
     title = "NoRGa"
@@ -104,7 +104,7 @@ class NoRGa(HiDePrompt, kind="norga"):
 
 
 class HiDePromptLearner(ContrastedLearner):
-    """One network a task under one aligned head; the classifier on frozen features and its Gaussians are remembered."""
+    """One network per task and one aligned head; remembers the classifier on frozen features and its Gaussians."""
 
     def __init__(self, backbone: Backbone, adaptations: list[Adaptation], seed: int, spec: HiDePrompt) -> None:
         self.spec = spec
@@ -116,7 +116,7 @@ class HiDePromptLearner(ContrastedLearner):
         return ("tii",)
 
     def memory_forms(self, labels: Tensor) -> Forms:
-        """Return the forms of the classifier on frozen features and of its Gaussians, besides those of alignment."""
+        """Return the forms of the classifier on frozen features and of its Gaussians, and those of alignment."""
         dim = self.network.backbone.dim
         parts = {TII: tii_forms(len(labels), dim), GAUSSIANS: gaussian_forms(len(labels), dim)}
         own = {prefix + name: form for prefix, forms in parts.items() for name, form in forms.items()}
@@ -126,7 +126,7 @@ class HiDePromptLearner(ContrastedLearner):
         """Settle the prefix, close the task, align, and train the classifier on frozen features.
 
         Raises:
-            TrainingError: a number is not finite.
+            TrainingError: a value is not finite.
         """
         prefix = self.network.adaptations[0]
         assert isinstance(prefix, BlendedPrefix)

@@ -1,7 +1,7 @@
 """iCaRL (Rebuffi et al., 2017): herded exemplars, distillation, and the nearest mean of exemplars as the answer.
 
-Loss (their Algorithm 3), over new data and exemplars alike: for each class a binary cross-entropy of its sigmoid, with
-the label as the target for new classes and the network's own output before this task for old ones.
+Loss (their Algorithm 3), on new data and exemplars alike: a binary cross-entropy of each class's sigmoid. The target of
+a new class is the label; the target of an old class is the network's own output before this task.
 """
 
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ MEANS, TEMPERATURE = "means", "temperature"
 class ICaRL(RehearsalSpec, kind="icarl"):
     """Fine-tune the whole network with exemplars; answer with the class whose exemplars' mean is nearest.
 
-    The paper's labels are for the new classes, the task's `own`, and old classes are distilled alone. With
-    `classes="seen"` labels are for all classes seen, beside the distillation of the old ones.
+    In the paper, labels are targets for the new classes, the task's `own`; old classes are only distilled. With
+    `classes="seen"` labels are targets for all classes seen, and the old ones are distilled as well.
     """
 
     title = "iCaRL"
@@ -41,10 +41,11 @@ class ICaRL(RehearsalSpec, kind="icarl"):
 
 
 class ICaRLLearner(FineTunedLearner):
-    """The classifier serves for training only: what answers are class means in the space of unit features.
+    """The classifier serves for training only; class means in the space of unit features answer.
 
-    A temperature, fitted after each task on all that it was trained on, makes a softmax of the distances a probability.
-    It changes no order of columns, but matters where tasks share a label and those of its columns are added up.
+    After each task a temperature is fitted on all of its training data, so that the softmax of the distances is a
+    probability. It does not change the order of columns, but it matters where tasks share a label and the probabilities
+    of its columns are added.
     """
 
     def __init__(self, backbone: Backbone, seed: int, spec: ICaRL) -> None:
@@ -58,16 +59,16 @@ class ICaRLLearner(FineTunedLearner):
         self.teacher.copy(self)
 
     def end_task(self, data: TaskData) -> None:
-        """Choose exemplars, close the task, and let the copy go."""
+        """Choose exemplars, close the task, and release the copy."""
         self.remember(data.loader)
         super().end_task(data)
         self.teacher.forget()
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return both parts of the binary cross-entropy: summed over classes, a mean over examples."""
+        """Return both parts of the binary cross-entropy: summed over classes, averaged over examples."""
         logits, old = self.all_logits(batch.inputs), self.num_old
         labelled = slice(self.task_columns(self.span.start).start, None)
-        labels = F.one_hot(batch.targets, logits.shape[1]).to(logits)  # over its own classes an exemplar's are all zero
+        labels = F.one_hot(batch.targets, logits.shape[1]).to(logits)  # an exemplar's are zero over the new classes
         losses = {"classification": _binary(logits[:, labelled], labels[:, labelled])}
         if self.task:
             before = self.teacher.logits(batch.inputs).sigmoid()
@@ -75,12 +76,12 @@ class ICaRLLearner(FineTunedLearner):
         return losses
 
     def memory_forms(self, labels: Tensor) -> Forms:
-        """Return the forms of the means and the temperature besides those of exemplars."""
+        """Return the forms of the means, the temperature and the exemplars."""
         means = TensorForm((self.num_classes, self.network.heads.dim))
         return {**self.exemplars.forms(self), MEANS: means, TEMPERATURE: POSITIVE}
 
     def remember(self, loader: Loader) -> None:
-        """Choose exemplars and take their means, by today's features."""
+        """Choose exemplars and compute their means, both by the features of today's network."""
         features = F.normalize(features_of(loader, self.features))
         rows = self.exemplars.choose(self, loader, features)
         means = torch.stack([features[own.to(features.device)].mean(0) for own in rows])
@@ -90,7 +91,7 @@ class ICaRLLearner(FineTunedLearner):
         self.memory = self.memory | {MEANS: means, TEMPERATURE: torch.tensor(temperature)}
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
-        """Return how near the unit feature is to each class's mean, over the temperature, [batch, classes seen]."""
+        """Return the nearness of the unit feature to each class's mean over the temperature, [batch, classes seen]."""
         features = F.normalize(self.network.top(trunk, task=task), dim=1)
         means, temperature = (self.memory[name].to(features) for name in (MEANS, TEMPERATURE))
         return nearness(features, means) / temperature

@@ -1,30 +1,30 @@
-"""IDBR (Huang et al., NAACL 2021): what texts have in common and what is a task's own, told apart and each held.
+"""IDBR (Huang et al., NAACL 2021): a generic and a task-specific code of each text, each held near its old values.
 
-Of a text's feature f two codes are made, a generic g = tanh(G f) and a specific s = tanh(S f). The loss is the sum of
-
+A text's feature f gives two codes, a generic g = tanh(G f) and a specific s = tanh(S f). The loss is the sum of
 - the cross-entropy of the class, read from g and s together, over all classes seen (`classes`);
-- next-sentence prediction from g: each text is cut in two at random, and comes once with its halves in order and once
-  with them swapped, [CLS] a [SEP] b [SEP] and [CLS] b [SEP] a [SEP]; which is which?
-- from the second task on, r (r_g |g - g'|^2 + r_s |s - s'|^2), means over numbers: g' and s' are the codes that the
-  whole text had before this task. r is larger in steps that replay;
-- in such steps also the cross-entropy of the task, read from s.
+- next-sentence prediction from g: each text is cut in two at random, and comes once with its halves in order, [CLS] a
+  [SEP] b [SEP], and once with them swapped, [CLS] b [SEP] a [SEP]; g must tell which;
+- from the second task on, r (r_g |g - g'|^2 + r_s |s - s'|^2), means over a code's dimensions: g' and s' are the codes
+  of the whole text before this task. r is larger in steps that replay;
+- in steps that replay, also the cross-entropy of the task, read from s.
 
-Of the steps, one in `replay_every` replays: beside the batch it learns as many exemplars of each earlier task. A task's
-exemplars are the texts nearest to the centres that k-means finds of features.
+One in `replay_every` steps replays: beside the batch it learns as many exemplars of each earlier task. A task's
+exemplars are the texts nearest to the centres that k-means finds among its features.
 
-Settings are the published ones (the code, SALT-NLP/IDBR); for training BERT-base see `softtf.recipes.presets`. There a
-smaller r_s is tried too, of {0.3, 0.4, 0.5} the best where 2,000 rows of each class are learned.
+The settings are those of the published code (SALT-NLP/IDBR); `softtf.recipes.presets` has those of training for
+BERT-base. That code also tries a smaller r_s and takes the best of {0.3, 0.4, 0.5} where it learns 2,000 rows of each
+class.
 
-What differs here:
-- the weight matrices of the layers train (`tune`), there also biases, norms and the embedding, with BERT's dropout;
-- they train as W + D, D from 0, so that weight decay draws them to the pre-trained W, there to 0;
-- a step that replays is one step, there one for each batch of old and new texts mixed;
-- in tests, for g', s' and for exemplars texts are read as [CLS] text [SEP], there as two halves of one length; halves'
-  segments are not marked, and the longest text of a batch gives up a token for the second [SEP], so that it grows no
-  longer;
-- the last step's network is kept, there the best of every 250 steps on validation texts; all tasks have the same
-  number of epochs, there 4, 3, 3, 2, 1 for 2,000 rows of each class, and 1 for all rows;
-- a smaller last batch is learned from, there it is left out; AdamW's epsilon is 1e-8, there 1e-6.
+What differs here, with "there" for the published code:
+- the weight matrices of the layers train (`tune`); there also biases, norms and the embedding, with BERT's dropout;
+- they train as W + D with D from 0, so weight decay draws them to the pre-trained W; there to 0;
+- a step that replays is one step; there one for each batch of old and new texts mixed;
+- in tests, for g' and s', and for exemplars, texts are read as [CLS] text [SEP]; there as two halves of one length. The
+  segments of halves are not marked, and the longest text of a batch drops a token for the second [SEP], so that it does
+  not grow;
+- the network of the last step is kept; there the best on validation texts, checked every 250 steps. All tasks have the
+  same number of epochs; there 4, 3, 3, 2, 1 for 2,000 rows of each class, and 1 for all rows;
+- a smaller last batch is learned; there it is skipped. AdamW's epsilon is 1e-8; there 1e-6.
 """
 
 from dataclasses import dataclass
@@ -55,20 +55,20 @@ EXAMPLES, COLUMNS, WHICH_TASK = "exemplars", "exemplars.columns", "which_task"
 
 @dataclass(frozen=True)
 class IDBR(LearnerSpec, kind="idbr"):
-    """Fine-tune the whole network, with a generic and a specific code held towards what they were; for texts.
+    """Fine-tune the whole network, with a generic and a specific code held near their old values; for texts.
 
     Attributes:
-        share: of each task's texts that are kept as exemplars, one at least.
-        replay_every: of so many steps the last replays.
-        code: numbers of each code.
+        share: share of each task's texts that is kept as exemplars, at least one.
+        replay_every: one in this many steps replays exemplars.
+        code: dimension of each code.
         next_sentence: weight of next-sentence prediction.
         which_task: weight of the task's cross-entropy.
-        general: r_g, of the generic code's distance.
-        specific: r_s, of the specific one's.
-        hold: r in steps that do not replay.
-        hold_replayed: r in those that do.
-        task_rate: how many times the rate of all others the task's classifier learns at; published is 5e-4 / 3e-5.
-        tune: which weights are trained.
+        general: r_g, weight of the generic code's distance.
+        specific: r_s, weight of the specific code's distance.
+        hold: r, weight of both distances in steps that do not replay.
+        hold_replayed: r in steps that replay.
+        task_rate: the task classifier's learning rate as a multiple of the others'; published is 5e-4 / 3e-5.
+        tune: the weights that are trained.
         classes: new texts are compared with all classes `seen` (the published classifier has all classes of the stream
             from the start), or with the task's `own`; exemplars with all seen (`softtf.learners.spans`).
     """
@@ -92,7 +92,7 @@ class IDBR(LearnerSpec, kind="idbr"):
         """Return the learner.
 
         Raises:
-            UserError: the backbone reads no texts.
+            UserError: the backbone does not read texts.
         """
         if not backbone.reads_text:
             raise UserError(f"IDBR predicts which half of a text comes next; backbone {backbone.name!r} reads no texts")
@@ -100,7 +100,7 @@ class IDBR(LearnerSpec, kind="idbr"):
 
 
 class IDBRLearner(Learner):
-    """Keeps exemplars; while a task trains, also the codes that its texts and the exemplars had before it."""
+    """Remembers exemplars; while a task trains, also the codes that its texts and the exemplars had before it."""
 
     def __init__(self, backbone: Backbone, seed: int, spec: IDBR) -> None:
         codes = Codes(backbone.dim, spec.code, torch.Generator().manual_seed(derive_seed(seed, "shared")))
@@ -115,7 +115,7 @@ class IDBRLearner(Learner):
 
     @property
     def codes(self) -> Codes:
-        """What makes codes of features."""
+        """The module that computes the codes of features."""
         codes = self.extra_slots["codes"]
         assert isinstance(codes, Codes)
         return codes
@@ -127,7 +127,7 @@ class IDBRLearner(Learner):
 
     @torch.no_grad()
     def begin_task(self, data: TaskData) -> None:
-        """Open the task, and take the codes of all texts to be trained on, the task's and then the exemplars'."""
+        """Open the task, and compute the old codes of all texts to train on: the task's, then the exemplars'."""
         super().begin_task(data)
         self.loader = data.loader
         if self.task:
@@ -135,7 +135,7 @@ class IDBRLearner(Learner):
             self.before = torch.cat([self.codes_of(inputs) for inputs in texts])
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the terms; in steps that replay all are of the batch and exemplars together."""
+        """Return the terms of the loss; in steps that replay, all are over the batch and exemplars together."""
         spec, task = self.spec, self.task
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "step", task, batch.step))
         replays = task > 0 and (batch.step + 1) % spec.replay_every == 0
@@ -165,7 +165,7 @@ class IDBRLearner(Learner):
         return self.spec.which_task * F.cross_entropy(logits, tasks)
 
     def _with_exemplars(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Return inputs, targets and rows of `before` of the batch and as many exemplars of each earlier task."""
+        """Return inputs, targets and rows of `before`, for the batch and as many exemplars of each earlier task."""
         assert self.loader is not None
         columns = self.memory[COLUMNS]
         order = torch.randperm(len(columns), generator=generator)
@@ -176,7 +176,7 @@ class IDBRLearner(Learner):
         return join([batch.inputs, inputs]), targets, torch.cat([batch.rows, drawn + len(self.loader.examples)])
 
     def end_task(self, data: TaskData) -> None:
-        """Choose exemplars, close the task, and let its data and the codes go."""
+        """Choose exemplars, close the task, and release its data and the codes."""
         self.choose_exemplars(data.loader)
         super().end_task(data)
         self.loader = self.before = None

@@ -1,4 +1,4 @@
-"""The small heads of IDBR: its two codes, next-sentence prediction, and which task a text is of."""
+"""The small heads of IDBR: its two codes, next-sentence prediction, and the classifier of a text's task."""
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +28,12 @@ class Codes(TaskSlots):
         return F.linear(features, self.weight.to(features), self.bias.to(features)).tanh()
 
     def order(self, general: Tensor) -> Tensor:
-        """Return logits [b, 2] of the halves being in order, and of their being swapped, from g [b, size]."""
+        """Return logits [b, 2], for halves in order and halves swapped, from g [b, size]."""
         return F.linear(general, self.order_weight.to(general), self.order_bias.to(general))
 
 
 class TaskClassifier(Heads):
-    """One logit a task, from the specific code; all go on training."""
+    """One logit per task, from the specific code; every task trains all of them."""
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the values for one more logit."""

@@ -1,7 +1,7 @@
 """KLDA: linear discriminant analysis on random Fourier features of frozen features, as an ensemble of several maps.
 
 Momeni, Mazumder and Liu, "Continual Learning Using a Kernel-Based Method Over Foundation Models", AAAI 2025; their code
-is SalehMomeni/KLDA. With Omega ~ N(0, 2 gamma) and b ~ U(0, 2 pi), D numbers a map:
+is SalehMomeni/KLDA. Each map has D dimensions, with Omega ~ N(0, 2 gamma) and b ~ U(0, 2 pi):
 
     phi(x) = sqrt(2/D) cos(Omega^T x + b), so that phi(x) phi(y) is about exp(-gamma |x - y|^2)
     m_c = mean of class c's phi    S = sum over all examples of (phi - m_c) (phi - m_c)^T
@@ -9,11 +9,11 @@ is SalehMomeni/KLDA. With Omega ~ N(0, 2 gamma) and b ~ U(0, 2 pi), D numbers a 
 
 A class's probability is the mean of the maps' softmax. Classes have no prior.
 
-What differs here (docs/methods.md): S + lambda I is inverted in place of a pseudo-inverse without a cut-off, which
-inverts rounding while there are fewer examples than D. Gamma comes from the first task, as the paper's for images is
-not published. The scores of the maps are added: with S a sum, and not a mean, the published softmax is nearly flat, and
-the sum of such probabilities is the sum of the scores. S comes from sums of phi phi^T, exact for a class that comes in
-several parts.
+What differs here (docs/methods.md): S + lambda I is inverted. The paper takes a pseudo-inverse without a cut-off, which
+inverts rounding errors while there are fewer examples than D. Gamma comes from the first task, as the paper's for
+images is not published. The scores of the maps are added: S is a sum, not a mean, so the published softmax is nearly
+flat, and the sum of such probabilities orders classes as the sum of the scores does. S comes from sums of phi phi^T,
+which are exact for a class that comes in several parts.
 """
 
 import math
@@ -40,9 +40,9 @@ from softtf.statistics.shares import all_labels, local_numbers, own_share
 from softtf.statistics.temperature import log_shares
 
 WIDTH = 0.1  # gamma times the median squared distance; chosen on training images of CIFAR-100 and training texts
-TEMPERATURE = 6.0  # of the scores' mean over maps; chosen on the same, and no answer depends on it
-LEAST_RIDGE = 1e-6  # for each example, where S is zero
-PAIRED = 1000  # examples whose distances are looked at
+TEMPERATURE = 6.0  # of the scores' mean over maps; chosen on the same data; no answer depends on it
+LEAST_RIDGE = 1e-6  # per example, where S is zero
+PAIRED = 1000  # examples whose distances are measured
 GAMMA = TensorForm(least=torch.finfo(torch.float32).tiny)
 
 
@@ -51,10 +51,10 @@ class KLDA(ClosedFormSpec, kind="klda"):
     """Random Fourier features of a Gaussian kernel, class means, and one covariance of all classes seen.
 
     Attributes:
-        projection: D, the numbers of a map. A task's sums take 2 D (D + 1) bytes a map and 4 D a class and map.
-        maps: how many there are; 1 is KLDA, several are its ensemble, KLDA-E.
-        gamma: of the kernel exp(-gamma |x - y|^2); left out, a tenth over the median squared distance between
-            examples of the first task. The paper's: 0.01 for MiniLM, 0.005 for BERT-base.
+        projection: D, the dimensions of a map. A task's sums take 2 D (D + 1) bytes per map, and 4 D per class and map.
+        maps: number of maps; 1 is KLDA, several are its ensemble, KLDA-E.
+        gamma: of the kernel exp(-gamma |x - y|^2). Without it: 0.1 / the median squared distance between examples of
+            the first task. The paper has 0.01 for MiniLM and 0.005 for BERT-base.
     """
 
     title = "KLDA (frozen features)"
@@ -69,7 +69,7 @@ class KLDA(ClosedFormSpec, kind="klda"):
 
 
 class FourierMaps(nn.Module):
-    """The random Fourier features of several maps; N(0, 1) [maps, dim, D] and phases come from the seed."""
+    """The random Fourier features of several maps; the N(0, 1) values [maps, dim, D] and phases come from the seed."""
 
     frequencies: Tensor
     phases: Tensor
@@ -88,9 +88,9 @@ class FourierMaps(nn.Module):
 
 
 class KLDALearner(ClosedFormLearner):
-    """A task's share is its sums of each map, and gamma; a head holds its classes' discriminants, of all maps.
+    """A task's share is gamma and its sums for each map. A head holds its classes' discriminants for all maps.
 
-    -(phi - m)^T P (phi - m) / 2 is w phi - w m / 2 with w = P m, and a term that all classes have in common.
+    -(phi - m)^T P (phi - m) / 2 is w phi - w m / 2 with w = P m, plus a term that is the same for all classes.
     """
 
     common = ("gamma",)
@@ -113,7 +113,7 @@ class KLDALearner(ClosedFormLearner):
 
     @torch.no_grad()
     def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
-        """Add the task's sums and solve; tell gamma."""
+        """Add the task's sums and solve; return gamma, to show."""
         before = self.shares_of(labels)
         gamma = self.memory["gamma"] if before else torch.tensor(self.spec.gamma or usual_gamma(features))
         own_columns, own_labels = own_share(before, columns, labels)
@@ -127,7 +127,7 @@ class KLDALearner(ClosedFormLearner):
 
     @torch.no_grad()
     def solve(self, shares: Sequence[Share]) -> None:
-        """Set the heads by the sums of all shares."""
+        """Set the heads from the sums of all shares."""
         self.memory = {"gamma": shares[0].tensors["gamma"]} if shares else {}
         if not shares:
             return
@@ -141,16 +141,16 @@ class KLDALearner(ClosedFormLearner):
         self.set_heads((weights / scale).float(), (bias / scale).float() + log_shares(column_counts(shares), labels))
 
     def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
-        """Return a task's sums of the classes at `kept`."""
+        """Return a task's sums for the classes at `kept` alone."""
         return share_without(share, self.spec.projection, kept, *map(_prefix, range(self.spec.maps)))
 
     def fitted_beside(self, task: int) -> list[str]:
-        """Return gamma, for the first task, whose distances it comes from."""
+        """Return gamma for the first task, since it comes from that task's distances."""
         own = [] if task or self.spec.gamma else ["gamma, the width of the kernel, which is of its distances"]
         return super().fitted_beside(task) + own
 
     def _summed(self, features: Tensor, gamma: Tensor, own: Tensor, count: int) -> list[RidgeSums]:
-        """Return each map's sums over a task's examples, of its labels `own` [n]."""
+        """Return each map's sums over a task's examples; own: [n], their labels, numbered within the task."""
         maps = [RidgeSums.zeros(self.spec.projection, count) for _ in range(self.spec.maps)]
         for part, of_part in zip(features.split(ROWS // 4), own.split(ROWS // 4), strict=True):
             for sums, phi in zip(maps, self.fourier(part.to(self.fourier.phases.device), gamma), strict=True):
@@ -158,7 +158,7 @@ class KLDALearner(ClosedFormLearner):
         return maps
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
-        """Return the mean over maps of the scores over the temperature, up to a constant, [batch, classes seen]."""
+        """Return the scores' mean over maps, divided by the temperature, up to a constant, [batch, classes seen]."""
         phi = self.fourier(self.network.top(trunk, task=task), self.memory["gamma"])
         return self.network.heads(phi.transpose(0, 1).flatten(1), range(self.num_tasks))  # type: ignore[no-any-return]
 
@@ -168,7 +168,7 @@ def _prefix(number: int) -> str:
 
 
 def usual_gamma(features: Tensor) -> float:
-    """Return WIDTH over the median squared distance between examples [n, dim]; their mean square where that is zero."""
+    """Return WIDTH / the median squared distance between examples [n, dim]; if it is zero, / their mean square."""
     some = features[:: -(-len(features) // PAIRED)].double()
     distances = nn.functional.pdist(some).square()
     median = float(distances.median()) if len(distances) else 0.0
@@ -178,10 +178,10 @@ def usual_gamma(features: Tensor) -> float:
 def discriminants(sums: RidgeSums) -> tuple[Tensor, Tensor]:
     """Return w_c = P m_c [D, labels] and -m_c w_c / 2 [labels], with P = n (S + lambda I)^-1.
 
-    lambda = 0.3 tr S / n, as in `ExactRidge`: it fades as examples come.
+    lambda = 0.3 tr S / n, as in `ExactRidge`: its influence falls as examples are added.
 
     Raises:
-        TrainingError: the sums are not those of any examples.
+        TrainingError: the sums contain no examples.
     """
     n, means = float(sums.counts.sum()), sums.cross / sums.counts
     scatter = sums.scatter(means)

@@ -1,8 +1,8 @@
-"""What was learned so far, and the next task: it is learned whole, or nothing has changed.
+"""What was learned so far, and the next task, which is learned completely or not at all.
 
-A task is trained in a copy of the learner's state (`Learner.go_on`). When it is finished, the copy and its class table
-take the place of what was known, by one assignment; until then whoever predicts, scores or saves, in whatever thread,
-reads the finished tasks. So nothing has to be undone when a task fails, and nobody waits.
+A task is trained in a copy of the learner's state (`Learner.go_on`). When it is finished, one assignment puts the copy
+and its class table in the place of the old state. Until then every thread that predicts, scores or saves reads the
+finished tasks. So a task that fails leaves nothing to undo, and no thread waits.
 """
 
 from collections.abc import Callable
@@ -19,38 +19,38 @@ R = TypeVar("R")
 
 
 class Finished(NamedTuple):
-    """A learner of finished tasks, which is never trained on, and the classes of these tasks."""
+    """A learner of finished tasks, which is never trained, and the classes of these tasks."""
 
     learner: Learner
     classes: ClassTable
 
 
 class Knowledge:
-    """The finished tasks, and the one that is being learned.
+    """The finished tasks, and the task that is being learned.
 
-    learner: the object that hooks run on; while a task is learned its state is that of the training, otherwise it is
-    that of the finished tasks. finished: what is known; who reads more than one thing of it must take it once.
+    learner: the object that hooks run on. While a task is learned it has the state in training, otherwise that of the
+    finished tasks. finished: the finished tasks; code that reads several things of it must read the attribute once.
 
     Args:
-        learner: with no task in training.
-        classes: of its tasks.
+        learner: a learner with no task in training.
+        classes: the classes of its tasks.
     """
 
     def __init__(self, learner: Learner, classes: ClassTable) -> None:
         self.learner = learner
         self.finished = Finished(learner.face(), classes)
-        self.calls: list[Change] = []  # of `put`, in their order: the first one is at work
+        self.calls: list[Change] = []  # of `put`, in order; the first one is running
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Copy the finished tasks; the one that is being learned stays with the original."""
+        """Copy the finished tasks; a task that is being learned stays with the original."""
         learner, classes = self.finished
         return type(self)(deepcopy(learner, memo), deepcopy(classes, memo))
 
     def next_task(self, learn: Callable[[ClassTable], R]) -> R:
-        """Return what `learn` returns, which learns one task in `learner` and in the class table that it is given.
+        """Call `learn`, which learns one task in `learner` and in the class table that it gets; return its result.
 
-        Whatever it raises, learner and classes are then as they were. A second Ctrl-C changes nothing in that: what
-        remains to be done is an assignment, with no Python code in which it could strike.
+        If it raises, learner and classes are as they were before. A second Ctrl-C does not change that: all that is
+        left to do is an assignment, and no Python code runs in which Ctrl-C could strike.
 
         Raises:
             UserError: another task is being learned.
@@ -64,9 +64,9 @@ class Knowledge:
         return self.put(learned)
 
     def put(self, make: Callable[[], tuple[Finished, R]]) -> R:
-        """Put what `make` returns first in the place of what is known, and return the rest (under `own_settings`).
+        """Replace what is known by the first thing that `make` returns; return the rest (under `own_settings`).
 
-        Whatever raises, as late as when the settings are restored, what is known stays as it is.
+        If anything raises, even when the settings are restored, what is known stays as it is.
 
         Raises:
             UserError: a task is being learned, or what is known is being changed.
@@ -97,14 +97,14 @@ class Knowledge:
 
 @dataclass(eq=False)
 class Change:
-    """What one call of `put` changed: nothing until it is finished."""
+    """What one call of `put` has changed: nothing until it is finished."""
 
     knowledge: Knowledge
     before: Finished | None = None
     after: Finished | None = None
 
     def take_back(self) -> None:
-        """Go back to what was known before, and let others learn: a Ctrl-C may strike as the call ends."""
+        """Restore what was known before, and let others learn: Ctrl-C may strike as the call ends."""
         known = self.knowledge
         if self.before is not None and known.finished is self.after:
             known.finished = self.before

@@ -1,16 +1,16 @@
-"""L2P (Wang et al., 2022): a pool of prompts from which each sample takes those nearest to its query.
+"""L2P (Wang et al., 2022): a pool of prompts; each sample takes the prompts whose keys are nearest to its query.
 
 Loss: cross-entropy over the task's own classes (`classes`) + key_weight * sum over the chosen keys of
 (1 - cos(q(x), k_i)).
 
-Plain L2P needs no task: pool and keys are shared, tasks differ in their classifiers' columns only, and the answer
-is the best of all classes seen. With soft masks (`adapt`) every task has its own network above the shared prompts;
-then each task also has a key of its own, trained by the same matching loss, that serves Prompt ID, and Gradient ID
-mixes the masks while each sample keeps the prompts it chose.
+Plain L2P needs no task: pool and keys are shared, tasks differ only in their columns of the classifier, and the answer
+is the best of all classes seen. With soft masks (`adapt`) every task has its own network above the shared prompts. Then
+each task also has a key, trained by the same matching loss, for Prompt ID. Gradient ID mixes the masks, and each sample
+keeps the prompts that it chose.
 
-With `projection` (PGP) the pool's prompts are under gradient projection: what they meet in block 1's attention is the
-embedded tokens x and the prompts p, and x dp^T = 0, p dp^T = 0 would leave old inputs' scores there as they were.
-With `key_eps` so are the pool's keys, which meet the queries: q dk^T = 0. PGP's code has 0.97 there.
+With `projection` (PGP) the gradients of the pool's prompts are projected. In block 1's attention prompts meet the
+embedded tokens x and the prompts p; x dp^T = 0 and p dp^T = 0 would leave the scores of old inputs there unchanged.
+With `key_eps` the pool's keys, which meet the queries, are projected too: q dk^T = 0. PGP's code has 0.97 there.
 """
 
 from dataclasses import dataclass
@@ -40,17 +40,17 @@ class L2P(LearnerSpec, kind="l2p"):
     """L2P with any further adaptation.
 
     Attributes:
-        pool_size: how many prompts the pool holds.
-        length: of each prompt, in tokens; 30 in the ImageNet-R runs.
-        top_k: how many of them a sample takes.
+        pool_size: prompts in the pool.
+        length: tokens of each prompt; 30 in the ImageNet-R runs.
+        top_k: prompts that each sample takes.
         key_weight: weight of the matching loss.
-        key_scale: keys start as U(-key_scale, key_scale), as DualPrompt's.
+        key_scale: keys start as U(-key_scale, key_scale), as in DualPrompt.
         adapt: a further adaptation; `SoftMask(...)` makes it L2P + Soft-TF.
         projection: `Projection()` makes it L2P + PGP.
-        key_eps: with `projection`, the share of the queries' spectrum that the pool's keys keep out of (0.97 in the
-            published runs); None leaves keys free.
+        key_eps: with `projection`, the share of the queries' spectrum out of which the pool's keys are projected (0.97
+            in the published runs); None leaves the keys free.
         classes: the cross-entropy is over the task's `own` classes, as in the published code (`train_mask`), or over
-            all `seen`, as DualPrompt's.
+            all classes `seen`, as in DualPrompt.
     """
 
     title = "L2P"
@@ -83,7 +83,7 @@ class L2P(LearnerSpec, kind="l2p"):
 
 
 class L2PLearner(ProjectedLearner):
-    """Cross-entropy behind each sample's own prompts, and keys drawn towards the queries that choose them."""
+    """Cross-entropy of features with each sample's own prompts, and the matching loss of the chosen keys."""
 
     query_use = "matching"
 
@@ -101,7 +101,7 @@ class L2PLearner(ProjectedLearner):
         return pool
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return cross-entropy and the matching loss of the pool's keys and, if there is one, of the task's key."""
+        """Return cross-entropy and the matching loss of the pool's keys and, with masks, of the task's key."""
         shared = SharedPass(self.network, batch.inputs, batch.query)
         features = self.network.top(shared.trunk, task=self.task)
         losses = {
@@ -115,12 +115,12 @@ class L2PLearner(ProjectedLearner):
         return losses
 
     def prompts(self) -> dict[str, Projected]:
-        """Return the pool's prompts and, if they are projected too, its keys, in a space of queries alone."""
+        """Return the pool's prompts and, if they are projected too, its keys, whose space is of queries alone."""
         eps = self.spec.key_eps
         keys = {} if eps is None else {KEYS: Projected(self.pool.keys, eps=eps, met_alone=True)}
         return {"pool": Projected(self.pool.prompts), **keys}
 
     def met(self, shared: SharedPass) -> dict[str, Tensor]:
-        """Return the embedded tokens, before block 1, and the queries."""
+        """Return the embedded tokens before block 1, and the queries."""
         queries = {} if self.spec.key_eps is None else {KEYS: shared.query}
         return {"pool": real_rows(shared.stem.x, shared.stem.mask), **queries}

@@ -1,19 +1,19 @@
 """LayUP: one ridge regression on the [class] tokens of the last blocks, side by side; no random projection.
 
 Ahrens, Lehmann, Lee and Wermter, "Read Between the Layers: Leveraging Multi-Layer Representations for Rehearsal-Free
-Continual Learning with Pre-Trained Models", TMLR 2024; their code is ky-ah/LayUP. With f the [class] tokens after the
-last k = 6 blocks, as they are:
+Continual Learning with Pre-Trained Models", TMLR 2024; their code is ky-ah/LayUP. With f the raw [class] tokens after
+the last k = 6 blocks:
 
     G = sum f f^T     C = sum f y^T     W = (G + lambda I)^-1 C
 
-Lambda is the best of a log grid by 4-fold cross-validation on the newest task, by accuracy over all classes seen; the
-sums of the tasks before are in each fold's fit. This is the form without first-session adaptation, the default of the
+Lambda is the best of a log grid in 4-fold cross-validation on the newest task, by accuracy over all classes seen; each
+fold's fit includes the sums of earlier tasks. This is the form without first-session adaptation, the default of the
 published code.
 
-What differs here (docs/methods.md): lambda is the geometric mean of what the tasks choose, and labels weigh the same
-(`TaskRidge`), so that a small task does not undo what large ones taught. The grid is relative to the mean of f^2 and
-goes further up. Sums are in float64. Of a text f is the mean of its tokens after each of the last k layers; the paper
-has images only.
+What differs here (docs/methods.md): lambda is the geometric mean of the tasks' choices, and all labels have the same
+weight (`TaskRidge`), so that a small task does not undo what large ones taught. The grid is relative to the mean of f^2
+and reaches higher. Sums are in float64. For a text, f is the mean of its tokens after each of the last k layers; the
+paper has images only.
 """
 
 from dataclasses import dataclass
@@ -34,8 +34,8 @@ from softtf.statistics.temperature import fold_numbers
 
 FOLDS = 4
 FACTORS = (*(10.0**e for e in range(-4, 0)), *(10.0 ** (e / 2) for e in range(11)), 1e-8)  # of the mean of f^2
-"""The grid of lambda; the first of equals is taken. Published is 10^-4, 10^-3.5 to 10^3 of features as they are, and at
-last 10^-8."""
+"""The grid of lambda; the first of equals is taken. The published grid, for raw features, is 10^-4, 10^-3.5 to 10^3 and
+finally 10^-8."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class LayUP(ClosedFormSpec, kind="layup"):
     """The last blocks' [class] tokens, and one ridge regression over all classes seen.
 
     Attributes:
-        blocks: k, how many of the last blocks are read; all, if there are fewer. With d numbers a token, a task's
-            sums take 2 k d (k d + 1) bytes and 4 k d a class.
+        blocks: k, the number of last blocks that are read; all if there are fewer. With tokens of dimension d, a task's
+            sums take 2 k d (k d + 1) bytes, and 4 k d per class.
     """
 
     title = "LayUP (frozen features)"
@@ -58,16 +58,16 @@ class LayUP(ClosedFormSpec, kind="layup"):
 
 
 class LayerRidge(TaskRidge):
-    """The features are h as they are; to choose lambda takes some 64 (k d)^2 bytes meanwhile, 1.4 GB on ViT-B."""
+    """Ridge regression on raw features; choosing lambda takes about 64 (k d)^2 bytes of memory, 1.4 GB on ViT-B."""
 
     def forward(self, features: Tensor) -> Tensor:
         """Return features [n, size]."""
         return features
 
     def choose(self, old: RidgeSums, new: RidgeSums, h: Tensor, labels: Tensor) -> tuple[float | None, float]:
-        """Return the factor that names most of the newest task's examples right by W of the others, and its error.
+        """Return the factor with the best accuracy on held-out examples of the newest task, and its error.
 
-        An example is held out if another has its label. Where none is, the task cannot tell.
+        An example is held out if another has its label. Without such examples there is no factor.
         """
         folds, right = fold_numbers(labels, FOLDS), dict.fromkeys(FACTORS, 0)
         if not (folds >= 0).any():
@@ -81,14 +81,14 @@ class LayerRidge(TaskRidge):
             for factor in FACTORS:
                 try:
                     right[factor] += int(((held @ solve(fit, factor * scale)).argmax(1) == own).sum())
-                except TrainingError:  # too small for rounding
+                except TrainingError:  # lambda is below rounding errors
                     continue
         best = max(right, key=lambda factor: right[factor])
         return best, 1 - right[best] / int((folds >= 0).sum())
 
 
 class LayUPLearner(RidgeLearner):
-    """The backbone is `LastTokens`, the regression `LayerRidge`."""
+    """The backbone is `LastTokens`, the regression is `LayerRidge`."""
 
     error_name = "held_out_error"
     fitted = "lambda"

@@ -1,4 +1,4 @@
-"""Linear head only: one linear classifier per task on frozen features. The floor every method must pass."""
+"""Linear head only: one linear classifier per task on frozen features. A baseline that every method must beat."""
 
 from dataclasses import dataclass
 
@@ -15,8 +15,8 @@ class LinearHead(LearnerSpec, kind="linear-head"):
     """Train nothing but each task's classifier.
 
     Attributes:
-        classes: the cross-entropy is over the task's `own` classes, or over all `seen`, and then one classifier of all
-            of them goes on training (`softtf.learners.spans`). No paper says which; `own` leaves old classifiers
+        classes: the cross-entropy is over the task's `own` classes, or over all classes `seen`; then every task trains
+            one classifier of all of them (`softtf.learners.spans`). No paper says which; `own` leaves old classifiers
             as they are.
     """
 

@@ -1,8 +1,8 @@
 """LwF, learning without forgetting (Li & Hoiem, 2016): on the new task's data, old tasks' outputs stay as they were.
 
 Loss: cross-entropy over the new task's own classes + weight * sum over old tasks of the distillation from the network
-before, a softmax for each task's classes (their equations 1 to 3). Their warm-up, which first trains the new classifier
-alone, is left out. No old example is kept.
+before this task, with one softmax per task (their equations 1 to 3). Their warm-up, which first trains the new
+classifier alone, is left out. No old example is kept.
 """
 
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ from softtf.learners.task_data import TaskData
 
 @dataclass(frozen=True)
 class LwF(LearnerSpec, kind="lwf"):
-    """Fine-tune the whole network; old tasks' outputs are distilled from the network before.
+    """Fine-tune the whole network; old tasks' outputs are distilled from the network before the task.
 
     Attributes:
-        weight: of the distillation, lambda_o.
+        weight: weight of the distillation, lambda_o.
         temperature: of the softmax whose outputs are compared.
-        tune: which weights are trained.
-        classes: the cross-entropy is over the new task's `own`, as in their equation 1, or over all `seen`.
+        tune: the weights that are trained.
+        classes: the cross-entropy is over the new task's `own` classes, as in their equation 1, or over all `seen`.
     """
 
     title = "LwF"
@@ -51,12 +51,12 @@ class LwFLearner(FineTunedLearner):
         self.spec, self.teacher = spec, Teacher()
 
     def begin_task(self, data: TaskData) -> None:
-        """Open the task, and copy the network as it is."""
+        """Open the task, and copy the network."""
         super().begin_task(data)
         self.teacher.copy(self)
 
     def end_task(self, data: TaskData) -> None:
-        """Close the task, and let the copy go."""
+        """Close the task, and release the copy."""
         super().end_task(data)
         self.teacher.forget()
 

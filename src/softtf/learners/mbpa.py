@@ -1,16 +1,16 @@
-"""MBPA++ (de Masson d'Autume et al., NeurIPS 2019): an episodic memory, replayed sparsely, and adapted to at test time.
+"""MBPA++ (de Masson d'Autume et al., NeurIPS 2019): an episodic memory, for sparse replay and for adaptation in tests.
 
-Each example is written to the memory with a chance of its own. Of the steps in which a task is learned, one in
-`replay_every` also learns as many examples as are in the batch, drawn from the memory of earlier tasks (in the paper
-that is a step of its own). To answer for x, its K nearest neighbours (x_k, y_k) in the memory, by Euclidean distance of
-the frozen backbone's features, adapt the weights for x alone:
+Each example is written to the memory with a given probability. One in `replay_every` steps of a task also learns as
+many examples as the batch has, drawn from the memory of earlier tasks (in the paper that is a step of its own). To
+answer for x, the weights are adapted, for x alone, to its K nearest neighbours (x_k, y_k) in the memory, by Euclidean
+distance of the frozen backbone's features:
 
     W_x = argmin over V of  lambda |V - W|^2 - 1/K sum_k log p(y_k | x_k; V),   by L gradient steps from W.
 
-There all weights of the network are adapted, which takes L forward and backward passes over K neighbours for each test
-sample. Here it is the classifier's, on features that stand still: neighbours' features are kept, W_x - W stays in their
-span, and a whole batch of test samples, each with weights of its own, is a few small products. The step is `rate` over
-the mean |feature|^2 of the neighbours, so that one rate suits backbones whose features differ in scale.
+The paper adapts all weights of the network; this takes L forward and backward passes over K neighbours for each test
+sample. Here only the classifier is adapted, on features that stay fixed. The neighbours' features are kept, and W_x - W
+stays in their span, so a whole batch of test samples, each with its own weights, is a few small products. The step size
+is `rate` / the mean |feature|^2 of the neighbours, so that one rate suits backbones whose features differ in scale.
 """
 
 from dataclasses import dataclass
@@ -42,16 +42,16 @@ class MBPA(LearnerSpec, kind="mbpa++"):
     """Fine-tune the whole network with sparse replay; adapt the classifier to each test sample's neighbours.
 
     Attributes:
-        write: the chance of each example to be written to the memory. (The paper writes all, and finds that a tenth
-            costs little.)
-        replay_every: of so many steps the last also replays; 100 is the paper's 1%.
-        neighbours: K; 32 in the paper.
-        steps: L; 0 is sparse replay alone.
-        rate: of the steps, see above.
-        pull: lambda, back to the learned weights.
-        tune: which weights are trained.
+        write: probability that an example is written to the memory. The paper writes all, and finds that a tenth costs
+            little accuracy.
+        replay_every: one in this many steps also replays; 100 is the paper's 1%.
+        neighbours: K, the neighbours that the classifier is adapted to; 32 in the paper.
+        steps: L, the gradient steps of adaptation; 0 means sparse replay alone.
+        rate: step size of adaptation, relative to the neighbours' mean squared feature.
+        pull: lambda, weight of the distance to the learned weights.
+        tune: the weights that are trained.
         classes: new examples are compared with all classes `seen` (the paper has one classifier of all classes), or
-            with the task's `own`; memories, when replayed and when adapted to, with all seen (`softtf.learners.spans`).
+            with the task's `own`; memories, in replay and adaptation, with all seen (`softtf.learners.spans`).
     """
 
     title = "MBPA++"
@@ -71,10 +71,10 @@ class MBPA(LearnerSpec, kind="mbpa++"):
 
 
 class MBPALearner(FineTunedLearner):
-    """Cross-entropy of the batch and now and then of memories.
+    """Cross-entropy of the batch and, in some steps, of memories.
 
-    The memory holds examples, their columns, their frozen features (`keys`) and those of the network as it is; nothing
-    while no example was drawn.
+    The memory holds examples, their columns, their frozen features (`keys`) and their features in today's network. It
+    is empty until an example is drawn.
     """
 
     may_remember_nothing = True
@@ -86,15 +86,15 @@ class MBPALearner(FineTunedLearner):
         self.here = OnDevice()
         tuned = self.network.adaptations[0]
         assert isinstance(tuned, Adaptation)
-        tuned.reads_query = True  # the trunk's tokens bring it along, for `logits` to find neighbours by
+        tuned.reads_query = True  # the trunk's tokens then carry the query, with which `logits` finds neighbours
 
     def begin_task(self, data: TaskData) -> None:
-        """Open the task, and remember how examples are prepared while it trains."""
+        """Open the task, and keep its loader."""
         super().begin_task(data)
         self.loader = data.loader
 
     def end_task(self, data: TaskData) -> None:
-        """Write the task's share, close the task, and let its data go."""
+        """Write the task's share, close the task, and release its loader."""
         self.write(data.loader)
         super().end_task(data)
         self.loader = None
@@ -109,7 +109,7 @@ class MBPALearner(FineTunedLearner):
         return logits
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the cross-entropy of the batch and, if memories are due and there are any, theirs."""
+        """Return the cross-entropy of the batch and, in a step that replays, of memories."""
         logits = self.all_logits(batch.inputs)
         losses = {"cross_entropy": self.cross_entropy(logits, batch.targets), "replay": logits.new_zeros(())}
         if (batch.step + 1) % self.spec.replay_every == 0 and COLUMNS in self.memory:
@@ -133,7 +133,7 @@ class MBPALearner(FineTunedLearner):
 
     @torch.no_grad()
     def write(self, loader: Loader) -> None:
-        """Write this task's share, with its keys; the network's features of all memories are taken anew."""
+        """Write this task's share with its keys; compute the network's features of all memories anew."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "write", self.task))
         rows = (torch.rand(len(loader.examples), generator=generator) < self.spec.write).nonzero()[:, 0]
         new = loader.loaded(rows.tolist()) if len(rows) else []
@@ -151,7 +151,7 @@ class MBPALearner(FineTunedLearner):
         self.memory = self.memory | pack(EXAMPLES, examples) | kept
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
-        """Return logits [batch, classes seen], each sample's by the classifier adapted to its own neighbours."""
+        """Return logits [batch, classes seen]; each sample's classifier is adapted to its own neighbours."""
         features, classes = self.network.top(trunk, task=task), range(self.num_tasks)
         logits: Tensor = self.network.heads(features, classes)
         if not self.spec.steps or KEYS not in self.memory:
@@ -164,12 +164,12 @@ class MBPALearner(FineTunedLearner):
 
 
 def nearest(queries: Tensor, keys: Tensor, count: int) -> Tensor:
-    """Return which keys [b, min(count, n)] are nearest to each query [b, dim], of keys [n, dim]."""
+    """Return the numbers [b, min(count, n)] of the keys [n, dim] that are nearest to each query [b, dim]."""
     return torch.cdist(queries, keys, compute_mode=EXACT).topk(min(count, len(keys)), largest=False).indices
 
 
 def with_one(features: Tensor) -> Tensor:
-    """Return features [..., dim] with a 1 behind each, for the bias."""
+    """Return features [..., dim] with a 1 appended for the bias."""
     return F.pad(features, (0, 1), value=1.0)
 
 
@@ -179,10 +179,10 @@ def adapted(features: Tensor, logits: Tensor, columns: Tensor, spec: MBPA) -> Te
     A step from W_x is  W_x - step (2 lambda (W_x - W) + 1/K sum_k (p_k - y_k) (x_k, 1)^T).
 
     Args:
-        features: x_k, of each sample's neighbours [b, K, dim].
-        logits: theirs under W, [b, K, classes].
-        columns: their labels, [b, K].
-        spec: says how many steps, the rate and the pull.
+        features: x_k, those of each sample's neighbours [b, K, dim].
+        logits: the neighbours' logits under W, [b, K, classes].
+        columns: the neighbours' labels, [b, K].
+        spec: has the number of steps, the rate and the pull.
     """
     inputs = with_one(features)
     products = inputs @ inputs.transpose(1, 2)

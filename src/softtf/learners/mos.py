@@ -1,18 +1,19 @@
-"""MOS (Sun et al., AAAI 2025): an adapter a task, pulled to the earlier ones, which a sample finds by asking again.
+"""MOS (Sun et al., AAAI 2025): one adapter per task, pulled towards earlier ones; each sample finds its task in rounds.
 
 "MOS: Model Surgery for Pre-Trained Model-Based Class-Incremental Learning"; their code is sun-hailong/AAAI25-MOS. A
 task trains its adapter, which starts as the previous one, and a linear head at a tenth of the rate. Loss: cross-entropy
-over the task's own classes + reg * R (`contrasted`). After each step the adapter moves by a tenth to the mean of the
-earlier tasks'. The heads are then aligned as one on class Gaussians (`aligned`).
+over the task's own classes + reg * R (`contrasted`). After each step the adapter moves a tenth of the way to the mean
+of the earlier tasks' adapters. The heads are then aligned together on class Gaussians (`aligned`).
 
-The answer, of each sample alone: k is the task of the class whose mean feature in task 1's network is nearest by
-cosine. At most four times, z is the aligned head's answer in task k's network, and k becomes the task of its best
-class, until it stays. The answer is softmax(z) + softmax(T cos), cos being those cosines, T the number of tasks.
+Each sample is answered alone. First, k is the task of the class whose mean feature in task 1's network is nearest by
+cosine. Then, at most four times, z is the aligned head's answer in task k's network, and k becomes the task of z's best
+class, until k stays the same. The answer is softmax(z) + softmax(T cos), with the cosines of the first step and the
+number of tasks T.
 
-What differs here (docs/methods.md): the move to the mean is once a step, as in the paper, and never after the task. The
-published code moves thirteen times a step, and in every block of every forward pass of a test too, so that its stored
-adapters become that mean and its answers depend on what was asked before. The adapter is ours, in series on the MLP's
-output (as in `ranpac_fsa`).
+What differs here (docs/methods.md): the adapter moves to the mean once per step, as in the paper, and never after the
+task. The published code moves it thirteen times per step, and also in every block of every forward pass of a test. So
+its stored adapters become that mean, and its answers depend on what was asked before. The adapter is ours, in series
+after the MLP (as in `ranpac_fsa`).
 """
 
 from collections.abc import Callable, Mapping
@@ -43,13 +44,13 @@ ROUNDS = 4
 
 @dataclass(frozen=True)
 class MOS(ContrastedSpec, kind="mos"):
-    """Adapters of tasks' own that stay near each other, and self-refined retrieval of one for each sample.
+    """One adapter per task, kept near the others, and self-refined retrieval of one for each sample.
 
     Attributes:
-        layers: where adapters go, in any notation of `SoftMask.layers`.
-        rank: their width.
-        pull: how far an adapter moves to the mean of the earlier ones after each step.
-        storage: exact, as adapters go on from earlier ones.
+        layers: layers with adapters, in any notation of `SoftMask.layers`.
+        rank: width of the adapters.
+        pull: the share of the way to the earlier adapters' mean that an adapter moves after each step.
+        storage: always exact, as each adapter continues the one before.
     """
 
     title = "MOS"
@@ -68,7 +69,7 @@ class MOS(ContrastedSpec, kind="mos"):
 
 
 class MOSLearner(ContrastedLearner):
-    """One network a task under one aligned head; remembers the classes' means in the first task's network too."""
+    """One network per task and one aligned head; also remembers the classes' means in the first task's network."""
 
     def __init__(self, backbone: Backbone, seed: int, spec: MOS) -> None:
         self.spec = spec
@@ -76,17 +77,17 @@ class MOSLearner(ContrastedLearner):
 
     @property
     def answer_depends_on_task(self) -> bool:
-        """A sample finds its task in the answer itself."""
+        """False: a sample finds its task within the answer."""
         return False
 
     def after_step(self) -> None:
-        """Move the adapter to the mean of the earlier tasks'."""
+        """Move the adapter towards the mean of the earlier tasks' adapters."""
         (adapters,) = self.network.adaptations
         assert isinstance(adapters, ContinuedAdapters)
         adapters.pull(self.spec.pull)
 
     def memory_forms(self, labels: Tensor) -> Forms:
-        """Return the forms of the prototypes, besides those of alignment."""
+        """Return the forms of the prototypes, and those of alignment."""
         return {**super().memory_forms(labels), PROTOTYPES: TensorForm((len(labels), self.network.backbone.dim))}
 
     def end_task(self, data: TaskData) -> None:
@@ -111,11 +112,11 @@ class MOSLearner(ContrastedLearner):
 
 
 def refined(answer: Callable[[Tensor, int], Tensor], start: Tensor, tasks: Tensor) -> Tensor:
-    """Return each sample's z [batch, classes] after it has found its task, in at most `ROUNDS` rounds.
+    """Return each sample's z [batch, classes] once its task stays the same, after at most `ROUNDS` rounds.
 
     Args:
-        answer: gives z of the samples at rows [m] in a task's network.
-        start: [batch, classes], whose best class names the first task to ask.
+        answer: returns z for the samples at rows [m] in a task's network.
+        start: [batch, classes]; the best class gives the first task.
         tasks: [classes], the task of each class.
     """
     asked = tasks[start.argmax(1)]

@@ -1,4 +1,4 @@
-"""NCM: the class whose mean feature is nearest by cosine. Nothing is trained; the honest floor of frozen features."""
+"""NCM: the class whose mean feature is nearest by cosine. Nothing is trained; the baseline of frozen features."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ TEMPERATURE = FittedMean("temperatures", default=0.05)
 
 @dataclass(frozen=True)
 class NCM(ClosedFormSpec, kind="ncm"):
-    """Nearest class mean: logits are cos(q(x), m_c) / temperature, m_c the mean of class c's training features."""
+    """Nearest class mean: logits are cos(q(x), m_c) / temperature; m_c is the mean of class c's training features."""
 
     title = "NCM (frozen features)"
 
@@ -31,24 +31,24 @@ class NCM(ClosedFormSpec, kind="ncm"):
 
 
 class NCMLearner(ClosedFormLearner):
-    """A task's share is the sum of each of its columns' features; its head holds its own means.
+    """A task's share is the sum of features of each of its columns; its head holds its classes' means.
 
-    The temperature makes the softmax of the cosines a probability, which matters where tasks are weighed by it. It is
-    fitted on a fifth of each task with the means of the rest, and is the mean over tasks; no answer depends on it.
+    The temperature makes the softmax of the cosines a probability, which matters where it weighs tasks. Each task fits
+    it on a fifth of its examples, with the means of the rest; the mean over tasks is used. No answer depends on it.
     """
 
     def memory_forms(self, labels: Tensor) -> Forms:
-        """Return the forms of the labels' sums, the counts and the temperature."""
+        """Return the forms of the sums per label, of the counts and of the temperature."""
         sums = TensorForm((int(labels.max()) + 1, self.network.heads.dim))
         return {"sums": sums, **column_forms(labels), TEMPERATURE.name: TEMPERATURE.form}
 
     def share_forms(self, labels: Tensor, tasks: int) -> Forms:
-        """Return the same forms of a task alone."""
+        """Return the same forms for one task."""
         return self.memory_forms(labels)
 
     @torch.no_grad()
     def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
-        """Add the task's sums; tell the share of its examples that are nearest to another label's mean."""
+        """Add the task's sums; return the share of its examples that are nearest to another label's mean."""
         before = self.shares_of(labels)
         own_columns, own_labels = own_share(before, columns, labels)
         numbers, local = local_numbers(own_labels)
@@ -89,15 +89,15 @@ class NCMLearner(ClosedFormLearner):
             }
 
     def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
-        """Return a task's sums of the classes at `kept`."""
+        """Return a task's sums for the classes at `kept` alone."""
         return {**share, "sums": share["sums"][kept], **columns_without(share, kept)}
 
     def fitted_beside(self, task: int) -> list[str]:
-        """Return the temperature, which no answer depends on."""
+        """Return the temperature; no answer depends on it."""
         return super().fitted_beside(task) + (["the temperature that later tasks fitted"] if task < self.task else [])
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
-        """Return cosines over the temperature, [batch, classes seen], with the log of each column's share."""
+        """Return cosines divided by the temperature plus the log of each column's share, [batch, classes seen]."""
         features = F.normalize(self.network.top(trunk, task=task))
         labels = self.memory["labels"]
         means = F.normalize(self.memory["sums"])[labels].to(features)
@@ -111,7 +111,7 @@ def unit_sums(features: Tensor, classes: Tensor, count: int) -> Tensor:
 
 
 def label_sums(shares: Sequence[Share], count: int, dim: int) -> Tensor:
-    """Return the sums of each of `count` labels' features over all shares, [labels, dim], in float64."""
+    """Return the sum of features of each of `count` labels over all shares, [labels, dim], in float64."""
     sums = torch.zeros(count, dim, dtype=torch.float64)
     for share in shares:
         sums.index_add_(0, local_numbers(share.labels)[0], share.tensors["sums"].double())

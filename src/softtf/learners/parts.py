@@ -1,8 +1,8 @@
-"""Parts: all that a learner holds of one task, to be taken out and put in.
+"""Parts: everything that a learner holds of one task; a part can be taken out or put in.
 
 Every change of what is known is a choice of parts. A part never changes, and nothing here changes a learner:
-`assembled` makes another one of the parts that it is given, and what follows from their shares is set anew
-(`Learner.settle`). What tasks share otherwise stays as it is; `traces` tells what of it holds something of a task.
+`assembled` makes a new learner from the given parts, and sets what follows from their shares anew (`Learner.settle`).
+Everything else that tasks share stays as it is; `traces` says which of it still holds something of a task.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -24,12 +24,12 @@ class Part:
     """What a learner holds of one task.
 
     Attributes:
-        name: of the task.
+        name: the task's name.
         classes: its labels, in the order of their columns.
-        record: when it was learned, and from how much.
-        state: its parameters, as `LearnerState.task_state_dict` has them.
+        record: when it was learned, and from how many examples.
+        state: its parameters, named as in `LearnerState.task_state_dict`.
         shares: what it added to sums.
-        shared: the modules whose parameters later tasks change, or which are solved anew: nothing in them is its own.
+        shared: modules whose parameters later tasks change, or that are solved anew; the task owns nothing in them.
     """
 
     name: str
@@ -40,19 +40,19 @@ class Part:
     shared: frozenset[str]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the tensors that are its own by the names that they are saved under."""
+        """Return the task's own tensors by the names under which they are saved."""
         own = {name: value for name, value in self.state.items() if name.split(".")[0] not in self.shared}
         return own | Shares([self.shares]).tensors(0)
 
     def same(self, other: "Part") -> bool:
-        """Return whether another part is this one, bit for bit."""
+        """Return whether two parts are equal, bit for bit."""
         mine, its = self.tensors(), other.tensors()
         same = (self.name, self.classes) == (other.name, other.classes) and mine.keys() == its.keys()
         return same and all(torch.equal(value, its[name].to(value.device)) for name, value in mine.items())
 
 
 def parts_of(finished: Finished) -> list[Part]:
-    """Return the parts of all tasks; nothing that goes on being trained is shared with the learner."""
+    """Return the parts of all tasks; they share no tensor with the learner that training may change."""
     learner, classes = finished
     shared = frozenset(name for name, slots in learner.slot_modules().items() if slots.retrained)
     found = []
@@ -68,7 +68,7 @@ def assembled(finished: Finished, parts: Sequence[Part]) -> Finished:
     """Return a learner of the same method that knows these parts, in this order.
 
     Raises:
-        UserError: two of them have a label, and that is not allowed; or the method keeps all tasks in one.
+        UserError: two of them have the same label, and that is not allowed; or the method keeps all tasks in one.
     """
     before, known = finished
     check_divisible(before)
@@ -87,12 +87,12 @@ def assembled(finished: Finished, parts: Sequence[Part]) -> Finished:
 
 
 def check_divisible(learner: Learner) -> None:
-    """Refuse a method whose memory, or statistics, hold all tasks in one; raises UserError."""
+    """Refuse a method whose memory or statistics keep all tasks as one sum; raises UserError."""
     if not learner.divisible:
         names = ", ".join(sorted(learner.memory))[:100]
         raise UserError(
-            f"{type(learner).__name__} remembers all tasks in one ({names}), so that no task can be taken out or put"
-            " in; learn the tasks that are wanted again"
+            f"{type(learner).__name__} remembers all tasks in one ({names}), so no task can be taken out or put in;"
+            " learn the tasks that are wanted again"
         )
 
 
@@ -100,7 +100,7 @@ def chosen(finished: Finished, tasks: Sequence[int]) -> Finished:
     """Return the learner of some of its tasks, in the order given.
 
     Raises:
-        UserError: the method keeps all tasks in one, or some of these belong together.
+        UserError: the method keeps all tasks in one, or some of these tasks belong together.
     """
     learner, classes = finished
     _check_together(learner, classes, tasks)
@@ -116,15 +116,15 @@ def chosen(finished: Finished, tasks: Sequence[int]) -> Finished:
 
 
 def _check_together(learner: Learner, classes: ClassTable, tasks: Sequence[int]) -> None:
-    """Refuse to part tasks whose sums an earlier version kept as one."""
+    """Refuse to separate tasks whose sums an earlier version kept as one."""
     for task in tasks:
         together = learner.shares.covered(task)
         place = list(tasks).index(task) - (task - together.start)
         if len(together) > 1 and list(tasks[max(place, 0) : place + len(together)]) != list(together):
             names = f"{classes.names[together.start]!r} to {classes.names[together.stop - 1]!r}"
             raise UserError(
-                f"the sums of tasks {names} are kept as one, as earlier versions did, so that these go or stay"
-                " together, in their order; learn them again to part them"
+                f"the sums of tasks {names} are kept as one, as earlier versions did, so these tasks go or stay"
+                " together, in their order; learn them again to separate them"
             )
 
 
@@ -135,16 +135,16 @@ def _check_read(learner: Learner, classes: ClassTable, tasks: Sequence[int]) -> 
         if list(tasks[: len(wanted)]) != wanted:
             gone = next((task for task in wanted if task not in tasks), 0)
             raise UserError(
-                f"the tasks after {classes.names[gone]!r} read its {name}, so that it stays where it is as"
+                f"the tasks after {classes.names[gone]!r} read its {name}, so it must stay in its place as"
                 " long as they do; learn the tasks that are wanted again"
             )
 
 
 def without_classes(learner: Learner, part: Part, task: int, gone: Sequence[Hashable]) -> Part:
-    """Return task `task`'s part without the columns and the sums of some of its classes.
+    """Return task `task`'s part without the columns and sums of some of its classes.
 
     Raises:
-        UserError: sums or statistics cannot be taken apart by class.
+        UserError: sums or statistics cannot be separated by class.
     """
     kept = torch.tensor([place for place, label in enumerate(part.classes) if label not in gone])
     if len(learner.shares.covered(task)) > 1:
@@ -163,7 +163,7 @@ def without_classes(learner: Learner, part: Part, task: int, gone: Sequence[Hash
 
 
 def traces(finished: Finished, tasks: Sequence[int]) -> list[str]:
-    """Return what would still hold something of the data of some tasks once their parts are gone, in words."""
+    """Return, in words, what still holds something of the data of some tasks once their parts are gone."""
     learner, classes = finished
     found: dict[str, None] = {}
     modules = learner.slot_modules()

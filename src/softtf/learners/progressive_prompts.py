@@ -1,11 +1,11 @@
 """Progressive Prompts (Razdaibiedina et al., ICLR 2023): each task adds a prompt to those of the tasks before it.
 
-The backbone is frozen; beside task t's input stand the prompts of tasks 0 to t, of which t's own is trained, through a
-residual network that is then dropped. What earlier prompts know is passed on, and nothing learned before changes. Loss:
-cross-entropy over the task's own classes (`classes`). The class is read as the backbone pools its inputs, from [CLS] or
-the mean of all tokens, so that training starts near the frozen features. (The published code for BERT reads the first
-token of the task's own prompt, which is numbered like a [CLS]; that token says nothing of the text at first, and in the
-few epochs of our runs never did.)
+The backbone is frozen. Task t's input is read with the prompts of tasks 0 to t; only prompt t is trained, through a
+residual network that is then dropped. So tasks read what earlier prompts learned, and nothing learned before changes.
+Loss: cross-entropy over the task's own classes (`classes`). The class is read as the backbone pools its inputs, from
+[CLS] or the mean of all tokens, so training starts near the frozen features. (The published code for BERT reads the
+first token of the task's own prompt, which has the position of a [CLS]. That token says nothing of the text at first,
+and in the few epochs of our runs it never did.)
 
 The answer needs the task, and the paper gives it: the policy is `oracle`, or Feature ID or MCG if the spec asks for
 them (`feature_id`, `mcg`).
@@ -27,13 +27,13 @@ from softtf.learners.spans import LossClasses
 
 @dataclass(frozen=True)
 class ProgressivePrompts(LearnerSpec, kind="progressive-prompts"):
-    """A prompt a task beside the embedded tokens, and all earlier ones.
+    """One prompt per task beside the embedded tokens, with those of all earlier tasks.
 
     Attributes:
-        length: of a prompt, in tokens.
-        mlp: units of the residual network through which a prompt is trained; 0 for none.
-        classes: the cross-entropy is over the task's `own` classes, as in the paper, where tasks have classifiers of
-            their own; or over all `seen`, and then those of all tasks go on training, so that later tasks change
+        length: tokens of a prompt.
+        mlp: units of the residual network through which a prompt is trained; 0 means no such network.
+        classes: the cross-entropy is over the task's `own` classes, as in the paper, where each task has a classifier;
+            or over all classes `seen`; then every task trains the classifiers of all tasks, so later tasks change
             earlier ones' answers (`softtf.learners.spans`).
     """
 
@@ -53,7 +53,7 @@ class ProgressivePromptsLearner(Learner):
 
     @property
     def policies(self) -> tuple[str, ...]:
-        """The task inferences that were asked for; with none, the oracle alone."""
+        """Names of the task inferences that the spec asks for; without any, the oracle alone."""
         return self.inferences or ("oracle",)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

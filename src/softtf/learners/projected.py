@@ -1,8 +1,9 @@
-"""What L2P, DualPrompt and CLIP-Prompt share under PGP: prompts whose gradients leave earlier tasks' space alone.
+"""What L2P, DualPrompt and CLIP-Prompt share under PGP: prompts with gradients projected out of earlier tasks' space.
 
-Beside PGP's own code: that projects the keys' half of a prefix and the first sample's prompts only, ours both halves
-and all that is trained. It takes the space of L2P's inputs ahead of a task, with the prompts of the task before; ours
-after it, as that code does for DualPrompt and CLIP. How much of it is kept: `softtf.adaptations.projection`.
+PGP's own code differs: it projects only the keys' half of a prefix and the first sample's prompts; here both halves and
+everything that is trained are projected. It takes the space of L2P's inputs before a task, with the prompts of the task
+before; here it is taken after the task, as that code does for DualPrompt and CLIP. `softtf.adaptations.projection` says
+how much of the space is kept.
 """
 
 from abc import abstractmethod
@@ -25,10 +26,10 @@ BASIS = "basis."
 
 
 class Projected(NamedTuple):
-    """A prompt under projection: part `part` [..., dim] of a parameter.
+    """A prompt whose gradient is projected: part `part` [..., dim] of a parameter.
 
-    eps: the share of the spectrum that it keeps out of, where it is another than the projection's; met_alone: whether
-    its basis is of the rows that it meets alone, and not of its own too.
+    eps: its own share of the spectrum, where it differs from the projection's. met_alone: whether its basis is of the
+    rows that it meets alone, without its own rows.
     """
 
     parameter: nn.Parameter
@@ -40,34 +41,34 @@ class Projected(NamedTuple):
 class ProjectedLearner(Learner):
     """A learner of prompts; `projection` says whether and how they are projected (`softtf.adaptations.projection`).
 
-    The bases are in `memory`, one for each name in `prompts`. Orthogonal is the gradient, as the method is published;
-    Adam, which scales each coordinate by itself, may turn the step that is made of it.
+    The bases are in `memory`, one per name in `prompts`. The gradient is orthogonal to its basis, as published; the
+    step need not be, as Adam scales each coordinate separately.
     """
 
     projection: Projection | None
 
     @property
     def task_inferences(self) -> tuple[str, ...]:
-        """Prompt ID and Gradient ID where tasks have networks of their own; otherwise there is no task to infer."""
+        """Prompt ID and Gradient ID where each task has a network of its own; otherwise no task is inferred."""
         return ("prompt-id", "gradient-id", "gradient-id-full") if self.network.top_depends_on_task else ()
 
     @abstractmethod
     def prompts(self) -> dict[str, Projected]:
-        """Return by name what a later task would change."""
+        """Return, by name, the prompts that a later task would change."""
 
     @abstractmethod
     def met(self, shared: SharedPass) -> dict[str, Tensor]:
-        """Return by the same names the rows [n, dim] that these meet in a batch of inputs."""
+        """Return, by the same names, the rows [n, dim] that these prompts meet in a batch of inputs."""
 
     def memory_forms(self, labels: Tensor) -> Forms:
-        """Return the forms of the bases: each has at most as many columns as its prompt has dimensions."""
+        """Return the forms of the bases; each has at most as many columns as its prompt has dimensions."""
         if self.projection is None:
             return {}
         sizes = {name: parameter.shape[-1] for name, (parameter, *_) in self.prompts().items()}
         return {BASIS + name: basis_form(size) for name, size in sizes.items()}
 
     def after_backward(self) -> None:
-        """Take from each prompt's gradient what lies in its basis: g - g V V^T."""
+        """Project each prompt's gradient out of its basis: g - g V V^T."""
         for name, (parameter, part, *_) in self.prompts().items():
             basis = self.memory.get(BASIS + name)
             if basis is not None and parameter.grad is not None:
@@ -81,7 +82,7 @@ class ProjectedLearner(Learner):
 
     @torch.no_grad()
     def extend_bases(self, loader: Loader) -> None:
-        """Extend each prompt's basis by the space that it and this task's inputs span."""
+        """Extend each prompt's basis by the space that the prompt and this task's inputs span."""
         assert self.projection is not None
         moments = defaultdict[str, SecondMoment](SecondMoment)
         for inputs in self._some(loader, self.projection.samples):
@@ -95,7 +96,7 @@ class ProjectedLearner(Learner):
         self.memory = self.memory | bases
 
     def _some(self, loader: Loader, samples: int) -> Iterator[Tensor]:
-        """Yield inputs of a slice of the training data, the same whenever the task is learned."""
+        """Yield inputs of a slice of the training data; the slice is the same whenever the task is learned."""
         for inputs, _, _ in loader.epoch(derive_seed(self.seed, "projection", self.task)):
             yield inputs[:samples]
             samples -= len(inputs)
@@ -104,5 +105,5 @@ class ProjectedLearner(Learner):
 
 
 def real_rows(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the rows [n, dim] of x [batch, tokens, dim] that are of real tokens; `mask` may go on beyond them."""
+    """Return the rows [n, dim] of x [batch, tokens, dim] that belong to real tokens; `mask` may be longer than x."""
     return x.flatten(0, 1) if mask is None else x[mask[:, : x.shape[1]]]

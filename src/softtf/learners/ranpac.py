@@ -1,11 +1,11 @@
-"""RanPAC without its first phase: a ridge regression on a random projection of frozen features, all tasks' at once.
+"""RanPAC without its first phase: one ridge regression over all tasks, on a random projection of frozen features.
 
 McDonnell et al., NeurIPS 2023. The paper first adapts the backbone to the first task (phase 1: adapters, trained by
-gradients); that is left out here, so that this is its phase 2 on the untouched backbone.
+gradients). That is left out here: this is its phase 2 on the untouched backbone.
 
-Two more things differ, so that a small task does not undo what large ones taught. Labels weigh the same, and not
-examples (`balance`); where all have equally many examples that changes nothing. And lambda is chosen on held-out
-examples of all tasks, and not of the newest alone. A label that several tasks teach is one label of the regression.
+Two more things differ, so that a small task does not undo what large ones taught. Labels have the same weight, not
+examples (`balance`); with equally many examples per label that changes nothing. Lambda is chosen on held-out examples
+of all tasks, not of the newest alone. A label that several tasks teach is one label of the regression.
 """
 
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ class RanPAC(ClosedFormSpec, kind="ranpac"):
     """Random projection, relu, and one ridge regression over all classes seen.
 
     Attributes:
-        projection: M, the numbers that features are projected to; the paper has 10,000. A task's sums take
-            4 M (M + 1) bytes and 8 M a class.
-        ridge: lambda; left out, it is chosen with each task, on a fifth of the training data of all so far.
-        balance: whether labels weigh the same; off, each example does, as published, so that a task of ten times the
-            usual size takes most answers.
+        projection: M, the dimensions that features are projected to; the paper has 10,000. A task's sums take
+            4 M (M + 1) bytes, and 8 M per class.
+        ridge: lambda. Without it, each task chooses it on a fifth of the training data of all tasks so far.
+        balance: give all labels the same weight. Without it all examples have the same weight, as published; then a
+            task of ten times the usual size takes most answers.
     """
 
     title = "RanPAC (frozen features)"
@@ -44,7 +44,7 @@ class RanPAC(ClosedFormSpec, kind="ranpac"):
 
 
 class RanPACLearner(RidgeLearner):
-    """The regression is `RandomRidge`; the projection comes from the seed."""
+    """The regression is `RandomRidge`, whose projection comes from the seed."""
 
     error_name = "held_out_squared_error"
     fitted = "temperature"

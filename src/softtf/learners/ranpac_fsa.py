@@ -2,13 +2,12 @@
 
 McDonnell et al., "RanPAC: Random Projections and Pre-trained Models for Continual Learning", NeurIPS 2023; their code
 is RanPAC/RanPAC. Phase 1 (first-session adaptation) trains an adapter in every block on the first task alone, with a
-cosine classifier of its classes that is dropped afterwards. Phase 2 is `RanPAC` on the features of the adapted
-backbone.
+cosine classifier of its classes that is then dropped. Phase 2 is `RanPAC` on the features of the adapted backbone.
 
-What differs here (docs/methods.md): the adapter is ours, in series on the MLP's output with a gelu. Theirs
-(AdaptFormer) runs beside the MLP, reads what enters its norm, has a relu, dropout 0.1 and the scale 0.1. Any other
-adaptation can take its place; the paper has scales and shifts (SSF) and deep prompts (VPT) on other data sets. The
-rate falls with each step, theirs with each epoch. Phase 2 differs from the paper's as `RanPAC` does.
+What differs here (docs/methods.md): the adapter is ours, in series after the MLP, with a gelu. Theirs (AdaptFormer)
+runs parallel to the MLP and reads the input of its norm; it has a relu, dropout 0.1 and the scale 0.1. Any other
+adaptation can replace it; the paper has scales and shifts (SSF) and deep prompts (VPT) on other data sets. Our rate
+falls at each step, theirs at each epoch. Phase 2 differs from the paper's as `RanPAC` does.
 """
 
 from collections.abc import Mapping
@@ -38,8 +37,8 @@ PUBLISHED: Mapping[str, Any] = {
     "weight_decay": 5e-4,
     "clip_norm": None,
 }
-"""How the paper trains phase 1 on CIFAR-100. After nine tasks of ten, at mini scale and seed 0, this has 41.1%, and
-Adam at the recipes' rate 32.4%."""
+"""How the paper trains phase 1 on CIFAR-100. After nine of ten tasks, at mini scale with seed 0, these settings give
+41.1%, and Adam at the recipes' rate gives 32.4%."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,8 @@ class RanPACFSA(RanPAC, kind="ranpac-fsa"):
     """RanPAC on a backbone that the first task has adapted.
 
     Attributes:
-        adapt: what is trained on the first task; the settings of training are of that task alone.
-        storage: exact by default, as all tasks are solved on features of what is kept.
+        adapt: the adaptation that the first task trains; the settings of training apply to that task alone.
+        storage: exact by default, as all tasks are solved on features of the adaptation that is kept.
     """
 
     title = "RanPAC (first-session adaptation)"
@@ -69,7 +68,7 @@ class RanPACFSA(RanPAC, kind="ranpac-fsa"):
 
 
 class RanPACFSALearner(RanPACLearner):
-    """The first task trains the adaptation, and all tasks' networks are the first one's."""
+    """The first task trains the adaptation; all tasks have its network."""
 
     answers_by_features = False
     trained_by_steps = True
@@ -87,7 +86,7 @@ class RanPACFSALearner(RanPACLearner):
 
     @property
     def answer_depends_on_task(self) -> bool:
-        """All tasks have one network."""
+        """False: all tasks have one network."""
         return False
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -97,7 +96,7 @@ class RanPACFSALearner(RanPACLearner):
         return {"cross_entropy": head.cross_entropy(self.adapted(batch.inputs), batch.targets, 0)}
 
     def end_task(self, data: TaskData) -> None:
-        """Close the task; the first is solved now that its adaptation is finished."""
+        """Close the task; solve the first task, whose adaptation is now finished."""
         super().end_task(data)
         if self.takes_steps:
             self.fit(self.features_to_fit(data), data.columns, data.column_labels)

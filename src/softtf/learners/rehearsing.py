@@ -1,4 +1,4 @@
-"""Rehearsal with herded exemplars: equally many of each class, trained on beside the new task's data."""
+"""Rehearsal of herded exemplars, equally many per class, together with the new task's data."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ class RehearsalSpec(LearnerSpec):
     """The settings of every method that fine-tunes and rehearses herded exemplars.
 
     Attributes:
-        exemplars: how many are kept in all, equally many of each class.
-        tune: which weights are trained.
-        classes: see the method.
+        exemplars: exemplars kept in all, equally many per class.
+        tune: the weights that are trained.
+        classes: the classes that the cross-entropy compares, see the method.
 
-    least: how many exemplars of each class the method cannot do without.
+    least: the fewest exemplars per class with which the method works.
     """
 
     training = WHOLE_NETWORK
@@ -40,7 +40,7 @@ class RehearsalSpec(LearnerSpec):
     classes: LossClasses = "seen"
 
     def for_stream(self, count: int) -> Self:
-        """Refuse more classes than the exemplars suffice for; raises UserError."""
+        """Raise UserError if the exemplars are too few for that many classes."""
         check_budget(self.exemplars, self.least, count)
         return self
 
@@ -48,38 +48,38 @@ class RehearsalSpec(LearnerSpec):
 class Exemplars:
     """What a learner remembers of each class: budget // classes examples, or all there are, in herding order.
 
-    So fewer are the first ones. They are in the learner's `memory`, and rehearsed with every later task.
+    To keep fewer is to keep the first ones. Exemplars are in the learner's `memory`; every later task rehearses them.
 
     Args:
-        budget: how many are kept in all.
-        least: how many of each class the method cannot do without.
+        budget: exemplars kept in all.
+        least: the fewest exemplars per class with which the method works.
     """
 
     def __init__(self, budget: int, least: int = 1) -> None:
         self.budget, self.least = budget, least
 
     def forms(self, learner: Learner) -> dict[str, TensorForm]:
-        """Return the forms of a learner's exemplars and their columns: each class has some, in the order of classes."""
+        """Return the forms of a learner's exemplars and their columns; each class has some, in the order of classes."""
         example = learner.network.backbone.preparation.loaded_form
         return {COLUMNS: in_runs("exemplars", learner.num_classes), **packed_forms(EXAMPLES, "exemplars", example)}
 
     def rehearse(self, memory: Mapping[str, Tensor], data: TaskData) -> None:
-        """Have all exemplars trained on beside the task's own examples.
+        """Add all exemplars to the training data.
 
         Raises:
-            UserError: the exemplars would not suffice for the classes then seen.
+            UserError: the exemplars are too few for all classes, the new ones included.
         """
         check_budget(self.budget, self.least, len(data.column_labels))
         if COLUMNS in memory:
             data.rehearse(unpack(EXAMPLES, memory), memory[COLUMNS])
 
     def choose(self, learner: Learner, loader: Loader, features: Tensor) -> list[Tensor]:
-        """Herd the new classes' exemplars by features, and drop the last of the old ones'.
+        """Choose the new classes' exemplars by herding, and drop the last ones of old classes.
 
         Args:
-            learner: whose `memory` they go to.
-            loader: of all that was trained on.
-            features: at length 1, [n, dim], of the loader's examples.
+            learner: its `memory` receives the exemplars.
+            loader: of all training data.
+            features: [n, dim], those of the loader's examples at length 1.
 
         Returns:
             each class's rows of the loader.
@@ -88,7 +88,7 @@ class Exemplars:
         count = self.budget // learner.num_classes
         chosen = []
         for column in range(learner.num_classes):
-            rows = (targets == column).nonzero()[:, 0]  # of an old class: its exemplars, in herding order
+            rows = (targets == column).nonzero()[:, 0]  # for an old class, its exemplars in herding order
             if column >= learner.num_old:
                 rows = rows[herd(features[rows].cpu(), count)]
             chosen.append(rows[:count])
@@ -99,11 +99,11 @@ class Exemplars:
 
 @torch.no_grad()
 def features_of(loader: Loader, features: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the features [n, dim] of all that was trained on, exemplars too, without augmentation."""
+    """Return the features [n, dim] of all training data, exemplars too, without augmentation."""
     return torch.cat([features(inputs) for inputs in loader.unaugmented()])
 
 
 def check_budget(exemplars: int, least: int, classes: int) -> None:
-    """Raise UserError unless there are `least` exemplars for each of so many classes."""
+    """Raise UserError unless the exemplars suffice for `least` per class."""
     if exemplars < least * classes:
         raise UserError(f"{exemplars} exemplars do not suffice for {classes} classes; give at least {least * classes}")

@@ -1,4 +1,4 @@
-"""What methods have in common whose answer is one ridge regression over all classes seen, solved with each task."""
+"""What methods share that answer by one ridge regression over all classes seen, solved anew with each task."""
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -20,9 +20,10 @@ class RidgeLearner(ClosedFormLearner):
     """The head is W, solved anew with each task; each task's sums are its share.
 
     W is divided by the regression's temperature, and each column's bias is the log of its share of its label's
-    examples: so the softmax is a probability, and that of a label the sum over its columns.
+    examples. So the softmax is a probability, and that of a label is the sum over its columns.
 
-    error_name: what to call the error that lambda was chosen by. fitted: what a task fits among the classes known then.
+    error_name: the name, where it is shown, of the error by which lambda was chosen. fitted: what a task fits on all
+    classes known at the time.
     """
 
     error_name: ClassVar[str]
@@ -45,7 +46,7 @@ class RidgeLearner(ClosedFormLearner):
 
     @torch.no_grad()
     def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
-        """Add the task's sums and solve; tell the error that lambda was chosen by, and lambda."""
+        """Add the task's sums and solve; return lambda and the error by which it was chosen, to show."""
         share, found = self.regression.learn(self.shares_of(labels), features, columns, labels)
         self.keep_share(share.tensors)
         self._set(found)
@@ -57,11 +58,11 @@ class RidgeLearner(ClosedFormLearner):
             self._set(self.regression.solve(shares))
 
     def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
-        """Return a task's sums of the classes at `kept`."""
+        """Return a task's sums for the classes at `kept` alone."""
         return self.regression.without(share, kept)
 
     def fitted_beside(self, task: int) -> list[str]:
-        """Return what later tasks fitted among the classes known then, if the method has such a thing."""
+        """Return what later tasks fitted on all classes known at the time, if the method fits anything."""
         own = [f"the {self.fitted} that later tasks fitted"] if self.fitted and task < self.task else []
         return super().fitted_beside(task) + own
 
@@ -69,6 +70,6 @@ class RidgeLearner(ClosedFormLearner):
         self.set_heads(found.weights / found.temperature, found.log_shares)
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
-        """Return h W over the temperature, with each column's bias, [batch, classes seen]."""
+        """Return h W divided by the temperature, plus each column's bias, [batch, classes seen]."""
         h = self.regression(self.network.top(trunk, task=task))
         return self.network.heads(h, range(self.num_tasks))  # type: ignore[no-any-return]

@@ -1,14 +1,14 @@
 """SLCA (Zhang et al., ICCV 2023): a slow backbone, and a classifier aligned on class Gaussians.
 
 "SLCA: Slow Learner with Classifier Alignment for Continual Learning on a Pre-trained Model"; their code is
-GengDavid/SLCA. Stage 1 goes on training the whole backbone, at a hundredth of the rate of the task's own head, by the
+GengDavid/SLCA. Stage 1 trains the whole backbone further, at a hundredth of the rate of the task's own head, by the
 cross-entropy over the task's own classes. Stage 2 aligns the classifier of all classes on features drawn from N(s m_c,
 S_c), with s = 0.9 + 0.1 (t_c + 1) / (t + 1) for a class of task t_c after task t. Its loss is the cross-entropy of
-logits / (tau n), n the mean over tasks of the norm of that task's logits. The aligned classifier answers; the next
-alignment starts again from the heads of stage 1.
+logits / (tau n); n is the mean over tasks of the norm of the task's logits. The aligned classifier answers. The next
+alignment starts from the heads of stage 1 again.
 
-What differs here (docs/methods.md): the weight matrices are trained, as by every method here that trains the whole
-network, and not biases and norms; the final norm is kept, where theirs is drawn anew.
+What differs here (docs/methods.md): only weight matrices are trained, as in every method here that trains the whole
+network, not biases and norms. The final norm is kept; theirs is initialised anew.
 """
 
 from collections.abc import Mapping
@@ -32,11 +32,11 @@ class SLCA(AlignedSpec, kind="slca"):
     """Fine-tune the whole backbone slowly, and align the classifier after each task.
 
     Attributes:
-        backbone_rate: the backbone's rate as a share of the head's.
-        temperature: tau of the alignment.
-        tune: which weights are trained.
-        classes: the cross-entropy of stage 1 is over the task's `own` classes, as published, or over all `seen`; then
-            heads of earlier tasks go on training.
+        backbone_rate: the backbone's learning rate as a share of the head's.
+        temperature: tau, in the loss of alignment.
+        tune: the weights that are trained.
+        classes: the cross-entropy of stage 1 is over the task's `own` classes, as published, or over all classes
+            `seen`; then every task trains the heads of earlier tasks too.
     """
 
     title = "SLCA"
@@ -54,7 +54,7 @@ class SLCA(AlignedSpec, kind="slca"):
 
 
 class SLCALearner(AlignedLearner):
-    """One set of weights that all tasks go on training slowly."""
+    """One set of weights that every task trains further, slowly."""
 
     carries_on = False
 

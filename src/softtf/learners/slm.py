@@ -1,20 +1,24 @@
-"""SLM, the scalable language model (Peng et al., ICLR 2024): low-rank increments, retrieved by what the input is like.
+"""SLM, the scalable language model (Peng et al., ICLR 2024): low-rank increments, retrieved by similarity to the input.
 
-A store of keys and values: values are low-rank increments of weights, keys are vectors in the space of a frozen
-encoder's features. An input retrieves the `top_k` keys most similar to it, of whichever task, and the network answers
-with the sum of their increments, weighted by similarity (joint adaptive re-parameterisation). No task has to be named.
+A store has keys and values: values are low-rank increments of weights; keys are vectors in the space of a frozen
+encoder's features. An input retrieves the `top_k` keys most similar to it, from any task. The network answers with the
+sum of their increments, weighted by similarity (joint adaptive re-parameterisation). No task has to be known.
 Similarity is the mean, over `groups` equal parts of the feature, of the cosine of these parts.
 
-As published: keys settled first and kept, then increments trained under retrieval, by cross-entropy on the current
-task alone; 4 keys a task; 6 groups (of 128 numbers on BERT-base); the 4 nearest keys, whose similarities, divided by
-their sum, are the weights; increments of the attention output of every layer, scaled by 1. Ours, in place of:
-- keys by gradient steps that raise the similarity of each query and its nearest keys: k-means, to the same end;
-- an increment of rank 12 for each key: one for each task, of rank 48, that all its keys point to, which starts as LoRA
-  does (theirs are products of zeros and N(0, 1));
-- a sentence encoder of its own (mpnet) for retrieval: the backbone's own feature q(x), untouched;
-- keys of later tasks in the store from the start: those of the tasks so far;
-- similarities averaged over the batch, as in the published code (which tells a batch its task): each sample's own;
-- AdamW at 3e-4 with warm-up and a linear fall, 5 epochs: the recipe's settings, as all rows of a table have.
+As published: keys are settled first and kept; then increments are trained under retrieval, by cross-entropy on the
+current task alone; 4 keys per task; 6 groups (of 128 dimensions on BERT-base); the 4 nearest keys, whose similarities,
+divided by their sum, are the weights; increments of the attention output of every layer, scaled by 1.
+
+What differs here, with "theirs" for the paper or its code:
+- keys are k-means centres; theirs take gradient steps that raise the similarity of each query and its nearest keys,
+  which serves the same purpose;
+- one increment of rank 48 per task, to which all its keys point; it starts as LoRA does. Theirs have rank 12, one per
+  key, and start as products of zeros and N(0, 1);
+- retrieval uses the backbone's own feature q(x), untouched; theirs a separate sentence encoder (mpnet);
+- the store has the keys of the tasks so far; theirs those of all tasks from the start;
+- each sample has its own similarities; the published code averages them over the batch, which tells a batch its task;
+- training has the recipe's settings, as all rows of a table do; theirs AdamW at 3e-4 with warm-up and a linear fall, 5
+  epochs.
 """
 
 import math
@@ -42,15 +46,15 @@ KEYS, TASKS = "store.keys", "store.tasks"
 
 @dataclass(frozen=True)
 class SLM(LearnerSpec, kind="slm"):
-    """Increments of a frozen network, one a task, mixed for each sample by the keys near to it.
+    """One increment of a frozen network per task, mixed for each sample by the keys near to it.
 
     Attributes:
-        keys: per task.
-        groups: the parts of a feature that are compared one by one.
-        top_k: how many keys a sample retrieves.
-        increments: where they go, and their rank.
-        classes: the cross-entropy is over the task's `own` classes, as in the published code, which has a classifier a
-            task; or over all `seen`, and then those of all tasks go on training (`softtf.learners.spans`).
+        keys: keys per task.
+        groups: equal parts of a feature that are compared separately.
+        top_k: keys that a sample retrieves.
+        increments: the layers, targets and rank of the increments.
+        classes: the cross-entropy is over the task's `own` classes, as in the published code, which has one classifier
+            per task; or over all classes `seen`; then every task trains those of all tasks (`softtf.learners.spans`).
     """
 
     title = "SLM"
@@ -74,7 +78,7 @@ class SLM(LearnerSpec, kind="slm"):
 
 
 class SLMLearner(Learner):
-    """Cross-entropy under retrieval from what is in the store so far.
+    """Cross-entropy under retrieval from what the store holds so far.
 
     The memory holds every key and its task.
     """
@@ -87,7 +91,7 @@ class SLMLearner(Learner):
 
     @property
     def answer_depends_on_task(self) -> bool:
-        """No: what is retrieved depends on the sample alone."""
+        """False: what is retrieved depends on the sample alone."""
         return False
 
     def memory_forms(self, labels: Tensor) -> Forms:
@@ -96,7 +100,7 @@ class SLMLearner(Learner):
 
     @torch.no_grad()
     def begin_task(self, data: TaskData) -> None:
-        """Open the task, and put its keys into the store: centres of its examples' frozen features."""
+        """Open the task, and put its keys into the store: the centres of its examples' frozen features."""
         super().begin_task(data)
         stems = (self.network.stem(inputs) for inputs in data.loader.unaugmented())
         queries = torch.cat([self.network.query(stem).cpu() for stem in stems])
@@ -108,7 +112,7 @@ class SLMLearner(Learner):
         self.memory = self.memory | {KEYS: keys, TASKS: tasks}
 
     def in_groups(self, vectors: Tensor) -> Tensor:
-        """Return vectors [n, dim] with each group at one length, so that products are mean cosines of groups."""
+        """Return vectors [n, dim] with all groups scaled to one length, so that products are mean cosines of groups."""
         groups = vectors.unflatten(1, (self.spec.groups, -1))
         unit = F.normalize(groups, dim=2).flatten(1)
         return unit / math.sqrt(self.spec.groups)
@@ -123,7 +127,7 @@ class SLMLearner(Learner):
         return shares.scatter_add_(1, tasks[best.indices], weights / weights.sum(1, keepdim=True))
 
     def features(self, trunk: Tokens) -> Tensor:
-        """Return the features [batch, dim] of each sample's own mixture."""
+        """Return the features [batch, dim], each sample's by its own mixture."""
         assert trunk.query is not None
         return self.network.top(trunk, mixture=self.retrieved(trunk.query))
 
@@ -133,6 +137,6 @@ class SLMLearner(Learner):
         return {"cross_entropy": self.cross_entropy_of(features, batch.targets)}
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
-        """Return logits [batch, classes seen], whichever the task."""
+        """Return logits [batch, classes seen]; the same for every task."""
         logits: Tensor = self.network.heads(self.features(trunk), range(self.num_tasks))
         return logits

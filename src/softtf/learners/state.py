@@ -1,4 +1,4 @@
-"""What a learner holds, by name: slots, shared parameters, memory and statistics; saved, loaded and copied whole."""
+"""What a learner holds, by name: slots, shared parameters, memory and statistics; it is saved and copied as a whole."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,12 +26,12 @@ class LearnerState(nn.Module):
 
     network: the frozen backbone, its adaptations and the classifiers.
     extra_slots: further modules with one slot per task, such as keys.
-    memory: tensors that the method remembers from task to task besides parameters (exemplars, sums), by name;
-    `memory_forms` declares them; they are replaced, never changed in place, and saved with what tasks share.
+    memory: other tensors that the method remembers from task to task (exemplars, sums), by name. `memory_forms`
+    declares them. They are replaced, never changed in place, and saved with what all tasks share.
     statistics: of frozen features or of the learner's own scores, by the name of the task inference that reads them.
-    gathered: what each of the statistics has gathered; kept as `memory` is, but no method's own business.
-    shares: what each finished task added to sums; it never changes, and is saved with the task.
-    shared_before: while a task is trained, what tasks shared before it, by the names of `shared_state_dict`.
+    gathered: what each of the statistics has gathered; kept as `memory` is, but not read by the method itself.
+    shares: what each finished task added to sums; never changed, and saved with the task.
+    shared_before: while a task trains, the shared values from before it, by the names of `shared_state_dict`.
     may_remember_nothing: whether `memory` may be empty although `memory_forms` names tensors.
     """
 
@@ -82,7 +82,7 @@ class LearnerState(nn.Module):
         self.shared_before = {}
 
     def store_as(self, storage: Storage) -> bool:
-        """Keep each task that is finished from now on in this form; return whether finished tasks own anything."""
+        """Keep every task that finishes from now on in this form; return whether finished tasks own any parameters."""
         types = []
         for each in ("float16", "float32", storage):
             for slots in self.slot_modules().values():
@@ -93,7 +93,7 @@ class LearnerState(nn.Module):
     def memory_forms(self, labels: Tensor) -> Forms:
         """Return the form of each tensor that `memory` holds after the tasks so far.
 
-        What is loaded is checked against them: all of these must be there, and no others.
+        A learner that is loaded is checked against them: exactly these tensors must be there.
 
         Args:
             labels: [columns so far], the label number of each logit column.
@@ -101,15 +101,15 @@ class LearnerState(nn.Module):
         return {}
 
     def check_shared(self, values: Mapping[str, Tensor], labels: Tensor, where: str) -> None:
-        """Refuse values of what all tasks share that cannot be this learner's after the tasks that it has.
+        """Refuse shared values that this learner cannot have after the tasks that it has.
 
         Args:
             values: by the names of `shared_state_dict`.
             labels: as for `memory_forms`.
-            where: what messages call the source, such as the file.
+            where: the source, such as the file, as messages name it.
 
         Raises:
-            UserError: a name is missing or unknown, or a tensor has another shape, type or values than it can have.
+            UserError: a name is missing or unknown, or a tensor has a wrong shape, type or value.
         """
         left = dict(values)
         for start, forms in self.shared_forms(labels).items():
@@ -118,7 +118,7 @@ class LearnerState(nn.Module):
                 check_forms(own, forms, where, start)
 
     def shared_forms(self, labels: Tensor) -> dict[str, Forms]:
-        """Return the forms of what `shared_state_dict` returns, by what their names begin with."""
+        """Return the forms of what `shared_state_dict` returns, by the beginning of their names."""
         groups = dict[str, Forms]()
         for name, statistics in self.statistics.items():
             assert isinstance(statistics, Statistics)
@@ -128,7 +128,7 @@ class LearnerState(nn.Module):
         return groups
 
     def slot_modules(self) -> dict[str, TaskSlots]:
-        """Return every module with slots by a name that is stable across runs."""
+        """Return every module with slots, by a name that is the same in every run."""
         names = [type(a).__name__ for a in self.network.adaptations]
         counts, seen = Counter(names), Counter[str]()
         modules: dict[str, TaskSlots] = {"head": self.network.heads}
@@ -142,13 +142,13 @@ class LearnerState(nn.Module):
         return modules
 
     def shared_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield (name, parameter) of what all tasks share."""
+        """Yield the name and value of each parameter that all tasks share."""
         for module_name, module in self.slot_modules().items():
             for name, parameter in module.shared_parameters():
                 yield f"{module_name}.{name}", parameter
 
     def trained_parameters(self) -> dict[str, nn.Parameter]:
-        """Return what is trained in the current task, by name."""
+        """Return the parameters that the current task trains, by name."""
         task = self.num_tasks - 1
         mine = {
             f"{module_name}.task.{name}": parameter
@@ -158,7 +158,7 @@ class LearnerState(nn.Module):
         return {n: p for n, p in ({**dict(self.shared_parameters()), **mine}).items() if p.requires_grad}
 
     def task_state_dict(self, task: int) -> dict[str, Tensor]:
-        """Return one task's parameters over all modules."""
+        """Return one task's parameters in all modules."""
         return {
             f"{module_name}.{name}": value
             for module_name, module in self.slot_modules().items()
@@ -166,7 +166,7 @@ class LearnerState(nn.Module):
         }
 
     def task_forms(self, num_classes: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return what `task_state_dict` has for the next task, without values: in training, and once it is finished."""
+        """Return the forms of `task_state_dict` for the next task, without values: in training, and when finished."""
         trained: dict[str, Tensor] = {}
         finished: dict[str, Tensor] = {}
         for module_name, module in self.slot_modules().items():
@@ -175,20 +175,20 @@ class LearnerState(nn.Module):
         return trained, finished
 
     def load_task(self, state: Mapping[str, Tensor], shares: TaskShares | None = None) -> None:
-        """Append a finished task from `task_state_dict`'s values, and what it added to sums."""
+        """Append a finished task: the values of its `task_state_dict`, and what it added to sums."""
         for module_name, module in self.slot_modules().items():
             start = f"{module_name}."
             module.load_task({k.removeprefix(start): v for k, v in state.items() if k.startswith(start)})
         self.shares = Shares([*self.shares.tasks, shares or {}])
 
     def shared_state_dict(self) -> dict[str, Tensor]:
-        """Return the values of what all tasks share, the memory's under `memory.`, statistics among it."""
+        """Return the values that all tasks share; those of the memory and of statistics are under `memory.`."""
         shared = {name: parameter.detach() for name, parameter in self.shared_parameters()}
         gathered = {f"{STATISTICS}{n}.{key}": v for n, found in self.gathered.items() for key, v in found.items()}
         return shared | {MEMORY + name: value for name, value in self.memory.items()} | gathered
 
     def load_shared(self, state: Mapping[str, Tensor]) -> None:
-        """Set the values of what all tasks share."""
+        """Set the values that all tasks share."""
         with torch.no_grad():
             for name, parameter in self.shared_parameters():
                 parameter.copy_(state[name])
@@ -201,21 +201,21 @@ class LearnerState(nn.Module):
         }
 
     def face(self) -> Self:
-        """Return another object of this very state; it keeps that state when this one goes on in a copy."""
+        """Return another object with this very state; it keeps the state when this object goes on in a copy."""
         other: Self = object.__new__(type(self))
         other.become(self)
         return other
 
     def become(self, other: "LearnerState") -> None:
-        """Take over another learner's state, in one step that nothing can interrupt half-way."""
+        """Take over another learner's state in one step that nothing can interrupt."""
         object.__setattr__(self, "__dict__", vars(other))
 
     def go_on(self) -> None:
-        """Go on in a copy of the state: from now on nothing done to this object reaches those that `face` gave.
+        """Go on in a copy of the state: later changes to this object do not reach the objects that `face` gave.
 
-        The copy owns all that training may change in place, and shares what it never does: backbones, the values of
-        parameters that are closed, and what is remembered. What else a method holds from task to task must be such that
-        `copy.deepcopy` can copy it.
+        The copy owns everything that training may change in place, and shares everything else: backbones, the values
+        of closed parameters, and the memory. `copy.deepcopy` must be able to copy anything else that a method holds
+        from task to task.
         """
         before = self.face()
         own = (share for task in self.shares.tasks for share in task.values())
@@ -228,7 +228,7 @@ class LearnerState(nn.Module):
         self.become(after)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Copy the state once, also where several objects share it."""
+        """Copy the state once, even if several objects share it."""
         other: Self = object.__new__(type(self))
         memo[id(self)] = other
         object.__setattr__(other, "__dict__", deepcopy(vars(self), memo))

@@ -1,4 +1,4 @@
-"""The features of one input in the networks of all tasks: each task's adapter makes one more feature space of them."""
+"""The features of an input in the networks of all tasks: each task's adapter makes its own feature space."""
 
 import torch
 from torch import Tensor
@@ -11,12 +11,12 @@ from softtf.network import SharedPass
 
 
 def subspaces(learner: Learner, trunk: Tokens) -> Tensor:
-    """Return the features [batch, tasks, dim] of a trunk's tokens in every task's network: a pass each."""
+    """Return the features [batch, tasks, dim] of a trunk's tokens in every task's network, with one pass per task."""
     return torch.stack([learner.network.top(trunk, task=task) for task in range(learner.num_tasks)], 1)
 
 
 def subspaces_of(learner: Learner, data: TaskData) -> Tensor:
-    """Return the same [n, tasks, dim] of the newest task's own examples, unaugmented, on the CPU.
+    """Return the features [n, tasks, dim] of the newest task's own examples, unaugmented, on the CPU.
 
     Raises:
         UserError: an input cannot be loaded.

@@ -1,4 +1,4 @@
-"""The task at hand: its labels, what is trained on, and the frozen features of its examples."""
+"""The current task: its labels, its training data, and the frozen features of its examples."""
 
 from collections.abc import Hashable, Sequence
 from functools import cached_property
@@ -15,17 +15,17 @@ from softtf.streams.preparation import TrainingInputs, unaugmented
 
 
 class TaskData:
-    """What a learner's hooks are told of the task at hand.
+    """What a learner's hooks get of the current task.
 
-    labels: of its classes, in the order of their columns. column_labels: [classes so far], the number of the label that
-    each logit column stands for. columns: [n], on the CPU, the logit column of each of the task's own examples.
+    labels: those of its classes, in the order of their columns. column_labels: [classes so far], the label number of
+    each logit column. columns: [n], on the CPU, the logit column of each of the task's own examples.
 
     Args:
-        examples: the task's own.
+        examples: the task's own examples.
         table: of all classes so far, the task's last.
-        backbone: prepares the inputs, and makes the frozen features.
-        batch_size: of what is trained on.
-        augment: whether what is trained on is augmented.
+        backbone: prepares the inputs, and computes the frozen features.
+        batch_size: batch size in training.
+        augment: whether training data are augmented.
         store: where frozen features are kept; None for memory only.
     """
 
@@ -50,11 +50,11 @@ class TaskData:
         return next(self.backbone.parameters()).device
 
     def rehearse(self, inputs: Sequence[Tensor], columns: Tensor) -> None:
-        """Train on old examples too, from `begin_task` on.
+        """Train on old examples too; call it in `begin_task`.
 
         Args:
-            inputs: as `Loader.loaded` gave them.
-            columns: their logit columns, [len(inputs)].
+            inputs: as `Loader.loaded` returned them.
+            columns: [len(inputs)], their logit columns.
         """
         assert "loader" not in vars(self), "the loader was read already"
         self.trained_on = Examples.concatenate([self.trained_on, Examples(inputs, columns, "exemplars")])
@@ -62,7 +62,7 @@ class TaskData:
 
     @cached_property
     def loader(self) -> Loader:
-        """All that is trained on, in training mode; its targets are logit columns."""
+        """All training data, in training mode; its targets are logit columns."""
         preparation = self.backbone.preparation
         preparation = preparation if self.augment else unaugmented(preparation)
         return Loader(self.trained_on, self.targets, preparation, True, self.batch_size, self.device)
@@ -74,12 +74,12 @@ class TaskData:
 
     @cached_property
     def queries(self) -> FixedQueries:
-        """The frozen features of all that is trained on, unaugmented."""
+        """The frozen features of all training data, unaugmented."""
         return self.own_queries if self.trained_on is self.examples else self._queries(self.trained_on)
 
     @property
     def features(self) -> Queries:
-        """The frozen features [n, dim] of the task's own examples, unaugmented; computed when first asked for.
+        """The frozen features [n, dim] of the task's own examples, unaugmented; computed on first use.
 
         Raises:
             UserError: an input cannot be loaded.

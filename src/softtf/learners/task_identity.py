@@ -1,8 +1,8 @@
 """HiDe-Prompt's task-identity inference (TII): a small classifier of all classes on frozen features.
 
-g = norm(z + W2 gelu(W1 z + b1) + b2) of z = q(x), and a linear head on g; one for all tasks. Each task trains all of it
-by the cross-entropy over its own classes; from the second task on it is aligned on Gaussians of z (`aligned`). The
-inferred task is that of the best class.
+With z = q(x), g = norm(z + W2 gelu(W1 z + b1) + b2), and a linear head reads g. All tasks share it. Each task trains
+all of it by the cross-entropy over the task's own classes. From the second task on it is then aligned on Gaussians of
+z (`aligned`). The inferred task is that of the best class.
 """
 
 from collections.abc import Mapping
@@ -30,9 +30,9 @@ def tii_started(known: Mapping[str, Tensor], classes: int, dim: int, generator: 
     """Return the classifier with new classes: weights ~ N(0, 0.02), and biases of zero.
 
     Args:
-        known: the classifier of the tasks before; empty if there are none.
-        classes: how many are new.
-        dim: of the features.
+        known: the classifier of earlier tasks; empty if there are none.
+        classes: the number of new classes.
+        dim: dimension of the features.
         generator: of the weights.
     """
 
@@ -69,16 +69,16 @@ def tii_trained(
     """Return the classifier `start` trained on a task's features, by Adam with gradients clipped at 1.
 
     Args:
-        start: with the task's classes.
+        start: the classifier, with the task's classes.
         z: [n, dim], on the CPU.
-        columns: [n], each one's class.
+        columns: [n], the class of each.
         first: the first of the task's own classes.
         epochs: passes over z, in batches of 128.
-        rate: Adam's.
+        rate: Adam's learning rate.
         generator: of the order.
 
     Raises:
-        TrainingError: a number became infinite.
+        TrainingError: a value became infinite.
     """
     model = {name: value.float().clone().requires_grad_() for name, value in start.items()}
     optimizer = torch.optim.Adam(model.values(), rate)
@@ -96,7 +96,7 @@ def tii_trained(
 def tii_aligned(
     start: Mapping[str, Tensor], gaussians: Mapping[str, Tensor], spec: AlignedSpec, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Return the classifier aligned on features drawn of all classes; arguments as for `trained_on_draws`."""
+    """Return the classifier aligned on features drawn for all classes; arguments as for `trained_on_draws`."""
 
     def loss(z: Tensor, targets: Tensor, model: Mapping[str, Tensor]) -> Tensor:
         return F.cross_entropy(tii_logits(z, model), targets)

@@ -1,4 +1,4 @@
-"""Classes known by their names: a head of text features in place of a linear classifier's weights."""
+"""Classes known by their names: a head whose weights are text features."""
 
 from collections.abc import Hashable, Sequence
 
@@ -16,7 +16,7 @@ from softtf.network import AdaptedNetwork
 
 
 def check_template(template: str) -> None:
-    """Raise UserError unless a template has one place for a name."""
+    """Raise UserError unless the template has exactly one place for a name."""
     parts = template.split("{}") if isinstance(template, str) else []
     if len(parts) != 2 or {"{", "}"} & set("".join(parts)):
         raise UserError(f"template {template!r} must hold {{}} once, where the class's name goes")
@@ -37,7 +37,7 @@ def check_clip(backbone: Backbone, what: str) -> ClipImage:
 
 
 def text_ids(tower: ClipText, template: str, labels: Sequence[Hashable], prompts: int = 0) -> Tensor:
-    """Return the token ids [classes, tokens] of classes' texts, which leave room for so many prompt tokens.
+    """Return the token ids [classes, tokens] of the classes' texts, with room left for `prompts` prompt tokens.
 
     Raises:
         UserError: a text is too long for the model.
@@ -47,7 +47,7 @@ def text_ids(tower: ClipText, template: str, labels: Sequence[Hashable], prompts
 
 
 def refuse_twins(tower: ClipText, template: str, labels: Sequence[Hashable]) -> None:
-    """Raise UserError if two classes have one text, so that nothing can tell them apart, or a text is too long."""
+    """Raise UserError if two classes have the same text, so that nothing can tell them apart, or a text is too long."""
     texts = [tuple(row) for row in text_ids(tower, template, labels).tolist()]
     for i, text in enumerate(texts):
         if (first := texts.index(text)) < i and labels[first] != labels[i]:
@@ -57,11 +57,11 @@ def refuse_twins(tower: ClipText, template: str, labels: Sequence[Hashable]) -> 
 
 
 class TextHeads(Heads):
-    """A text feature for each class: logits are exp(logit_scale) cos(P f(x), text), P the image tower's projection.
+    """One text feature per class: logits are exp(logit_scale) cos(P f(x), text); P is the image tower's projection.
 
-    While a task is trained its slot holds the prompts [classes, length, dim] that go into its classes' texts, or one
-    [1, length, dim] for all of them (`shared`); when it is finished, their text features [classes, shared dim] at
-    length 1, which never change again: to answer, neither names nor text tower are needed.
+    While a task trains, its slot holds the prompts [classes, length, dim] of its classes' texts, or one prompt [1,
+    length, dim] for all of them (`shared`). Once it is finished, the slot holds their text features [classes, shared
+    dim] at length 1, which never change: an answer needs neither the names nor the text tower.
     """
 
     projection: Tensor
@@ -75,7 +75,7 @@ class TextHeads(Heads):
         self.register_buffer("scale", clip.logit_scale.detach().exp(), persistent=False)
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return prompts ~ N(0, 0.02); with prompts of no length, text features that are yet to be set."""
+        """Return prompts ~ N(0, 0.02); if their length is 0, text features that are set later."""
         if not self.length:
             return {"features": torch.zeros(num_classes, len(self.projection))}
         self.begun = num_classes
@@ -83,7 +83,7 @@ class TextHeads(Heads):
         return {"prompts": torch.randn(prompts, self.length, self.text_dim, generator=generator) * 0.02}
 
     def forms(self, num_classes: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return the text features: prompts are never saved."""
+        """Return the form of the text features: prompts are never saved."""
         finished = {"features": torch.empty(num_classes, len(self.projection), device="meta")}
         return finished, finished
 
@@ -93,11 +93,11 @@ class TextHeads(Heads):
         return len(slot["features"]) if "features" in slot else self.begun
 
     def num_parameters(self, task: int) -> int:
-        """Return how many numbers were trained for task `task`: those of its prompts."""
+        """Return the number of parameters that task `task` trained: those of its prompts."""
         return (1 if self.shared else self.num_classes(task)) * self.length * self.text_dim
 
     def settle(self, texts: Tensor) -> None:
-        """Keep the text features [classes, shared dim] of the newest task in place of its prompts."""
+        """Replace the newest task's prompts by its text features [classes, shared dim]."""
         kept = self.packed({"features": texts.detach()})
         closed = {name: nn.Parameter(value, requires_grad=False) for name, value in kept.items()}
         self.slots[-1] = nn.ParameterDict(closed)
@@ -108,17 +108,17 @@ class TextHeads(Heads):
         return self.scale.to(images.dtype) * F.linear(images, texts.to(images.dtype))
 
     def forward(self, features: Tensor, tasks: range) -> Tensor:
-        """Return logits [batch, classes of `tasks`], finished ones, of features [batch, dim]."""
+        """Return logits [batch, classes of `tasks`] of features [batch, dim]; the tasks are finished."""
         return self.scores(features, torch.cat([self.value(t, "features") for t in tasks]))
 
 
 class ClassTexts(nn.Module):
-    """The texts of the task at hand, and the text tower with what adapts it.
+    """The texts of the current task, and the text tower with its adaptations.
 
     Args:
         tower: the text tower.
-        template: holds {} where a class's name goes.
-        prompts: how many prompt tokens each text is given.
+        template: the text of a class; the class's name replaces {}.
+        prompts: prompt tokens per text.
         adapt: per-task parameters in the tower.
     """
 
@@ -130,7 +130,7 @@ class ClassTexts(nn.Module):
         self.ids = torch.empty(0, 0, dtype=torch.int64)
 
     def name(self, labels: Sequence[Hashable]) -> None:
-        """Make the texts of classes: underscores in names become spaces.
+        """Build the texts of classes; underscores in names become spaces.
 
         Raises:
             UserError: a text is too long for the model.
@@ -138,7 +138,7 @@ class ClassTexts(nn.Module):
         self.ids = text_ids(self.tower, self.template, labels, self.prompts)
 
     def features(self, prompts: Tensor | None = None, task: int = 0) -> Tensor:
-        """Return the classes' text features [classes, shared dim] at length 1, by task `task`'s text tower.
+        """Return the classes' text features [classes, shared dim] at length 1, with task `task`'s text tower.
 
         prompts: [classes or 1, length, dim of the text tower], put before the words of each text.
         """

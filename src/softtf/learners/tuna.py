@@ -1,16 +1,16 @@
-"""TUNA (Wang et al., ICCV 2025): an adapter a task, chosen by the lowest entropy, and a universal one merged from all.
+"""TUNA (Wang et al., ICCV 2025): one adapter per task, chosen by lowest entropy, and a universal one merged from all.
 
 "Integrating Task-Specific and Universal Adapters for Pre-Trained Model-based Class-Incremental Learning". A task trains
 its adapter, which starts as the previous one, and a cosine head of its own classes, by the cross-entropy of s (cos - m
-[y]), a large-margin cosine loss. The heads of all tasks are then aligned as one on class Gaussians (`aligned`). The
-universal adapter has in each place the sign of the tasks' mean and the largest size of those with this sign.
+[y]), a large-margin cosine loss. The heads of all tasks are then aligned together on class Gaussians (`aligned`). Each
+entry of the universal adapter has the sign of the tasks' mean, and the largest size among the tasks with this sign.
 
-A sample is answered alone, by T + 1 passes: p_i is the aligned head's softmax in task i's network, i* the task whose
-p_i has the lowest entropy, and the answer is the mean of p_i* and of p in the universal network.
+Each sample is answered alone, in T + 1 passes: p_i is the aligned head's softmax in task i's network, and i* is the
+task whose p_i has the lowest entropy. The answer is the mean of p_i* and of p in the universal network.
 
-What differs here (docs/methods.md): the universal adapter is used. In the published code a slip makes the newest
-task's adapter answer in its place. The adapter is ours, in series on the MLP's output (as in `ranpac_fsa`). There is no
-orthogonality loss, which the paper's settings for CIFAR-100 leave out. The rate of the alignment falls once.
+What differs here (docs/methods.md): the universal adapter is used. In the published code a mistake makes the newest
+task's adapter answer instead. The adapter is ours, in series after the MLP (as in `ranpac_fsa`). There is no
+orthogonality loss; the paper's settings for CIFAR-100 leave it out. The learning rate of the alignment falls once.
 """
 
 from collections.abc import Mapping
@@ -34,14 +34,14 @@ from softtf.learners.subspaces import subspaces
 
 @dataclass(frozen=True)
 class TUNA(AlignedSpec, kind="tuna"):
-    """Adapters of tasks' own, and one of all.
+    """One adapter per task, and a universal one.
 
     Attributes:
-        layers: where adapters go, in any notation of `SoftMask.layers`.
-        rank: their width.
-        scale: s of the cosines.
-        margin: m; the paper has 0 on CIFAR-100 and 0.3 on ImageNet-A.
-        storage: exact, as adapters go on from earlier ones.
+        layers: layers with adapters, in any notation of `SoftMask.layers`.
+        rank: width of the adapters.
+        scale: s, the scale of the cosines.
+        margin: m, the margin; the paper has 0 on CIFAR-100 and 0.3 on ImageNet-A.
+        storage: always exact, as each adapter continues the one before.
     """
 
     title = "TUNA"
@@ -62,7 +62,7 @@ class TUNA(AlignedSpec, kind="tuna"):
 
 
 class CosineHeads(Heads):
-    """Weights [classes, dim] without biases, of which only the directions count."""
+    """Weights [classes, dim] without biases; only their directions matter."""
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the weight, ~ N(0, 0.02)."""
@@ -74,7 +74,7 @@ class CosineHeads(Heads):
 
 
 class TUNALearner(AlignedLearner):
-    """One network a task and a universal one, under one aligned cosine head."""
+    """One network per task and a universal one, with one aligned cosine head."""
 
     def __init__(self, backbone: Backbone, seed: int, spec: TUNA) -> None:
         self.spec = self.aligning = spec
@@ -83,7 +83,7 @@ class TUNALearner(AlignedLearner):
 
     @property
     def answer_depends_on_task(self) -> bool:
-        """All tasks' networks answer together."""
+        """False: all tasks' networks answer together."""
         return False
 
     def class_logits(self, features: Tensor, head: Mapping[str, Tensor]) -> Tensor:
@@ -99,7 +99,7 @@ class TUNALearner(AlignedLearner):
         return {"cross_entropy": F.cross_entropy(logits - margins, own)}
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
-        """Return the log of the mean of p in the surest task's network and in the universal one, [batch, classes]."""
+        """Return the log of the mean of p in the surest task's network and p in the universal one, [batch, classes]."""
         head = self.aligned
         own = surest(self.class_logits(subspaces(self, trunk), head).softmax(-1))
         universal = self.class_logits(self.network.top(trunk, task=UNIVERSAL), head).softmax(-1)
@@ -107,6 +107,6 @@ class TUNALearner(AlignedLearner):
 
 
 def surest(probabilities: Tensor) -> Tensor:
-    """Return of probabilities [batch, tasks, classes] each sample's of lowest entropy, [batch, classes]."""
+    """Return each sample's probabilities [batch, classes] of lowest entropy, from [batch, tasks, classes]."""
     entropy = -torch.special.xlogy(probabilities, probabilities).sum(-1)
     return probabilities[torch.arange(len(probabilities)), entropy.argmin(1)]
