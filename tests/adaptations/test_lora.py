@@ -323,7 +323,7 @@ def test_finished_tasks_take_a_byte_a_number_and_stay_close() -> None:
         ({"alpha": 0.0}, "lora.alpha must be above 0 and finite, not 0"),
         ({"alpha": math.nan}, "alpha.*nan"),
         ({"targets": "qurey"}, "unknown target 'qurey'; did you mean 'query'"),
-        ({"targets": "qkv,value"}, "part of qkv beside the whole"),
+        ({"targets": "qkv,value"}, "name qkv and a part of it"),
         ({"targets": ""}, "name no weight"),
         ({"layers": "3,3"}, "LoRA layers: a layer is named twice"),
         ({"dropout": 1.0}, "lora.dropout must be at least 0 and below 1, not 1.0"),

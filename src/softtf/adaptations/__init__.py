@@ -1,10 +1,10 @@
 """Per-task parameters that change a frozen backbone: soft and hard masks, LoRA, adapters, prefix prompts, keys.
 
-For one of your own, derive an `AdaptationSpec` (settings, `build`) and an `Adaptation`: its slots, the sites that it
-edits, and a hook for each kind of site (`weight`, `output`). `weight_shapes` reads layers and targets as the paper
-writes them and gives sites, `slot_key` names a site's entry in a slot, and `stack_slots` gives one entry of all tasks.
-`softtf.testing.check_adaptation` checks your adaptation. A learner's own parameters per task are `TaskSlots`, and its
-classifiers are `Heads`.
+To write your own, derive an `AdaptationSpec` (its settings and `build`) and an `Adaptation`: its slots, the sites that
+it edits, and a hook for each kind of site (`weight`, `output`). `weight_shapes` reads layers and targets in the paper's
+notation and returns sites, `slot_key` is the name of a site's entry in a slot, and `stack_slots` returns one entry of
+all tasks. `softtf.testing.check_adaptation` checks your adaptation. A learner's own parameters per task are
+`TaskSlots`, its classifiers are `Heads`.
 """
 
 from softtf.adaptations.adapter import Adapter

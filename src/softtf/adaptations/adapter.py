@@ -1,15 +1,15 @@
 """Adapters (Houlsby et al., 2019): a bottleneck per layer and task, y + up(gelu(down(y))), on a sub-layer's output y.
 
-Houlsby's is put on the output of the attention and of the MLP, ahead of the residual sum (and of LayerScale): here
-`after="attention,mlp"`. The Soft-TransFormers paper counts 6.93M numbers for "Adapter-L[all], r=75" (Table 1) and
-"Adapter-L[10,11,12] w/ FF, r=300" (Table 8). A bottleneck after the MLP alone would have 1.38M and 1.38M; one on the
-output of each of the MLP's two linear layers, 3072 and 768 wide on ViT-B/16, has 6.91M both times. So the default
-is `after="fc1,fc2"`. Our biases, which the paper's count leaves no room for, add 0.05M and 0.01M. Table 8's rows r=1
-(0.09M) and r=4 (0.36M) fit this form on all twelve layers (0.09M, 0.37M), not on the three that they name.
+Houlsby's adapters follow the attention and the MLP, before the residual sum (and LayerScale): `after="attention,mlp"`.
+The Soft-TransFormers paper counts 6.93M parameters for "Adapter-L[all], r=75" (Table 1) and for "Adapter-L[10,11,12]
+w/ FF, r=300" (Table 8). A bottleneck after the MLP alone would have 1.38M in both. One after each of the MLP's two
+linear layers, 3072 and 768 wide on ViT-B/16, has 6.91M in both. So the default is `after="fc1,fc2"`. Our biases, for
+which the paper's count leaves no room, add 0.05M and 0.01M. Table 8's rows r=1 (0.09M) and r=4 (0.36M) fit this form on
+all twelve layers (0.09M, 0.37M), not on the three that the table names.
 
-A new task's adapters start as the identity (`init="identity"`), or near it: as Houlsby's (`houlsby`), or as those of
-the Soft-TransFormers code (`soft-tf`), which `dual-prompt+adapter` has. Beside that code: ours have biases, and are
-trained (there the names of adapters are not among those that are, so that they stay as they start).
+A new task's adapters start as the identity (`init="identity"`) or near it: as Houlsby's (`houlsby`), or as those of the
+Soft-TransFormers code (`soft-tf`), which `dual-prompt+adapter` uses. Unlike in that code, ours have biases and are
+trained. That code does not list the names of adapters among the trained ones, so they stay at their initial values.
 """
 
 from dataclasses import dataclass
@@ -37,11 +37,11 @@ class Adapter(AdaptationSpec, kind="adapter"):
     """A bottleneck per task after chosen linear layers.
 
     Attributes:
-        layers: as the paper counts them, from 1: `10,11,12`, `10-12`, `all` or a tuple.
-        rank: the bottleneck's width.
-        after: whose output it is put on: `attention` (or `proj`), `mlp` (or `fc2`), `fc1`; several with commas.
-        init: how a new task's matrices start. `identity`: down as U(+-1/sqrt(width)), up as zero. `houlsby`: both as
-            N(0, 0.01), cut off at two standard deviations. `soft-tf`: both as U(+-1/sqrt(rank width)).
+        layers: layers counted from 1, as in the paper: `10,11,12`, `10-12`, `all` or a tuple.
+        rank: width of the bottleneck.
+        after: the layers that adapters follow: `attention` (or `proj`), `mlp` (or `fc2`), `fc1`; several with commas.
+        init: initial values of a new task's matrices. `identity`: down ~ U(+-1/sqrt(width)), up zero. `houlsby`: both
+            ~ N(0, 0.01), truncated at two standard deviations. `soft-tf`: both ~ U(+-1/sqrt(rank width)).
     """
 
     layers: Layers = (10, 11, 12)
@@ -71,7 +71,7 @@ class Adapters(QuantisedAdaptation):
         self.output_sites = frozenset(widths)
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return down and up as `init` says, and biases of zero."""
+        """Return down and up with the values of `init`, and zero biases."""
         slot = {}
         for site, width in self.widths.items():
             key = slot_key(*site)
@@ -83,7 +83,7 @@ class Adapters(QuantisedAdaptation):
         return slot
 
     def _started(self, width: int, generator: torch.Generator) -> Tensor:
-        """Return a matrix [rank, width] as `init` says."""
+        """Return a matrix [rank, width] with the values of `init`."""
         matrix = torch.empty(self.rank, width)
         if self.init == "houlsby":
             return nn.init.trunc_normal_(matrix, std=0.01, a=-0.02, b=0.02, generator=generator)
@@ -115,7 +115,7 @@ def parse_places(after: str) -> tuple[str, ...]:
     """Turn `mlp`, `attention,mlp` or `fc1,fc2` into the names of the layers that adapters follow.
 
     Raises:
-        UserError: a name that is none of these.
+        UserError: a name is unknown.
     """
     names = [part.strip() for part in after.lower().split(",") if part.strip()]
     for name in names:

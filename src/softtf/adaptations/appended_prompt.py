@@ -1,4 +1,4 @@
-"""A prompt behind an image's tokens (visual prompt tuning): [class] meets it in every block and is still read."""
+"""A prompt after an image's tokens (visual prompt tuning): [class] attends to it in every block and is still read."""
 
 from collections.abc import Callable
 
@@ -9,9 +9,9 @@ from softtf.adaptations.base import Adaptation, Selection
 
 
 class AppendedPrompt(Adaptation):
-    """One prompt [length, dim] ~ N(0, 0.02) for all tasks; as L2P's it has no positions.
+    """One prompt [length, dim] ~ N(0, 0.02) for all tasks; like L2P's prompts it has no positions.
 
-    norm: what the prompt goes through first, as the tokens did; None: it meets no first norm.
+    norm: the norm that the prompt passes first, as the tokens did; None if it passes none.
     """
 
     shared_blocks = frozenset({0})

@@ -1,9 +1,9 @@
-"""What an adaptation is: per-task parameters that change a frozen backbone without touching its weights.
+"""The base of adaptations: per-task parameters that change a frozen backbone without touching its weights.
 
-An adaptation comes in two parts. The *spec* (a frozen dataclass such as `SoftMask(layers=(10, 11, 12))`) is
-what users write and recipes store. Its `build(backbone)` gives the *adaptation*, which holds one slot of
-parameters per task and declares its *sites*: the weights that it replaces, and the layers whose outputs it
-changes. Prompts are hooks of their own: keys and values before a block's, or tokens beside the input's.
+An adaptation has two parts. The *spec*, a frozen dataclass such as `SoftMask(layers=(10, 11, 12))`, is what users
+write and recipes store. Its `build(backbone)` returns the *adaptation*, which holds one slot of parameters per task and
+declares its *sites*: the weights that it replaces, and the layers whose outputs it changes. Prompts have their own
+hooks: keys and values before a block's, or tokens beside the input's.
 """
 
 from abc import abstractmethod
@@ -36,11 +36,12 @@ class Site(NamedTuple):
 
 @dataclass(frozen=True)
 class Selection:
-    """Which task's network to run.
+    """The task whose network runs.
 
-    Exactly one of: task (an index), or mixture, alpha [batch, tasks] with rows on the simplex: the superposed
-    network. Where a weight is mixed, all rows must be equal; an `output` hook takes rows that differ. `prompts` [batch]
-    gives each sample the prompts of one task in place of mixed ones. `query` is q(x) [batch, dim], if it `reads_query`.
+    Exactly one of two is set: task (an index), or mixture, alpha [batch, tasks] with rows on the simplex, for the
+    superposed network. Where a weight is mixed, all rows must be equal; an `output` hook accepts rows that differ.
+    `prompts` [batch] gives each sample the prompts of one task instead of mixed ones. `query` is q(x) [batch, dim],
+    if the adaptation `reads_query`.
     """
 
     task: int | None = None
@@ -53,18 +54,18 @@ class Selection:
 
 
 class AdaptationSpec(Spec, family="adaptation"):
-    """Base of all adaptation specs; a new one in a user's own file registers itself by its `kind`."""
+    """Base of all adaptation specs; one in a user's own file registers itself by its `kind`."""
 
     @classmethod
     def of_earlier(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        """Refuse a `store` of an adaptation's own that an earlier version had; raises UserError."""
+        """Refuse `store`, which adaptations had in an earlier version; raises UserError."""
         if "store" in settings and "store" not in getattr(cls, "__dataclass_fields__", {}):
-            raise UserError("an adaptation has no store now; the learner's `storage` is that of all its parts")
+            raise UserError("an adaptation has no store now; the learner's `storage` holds for all its adaptations")
         return settings
 
     @abstractmethod
     def build(self, backbone: Backbone) -> "list[Adaptation]":
-        """Attach to `backbone`: return adaptations with no task yet.
+        """Return the adaptations for `backbone`, with no task yet.
 
         Raises:
             UserError: a layer or target does not exist in this backbone.
@@ -74,16 +75,16 @@ class AdaptationSpec(Spec, family="adaptation"):
 class Adaptation(TaskSlots):
     """Per-task (and shared) parameters that edit blocks of a frozen backbone.
 
-    A subclass sets its sites before an `AdaptedNetwork` is made of it; the network reads them once.
+    A subclass sets its sites before it is part of an `AdaptedNetwork`, which reads them once.
 
     Attributes:
-        weight_sites: whose weight it replaces (`weight`).
-        output_sites: whose layer's output it changes (`output`). A site in both is edited in one way at a time: the
-            hook that is not in use returns its argument.
-        shared_blocks: the blocks (from 0) that parameters of all tasks touch.
-        reads_query: whether what it does, or what a learner does with the trunk's tokens, depends on the query.
-        draws_noise: whether it draws random numbers, such as dropout's, while a task is trained.
-        noise: what it draws them from (`drawing_noise`); None outside training.
+        weight_sites: sites whose weight it replaces (`weight`).
+        output_sites: sites whose layer's output it changes (`output`). A site in both is edited in one way at a time:
+            the hook that is not in use returns its argument.
+        shared_blocks: the blocks (from 0) that parameters shared by all tasks edit.
+        reads_query: whether the adaptation, or a learner that reads the trunk's tokens, needs the query.
+        draws_noise: whether it draws random numbers, such as dropout's, in training.
+        noise: the source of these numbers (`drawing_noise`); None outside training.
     """
 
     weight_sites: frozenset[Site] = frozenset()
@@ -95,22 +96,22 @@ class Adaptation(TaskSlots):
 
     @property
     def task_blocks(self) -> frozenset[int]:
-        """The blocks (from 0) that per-task parameters touch: by default those of its sites that are not shared."""
+        """The blocks (from 0) that per-task parameters edit; by default those of its sites that are not shared."""
         return frozenset(site.block for site in self.sites) - self.shared_blocks
 
     @property
     def sites(self) -> frozenset[Site]:
-        """All layers that it edits."""
+        """All sites that it edits."""
         return self.weight_sites | self.output_sites
 
     def weight(self, site: Site, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
-        """Return what replaces a weight at one of `weight_sites`.
+        """Return the replacement of a weight at one of `weight_sites`.
 
         Args:
             site: the layer.
             weight: [rows, in]: the rows `rows` of the frozen weight, as the adaptations before this one left them.
-            task: whose; None for the weight that all tasks share.
-            rows: which rows of the whole weight are wanted.
+            task: the task; None for the weight that all tasks share.
+            rows: the rows of the whole weight that are wanted.
 
         Returns:
             [rows, in]; `weight` itself if nothing changes.
@@ -118,13 +119,13 @@ class Adaptation(TaskSlots):
         raise NotImplementedError(f"{type(self).__name__} has weight_sites and no method `weight`")
 
     def output(self, site: Site, x: Tensor, y: Tensor, selection: Selection | None) -> Tensor:
-        """Return what replaces a layer's output at one of `output_sites`: f(y) after the layer, y + g(x) beside it.
+        """Return the replacement of a layer's output at one of `output_sites`: f(y), or y + g(x).
 
         Args:
             site: the layer.
             x: its input [batch, tokens, in].
             y: its output [batch, tokens, out], as the adaptations before this one left it.
-            selection: for which task; a mixture mixes parameters. None below the first block that depends on the task.
+            selection: the task; a mixture mixes parameters. None below the first block that depends on the task.
 
         Returns:
             [batch, tokens, out]; `y` itself if nothing changes.
@@ -132,38 +133,38 @@ class Adaptation(TaskSlots):
         raise NotImplementedError(f"{type(self).__name__} has output_sites and no method `output`")
 
     def prefix(self, block: int, selection: Selection | None) -> Tensor | None:
-        """Return keys and values [batch or 1, 2, length, dim] to put before a block's own, if any.
+        """Return keys and values [batch or 1, 2, length, dim] to put before a block's own; None for none.
 
         `selection` is None below the first block that depends on the task.
         """
         return None
 
     def gate(self, block: int, selection: Selection | None) -> Callable[[Tensor], Tensor] | None:
-        """Return what is added to the scores [batch, heads, tokens, length] of a prefix's keys, of them, if anything.
+        """Return a function of the scores [batch, heads, tokens, length] of a prefix's keys, to add to them; or None.
 
         `selection` is None below the first block that depends on the task.
         """
         return None
 
     def prepended(self, query: Tensor | None) -> Tensor | None:
-        """Return tokens [batch, length, dim] to put before the embedded ones, if any; block 0 is then a shared one.
+        """Return tokens [batch, length, dim] to put before the embedded ones, or None; block 0 is then shared.
 
         `query` is q(x) [batch, dim], or None if no adaptation reads it.
         """
         return None
 
     def appended(self, selection: Selection | None) -> Tensor | None:
-        """Return tokens [1, length, dim] to put behind others, if any.
+        """Return tokens [1, length, dim] to put after the others, or None.
 
-        `selection` is None for those behind the embedded ones, block 0 being then a shared one; the others go behind
-        what enters the first block that depends on the task.
+        With `selection` None they follow the embedded tokens, and block 0 is then shared. Otherwise they follow the
+        input of the first block that depends on the task.
         """
         return None
 
 
 @contextmanager
 def drawing_noise(module: nn.Module, seed: int) -> Iterator[None]:
-    """Let adaptations in a module that train with noise (LoRA's dropout) draw it meanwhile; otherwise there is none."""
+    """Within the block, adaptations that train with noise (LoRA's dropout) draw it; elsewhere there is none."""
     device = next(module.parameters()).device
     noisy = [part for part in module.modules() if isinstance(part, Adaptation) and part.draws_noise]
     for number, adaptation in enumerate(noisy):
@@ -177,7 +178,7 @@ def drawing_noise(module: nn.Module, seed: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class NoAdaptation(AdaptationSpec, kind="none"):
-    """Nothing besides the prompts."""
+    """Nothing but the prompts."""
 
     def build(self, backbone: Backbone) -> list[Adaptation]:
         """Return no adaptation."""
@@ -186,23 +187,23 @@ class NoAdaptation(AdaptationSpec, kind="none"):
 
 @dataclass(frozen=True)
 class Compose(AdaptationSpec, kind="compose"):
-    """Several adaptations at once; those that edit the same weight are applied in the order given."""
+    """Several adaptations at once; those of the same weight are applied in the order given."""
 
     parts: tuple[AdaptationSpec, ...] = ()
 
     def build(self, backbone: Backbone) -> list[Adaptation]:
-        """Build every part."""
+        """Return the adaptations of all parts."""
         return [adaptation for part in self.parts for adaptation in part.build(backbone)]
 
 
 def parse_layers(layers: Layers, depth: int | None = None, what: str = "layers") -> tuple[int, ...]:
-    """Turn layers as people write them into blocks counted from 0.
+    """Turn layers in any notation into blocks counted from 0.
 
-    Accepts what the paper writes, counted from 1: `10,11,12`, `10-12`, `1-2,5`, `L[10,11,12]`, `all`, `none`,
-    or a tuple of integers.
+    Accepts the paper's notation, counted from 1: `10,11,12`, `10-12`, `1-2,5`, `L[10,11,12]`, `all`, `none`, or a tuple
+    of integers.
 
     Raises:
-        UserError: not a layer list, a layer below 1 or (with `depth`) beyond the last, or one named twice.
+        UserError: a layer is not a number, is below 1 or (with `depth`) beyond the last, or is named twice.
     """
     if not isinstance(layers, str):
         numbers = list(layers)

@@ -1,7 +1,7 @@
-"""WSN, winning subnetworks (Kang et al., 2022): W_t = W * m_t, m_t one for the top c% of learned scores |s|, else zero.
+"""WSN, winning subnetworks (Kang et al., 2022): W_t = W * m_t; m_t is 1 for the top c% of learned scores |s|, else 0.
 
-A hard mask per weight matrix, layer and task. Its gradient goes straight through to the scores: dL/d|s| = dL/dm.
-The frozen weights stay frozen, and so do the biases. A finished task's masks are kept in a bit a weight.
+A hard mask per weight matrix, layer and task. Its gradient goes straight through to the scores: dL/d|s| = dL/dm. The
+weights and biases of the backbone stay frozen. A finished task's masks take one bit per weight.
 """
 
 import math
@@ -19,7 +19,7 @@ from softtf.backbones.base import Backbone
 from softtf.config.bounds import Above, AtMost
 
 Percentage = Annotated[float, Above(0), AtMost(100)]
-BITS = "_bits"  # ends the names of finished masks
+BITS = "_bits"  # the end of the names of finished masks
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class BinaryMask(AdaptationSpec, kind="binary-mask"):
     """WSN: a hard mask per task on chosen linear layers.
 
     Attributes:
-        layers: as the paper counts them, from 1: `10,11,12`, `10-12`, `all` or a tuple.
+        layers: layers counted from 1, as in the paper: `10,11,12`, `10-12`, `all` or a tuple.
         targets: `qkv`, `proj`, `fc1`, `fc2` (several with commas), or the paper's `attn`, `w/o FF`, `w/ FF`.
-        keep: the share c of each matrix's weights that is kept, in percent (Tables 6 and 11: 80 to 95).
+        keep: c, the percentage of each matrix's weights that is kept (Tables 6 and 11: 80 to 95).
     """
 
     layers: Layers = (10, 11, 12)
@@ -47,7 +47,7 @@ class BinaryMask(AdaptationSpec, kind="binary-mask"):
 
 
 class BinaryMasks(LargeAdaptation):
-    """Scores s of the shape of each target weight while a task is trained; bits once it is finished, exactly."""
+    """Scores s of each target weight's shape while a task trains; exact bits once it is finished."""
 
     def __init__(self, shapes: dict[Site, torch.Size], keep: float) -> None:
         super().__init__()
@@ -62,15 +62,15 @@ class BinaryMasks(LargeAdaptation):
         }
 
     def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return each mask as bits, eight weights a byte; the scores have done their work."""
+        """Return each mask as bits, eight weights per byte; the scores are no longer needed."""
         return {name + BITS: pack_bits(top_share(scores, self.keep)) for name, scores in values.items()}
 
     def num_parameters(self, task: int) -> int:
-        """Return how many scores were trained: one per weight, kept or not."""
+        """Return the number of trained scores: one per weight, whether the weight is kept or not."""
         return 0 if self.first_only and task else sum(shape.numel() for shape in self.shapes.values())
 
     def mask(self, site: Site, task: int, rows: slice = ALL_ROWS) -> Tensor:
-        """Return rows of m_t [out, in], ones and zeros; in training with a gradient straight through to |s|."""
+        """Return rows of m_t [out, in], ones and zeros; in training the gradient goes straight through to |s|."""
         slot, key = self.slot(task), slot_key(*site)
         if key + BITS in slot:
             return unpack_bits(slot[key + BITS], self.shapes[site], rows)
@@ -84,9 +84,9 @@ class BinaryMasks(LargeAdaptation):
 
 
 def top_share(scores: Tensor, keep: float) -> Tensor:
-    """Return where the `keep` percent largest |scores| are: exactly the nearest whole number of them, at least one.
+    """Return where the `keep` percent largest |scores| are; their number is rounded, and at least one.
 
-    Of equal scores the first (in the order of rows) are taken.
+    Of equal scores the first (in row order) are taken.
     """
     size = scores.detach().abs().flatten()
     count = max(1, round(len(size) * keep / 100))

@@ -1,4 +1,4 @@
-"""HiDe-Prompt's prefixes, one a task with a little of the earlier ones in it, and NoRGa's gate on their scores."""
+"""HiDe-Prompt's prefixes, one per task, each blended with the earlier ones, and NoRGa's gate on their scores."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -19,9 +19,9 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 
 
 class BlendedPrefix(ExpertPrefix):
-    """While it is trained, a task's network reads (1 - share) p_t + share times the earlier tasks' mean.
+    """In training, a task's network reads (1 - share) p_t + share times the mean of the earlier tasks' prefixes.
 
-    `settle` makes that the task's prefix for good.
+    `settle` makes that the task's prefix.
     """
 
     share = 0.01
@@ -36,7 +36,7 @@ class BlendedPrefix(ExpertPrefix):
 
     @torch.no_grad()
     def settle(self) -> None:
-        """Replace the newest task's prefixes by what its network read."""
+        """Replace the newest task's prefixes by the blended ones that its network read."""
         task = self.num_tasks - 1
         for name, value in self.slot(task).items():
             value.copy_(self._blended(task, name))
@@ -49,7 +49,7 @@ class BlendedPrefix(ExpertPrefix):
 
 
 class PrefixGate(Adaptation):
-    """alpha act(tau s) added to the score s of each key of a prefix: two numbers a block, from 1.
+    """alpha act(tau s) is added to the score s of each key of a prefix; alpha and tau are per block and start at 1.
 
     The first task trains them, and all tasks read them.
 
@@ -74,7 +74,7 @@ class PrefixGate(Adaptation):
         return {f"layer{b + 1:02d}_{name}": torch.ones(()) for b in sorted(self.blocks) for name in ("alpha", "tau")}
 
     def gate(self, block: int, selection: Selection | None) -> Callable[[Tensor], Tensor] | None:
-        """Return what is added to the scores of a prefix's keys in `block`."""
+        """Return the function that gives what is added to the scores of a prefix's keys in `block`."""
         if block not in self.blocks or selection is None:
             return None
         slot = self.slot(0)

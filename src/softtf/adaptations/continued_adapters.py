@@ -1,4 +1,4 @@
-"""Adapters that go on from one task to the next, and a universal one that is merged from all (MOS, TUNA)."""
+"""Adapters that continue from one task to the next, and a universal adapter that is merged from all (MOS, TUNA)."""
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +13,14 @@ UNIVERSAL = -1
 class ContinuedAdapters(Adapters):
     """A new task's adapters start as the previous task's; all are kept in float32.
 
-    As task `UNIVERSAL`, which is none, a network has the adapters that are merged from all tasks' (`merged`).
+    The index `UNIVERSAL` stands for the adapters that are merged from all tasks' (`merged`).
     """
 
     starts_from_last = True
     _universal: tuple[nn.ParameterDict] = (nn.ParameterDict(),)
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the previous task's values, or those of a first task."""
+        """Return the previous task's values; for the first task, initial values."""
         if not self.num_tasks:
             return super().new_slot(num_classes, generator)
         return {name: value.clone() for name, value in self.task_state_dict(self.num_tasks - 1).items()}
@@ -43,7 +43,7 @@ class ContinuedAdapters(Adapters):
         slots = [self.task_state_dict(task) for task in range(self.num_tasks)]
         values = {name: merged(torch.stack([slot[name] for slot in slots])) for name in (slots[0] if slots else ())}
         parameters = {name: nn.Parameter(value, requires_grad=False) for name, value in values.items()}
-        self._universal = (nn.ParameterDict(parameters),)  # in a tuple, as it is no parameter of its own
+        self._universal = (nn.ParameterDict(parameters),)  # in a tuple, so that it is not registered as a parameter
 
     @torch.no_grad()
     def pull(self, share: float) -> None:
@@ -54,7 +54,7 @@ class ContinuedAdapters(Adapters):
 
 
 def continued(layers: Layers, rank: int, backbone: Backbone) -> ContinuedAdapters:
-    """Return such adapters on the output of the MLP of `layers`, with no task yet.
+    """Return adapters on the output of the MLP in `layers`, with no task yet.
 
     Raises:
         UserError: a layer is not in the backbone.
@@ -65,7 +65,7 @@ def continued(layers: Layers, rank: int, backbone: Backbone) -> ContinuedAdapter
 
 
 def merged(values: Tensor) -> Tensor:
-    """Return for each place of values [tasks, ...] the sign of the mean, and the largest size of those with this sign.
+    """Return for each entry of values [tasks, ...] the sign of the mean, and the largest size among those of this sign.
 
     Zero counts as negative (EMR merging, without rescaling).
     """

@@ -1,4 +1,4 @@
-"""Fine-tuning of the network itself: every task goes on training one copy of the weights that all tasks share."""
+"""Fine-tuning of the network itself: all tasks train one shared copy of the weights."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from softtf.backbones.base import Backbone
 
 @dataclass(frozen=True)
 class FineTuning(AdaptationSpec, kind="fine-tuning"):
-    """Train the weight matrices of chosen layers, starting from the frozen ones (biases and norms stay).
+    """Train the weight matrices of chosen layers, starting from the frozen ones; biases and norms stay frozen.
 
     Attributes:
         layers: in any notation of `SoftMask.layers`.
@@ -29,12 +29,12 @@ class FineTuning(AdaptationSpec, kind="fine-tuning"):
         parse_targets(self.targets)
 
     def build(self, backbone: Backbone) -> list[Adaptation]:
-        """Return the change of the weights, still zero."""
+        """Return the changes of the weights, initially zero."""
         return [FineTunedWeights(backbone, weight_shapes(self.layers, self.targets, backbone, "fine-tuning"))]
 
 
 class FineTunedWeights(Adaptation):
-    """W + D with one D for all tasks: the frozen weight is never written to, and zero is where training starts."""
+    """W + D with one D for all tasks; D starts at zero, and the frozen weight is never written to."""
 
     def __init__(self, backbone: Backbone, sites: Collection[Site]) -> None:
         super().__init__()

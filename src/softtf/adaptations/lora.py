@@ -1,11 +1,11 @@
-"""LoRA (Hu et al., 2022): W_t = W + s B_t A_t, a product of two thin matrices per weight, layer and task.
+"""LoRA (Hu et al., 2022): W_t = W + s B_t A_t, a low-rank product per weight, layer and task.
 
-The paper's Tables 1, 7 and 8 put it on query, value and proj of L[10,11,12]: with rank 500 that is 6.91M numbers a
-task on ViT-B/16 (the paper says 6.93M), with rank 4 0.055M (0.06M), with rank 24 0.33M (0.32M).
+The paper's Tables 1, 7 and 8 put it on query, value and proj of L[10,11,12]. On ViT-B/16 that is 6.91M parameters per
+task with rank 500 (the paper says 6.93M), 0.055M with rank 4 (0.06M), and 0.33M with rank 24 (0.32M).
 
-As the Soft-TransFormers code has it: dropout 0.1 on what A reads, and `init="soft-tf"`: A is drawn for all tasks as one
-tensor, and so is sqrt(rank) times smaller than LoRA's, and s = 8. `dual-prompt+lora` has these settings.
-Beside that code: in the last block the query of [class] has a dropout of its own, as that block computes no other.
+The Soft-TransFormers code has dropout 0.1 on the input of A, and the values of `init="soft-tf"`: it draws A for all
+tasks as one tensor, so A is sqrt(rank) times smaller than LoRA's, and s = 8. `dual-prompt+lora` has these settings. One
+thing differs: in the last block the query of [class] has its own dropout, as that block computes no other query.
 """
 
 import math
@@ -24,7 +24,7 @@ from softtf.config.bounds import AtLeast, Below, Positive
 from softtf.errors import UserError
 
 Init = Literal["lora", "soft-tf"]
-SCALES = {"lora": 1.0, "soft-tf": 8.0}  # s of each init, whatever the rank
+SCALES = {"lora": 1.0, "soft-tf": 8.0}  # s of each init, for any rank
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class LoRA(AdaptationSpec, kind="lora"):
     """A low-rank increment per task on chosen linear layers.
 
     Attributes:
-        layers: as the paper counts them, from 1: `10,11,12`, `10-12`, `all` or a tuple.
+        layers: layers counted from 1, as in the paper: `10,11,12`, `10-12`, `all` or a tuple.
         rank: rows of A and columns of B.
-        alpha: the increment is scaled by s = alpha / rank, as in peft; left out, s = 1, or 8 with `init="soft-tf"`.
-        targets: `query`, `key`, `value`, `proj`, `fc1`, `fc2`, with commas. `qkv` is the three together: one
+        alpha: scales the increment by s = alpha / rank, as in peft. Without it s is 1, or 8 with `init="soft-tf"`.
+        targets: `query`, `key`, `value`, `proj`, `fc1`, `fc2`, with commas. `qkv` means the first three; it is one
             increment where they are one matrix.
-        dropout: in training, the share of A's inputs that are set to zero (the others are scaled up).
-        init: A starts as U(+-1/sqrt(in)) (`lora`, and peft), or as U(+-1/sqrt(n rank in)) with n the number of
-            increments of one matrix (`soft-tf`); B starts as zero.
+        dropout: in training, the share of A's inputs that is set to zero; the others are scaled up.
+        init: initial values of A: U(+-1/sqrt(in)) (`lora`, as in peft), or U(+-1/sqrt(n rank in)), where n is the
+            number of increments of one matrix (`soft-tf`). B starts at zero.
     """
 
     layers: Layers = (10, 11, 12)
@@ -54,7 +54,7 @@ class LoRA(AdaptationSpec, kind="lora"):
         parse_layers(self.layers, what="LoRA layers")
         names = parse_targets(self.targets)
         if "qkv" in names and set(QKV) & set(names):
-            raise UserError(f"LoRA targets {self.targets!r} name a part of qkv beside the whole; leave one out")
+            raise UserError(f"LoRA targets {self.targets!r} name qkv and a part of it; leave one out")
 
     def build(self, backbone: Backbone) -> list[Adaptation]:
         """Return the increments for `backbone`, with no task yet."""
@@ -64,7 +64,7 @@ class LoRA(AdaptationSpec, kind="lora"):
 
 @dataclass(frozen=True)
 class Part:
-    """Rows `start` to `stop` of the weight `whole` [rows, columns], under a name of their own."""
+    """Rows `start` to `stop` of the weight `whole` [rows, columns], under their own name."""
 
     name: str
     whole: str
@@ -75,7 +75,7 @@ class Part:
 
 
 def parts_of(names: tuple[str, ...], backbone: Backbone, block: int) -> tuple[Part, ...]:
-    """Return the parts of a block's weights that `names` mean: `query` may be a third of `qkv`."""
+    """Return the parts of a block's weights with these names; `query` may be a third of `qkv`."""
     parts = []
     for name in names:
         third = name in QKV and name not in backbone.weight_names and "qkv" in backbone.weight_names
@@ -88,9 +88,9 @@ def parts_of(names: tuple[str, ...], backbone: Backbone, block: int) -> tuple[Pa
 
 
 class LoRAs(QuantisedAdaptation):
-    """A [rank, in] and B [out, rank] for each part of a weight; the frozen weight is added to, never written to.
+    """A [rank, in] and B [out, rank] for each part of a weight; the frozen weight is never written to.
 
-    In training with dropout the increment runs beside the layer, W x + s B A drop(x); elsewhere it is in the weight.
+    In training with dropout the increment runs beside the layer, W x + s B A drop(x); otherwise it is in the weight.
     """
 
     def __init__(self, parts: dict[int, tuple[Part, ...]], spec: LoRA) -> None:
@@ -102,7 +102,7 @@ class LoRAs(QuantisedAdaptation):
         self.output_sites = self.weight_sites if self.draws_noise else frozenset()
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return A, uniform as `init` says, and B, zero: a new task starts as the frozen backbone."""
+        """Return A with the values of `init`, and B zero, so that a new task starts as the frozen backbone."""
         slot = {}
         for block, parts in self.parts.items():
             for part in parts:
@@ -119,7 +119,7 @@ class LoRAs(QuantisedAdaptation):
         return [part for part in self.parts[site.block] if part.whole == site.weight]
 
     def weight(self, site: Site, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
-        """Return W + s B A [rows, in], the increment on its own rows of W; W itself where dropout is drawn."""
+        """Return W + s B A [rows, in], with the increment on its rows of W; W itself if dropout is drawn."""
         if self.noise is not None:
             return weight
         assert task is not None
@@ -134,11 +134,11 @@ class LoRAs(QuantisedAdaptation):
         return weight
 
     def output(self, site: Site, x: Tensor, y: Tensor, selection: Selection | None) -> Tensor:
-        """Return y + s B A drop(x) [batch, tokens, out] where dropout is drawn; elsewhere y itself."""
+        """Return y + s B A drop(x) [batch, tokens, out] if dropout is drawn; otherwise y itself."""
         return y if self.noise is None else y + self.products(site, x, selection)
 
     def products(self, site: Site, x: Tensor, selection: Selection | None) -> Tensor:
-        """Return the selected increments' products [batch, tokens, out] with x [batch, tokens, in], after dropout."""
+        """Return the selected increments' products with x [batch, tokens, in] after dropout, [batch, tokens, out]."""
         assert selection is not None
         x = self._dropped(x)
         total = x.new_zeros(())
@@ -158,9 +158,9 @@ class LoRAs(QuantisedAdaptation):
 
 
 class LoRAsBeside(LoRAs):
-    """Increments that always run beside their layers, so that each sample of a batch can have a mixture of its own.
+    """Increments that always run beside their layers, so that each sample of a batch can have its own mixture.
 
-    W x + sum_t alpha_t s B_t A_t x is what the weight W + sum_t alpha_t s B_t A_t would give; no such weight is made.
+    W x + sum_t alpha_t s B_t A_t x equals the output of the weight W + sum_t alpha_t s B_t A_t, which is never formed.
     """
 
     reads_query = True
@@ -170,12 +170,12 @@ class LoRAsBeside(LoRAs):
         self.weight_sites, self.output_sites = frozenset(), self.weight_sites
 
     def output(self, site: Site, x: Tensor, y: Tensor, selection: Selection | None) -> Tensor:
-        """Return y + sum_t alpha_t s B_t A_t x [batch, tokens, out], with weights alpha of each sample's own."""
+        """Return y + sum_t alpha_t s B_t A_t x [batch, tokens, out], with each sample's own weights alpha."""
         return y + self.products(site, x, selection)
 
 
 def _shares(selection: Selection, batch: int) -> list[tuple[int, Tensor]]:
-    """Return the tasks that have a share in any sample, with the shares [batch]."""
+    """Return the tasks with a share in any sample, and their shares [batch]."""
     if selection.mixture is None:
         assert selection.task is not None
         return [(selection.task, torch.ones(batch))]

@@ -9,7 +9,7 @@ from softtf.adaptations.base import Adaptation, Selection, stack_slots
 from softtf.config.bounds import Between
 
 Length = Annotated[int, Between(1, 10_000)]
-"""Of a prompt, in tokens."""
+"""The length of a prompt, in tokens."""
 
 
 def _new_prompt(length: int, dim: int, generator: torch.Generator) -> Tensor:
@@ -22,7 +22,7 @@ def _key(block: int) -> str:
 
 
 class GeneralPrefix(Adaptation):
-    """The G-prompt: one prefix per block, shared by all tasks and trained through all of them."""
+    """The G-prompt: one prefix per block, which all tasks share and train."""
 
     def __init__(self, blocks: tuple[int, ...], length: int, dim: int, generator: torch.Generator) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Prompts of all tasks so far beside the input: a task trains one of its own, next to those before it, frozen."""
+"""Prompts of all tasks so far beside the input: a task trains its own prompt next to the frozen earlier ones."""
 
 import torch
 from torch import Tensor
@@ -8,16 +8,15 @@ from softtf.adaptations.base import Adaptation, Selection
 
 
 class ProgressivePrompt(Adaptation):
-    """One prompt [length, dim] ~ U(-1, 1) a task; task t's network is given those of tasks 0 to t.
+    """One prompt [length, dim] ~ U(-1, 1) per task; task t's network gets those of tasks 0 to t.
 
-    While it is trained, the new prompt p goes through a residual network of the task's own, p + up(relu(down p)); of a
-    finished task only what came out is kept. Prompts follow the embedding's own norm and have no positions, so that it
-    does not matter where they stand.
+    In training, the new prompt p passes through the task's own residual network, p + up(relu(down p)). A finished task
+    keeps only the output. Prompts follow the embedding's norm and have no positions, so their place does not matter.
 
     Args:
-        length: of a prompt, in tokens.
-        hidden: units of the residual network; 0 for none.
-        dim: of the tokens.
+        length: tokens of a prompt.
+        hidden: units of the residual network; 0 means no such network.
+        dim: dimension of the tokens.
     """
 
     reads_earlier = True
@@ -28,7 +27,7 @@ class ProgressivePrompt(Adaptation):
         self.length, self.hidden, self.dim = length, hidden, dim
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return a prompt and the residual network, its numbers uniform in +-1/sqrt(inputs)."""
+        """Return a prompt and the residual network, whose parameters are uniform in +-1/sqrt(inputs)."""
 
         def uniform(*shape: int, scale: float) -> Tensor:
             return (torch.rand(*shape, generator=generator) * 2 - 1) * scale
@@ -45,7 +44,7 @@ class ProgressivePrompt(Adaptation):
         }
 
     def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the prompt that came out of the residual network."""
+        """Return the output of the residual network."""
         return self.rounded({"prompt": reparameterised(values)})
 
     def appended(self, selection: Selection | None) -> Tensor | None:

@@ -1,21 +1,21 @@
-"""Gradient projection: the space that earlier tasks used, and gradients kept out of it (PGP; Qiao et al., 2024).
+"""Gradient projection: gradients are projected out of the space that earlier tasks used (PGP; Qiao et al., 2024).
 
-After each task the rows r that the prompts met, and the prompts' own rows, give the second moment
+After each task, the rows r that the prompts met and the prompts' own rows p give the second moment
 
-    C = mean r^T r over inputs + mean p^T p over prompts,        [dim, dim],
+    C = mean r^T r over inputs + mean p^T p over prompts,        [dim, dim].
 
-each set by its mean, so that a few prompts count as much as many tokens. Its leading directions are those of
-the rows' singular value decomposition, its eigenvalues the squared singular values. As in gradient projection
-memory (Saha et al., 2021), the basis V [dim, k] of earlier tasks is extended by the leading directions of what it
-leaves over, (I - V V^T) C (I - V V^T), until both together hold the share eps of the spectrum, trace C. From then
-on a prompt's gradient [..., dim] is g - g V V^T.
+Both terms are means, so that a few prompts count as much as many tokens. The eigenvectors of C are the directions of
+the rows' singular value decomposition; its eigenvalues are the squared singular values. As in gradient projection
+memory (Saha et al., 2021), the basis V [dim, k] of earlier tasks is extended by the leading directions of the rest,
+(I - V V^T) C (I - V V^T), until both together hold the share eps of the spectrum, trace C. From then on a prompt's
+gradient g [..., dim] becomes g - g V V^T.
 
-With `spectrum="published"` directions are counted as the code of PGP counts them. It decomposes r^T r in place of r, so
-that its shares are those of squared eigenvalues (sigma^4), and later directions are the left ones of (I - V V^T) C. The
-first task's basis has the directions whose shares, added up, stay below eps: one fewer than reach it, so maybe none.
-In that code the rows are first cut to a few leading scores of each sample (5, 9 or 50), and the products are of samples
-with samples; there are 768 of these, as ViT-B has features, so that the bases fit the gradients and mean something
-else. Here products are of features with features, whichever the spectrum.
+`spectrum="published"` counts directions as PGP's code does. It decomposes r^T r instead of r, so its shares are those
+of squared eigenvalues (sigma^4), and later directions are the left ones of (I - V V^T) C. The first task's basis has
+the directions whose shares, added up, stay below eps: one fewer than reach it, so possibly none. That code first cuts
+the rows to a few leading scores of each sample (5, 9 or 50), and its products are of samples with samples. It uses 768
+samples, as many as ViT-B has features, so the bases fit the gradients but mean something else. Here products are always
+of features with features, with either spectrum.
 """
 
 from collections.abc import Mapping
@@ -30,17 +30,17 @@ from softtf.config.tree import Settings
 from softtf.files.tensor_form import TensorForm
 
 Spectrum = Literal["ours", "published"]
-ROUNDING = 1e-6  # of the spectrum: a basis is kept in float32, and a share that only rounding misses is reached
+ROUNDING = 1e-6  # of the spectrum; a basis is kept in float32, and a share missed only by rounding counts as reached
 
 
 @dataclass(frozen=True)
 class Projection(Settings):
-    """Keep the prompts' gradients out of the space that earlier tasks used (PGP).
+    """Project the prompts' gradients out of the space that earlier tasks used (PGP).
 
     Attributes:
-        eps: the share of the spectrum that is kept out; 0.5 in the published runs.
-        samples: how many training examples of each task span the space.
-        spectrum: whose shares reach eps: those of the rows' squared length (`ours`), or `published`.
+        eps: share of the spectrum that the space holds; 0.5 in the published runs.
+        samples: training examples of each task that span the space.
+        spectrum: the spectrum whose share reaches eps: that of the rows' squared length (`ours`), or `published`.
     """
 
     eps: Share = 0.5
@@ -48,12 +48,12 @@ class Projection(Settings):
     spectrum: Spectrum = "ours"
 
     def extend(self, basis: Tensor | None, moment: Tensor, eps: float | None = None) -> Tensor:
-        """Return the basis with the leading directions of a second moment that it lacks.
+        """Return the basis, extended by the leading directions of a second moment that it lacks.
 
         Args:
             basis: V [dim, k], orthonormal columns; None for none yet.
             moment: C [dim, dim], float64 on the CPU.
-            eps: the share to reach, where it is another than the setting.
+            eps: the share to reach, where it is not the setting.
 
         Returns:
             [dim, k or more], float32 on the CPU, orthonormal columns; `basis` itself where nothing is added.
@@ -63,14 +63,14 @@ class Projection(Settings):
 
 
 class SecondMoment:
-    """The mean of r^T r over rows that come batch by batch."""
+    """The mean of r^T r over rows that are added batch by batch."""
 
     def __init__(self) -> None:
         self.total: Tensor | float = 0.0
         self.rows = 0
 
     def add(self, rows: Tensor) -> "SecondMoment":
-        """Count rows [..., dim] in."""
+        """Add rows [..., dim] to the mean."""
         flat = rows.detach().flatten(0, -2)
         flat = flat.to(torch.promote_types(flat.dtype, torch.float32))  # not every device has float64
         self.total = self.total + (flat.T @ flat).cpu().double()
@@ -85,7 +85,7 @@ class SecondMoment:
 
 
 def extended(basis: Tensor | None, moment: Tensor, eps: float) -> Tensor:
-    """Return the basis with what it lacks of the share `eps` of trace C; all is as for `Projection.extend`."""
+    """Return the basis, extended to the share `eps` of trace C; arguments as for `Projection.extend`."""
     kept = moment.new_zeros(len(moment), 0) if basis is None else basis.to(moment)
     outside = torch.eye(len(moment), dtype=moment.dtype) - kept @ kept.T
     values, vectors = torch.linalg.eigh(outside @ moment @ outside)
@@ -97,7 +97,7 @@ def extended(basis: Tensor | None, moment: Tensor, eps: float) -> Tensor:
 
 
 def extended_as_published(basis: Tensor | None, moment: Tensor, eps: float) -> Tensor:
-    """Return the basis with what it lacks by shares of sigma^4; all is as for `Projection.extend`."""
+    """Return the basis, extended by shares of sigma^4; arguments as for `Projection.extend`."""
     kept = moment.new_zeros(len(moment), 0) if basis is None else basis.to(moment)
     vectors, values, _ = torch.linalg.svd(moment - kept @ (kept.T @ moment))
     total = moment.square().sum()  # = the sum of C's squared eigenvalues
@@ -111,12 +111,12 @@ def extended_as_published(basis: Tensor | None, moment: Tensor, eps: float) -> T
 
 
 def _joined(basis: Tensor | None, more: Tensor) -> Tensor:
-    """Return the basis with further directions [dim, n], or as it is if there are none."""
+    """Return the basis with further directions [dim, n]; the basis itself if there are none."""
     if basis is not None and not more.shape[1]:
         return basis
     both = more if basis is None else torch.cat([basis.to(more), more], 1)
     orthonormal: Tensor = torch.linalg.qr(both).Q
-    return orthonormal.float().contiguous()  # as it is read from a file, so that products round alike
+    return orthonormal.float().contiguous()  # as if read from a file: products round the same way
 
 
 def basis_form(dim: int) -> TensorForm:

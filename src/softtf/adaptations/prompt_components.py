@@ -1,10 +1,10 @@
-"""The prompt components of CODA-Prompt: each sample's prefix is a weighted sum of them, of its task's and all earlier.
+"""The prompt components of CODA-Prompt: each sample's prefix is a weighted sum of its task's and earlier components.
 
-In a block with components m, each with a key K_m, an attention vector A_m and a prompt P_m:
+In a block, each component m has a key K_m, an attention vector A_m and a prompt P_m:
 
     w_m = cos(q(x) * A_m, K_m)     prefix = sum_m w_m P_m
 
-w is no softmax and may be negative. The first half of the prefix are keys, the second values.
+w is not a softmax and may be negative. The first half of the prefix are keys, the second half values.
 """
 
 import torch
@@ -17,15 +17,15 @@ PARTS = ("keys", "attention", "prompts")
 
 
 class PromptComponents(Adaptation):
-    """`count` new components a task in each block; task t's network reads those of tasks 0 to t.
+    """`count` new components per task in each block; task t's network reads those of tasks 0 to t.
 
-    They start as rows of length 1, orthogonal to each other and to all earlier ones, as far as there is room.
+    They start as rows of length 1, orthogonal to each other and to all earlier ones as far as the dimension allows.
 
     Args:
         blocks: from 0.
-        count: of new components a task.
-        length: of a prompt, in tokens: an even number.
-        dim: of the tokens and the query.
+        count: new components per task.
+        length: tokens of a prompt; an even number.
+        dim: dimension of the tokens and the query.
     """
 
     reads_query = True
@@ -56,7 +56,7 @@ class PromptComponents(Adaptation):
         return self.rounded(values)
 
     def forms(self, num_classes: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return the forms of the next task's components, which do not depend on its classes."""
+        """Return the forms of the next task's components; they do not depend on its classes."""
         sizes = {_key(block, part): size for block in sorted(self.blocks) for part, size in self.sizes.items()}
         trained = {name: torch.empty(size, device="meta") for name, size in sizes.items()}
         return trained, self.packed(trained)
@@ -74,7 +74,7 @@ class PromptComponents(Adaptation):
         return torch.stack(found).sum(0).view(len(query), 2, -1, query.shape[1])
 
     def orthogonality(self) -> Tensor:
-        """Return the sum over blocks and kinds of components of the mean of (X X^T - I)^2, X all rows so far."""
+        """Return the mean of (X X^T - I)^2, summed over blocks and kinds of components; X has all rows so far."""
         terms = []
         for block in sorted(self.blocks):
             for part in PARTS:
@@ -84,7 +84,7 @@ class PromptComponents(Adaptation):
 
 
 def _share(selection: Selection, task: int, batch: int) -> Tensor:
-    """Return how much of task `task`'s components each sample gets, [batch or 1, 1, 1]; later tasks have them."""
+    """Return task `task`'s share of each sample, [batch or 1, 1, 1]; later tasks read its components too."""
     if selection.task is not None:
         return torch.ones(1, 1, 1)
     if selection.prompts is not None:
@@ -94,9 +94,9 @@ def _share(selection: Selection, task: int, batch: int) -> Tensor:
 
 
 def orthonormal(rows: Tensor, count: int) -> Tensor:
-    """Return the last `count` of rows [n, size] made orthogonal to those before them and of length 1 (Gram-Schmidt).
+    """Return the last `count` of rows [n, size], made orthogonal to those before them and of length 1 (Gram-Schmidt).
 
-    Where n is above size there is no room for that, and they are only made of length 1.
+    If n exceeds the size, they cannot be orthogonal and are only scaled to length 1.
     """
     if len(rows) > rows.shape[1]:
         return F.normalize(rows[-count:])

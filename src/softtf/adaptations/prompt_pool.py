@@ -1,4 +1,4 @@
-"""The pool of prompts of L2P (Wang et al., 2022): each sample takes those whose keys are nearest to its query."""
+"""The pool of prompts of L2P (Wang et al., 2022): each sample takes the prompts whose keys are nearest to its query."""
 
 import torch
 from torch import Tensor, nn
@@ -8,16 +8,16 @@ from softtf.adaptations.base import Adaptation
 
 
 class PromptPool(Adaptation):
-    """Prompts p_i [length, dim] with keys k_i, all shared by all tasks; `top_k` of them come before a sample's tokens.
+    """Prompts p_i [length, dim] with keys k_i, all shared by all tasks; `top_k` of them precede a sample's tokens.
 
-    The sequence that enters block 1 is [prompts; class; patches]: prompts follow the embedding's own norm and have no
-    positions. The features are the mean of the output at the prompts' places, so no prompt leaves them as they were.
+    The sequence that enters block 1 is [prompts; class; patches]: prompts follow the embedding's norm and have no
+    positions. The features are the mean of the output at the prompts' places, so every prompt changes them.
 
     Args:
-        size: how many prompts.
-        length: of each, in tokens.
-        top_k: how many a sample takes.
-        dim: of the tokens and the query.
+        size: number of prompts.
+        length: tokens of each prompt.
+        top_k: prompts that a sample takes.
+        dim: dimension of the tokens and the query.
         key_scale: keys start as U(-key_scale, key_scale), prompts as U(-1, 1).
         generator: of these values.
     """
@@ -42,14 +42,14 @@ class PromptPool(Adaptation):
         return F.normalize(query, dim=-1) @ F.normalize(self.keys.to(query.dtype), dim=-1).T
 
     def chosen(self, query: Tensor) -> Tensor:
-        """Return which prompts each sample takes [batch, top_k], in the pool's order."""
+        """Return the numbers of each sample's prompts, [batch, top_k], in the pool's order."""
         return self.similarities(query).topk(self.top_k).indices.sort().values
 
     def matching_loss(self, query: Tensor) -> Tensor:
-        """Return the sum of 1 - cos(q, k_i) over the chosen keys, its mean over queries [batch, dim]."""
+        """Return the sum of 1 - cos(q, k_i) over the chosen keys, averaged over queries [batch, dim]."""
         return (1 - self.similarities(query).gather(1, self.chosen(query))).sum(1).mean()
 
     def prepended(self, query: Tensor | None) -> Tensor | None:
-        """Return each sample's prompts behind one another [batch, top_k * length, dim]."""
+        """Return each sample's prompts one after another, [batch, top_k * length, dim]."""
         assert query is not None
         return self.prompts[self.chosen(query)].flatten(1, 2)

@@ -1,6 +1,6 @@
-"""A matrix of real numbers in a byte each, or of ones and zeros in a bit each: what finished tasks are kept as.
+"""Quantisation of finished tasks: one byte per entry of a real matrix, one bit per entry of a binary one.
 
-What is small beside such a matrix takes two bytes a number.
+Small tensors beside such matrices take two bytes per value.
 """
 
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ LARGEST_HALF = torch.finfo(torch.float16).max
 
 @dataclass(frozen=True)
 class Packed:
-    """A matrix [rows, columns] as its deviation from one number: value = centre + steps * codes.
+    """A quantised matrix [rows, columns]: value = centre + steps * codes.
 
-    codes: int8 [rows, columns], within -127 ... 127; steps: float32 [rows, 1], from zero up. That is 1 + 4 / columns
-    bytes a value.
+    codes: int8 [rows, columns], within -127 ... 127; steps: float32 [rows, 1], not negative. That is 1 + 4 / columns
+    bytes per value.
     """
 
     codes: Tensor
@@ -37,7 +37,7 @@ class Packed:
         return (self.codes * self.steps).add_(self.centre)
 
     def times(self, weight: Tensor) -> Tensor:
-        """Return weight * values [rows, columns], on the weight's device; in as few passes as there can be."""
+        """Return weight * values [rows, columns] on the weight's device, in as few passes as possible."""
         here = self.to(weight.device)
         deviation = here.codes.to(weight.dtype).mul_(here.steps)
         if self.centre == 1:
@@ -46,10 +46,10 @@ class Packed:
 
 
 def pack(values: Tensor, centre: float) -> Packed:
-    """Round finite values [rows, columns] to 255 evenly spaced numbers a row, as wide apart as the row needs.
+    """Quantise finite values [rows, columns] to 255 evenly spaced levels per row.
 
-    A value that comes back differs from the one given by at most max|value - centre| / 254, the maximum being
-    over its row; besides that only by the rounding of float32 itself.
+    An unpacked value differs from the given one by at most max|value - centre| / 254, with the maximum over its row,
+    apart from the rounding of float32.
     """
     deviation = values.detach().float() - centre
     steps = deviation.abs().amax(1, keepdim=True) / LARGEST_CODE
@@ -60,21 +60,21 @@ def pack(values: Tensor, centre: float) -> Packed:
 def halve(values: Tensor) -> Tensor:
     """Round finite values x to float16, each by at most max(2^-11 |x|, 2^-25).
 
-    If one is beyond float16's largest number, 65504, all are returned as they are. A tensor without values (`meta`) is
-    taken to have none such.
+    If one exceeds float16's largest number, 65504, all are returned as they are. A tensor without values (`meta`) is
+    assumed to have none that large.
     """
     return values.half() if values.is_meta or values.abs().max() <= LARGEST_HALF else values
 
 
 def pack_bits(mask: Tensor) -> Tensor:
-    """Return a mask of any shape, true and false, as bytes of eight entries each: uint8 [ceil(entries / 8)]."""
+    """Return a boolean mask of any shape as bytes of eight entries each: uint8 [ceil(entries / 8)]."""
     flat = mask.flatten().to(torch.uint8)
     eights = torch.nn.functional.pad(flat, (0, -len(flat) % 8)).view(-1, 8)
     return (eights << _places(mask)).sum(1, dtype=torch.uint8)
 
 
 def unpack_bits(packed: Tensor, shape: torch.Size, rows: slice = slice(None)) -> Tensor:
-    """Return rows of the mask of shape `shape` that `pack_bits` was given; only the bytes that hold them are read."""
+    """Return rows of the mask of shape `shape` that `pack_bits` was given; reads only the bytes that hold them."""
     start, stop, _ = rows.indices(shape[0])
     entries = shape.numel() // shape[0]  # of a row
     first, last = start * entries, stop * entries

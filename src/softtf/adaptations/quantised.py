@@ -1,4 +1,4 @@
-"""Adaptations whose finished tasks take a byte a parameter, and can stay on disk (`softtf.adaptations.quantise`)."""
+"""Adaptations whose finished tasks take one byte per parameter and can stay on disk (`softtf.adaptations.quantise`)."""
 
 from typing import Annotated
 
@@ -11,11 +11,11 @@ from softtf.adaptations.slots import MappedSlot, widened
 from softtf.config.bounds import Between
 
 Rank = Annotated[int, Between(1, 100_000)]
-STEPS = "_steps"  # ends the names of packed matrices' steps
+STEPS = "_steps"  # the end of the names of quantised matrices' steps
 
 
 class LargeAdaptation(Adaptation):
-    """An adaptation whose finished slots can stay on disk: what reads them moves them to the weight's device."""
+    """An adaptation whose finished slots can stay on disk; values move to the weight's device when they are read."""
 
     def load_task(self, state: dict[str, Tensor]) -> None:
         """Append a finished task, in the form in which it was saved."""
@@ -26,16 +26,16 @@ class LargeAdaptation(Adaptation):
 
 
 class QuantisedAdaptation(LargeAdaptation):
-    """An adaptation whose parameters are matrices [rows, columns], and vectors beside them.
+    """An adaptation whose parameters are matrices [rows, columns] and vectors.
 
-    With `int8` a finished task's matrices take a byte a parameter, each within 1/254 of its row's largest deviation
-    from `centre`; vectors are exact.
+    With `int8` a finished task's matrices take one byte per parameter, each within 1/254 of the largest deviation from
+    `centre` in its row; vectors are exact.
     """
 
     centre: float = 0.0
 
     def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return each matrix's codes under its own name and its steps beside it (`int8`), or the values themselves."""
+        """Return each matrix as codes under its own name, with its steps (`int8`), or the values themselves."""
         if self.storage != "int8":
             return self.rounded(values)
         matrices = {name: pack(value, self.centre) for name, value in values.items() if value.ndim == 2}
@@ -46,16 +46,16 @@ class QuantisedAdaptation(LargeAdaptation):
         )
 
     def num_parameters(self, task: int) -> int:
-        """Return how many numbers were trained; steps are none."""
+        """Return the number of trained parameters; steps do not count."""
         return sum(value.numel() for name, value in self.own_slot(task).items() if not name.endswith(STEPS))
 
     def stored(self, task: int, name: str) -> Tensor | Packed:
-        """Return a matrix as it is trained, or packed if its task is finished."""
+        """Return a matrix: in training its values, quantised if its task is finished."""
         slot = self.slot(task)
         values: Tensor = slot[name]
         return Packed(values, slot[name + STEPS], self.centre) if name + STEPS in slot else values
 
     def matrix(self, task: int, name: str, device: torch.device, rows: slice = ALL_ROWS) -> Tensor:
-        """Return the values of a matrix's rows on a device, in float32 or wider; no others are unpacked."""
+        """Return rows of a matrix on a device, in float32 or wider; only these rows are unpacked."""
         stored = self.stored(task, name)[rows].to(device)
         return stored.unpack() if isinstance(stored, Packed) else widened(stored)

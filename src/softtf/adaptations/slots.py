@@ -1,6 +1,6 @@
-"""Parameters with one slot per task: no task changes another's, and a learner saves one small file a task.
+"""Parameters with one slot per task: no task changes another's slot, and a learner saves one small file per task.
 
-What tasks share (a G-prompt, a pool of prompts, a whole network) is no slot's, and goes on training.
+What tasks share (a G-prompt, a pool of prompts, a whole network) is in no slot, and every task trains it further.
 """
 
 from abc import abstractmethod
@@ -17,21 +17,21 @@ Storage = Literal["int8", "float16", "float32"]
 
 
 class TaskSlots(nn.Module):
-    """A module whose parameters live in one slot per task; a slot costs memory only once its task exists.
+    """A module whose parameters are in one slot per task; a slot takes memory only once its task exists.
 
-    Subclasses say what a new slot holds (`new_slot`), and in which form it is kept once its task is finished
-    (`packed`). Parameters that all tasks share, if any, are ordinary parameters of the subclass.
+    Subclasses define what a new slot holds (`new_slot`), and in which form it is kept once its task is finished
+    (`packed`). Parameters that all tasks share are ordinary parameters of the subclass.
 
     Attributes:
         storage: how finished slots are kept; the learner sets it.
-        on_disk: leave slots that are loaded in the files that they are mapped from; only large ones do.
+        on_disk: leave loaded slots in the files that they are mapped from; only large ones do.
     """
 
-    retrained = False  # True: later tasks go on training every slot, so that all slots count as shared
+    retrained = False  # True: later tasks train every slot, so all slots count as shared
     first_only = False  # True: the first task's slot serves all tasks; those of later tasks are empty
     starts_from_last = False  # True: a new slot starts as a copy of the last one
-    reads_earlier = False  # True: a task's network reads the slots of those before it
-    rate_factor = 1.0  # how many times the training's rate its parameters learn at
+    reads_earlier = False  # True: a task's network reads the slots of earlier tasks
+    rate_factor = 1.0  # its parameters' learning rate as a multiple of the training's
     storage: Storage = "int8"
     on_disk = False
 
@@ -41,17 +41,17 @@ class TaskSlots(nn.Module):
 
     @abstractmethod
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the initial values of the next task's parameters by name (no dots in names)."""
+        """Return the initial values of the next task's parameters by name; names have no dots."""
 
     def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return what a finished task's slot holds in place of its trained values; by default those.
+        """Return what a finished task's slot holds instead of its trained values; by default the same values.
 
-        Where everything reads slots by `value`, it can be `self.rounded(values)`.
+        If everything reads slots by `value`, a subclass can return `self.rounded(values)`.
         """
         return values
 
     def rounded(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return values in float16 if `storage` is that; otherwise as they are."""
+        """Return values in float16 if `storage` says so; otherwise as they are."""
         return {name: halve(value) for name, value in values.items()} if self.storage == "float16" else values
 
     @property
@@ -60,17 +60,17 @@ class TaskSlots(nn.Module):
         return len(self.slots)
 
     def slot(self, task: int) -> nn.ParameterDict:
-        """Return the parameters of task `task`'s network by name: its own, or with `first_only` the first task's."""
+        """Return the parameters of task `task`'s network by name: its own; with `first_only`, the first task's."""
         return self.own_slot(0 if self.first_only else task)
 
     def own_slot(self, task: int) -> nn.ParameterDict:
-        """Return the parameters by name that belong to task `task` itself."""
+        """Return the parameters that belong to task `task` itself, by name."""
         slot = self.slots[task]
         assert isinstance(slot, nn.ParameterDict)
         return slot
 
     def value(self, task: int, name: str) -> Tensor:
-        """Return a parameter of task `task` to compute with: in float32 if it is kept in float16."""
+        """Return a parameter of task `task` for computing; one kept in float16 is returned in float32."""
         return widened(self.slot(task)[name])
 
     def add_task(self, num_classes: int, generator: torch.Generator) -> None:
@@ -83,7 +83,7 @@ class TaskSlots(nn.Module):
         return {} if self.first_only and self.num_tasks else self.new_slot(num_classes, generator)
 
     def freeze(self) -> None:
-        """Pack the slots that were trained and close them: nothing in them changes again."""
+        """Pack and close the slots that were trained: nothing in them changes again."""
         if self.retrained:
             return
         for task in range(self.num_tasks):
@@ -91,9 +91,9 @@ class TaskSlots(nn.Module):
                 self.slots[task] = nn.ParameterDict(_closed(self.packed(self.task_state_dict(task))))
 
     def forms(self, num_classes: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return the names, shapes and types of the next task's slot: in training, and once the task is finished.
+        """Return the forms of the next task's slot: in training, and once the task is finished.
 
-        They are tensors without values, on the device `meta`; no random number is drawn.
+        A form is a tensor without values, on the device `meta`; no random number is drawn.
         """
         generator = torch.Generator()
         with torch.device("meta"):
@@ -105,28 +105,28 @@ class TaskSlots(nn.Module):
         return {name: value.detach() for name, value in self.own_slot(task).items()}
 
     def without_classes(self, state: dict[str, Tensor], kept: Tensor) -> dict[str, Tensor]:
-        """Return `task_state_dict`'s values of a task whose classes are those at `kept` alone; most have no columns."""
+        """Return a task's `task_state_dict` for the classes at `kept` alone; here all, as most have no columns."""
         return state
 
     def num_parameters(self, task: int) -> int:
-        """Return how many numbers were trained in task `task`'s own slot."""
+        """Return the number of parameters that task `task` trained in its own slot."""
         return 0 if self.retrained else sum(value.numel() for value in self.own_slot(task).values())
 
     def load_task(self, state: dict[str, Tensor]) -> None:
-        """Append a finished slot that holds `state` as it is."""
+        """Append a finished slot that holds `state`, unchanged."""
         self.slots.append(nn.ParameterDict(_closed(state)).requires_grad_(self.retrained))
 
     def own_parameters(self, task: int) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield (name, parameter) of what belongs to task `task` alone."""
+        """Yield the name and value of each parameter that belongs to task `task` alone."""
         return iter(()) if self.retrained else iter(self.own_slot(task).items())
 
     def shared_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield (name, parameter) of what all tasks share."""
+        """Yield the name and value of each parameter that all tasks share."""
         return ((n, p) for n, p in self.named_parameters() if self.retrained or not n.startswith("slots."))
 
 
 class MappedSlot(nn.ParameterDict):
-    """A finished slot whose values are mapped from a file: they stay there, whatever the module is moved to."""
+    """A finished slot whose values are mapped from a file; they stay there wherever the module is moved."""
 
     def __init__(self, state: dict[str, Tensor]) -> None:
         super().__init__(_closed(state))
@@ -145,11 +145,11 @@ def _closed(state: dict[str, Tensor]) -> dict[str, nn.Parameter]:
 
 
 class Heads(TaskSlots):
-    """One linear classifier a task, over its own classes; logits over several tasks are their columns side by side.
+    """One linear classifier per task, over its own classes; logits over several tasks are their columns side by side.
 
     Args:
-        dim: of the features.
-        retrained: whether later tasks go on training the classifiers of earlier ones.
+        dim: dimension of the features.
+        retrained: whether later tasks train the classifiers of earlier ones.
     """
 
     def __init__(self, dim: int, retrained: bool = False) -> None:
@@ -157,7 +157,7 @@ class Heads(TaskSlots):
         self.dim, self.retrained = dim, retrained
 
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Weight [classes, dim] ~ N(0, 0.02), bias zero."""
+        """Return weight [classes, dim] ~ N(0, 0.02) and bias zero."""
         weight = torch.randn(num_classes, self.dim, generator=generator) * 0.02
         return {"weight": weight, "bias": torch.zeros(num_classes)}
 

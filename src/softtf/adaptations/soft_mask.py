@@ -25,7 +25,7 @@ class SoftMask(AdaptationSpec, kind="soft-mask"):
     """A soft mask per task on chosen linear layers.
 
     Attributes:
-        layers: as the paper counts them, from 1: `10,11,12`, `10-12`, `all` or a tuple.
+        layers: layers counted from 1, as in the paper: `10,11,12`, `10-12`, `all` or a tuple.
         targets: `qkv`, `proj`, `fc1`, `fc2` (several with commas), or the paper's `attn`, `w/o FF`, `w/ FF`.
         init: `ones` (Table 4's Uniform(1.0, 1.0)), `uniform(a,b)` (the published code draws uniform(0.99,1)),
             `normal` or `normal(std)` (std 0.01), `xavier`, `kaiming`.
@@ -47,9 +47,9 @@ class SoftMask(AdaptationSpec, kind="soft-mask"):
 
 
 class SoftMasks(QuantisedAdaptation):
-    """Masks m_t of the shape of each target weight; the frozen weight is multiplied, never written to.
+    """Masks m_t of each target weight's shape; a layer multiplies the frozen weight by them and never writes to it.
 
-    Quantised, an entry's deviation is from one; with `normal`, `xavier` and `kaiming` from zero.
+    Quantised entries are deviations from one; with `normal`, `xavier` and `kaiming` from zero.
     """
 
     def __init__(self, shapes: dict[Site, torch.Size], init: str) -> None:
@@ -63,7 +63,7 @@ class SoftMasks(QuantisedAdaptation):
         return {slot_key(*site): initial_mask(self.init, shape, generator) for site, shape in self.shapes.items()}
 
     def mask(self, site: Site, task: int) -> Tensor | Packed:
-        """Return m_t [out, in]: as it is trained, or packed if its task is finished."""
+        """Return m_t [out, in]: in training its values, quantised if its task is finished."""
         return self.stored(task, slot_key(*site))
 
     def weight(self, site: Site, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:

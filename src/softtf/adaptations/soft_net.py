@@ -1,13 +1,13 @@
-"""SoftNet, soft subnetworks (Kang et al., 2023): W_t = W * m_t, m_t one for the top c% of scores, else a small value.
+"""SoftNet, soft subnetworks (Kang et al., 2023): W_t = W * m_t; m_t is 1 for the top c% of scores, else a small value.
 
-The major subnetwork is WSN's: the top c% of the learned scores |s| get 1. The others, the minor subnetwork, get a
-small number in [0, 1] in place of WSN's zero. The SoftNet paper draws it from U(0, 1) (its code anew at every step);
-METHOD here calls it learned. Read as both: a weight's score is its minor value, starts from U(0, 1), and is learned,
+The major subnetwork is WSN's: the top c% of the learned scores |s| get 1. The other weights, the minor subnetwork, get
+a small value in [0, 1], where WSN has zero. The SoftNet paper draws it from U(0, 1) (its code does so at every step);
+METHOD here calls it learned. Both hold here: a weight's score is its minor value, starts from U(0, 1), and is learned,
 
-    m = 1 where |s| is among the top c%, else min(|s|, 1);   dL/d|s| = dL/dm for all,
+    m = 1 where |s| is among the top c%, else min(|s|, 1);   dL/d|s| = dL/dm for all.
 
-the true gradient for the minor weights and, as in WSN, straight through for the major ones. So a minor weight
-is never above a major one, and crosses over as its score grows. One number is trained per weight.
+This is the true gradient for the minor weights and, as in WSN, a straight-through one for the major ones. So a minor
+weight's value never exceeds a major one's, and it becomes major as its score grows. Each weight trains one parameter.
 """
 
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ class SoftNet(AdaptationSpec, kind="soft-net"):
     """A soft subnetwork per task on chosen linear layers.
 
     Attributes:
-        layers: as the paper counts them, from 1: `10,11,12`, `10-12`, `all` or a tuple.
+        layers: layers counted from 1, as in the paper: `10,11,12`, `10-12`, `all` or a tuple.
         targets: `qkv`, `proj`, `fc1`, `fc2` (several with commas), or the paper's `attn`, `w/o FF`, `w/ FF`.
-        keep: the share c of each matrix's weights that is kept at one, in percent.
+        keep: c, the percentage of each matrix's weights whose mask is one.
     """
 
     layers: Layers = (10, 11, 12)
@@ -48,9 +48,9 @@ class SoftNet(AdaptationSpec, kind="soft-net"):
 
 
 class SoftNets(SoftMasks):
-    """Scores of the shape of each target weight while a task is trained; soft masks once it is finished.
+    """Scores of each target weight's shape while a task trains; soft masks once it is finished.
 
-    A quantised mask's ones are exact, and its minor values within 1/254.
+    A quantised mask's ones are exact, and its minor values are within 1/254.
     """
 
     def __init__(self, shapes: dict[Site, torch.Size], keep: float) -> None:
@@ -58,17 +58,17 @@ class SoftNets(SoftMasks):
         self.keep = keep
 
     def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the masks that the scores make."""
+        """Return the masks computed from the scores."""
         return super().packed({name: soft_subnetwork(scores, self.keep) for name, scores in values.items()})
 
     def mask(self, site: Site, task: int) -> Tensor | Packed:
-        """Return m_t [out, in]: made from the scores in training, packed if its task is finished."""
+        """Return m_t [out, in]: in training computed from the scores, quantised if its task is finished."""
         stored = super().mask(site, task)  # of a mask that was not quantised the soft subnetwork is the mask itself
         return stored if isinstance(stored, Packed) else soft_subnetwork(stored, self.keep)
 
 
 def soft_subnetwork(scores: Tensor, keep: float) -> Tensor:
-    """Return m of the scores, with the gradient of |scores|."""
+    """Return m computed from the scores, with the gradient of |scores|."""
     size = scores.abs()
     mask = size.detach().clamp(max=1).masked_fill(top_share(size, keep), 1.0)
     return mask + (size - size.detach())

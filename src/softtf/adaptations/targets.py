@@ -22,7 +22,7 @@ def parse_targets(targets: str) -> tuple[str, ...]:
     """Turn `w/o FF`, `attn` or `qkv,proj` into canonical weight names.
 
     Raises:
-        UserError: a name that is no weight of a block.
+        UserError: a name is not a weight of a block.
     """
     text = " ".join(targets.lower().split())
     if text in TARGET_SETS:
@@ -37,7 +37,7 @@ def parse_targets(targets: str) -> tuple[str, ...]:
 
 
 def backbone_names(names: tuple[str, ...], backbone: Backbone) -> tuple[str, ...]:
-    """Return the names as this backbone has them (`qkv` stands for query, key and value where they are apart).
+    """Return the names in this backbone (`qkv` stands for query, key and value where they are separate).
 
     Raises:
         UserError: the backbone has no such weight.
@@ -56,7 +56,7 @@ def backbone_names(names: tuple[str, ...], backbone: Backbone) -> tuple[str, ...
 
 
 def blocks_of(layers: Layers, backbone: Backbone, what: str) -> tuple[int, ...]:
-    """Return the blocks (from 0) that `what` is put on.
+    """Return the blocks (from 0) that `what` edits.
 
     Raises:
         UserError: a layer is not in the backbone, or there is none.
@@ -68,7 +68,7 @@ def blocks_of(layers: Layers, backbone: Backbone, what: str) -> tuple[int, ...]:
 
 
 def weight_shapes(layers: Layers, targets: str, backbone: Backbone, what: str) -> dict[Site, torch.Size]:
-    """Return the shape [out, in] of each weight that `what` is put on, by its site.
+    """Return the shape [out, in] of each weight that `what` edits, by its site.
 
     Raises:
         UserError: a layer or target is not in the backbone, or there is no layer.
@@ -79,5 +79,5 @@ def weight_shapes(layers: Layers, targets: str, backbone: Backbone, what: str) -
 
 
 def slot_key(block: int, name: str) -> str:
-    """Return the name in a slot of what belongs to weight `name` of block `block`."""
+    """Return the name in a slot of the entry for weight `name` of block `block`."""
     return f"layer{block + 1:02d}_{name}"

@@ -11,8 +11,8 @@ from softtf.adaptations.slots import TaskSlots
 class TaskKeys(TaskSlots):
     """One key k_t ~ U(-scale, scale) per task, pulled towards its task's queries by the matching loss.
 
-    Only a key's direction counts, and Adam moves every coordinate by about the learning rate at each step: a
-    smaller scale lets the key turn in fewer steps.
+    Only a key's direction matters, and Adam moves every coordinate by about the learning rate at each step. So with a
+    smaller scale the key turns in fewer steps.
     """
 
     def __init__(self, dim: int, scale: float = 1.0) -> None:

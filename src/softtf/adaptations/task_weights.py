@@ -1,4 +1,4 @@
-"""Whole weight matrices per task: W_t = W + D_t, each task's change starting as that of the task before."""
+"""Whole weight matrices per task: W_t = W + D_t; each task's change D_t starts as that of the task before."""
 
 from dataclasses import dataclass
 
@@ -13,9 +13,9 @@ from softtf.backbones.base import Backbone
 
 @dataclass(frozen=True)
 class TaskWeights(AdaptationSpec, kind="task-weights"):
-    """A task's own copy of the weight matrices of chosen layers (biases and norms stay): an extractor for each task.
+    """A task's own copy of the weight matrices of chosen layers (biases and norms stay): one extractor per task.
 
-    A whole network each would be `layers="all"`; by default it is the last three blocks, and what is below is shared.
+    `layers="all"` gives each task a whole network. By default a task has the last three blocks; those below are shared.
 
     Attributes:
         layers: in any notation of `SoftMask.layers`.
@@ -36,7 +36,7 @@ class TaskWeights(AdaptationSpec, kind="task-weights"):
 
 
 class TaskChanges(QuantisedAdaptation):
-    """One D [out, in] for each weight; the frozen weight is added to, never written to."""
+    """One change D [out, in] per weight; the frozen weight is never written to."""
 
     starts_from_last = True
 
@@ -52,7 +52,7 @@ class TaskChanges(QuantisedAdaptation):
         return {key: self.matrix(self.num_tasks - 1, key, torch.device("cpu")).detach().clone() for key in self.shapes}
 
     def forms(self, num_classes: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return those of any task, without a copy of the previous task's changes."""
+        """Return the forms, which are the same for any task, without copying the previous task's changes."""
         trained = {key: torch.empty(shape, device="meta") for key, shape in self.shapes.items()}
         return trained, self.packed(trained)
 

@@ -1,4 +1,4 @@
-"""Exemplars of old tasks: how they are chosen (reservoir, herding, clusters), and their form as tensors to save."""
+"""Exemplars of old tasks: how they are chosen (reservoir, herding, clusters), and their form as saved tensors."""
 
 from softtf.memory.central import most_central
 from softtf.memory.exemplars import OnDevice, pack, packed_forms, unpack

@@ -17,7 +17,7 @@ STATISTIC_KINDS: "Registry[type[Statistics]]" = Registry("statistics")
 MOST = 50_000
 Amount = Annotated[int, Between(0, MOST)]
 Dimension = Annotated[int, Between(1, MOST)]
-"""Of a random projection."""
+"""The dimension of a random projection."""
 
 
 class Statistics(nn.Module, ABC):
@@ -79,11 +79,9 @@ class Statistics(nn.Module, ABC):
         """Return the statistics of some tasks, in that order, out of those of all.
 
         Raises:
-            UserError: these statistics hold all tasks in one.
+            UserError: these statistics keep all tasks as one sum.
         """
-        raise UserError(
-            f"the statistics of {self.name} hold all tasks in one, so that no task can be taken out of them"
-        )
+        raise UserError(f"the statistics of {self.name} keep all tasks as one sum, so no task can be taken out of them")
 
 
 class FeatureStatistics(Statistics):
@@ -104,15 +102,15 @@ class FeatureStatistics(Statistics):
 
 
 class SharedStatistics(Statistics):
-    """Statistics of frozen features that each task adds a share to, so that any tasks can be taken out or put in.
+    """Statistics of frozen features to which each task adds a share, so that any task can be taken out or put in.
 
-    fitted: the few numbers of a share that depend on the tasks known then, in words; nothing if there are none.
+    fitted: the parameters of a share that depend on the tasks known at the time, in words; empty if there are none.
     """
 
     fitted: ClassVar[str] = ""
 
     def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
-        """Return a task's share without the sums of some of its classes; `kept`: the places of those that stay.
+        """Return a task's share without the sums of some of its classes; `kept` has the places of those that stay.
 
         Raises:
             UserError: the sums are not kept by class.
@@ -135,15 +133,15 @@ class SharedStatistics(Statistics):
         """Return the newest task's share, and the statistics with it.
 
         Args:
-            before: the shares of the tasks before.
+            before: the shares of earlier tasks.
             features: as for `FeatureStatistics.gather`.
-            columns: likewise.
-            labels: likewise.
+            columns: as for `FeatureStatistics.gather`.
+            labels: as for `FeatureStatistics.gather`.
         """
 
     @abstractmethod
     def combined(self, shares: Sequence[Share]) -> dict[str, Tensor]:
-        """Return the statistics of the tasks of all shares; it is what `learn` returned with the last of them."""
+        """Return the statistics of the tasks of all shares, as `learn` returned them with the last one."""
 
 
 def asked_for(texts: tuple[str, ...]) -> dict[str, int]:

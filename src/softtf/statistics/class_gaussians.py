@@ -1,8 +1,8 @@
-"""One Gaussian a class, from which features of old classes are drawn where no example of theirs is kept.
+"""One Gaussian per class; features of old classes are drawn from it, as no examples of theirs are kept.
 
-Of class c with examples f: mean m_c, and covariance S_c = cov(f) + 1e-4 I = L L^T (Cholesky), whole. SLCA, MOS, TUNA
-and HiDe-Prompt align their classifiers on draws m_c + L z. With fewer examples than dimensions, S_c is positive
-definite by the 1e-4 alone.
+A class c with features f has the mean m_c and the full covariance S_c = cov(f) + 1e-4 I = L L^T (Cholesky). SLCA, MOS,
+TUNA and HiDe-Prompt align their classifiers on draws m_c + L z. With fewer examples than dimensions, the 1e-4 alone
+makes S_c positive definite.
 """
 
 from collections.abc import Mapping
@@ -23,10 +23,10 @@ def gaussian_forms(columns: int, dim: int) -> Forms:
 
 
 def add_gaussians(known: Mapping[str, Tensor], features: Tensor, classes: Tensor) -> dict[str, Tensor]:
-    """Return the Gaussians known with those of a task's classes behind them.
+    """Return the known Gaussians, followed by those of a task's classes.
 
     Args:
-        known: of the tasks before; empty if there are none.
+        known: the Gaussians of earlier tasks; empty if there are none.
         features: [n, dim], on the CPU.
         classes: [n], from 0, of the task's own classes; each has an example.
 
@@ -61,7 +61,7 @@ class GaussianDraws:
 
     Args:
         known: the Gaussians, as `add_gaussians` returns them.
-        device: where features are drawn; the random numbers are the CPU's.
+        device: where features are drawn; the random numbers come from the CPU.
     """
 
     def __init__(self, known: Mapping[str, Tensor], device: torch.device) -> None:

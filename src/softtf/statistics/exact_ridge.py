@@ -6,9 +6,9 @@ several learners, give the same bits. Scores are centred. Lambda is fixed: with 
 mean over n examples, W = (H + lambda I)^-1 C and lambda = 0.3 tr H / n. Nothing is held out, so there are half as many
 sums to keep.
 
-Scores of examples that were learned are surer than those of new ones. How much surer is known from the sums alone, by
-generalised cross-validation (Golub, Heath and Wahba, Technometrics 1979): `slope_for_new`. Scores are drawn towards
-their mean by it, which changes no answer, and makes probabilities right.
+Training scores are more certain than those of new examples. By how much follows from the sums alone, by generalised
+cross-validation (Golub, Heath and Wahba, Technometrics 1979): `slope_for_new`. Scores are scaled towards their mean by
+it, which changes no answer, and calibrates the probabilities.
 """
 
 import math
@@ -112,7 +112,7 @@ class ExactRidge(nn.Module):
         """Solve the regression over the examples of all shares.
 
         Raises:
-            TrainingError: they are the sums of no examples.
+            TrainingError: the shares contain no examples.
         """
         labels = all_labels(shares)
         weights, bias, ridge = solve_centred(RidgeSums.total(shares, "", self.size, int(labels.max()) + 1))
@@ -124,9 +124,9 @@ class ExactRidge(nn.Module):
         """Return logits [n, columns] of scores s: log(max(s, 0) + 0.02 + 1 / 2C) / 0.27, plus log shares; C labels.
 
         Their softmax is calibrated. A softmax of the scores themselves gives unlikely classes too much and likely ones
-        too little. Once scores are drawn to their mean by their slope, one temperature does for 2 and for 100 classes,
-        for 5 and for 100 images a class, for images and for texts (docs/results-details.md). A constant is never out of
-        date and favours no task. Columns of one label share its probability in proportion to their examples.
+        too little. Once scores are scaled towards their mean by their slope, one temperature fits 2 and 100 classes, 5
+        and 100 images per class, images and texts (docs/results-details.md). A constant is never outdated and favours
+        no task. Columns of one label share its probability in proportion to their examples.
         """
         shares = log_shares(known["counts"], known["labels"]).to(scores)
         floor = FLOOR + SHARE / (int(known["labels"].max()) + 1)
@@ -136,11 +136,11 @@ class ExactRidge(nn.Module):
 def solve_centred(sums: RidgeSums) -> tuple[Tensor, Tensor, float]:
     """Return weights [M, labels], bias [labels] and lambda of the ridge regression of labels on h and a constant.
 
-    All labels have the same weight. Scores are h weights + bias, drawn towards their mean by `slope_for_new`, to the
-    power that was best on training images and texts that were held out.
+    All labels have the same weight. Scores are h weights + bias, scaled towards their mean by `slope_for_new` to the
+    power that was best on held-out training images and texts.
 
     Raises:
-        TrainingError: the sums are not those of any examples.
+        TrainingError: the sums contain no examples.
     """
     moments, n = sums.moments(balance=True), float(sums.counts.sum())
     count = moments.weight

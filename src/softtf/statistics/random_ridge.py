@@ -55,8 +55,8 @@ class RidgeSolution:
 class Chosen(NamedTuple):
     """Lambda, its error on the held-out examples, and what it was chosen on.
 
-    whole, held: the moments of all examples and of those held out; fitted: W of the others; right: how far the right
-    label's score is above the mean.
+    whole, held: the moments of all examples, and of the held-out ones. fitted: W of the others. right: how far the
+    right label's score is above the mean.
     """
 
     ridge: float

@@ -71,7 +71,7 @@ class RidgeSums:
         return RidgeSums(self.gram - other.gram, self.cross - other.cross, self.counts - other.counts)
 
     def among(self, numbers: Tensor, labels: int) -> "RidgeSums":
-        """Return the same sums with so many labels, these ones being the labels `numbers`."""
+        """Return the same sums with `labels` labels, among which these have the numbers `numbers`."""
         cross, counts = self.cross.new_zeros(len(self.cross), labels), self.counts.new_zeros(labels)
         cross[:, numbers], counts[numbers] = self.cross, self.counts
         return RidgeSums(self.gram, cross, counts)
@@ -135,11 +135,11 @@ class RidgeSums:
 
     @staticmethod
     def without(share: Mapping[str, Tensor], prefix: str, size: int, kept: Tensor) -> dict[str, Tensor]:
-        """Return what `kept` would return for some labels of a share alone, as nearly as its sums tell.
+        """Return what `kept` would return for some labels of a share alone, as nearly as its sums allow.
 
-        There is no sum of h h^T per label. The scatter around the labels' means is taken to be the same for all labels,
-        as `moments` takes it to be, and so something of the others' examples stays in it. Where no sum is negative, as
-        of features after a ReLU, none becomes negative.
+        There is no sum of h h^T per label. As in `moments`, the scatter around the labels' means is taken to be the
+        same for all labels, so something of the others' examples stays in it. Where no sum is negative, as for features
+        after a ReLU, none becomes negative.
 
         Args:
             share: of one task.
@@ -160,13 +160,13 @@ class RidgeSums:
 
     @classmethod
     def total(cls, shares: Sequence[Share], prefix: str, size: int, labels: int) -> "RidgeSums":
-        """Return the sums over what each share has `kept`, in the order of shares; of no shares, those of no examples.
+        """Return the sums over what each share has `kept`, in the order of shares; zero sums without shares.
 
         Args:
             shares: of any tasks.
             prefix: the start of the keys.
             size: M.
-            labels: how many labels there are, those of these shares among them.
+            labels: the number of labels, including those of these shares.
         """
         triangle = torch.zeros(size * (size + 1) // 2, dtype=torch.float64)
         cross, counts = (torch.zeros(*shape, labels, dtype=torch.float64) for shape in ((size,), ()))
@@ -179,15 +179,15 @@ class RidgeSums:
 
 
 def mean_square(gram: Tensor, weight: float) -> float:
-    """Return the mean of h^2 of a sum of h h^T [M, M] with weights that sum to `weight`; never 0."""
+    """Return the mean of h^2, given a sum of h h^T [M, M] with weights that sum to `weight`; never 0."""
     return max(float(gram.trace()) / len(gram) / weight, torch.finfo(torch.float32).tiny)
 
 
 def solve_positive(matrix: Tensor, right: Tensor, otherwise: str) -> Tensor:
-    """Return matrix^-1 right of a positive definite matrix.
+    """Return matrix^-1 right for a positive definite matrix.
 
     Raises:
-        TrainingError: `otherwise`: it is not positive definite.
+        TrainingError: it is not positive definite; the message is `otherwise`.
     """
     factor, failed = torch.linalg.cholesky_ex(matrix)
     if failed:
@@ -204,7 +204,7 @@ def to_triangle(gram: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def from_triangle(triangle: Tensor) -> Tensor:
-    """Return the symmetric matrix [M, M] of an upper triangle of `to_triangle`, in float64."""
+    """Return the symmetric matrix [M, M] from an upper triangle of `to_triangle`, in float64."""
     size = math.isqrt(2 * len(triangle))
     gram = torch.empty(size, size, dtype=torch.float64)
     for i, row in enumerate(triangle.split([*range(size, 0, -1)])):

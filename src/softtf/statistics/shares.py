@@ -1,7 +1,7 @@
-"""What each task added to sums: kept apart, so that any tasks' sums are those of a learner that saw them alone.
+"""What each task added to sums: kept separately, so that the sums of any tasks equal those of a learner of these alone.
 
-A total is always the sum over shares in the order of their tasks. So to take a share out, or to put another learner's
-in, gives the bits of the learner that never saw the task, or saw it too.
+A total is always the sum over shares in the order of their tasks. So taking a share out gives the same bits as never
+learning the task, and putting another learner's share in gives the same bits as learning its task.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ class Share(NamedTuple):
 
     Attributes:
         tensors: by name; labels are numbered from 0 in the order of the share's own columns (`local_numbers`).
-        labels: [columns], the number of the label of each of its columns among all labels known.
+        labels: [columns], the label number, among all known labels, of each of its columns.
     """
 
     tensors: Mapping[str, Tensor]
@@ -24,7 +24,7 @@ class Share(NamedTuple):
 
 
 def local_numbers(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the different labels [k] in the order in which they come first, and the place there of each [columns]."""
+    """Return the different labels [k] in the order of first appearance, and the place there of each [columns]."""
     places: dict[int, int] = {}
     local = torch.tensor([places.setdefault(label, len(places)) for label in labels.tolist()], dtype=torch.int64)
     return torch.tensor(list(places), dtype=torch.int64), local
@@ -48,5 +48,5 @@ def all_labels(shares: Sequence[Share]) -> Tensor:
 
 
 def side_by_side(shares: Sequence[Share], name: str) -> Tensor:
-    """Return a tensor that each share has, one share's behind another's."""
+    """Return a tensor that each share has, concatenated over shares."""
     return torch.cat([share.tensors[name] for share in shares])

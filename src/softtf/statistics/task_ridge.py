@@ -1,13 +1,13 @@
-"""Ridge regression of labels whose lambda every task chooses on its own data: what Fly-CL and LayUP have in common.
+"""Ridge regression of labels in which each task chooses lambda on its own data: what Fly-CL and LayUP share.
 
-As `random_ridge`: G = sum w h h^T and C = sum w h y^T over all examples of all tasks, W = (G + lambda I)^-1 C, labels
-weigh the same, and a label that several tasks teach is one label. There a fifth of the examples has sums of its own, on
-which lambda is chosen; here each task chooses a lambda by the method's rule (`TaskRidge.choose`), while its examples
-are there, and the regression takes the geometric mean of these choices, weighed by examples.
+As in `random_ridge`, G = sum w h h^T and C = sum w h y^T over all examples of all tasks, W = (G + lambda I)^-1 C, all
+labels have the same weight, and a label that several tasks teach is one label. There, a held-out fifth of the examples
+has its own sums, on which lambda is chosen. Here each task chooses a lambda by the method's rule (`TaskRidge.choose`)
+while its examples are there; the regression takes the geometric mean of these choices, weighted by examples.
 
-As published the newest task's choice is lambda for all. A task of a few examples would then choose for all others. So
-here it moves lambda by little, and a task of one label, which says nothing about lambda, does not choose. A lambda
-that is too small for the rounding of the kept sums is raised until it is not.
+As published, the newest task's choice is lambda for all. A task of a few examples would then choose for all others.
+Here it moves lambda only a little, and a task of one label, which says nothing about lambda, does not choose. A lambda
+that is too small for the rounding of the kept sums is raised until it is large enough.
 """
 
 from abc import ABC, abstractmethod
@@ -44,10 +44,10 @@ class TaskRidge(nn.Module, ABC):
     """A map of features to h [n, size], and the regression on h.
 
     G and C are summed and solved in float64 on the CPU. Each task's are kept in float32: 2 M (M + 1) + 4 M labels bytes
-    for M = `size`, which is 200 MB for 10,000 (10 labels). To learn a task takes some 36 M^2 bytes meanwhile, and 4 M
-    an example.
+    for M = `size`, which is 200 MB for 10,000 (10 labels). Learning a task takes about 36 M^2 bytes, and 4 M per
+    example, for the time of the solve.
 
-    The temperature of the scores is RanPAC's usual ratio (`SHARPNESS`) times by how much the right label's score is
+    The temperature of the scores is RanPAC's usual ratio (`SHARPNESS`) times the height of the right label's score
     above the mean of all; no answer depends on it.
 
     Args:
@@ -65,31 +65,31 @@ class TaskRidge(nn.Module, ABC):
 
     @abstractmethod
     def choose(self, old: RidgeSums, new: RidgeSums, h: Tensor, labels: Tensor) -> tuple[float | None, float]:
-        """Return the newest task's lambda, in units of the mean of h^2, and the error that it was chosen by.
+        """Return the newest task's lambda, in units of the mean of h^2, and the error by which it was chosen.
 
-        None: the task cannot tell.
+        None as lambda: the task does not choose.
 
         Args:
-            old: the sums of the tasks before.
-            new: those of the newest task, of as many labels.
-            h: its examples [n, size], of two labels at least.
-            labels: [n], theirs.
+            old: the sums of earlier tasks.
+            new: the sums of the newest task, with as many labels.
+            h: its examples [n, size], of at least two labels.
+            labels: [n], their labels.
         """
 
     @torch.no_grad()
     def learn(
         self, before: Sequence[Share], features: Tensor, columns: Tensor, labels: Tensor
     ) -> tuple[Share, RidgeSolution]:
-        """Return the newest task's share, what it chose among it, and the regression with it.
+        """Return the newest task's share, which includes its choice, and the regression with it.
 
         Args:
-            before: the shares of the tasks before.
+            before: the shares of earlier tasks.
             features: [n, dim].
-            columns: [n].
-            labels: [columns so far], the label number of each; a label that came before has its number again.
+            columns: [n], the logit column of each example.
+            labels: [columns so far], the label number of each column; a repeated label keeps its number.
 
         Raises:
-            TrainingError: the shares before are those of no examples.
+            TrainingError: the earlier shares contain no examples.
         """
         own, count = labels[columns], int(labels.max()) + 1
         own_columns, own_labels = own_share(before, columns, labels)
@@ -115,17 +115,17 @@ class TaskRidge(nn.Module, ABC):
 
     @torch.no_grad()
     def solve(self, shares: Sequence[Share]) -> RidgeSolution:
-        """Return the regression over the examples of all shares; its error is not known again.
+        """Return the regression over the examples of all shares; the error of the choice is not known any more.
 
         Raises:
-            TrainingError: they are the sums of no examples.
+            TrainingError: the shares contain no examples.
         """
         labels = all_labels(shares)
         moments = RidgeSums.total(shares, "", self.size, int(labels.max()) + 1).moments(balance=True)
         chosen = RIDGES.value(*(share.tensors for share in shares))
         weights, ridge = solve_raised(moments, chosen * mean_square(moments.gram, moments.weight))
         return RidgeSolution(
-            weights=weights[:, labels].float().contiguous(),  # as read from a file: products round alike
+            weights=weights[:, labels].float().contiguous(),  # as if read from a file: products round the same way
             log_shares=log_shares(column_counts(shares), labels),
             ridge=ridge,
             error=0.0,
@@ -134,10 +134,10 @@ class TaskRidge(nn.Module, ABC):
 
 
 def solve_raised(moments: Moments, ridge: float) -> tuple[Tensor, float]:
-    """Return the solution [M, labels] with lambda, or the least tenfold of it that the sums' rounding allows, and that.
+    """Return the solution [M, labels] and its lambda: the given one, times ten until the sums' rounding allows it.
 
     Raises:
-        TrainingError: none of them does.
+        TrainingError: no lambda is large enough.
     """
     for raised in (ridge * 10**exponent for exponent in range(MOST_TENFOLDS)):
         with suppress(TrainingError):

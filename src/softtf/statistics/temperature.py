@@ -25,9 +25,9 @@ def first_of_five(columns: Tensor) -> Tensor:
 
 
 def fold_numbers(columns: Tensor, count: int) -> Tensor:
-    """Return which of `count` parts each example [n] is in: those of a class are dealt out in the order they stand in.
+    """Return the fold, out of `count`, of each example [n]; those of a class are dealt out in their order.
 
-    The only example of a class is in none: -1.
+    The only example of a class is in no fold: -1.
     """
     order = torch.argsort(columns, stable=True)
     ordered = columns[order]
@@ -80,7 +80,7 @@ class FittedMean:
         return TensorForm((2,), rule=fits, words="the sums of a mean between exp(-25) and exp(25)")
 
     def added(self, known: Mapping[str, Tensor], value: float | None, weight: float) -> dict[str, Tensor]:
-        """Return the sums of the tasks known with those of one more task, for a method that keeps them as one."""
+        """Return the sums of the known tasks and one more, for a method that keeps them as one."""
         return {self.name: known.get(self.name, torch.zeros(2)) + self.kept(value, weight)[self.name]}
 
     def value(self, *kept: Mapping[str, Tensor]) -> float:
