@@ -1,12 +1,12 @@
-"""The paper's figures, drawn from runs: each is a function that returns a matplotlib Figure, with its numbers as CSV.
+"""The paper's figures, drawn from runs. Each is a function that returns a matplotlib Figure, with its numbers as CSV.
 
     from softtf.figures import draw, numbers_of, save
     found = numbers_of("layers", ["runs/a", "runs/b"])   # found.rows, found.caption, found.to_csv()
     draw("layers", found)                                # a matplotlib Figure
     save("layers", found, "layers.pdf")                  # and layers.csv
 
-On the command line: `softtf figure layers runs/a runs/b --output layers.pdf`. A module of this package is a figure: its
-`numbers` reads the runs, its `draw` draws what `numbers` returned and nothing else.
+On the command line: `softtf figure layers runs/a runs/b --output layers.pdf`. Each figure is a module of this package:
+its `numbers` reads the runs, and its `draw` draws what `numbers` returned, and nothing else.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class About:
-    """What a figure is: a line for lists, the options that its `numbers` takes, and whether it is drawn of runs."""
+    """What a figure is: a line for lists, the options of its `numbers`, and whether it is drawn from runs."""
 
     title: str
     options: tuple[str, ...] = ()
@@ -49,8 +49,8 @@ def numbers_of(name: str, runs: Sequence[str | Path] = (), **options: Any) -> Nu
 
     Args:
         name: one of FIGURES.
-        runs: the folders of the runs that it is drawn of; one that is named twice counts once.
-        **options: as the figure's `numbers` takes them.
+        runs: the folders of the runs that are drawn; a run that is named twice counts once.
+        **options: those of the figure's `numbers`.
 
     Raises:
         UserError: there is no such figure, a run cannot be read or is of the wrong kind, or an option does not fit.
@@ -65,7 +65,7 @@ def numbers_of(name: str, runs: Sequence[str | Path] = (), **options: Any) -> Nu
 
 
 def draw(name: str, found: Numbers[Any]) -> "Figure":
-    """Return a figure of its numbers.
+    """Return the figure drawn from its numbers.
 
     Raises:
         UserError: there is no such figure.
@@ -79,7 +79,7 @@ def draw(name: str, found: Numbers[Any]) -> "Figure":
 
 
 def save(name: str, found: Numbers[Any], output: str | Path) -> Path:
-    """Draw a figure into a file, and write its numbers as CSV under the same name; returns the CSV's path.
+    """Draw a figure into a file, and write its numbers as CSV under the same name; return the CSV's path.
 
     Raises:
         UserError: the file ends in none of .png, .pdf and .svg, or cannot be written; or as for `draw`.

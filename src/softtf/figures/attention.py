@@ -1,8 +1,8 @@
 """Attention maps of chosen images, by several learners side by side (the paper's Figure 6).
 
-A map is the attention that the tokens which the pooling reads (the [class] token, or L2P's prompts) pay to each patch,
-in one block of the network of the task that the learner names: the mean over heads and over these tokens. The rest of
-their attention, to [class] and to prompts, is not shown.
+A map shows how much attention the tokens that the pooling reads (the [class] token, or L2P's prompts) pay to each
+patch, in one block of the network of the task that the learner infers. It is the mean over heads and over these tokens.
+The rest of their attention, to [class] and to prompts, is not shown.
 """
 
 import math
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 
 MOST_RUNS, MOST_IMAGES = 3, 12
 SIZE = 1.6
-"""Inches of a picture."""
+"""The side of a picture, in inches."""
 
 
 @dataclass(frozen=True)
 class Patch:
     """The attention to one patch of one image.
 
-    learner: what the picture calls it. task: that it named, from 1. layer: from 1. row, column: of the patch, from 0.
-    attention: a share of the whole, to which [class] and prompts belong too.
+    learner: its name in the picture. task: the task that it inferred, from 1. layer: from 1. row, column: the patch's
+    place, from 0. attention: a share of all attention, including that to [class] and prompts.
     """
 
     image: str
@@ -55,7 +55,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Maps(Numbers[Patch]):
-    """Attention maps, and the pictures [size, size, 3] that they lie on, as the backbone sees them, by image name."""
+    """Attention maps, and the images [size, size, 3] under them, as the backbone sees them, by name."""
 
     pictures: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
@@ -71,8 +71,8 @@ def numbers(
     Args:
         runs: up to three.
         images: files, up to twelve.
-        layer: of the attention, from 1; None takes the last one.
-        backbone: where the backbone is, if the runs name it by a path.
+        layer: the layer whose attention is shown, from 1; None is the last one.
+        backbone: the path of the backbone, if the runs name it by a path.
 
     Raises:
         UserError: there are no images or runs, or too many; a run is of texts; an image cannot be read; the backbones
@@ -102,10 +102,10 @@ def numbers(
 
 
 def check_images(model: ContinualClassifier, count: int) -> None:
-    """Refuse a classifier of texts, and more images than a picture shows.
+    """Refuse a classifier of texts, and more images than a figure can show.
 
     Raises:
-        UserError: one of these.
+        UserError: the classifier is one of texts, or there are too many images.
     """
     backbone = model.learner.network.backbone
     if backbone.reads_text:
@@ -121,14 +121,14 @@ def maps_of(
     learner: str,
     layer: int | None = None,
 ) -> Maps:
-    """Return the maps of images by one classifier, in the network of the task that it named.
+    """Return the maps of images by one classifier, in the network of the task that it inferred.
 
     Args:
-        model: it reads images (`check_images`).
-        images: what to call each, and the image as `predict` takes it.
-        answers: what the classifier answers for them.
-        learner: what the picture calls it.
-        layer: of the attention, from 1; None takes the last one.
+        model: a classifier of images (`check_images`).
+        images: the name of each image, and the image as `predict` takes it.
+        answers: the classifier's answers for them.
+        learner: its name in the picture.
+        layer: the layer whose attention is shown, from 1; None is the last one.
 
     Raises:
         UserError: an image cannot be read, or there is no such layer.
@@ -168,7 +168,7 @@ def attention_map(network: AdaptedNetwork, inputs: Tensor, task: int, block: int
 
 
 def _entering(network: AdaptedNetwork, shared: SharedPass, task: int, block: int) -> tuple[Tokens, BlockEdit]:
-    """Return what enters a block, and how it is edited."""
+    """Return the tokens that enter a block, and the block's edit."""
     if block < network.first_edited_block:
         return network.backbone.run(network.backbone.embed(shared.inputs), 0, block), UNEDITED
     query = shared.query if network.needs_query else None
@@ -179,19 +179,19 @@ def _entering(network: AdaptedNetwork, shared: SharedPass, task: int, block: int
 
 
 def _prepended(network: AdaptedNetwork, shared: SharedPass) -> int:
-    """Return how many prompt tokens stand before the embedded ones."""
+    """Return the number of prompt tokens before the embedded ones."""
     query = shared.query if network.needs_query else None
     parts = [a.prepended(query) for a in network.adaptations if isinstance(a, Adaptation)]
     return sum(part.shape[1] for part in parts if part is not None)
 
 
 def _apart(names: Sequence[str]) -> list[str]:
-    """Return names that differ: a second one of a name gets a number."""
+    """Return different names: repeated ones get a number."""
     return [name if names.index(name) == i else f"{name} ({names[:i].count(name) + 1})" for i, name in enumerate(names)]
 
 
 def about_maps(rows: Sequence[Patch]) -> str:
-    """Return what a caption says of the maps."""
+    """Return what a caption says about the maps."""
     return (
         f"Attention of layer {rows[0].layer} to the patches, mean over heads, on one scale for each image; spread:"
         " exp(entropy) of the map, in patches."
@@ -199,13 +199,13 @@ def about_maps(rows: Sequence[Patch]) -> str:
 
 
 def effective_patches(attention: Sequence[float]) -> float:
-    """Return exp(entropy) of a map: the number of patches among which even attention would be as spread."""
+    """Return exp(entropy) of a map: the number of patches with this entropy under even attention."""
     shares = np.array(attention) / sum(attention)
     return float(np.exp(-(shares[shares > 0] * np.log(shares[shares > 0])).sum()))
 
 
 def draw(found: Maps) -> "Figure":
-    """Return a row for each image: the picture, and each learner's map on it."""
+    """Return a figure with one row per image: the image, and each learner's map on it."""
     images, learners = (list(dict.fromkeys(getattr(p, name) for p in found.rows)) for name in ("image", "learner"))
     columns = len(learners) + 1
     figure, axes = new_figure(SIZE * columns + 0.5, (SIZE + 0.45) * len(images) + 0.8, len(images), columns)
@@ -226,7 +226,7 @@ def draw(found: Maps) -> "Figure":
 
 
 def _map(axis: Any, picture: NDArray[np.uint8], patches: Sequence[Patch], highest: float) -> Any:
-    """Draw one map over a grey picture; returns what a colour bar needs."""
+    """Draw one map over a grey image; return what a colour bar needs."""
     values = np.zeros((1 + max(p.row for p in patches), 1 + max(p.column for p in patches)))
     for p in patches:
         values[p.row, p.column] = p.attention

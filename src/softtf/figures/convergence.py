@@ -1,7 +1,7 @@
 """The paper's Appendix A.1 as an experiment: gradient descent on a mask and on a prompt against its bounds.
 
 `softtf.figures.convex` has the theorem and the problems. Losses are divided by their Lipschitz constant, so that
-rho = 1; where a mask and a prompt learn one task, both by the mask's.
+rho = 1; where a mask and a prompt learn the same task, both are divided by the mask's.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,9 +34,9 @@ CAPTION = (
 class Point:
     """Gradient descent on 20 problems of one kind.
 
-    panel: over steps, over distance, or one task for both. parameter: mask or prompt. distance: B. suboptimality: of
-    the mean iterate; in `one task` against the best mask, which solves the task. worst: the largest suboptimality.
-    bound: in `one task` with what the best prompt leaves. All are means over the problems but worst.
+    panel: over steps, over distance, or one task for both. parameter: mask or prompt. distance: B. suboptimality: that
+    of the mean iterate; in `one task` against the best mask, which solves the task. worst: the largest suboptimality.
+    bound: in `one task` it includes the loss of the best prompt. All but `worst` are means over the problems.
     """
 
     panel: str

@@ -6,16 +6,16 @@ subgradient. With eta = B / (rho sqrt(T)), the mean of the first T iterates has
 
     f(mean) - f(w*) <= B rho / sqrt(T)                                                              (equation 13)
 
-A mask starts at one, that is at the pre-trained W, so that B = ||1 - m*||; a prompt starts at random, so that
-B = ||p(1) - p*||. The paper sets the first below the second (equation 20), and so the bound (equation 21). Its text
-gives no numbers for either distance.
+A mask starts at one, which is the pre-trained W, so B = ||1 - m*||. A prompt starts at random, so B = ||p(1) - p*||.
+The paper assumes that the first is smaller (equation 20), and so is the bound (equation 21). Its text gives no numbers
+for either distance.
 
 The problems here are small enough for the theorem to hold. A frozen layer W reads the mean x of an example's tokens,
-all of which get even attention:
+which all get the same attention:
 
     f(m) = mean over examples of ||(W * m) x - y||        f(p) = mean over examples of ||W (x + p) - y||
 
-Both are convex in what is learned.
+Both are convex in the learned parameter.
 """
 
 import math
@@ -30,7 +30,7 @@ EXAMPLES, OUT, IN = 32, 8, 16
 
 @dataclass(frozen=True)
 class Problem:
-    """f(w) = mean over examples of ||A w - b||, with a start and a point w* to be compared with.
+    """f(w) = mean over examples of ||A w - b||, with a start and a reference point w*.
 
     maps: A [examples, out, parameters]. targets: b [examples, out]. start, optimum: [parameters].
     """

@@ -32,8 +32,8 @@ class Bin:
     """One bin of one histogram.
 
     layer: from 1. module: the masked weight, such as qkv. quantity: m, W*m or W. task: from 1; None for W, which all
-    tasks share. std: of all values of the histogram. left, right: the bin's bounds. density: its share of the values,
-    by its width.
+    tasks share. std: of all values of the histogram. left, right: the bounds of the bin. density: the share of the
+    values in the bin, divided by its width.
     """
 
     layer: int
@@ -53,12 +53,12 @@ def numbers(
 
     Args:
         runs: one run with masks.
-        tasks: which tasks, from 1; none takes the first, the middle and the last.
-        layer: which layer, from 1; None takes the last masked one.
-        backbone: where the backbone is, if the run names it by a path.
+        tasks: the tasks, from 1; if empty, the first, the middle and the last.
+        layer: the layer, from 1; None is the last one with masks.
+        backbone: the path of the backbone, if the run names it by a path.
 
     Raises:
-        UserError: there is not one run, it has no masks, or not on this layer, or a task is not there.
+        UserError: there is not exactly one run, it has no masks (or none on this layer), or a task is missing.
     """
     if len(runs) != 1:
         raise UserError(f"densities draws one run, not {len(runs)}; name one")
@@ -93,7 +93,7 @@ def _sites(masks: SoftMasks | BinaryMasks, layer: int | None, run: RunResults) -
 def _histograms(
     model: ContinualClassifier, masks: SoftMasks | BinaryMasks, site: Site, tasks: Sequence[int]
 ) -> list[Bin]:
-    """Return the histograms of a site; those of one axis have the same bins."""
+    """Return the histograms of a site; those in one panel have the same bins."""
     frozen: Values = model.learner.network.backbone.linear(*site).weight.detach().double().numpy()
     factors = {task: mask_values(masks, site, task - 1) for task in tasks}
     masked: dict[tuple[str, int | None], Values] = {(MASKED, t): frozen * factor for t, factor in factors.items()}
@@ -121,7 +121,7 @@ def mask_values(masks: SoftMasks | BinaryMasks, site: Site, task: int) -> Values
 
 
 def draw(found: Numbers[Bin]) -> "Figure":
-    """Return two panels a module: the masks, and the masked weights on the frozen ones, with logarithmic densities."""
+    """Return a figure with two panels per module, both in logarithmic density: the masks; masked and frozen weights."""
     modules = list(dict.fromkeys(b.module for b in found.rows))
     tasks = list(dict.fromkeys(b.task for b in found.rows if b.task is not None))
     figure, axes = new_figure(TWO_COLUMNS, 1.7 * len(modules) + 0.9, len(modules), 2)
@@ -144,7 +144,7 @@ def draw(found: Numbers[Bin]) -> "Figure":
 
 
 def _steps(axis: Any, bins: Sequence[Bin], number: int | None, label: str) -> None:
-    """Draw a histogram as a step line, or filled if it has no number."""
+    """Draw a histogram as a step line; without a number, draw it filled."""
     edges = [*(b.left for b in bins), bins[-1].right]
     label = f"{label}, σ={bins[0].std:.4f}"
     if number is None:

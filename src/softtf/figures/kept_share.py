@@ -18,9 +18,9 @@ COLUMNS = 3
 
 @dataclass(frozen=True)
 class Point:
-    """The accuracy of one method at one kept share, in percent; Soft-TF, which keeps all weights, has none.
+    """The accuracy of one method at one kept share, in percent; Soft-TF keeps all weights and has no share.
 
-    Means and sample standard deviations over seeds.
+    Values are means and sample standard deviations over seeds.
     """
 
     method: str
@@ -34,11 +34,11 @@ class Point:
 
 
 def numbers(runs: Sequence[RunResults], policy: Sequence[str] = ()) -> Numbers[Point]:
-    """Return ACC and Forget for every method and kept share; runs that differ in their seed are one point.
+    """Return ACC and Forget for every method and kept share; runs that differ only in their seed are one point.
 
     Raises:
-        UserError: a run has other adaptations, or another stream, backbone or masked layers than the first one; no run
-            is of WSN or SoftNet; two runs would be one point; or no policy is common to them.
+        UserError: a run has other adaptations, or another stream, backbone or set of masked layers than the first one;
+            no run is of WSN or SoftNet; two runs would be one point; or they have no policy in common.
     """
     for run in runs:
         check_kind(run, tuple(KINDS), "runs of WSN or SoftNet, and perhaps of Soft-TF")
@@ -52,7 +52,7 @@ def numbers(runs: Sequence[RunResults], policy: Sequence[str] = ()) -> Numbers[P
 
 
 def draw(found: Numbers[Point]) -> "Figure":
-    """Return a panel for each policy: ACC over c, a line for each method, Soft-TF's a level one."""
+    """Return a figure with one panel per policy: ACC over c, one line per method, a level one for Soft-TF."""
     policies = list(dict.fromkeys(p.policy for p in found.rows))
     columns = min(COLUMNS, len(policies))
     rows = -(-len(policies) // columns)

@@ -30,11 +30,11 @@ class Point:
 
 
 def numbers(runs: Sequence[RunResults], policy: Sequence[str] = ()) -> Numbers[Point]:
-    """Return ACC and Forget for every set of layers; runs that differ in their seed are one point.
+    """Return ACC and Forget for every set of layers; runs that differ only in their seed are one point.
 
     Raises:
         UserError: a run has other adaptations than soft masks, or another stream or backbone than the first one; two
-            runs would be one point; or no policy is common to them.
+            runs would be one point; or they have no policy in common.
     """
     for run in runs:
         check_kind(run, ("none", "soft-mask"), "runs with soft masks, or without any adaptation")
@@ -43,13 +43,13 @@ def numbers(runs: Sequence[RunResults], policy: Sequence[str] = ()) -> Numbers[P
 
 
 def _prompts(run: RunResults) -> str:
-    """Return what the masks are added to: the learner, with PGP if it has it."""
+    """Return the title of the learner that the masks are added to, with PGP if it has it."""
     learner = run.config.learner
     return title_of(learner.kind) + " + PGP" * (getattr(learner, "projection", None) is not None)
 
 
 def _layers(run: RunResults, runs: Sequence[RunResults]) -> str:
-    """Return the set of layers, with the masked kinds of weights where the runs differ in them."""
+    """Return the title of the set of layers, with the masked kinds of weights if the runs differ in them."""
     if run.adapt is None:
         return NONE
     targets = {other.adapt.targets for other in runs if other.adapt}
@@ -57,7 +57,7 @@ def _layers(run: RunResults, runs: Sequence[RunResults]) -> str:
 
 
 def draw(found: Numbers[Point]) -> "Figure":
-    """Return a row of panels for each policy, in it one for each kind of prompts: ACC by set of layers, as dots."""
+    """Return a figure with a row per policy and a panel per kind of prompts: ACC by set of layers, as dots."""
     columns, rows = (list(dict.fromkeys(getattr(p, name) for p in found.rows)) for name in ("prompts", "policy"))
     width = ONE_COLUMN if len(columns) == 1 else TWO_COLUMNS
     figure, axes = new_figure(width, 1.6 * len(rows) + 1.0, len(rows), len(columns), sharey="row", sharex="col")

@@ -11,7 +11,7 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class Numbers(Generic[Row]):
-    """What a figure shows; it is drawn from nothing else.
+    """The rows that a figure shows; it is drawn from nothing else.
 
     rows: dataclasses of one kind. caption: what was measured: stream, policy, seed, backbone.
     """
@@ -20,7 +20,7 @@ class Numbers(Generic[Row]):
     caption: str
 
     def to_csv(self) -> str:
-        """Return the rows as CSV; floats are written so that they read back exactly, None is empty."""
+        """Return the rows as CSV; floats keep all digits, and None is an empty cell."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         first: Any = self.rows[0]

@@ -28,15 +28,15 @@ class Point:
 
 
 def numbers(runs: Sequence[RunResults], policy: Sequence[str] = ()) -> Numbers[Point]:
-    """Return ACC of every method on every stream; runs that differ in their seed are one point.
+    """Return ACC of every method on every stream; runs that differ only in their seed are one point.
 
     Args:
-        runs: of every method on every stream.
-        policy: one policy for all; none takes each run's own first one per sample (`headline`).
+        runs: every method on every stream.
+        policy: one policy for all; if empty, the first per-sample policy of each run (`headline`).
 
     Raises:
-        UserError: there are fewer than three streams, a method lacks one, two runs would be one point, or several
-            policies are named.
+        UserError: there are fewer than three streams, a method lacks one of them, two runs would be one point, or
+            several policies are named.
     """
     if len(policy) > 1:
         raise UserError(f"radar shows one policy, not {len(policy)}; draw one figure for each")
@@ -59,7 +59,7 @@ def numbers(runs: Sequence[RunResults], policy: Sequence[str] = ()) -> Numbers[P
 
 
 def _policies(rows: Sequence[Point]) -> str:
-    """Return the policies of a caption: one for all methods, or each method's."""
+    """Return the policies for a caption: one for all methods, or each method's."""
     titles = {
         method: dict.fromkeys(r.policy for r in rows if r.method == method) for method in (r.method for r in rows)
     }

@@ -1,4 +1,4 @@
-"""What figures read of a run: its settings, and its accuracy under every policy that it was scored by."""
+"""What figures read from a run: its settings, and its accuracy under every policy that scored it."""
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ RESCORED = {
 
 @dataclass(frozen=True)
 class Score:
-    """What a run scored under one policy, in percent; forget and matrix are None if only the last task was scored."""
+    """The result of a run under one policy, in percent; forget and matrix are None if only the last task was scored."""
 
     code: str
     title: str
@@ -39,7 +39,7 @@ class Score:
 
 
 class RunResults:
-    """A run that a figure is drawn of.
+    """A run that a figure shows.
 
     Args:
         path: its folder.
@@ -54,7 +54,7 @@ class RunResults:
 
     @property
     def method(self) -> str:
-        """The method as tables call it."""
+        """The method's title, as in tables."""
         return title_of(self.config.method)
 
     @property
@@ -65,15 +65,15 @@ class RunResults:
 
     @property
     def tasks(self) -> int:
-        """How many of its tasks were evaluated."""
+        """The number of its evaluated tasks."""
         return self.folder.scores.counted()
 
     @cached_property
     def own(self) -> dict[str, Score]:
-        """The scores under the run's own policies, by code, over the tasks that were evaluated.
+        """The scores under the run's own policies, by code, over the evaluated tasks.
 
         Raises:
-            UserError: none was, or the counts cannot be read.
+            UserError: no task was evaluated, or the counts cannot be read.
         """
         if not self.tasks:
             raise UserError(f"{self.path} has no evaluated task yet; go on with `softtf resume {self.path}`")
@@ -86,9 +86,9 @@ class RunResults:
 
     @cached_property
     def scores(self) -> dict[str, Score]:
-        """The scores under all policies, by code: the run's own, and those of `softtf evaluate` in their order.
+        """The scores under all policies, by code: the run's own, then those of `softtf evaluate`.
 
-        Those of shuffled tests, of a precision below float32 and of fewer tasks are left out.
+        Scores of shuffled tests, of a precision below float32 and of fewer tasks are left out.
 
         Raises:
             UserError: a file cannot be read, or the run is not finished.
@@ -128,7 +128,7 @@ class RunResults:
 
 @dataclass(frozen=True)
 class Mean:
-    """Mean and sample standard deviation over seeds, in percent; None for the deviation of one seed."""
+    """Mean and sample standard deviation over seeds, in percent; the deviation is None for one seed."""
 
     seeds: str
     acc: float
@@ -138,10 +138,10 @@ class Mean:
 
 
 def mean_of(runs: Sequence[RunResults], code: str) -> Mean:
-    """Return what runs that differ in their seed scored under a policy.
+    """Return the mean over runs that differ only in their seed, under one policy.
 
     Raises:
-        UserError: two of them have the same seed, or one was not scored by it.
+        UserError: two of them have the same seed, or the policy did not score one of them.
     """
     by_seed: dict[int, RunResults] = {}
     for run in runs:
@@ -166,15 +166,16 @@ def mean_of(runs: Sequence[RunResults], code: str) -> Mean:
 def measured(
     runs: Sequence[RunResults], policy: Sequence[str], key: Callable[[RunResults], Hashable]
 ) -> tuple[str, list[tuple[Any, str, Mean]]]:
-    """Return a caption, and for each group of runs and policy the key, the policy's title and the means over seeds.
+    """Return a caption, and for each group of runs and policy its key, the policy's title and the mean over seeds.
 
     Args:
-        runs: of one stream and backbone.
-        policy: those to show; none given takes the runs' own that all of them have.
-        key: runs of one key that differ in their seed are one point.
+        runs: runs on one stream and backbone.
+        policy: the policies to show; if empty, the runs' own that all of them have.
+        key: runs with the same key that differ only in their seed are one point.
 
     Raises:
-        UserError: streams or backbones differ, two runs would be one point, or no policy is common, or too many are.
+        UserError: streams or backbones differ, two runs would be one point, or the runs have no policy or too many
+            policies in common.
     """
     check_alike(runs, "stream", lambda run: run.config.recipe)
     check_alike(runs, "backbone", lambda run: run.folder.weights)
@@ -186,7 +187,7 @@ def measured(
 
 
 def grouped(runs: Sequence[RunResults], key: Callable[[RunResults], Hashable]) -> dict[Any, list[RunResults]]:
-    """Return the runs by a key, in the order in which the keys first come."""
+    """Return the runs by key, in the order in which keys first appear."""
     found: dict[Hashable, list[RunResults]] = {}
     for run in runs:
         found.setdefault(key(run), []).append(run)
@@ -194,28 +195,28 @@ def grouped(runs: Sequence[RunResults], key: Callable[[RunResults], Hashable]) -
 
 
 def policies_of(runs: Sequence[RunResults], wanted: Sequence[str]) -> dict[str, str]:
-    """Return the titles, by code, of the policies to show: those wanted, or the runs' own that all of them have.
+    """Return the titles, by code, of the policies to show: the wanted ones, or the runs' own that all of them have.
 
     Raises:
-        UserError: a run was not scored by one that is wanted, or none is common.
+        UserError: a wanted policy did not score a run, or the runs have none in common.
     """
     if wanted:
         codes = list(dict.fromkeys(parse_policy(text).code for text in wanted))
         return {code: [run.score(code) for run in runs][0].title for code in codes}
     common = {code: s.title for code, s in runs[0].own.items() if all(code in run.scores for run in runs)}
     if not common:
-        raise UserError("the runs were scored by no policy that all of them have; name runs that were, or --policy")
+        raise UserError("the runs have no policy in common; name other runs, or a --policy that scored them all")
     return common
 
 
 def headline(run: RunResults) -> str:
-    """Return the code of the first of a run's own policies that answers per sample without being told the task."""
+    """Return the code of the first of a run's own policies that answers per sample and infers the task."""
     codes = [code for code in run.own if code != "oracle" and not parse_policy(code).pooling.code]
     return codes[0] if codes else next(iter(run.own))
 
 
 def check_alike(runs: Sequence[RunResults], what: str, of: Callable[[RunResults], Any]) -> None:
-    """Refuse runs that differ in what a figure shows for all.
+    """Refuse runs that differ in something that a figure shows once for all.
 
     Raises:
         UserError: two of them differ.
@@ -228,7 +229,7 @@ def check_alike(runs: Sequence[RunResults], what: str, of: Callable[[RunResults]
 
 
 def layers_title(layers: Any) -> str:
-    """Return layers as the paper writes them, such as L[10,11,12]; more than four in a row as L[1-12]."""
+    """Return layers in the paper's notation, such as L[10,11,12]; more than four in a row as L[1-12]."""
     blocks = [block + 1 for block in parse_layers(layers)]
     if not blocks:
         return "L[all]"
@@ -250,7 +251,7 @@ def _joined(texts: Any) -> str:
 
 
 def labels_of(runs: Sequence[RunResults]) -> list[str]:
-    """Return what a legend calls each run: its method, and if need be its seed, its folder's name or its path."""
+    """Return the name of each run for a legend: its method and, where needed, its seed, folder name or path."""
     plain = [run.method for run in runs]
     seeded = [f"{run.method}, seed {run.config.seed}" for run in runs]
     named = [f"{run.method} ({run.path.resolve().name})" for run in runs]

@@ -1,7 +1,7 @@
-"""How all figures look: colours that colour-blind people can tell apart, each with a marker and a line of its own.
+"""The style of all figures: colours that colour-blind readers can tell apart, each with its own marker and line.
 
-matplotlib is imported here and by the charts of `softtf.report`, and only to draw, so that commands start fast. No
-state of pyplot is read or written.
+matplotlib is imported here and by the charts of `softtf.report`, only when something is drawn, so that commands start
+fast. pyplot's state is neither read nor written.
 """
 
 import math
@@ -21,14 +21,14 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)), (0, (5, 1, 1, 1, 1, 1)), "-")
 MOST = len(COLOURS)
-"""The most series of one panel that can be told apart."""
+"""The most series of one panel; more could not be told apart."""
 ONE_COLUMN, TWO_COLUMNS = 3.5, 7.0
-"""The width, in inches, of a figure in one column or two of a page."""
+"""Widths, in inches, of a figure in one column and in two columns of a page."""
 ENDINGS = (".png", ".pdf", ".svg")
 DOTS = 160
 """Dots per inch of a PNG."""
 LEAST = 6.0
-"""Points that an axis shows at least: a point between two seeds is noise."""
+"""The shortest range of an axis, in points: a difference of one point between seeds is noise."""
 SETTINGS = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -63,7 +63,7 @@ def check_series(count: int, what: str) -> None:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw with these settings meanwhile."""
+    """Draw with these settings within the block."""
     import matplotlib
 
     with matplotlib.rc_context(SETTINGS):
@@ -71,7 +71,7 @@ def styled() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> "tuple[Figure, Any]":
-    """Return a figure of that many inches and its axes, an array [rows, columns]; options as for `Figure.subplots`."""
+    """Return a figure of this size in inches and its axes, an array [rows, columns]; options: of `Figure.subplots`."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -86,7 +86,7 @@ def say_below(figure: "Figure", text: str) -> None:
 
 
 def widen(axis: Any) -> None:
-    """Make the y-axis at least `LEAST` long, so that noise does not look like a difference."""
+    """Make the y-axis cover at least `LEAST` points, so that noise does not look like a difference."""
     low, high = axis.get_ylim()
     if high - low < LEAST:
         middle = (low + high) / 2
@@ -94,18 +94,18 @@ def widen(axis: Any) -> None:
 
 
 def lengths(deviations: Iterable[float | None]) -> list[float]:
-    """Return the lengths of error bars; NaN, which is not drawn, where there is no deviation."""
+    """Return the lengths of error bars; NaN, which is not drawn, without a deviation."""
     return [math.nan if deviation is None else deviation for deviation in deviations]
 
 
 def legend_above(figure: "Figure", axes: Any, columns: int) -> None:
-    """Put the legend of what one of the axes shows above all of them."""
+    """Put one legend, for what any of the axes shows, above all of them."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=columns, handlelength=3)
 
 
 def check_ending(output: Path) -> None:
-    """Refuse a file whose name says no format.
+    """Refuse a file whose name does not end in a known format.
 
     Raises:
         UserError: it ends in none of ENDINGS.

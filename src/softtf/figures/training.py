@@ -1,4 +1,4 @@
-"""Training curves: each term of the loss over the epochs of a run, and ACC as tasks come."""
+"""Training curves: each term of the loss over the epochs of a run, and ACC after each task."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ COLUMNS = 3
 class Point:
     """One value of a curve.
 
-    run: what the legend calls it. quantity: a term of the loss, or ACC. policy: of ACC, else empty. task: from 1; of
-    ACC the one after which it was measured. epoch: from 1; None of ACC.
+    run: its name in the legend. quantity: a term of the loss, or ACC. policy: that of ACC; otherwise empty. task: from
+    1; for ACC, the task after which it was measured. epoch: from 1; None for ACC.
     """
 
     run: str
@@ -37,7 +37,7 @@ def numbers(runs: Sequence[RunResults], policy: Sequence[str] = ()) -> Numbers[P
     """Return the losses of every epoch, and ACC (over the tasks seen) after every task.
 
     Raises:
-        UserError: a run logged no losses, there are more runs than can be told apart, or no policy is common to them.
+        UserError: a run logged no losses, there are too many runs to tell apart, or they have no policy in common.
     """
     check_series(len(runs), "runs")
     titles = policies_of(runs, policy)
@@ -72,7 +72,7 @@ def _accuracy(run: RunResults, label: str, code: str, title: str) -> list[Point]
 
 
 def draw(found: Numbers[Point]) -> "Figure":
-    """Return a panel for each term of the loss over all epochs, and one for ACC over tasks."""
+    """Return a figure with one panel per term of the loss over all epochs, and one for ACC over tasks."""
     losses = list(dict.fromkeys(p.quantity for p in found.rows if p.quantity != ACC))
     panels = [*losses, ACC]
     lines = -(-len(panels) // COLUMNS)
@@ -88,7 +88,7 @@ def draw(found: Numbers[Point]) -> "Figure":
 
 
 def _loss_panel(axis: Any, rows: Sequence[Point], quantity: str) -> tuple[float, None]:
-    """Draw a term of the loss over the epochs of all tasks, a fresh line for each task."""
+    """Draw a term of the loss over the epochs of all tasks; a new line starts at each task."""
     for number, run in enumerate(dict.fromkeys(p.run for p in rows)):
         points = [p for p in rows if p.run == run and p.quantity == quantity]
         tasks = list(dict.fromkeys(p.task for p in points))
@@ -106,7 +106,7 @@ def _loss_panel(axis: Any, rows: Sequence[Point], quantity: str) -> tuple[float,
 
 
 def _acc_panel(axis: Any, rows: Sequence[Point]) -> tuple[float, float]:
-    """Draw ACC over tasks: a colour and a marker for each run, a line for each policy, named at its end."""
+    """Draw ACC over tasks: a colour and a marker per run, a line per policy with its name at the end."""
     runs = list(dict.fromkeys(p.run for p in rows))
     policies = list(dict.fromkeys(p.policy for p in rows if p.quantity == ACC))
     for number, run in enumerate(runs):

@@ -1,4 +1,4 @@
-"""What a page is made of; the template draws each of these, and every text in them is escaped there."""
+"""The parts of a page; the template draws each kind and escapes all of their texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Block:
-    """A part of a page; the template's macro of its class's name draws it."""
+    """A part of a page; the template's macro with the name of its class draws it."""
 
     @property
     def kind(self) -> str:
@@ -28,8 +28,8 @@ class Grid(Block):
     Attributes:
         caption: what it shows, and under which policy.
         headers: of the columns.
-        rows: texts, as many a row as there are headers.
-        text_columns: how many columns, from the left, are text; the others are numbers, aligned to the right.
+        rows: texts, one per header in each row.
+        text_columns: the number of columns, from the left, that hold text; the others hold right-aligned numbers.
         sortable: whether a click on a header sorts it.
         marked: (row, column) of the cells to highlight.
     """
@@ -44,7 +44,7 @@ class Grid(Block):
 
 @dataclass(frozen=True)
 class Chart(Block):
-    """A chart: SVG of `softtf.report.svg`, which is markup; what it shows; and its numbers."""
+    """A chart: its SVG markup from `softtf.report.svg`, a caption, and its numbers as a table."""
 
     svg: str
     caption: str
@@ -62,7 +62,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery(Block):
-    """Samples beside each other under a caption."""
+    """Samples side by side under a caption."""
 
     caption: str
     pictures: Sequence[Picture]
@@ -70,7 +70,7 @@ class Gallery(Block):
 
 @dataclass(frozen=True)
 class Code(Block):
-    """Text as it is, such as settings."""
+    """Preformatted text, such as settings."""
 
     caption: str
     text: str
@@ -86,7 +86,7 @@ class Links(Block):
 
 @dataclass(frozen=True)
 class Columns(Block):
-    """Blocks beside each other where there is room."""
+    """Blocks side by side where there is room."""
 
     blocks: Sequence[Block]
 

@@ -1,4 +1,4 @@
-"""The charts of a page, each from numbers alone; colour is never the only sign."""
+"""The charts of a page, drawn from numbers alone; no chart relies on colour alone."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -41,7 +41,7 @@ def _count_from_one(axes: Axes, count: int) -> None:
 
 
 def lines(series: Mapping[str, Sequence[float]], across: str, up: str, name: str) -> str:
-    """Draw each series over the numbers from 1, with a marker and a dash of its own."""
+    """Draw each series over the numbers from 1, each with its own marker and dash."""
 
     def paint(axes: Axes) -> None:
         for i, (title, values) in enumerate(series.items()):
@@ -56,7 +56,7 @@ def lines(series: Mapping[str, Sequence[float]], across: str, up: str, name: str
 
 
 def bars_and_marks(bars: Sequence[float], marks: Sequence[float] | None, titles: tuple[str, str], name: str) -> str:
-    """Draw a bar for each task, and a mark above it for its ceiling, if there is one; percentages."""
+    """Draw one bar per task and, if there is a ceiling, a mark at it; both in percent."""
 
     def paint(axes: Axes) -> None:
         places = range(1, len(bars) + 1)
@@ -89,7 +89,7 @@ def reliability_diagram(bins: Sequence[Bin | None], name: str) -> str:
 
 
 def points(places: Sequence[tuple[str, float, float]], across: str, up: str, name: str) -> str:
-    """Draw titled points (x, y), each with its number beside it; x is logarithmic."""
+    """Draw points (x, y) with titles, each with its number beside it; x is logarithmic."""
 
     def paint(axes: Axes) -> None:
         for i, (title, x, y) in enumerate(places):
@@ -109,7 +109,7 @@ def points(places: Sequence[tuple[str, float, float]], across: str, up: str, nam
 
 
 def stacked_bars(parts: Mapping[str, Sequence[float]], up: str, name: str) -> str:
-    """Draw for each task a bar of several parts on top of one another, each with a hatching of its own."""
+    """Draw one bar per task with its parts on top of one another, each part with its own hatching."""
 
     def paint(axes: Axes) -> None:
         below = np.zeros(len(next(iter(parts.values()))))

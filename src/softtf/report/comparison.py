@@ -1,4 +1,4 @@
-"""Several runs beside each other: mean and deviation over seeds, and the settings in which they differ."""
+"""Several runs side by side: mean and deviation over seeds, and the settings in which they differ."""
 
 import csv
 import io
@@ -17,17 +17,17 @@ from softtf.report.found import PolicyResult, RunResult
 from softtf.statistics import STATISTIC_KINDS
 
 ELSEWHERE = ("recipe", "method", "seed", "device", "feature_cache", "tensorboard")
-"""What a run is called and where it is computed makes no other run of it."""
+"""Settings that do not tell runs apart: the name of a run and where it is computed."""
 Values = tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in nothing but the seed, under one policy.
+    """Runs that differ only in the seed, under one policy.
 
     Attributes:
-        runs: one a seed.
-        policy: spelled out.
+        runs: one per seed.
+        policy: the policy's title.
         about: the settings in which these runs differ from others of their method, such as `train.epochs=3`.
         values: each metric's value in each run, by name.
         parameters: trained in the last task.
@@ -47,7 +47,7 @@ class Group:
 
     @property
     def method(self) -> str:
-        """The title of the method, with what tells these runs from others of it."""
+        """The title of the method, and what tells these runs from others of it."""
         return f"{self.runs[0].method} ({self.about})" if self.about else self.runs[0].method
 
     @property
@@ -89,19 +89,19 @@ def _group(members: Sequence[tuple[RunResult, PolicyResult]], about: str) -> Gro
 
 
 def flat_settings(config: Any) -> dict[str, Any]:
-    """Return settings by their dotted names; a path of this machine is its last name only."""
+    """Return settings by their dotted names; a path is shortened to its last name."""
     return {name: without_folder(value) for name, value in flat(to_dict(config)).items()}
 
 
 def without_folder(value: Any) -> Any:
-    """Return a setting without the folders of this machine, which are nobody else's business."""
+    """Return a setting without the folders of this machine, which are private."""
     return f"…/{Path(value).name}" if isinstance(value, str) and os.path.isabs(value) else value
 
 
 def _compared(run: RunResult, policy: PolicyResult) -> dict[str, Any]:
-    """Return what two runs must have in common to be runs of one method that differ in the seed.
+    """Return what two runs must have in common to be runs of one method that differ only in the seed.
 
-    Statistics that are gathered for one task inference are felt under its policies alone.
+    Statistics that are gathered for one task inference count only under its policies.
     """
     inference = policy.code.partition(":")[0]
     others = {
@@ -112,7 +112,7 @@ def _compared(run: RunResult, policy: PolicyResult) -> dict[str, Any]:
 
 
 def differences(runs: Sequence[RunResult]) -> dict[str, list[str]]:
-    """Return the settings in which runs differ, by name: the value in each run; a dash where a run has no such one."""
+    """Return the settings in which runs differ, by name: the value in each run; a dash if a run lacks the setting."""
     return _unequal([flat_settings(run.config) for run in runs])
 
 
@@ -169,7 +169,7 @@ def table(groups: Sequence[Group], metrics: Sequence[str] | None = None) -> tupl
 
 
 def to_csv(groups: Sequence[Group]) -> str:
-    """Return the groups as CSV: mean and standard deviation of each metric and cost in columns of their own."""
+    """Return the groups as CSV; each metric and cost has two columns, for its mean and standard deviation."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     numbers = [*METRICS, "parameters_per_task", "train_seconds_from_nothing", "test_seconds_from_nothing"]

@@ -1,4 +1,4 @@
-"""The part of a page that compares runs; it stands first."""
+"""The part of a page that compares runs; it comes first."""
 
 from collections.abc import Sequence
 from statistics import mean
@@ -18,8 +18,8 @@ def comparison_section(runs: Sequence[RunResult]) -> Section:
     groups = groups_of(runs)
     blocks: list[Block] = [
         Note(
-            "Runs that differ in nothing but the seed are one row: mean ± standard deviation over seeds. Each row names"
-            " its policy; rows under different policies are not rivals. “Seeds” lists them. A click on a header sorts."
+            "Runs that differ only in the seed are one row: mean ± standard deviation over seeds. Each row names its"
+            " policy; compare only rows under the same policy. “Seeds” lists them. A click on a header sorts."
         ),
         _table(groups),
         Columns([cost_chart(groups), _curves(groups)]),
@@ -49,7 +49,7 @@ def _known(values: Sequence[float | None]) -> list[float]:
 
 
 def cost_chart(groups: Sequence[Group]) -> Block:
-    """Return seconds against ACC: training and testing from nothing, under each policy per sample."""
+    """Return a chart of seconds against ACC: training and testing from nothing, under each per-sample policy."""
     rows: list[list[str]] = []
     places: list[tuple[str, float, float]] = []
     for group in sorted((one for one in groups if one.is_per_sample), key=lambda one: not one.is_headline):
@@ -68,7 +68,7 @@ def cost_chart(groups: Sequence[Group]) -> Block:
 
 
 def _curves(groups: Sequence[Group]) -> Chart:
-    """Mean over seeds of the average accuracy after each task, under each method's first policy."""
+    """Return a chart of the average accuracy after each task, under each method's first policy; means over seeds."""
     chosen = [group for group in groups if group.is_headline][:MOST]
     series: dict[str, list[float]] = {}
     for group in chosen:

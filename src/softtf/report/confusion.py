@@ -1,4 +1,4 @@
-"""What is taken for what: tasks, classes, and how often each class is answered right."""
+"""What is mistaken for what: tasks and classes, and how often each class is answered correctly."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from softtf.evaluation.evaluate import Samples
 
 
 def task_confusion(samples: Samples, tasks: int) -> NDArray[np.int64]:
-    """Return [tasks, tasks]: how many samples of task i were taken for samples of task j."""
+    """Return [tasks, tasks]: the number of samples of task i whose inferred task is j."""
     counts = np.zeros((tasks, tasks), np.int64)
     np.add.at(counts, (samples.of_task.numpy(), samples.task.numpy()), 1)
     return counts
@@ -18,7 +18,7 @@ def task_confusion(samples: Samples, tasks: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class ClassPair:
-    """A class that was answered with another: by label numbers, how often, and for which samples."""
+    """A class and the wrong answer given for it, as label numbers, with the samples."""
 
     label: int
     answer: int
@@ -26,7 +26,7 @@ class ClassPair:
 
 
 def confused_classes(samples: Samples, most: int = 20) -> list[ClassPair]:
-    """Return the pairs of classes that are confused most often, the most frequent first; samples by confidence."""
+    """Return the most frequently confused pairs of classes, most frequent first; samples in order of confidence."""
     wrong = np.flatnonzero((samples.label != samples.answer).numpy())
     wrong = wrong[np.argsort(-samples.confidence.numpy()[wrong], kind="stable")]
     members: dict[tuple[int, int], list[int]] = {}
@@ -38,7 +38,7 @@ def confused_classes(samples: Samples, most: int = 20) -> list[ClassPair]:
 
 @dataclass(frozen=True)
 class ClassResult:
-    """A label's test samples, right answers, and the answer that is given most often in its place, if any."""
+    """A label's test samples, right answers, and its most frequent wrong answer, if any."""
 
     label: int
     total: int

@@ -11,11 +11,11 @@ class TaskCost:
     """A task's cost.
 
     Attributes:
-        train_seconds: that passed in its training, in this run.
-        train_from_nothing: the same if no features had been kept from earlier runs.
-        test_seconds: that passed in the evaluation after it, with all policies.
-        own_bytes: of its own parameters on disk.
-        shared_bytes: of what all tasks share, as it was after it.
+        train_seconds: seconds that its training took in this run.
+        train_from_nothing: the same without features kept from earlier runs.
+        test_seconds: seconds that the evaluation after it took, with all policies.
+        own_bytes: size of its own parameters on disk.
+        shared_bytes: size of what all tasks share, at that time.
     """
 
     train_seconds: float

@@ -1,4 +1,4 @@
-"""What is read of a run for a page or a comparison; nothing is loaded but results."""
+"""What is read from a run for a page or a comparison: its results alone; the learner is not loaded."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,14 +28,14 @@ FOUND = {"policy": str, "title": str, "accuracy": dict}
 
 @dataclass(frozen=True)
 class PolicyResult:
-    """What one policy scored.
+    """The result of a run under one policy.
 
     Attributes:
         code: as `parse_policy` reads it.
-        title: the policy spelled out.
+        title: the policy's title.
         way: the name of the file of its answers (`way_of`).
-        matrix: over the tasks that were evaluated.
-        test_seconds: of all evaluations, from nothing; None if that was not recorded.
+        matrix: over the evaluated tasks.
+        test_seconds: of all evaluations, from nothing; None if they were not recorded.
     """
 
     code: str
@@ -60,12 +60,12 @@ class RunResult:
     """What a run found, finished or not.
 
     Attributes:
-        folder: the run's.
+        folder: the run's folder.
         config: its settings.
-        weights: those of the backbone, by name and hash.
-        classes: of the tasks that were evaluated.
-        tasks: how many tasks the stream has; None if the run does not say.
-        policies: by what the run was scored, its own first and the oracle last.
+        weights: the backbone's weights, by name and hash.
+        classes: of the evaluated tasks.
+        tasks: the number of tasks of the stream; None if the run does not say.
+        policies: the policies that scored the run, its own first and the oracle last.
         parameters: trained in the last task; None for a run that is not finished.
         train_seconds: of all tasks, from nothing.
         events: the run's log.
@@ -93,12 +93,12 @@ class RunResult:
 
     @property
     def span(self) -> str:
-        """The classes that its loss is over."""
+        """The classes that its loss compares."""
         return span_of(self.config.learner)
 
     @property
     def label(self) -> str:
-        """What headings call the run."""
+        """The run's name in headings."""
         return f"{self.method}, seed {self.config.seed}"
 
     def task_name(self, task: int) -> str:
@@ -113,12 +113,12 @@ class RunResult:
 
     @property
     def finished(self) -> bool:
-        """Whether all tasks were learned, and the results summed up."""
+        """Whether all tasks were learned and the results were written."""
         return self.parameters is not None
 
     @property
     def headline(self) -> PolicyResult:
-        """The first policy that infers the task; the oracle if there is none other."""
+        """The first policy that infers the task; the oracle if there is no other."""
         return self.policies[0]
 
     @property
@@ -139,7 +139,7 @@ class RunResult:
         total = [int((found.of_task == t).sum()) for t in range(self.evaluated)]
         if (right, total) != (policy.matrix.correct[-1], policy.matrix.total):
             file = self.folder.predictions.file(policy.way)
-            raise UserError(f"{file} has other answers than were counted; remove it and give `softtf evaluate` again")
+            raise UserError(f"{file} has other answers than were counted; remove it and run `softtf evaluate` again")
         return found
 
 
@@ -183,7 +183,7 @@ def _classes(learner: Path, tasks: int) -> ClassTable:
 def _policies(
     folder: RunFolder, config: RunConfig, tasks: int, seconds: dict[str, float], summary: dict[str, Any]
 ) -> tuple[PolicyResult, ...]:
-    """Return the run's own policies and those of `softtf evaluate`; a later result takes the place of an earlier."""
+    """Return the run's own policies and those of `softtf evaluate`; a later result replaces an earlier one."""
     found: dict[str, PolicyResult] = {}
     told = {code: policy["test_seconds_from_nothing"] for code, policy in summary.get("policies", {}).items()}
     for code, matrix in folder.scores.matrices(tasks).items():
@@ -213,7 +213,7 @@ def _rescored(folder: RunFolder, tasks: int) -> Iterator[PolicyResult]:
 
 
 def runs_in(paths: Sequence[Path]) -> list[Path]:
-    """Return the folders of the runs that are named, or that are in the folders that are named, to a depth of two.
+    """Return the folders of the named runs, and of the runs in named folders, to a depth of two.
 
     Raises:
         UserError: a path has no run.

@@ -1,6 +1,6 @@
-"""The test samples of a run, for thumbnails and excerpts: only the very data that it was tested on.
+"""The test samples of a run, for thumbnails and excerpts; shown only if they are the data that the run was tested on.
 
-Nothing is fetched from the Hub for a page: only data on this machine are read.
+For a page nothing is fetched from the Hub: only data on this machine are read.
 """
 
 import base64
@@ -25,7 +25,7 @@ EXCERPT = 160  # characters of a text
 
 @dataclass(frozen=True)
 class TestInputs:
-    """Test samples by their place in the test sets behind one another; or why there are none."""
+    """Test samples by their place in the concatenated test sets; or the reason why there are none."""
 
     __test__ = False  # not a pytest class
 
@@ -33,7 +33,7 @@ class TestInputs:
     reason: str = ""
 
     def shown(self, index: int) -> tuple[str, str]:
-        """Return a sample as the data URI of a thumbnail and its text; one of them is empty, or both are."""
+        """Return a sample as a thumbnail's data URI and as text; one of them is empty, or both are."""
         if self.examples is None:
             return "", ""
         raw = self.examples[index]
@@ -47,7 +47,7 @@ class TestInputs:
 
 
 def test_inputs(run: RunResult, wanted: bool = True, why: str = "") -> TestInputs:
-    """Return the test samples of a run's evaluated tasks, if its data are there and have not changed."""
+    """Return the test samples of a run's evaluated tasks, if its data are present and unchanged."""
     source, path = run.config.stream.given, run.path
     if not wanted:
         return TestInputs(None, why or "left out by --no-images")
@@ -81,7 +81,7 @@ def thumbnail(raw: Any, where: str) -> str:
 
 
 def spread(indices: Sequence[int], groups: Sequence[int], most: int) -> list[int]:
-    """Return at most `most` of the indices, taken in turns from each group, in their order within it."""
+    """Return at most `most` of the indices, taken from each group in turn, in order within a group."""
     queues: dict[int, list[int]] = {}
     for i in indices:
         queues.setdefault(groups[i], []).append(i)

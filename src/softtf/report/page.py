@@ -1,4 +1,4 @@
-"""A page of runs: one HTML file that opens anywhere and loads nothing."""
+"""A page of runs: one HTML file that opens anywhere and loads nothing else."""
 
 import base64
 import hashlib
@@ -21,7 +21,7 @@ from softtf.report.tables_page import table_sections
 from softtf.report.words import words_section
 
 LARGEST = 5_000_000  # bytes of a page
-MOST_RUNS = 6  # that have a part of their own beside the comparison
+MOST_RUNS = 6  # with a part of their own besides the comparison
 NAME = "report.html"
 
 
@@ -29,8 +29,8 @@ def write_page(paths: Sequence[Path], output: Path | None = None, images: bool =
     """Write the page of some runs.
 
     Args:
-        paths: of runs, or of folders that hold runs, such as a quickstart's or those of `softtf table`.
-        output: the file; None is report.html in the folder that is named, or here if there are several.
+        paths: runs, or folders that hold runs, such as a quickstart's or those of `softtf table`.
+        output: the file; None is report.html in the named folder, or in the working directory if several are named.
         images: whether test samples may be shown.
 
     Returns:
@@ -67,7 +67,7 @@ def _rendered(runs: Sequence[RunResult], tables: list[Section], file: Path, imag
 
 
 def render(title: str, sections: Sequence[Section]) -> str:
-    """Return the HTML of a page; every text is escaped, but the charts."""
+    """Return the HTML of a page; all texts are escaped except the charts."""
     here = files("softtf.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((here / "page.html.jinja").read_text(encoding="utf-8"))

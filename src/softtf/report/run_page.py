@@ -1,4 +1,4 @@
-"""The part of a page that is about one run: what it was, what it found, what it cost, where it fails."""
+"""The part of a page about one run: what it was, what it found, what it cost, and where it fails."""
 
 import os
 from collections.abc import Sequence
@@ -32,8 +32,8 @@ def run_section(run: RunResult, number: int, inputs: TestInputs, page: Path, alo
         run: what it found.
         number: its place on the page, from 1.
         inputs: its test samples.
-        page: the page's file, from which links lead to the run's.
-        alone: whether it is the page's only run; otherwise its first policy alone is drawn.
+        page: the page's file, from which links lead to the run's files.
+        alone: whether it is the page's only run; otherwise only its first policy is drawn.
     """
     drawn = run.policies[: MOST_POLICIES if alone else 1]
     blocks: list[Block] = [Note(_about(run)), _summary(run), _curves(run, number)]
@@ -81,7 +81,7 @@ def _truncated(matrix: AccuracyMatrix, tasks: int) -> AccuracyMatrix:
 
 
 def _curves(run: RunResult, place: int) -> Columns:
-    """Average accuracy and forgetting after each task, under the first policies and the oracle."""
+    """Return charts of average accuracy and forgetting after each task, under the first policies and the oracle."""
     chosen = [*run.policies[:3], *([run.oracle] if run.oracle and run.oracle not in run.policies[:3] else [])]
     parts = {p.title: [_truncated(p.matrix, t + 1) for t in range(run.evaluated)] for p in chosen}
     averages = {title: [matrix.acc for matrix in found] for title, found in parts.items()}
@@ -100,7 +100,7 @@ def _tasks(run: RunResult) -> list[str]:
 
 
 def _of_policy(run: RunResult, policy: PolicyResult, name: str, inputs: TestInputs) -> list[Block]:
-    """Return the charts of a policy: its counts', and if there are any its answers'."""
+    """Return the charts of a policy: those of its counts and, if there are any, of its answers."""
     blocks: list[Block] = [Columns([_heat(run, policy, name), _bars(run, policy, name)])]
     try:
         samples = run.samples(policy)

@@ -1,4 +1,4 @@
-"""The part of a page that is made from single answers: confusions, reliability, classes, wrong samples."""
+"""The part of a page made from single answers: confusions, reliability, classes, wrong samples."""
 
 import numpy as np
 
@@ -11,12 +11,12 @@ from softtf.report.confusion import ClassPair, class_results, confused_classes, 
 from softtf.report.found import PolicyResult, RunResult
 from softtf.report.inputs import TestInputs, spread
 
-EXAMPLES = 3  # pictures of a pair of classes
+EXAMPLES = 3  # pictures per pair of classes
 WRONG = 96  # pictures to browse
 
 
 def of_samples(run: RunResult, policy: PolicyResult, samples: Samples, inputs: TestInputs, name: str) -> list[Block]:
-    """Return what the answers under a policy show; `name` begins the names of its charts."""
+    """Return the blocks about the answers under a policy; the names of its charts begin with `name`."""
     charts: list[Block] = [_reliability(policy, samples, name)]
     if policy.is_oracle:
         return [*charts, Fold("Accuracy of each class", [_classes(run, policy, samples)])]
@@ -95,7 +95,7 @@ def _classes(run: RunResult, policy: PolicyResult, samples: Samples) -> Grid:
 def _pictures(
     run: RunResult, policy: PolicyResult, samples: Samples, pairs: list[ClassPair], inputs: TestInputs
 ) -> list[Block]:
-    """Return examples of the pairs, and wrong samples of every task to browse; or a line that says why not."""
+    """Return examples of the pairs, and wrong samples of every task to browse; or a line with the reason."""
     if inputs.examples is None:
         return [Note(visible(f"No test samples are shown: {inputs.reason}."))]
 

@@ -1,7 +1,6 @@
-"""matplotlib figures as SVG that is part of a page: its colours, its font, no ids and no addresses.
+"""matplotlib figures as SVG that is part of a page: with its colours and font, without ids and addresses.
 
-A figure is drawn in colours that stand for those of the page. They become CSS variables, which the page's dark mode
-changes.
+A figure is drawn in placeholder colours. They become CSS variables, which the page's dark mode changes.
 """
 
 import io
@@ -42,9 +41,9 @@ def draw(paint: Callable[[Axes], object], height: float = 3.0, name: str = "char
     """Return what `paint` draws on axes as an SVG element for a page.
 
     Args:
-        paint: draws on the axes that it is given.
-        height: of the figure, in inches.
-        name: of the chart, which makes its ids differ from those of other charts on the page.
+        paint: draws on the axes that it gets.
+        height: height of the figure, in inches.
+        name: name of the chart, which makes its ids differ from those of other charts on the page.
     """
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
         figure = Figure((WIDTH, height), layout="constrained")
@@ -55,9 +54,9 @@ def draw(paint: Callable[[Axes], object], height: float = 3.0, name: str = "char
 
 
 def in_page(svg: str) -> str:
-    """Return an SVG file of matplotlib's as an element of a page.
+    """Turn an SVG file of matplotlib into an element of a page.
 
-    Only what stands inside tags is changed: text is what users wrote.
+    Only what is inside tags is changed: text is what users wrote.
     """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

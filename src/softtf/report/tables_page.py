@@ -1,4 +1,4 @@
-"""The part of a page that has the paper's tables: the paper's figures beside ours, under both policies."""
+"""The part of a page with the paper's tables: the paper's results beside ours, under both policies."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +21,7 @@ def table_sections(folder: Path) -> list[Section]:
     """Return a section for each table whose runs are in a folder; none if `softtf table` did not write there.
 
     Raises:
-        UserError: a file that says what was asked of a table cannot be read.
+        UserError: the file that says which table was asked for cannot be read.
     """
     sections = []
     for file in sorted(folder.glob("table-*.json")):

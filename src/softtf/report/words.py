@@ -1,4 +1,4 @@
-"""What the words of a page mean, for readers who have the page and nothing else (docs/glossary.md has more)."""
+"""What the words of a page mean, for readers who have only the page (docs/glossary.md has more)."""
 
 from softtf.report.blocks import Fold, Grid, Section
 
@@ -17,7 +17,7 @@ WORDS = {
     "same-task batch(24)": "24 consecutive test samples of one task, known to be of one, share one inferred task",
     "3-shot": "only the first 3 samples of such a batch are evidence; the inferred task is that of all 24",
     "own classes": "the answer is a class of the inferred task; otherwise any class seen, by that task's network",
-    "oracle": "the task is given: the ceiling of a better task inference, for the same method",
+    "oracle": "the task is given: the ceiling for the same method, whatever infers the task",
     "Prompt ID, Gradient ID": "the task whose key is nearest to the sample's frozen feature; the task whose share in"
     " the mixture of all tasks' networks would lower the entropy of the answer fastest",
     "from nothing": "seconds that the work takes with empty caches; also where this run found some of it done",

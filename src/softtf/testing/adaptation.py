@@ -17,8 +17,8 @@ def check_adaptation(spec: AdaptationSpec, backbone: Callable[[], Backbone] = ti
     """Check an adaptation: slots, frozen weights, mixtures, neighbours, and Gradient ID by finite differences.
 
     Args:
-        spec: whose layers are in the backbone; layers of `tiny_backbone` are 1 to 4.
-        backbone: returns one in float64 that takes `inputs`.
+        spec: its layers must be in the backbone; `tiny_backbone` has layers 1 to 4.
+        backbone: returns a backbone in float64 that takes `inputs`.
     """
     frozen = backbone()
     before = frozen.weights_hash()
@@ -56,11 +56,11 @@ def _check_slots(parts: Sequence[Adaptation]) -> None:
         kept = {name: value.clone() for name, value in part.task_state_dict(1).items()}
         del part.slots[-1]
         part.load_task(kept)
-        law(equal(part.task_state_dict(1), kept), "saved and loaded is the same bit for bit")
+        law(equal(part.task_state_dict(1), kept), "saving and loading a task keeps it bit for bit")
 
 
 def _noisy(parts: list[Adaptation], tasks: int) -> list[Adaptation]:
-    """Give each task parameters that have gone some way from where they start."""
+    """Move each task's parameters some way from their initial values."""
     for part in parts:
         for task in range(tasks):
             part.add_task(CLASSES, generator(0))
@@ -72,7 +72,7 @@ def _noisy(parts: list[Adaptation], tasks: int) -> list[Adaptation]:
 
 
 def _check_gradient_id(network: AdaptedNetwork, x: Tensor) -> None:
-    """Compare the gradient of the mixture's entropy with what a small step towards each task changes."""
+    """Compare the gradient of the mixture's entropy with the effect of a small step towards each task."""
     if not network.top_depends_on_task:
         return
     trunk, head = SharedPass(network, x).trunk, torch.randn(network.backbone.dim, 6, generator=generator(9)).double()

@@ -12,11 +12,11 @@ from softtf.testing.tiny import Inputs, generator, inputs
 
 
 def check_backbone(build: Callable[[], Backbone], prepared: Inputs = inputs) -> None:
-    """Check a backbone: frozen, its features each sample's own, and every named weight where edits of it are felt.
+    """Check a backbone: it is frozen, each sample's features are its own, and edits of every named weight take effect.
 
     Args:
-        build: returns it in float64, its `compute_dtype` too.
-        prepared: returns so many prepared inputs.
+        build: returns the backbone in float64, with `compute_dtype` float64 too.
+        prepared: returns a given number of prepared inputs.
     """
     backbone = build()
     law(not any(p.requires_grad for p in backbone.parameters()), "the backbone is frozen")
@@ -42,12 +42,12 @@ def check_backbone(build: Callable[[], Backbone], prepared: Inputs = inputs) -> 
 
 
 def _check_edits(features: Callable[[BlockEdit], Tensor], weight: Tensor, name: str, plain: Tensor) -> None:
-    """Check that a block reads every edit of a weight, and that the same change made in two ways is the same."""
-    same(features(BlockEdit({name: weight})), plain, f"the frozen {name} put in its own place changes nothing")
+    """Check that a block reads every edit of a weight, and that one change made in two ways has the same effect."""
+    same(features(BlockEdit({name: weight})), plain, f"replacing {name} by itself changes nothing")
     change = 0.1 * torch.randn(weight.shape, generator=generator(0)).to(weight)
     added, beside = BlockEdit({name: weight + change}), BlockEdit(outputs={name: lambda x, y: y + x @ change.T})
-    law(not torch.allclose(features(added), plain), f"another weight in place of {name} changes features")
-    same(features(beside), features(added), f"what runs beside {name} is given its input")
-    same(features(BlockEdit(outputs={name: lambda x, y: y})), plain, f"what follows {name} is given all of its output")
+    law(not torch.allclose(features(added), plain), f"replacing {name} changes features")
+    same(features(beside), features(added), f"an output edit of {name} gets the layer's input")
+    same(features(BlockEdit(outputs={name: lambda x, y: y})), plain, f"an output edit of {name} gets the whole output")
     doubled = features(BlockEdit(outputs={name: lambda x, y: 2 * y}))
-    law(not torch.allclose(doubled, plain), f"what follows {name} takes the place of its output")
+    law(not torch.allclose(doubled, plain), f"an output edit of {name} replaces the output")

@@ -26,13 +26,13 @@ def _learned(backbone: Backbone, spec: LearnerSpec, kind: type[TaskInference]) -
 
 
 def check_inference(kind: type[TaskInference], spec: LearnerSpec | None = None) -> None:
-    """Check a task inference: the shape of its scores, that each is of one sample, that it survives saving.
+    """Check a task inference: the shape of its scores, that each depends on one sample alone, that saving keeps it.
 
-    Where its statistics have an amount, another amount must gather other statistics.
+    If its statistics have an amount, another amount must gather other statistics.
 
     Args:
         kind: the class.
-        spec: of a learner that supports it; left out, a linear head that gathers its statistics, or soft masks.
+        spec: a learner that supports it; None is a linear head that gathers its statistics, or soft masks.
     """
     if spec is None and kind.name in STATISTIC_KINDS:
         spec = from_dict(LinearHead, STATISTIC_KINDS[kind.name].settings())

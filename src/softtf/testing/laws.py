@@ -1,4 +1,4 @@
-"""How a broken law is told."""
+"""How a broken law is reported."""
 
 from collections.abc import Mapping
 
@@ -13,10 +13,10 @@ def law(kept: bool, text: str) -> None:
 
 
 def same(found: Tensor, expected: Tensor, text: str, tolerance: float = 1e-9) -> None:
-    """Raise an AssertionError unless two tensors are equal but for rounding."""
+    """Raise an AssertionError unless two tensors are equal up to rounding."""
     law(found.shape == expected.shape and torch.allclose(found, expected, rtol=0, atol=tolerance), text)
 
 
 def equal(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> bool:
-    """Say whether named tensors are equal bit for bit."""
+    """Return whether named tensors are equal, bit for bit."""
     return found.keys() == expected.keys() and all(torch.equal(found[n], value) for n, value in expected.items())

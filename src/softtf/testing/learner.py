@@ -21,8 +21,8 @@ def check_learner(spec: LearnerSpec, backbone: Callable[[], Backbone] = tiny_bac
     """Check a learner: earlier tasks stay, a failed task leaves no trace, samples are answered alone, saving is exact.
 
     Args:
-        spec: whose layers are in the backbone.
-        backbone: returns one in float64 that takes images of 16 x 16 pixels.
+        spec: its layers must be in the backbone.
+        backbone: returns a backbone in float64 that takes images of 16 x 16 pixels.
     """
     frozen = backbone()
     before, train = frozen.weights_hash(), TrainConfig(**{"precision": "float32", **spec.training})
@@ -46,7 +46,7 @@ def check_learner(spec: LearnerSpec, backbone: Callable[[], Backbone] = tiny_bac
 
 
 def _state(model: ContinualClassifier) -> dict[str, Tensor]:
-    """Copy every parameter by name; slots that later tasks go on training are among what tasks share."""
+    """Copy every parameter by name; slots that later tasks train are among what tasks share."""
     learner = model.learner
     values = {f"shared/{name}": value.clone() for name, value in learner.shared_state_dict().items()}
     for name, slots in learner.slot_modules().items():
@@ -56,7 +56,7 @@ def _state(model: ContinualClassifier) -> dict[str, Tensor]:
 
 
 def _fail_to_learn(model: ContinualClassifier, task: int) -> None:
-    """Let the task end with Ctrl-C, after its last step."""
+    """Interrupt the task by Ctrl-C after its last step."""
 
     def interrupted(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
@@ -83,10 +83,10 @@ def _check_answers(model: ContinualClassifier) -> None:
 
 
 def check_saving(model: ContinualClassifier, backbone: Callable[[], Backbone]) -> None:
-    """Check that a classifier saved and loaded has the same parameters and answers, bit for bit."""
+    """Check that saving and loading a classifier keeps its parameters and answers, bit for bit."""
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(f"{folder}/saved")
         again = ContinualClassifier.from_pretrained(f"{folder}/saved", backbone=backbone(), device="cpu")
-        law(equal(_state(again), _state(model)), "saved and loaded is the same bit for bit")
+        law(equal(_state(again), _state(model)), "saving and loading keeps every parameter bit for bit")
         found, expected = (some.predict_proba(pictures(5)) for some in (again, model))
-        law(torch.equal(found, expected), "saved and loaded answers the same bit for bit")
+        law(torch.equal(found, expected), "saving and loading keeps every answer bit for bit")

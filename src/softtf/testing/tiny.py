@@ -1,4 +1,4 @@
-"""What the checks run on: a tiny backbone, and tasks of small pictures."""
+"""What the checks run on: a tiny backbone, and tasks of small images."""
 
 from collections.abc import Callable
 
@@ -39,7 +39,7 @@ def pictures(count: int, seed: int = 0) -> list[np.ndarray]:
 
 
 def task_data(task: int, per_class: int = 6) -> Examples:
-    """Return a task of two classes of its own."""
+    """Return a task with two classes of its own."""
     labels = [f"{task}-{c}" for c in range(CLASSES) for _ in range(per_class)]
     return Examples(pictures(len(labels), 1 + task), labels, f"task {task + 1}")
 
