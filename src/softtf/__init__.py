@@ -11,16 +11,16 @@ A learner adds parameters to a frozen backbone, one task after another. A task's
     for task in stream:
         model.learn(task.train)              # one call is one task; labels may be strings
     labels = model.predict(images)           # the task is inferred for each sample alone
-    model.save_pretrained("birds-and-cars")  # safetensors, one file a task; the backbone is named, not copied
+    model.save_pretrained("birds-and-cars")  # safetensors, one file per task; the backbone is named, not copied
 
-Parameters that tasks share go on training: DualPrompt's G-prompt (unless `freeze_g_after_first`), the whole network of
-some other methods.
+Every task trains the shared parameters further: DualPrompt's G-prompt (unless `freeze_g_after_first`), or the whole
+network of some other methods.
 
 `vit_tiny_patch8_64` is a small backbone that comes with the package and needs no download.
 
-One Python file of yours adds a learner (`softtf.learners`), an adaptation (`softtf.adaptations`), a task inference
-(`softtf.inference`, `softtf.statistics`), a metric (`softtf.evaluation`), a source of data (`softtf.streams`) or a
-backbone (`softtf.backbones`). `softtf.testing` checks it; docs/extend has an example of each.
+One Python file of your own can add a learner (`softtf.learners`), an adaptation (`softtf.adaptations`), a task
+inference (`softtf.inference`, `softtf.statistics`), a metric (`softtf.evaluation`), a source of data
+(`softtf.streams`) or a backbone (`softtf.backbones`). `softtf.testing` checks it; docs/extend has an example of each.
 """
 
 from importlib import import_module
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     """Return a module of softtf, a public name or the list of public names; the first use of one loads them all.
 
-    `import softtf` alone is therefore quick and leaves the machine as it is. To import torch runs `ldconfig`, and to
-    import torchvision, which timm does, makes a folder for torch's compiler.
+    `import softtf` alone is therefore quick and leaves the machine as it is. (Importing torch runs `ldconfig`;
+    importing torchvision, as timm does, makes a folder for torch's compiler.)
     """
     if find_spec(f"softtf.{name}"):
         return import_module(f"softtf.{name}")

@@ -34,7 +34,7 @@ from softtf.training.loop import TaskCallback, learn_task
 from softtf.training.progress import TaskProgress
 from softtf.training.task import EpochReport
 
-PROJECTION = 1000  # numbers of its random projection, if the learner's spec asks for none
+PROJECTION = 1000  # dimensions of Feature ID's random projection, if the learner's spec does not set it
 
 Repeated = Literal["refuse", "allow"]
 
@@ -42,34 +42,35 @@ Repeated = Literal["refuse", "allow"]
 class ContinualClassifier(Living):
     """A frozen backbone and a learner; each `learn` call is one task.
 
-    What is a task's own (masks, E-prompt, key, head) never changes afterwards. What tasks share does, such as
+    A task's own parameters (masks, E-prompt, key, head) never change after its training. Shared parameters do, such as
     DualPrompt's G-prompt (unless `freeze_g_after_first`), L2P's pool, or FT's whole network.
 
-    torch's global settings (default type and device, autocast, inference mode, seeds) change no answer and stay.
+    torch's global settings (default type and device, autocast, inference mode, seeds) change no answer, and softtf does
+    not change them.
 
-    Threads may share a classifier, and classifiers a backbone on one device: what is asked while a task is learned is
-    answered from the tasks finished before, bit for bit, and each call computes in its own precision. A process that is
-    forked from one that computed can do so on one thread alone; start it by `spawn`.
+    Threads may share a classifier, and classifiers may share a backbone on one device. While a task is learned, answers
+    come from the tasks finished before, bit for bit. Each call computes in its own precision. A process that is forked
+    from one that has computed can compute on one thread only; start it by `spawn`.
 
-    `save_pretrained` keeps all that is given here but `device` and `feature_cache`, which belong to the machine.
+    `save_pretrained` keeps all that is given here except `device` and `feature_cache`, which belong to the machine.
 
     Args:
         backbone: a name (see `softtf list`), a `BackboneSpec`, or a loaded backbone.
-        learner: the method, such as `DualPrompt(e_layers="10-12", adapt=SoftMask(layers="10-12"))`. None: `SoftTF()`,
-            which answers best per sample (docs/results.md), learns a task in one pass and answers alike whatever order
-            the tasks came in.
-        train: epochs, rates and so on for every task; settings that the method does not read are refused.
-        seed: of every random number.
+        learner: the method, such as `DualPrompt(e_layers="10-12", adapt=SoftMask(layers="10-12"))`. None is `SoftTF()`:
+            it has the best answers per sample (docs/results.md), learns a task in one pass, and its answers do not
+            depend on the order of the tasks.
+        train: epochs, learning rate and so on, for every task; settings that the method does not read are refused.
+        seed: the seed of every random number.
         device: `auto`, `cpu`, `cuda`, ...
         repeated_classes: `refuse` a class that an earlier task had, or `allow` tasks to share labels.
-        inference: which task inference answers, such as `prompt-id` or `gradient-id`; per sample unless it says
-            otherwise (`prompt-id:batch24`). None: `feature-id:joint` where the answer depends on the task, with a
-            random projection of 1,000 numbers (4 MB of sums a task) if the learner asks for no other; a method
-            whose answer needs no task answers as it does. With any other inference no statistics are kept.
-        precision: of matrix products when predicting; float32 keeps answers independent of the batch.
-        feature_cache: a folder in which `learn`, `evaluate` and `features` keep, and find, the frozen backbone's
-            features of images that they do not augment; runs given the same folder share them. A damaged file is
-            computed anew, with a warning. None: they are kept in memory for the call at hand.
+        inference: the task inference that answers, such as `prompt-id` or `gradient-id`; per sample unless the name
+            says otherwise (`prompt-id:batch24`). None: a method whose answer needs no task uses no inference; any other
+            uses `feature-id:joint`, with a random projection of 1,000 dimensions (4 MB of sums per task) unless the
+            learner asks for another. With any other inference no statistics are kept.
+        precision: of matrix products in prediction; float32 keeps answers independent of the batch.
+        feature_cache: a folder in which `learn`, `evaluate` and `features` keep the frozen backbone's features of
+            images that they do not augment; runs with the same folder share them. A damaged file is computed again,
+            with a warning. None: features are kept in memory, for one call.
 
     Raises:
         UserError: a name is unknown or a setting does not fit.
@@ -107,7 +108,7 @@ class ContinualClassifier(Living):
 
     @classmethod
     def of(cls, header: Header, learner: Learner, classes: ClassTable, store: FeatureStore | None = None) -> Self:
-        """Return the classifier of a learner that was built or loaded by its header, and is on its device.
+        """Return the classifier of a learner that was built or loaded from its header, and is on its device.
 
         Raises:
             UserError: the learner does not support the header's inference.
@@ -117,7 +118,7 @@ class ContinualClassifier(Living):
         return self
 
     def _hold(self, header: Header, learner: Learner, classes: ClassTable, store: FeatureStore | None) -> None:
-        """Become the classifier of a learner: the end of every way to make one."""
+        """Set the classifier's attributes; every way to make one ends here."""
         self.device: torch.device = next(learner.network.backbone.parameters()).device
         dtype = matmul_dtype(header.precision, self.device)
         super().__init__(Knowledge(learner, classes), header.inference, dtype, store)
@@ -126,7 +127,7 @@ class ContinualClassifier(Living):
 
     @property
     def frozen_backbone_unchanged(self) -> bool:
-        """Whether the backbone's weights still have the hash they had at the start."""
+        """Whether the backbone's weights still have the hash that they had at the start."""
         return self.learner.network.backbone.weights_hash() == self.header.backbone_sha256
 
     def learn(
@@ -138,18 +139,18 @@ class ContinualClassifier(Living):
         progress: bool = True,
         callbacks: Sequence[TaskCallback] = (),
     ) -> list[EpochReport]:
-        """Learn one task, wholly: if anything raises, Ctrl-C too, the classifier is as it was before.
+        """Learn one task, completely or not at all: if anything raises, even Ctrl-C, nothing has changed.
 
-        Other threads may go on calling everything else: until the task is finished they have the tasks before, as they
-        were. A second `learn` is refused meanwhile.
+        Meanwhile other threads can call everything else: until the task is finished, answers come from the earlier
+        tasks. A second `learn` is refused.
 
         Args:
             train: (inputs, labels), a list of pairs, `Examples`, a DataFrame or a Hub data set. Labels are strings,
                 integers, booleans, finite floats, bytes, or tuples of these.
-            name: what to call the task.
+            name: the task's name.
             config: other training settings for this task.
-            progress: show it live.
-            callbacks: called as the task goes on, to log it, keep checkpoints or go on from one.
+            progress: show the progress.
+            callbacks: called in the course of the task, for logs, checkpoints and resuming.
 
         Returns:
             one report per epoch.
@@ -181,13 +182,13 @@ class ContinualClassifier(Living):
         """Score the tasks learned so far.
 
         Args:
-            tests: one test set per task learned, in the order of learning, each as `learn` takes it.
-            policies: such as `prompt-id`, `gradient-id:batch24`, `oracle`; None for the classifier's own and oracle.
-            batch_size: samples run at once.
-            progress: show it live, on a terminal or in a notebook.
+            tests: one test set per learned task, in the order of learning, each in a form that `learn` takes.
+            policies: such as `prompt-id`, `gradient-id:batch24`, `oracle`; None is the classifier's own and the oracle.
+            batch_size: samples that are run at once.
+            progress: show the progress, on a terminal or in a notebook.
 
         Returns:
-            policy title -> acc, task_identity and pooled accuracy, in percent.
+            for each policy's title: acc, task_identity and pooled accuracy, in percent.
         """
         learner, classes = self._finished()
         count = len(classes.tasks)
@@ -204,21 +205,22 @@ class ContinualClassifier(Living):
 
     @with_own_settings
     def save_pretrained(self, folder: str | Path, *, replace: bool = False, sign: bytes | None = None) -> None:
-        """Save to a folder: a header with the settings, one safetensors file per task, and the hashes of them all.
+        """Save to a folder: a header with the settings, one safetensors file per task, and the hashes of all files.
 
-        `from_pretrained` gives the whole classifier back, but for `device` and `feature_cache`, which are not saved.
+        `from_pretrained` restores the whole classifier except `device` and `feature_cache`, which are not saved.
 
         Args:
-            folder: new or empty, or what a killed save left there.
-            replace: whether the folder may hold a learner, which is replaced in one step: a crash leaves the old one
-                or the new one whole, and who loads it meanwhile gets one of them. Task files that are the same stay,
-                other files too. A warning says what is replaced if it is no earlier version of this learner.
-            sign: a secret key of 16 bytes or more; `from_pretrained(folder, verify=key)` then loads nothing that was
-                changed since by somebody without the key (HMAC-SHA256 over the hashes).
+            folder: a new or empty folder, or one with what a killed save left.
+            replace: allow a folder that holds a learner. It is replaced in one step: after a crash the folder holds the
+                old one or the new one, and a process that loads it meanwhile gets one of them. Task files with the same
+                content stay, as do other files. A warning says what is replaced, unless it is an earlier version of
+                this learner.
+            sign: a secret key of at least 16 bytes; `from_pretrained(folder, verify=key)` then refuses files that were
+                changed without the key (HMAC-SHA256 over the hashes).
 
         Raises:
-            UserError: the folder holds something else, somebody else is saving there, or the disk is full (nothing
-                half-written is left to load).
+            UserError: the folder holds something else, another process is saving there, or the disk is full (no
+                half-written learner is left).
         """
         save_learner(Path(folder), self.header, *self.knowledge.finished, replace, sign)
 
@@ -242,30 +244,30 @@ class ContinualClassifier(Living):
     ) -> Self:
         """Load what `save_pretrained` or a run saved, with all its settings; nothing is unpickled.
 
-        What is left out is as it was saved, but for `device` and `feature_cache`; what is given takes its place.
-        Folders of softtf 0.1 hold no `train`, `inference` and `precision`; they get the constructor's defaults.
+        An argument that is given replaces the saved setting; `device` and `feature_cache` are not saved. Folders of
+        softtf 0.1 have no `train`, `inference` and `precision`; these get the constructor's defaults.
 
         Args:
             folder: the learner's folder.
-            backbone: the backbone, or where it is, if it is not to be found by the name it was saved under: a path that
-                stands in the folder's files is used only if it is given here, as they may come from anybody. A string
-                says where it is, and the other settings are as saved; a `BackboneSpec` or a loaded backbone says all.
-            tasks: load only the first so many tasks.
+            backbone: the backbone, or its path or name if the saved one does not find it. A path in the folder's files
+                is only followed if it is given here too, as anybody may have written it. With a string the other
+                settings stay as saved; a `BackboneSpec` or a loaded backbone replaces them all.
+            tasks: load only this many tasks, the first ones.
             train: settings for further `learn` calls.
-            device: as for the constructor.
-            repeated_classes: whether further tasks may share labels; `refuse` does not go with tasks that do already.
-            inference: as for the constructor, of those that the learner was saved with.
-            precision: as for the constructor.
-            unfinished: accept what a crash left of a task that was being saved (a run's folder), without that task.
-            masks: `memory`, or `disk` to leave those of the tasks loaded in their files and read in only what
-                predictions use, on the CPU, and to the device each time. The files must not be changed then; a folder
-                that is replaced (`save_pretrained`) changes nothing for who has loaded it.
-            feature_cache: as for the constructor.
-            verify: the key that it must have been signed with; None asks for no signature.
+            device: as in the constructor.
+            repeated_classes: whether further tasks may share labels; `refuse` does not fit tasks that already do.
+            inference: as in the constructor, out of those that the learner was saved with.
+            precision: as in the constructor.
+            unfinished: accept a run's folder in which a crash interrupted the saving of a task, without that task.
+            masks: `memory`, or `disk` to leave the loaded tasks' masks in their files. Each prediction then reads what
+                it uses, on the CPU, and copies it to the device. The files must not be changed; replacing the folder
+                (`save_pretrained`) does not affect a classifier that was loaded from it.
+            feature_cache: as in the constructor.
+            verify: the key that the folder must have been signed with; None checks no signature.
 
         Raises:
             UserError: the folder is not a whole, unchanged learner, it is not signed with `verify`, the backbone is
-                another one, or an option does not fit the learner.
+                another one, or an argument does not fit the learner.
         """
         place, where = find_device(device), str(backbone) if isinstance(backbone, Path) else backbone
         header, learner, classes = load_learner(
@@ -284,7 +286,7 @@ class ContinualClassifier(Living):
 
 
 def _store(header: Header, folder: str | Path | None) -> FeatureStore | None:
-    """Return the store of features in a user's folder; warn if the backbone that they are of has random weights."""
+    """Return the store of features in a user's folder; warn if the backbone of these features has random weights."""
     if random_name(header.backbone):
         warn(f"the weights of {header.backbone.name} are random, as asked for", stacklevel=4)
     return open_store(OFF if folder is None else str(folder), header.backbone_sha256, warn)

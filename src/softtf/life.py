@@ -1,4 +1,4 @@
-"""The life of a classifier: tasks are parts that can be taken out, put in, renamed, told apart and accounted for."""
+"""The life of a classifier: its tasks can be taken out, put in, renamed, compared and accounted for."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
@@ -16,11 +16,11 @@ Task = int | str
 
 
 class Living(Predictor):
-    """A predictor whose tasks come and go.
+    """A predictor whose tasks can be added and removed.
 
-    Each change is made whole or not at all, as `learn` is, and is refused while a task is learned; other threads have
-    what was known before until it is made. The parts of the other tasks keep the same bytes. Where the method's sums
-    are kept by task, the result is, bit for bit, the learner that never saw what is gone (docs/learners-life.md).
+    Each change is made completely or not at all, like `learn`, and is refused while a task is learned. Until it is made
+    other threads see what was known before. The parts of other tasks keep the same bytes. If the method keeps its sums
+    by task, the result is, bit for bit, the learner that never saw what was removed (docs/learners-life.md).
     """
 
     header: Header
@@ -30,10 +30,10 @@ class Living(Predictor):
 
         Args:
             task: its number, from 0, or its name. Later tasks move up.
-            leave_traces: whether to go on if parameters of others were trained on the task's data too.
+            leave_traces: continue even if parameters of other tasks were trained on the task's data too.
 
         Returns:
-            in words, what still holds something of its data; nothing, where the method keeps all by task.
+            in words, what still holds something of its data; empty if the method keeps everything by task.
 
         Raises:
             UserError: there is no such task; traces would be left; or the method keeps all tasks in one.
@@ -46,9 +46,9 @@ class Living(Predictor):
         return self._change(lambda known: changes.keep_tasks(known, kept(known.classes), leave_traces))
 
     def keep(self, tasks: Sequence[Task], *, leave_traces: bool = False) -> list[str]:
-        """Keep some tasks, in the order given, and take the others out; all of them in another order reorder.
+        """Keep some tasks, in the order given, and take out the others; naming all of them changes their order.
 
-        `leave_traces`, the list returned and the errors are as for `remove_task`.
+        `leave_traces`, the returned list and the errors are as for `remove_task`.
         """
 
         def kept(classes: ClassTable) -> list[int]:
@@ -57,10 +57,10 @@ class Living(Predictor):
         return self._change(lambda known: changes.keep_tasks(known, kept(known.classes), leave_traces))
 
     def forget(self, labels: Sequence[Hashable], *, leave_traces: bool = False) -> list[str]:
-        """Forget classes: their columns and sums; tasks of no other classes go whole.
+        """Forget classes: their columns and sums; a task left without classes is removed.
 
-        What a task learned of several classes together, such as its masks, is a trace of each of them. `leave_traces`,
-        the list returned and the errors are as for `remove_task`.
+        What a task trained on several classes together, such as its masks, is a trace of each of them. `leave_traces`,
+        the returned list and the errors are as for `remove_task`.
         """
         if isinstance(labels, str):
             raise UserError(f"labels must be a list; write labels=[{labels!r}]")
@@ -69,10 +69,10 @@ class Living(Predictor):
     def rename(
         self, labels: Mapping[Hashable, Hashable] | None = None, *, tasks: Mapping[Task, str] | None = None
     ) -> None:
-        """Give classes and tasks other names: old label -> new label, task -> new name. No tensor changes.
+        """Rename classes (old label -> new label) and tasks (task -> new name). No tensor changes.
 
         Raises:
-            UserError: a label or a task is not known, or two classes would have one name.
+            UserError: a label or a task is not known, or two classes would have the same name.
         """
 
         def named(known: Finished) -> changes.Changed:
@@ -82,14 +82,15 @@ class Living(Predictor):
         self._change(named)
 
     def merge(self, other: "Living") -> None:
-        """Add the tasks of another classifier of the same backbone, method and seed, learned apart, behind one's own.
+        """Append the tasks of another classifier with the same backbone, method and seed, learned separately.
 
-        It is the learner that learned one's tasks and then the other's: with sums by task, bit for bit. A task that
-        both have with the same bytes, because both go on from one saved learner, is there once.
+        The result is the learner that learned these tasks and then the other's; with sums by task, bit for bit. A task
+        that both have with the same bytes, because both continue one saved learner, is kept once.
 
         Raises:
-            UserError: backbone, method or seed differ; both know a label (rename it in one of them, or build with
-                repeated_classes='allow' if it means the same); or what tasks share was trained by each in its own way.
+            UserError: backbone, method or seed differ; both know a label (rename it in one of them, or build both with
+                repeated_classes='allow' if it means the same); or each learner trained shared parameters in its own
+                way.
         """
         for name, words in {"backbone_sha256": "backbone", "learner": "method", "seed": "seed"}.items():
             if getattr(self.header, name) != getattr(other.header, name):
@@ -107,7 +108,7 @@ class Living(Predictor):
 
     @with_own_settings
     def audit(self) -> list[Held]:
-        """Return all that is stored and was derived from training data, and from which tasks' data."""
+        """Return everything that is stored and came from training data, and the tasks that it came from."""
         held = audit(self.knowledge.finished)
         if self.store is not None:
             words = "features of the frozen backbone of images that were learned or asked about (feature_cache)"
@@ -116,7 +117,7 @@ class Living(Predictor):
 
     @with_own_settings
     def diff(self, other: "Living") -> list[str]:
-        """Return in words how another classifier differs from this one; nothing if they answer alike, bit for bit."""
+        """Return, in words, how another classifier differs; empty if both answer alike, bit for bit."""
         found = [
             f"{name}: {_short(getattr(self.header, name))} and {_short(getattr(other.header, name))}"
             for name in ("backbone_sha256", "learner", "seed")

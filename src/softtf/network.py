@@ -2,10 +2,9 @@
 
     inputs --embed, stem--> tokens --trunk--> tokens --top(task | mixture)--> features --heads--> logits
 
-The *stem* is every block below the first edit: it is also the bottom of the untouched backbone, so the
-query shares it. The *trunk* goes on to the first block that any per-task parameter touches; only shared
-parameters (a G-prompt, or prompts from a pool that the query chooses) edit it. The *top* is the rest, for one task
-or for the mixture of all.
+The *stem* is all blocks below the first edit. It is also the bottom of the untouched backbone, so the query shares it.
+The *trunk* continues to the first block that a per-task parameter edits; only shared parameters edit it (a G-prompt, or
+prompts from a pool that the query chooses). The *top* is the rest, for one task or for the mixture of all.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,14 +35,14 @@ class AdaptedNetwork(nn.Module):
         self.adaptations = nn.ModuleList(adaptations)
         self._weight_editors = _by_site((a, a.weight_sites) for a in adaptations)
         self._task_weight_sites = {s for a in adaptations for s in a.weight_sites if s.block in a.task_blocks}
-        # What stands in for a weight comes first, so that what follows a layer reads the same in training and later.
+        # Edits of weights come first, so that edits of outputs read the same values in training and later.
         stand_ins_first = sorted(adaptations, key=lambda a: a.weight_sites.isdisjoint(a.output_sites))
         self._output_editors = _by_site((a, a.output_sites) for a in stand_ins_first)
         self.heads = heads or Heads(backbone.dim)
         if any(isinstance(a, QuantisedAdaptation) and a.storage == "int8" for a in adaptations):
             for slots in (self.heads, *adaptations):
                 if not isinstance(slots, QuantisedAdaptation):
-                    slots.storage = "float16"  # beside one byte a parameter, four would be most of the file
+                    slots.storage = "float16"  # beside one byte per parameter, four would be most of the file
         depth = backbone.depth
         per_task = [a.task_blocks for a in adaptations]
         shared = [a.shared_blocks for a in adaptations]
@@ -51,7 +50,7 @@ class AdaptedNetwork(nn.Module):
         self.first_edited_block = min((b for blocks in per_task + shared for b in blocks), default=depth)
 
     def frozen_copy(self) -> "AdaptedNetwork":
-        """Return the network as it is now, on the same backbone; what is trained later does not change it."""
+        """Return a copy of the network on the same backbone; later training does not change it."""
         copy = AdaptedNetwork(self.backbone, deepcopy(list(self._adaptations)), deepcopy(self.heads))
         copy.adaptations.requires_grad_(False)
         copy.heads.requires_grad_(False)
@@ -68,12 +67,12 @@ class AdaptedNetwork(nn.Module):
 
     @property
     def is_untouched(self) -> bool:
-        """Whether nothing edits the backbone, so that every task's features are the query."""
+        """Whether nothing edits the backbone; every task's features are then the query."""
         return self.first_edited_block == self.backbone.depth
 
     @property
     def trunk_is_settled(self) -> bool:
-        """Whether no later task changes the trunk: no shared parameter that edits it goes on training."""
+        """Whether no later task changes the trunk: every shared parameter that edits it is frozen."""
         return not any(parameter.requires_grad for parameter in self._shared_by_trunk().values())
 
     def shared_by_trunk(self) -> dict[str, Tensor]:
@@ -87,7 +86,7 @@ class AdaptedNetwork(nn.Module):
 
     @property
     def needs_query(self) -> bool:
-        """Whether the trunk, or what is done with its tokens, depends on the query."""
+        """Whether the trunk, or a learner that reads its tokens, needs the query."""
         return any(a.reads_query for a in self._adaptations)
 
     @property
@@ -101,15 +100,15 @@ class AdaptedNetwork(nn.Module):
             return self.backbone.run(self.backbone.embed(inputs), 0, self.first_edited_block)
 
     def query(self, stem: Tokens) -> Tensor:
-        """Finish the untouched backbone from the stem: q(x) [batch, dim]."""
+        """Run the rest of the untouched backbone from the stem: q(x) [batch, dim]."""
         with torch.no_grad():
             tokens = self.backbone.run(stem, self.first_edited_block, self.backbone.depth)
             return self.backbone.pool(tokens)
 
     def trunk(self, stem: Tokens, query: Tensor | None = None) -> Tokens:
-        """Put prompts before or behind the embedded tokens, if any, and run the blocks that only shared ones edit.
+        """Put prompts before or after the embedded tokens, if any, and run the blocks that only shared parameters edit.
 
-        query: q(x) [batch, dim], if `needs_query`; it stays with the tokens.
+        query: q(x) [batch, dim], if `needs_query`; it is kept with the tokens.
         """
         tokens = self._run(self._prompted(stem, query), self.first_edited_block, self.first_task_block, None)
         return replace(tokens, query=query)
@@ -123,8 +122,8 @@ class AdaptedNetwork(nn.Module):
     ) -> Tensor:
         """Run the rest and return features [batch, dim].
 
-        Either for one task, or for the mixture alpha [batch, tasks] (see `Selection`), with mixed prompts or with
-        those of each sample's task in `prompts` [batch].
+        The network is that of one task, or the mixture alpha [batch, tasks] (see `Selection`), with mixed prompts or
+        with the prompts of each sample's task in `prompts` [batch].
         """
         if trunk.features is not None:
             assert self.is_untouched
@@ -134,7 +133,7 @@ class AdaptedNetwork(nn.Module):
         return self.backbone.pool(tokens)
 
     def walk(self, stem: Tokens, task: int, query: Tensor | None = None) -> Iterator[tuple[int, Tokens, BlockEdit]]:
-        """Yield each block of task `task`'s network above the stem: its number, what enters it, how it is edited."""
+        """Yield each block of task `task`'s network above the stem: its number, its input tokens and its edit."""
         tokens, selection = self._prompted(stem, query), Selection(task, query=query)
         for index in range(self.first_edited_block, self.backbone.depth):
             edit = self._edit(index, selection)
@@ -169,7 +168,7 @@ class AdaptedNetwork(nn.Module):
         return BlockEdit(weights, _join(prefixes), outputs, gates[0] if gates else None)
 
     def _weight(self, site: Site, selection: Selection | None) -> Tensor | MixedWeight | None:
-        """Return task t's weight, the mixture sum_j alpha_j W_j of all tasks', or the shared one; None if unedited."""
+        """Return task t's weight, the mixture sum_j alpha_j W_j, or the shared weight; None if nothing edits it."""
         if site not in self._weight_editors:
             return None
         frozen: Tensor = self.backbone.linear(*site).weight
@@ -194,7 +193,7 @@ class AdaptedNetwork(nn.Module):
 
     @cached_property
     def edited(self) -> list[bool]:
-        """For each block, whether any adaptation touches it."""
+        """For each block, whether an adaptation edits it."""
         touched = frozenset[int]().union(*(a.task_blocks | a.shared_blocks for a in self._adaptations))
         return [block in touched for block in range(self.backbone.depth)]
 
@@ -209,7 +208,7 @@ def _by_site(sites_of: Iterable[tuple[Adaptation, frozenset[Site]]]) -> dict[Sit
 
 
 def _check_sites(adaptations: Sequence[Adaptation], backbone: Backbone) -> None:
-    """Check that every site is in the backbone, and that no weight is edited after one that an output stands in for.
+    """Check that every site is in the backbone, and that no weight is edited after an output edit has replaced it.
 
     Raises:
         UserError: one of these does not hold.
@@ -221,17 +220,17 @@ def _check_sites(adaptations: Sequence[Adaptation], backbone: Backbone) -> None:
                     f"{type(first).__name__} edits {name!r} of block {block}, which backbone {backbone.name!r} does not"
                     f" have; it has blocks 0 to {backbone.depth - 1} with {', '.join(backbone.weight_names)}"
                 )
-        in_training = first.weight_sites & first.output_sites  # the output stands in for the weight then
+        in_training = first.weight_sites & first.output_sites  # in training the output edit replaces the weight edit
         for later in adaptations[i + 1 :]:
             if not in_training.isdisjoint(later.weight_sites):
                 raise UserError(
-                    f"dropout stands beside a weight that {type(later).__name__} edits after it; put what has dropout"
-                    " last, or give it dropout 0"
+                    f"dropout runs beside a weight that {type(later).__name__} edits after it; put the adaptation with"
+                    " dropout last, or give it dropout 0"
                 )
 
 
 def _join(prefixes: list[Tensor]) -> Tensor | None:
-    """Put several prefixes of one block behind each other, [batch or 1, 2, length, dim]."""
+    """Concatenate several prefixes of one block, [batch or 1, 2, length, dim]."""
     if len(prefixes) < 2:
         return prefixes[0] if prefixes else None
     batch = max(len(p) for p in prefixes)
@@ -239,13 +238,13 @@ def _join(prefixes: list[Tensor]) -> Tensor | None:
 
 
 class SharedPass:
-    """Stem, query and trunk of one batch; task inferences and answers all read from here.
+    """Stem, query and trunk of one batch, each computed once; task inferences and answers read them here.
 
     Args:
         network: the adapted network.
-        inputs: [batch, ...], prepared; or what loads them when they are first needed.
-        query: [batch, dim], if it is known already; then it is not computed.
-        trunk: the trunk's tokens, likewise.
+        inputs: [batch, ...], prepared; or a function that loads them when they are first needed.
+        query: [batch, dim], if it is known; then it is not computed.
+        trunk: the trunk's tokens, if they are known; then they are not computed.
         given: the task of all samples, or of each [batch], where the test tells it.
     """
 
@@ -266,7 +265,7 @@ class SharedPass:
             self.trunk = trunk
 
     def knows(self, part: str) -> bool:
-        """Say whether `query` or `trunk` is there without computing."""
+        """Return whether `query` or `trunk` is known without computing."""
         return part in vars(self)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What can be named: softtf's own classes and functions, and those of files that the user imports."""
+"""Names of softtf's own classes and functions, and of those in files that the user imports."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,11 +12,11 @@ REGISTRIES: "dict[str, Registry[Any]]" = {}
 
 
 class Registry(dict[str, T]):
-    """Things by name. A user's file adds to them and cannot replace one.
+    """Things by name. A user's file can add to them, but not replace one.
 
     Args:
-        what: one of them, such as "metric"; `own` finds the registry by it.
-        taken: says which further names a user cannot give.
+        what: the word for one of them, such as "metric"; `own` finds the registry by it.
+        taken: returns whether a user cannot give a name, besides those that are registered.
     """
 
     def __init__(self, what: str, taken: Callable[[str], bool] = lambda name: False) -> None:
@@ -26,7 +26,7 @@ class Registry(dict[str, T]):
         REGISTRIES[what] = self
 
     def add(self, name: str, value: T, origin: Any) -> None:
-        """Register a value that a class or a function stands for; defined again, as in a notebook, it replaces itself.
+        """Register a class or a function by name; defined again, as in a notebook, it replaces itself.
 
         Raises:
             UserError: another class or function has the name.
@@ -38,6 +38,6 @@ class Registry(dict[str, T]):
 
 
 def own(what: str) -> dict[str, Any]:
-    """Return what imported files have added to a registry; nothing if its module is not loaded yet."""
+    """Return what imported files have added to a registry; empty if the registry's module is not loaded yet."""
     found = REGISTRIES.get(what)
     return {} if found is None else {n: v for n, v in found.items() if not found.origins[n].startswith(OURS)}

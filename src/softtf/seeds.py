@@ -1,4 +1,4 @@
-"""Seeds that depend only on the recipe's seed and the place of use, so that a resumed run draws the same numbers."""
+"""Seeds that depend only on the recipe's seed and the place of use, so a resumed run draws the same random numbers."""
 
 import hashlib
 

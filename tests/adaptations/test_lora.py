@@ -225,7 +225,7 @@ def test_dropout_goes_with_a_mask_before_it_but_not_after_it(mask_first: bool) -
     if mask_first:
         network()
     else:
-        with pytest.raises(UserError, match="dropout stands beside a weight that SoftMasks edits.*last"):
+        with pytest.raises(UserError, match="dropout runs beside a weight that SoftMasks edits.*last"):
             network()
 
 

@@ -31,7 +31,7 @@ def attention(
         prefix: [batch or 1, 2, length, heads*d], keys then values (DualPrompt's prefix-tuning, METHOD section 3).
         mask: [batch, tokens], False for padding, which is no key.
         causal: a token attends to the prefix and to no later token.
-        gate: what is added to the scores [batch, heads, tokens, length] of the prefix's keys, of those scores.
+        gate: returns what is added to the scores [batch, heads, tokens, length] of the prefix's keys, given the scores.
     """
     bias = None
     if prefix is not None:
@@ -76,7 +76,7 @@ def attention_weights(
 
 
 def _gated(q: Tensor, k: Tensor, length: int, gate: Callable[[Tensor], Tensor] | None) -> Tensor | None:
-    """Return what a gate adds to all scores: of the first `length` keys what it says, of the others zero."""
+    """Return what a gate adds to all scores: its values for the first `length` keys, zero for the others."""
     if gate is None:
         return None
     return F.pad(gate(q @ k[:, :, :length].mT * q.shape[-1] ** -0.5), (0, k.shape[2] - length))
@@ -88,7 +88,7 @@ def _after_prefix(prefix: Tensor, x: Tensor) -> Tensor:
 
 
 def _attended(q: Tensor, k: Tensor, mask: Tensor | None, causal: bool) -> Tensor | None:
-    """Return which keys, those of a prefix among them, each query attends to; None for all. [batch or 1, 1, ...]."""
+    """Return which keys, including a prefix's, each query attends to, [batch or 1, 1, ...]; None for all."""
     attend = None if mask is None else F.pad(mask, (k.shape[2] - mask.shape[1], 0), value=True)[:, None, None, :]
     if causal:
         earlier = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril(k.shape[2] - q.shape[2])

@@ -92,7 +92,7 @@ class BlockEdit:
         prefix: extra keys and values [batch or 1, 2, length, dim] for the block's attention.
         outputs: functions of a layer's input [batch, tokens, in] and output [batch, tokens, out]; their result replaces
             the output.
-        gate: what is added to the scores [batch, heads, tokens, length] of the prefix's keys, of those scores.
+        gate: returns what is added to the scores [batch, heads, tokens, length] of the prefix's keys, given the scores.
     """
 
     weights: Mapping[str, Tensor | MixedWeight] = field(default_factory=dict)

@@ -19,9 +19,9 @@ AT_ONCE = 50  # random inputs in a forward pass
 
 
 class ReadBlocks(Backbone):
-    """A backbone whose q(x) comes from the tokens after several of its blocks; a subclass says what of them it is.
+    """A backbone whose q(x) comes from the tokens after several of its blocks; a subclass says how.
 
-    Outside it looks like a backbone without blocks: `embed` computes the features, and there is nothing to adapt.
+    From outside it looks like a backbone without blocks: `embed` computes the features, and there is nothing to adapt.
 
     Args:
         inner: the frozen backbone.
@@ -100,7 +100,7 @@ class ReadBlocks(Backbone):
 
 
 class BlockFeatures(ReadBlocks):
-    """A backbone whose q(x) comes from several of its blocks and views, with one forward pass a view.
+    """A backbone whose q(x) comes from several of its blocks and views, with one forward pass per view.
 
     For an image, each block of the last third gives its [class] token and the mean and standard deviation of its
     patches' tokens, after a layer norm without affine parameters. For a text, each block and the embedding give the

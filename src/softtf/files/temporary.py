@@ -12,7 +12,7 @@ HOST = "".join(c if c.isascii() and c.isalnum() else "_" for c in socket.gethost
 
 
 def born(pid: int) -> str:
-    """Return what tells a process from a later one with its number: the boot, and its start; empty if unknown."""
+    """Return what tells a process from a later one with its number: its boot and start time; empty if unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"

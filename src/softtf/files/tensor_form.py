@@ -26,8 +26,8 @@ class TensorForm:
     """What a saved tensor must be; real numbers must be finite whatever the form.
 
     Attributes:
-        shape: for each dimension its size; or a range of sizes; or a word: any size from 1, and the same wherever the
-            word stands in the forms that are checked together.
+        shape: for each dimension its size; or a range of sizes; or a word: any size from 1, the same for each use of
+            the word in forms that are checked together.
         types: the types that it may have.
         least: the least value.
         most: the largest value.
