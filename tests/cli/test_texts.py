@@ -41,7 +41,7 @@ def without_layers(encoder: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def write_texts(file: Path, task: bool) -> Path:
-    """Fifteen rows a class; with a column of tasks, two that share their labels."""
+    """Fifteen rows per class; with a column of tasks, two that share their labels."""
     rows = [
         {"text": f'"{word}", it says, {i}', "label": label} | ({"task": f"part {i % 2}"} if task else {})
         for label, words in WORDS.items()
@@ -203,7 +203,7 @@ def test_data_sets_as_tasks_with_merged_labels_and_apart(tmp_path: Path, capsys:
     assert found == [["bad", "good"], ["bad (amazon)", "good (amazon)"]]
     assert call("resume", "merged", "--backbone", encoder[1]) == 0
     assert "datasets are so many tasks" in refused(capsys, *start[:-6], "--stream.datasets", *SETS)
-    assert "Full: 115,000 training rows a data set and 7,600 test rows a data set" in merged
+    assert "Full: 115,000 training rows per data set and 7,600 test rows per data set" in merged
     fewer = [
         f"{name} has {rows}" for name in SETS for rows in ("8 training rows, not 115,000", "4 test rows, not 7,600")
     ]

@@ -293,12 +293,12 @@ def test_table_2_has_the_papers_protocol_and_the_sampled_one(order: str) -> None
     small = recipe_named(f"{order}-sampled", scale="mini")
     assert (mini.stream, mini.train, mini.learner) == (small.stream, small.train, small.learner)
     assert [rows_protocol(config.stream) for config in (full, sampled, mini)] == [
-        "Full: 115,000 training rows a data set and 7,600 test rows a data set",
-        "Sampled: 2,000 training rows a class and 7,600 test rows a data set",
-        "40 training rows a class and 140 test rows a data set",
+        "Full: 115,000 training rows per data set and 7,600 test rows per data set",
+        "Sampled: 2,000 training rows per class and 7,600 test rows per data set",
+        "40 training rows per class and 140 test rows per data set",
     ]
     fewer = replace(full.stream, train_per_class=100)
-    assert rows_protocol(fewer).startswith("100 training rows a class"), "no protocol's name where it is not it"
+    assert rows_protocol(fewer).startswith("100 training rows per class"), "no protocol's name where it is not it"
 
 
 def test_both_protocols_stand_beside_the_papers_figures_and_in_the_heading() -> None:

@@ -17,8 +17,8 @@ class Command:
     """What all commands take.
 
     Attributes:
-        imports: a Python file of yours to run first, which defines a learner, an adaptation, ... (docs/extend); again
-            for another.
+        imports: a Python file of your own to run first; it defines a learner, an adaptation, ... (docs/extend). Repeat
+            the option for another file.
     """
 
     imports: Annotated[UseAppendAction[tuple[Path, ...]], arg(name="import", metavar="FILE")] = ()
@@ -29,9 +29,9 @@ class Quickstart(Command):
     """Learn five tasks of handwritten digits, or of docstrings, offline, and compare four methods.
 
     Attributes:
-        text: docstrings of Python's standard library instead of digits (needs softtf[text]).
-        output: the folder to write; none given takes a new one below runs.
-        seed: every random number is drawn from it.
+        text: learn docstrings of Python's standard library, not digits (needs softtf[text]).
+        output: the folder to write; without it, a new folder in runs.
+        seed: the seed of all random numbers.
     """
 
     text: bool = False
@@ -46,15 +46,15 @@ class Run(Command):
     Attributes:
         recipe: a name (`softtf list recipes`), or a file of your own texts (.csv, .tsv, .jsonl, .parquet) with columns
             text, label and maybe task.
-        method: what learns (`softtf list methods`); the default, soft-tf, answers best per sample.
-        scale: full is the paper's settings on ViT-B/16 or BERT; mini fits two CPU cores.
-        config: a config.yaml to run again, in place of a recipe, a method and a scale.
-        output: the folder to write; none given takes one below runs.
-        source: where the data are; short for --stream.source.
+        method: the method that learns (`softtf list methods`); without it, soft-tf, whose per-sample answers are best.
+        scale: full has the paper's settings on ViT-B/16 or BERT; mini fits two CPU cores.
+        config: a config.yaml to run again, instead of a recipe, a method and a scale.
+        output: the folder to write; without it, a folder in runs.
+        source: the data; short for --stream.source.
         backbone: the frozen transformer; short for --backbone.name.
-        policy: how the learner is scored (`softtf list policies`); short for --evaluate.policies.
-        seed: every random number of a run is drawn from it; several make one run each, and the same command goes on
-            with those that were stopped.
+        policy: the policies that score the learner (`softtf list policies`); short for --evaluate.policies.
+        seed: the seed of all random numbers. Several seeds make one run each; the same command again resumes those that
+            were stopped.
     """
 
     recipe: Positional[str | None] = None
@@ -70,13 +70,13 @@ class Run(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class OfRun(Command):
-    """What commands take that read a run's folder.
+    """The options of commands that read a run's folder.
 
     Attributes:
-        folder: the run's.
-        source: where the run's data are now, if they were moved.
-        backbone: where the backbone is, if the run names it by a path.
-        feature_cache: the folder with kept features, if it is not the usual one; off keeps them in memory.
+        folder: the run's folder.
+        source: the new place of the run's data, if they were moved.
+        backbone: the path of the backbone, if the run names it by a path.
+        feature_cache: the folder of cached features, if it is not the default; off keeps features in memory.
     """
 
     folder: Positional[Path]
@@ -87,7 +87,7 @@ class OfRun(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Resume(OfRun):
-    """Go on with a run that was stopped."""
+    """Continue a run that was stopped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,14 +95,14 @@ class Evaluate(OfRun):
     """Score a finished learner under other policies, without training; the results are saved in its run's folder.
 
     Attributes:
-        policy: such as prompt-id, gradient-id:batch24, gradient-id:3-shot:own, oracle (`softtf list policies`); none
-            given means the usual ones per sample and the oracle.
+        policy: policies such as prompt-id, gradient-id:batch24, gradient-id:3-shot:own, oracle (`softtf list
+            policies`); without it, the learner's usual per-sample policies and the oracle.
         shuffle: shuffle the test samples across tasks.
-        last: only after the last task: faster, but no Forget.
+        last: score after the last task only: faster, but without Forget.
         matrix: print the accuracy matrices.
-        batch_size: samples run at once; changes no per-sample answer.
-        precision: of matrix products; float32 keeps answers independent of the batch.
-        masks: disk leaves them in their files and reads in those that answers use; the answers are the same.
+        batch_size: samples that are run at once; changes no per-sample answer.
+        precision: precision of matrix products; with float32, answers do not depend on the batch.
+        masks: disk leaves masks in their files and reads only those that answers use; the answers are the same.
     """
 
     policy: tuple[str, ...] = ()
@@ -118,26 +118,28 @@ class Evaluate(OfRun):
 class Predict(Command):
     """Label images, or texts with a learner of texts; the task is inferred for each.
 
-    An image learner takes image files, folders of them, and files of rows with images or their paths. A text learner
-    takes texts as they are, and files: of lines, or of rows (.csv, .tsv, .jsonl or .parquet); - is the lines of stdin.
-    Of a folder with parquet files these are answered. Texts that begin with a dash stand at the end, behind --. What
-    cannot be read, a file, a folder or a row, is told, the rest answered, and the exit code is 1.
+    A learner of images takes image files, folders of them, and files of rows with images or their paths. A learner of
+    texts takes the texts themselves, files with one text per line, files of rows (.csv, .tsv, .jsonl or .parquet), and
+    - for lines from stdin. In a folder with parquet files, only these are read. Put texts that begin with a dash at the
+    end, after --. If a file, a folder or a row cannot be read, the command says so, answers the rest and exits with
+    code 1.
 
     Attributes:
-        folder: of a run, or of a learner that was saved.
-        inputs: what to label.
-        json: print one JSON object a line; what cannot be read has an `error` in place of an answer.
-        strict: stop at the first input that cannot be read, and answer none.
+        folder: the folder of a run or of a saved learner.
+        inputs: the inputs to label.
+        json: print one JSON object per line; an input that cannot be read has an `error` instead of an answer.
+        strict: stop at the first input that cannot be read, without any answer.
         policy: another policy, such as gradient-id (`softtf list policies`).
-        task: the task, from 1, where it is known.
-        pool: all that is named belongs to one task, which is not known: pool their evidence.
-        batch_size: samples at once; answers do not depend on it.
+        task: the task, from 1, if it is known.
+        pool: all inputs belong to one task, which is not known: pool their evidence.
+        batch_size: samples that are run at once; answers do not depend on it.
         device: auto, cpu, cuda, ...
-        input_column: of a file of rows, the column with the texts or images; none given finds it.
-        masks: disk leaves them in their files and reads in those that answers use; the answers are the same.
-        backbone: where the backbone is, if the learner names it by a path.
-        attention: also draw the attention maps of up to twelve images into this file (.png, .pdf or .svg), with their
-            numbers as CSV beside it.
+        input_column: the column with the texts or images, in a file of rows; without it, the column is found by its
+            name.
+        masks: disk leaves masks in their files and reads only those that answers use; the answers are the same.
+        backbone: the path of the backbone, if the learner names it by a path.
+        attention: also draw the attention maps of up to twelve images into this file (.png, .pdf or .svg), and write
+            their numbers as CSV beside it.
     """
 
     folder: Positional[Path]
@@ -157,20 +159,21 @@ class Predict(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Learner(Command):
-    """Say what a saved learner knows and holds; take tasks and classes out, rename them, merge learners.
+    """Show what a saved learner knows and holds; remove or rename tasks and classes; merge learners.
 
     Attributes:
-        action: describe; audit (what is stored that comes from data, and from whose); diff (with another learner);
-            remove or keep (tasks, by number from 1 or by name); forget (classes); rename (OLD=NEW); merge (others
-            behind this one).
-        folder: of a learner that was saved, or of a run.
+        action: describe; audit (list what is stored that came from data, with the tasks that it came from); diff
+            (compare with another learner); remove or keep (tasks, by number from 1 or by name); forget (classes);
+            rename (OLD=NEW); merge (append other learners).
+        folder: the folder of a saved learner or of a run.
         names: tasks, classes, OLD=NEW, or the folders of other learners.
-        output: the new folder for the learner that comes of it.
-        in_place: replace the learner in its folder by it, in one step.
-        leave_traces: go on where parameters of other tasks were trained on what is to go; they are named.
+        output: the new folder, for the changed learner.
+        in_place: replace the learner in its folder by the changed one, in one step.
+        leave_traces: continue even if parameters of other tasks were trained on data that should be gone; they are
+            listed.
         tasks: rename tasks, not classes.
         json: print JSON (describe, audit, diff).
-        backbone: where the backbone is, if the learner names it by a path.
+        backbone: the path of the backbone, if the learner names it by a path.
     """
 
     action: Positional[str]
@@ -186,18 +189,18 @@ class Learner(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Table(Command):
-    """Run a table of the paper, or what is left of it, and print it; without a number, list the tables.
+    """Carry out the missing runs of a table of the paper, and print the table; without a number, list the tables.
 
     Attributes:
-        number: the paper's, or a word (`softtf list tables`).
-        rows: some rows only, each by its number or by a part of its name and task inference.
-        streams: some streams only, or others than the paper's: any recipe (`softtf list recipes`), such as quickstart.
-        seeds: one run each; more than one give mean and deviation.
-        scale: full is the paper's settings on ViT-B/16; mini fits two CPU cores.
-        source: a folder with the data instead of the Hub; for several data sets cifar100=FOLDER imagenet-r=FOLDER.
+        number: the paper's number, or a word (`softtf list tables`).
+        rows: only these rows, each given by its number or by a part of its name and task inference.
+        streams: only these streams, or any other recipes (`softtf list recipes`), such as quickstart.
+        seeds: the seeds, with one run each; several give mean and deviation.
+        scale: full has the paper's settings on ViT-B/16; mini fits two CPU cores.
+        source: a folder with the data, instead of the Hub; for several data sets cifar100=FOLDER imagenet-r=FOLDER.
         set: settings of every run, such as device=cuda train.epochs=5 (`softtf run RECIPE --help` lists all).
-        format: how the table is printed; what happens meanwhile then goes to stderr.
-        output: the folder with the runs of all tables.
+        format: the form of the table; in all but terminal, progress goes to stderr.
+        output: the folder for the runs of all tables.
         dry_run: only list the runs.
     """
 
@@ -218,8 +221,8 @@ class Report(Command):
     """Write a page of runs: one HTML file with tables, charts and wrong answers, which opens anywhere.
 
     Attributes:
-        runs: folders of runs, or folders that hold some, such as a quickstart's or those of softtf table.
-        output: the file; none given is report.html in the one folder that is named, or here.
+        runs: folders of runs, or folders that contain runs, such as those of softtf quickstart and softtf table.
+        output: the file; without it, report.html in the named folder, or in the working directory if several are named.
         open: open the page in the browser.
         images: show some of the test data, as thumbnails or excerpts; --no-images leaves them out.
     """
@@ -232,14 +235,14 @@ class Report(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Compare(Command):
-    """Compare runs in one table: mean ± standard deviation over seeds, one row a method and policy.
+    """Compare runs in one table: mean ± standard deviation over seeds, one row per method and policy.
 
     With --source, first make the runs: class means, a ridge regression and the default learn your data task by task,
     and a linear head and the whole network learn all of them at once. A sentence says what pays.
 
     Attributes:
-        runs: folders of runs, or folders that hold some.
-        csv: print CSV, with means and deviations in columns of their own.
+        runs: folders of runs, or folders that contain runs.
+        csv: print CSV, with separate columns for means and deviations.
         markdown: print a Markdown table.
         source: your data, a folder of class folders or a file of rows, in place of runs.
         recipe: whose settings the runs have; none given takes own-texts for a file, else own-images.
@@ -263,18 +266,19 @@ class Compare(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Figure(Command):
-    """Draw a figure of the paper from runs, with its numbers as CSV beside it.
+    """Draw a figure of the paper from runs, and write its numbers as CSV beside it.
 
     Attributes:
-        name: of the figure (`softtf list figures`).
+        name: the figure's name (`softtf list figures`).
         runs: the folders of the runs; convergence needs none.
-        output: the picture, .png, .pdf or .svg; the CSV has the same name. None given writes NAME.png here.
-        policy: of layers, radar, kept-share and training: which policies (`softtf list policies`); none given takes
-            the runs' own.
-        tasks: of densities: which tasks, from 1; none given takes the first, the middle and the last.
-        layer: of densities and attention: which layer, from 1; none given takes the last one.
-        images: of attention: image files.
-        backbone: of densities and attention: where the backbone is, if the runs name it by a path.
+        output: the picture, .png, .pdf or .svg; the CSV has the same name. Without it, NAME.png in the working
+            directory.
+        policy: policies to show, in layers, radar, kept-share and training (`softtf list policies`); without it, the
+            runs' own.
+        tasks: tasks to show, from 1, in densities; without it, the first, the middle and the last.
+        layer: the layer to show, from 1, in densities and attention; without it, the last one.
+        images: image files, for attention.
+        backbone: the path of the backbone, if the runs name it by a path; for densities and attention.
     """
 
     name: Positional[str | None] = None
@@ -289,10 +293,10 @@ class Figure(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class List(Command):
-    """List what can be named: recipes, methods, backbones, streams, tables, figures, policies, metrics and others.
+    """List the names that commands take: recipes, methods, backbones, streams, tables, figures, policies, metrics, ...
 
     Attributes:
-        names: of lists; none given shows all.
+        names: the lists to show; without it, all.
     """
 
     names: Positional[tuple[str, ...]] = ()

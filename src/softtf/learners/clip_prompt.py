@@ -66,7 +66,7 @@ TextPrompts = Literal["class", "task"]
 
 @dataclass(frozen=True)
 class CLIPPrompt(LearnerSpec, kind="clip-prompt"):
-    """Prompts in both towers of a CLIP, with any further adaptation of either.
+    """CLIP-Prompt: prompts in both towers of a CLIP, with any further adaptation of either.
 
     Attributes:
         length: tokens of the image prompt.

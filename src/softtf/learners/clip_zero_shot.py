@@ -16,7 +16,7 @@ from softtf.learners.text_heads import ClassTexts, TextHeads, check_clip, check_
 
 @dataclass(frozen=True)
 class CLIPZeroShot(ClosedFormSpec, kind="clip-zero-shot"):
-    """Logits are scale * cos(image, text of the class), with both towers untouched.
+    """The class whose text is nearest to the image: logits are scale * cos(image, text), with both towers untouched.
 
     Attributes:
         template: the text of a class; its name replaces {}.

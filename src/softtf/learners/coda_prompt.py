@@ -33,7 +33,7 @@ from softtf.network import SharedPass
 
 @dataclass(frozen=True)
 class CODAPrompt(LearnerSpec, kind="coda-prompt"):
-    """CODA-Prompt with any further adaptation.
+    """CODA-Prompt: prefixes that each sample sums from components, with any further adaptation.
 
     Attributes:
         layers: layers with prefixes, in any notation of `SoftMask.layers`.

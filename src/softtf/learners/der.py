@@ -32,7 +32,7 @@ DECAY = 5e-4  # weight decay of the classifier when it is fitted anew, as in the
 
 @dataclass(frozen=True)
 class DER(LearnerSpec, kind="der"):
-    """Dynamically expandable representation.
+    """Dynamically expandable representation: one extractor per task, and one classifier over all of them.
 
     Attributes:
         exemplars: examples kept in all, equally many per class, chosen by herding.

@@ -36,7 +36,7 @@ HALVES = ("keys", "values")
 
 @dataclass(frozen=True)
 class DualPrompt(LearnerSpec, kind="dual-prompt"):
-    """DualPrompt (Wang et al., 2022) with any further adaptation.
+    """DualPrompt (Wang et al., 2022): a shared G-prompt and an E-prompt per task, with any further adaptation.
 
     Layers are counted from 1, in any notation of `SoftMask.layers`.
 

@@ -37,7 +37,7 @@ KEYS = "keys"
 
 @dataclass(frozen=True)
 class L2P(LearnerSpec, kind="l2p"):
-    """L2P with any further adaptation.
+    """L2P: each sample takes the nearest prompts of a shared pool, with any further adaptation.
 
     Attributes:
         pool_size: prompts in the pool.

@@ -43,7 +43,7 @@ PUBLISHED: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class RanPACFSA(RanPAC, kind="ranpac-fsa"):
-    """RanPAC on a backbone that the first task has adapted.
+    """RanPAC on a backbone that is adapted to the first task, then frozen.
 
     Attributes:
         adapt: the adaptation that the first task trains; the settings of training apply to that task alone.

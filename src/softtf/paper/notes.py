@@ -15,17 +15,18 @@ from softtf.streams import HUB
 OURS = {  # what ours are, by scale and whether they are texts
     ("full", False): "Ours: ViT-B/16 with the paper's settings where it states them (softtf.recipes).",
     ("full", True): (
-        "Ours: BERT-base, 128 tokens, the rows that the heading says: Full is MBPA++'s protocol, of one epoch, which"
-        " the paper cites; Sampled is IDBR's, here of 3 epochs (softtf.recipes.texts). The paper does not say its own."
+        "Ours: BERT-base, 128 tokens, with the rows that the heading names. Full is MBPA++'s protocol, with one epoch,"
+        " which the paper cites; Sampled is IDBR's, here with 3 epochs (softtf.recipes.texts). The paper does not say"
+        " which it used."
     ),
     ("mini", False): (
-        "Ours are at MINI SCALE: the small bundled ViT, 100 training and 50 test images a class, 3 epochs. The paper's"
-        " figures are ViT-B/16's with all images and epochs; compare orders, not values."
+        "Ours are at MINI SCALE: the small bundled ViT, 100 training and 50 test images per class, 3 epochs. The"
+        " paper's results are ViT-B/16's with all images and epochs; compare orders, not values."
     ),
     ("mini", True): (
-        "Ours are at MINI SCALE: a BERT encoder of 6 layers (minilm-l6-v2), 40 training rows a class and 140 test rows"
-        " a data set, 64 tokens, 3 epochs; L[10,11,12] are its layers 4-6, L[3,4,5] its layers 2-4. The paper's figures"
-        " are of a model of 12 layers; compare orders, not values."
+        "Ours are at MINI SCALE: a BERT encoder of 6 layers (minilm-l6-v2), 40 training rows per class, 140 test rows"
+        " per data set, 64 tokens, 3 epochs; L[10,11,12] are its layers 4-6, L[3,4,5] its layers 2-4. The paper's"
+        " results are of a model of 12 layers; compare orders, not values."
     ),
 }
 
@@ -55,7 +56,7 @@ def rows_of(cells: Sequence[Cell], stream: str) -> str:
 def _scales(cells: Sequence[Cell], wish: Wish) -> list[str]:
     """Return at which scale and on which backbone ours was run."""
     if any(cell.row.trained.clip for cell in cells):
-        few = "at MINI SCALE, 100 training and 50 test images a class, " if wish.scale == "mini" else ""
+        few = "at MINI SCALE, 100 training and 50 test images per class, " if wish.scale == "mini" else ""
         clip = Path(str(wish.settings.get("backbone.name", CLIP_VIT_B)))
         name = clip.name if clip.is_dir() else clip
         return [f"Ours: {few}on the CLIP {name}; the paper's figures are CLIP ViT-B/16's."]

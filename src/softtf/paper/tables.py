@@ -44,7 +44,7 @@ def table1() -> Table:
         "The paper's DualPrompt + PGP on ImageNet-R is 63.34 here and 69.34 in its Tables 6, 8, 10 and 12.",
         L2P_BATCH,
     )
-    return Table("1", "prompts alone, with PGP, and with task-wise weights of 6.93M", SPLITS, rows, notes)
+    return Table("1", "prompts alone, with PGP, and with 6.93M more parameters per task", SPLITS, rows, notes)
 
 
 def table3() -> Table:
@@ -235,7 +235,7 @@ def table10() -> Table:
         "Its Soft-TF-L[10,11,12] under Prompt ID on ImageNet-R is 74.62 here and 76.62 in its Tables 1 and 8.",
     )
     rows = _shots("Gradient ID, batch", "Gradient ID, m-batch")
-    return Table("10", "n-shot: how many samples of a batch vote on its task", SPLITS, rows, notes)
+    return Table("10", "n-shot: how many samples of a batch are evidence of its task", SPLITS, rows, notes)
 
 
 def table11() -> Table:

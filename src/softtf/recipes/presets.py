@@ -5,7 +5,7 @@
 The paper says of its text runs no more than BERT-base, the data sets, the orders, and that it follows the protocol of
 MBPA++ (de Masson d'Autume et al., 2019): 115,000 training and 7,600 test rows of each data set and one epoch. IDBR
 (Huang et al., 2021) calls that "Full", and adds "Sampled": 2,000 training rows of each class. MBPA++ draws its rows at
-random from data sets with equally many rows a class; here the shares of classes are exactly even. `text-order-4` to
+random from data sets with equally many rows per class; here the shares of classes are exactly even. `text-order-4` to
 `-7` are Full, `text-order-4-sampled` to `-7-sampled` are Sampled. Both train as DualPrompt does on images (batches of
 24, rate 0.03) with MBPA++'s 128 tokens. Our own choices are the [CLS] token as the feature, and 3 epochs in Sampled
 (IDBR has 4 to 1, chosen for each data set).
@@ -81,7 +81,7 @@ ORDERS = {  # METHOD section 5
     "text-order-6": ("dbpedia", "yahoo", "agnews", "amazon", "yelp"),
     "text-order-7": ("yelp", "agnews", "dbpedia", "amazon", "yahoo"),
 }
-ROWS = {"": "115,000 rows a data set, 1 epoch", "-sampled": "2,000 rows a class, 3 epochs"}
+ROWS = {"": "115,000 rows per data set, 1 epoch", "-sampled": "2,000 rows per class, 3 epochs"}
 TEXT_EPOCHS = {"": 1, "-sampled": 3}
 
 RECIPES = {

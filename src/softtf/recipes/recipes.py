@@ -37,9 +37,9 @@ def method_named(name: str) -> LearnerSpec:
 def recipe_named(name: str, method: str | None = None, scale: Scale = "full") -> RunConfig:
     """Return a recipe, with another method or at mini scale if asked for.
 
-    `mini` fits two CPU cores. Images: 100 training and 50 test images a class and the bundled ViT with its own
-    normalisation. Texts: 40 training rows a class, 140 test rows a data set, 64 tokens and the offline encoder of six
-    layers. Both: 3 epochs.
+    `mini` fits two CPU cores. Images: 100 training and 50 test images per class and the bundled ViT with its own
+    normalisation. Texts: 40 training rows per class, 140 test rows per data set, 64 tokens and the offline encoder of
+    six layers. Both: 3 epochs.
 
     Raises:
         UserError: there is no such recipe, method or scale.
@@ -127,7 +127,7 @@ def at_scale(config: RunConfig, scale: Scale) -> RunConfig:
     if scale != "mini":
         raise UserError(f"scale {scale!r} is neither full nor mini")
     if texts:
-        config = _with_exemplars(config, 40 / 2000)  # rows a class, of which Sampled has 2,000
+        config = _with_exemplars(config, 40 / 2000)  # rows per class, of which Sampled has 2,000
         tests = "mini, data sets" if config.stream.datasets else "mini, own texts"
         return _preset(_on_six_layers(config), "mini, texts", tests)
     if (known := STREAMS.get(config.stream.source or "")) is not None:

@@ -21,7 +21,7 @@ def rows_protocol(stream: StreamConfig) -> str:
     rows = {name: getattr(stream, name) for name in ("train_per_class", "train_per_dataset", "test_per_dataset")}
     names = [PROTOCOL_NAMES[key] for key, wanted in PROTOCOLS.items() if rows == wanted and not stream.test_per_class]
     parts = [
-        f"{count:,} {part} rows a {unit}"
+        f"{count:,} {part} rows per {unit}"
         for part, split in (("training", "train"), ("test", "test"))
         for unit, count in (
             ("class", getattr(stream, f"{split}_per_class")),

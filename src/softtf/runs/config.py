@@ -39,26 +39,26 @@ class StreamConfig(Settings):
 
     Attributes:
         source: `digits`, a known data set's name (`softtf list`), a folder of parquet or image files, a file of texts,
-            or a Hub name; with datasets, the folder that holds them, or `hub`. No path is a pattern. A recipe for your
-            own data has none.
-        num_tasks: how many tasks the classes are dealt to; with task_column, how many tasks are learned; with datasets,
-            their number, or 1 for all at once (joint training).
-        task_column: a column that says which task each row belongs to; classes are then not dealt out. The tasks
-            come in the order of the file.
+            or a Hub name; with datasets, the folder that holds them, or `hub`. Wildcards in a path have no meaning. A
+            recipe for your own data has no source.
+        num_tasks: the number of tasks among which the classes are split; with task_column, how many tasks are learned;
+            with datasets, their number, or 1 for all at once (joint training).
+        task_column: a column with the task of each row; then classes are not split. The tasks come in the order of the
+            file.
         split_train: the split to learn from; `all` takes every parquet file of a folder and holds a fifth out.
         split_test: the split to test on; both are found by their usual names in any case (Train, testing, val).
-        train_per_class: learn from at most so many examples of each class.
-        test_per_class: test on at most so many examples of each class.
-        subset_seed: which ones they are.
-        class_order_seed: shuffle the classes before splitting; None keeps their order.
-        image_column: the column of the images or texts, if it is not found by itself; `a+b` joins texts of two.
-        label_column: the column of the labels, if it is not found by itself.
-        datasets: data sets that are one task each, in this order; classes are then not dealt out.
-        train_per_dataset: with datasets, learn from at most so many examples of each, equally many of each of its
-            classes (one more of the first ones, where that leaves a rest).
-        test_per_dataset: the same of the examples to test on; accuracy over all is then the mean over data sets.
-        merge_labels: a label that several tasks have is one class of them all: with task_column, any; with datasets,
-            those of data sets that have all their labels in common. Otherwise such labels are told apart, or refused.
+        train_per_class: the most training examples per class; None is all.
+        test_per_class: the most test examples per class; None is all.
+        subset_seed: the seed that chooses these examples.
+        class_order_seed: the seed that shuffles the classes before they are split; None keeps their order.
+        image_column: the column of the images or texts; None finds it by its name. `a+b` joins two columns of texts.
+        label_column: the column of the labels; None finds it by its name.
+        datasets: data sets that are one task each, in this order; then classes are not split.
+        train_per_dataset: with datasets, the most training examples of each, equally many per class; a remainder goes
+            to the first classes.
+        test_per_dataset: the same for test examples; the accuracy over all samples is then the mean over data sets.
+        merge_labels: treat a label of several tasks as one class: with task_column, any such label; with datasets, only
+            labels of data sets that share all their labels. Otherwise such labels are kept apart, or refused.
     """
 
     source: str | None = "digits"
@@ -177,12 +177,12 @@ class EvaluateConfig(Settings):
     """How a learner is scored after each task.
 
     Attributes:
-        policies: such as `prompt-id`, `gradient-id:batch24`, `gradient-id:3-shot:own`, `oracle`;
-            none given means the usual task inferences that the learner supports, per sample, and the oracle. Where a
-            learner's answer needs no task, naming one can only restrict it to the task's classes (`:own`).
+        policies: policies such as `prompt-id`, `gradient-id:batch24`, `gradient-id:3-shot:own`, `oracle`. Without it,
+            the learner's usual task inferences, per sample, and the oracle. If a learner's answer needs no task, a task
+            inference can only restrict it to the inferred task's classes (`:own`).
         shuffle: shuffle the test samples across tasks.
-        batch_size: samples run at once; changes no per-sample answer.
-        precision: of matrix products; float32 keeps answers independent of the batch.
+        batch_size: samples that are run at once; changes no per-sample answer.
+        precision: precision of matrix products; with float32, answers do not depend on the batch.
     """
 
     policies: tuple[str, ...] = ()
@@ -221,10 +221,10 @@ class RunConfig(Settings):
         learner: the method.
         train: how each task is trained.
         evaluate: how the learner is scored.
-        seed: every random number of the run is drawn from it.
-        device: `auto` lets accelerate choose; or `cpu`, `cuda`, `cuda:1`, `mps`.
-        feature_cache: the folder in which runs share features of the frozen backbone; None is $SOFTTF_CACHE, else
-            ~/.cache/softtf/features; `off` keeps them in memory.
+        seed: the seed of all random numbers.
+        device: `cpu`, `cuda`, `cuda:1`, `mps`, or `auto`, which lets accelerate choose.
+        feature_cache: the folder in which runs share the frozen backbone's features; None is $SOFTTF_CACHE or, without
+            it, ~/.cache/softtf/features; `off` keeps them in memory.
         tensorboard: also write TensorBoard events (needs softtf[tracking]).
     """
 

@@ -19,20 +19,21 @@ class TrainConfig(Settings):
 
     Attributes:
         epochs: passes over each task's data.
-        batch_size: examples in a step.
-        learning_rate: the rate for a batch of 256; it scales with batch_size.
-        schedule: whether the rate stays constant or falls to zero, along a cosine or a line.
-        clip_norm: the largest norm of the gradient; None clips nothing.
+        batch_size: examples per step.
+        learning_rate: the learning rate for a batch of 256; it is scaled by batch_size / 256.
+        schedule: a constant learning rate, or one that falls to zero along a cosine or a line.
+        clip_norm: the largest norm of the gradient; None means no clipping.
         augment: train on random resized crops and flips.
         clean_query: match keys with the query of the unaugmented image, computed once instead of at each step. Without
             augmentation this is always done.
         precision: the precision of matrix products; auto is bfloat16 where the hardware has it.
         optimizer: Adam, AdamW, or SGD with momentum 0.9.
-        weight_decay: this share of each parameter is added to its gradient after clipping; AdamW instead subtracts it,
-            times the rate, from the parameter.
-        first_task_learning_rate: the first task's rate; None is learning_rate.
+        weight_decay: the share of each parameter that is added to its gradient after clipping; AdamW subtracts this
+            share, times the learning rate, from the parameter instead.
+        first_task_learning_rate: the first task's learning rate; None is learning_rate.
         first_task_weight_decay: the first task's weight decay; None is weight_decay.
-        warmup: steps at the start of each task in which the rate rises linearly from zero; the schedule follows.
+        warmup: steps at the start of each task in which the learning rate rises linearly from zero; then the schedule
+            follows.
     """
 
     epochs: Count = 20
