@@ -53,7 +53,7 @@ print(model.predict(paths), model.predict_proba(paths).max(1))
 model.predict(paths)
 
 # %% [markdown]
-# A saved classifier is a folder with one small file a task. Loaded again, it gives the same answers, bit for bit.
+# A saved classifier is a folder with one small file per task. Loaded again, it gives the same answers, bit for bit.
 
 # %%
 model.save_pretrained(photos.parent / "learner")

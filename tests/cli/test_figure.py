@@ -34,7 +34,7 @@ def test_wrong_input_is_one_line(run: Path, photo: Path, capsys: Capture) -> Non
     assert "unknown figure 'layer'; did you mean 'layers'?" in refused(capsys, "figure", "layer", run)
     assert "name a figure: densities, layers" in refused(capsys, "figure")
     assert "figure layers needs runs: softtf figure layers RUN" in refused(capsys, "figure", "layers")
-    assert "convergence is drawn of no run" in refused(capsys, "figure", "convergence", run)
+    assert "convergence needs no run" in refused(capsys, "figure", "convergence", run)
     assert "does not read --tasks; it takes --policy" in refused(capsys, "figure", "layers", run, "--tasks", "1")
     assert "no options of its own" in refused(capsys, "figure", "convergence", "--layer", "1")
     assert "ends in .png, .pdf, .svg" in refused(capsys, "figure", "layers", run, "--output", "a.gif")

@@ -118,8 +118,8 @@ def test_traces_are_told_and_left_only_if_asked_for(
     ("words", "said"),
     [
         (("descrbe",), "did you mean 'describe'"),
-        (("remove", 1), "say where to: --output FOLDER"),
-        (("remove", 1, "--in-place", "--output", "x"), "say where to"),
+        (("remove", 1), "say where to save: --output FOLDER"),
+        (("remove", 1, "--in-place", "--output", "x"), "say where to save"),
         (("remove", "--in-place"), "needs what to remove"),
         (("remove", "month 9", "--in-place"), "did you mean 'month"),
         (("remove", 7, "--in-place"), "unknown task '7'"),

@@ -1,4 +1,4 @@
-"""`softtf compare`: runs beside each other; or the runs that tell what pays on one's own data."""
+"""`softtf compare`: runs side by side, or runs on your own data that show which training is worth it."""
 
 from softtf.cli import compare_data
 from softtf.cli.groups import show_groups

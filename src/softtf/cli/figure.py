@@ -29,7 +29,7 @@ def run(options: Figure) -> int:
     if about.of_runs and not options.runs:
         raise UserError(f"figure {options.name} needs runs: softtf figure {options.name} RUN ...")
     if options.runs and not about.of_runs:
-        raise UserError(f"figure {options.name} is drawn of no run; leave {options.runs[0]} out")
+        raise UserError(f"figure {options.name} needs no run; leave {options.runs[0]} out")
     output = options.output or Path(f"{options.name}.png")
     check_ending(output)
     found = numbers_of(options.name, options.runs, **given)

@@ -1,4 +1,4 @@
-"""`softtf learner`: what a saved learner knows and holds, and the tasks and classes that are to go, stay or come."""
+"""`softtf learner`: show what a saved learner knows and holds, and change its tasks and classes."""
 
 import json
 from collections.abc import Callable, Hashable, Sequence
@@ -34,15 +34,15 @@ def run(options: Learner) -> int:
         raise unknown("action of softtf learner", options.action, actions)
     reads = options.action in ("describe", "audit", "diff")
     if reads and (options.output or options.in_place or options.leave_traces):
-        raise UserError(f"softtf learner {options.action} changes nothing; leave out what is for changes")
+        raise UserError(f"softtf learner {options.action} changes nothing; omit --output, --in-place, --leave-traces")
     if not reads and (options.output is None) != options.in_place:
-        raise UserError("say where to: --output FOLDER for a new learner, or --in-place to replace this one")
+        raise UserError("say where to save: --output FOLDER for a new learner, or --in-place to replace this one")
     model = _loaded(options.folder, options)
     left = actions[options.action](model, options)
     if reads:
         return 0
     target = _folder(options.folder) if options.output is None else options.output
-    in_place = options.in_place  # which nobody has to be warned of: they asked for it
+    in_place = options.in_place  # asked for, so nothing warns of it
     save_learner(target, model.header, *model.knowledge.finished, replace=in_place, say=lambda _: None)
     for words in left or ():
         say(f"softtf: still holds something of what is gone: {words}", error=True)

@@ -1,4 +1,4 @@
-"""`softtf list`: what can be named.
+"""`softtf list`: the names that commands take.
 
 Learners, adaptations and task inferences are read from the text of their modules, since importing these loads torch.
 """

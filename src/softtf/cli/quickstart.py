@@ -29,11 +29,11 @@ MARKER = "quickstart.json"
 METHODS = (DEFAULT, "linear-head", "dual-prompt", "dual-prompt+soft-tf")
 POLICY_TITLE = "policy: per-sample unless the row says otherwise"
 POLICY_NOTE = (
-    "per-sample: every test sample is answered alone. Answers are any class seen so far; with 'own classes', and with"
-    " the task given, a class of that task. Loss over: the classes that the cross-entropy compares, all seen so far,"
-    " the task's own, or all of the stream. Seconds: this run's, and from nothing, with those that were spared by what"
-    " earlier runs and evaluations had computed; Test s is of all evaluations, under the row's policy alone."
-    " Params/task: what is trained in the last task, shared parameters included, retrained heads of earlier tasks not."
+    "per-sample: every test sample is answered alone. The answer may be any class seen so far; with 'own classes', and"
+    " with the task given, it is a class of that task. Loss over: the classes that the cross-entropy compares: all seen"
+    " so far, the task's own, or all of the stream. Seconds: those of this run; 'from nothing' adds what cached results"
+    " of earlier runs and evaluations saved. Test s: all evaluations, under the row's policy alone. Params/task: the"
+    " parameters trained in the last task, including shared ones, without the heads of earlier tasks."
 )
 
 

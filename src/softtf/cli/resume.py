@@ -15,7 +15,7 @@ def run(options: Resume) -> int:
     console = Screen()
     if (options.folder / MARKER).exists():
         if places != NO_PLACES:
-            raise UserError("--source, --backbone and --feature-cache are of other runs; a quickstart's are built in")
+            raise UserError("a quickstart takes no --source, --backbone or --feature-cache: they are built in")
         compare_methods(options.folder, None, console)
         return 0
     folder, config = RunFolder.open(options.folder)

@@ -1,4 +1,4 @@
-"""`softtf run ... --seed 0 1 2`: one run a seed, one after another; the same command goes on where it was stopped."""
+"""`softtf run ... --seed 0 1 2`: one run per seed, one after another; the same command again resumes stopped ones."""
 
 from collections.abc import Sequence
 from contextlib import suppress

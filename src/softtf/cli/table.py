@@ -175,7 +175,7 @@ def _sources(texts: Sequence[str], streams: Sequence[str]) -> dict[str, str]:
         elif name not in needed:
             raise unknown("data set of --source", name, needed)
         if not source:
-            raise UserError(f"--source {text!r}: name a folder behind the =")
+            raise UserError(f"--source {text!r}: name a folder after the =")
         folder = local_path(source)
         if not folder.exists() and source not in DATA_SETS and "/" in source:
             raise UserError(f"--source {text!r}: there is no folder {source!r}")

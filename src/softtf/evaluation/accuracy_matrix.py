@@ -156,7 +156,7 @@ def _counts(values: Sequence[int], t: int, where: str, limits: Sequence[int] | N
     except TypeError as error:
         raise UserError(f"{where} must be a list of integers, not {values!r}") from error
     if len(counts) != t + 1:
-        raise UserError(f"{where} must be {t + 1} integers, one a task, not {counts}")
+        raise UserError(f"{where} must be {t + 1} integers, one per task, not {counts}")
     for i, count in enumerate(counts):
         if not 0 <= count <= (LARGEST if limits is None else limits[i]):
             raise UserError(f"{where} on task {i} are {count}" + (f" of {limits[i]}" if limits else ""))

@@ -35,7 +35,7 @@ def unshown(what: str, done: int, total: int) -> None:
 
 
 class Samples(NamedTuple):
-    """The answer to each test sample under one policy, in the order of the test sets behind one another.
+    """The answer to each test sample under one policy, in the order of the concatenated test sets.
 
     label: [samples], int64, the number of the true label; of_task: which task's test set it is from; answer: the number
     of the label that was answered; task: the task that was taken; confidence: float32, the answer's probability.

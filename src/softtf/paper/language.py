@@ -33,15 +33,15 @@ def table2() -> Table:
         TableRow("Upper-Bound of Soft-TF", "-", upper_bound(masks)),
     )
     notes = (
-        "Rows without a line of the paper are not in its table.",
-        "Its figures are of the protocol Full, going by what it cites.",
-        "Its adapters of r=16 are said to have 7.54M numbers; with r=16 they have 1.5M here, and 7.3M with r=79.",
-        "LoRA is on query, key, value and proj, as its 7.28M ask for: as many numbers as the masks have.",
-        "The paper counts all of BERT for MBPA++ and IDBR, 110.0M; ours train its weight matrices, 85M. It gives SLM"
-        " 7.32M; ours has the increments of the published code, 0.9M a task.",
-        "Merged labels are 33; a task has its own columns in the head all the same, 38 in all, and those of one label"
-        " are added up in the answer. Joint training has 33 columns.",
-        "Feature ID, joint: tasks are weighed by class statistics of the frozen features (docs/results.md).",
+        "Rows without a line of the paper are not in the paper's table.",
+        "The paper's results are of the protocol Full, judging by what it cites.",
+        "The paper gives its adapters of r=16 7.54M parameters; here they have 1.5M with r=16, and 7.3M with r=79.",
+        "LoRA is on query, key, value and proj, which the paper's 7.28M parameters require: as many as the masks have.",
+        "The paper counts all of BERT for MBPA++ and IDBR, 110.0M; ours train its weight matrices, 85M. It counts 7.32M"
+        " for SLM; ours has the increments of the published code, 0.9M per task.",
+        "There are 33 merged labels. Each task still has its own columns in the head, 38 in all; the probabilities of"
+        " one label's columns are added. Joint training has 33 columns.",
+        "Feature ID, joint: class statistics of the frozen features weigh the tasks (docs/results.md).",
     )
     orders = tuple(f"text-order-{n}" for n in (4, 5, 6, 7))
     return Table("2", "five text data sets in four orders", orders, rows, notes, mean=True)

@@ -59,7 +59,7 @@ def _scales(cells: Sequence[Cell], wish: Wish) -> list[str]:
         few = "at MINI SCALE, 100 training and 50 test images per class, " if wish.scale == "mini" else ""
         clip = Path(str(wish.settings.get("backbone.name", CLIP_VIT_B)))
         name = clip.name if clip.is_dir() else clip
-        return [f"Ours: {few}on the CLIP {name}; the paper's figures are CLIP ViT-B/16's."]
+        return [f"Ours: {few}on the CLIP {name}; the paper's results are CLIP ViT-B/16's."]
     jobs = [(cell.stream, job.config) for cell in cells for job in cell.jobs]
     texts = {is_text(config) for stream, config in jobs if stream in STREAM_NAMES}
     return [OURS[wish.scale, text] for text in sorted(texts)] + [
@@ -74,15 +74,15 @@ def notes(table: Table, cells: Sequence[Cell], wish: Wish, failed: Mapping[Path,
     said = [
         f"per-sample: every test sample is answered alone. Paper's policy: {PAPER_BATCH} consecutive samples of a task"
         " share one answer (Prompt ID: the majority of their votes; Gradient ID: the gradient of their mean entropy;"
-        " n-shot: of the first n); the paper's figures are under it, and '-' or an upper bound needs no task. Task"
-        " given: the oracle, the ceiling.",
-        "Loss over: the classes that the cross-entropy of ours compares, all seen so far, the task's own, or all of the"
-        " stream (--set learner.classes=own); the paper does not say.",
+        " n-shot: that of the first n). The paper's results are under this policy; '-' and upper bounds need no task."
+        " Task given: the oracle, the ceiling.",
+        "Loss over: the classes that the cross-entropy of ours compares: all seen so far, the task's own, or all of the"
+        " stream (--set learner.classes=own). The paper does not say.",
     ]
     if any(cell.row.task_id.startswith("Gradient ID") for cell in cells):
         said.append(
-            "Gradient ID of ours mixes E-prompts as it mixes masks; the published code gives each sample those of its"
-            " key-matched task (policy gradient-id-key-prompts)."
+            "Our Gradient ID mixes E-prompts like masks; the published code gives each sample those of its key-matched"
+            " task (policy gradient-id-key-prompts)."
         )
     said += _scales(cells, wish)
     changes = [f"{name}={value}" for name, value in wish.settings.items()]
@@ -94,18 +94,17 @@ def notes(table: Table, cells: Sequence[Cell], wish: Wish, failed: Mapping[Path,
     said.append(f"Mean ± standard deviation over seeds {seeds}." if len(wish.seeds) > 1 else f"Seed {seeds}.")
     said.append(
         "Train s: all epochs. Test s: the evaluations after every task, under the paper's policy alone. This run: the"
-        " seconds that passed in it; from nothing: with those that were spared by what earlier runs, tasks and"
-        " evaluations had computed. The paper's are of one Quadro RTX 8000. Params/task of ours: all that"
-        " is trained in the last task, head, keys and prompts included; heads of earlier tasks that are trained again"
-        " do not count."
+        " seconds that passed in it; from nothing: the same plus what cached results of earlier runs, tasks and"
+        " evaluations saved. The paper's seconds are of one Quadro RTX 8000. Params/task of ours: all parameters"
+        " trained in the last task, including head, keys and prompts, without the heads of earlier tasks."
     )
     if joint := {job.config.train.epochs for cell in cells if not cell.row.trained_on_stream for job in cell.jobs}:
         epochs = " or ".join(map(str, sorted(joint)))
-        said.append(f"Upper bounds of ours learn all classes at once in {epochs} epochs; no task is named or given.")
+        said.append(f"Our upper bounds learn all classes at once in {epochs} epochs; no task is inferred or given.")
     if any(hasattr(job.config.learner, "tune") for cell in cells for job in cell.jobs):
         said.append(
-            "Whole network: all weight matrices of the blocks and the head, 99% of a ViT's parameters; norms, biases"
-            " and the embedding stay."
+            "Whole network: all weight matrices of the blocks and the head are trained, 99% of a ViT's parameters;"
+            " norms, biases and the embedding are frozen."
         )
     said += table.notes
     for cell in cells:

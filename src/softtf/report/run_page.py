@@ -72,7 +72,7 @@ def _summary(run: RunResult) -> Grid:
         values = summary(policy.matrix)
         rows.append([visible(policy.title), *(number(values[n]) for n in METRICS), number(policy.test_seconds, 1)])
     return Grid(
-        "Summary: percent, one row a policy; ACC is the mean accuracy after the last task", headers, rows, 1, True
+        "Summary: percent, one row per policy; ACC is the mean accuracy after the last task", headers, rows, 1, True
     )
 
 

@@ -1,7 +1,8 @@
-"""The answers to all test samples after a run's last evaluated task: predictions/prompt-id.safetensors, one a policy.
+"""The answers to all test samples after a run's last evaluated task: one file per policy.
 
-A file holds one number a test sample, in the order of the test sets behind one another (`Samples`). Its metadata name
-the learner that answered and a SHA-256. Runs of earlier versions have no such files; `softtf evaluate` adds them.
+Each tensor of a file, such as predictions/prompt-id.safetensors, holds one value per test sample, in the order of the
+concatenated test sets (`Samples`). The file's metadata name the learner that answered and a SHA-256. Runs of earlier
+versions have no such files; `softtf evaluate` adds them.
 """
 
 from pathlib import Path

@@ -89,7 +89,7 @@ class RunScores:
         for task in range(tasks):
             file, rows = self.file(task), self._read(task, manifest)
             if not fits(rows, FORM) or (matrices and rows.keys() != matrices.keys()):
-                raise UserError(f"{file} cannot be read: it does not hold counts of right answers, one row a policy")
+                raise UserError(f"{file} cannot be read: it does not hold counts of right answers, one row per policy")
             for code, row in rows.items():
                 try:
                     parse_policy(code)

@@ -131,7 +131,7 @@ def read_lines(file: Path) -> list[str]:
     """
     found = not_empty(lines(file))
     if not found:
-        raise UserError(f"{file} is empty; it needs one text a line")
+        raise UserError(f"{file} is empty; it needs one text per line")
     return found
 
 

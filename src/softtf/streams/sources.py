@@ -73,7 +73,7 @@ def load_source(
 
     - "digits" or "docstrings", which are built in, or another of SOURCES;
     - a folder of parquet files, whose names start with that of a split; labels.txt or classes.txt may name the integer
-      labels, one a line;
+      labels, one per line;
     - a folder of images: train/<class>/* with test/<class>/* or val/<class>/*, or <class>/* alone, or the folders of
       Tiny-ImageNet and CUB-200; hidden and other files are skipped, links are followed;
     - a file of rows (.csv, .tsv, .jsonl, .parquet) with columns such as `text` and `label`, or `image` with paths
