@@ -202,7 +202,7 @@ def test_data_sets_as_tasks_with_merged_labels_and_apart(tmp_path: Path, capsys:
     found = [read_json(Path(f"{run}/learner/task-003.json"))["classes"] for run in ("merged", "apart")]
     assert found == [["bad", "good"], ["bad (amazon)", "good (amazon)"]]
     assert call("resume", "merged", "--backbone", encoder[1]) == 0
-    assert "datasets are so many tasks" in refused(capsys, *start[:-6], "--stream.datasets", *SETS)
+    assert "num_tasks must be the number of datasets" in refused(capsys, *start[:-6], "--stream.datasets", *SETS)
     assert "Full: 115,000 training rows per data set and 7,600 test rows per data set" in merged
     fewer = [
         f"{name} has {rows}" for name in SETS for rows in ("8 training rows, not 115,000", "4 test rows, not 7,600")

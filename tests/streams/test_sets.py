@@ -83,7 +83,7 @@ def test_a_stream_has_a_task_a_set_or_one_of_all_with_equally_many_tests_of_each
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"num_tasks": 3}, "4 datasets are so many tasks, or 1 of all at once; num_tasks is 3"),
+        ({"num_tasks": 3}, "num_tasks must be the number of datasets, 4, or 1 for all at once, not 3"),
         ({"task_column": "t"}, "task_column does not go with datasets"),
         ({"class_order_seed": 1}, "class_order_seed does not go with datasets"),
         ({"datasets": ()}, "test_per_dataset goes with datasets"),

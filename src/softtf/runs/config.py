@@ -87,10 +87,11 @@ class StreamConfig(Settings):
     def _check_datasets(self) -> None:
         for name in ("task_column", "class_order_seed", "image_column", "label_column"):
             if getattr(self, name) is not None:
-                raise UserError(f"{name} does not go with datasets, of which each is a task; leave one out")
+                raise UserError(f"{name} does not go with datasets, each of which is a task; leave one out")
         if self.num_tasks not in (1, len(self.datasets)):
             raise UserError(
-                f"{len(self.datasets)} datasets are so many tasks, or 1 of all at once; num_tasks is {self.num_tasks}"
+                f"num_tasks must be the number of datasets, {len(self.datasets)}, or 1 for all at once, not"
+                f" {self.num_tasks}"
             )
 
     @property
@@ -118,7 +119,7 @@ class StreamConfig(Settings):
     def build(self, say: Say = quiet) -> TaskStream:
         """Load the data and split them by class, or by the tasks that they name.
 
-        `say` is told which part of the data became which split, what is held out for testing and what is passed over.
+        `say` gets notes: which part of the data became which split, what is held out for testing and what is skipped.
 
         Raises:
             UserError: the source cannot be read, or has fewer classes than tasks; or a setting would do nothing.
@@ -126,7 +127,7 @@ class StreamConfig(Settings):
         for name in ("train", "test"):
             if getattr(self, f"{name}_per_dataset") is not None and not self.datasets:
                 raise UserError(f"{name}_per_dataset goes with datasets; without them give {name}_per_class")
-        name = Path(self.given).name or self.given  # a folder's place on this machine is nobody else's business
+        name = Path(self.given).name or self.given  # a folder's place on this machine is private
         if self.datasets:
             return self._of_datasets("+".join(self.datasets), say)
         train, test = load_source(
@@ -144,7 +145,7 @@ class StreamConfig(Settings):
         return split_by_class(train, test, self.num_tasks, self.class_order_seed, name)
 
     def fewer_rows(self, stream: TaskStream) -> list[str]:
-        """Say of each data set that has fewer rows than were asked for a data set how many it has."""
+        """Return a line for each data set that has fewer rows than the settings ask for."""
         said = []
         for task in stream if len(stream) == len(self.datasets) else ():
             parts = (("training", task.train, self.train_per_dataset), ("test", task.test, self.test_per_dataset))

@@ -63,7 +63,7 @@ def check_data(
     try:
         before = read_object(file)
         if not fits(before, FORM):
-            raise UserError(f"{file} cannot be read: it does not hold what data are known by")
+            raise UserError(f"{file} cannot be read: it does not identify the data")
     except UserError as error:
         raise UserError(f"{error}; remove it to go on without checking the data") from None
     changes = [(*key, words) for key, words in _changes(before["tasks"], stream)]

@@ -101,7 +101,7 @@ def _check(file: Path, tensors: dict[str, Tensor], tasks: int, labels: int) -> N
     forms = {name: (value.dtype, value.dim()) for name, value in tensors.items()}
     lengths = {len(value) for value in tensors.values() if value.dim()}
     if forms != {name: (dtype, 1) for name, dtype in TYPES.items()} or len(lengths) != 1 or 0 in lengths:
-        raise UserError(f"{file} cannot be read: it does not hold one answer a sample")
+        raise UserError(f"{file} cannot be read: it does not hold one answer per sample")
     below = {"label": labels, "answer": labels, "task": tasks, "of_task": tasks, "confidence": 1.001}
     for name, limit in below.items():
         inside = (tensors[name] >= 0) & (tensors[name] < limit)  # NaN is neither
