@@ -134,8 +134,7 @@ class Predict(Command):
         pool: all inputs belong to one task, which is not known: pool their evidence.
         batch_size: samples that are run at once; answers do not depend on it.
         device: auto, cpu, cuda, ...
-        input_column: the column with the texts or images, in a file of rows; without it, the column is found by its
-            name.
+        input_column: the column of texts or images in a file of rows; without it, the column is found by its name.
         masks: disk leaves masks in their files and reads only those that answers use; the answers are the same.
         backbone: the path of the backbone, if the learner names it by a path.
         attention: also draw the attention maps of up to twelve images into this file (.png, .pdf or .svg), and write
@@ -169,8 +168,7 @@ class Learner(Command):
         names: tasks, classes, OLD=NEW, or the folders of other learners.
         output: the new folder, for the changed learner.
         in_place: replace the learner in its folder by the changed one, in one step.
-        leave_traces: continue even if parameters of other tasks were trained on data that should be gone; they are
-            listed.
+        leave_traces: continue even if other tasks' parameters were trained on data that should be gone; list them.
         tasks: rename tasks, not classes.
         json: print JSON (describe, audit, diff).
         backbone: the path of the backbone, if the learner names it by a path.
