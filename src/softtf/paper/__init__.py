@@ -1,4 +1,4 @@
-"""The paper's tables: the runs of each row (`tables`), and the paper's figures (`figures`)."""
+"""The paper's tables: the runs of each row (`tables`), and the paper's results (`figures`)."""
 
 from softtf.paper.figures import Figure, figure, figures
 from softtf.paper.rows import Table, TableRow

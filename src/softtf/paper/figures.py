@@ -1,4 +1,4 @@
-"""The figures printed in the paper's twelve tables, read from figures.csv beside this file."""
+"""The results printed in the paper's twelve tables, read from figures.csv beside this file."""
 
 import csv
 from dataclasses import dataclass

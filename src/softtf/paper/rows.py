@@ -61,7 +61,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row. The name, task_id, backbone and setting are the paper's words; its figures are found by them.
+    """One row. The name, task_id, backbone and setting are the paper's words; they find the row's results in the paper.
 
     Attributes:
         name: the method.
@@ -131,7 +131,7 @@ class Table:
         caption: what it shows.
         streams: the recipes whose streams it is about.
         rows: in the paper's order.
-        notes: remarks on the paper's figures.
+        notes: remarks on the paper's results.
         mean: whether the mean over all its streams is printed too.
     """
 

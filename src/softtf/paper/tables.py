@@ -63,8 +63,8 @@ def table3() -> Table:
     )
     notes = (
         "The paper's Soft-TF on SAM equals its Soft-TF on ImageNet-21k to the last digit.",
-        "Its Soft-TF under Prompt ID, 92.42 / 2.44, is its Table 6's DualPrompt-PGP-Soft-TF-L[3,4,5], 92.41 / 2.44;"
-        " ours is L[10,11,12] without PGP.",
+        "The paper's Soft-TF under Prompt ID, 92.42 / 2.44, is DualPrompt-PGP-Soft-TF-L[3,4,5] of its Table 6, 92.41 /"
+        " 2.44; ours is L[10,11,12] without PGP.",
     )
     return Table("3", "backbones pre-trained in three ways", ("cifar100-10", "cub200-5"), rows, notes)
 
@@ -112,13 +112,13 @@ def table5() -> Table:
         ),
     )
     notes = (
-        "The paper's CIL is in the column of its policy, its TIL in that of the task given.",
-        "CLIP, CLIP (reproduced) and CLIP-Prompt are one run of ours: an image prompt and text prompts without PGP. Its"
-        " answer needs no task, nor does that with PGP; what their Prompt ID is to choose the paper does not say.",
-        "The paper's rows are trained as in the code of CLIP-PGP: one text prompt of 16 tokens a task in place of a"
-        " template, its rates and decay. Our form has a text prompt of 4 tokens for each class and a template, as has"
-        " joint training (docs/methods.md).",
-        "The paper's CLIP runs have batches of 32 samples; ours vote in 24s, as in all tables.",
+        "The paper's CIL is in the column of its policy, its TIL in the column of the task given.",
+        "CLIP, CLIP (reproduced) and CLIP-Prompt are one run of ours: an image prompt and text prompts without PGP. The"
+        " answer needs no task, with or without PGP; the paper does not say what their Prompt ID chooses.",
+        "The paper's rows are trained as in the code of CLIP-PGP: one text prompt of 16 tokens per task, no template,"
+        " and its rates and weight decay. Our form, and joint training, have a text prompt of 4 tokens per class and a"
+        " template (docs/methods.md).",
+        "The paper's CLIP runs have batches of 32 samples; in ours 24 samples vote, as in all tables.",
         "L[1-12] is every layer of the image tower.",
     )
     return Table("5", "CLIP, prompts and masks, without and with the task given", ("cifar100-10",), rows, notes)
@@ -155,17 +155,17 @@ def table6() -> Table:
         TableRow("Upper-Bound of Soft-TF", "-", upper_bound(high)),
     )
     notes = (
-        "The paper's L2P-PGP-Soft-TF has the figures of L2P + Soft-TF, L[3,4,5] and L[10,11,12], in its Table 1, where"
-        " PGP is not named; ours has PGP and these layers.",
-        "Its Soft-TF-L[10,11,12] is 97.87 here and 98.05 in its Tables 1, 4, 8 and 10.",
+        "The paper's L2P-PGP-Soft-TF repeats the results of L2P + Soft-TF, L[3,4,5] and L[10,11,12], in its Table 1,"
+        " which does not name PGP; ours has PGP and these layers.",
+        "The paper's Soft-TF-L[10,11,12] is 97.87 here and 98.05 in its Tables 1, 4, 8 and 10.",
         "At mini scale exemplars keep their share of a known data set's training images: 5000 become 1000 on"
         " CIFAR-100.",
-        "The paper quotes its figures from BiC to LWF and says no settings. Ours fine-tune the whole network, at a rate"
-        " of their own (softtf.learners.fine_tuning) and as many epochs as the other rows.",
-        "DER+MCG: ours adds the last three blocks for each task, the paper's a whole network; the gate names the task"
+        "The paper quotes its results from BiC to LWF and gives no settings. Ours fine-tune the whole network, with a"
+        " rate of their own (softtf.learners.fine_tuning) and as many epochs as the other rows.",
+        "DER+MCG: ours adds the last three blocks for each task, the paper's a whole network. The gate infers the task"
         " of each sample alone, and the answer is one of that task's classes (policy mcg:own).",
         L2P_BATCH,
-        "Its upper bound of Soft-TF, 93.90, is below its Soft-TF, 97.87: the vote of a batch helps only the latter.",
+        "The paper's upper bound of Soft-TF, 93.90, is below its Soft-TF, 97.87: only the latter is a vote of a batch.",
     )
     return Table("6", "methods with exemplars, without prompts, with prompts, and their bounds", SPLITS, rows, notes)
 
@@ -232,7 +232,7 @@ def table10() -> Table:
     """How many samples of a batch vote on its task."""
     notes = (
         "On 20-split CIFAR-100 the paper's n-shot rows repeat its Prompt ID row.",
-        "Its Soft-TF-L[10,11,12] under Prompt ID on ImageNet-R is 74.62 here and 76.62 in its Tables 1 and 8.",
+        "The paper's Soft-TF-L[10,11,12] under Prompt ID on ImageNet-R is 74.62 here and 76.62 in its Tables 1 and 8.",
     )
     rows = _shots("Gradient ID, batch", "Gradient ID, m-batch")
     return Table("10", "n-shot: how many samples of a batch are evidence of its task", SPLITS, rows, notes)
@@ -248,7 +248,7 @@ def table11() -> Table:
         ),
         TableRow("DualPrompt-Soft-TF-L[10,11,12]", "Gradient ID", soft_tf("10-12")),
     )
-    notes = ("The paper's first and last rows repeat its figures on 10-split CIFAR-100.",)
+    notes = ("The paper's first and last rows repeat its results on 10-split CIFAR-100.",)
     return Table("11", "the share of weights that hard masks keep", ("tiny-imagenet-10",), rows, notes)
 
 
@@ -260,7 +260,7 @@ def table12() -> Table:
         TableRow("Soft-TF-L[12] w/ only ATTN", "Gradient ID", soft_tf("12", ATTN)),
         TableRow("Soft-TF-L[12] w/ only ATTN, c=90%", "Gradient ID", wsn(90.0, "12", ATTN)),
     )
-    notes = ("The paper counts WSN's kept 90% of weights (1.58M); ours the scores that are trained, one a weight.",)
+    notes = ("The paper counts WSN's kept 90% of weights (1.58M); ours the trained scores, one per weight.",)
     return Table("12", "one layer's qkv: soft mask, and hard mask that keeps 90%", SPLITS, rows, notes)
 
 
