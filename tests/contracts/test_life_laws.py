@@ -315,10 +315,10 @@ def merged(one: LearnerSpec, other: LearnerSpec, tasks: tuple[list[int], list[in
 REFUSED: dict[str, tuple[LearnerSpec, LearnerSpec, str]] = {
     "prompts of all before": (*[LEARNERS["Progressive Prompts"].spec] * 2, "a task reads the ProgressivePrompt of all"),
     "another method": (LinearHead(), NCM(), "another method"),
-    "a G-prompt": (*[LEARNERS["Soft-TF"].spec] * 2, "GeneralPrefix, which each"),
+    "a G-prompt": (*[LEARNERS["Soft-TF"].spec] * 2, "GeneralPrefix, and each learner trained"),
     "another gamma": (*[LEARNERS["KLDA"].spec] * 2, "differ in gamma"),
     "offsets": (*[LEARNERS["Soft-TF, offsets"].spec] * 2, "gradient-id-offset keep all tasks as one sum"),
-    "exemplars": (*[LEARNERS["iCaRL"].spec] * 2, "FineTunedWeights.* which each"),
+    "exemplars": (*[LEARNERS["iCaRL"].spec] * 2, "FineTunedWeights.* and each learner trained"),
 }
 
 
