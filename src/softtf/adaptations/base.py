@@ -187,7 +187,11 @@ class NoAdaptation(AdaptationSpec, kind="none"):
 
 @dataclass(frozen=True)
 class Compose(AdaptationSpec, kind="compose"):
-    """Several adaptations at once; those of the same weight are applied in the order given."""
+    """Several adaptations at once; those of the same weight are applied in the order given.
+
+    Attributes:
+        parts: the adaptations.
+    """
 
     parts: tuple[AdaptationSpec, ...] = ()
 

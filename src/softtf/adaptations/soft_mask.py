@@ -77,7 +77,7 @@ def initial_mask(init: str, shape: torch.Size, generator: torch.Generator) -> Te
     """Return a mask's initial values [out, in] (Table 4).
 
     Raises:
-        UserError: the name or its numbers are not understood.
+        UserError: the name or its arguments are unknown.
     """
     name, _, rest = init.strip().lower().partition("(")
     try:
