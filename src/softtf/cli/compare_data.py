@@ -54,7 +54,7 @@ class Trial:
 
     @property
     def acc(self) -> float:
-        """The share of all test samples that are answered rightly, in percent."""
+        """The percentage of all test samples that are answered correctly."""
         matrix = self.run.headline.matrix
         return 100 * sum(matrix.correct[-1]) / sum(matrix.total)
 
@@ -65,13 +65,13 @@ class Trial:
 
     @property
     def update(self) -> float:
-        """The seconds, from nothing, that the newest data cost: of the last task, or of all data at once."""
+        """The seconds, from nothing, that learning the newest data took: the last task, or all data at once."""
         training = [event for event in self.run.events if event["event"] in ("epoch", "consolidation")]
         return seconds_of([event for event in training if event["task"] == training[-1]["task"]]).train_from_nothing
 
 
 def run(options: Compare, source: str) -> int:
-    """Learn the data by every method that is not done, then print a table and what it says."""
+    """Make every run that is not finished, then print the table and the verdict."""
     settings = configs(options, source)
     folder = options.output or free(Path("runs") / "compare")
     for name, config in settings.items():

@@ -1,4 +1,4 @@
-"""Runs beside each other as a table in the terminal."""
+"""Runs side by side as a table in the terminal."""
 
 from collections.abc import Sequence
 

@@ -235,19 +235,19 @@ class Report(Command):
 class Compare(Command):
     """Compare runs in one table: mean ± standard deviation over seeds, one row per method and policy.
 
-    With --source, first make the runs: class means, a ridge regression and the default learn your data task by task,
-    and a linear head and the whole network learn all of them at once. A sentence says what pays.
+    With --source, make the runs first: class means, a ridge regression and the default method learn your data task by
+    task; a linear head and the whole network learn all data at once. A sentence says whether task by task is worth it.
 
     Attributes:
         runs: folders of runs, or folders that contain runs.
         csv: print CSV, with separate columns for means and deviations.
         markdown: print a Markdown table.
-        source: your data, a folder of class folders or a file of rows, in place of runs.
-        recipe: whose settings the runs have; none given takes own-texts for a file, else own-images.
-        scale: of the recipe, as for softtf run.
-        set: settings of every run, such as stream.num_tasks=3, and of training at once, such as train.epochs=20
+        source: your own data instead of runs: a folder of class folders, or a file of rows.
+        recipe: the recipe of the runs; without it, own-texts for a file and own-images for a folder.
+        scale: the scale of the recipe, as for softtf run.
+        set: settings of every run, such as stream.num_tasks=3, and of training on all data, such as train.epochs=20
             (`softtf run RECIPE --help` lists all).
-        output: the folder for the runs; the same command with it goes on where it was stopped.
+        output: the folder for the runs; the same command with the same folder resumes them.
         at_once: also train on all data at once; --no-at-once leaves out these runs, which take the longest.
     """
 
