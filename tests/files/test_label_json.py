@@ -76,6 +76,7 @@ Pair = namedtuple("Pair", "a b")
 @pytest.mark.parametrize(
     "label",
     [float("nan"), float("inf"), np.float32("-inf"), np.longdouble(1), np.datetime64("2020-01-01"), 1j]
+    + [np.datetime64("2020-01-01", "ns"), np.timedelta64(1, "ns"), ("a", np.datetime64(5, "ns"))]
     + [frozenset({1}), Colour.RED, Pair(1, 2), "\ud800", ("a", object()), Path("a")],
 )
 def test_other_labels_are_refused_with_a_remedy(label: object) -> None:

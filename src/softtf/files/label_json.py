@@ -15,12 +15,13 @@ from softtf.errors import UserError
 def encode_label(label: Hashable) -> Any:
     """Turn a label into JSON that `decode_label` turns back exactly, with its type: 1, True, 1.0 and "1" differ.
 
-    Tuples become lists, bytes become {"bytes": base64}, and numpy scalars become Python scalars.
+    Tuples become lists, bytes become {"bytes": base64}, and numpy scalars become Python scalars, except for times, which
+    are refused: in nanoseconds numpy would make integers of them.
 
     Raises:
         UserError: The label is not a str, int, bool, finite float, None, bytes or a tuple of these.
     """
-    if isinstance(label, np.generic):
+    if isinstance(label, np.generic) and not isinstance(label, np.datetime64 | np.timedelta64):
         value = label.item()
         if not isinstance(value, np.generic):  # a long double returns itself
             return encode_label(value)

@@ -18,9 +18,9 @@ import torch
 from softtf.config.bounds import Count
 from softtf.config.tree import check_value
 from softtf.errors import UserError
-from softtf.files.label_json import encode_label
 from softtf.files.reading import IMAGE, read_bytes
 from softtf.seeds import derive_seed
+from softtf.streams.labels import check_saved, hashable_label
 
 EXIF_ORIENTATION = 0x0112  # decoding turns the image by it
 
@@ -58,7 +58,7 @@ class Examples(Sequence[Any]):
         if not hasattr(rows, "__getitem__"):
             raise UserError(f"{name}: a {type(rows).__name__} of inputs has no order; give a list or an array")
         self.name = name
-        self.labels: tuple[Hashable, ...] = tuple(_label(label, i, name) for i, label in enumerate(labels))
+        self.labels: tuple[Hashable, ...] = tuple(hashable_label(label, i, name) for i, label in enumerate(labels))
         if len(rows) != len(self.labels):
             raise UserError(f"{name}: {len(rows)} inputs but {len(self.labels)} labels; give each input one label")
         if not self.labels:
@@ -66,8 +66,8 @@ class Examples(Sequence[Any]):
         self.class_order = None if class_order is None else tuple(class_order)
         self.classes: tuple[Hashable, ...] = _in_order(dict.fromkeys(self.labels), self.class_order, name)
         for label in self.classes:
-            _check_saved(label, self.labels, name)
-        self.tasks = None if tasks is None else tuple(_label(task, i, name, "task") for i, task in enumerate(tasks))
+            check_saved(label, self.labels, name)
+        self.tasks = None if tasks is None else tuple(hashable_label(task, i, name, "task") for i, task in enumerate(tasks))
         if self.tasks is not None and len(self.tasks) != len(self.labels):
             raise UserError(f"{name}: {len(self.labels)} inputs but {len(self.tasks)} tasks; give each input one task")
         self.task_order: tuple[Hashable, ...] = tuple(dict.fromkeys(self.tasks or ()))
@@ -205,43 +205,6 @@ def _sizes(rows: Sequence[Any]) -> np.ndarray[Any, Any] | None:
     if type(rows) is list and all(isinstance(row, str) for row in rows):
         return np.array([len(row.encode("utf-8", "surrogatepass")) for row in rows], np.int64)
     return rows.sizes() if hasattr(rows, "sizes") else None
-
-
-def _label(label: Any, index: int, name: str, what: str = "label") -> Hashable:
-    if isinstance(label, np.generic) or (isinstance(label, torch.Tensor | np.ndarray) and label.ndim == 0):
-        label = label.item()
-    try:
-        hash(label)
-    except TypeError:
-        hashable = False
-    else:
-        hashable = not isinstance(label, torch.Tensor)
-    if not hashable:
-        raise UserError(f"{name}: the {what} of example {index} is not one hashable value such as an int or str")
-    if _is_missing(label):
-        raise UserError(f"{name}: the {what} of example {index} is missing ({label}); give one or leave it out")
-    return label  # type: ignore[no-any-return]
-
-
-def _is_missing(value: Any) -> bool:
-    """Return whether a value is missing: None, or NaN, NaT and the like, which do not equal themselves.
-
-    A tuple that holds a missing value is missing too.
-    """
-    if isinstance(value, tuple):
-        return any(map(_is_missing, value))
-    try:
-        return value is None or bool(value != value)
-    except TypeError:  # pandas' NA neither equals nor differs
-        return True
-
-
-def _check_saved(label: Hashable, labels: Sequence[Hashable], name: str) -> None:
-    """Refuse a label that could not be saved, before it is learned."""
-    try:
-        encode_label(label)
-    except UserError as error:
-        raise UserError(f"{name}: example {labels.index(label)}: {error}") from None
 
 
 def _in_order(present: dict[Hashable, None], order: tuple[Hashable, ...] | None, name: str) -> tuple[Hashable, ...]:
