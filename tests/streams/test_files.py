@@ -109,10 +109,12 @@ def test_a_file_has_no_splits(tmp_path: Path) -> None:
         load_source(str(file), split_train="learn")
 
 
+@pytest.mark.parametrize("column", ["split", "Split", "SPLIT"])
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
-def test_a_column_split_says_which_rows_are_for_training_and_testing(tmp_path: Path, ending: str) -> None:
-    rows = [(f"x{i}", "ab"[i % 2], split) for split in ("Train", "test", "val", "") for i in range(4)]
-    names = ("text", "label", "split")
+def test_a_column_split_says_which_rows_are_for_training_and_testing(tmp_path: Path, ending: str, column: str) -> None:
+    splits = ["Train", "test", "val", ""] * 2 + ["TRAIN ", "TEST", "VAL", ""] + ["train", "test", "val", ""]
+    rows = [(f"x{i // 4}", "ab"[i // 4 % 2], split) for i, split in enumerate(splits)]
+    names = ("text", "label", column)
     table = [dict(zip(names, row, strict=True)) for row in rows]
     file = write_csv(tmp_path / "a.csv", rows, names).with_suffix(ending)
     if ending == ".jsonl":
@@ -124,7 +126,7 @@ def test_a_column_split_says_which_rows_are_for_training_and_testing(tmp_path: P
     assert test is not None and list(train) == list(test) == ["x0", "x1", "x2", "x3"]
     assert said == [f"a{ending}: learns from Train (4), tests on test (4); 4 rows of 'val', 4 rows of '' are not read"]
     assert load_source(str(file), split_train="test", split_test="val")[1] is not None
-    with pytest.raises(UserError, match="unknown split in column 'split' .* 'learn'"):
+    with pytest.raises(UserError, match=f"unknown split in column '{column}' .* 'learn'"):
         load_source(str(file), split_train="learn")
 
 

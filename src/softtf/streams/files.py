@@ -20,7 +20,7 @@ from softtf.streams.walk import is_image_name
 
 INTEGER = re.compile("0|-?[1-9][0-9]{0,17}")  # of at most 64 bits
 ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
-SPLIT = "split"  # the column that names the split of each row
+SPLIT = "split"  # the column that names the split of each row, in any case
 MOST_COLUMNS = 1_000  # JSON lines can name new columns in every row, and each column costs time
 IMAGE_NAMES = ("image", "img", "images")  # columns of texts with these names hold the paths of images
 
@@ -62,30 +62,42 @@ def load_file(
     column = input_name(data, file.name, text_column)
     if (paths := _image_paths(file, data, column)) is not None:
         examples = Examples(paths, examples.labels, file.name, examples.class_order, examples.tasks)
-    if SPLIT in data.column_names and SPLIT not in (text_column, label_column, task_column):
-        return _by_split(examples, read_values(data, SPLIT), split_train, split_test, say)
+    split = _split_column(data.column_names)
+    if split is not None and split not in (text_column, label_column, task_column):
+        return _by_split(examples, split, read_values(data, split), split_train, split_test, say)
     if (split_train, split_test) != ("train", "test"):
         raise UserError(f"{file} has no splits, and a fifth is held out; leave split_train and split_test out")
     return hold_out(examples, say)
 
 
+def _split_column(names: Iterable[str]) -> str | None:
+    """Return the column that names splits: `split` itself, else the first that is so named in another case."""
+    found = [name for name in names if name.lower() == SPLIT]
+    return SPLIT if SPLIT in found else next(iter(found), None)
+
+
 def _by_split(
-    examples: Examples, values: list[Any], split_train: str, split_test: str, say: Say
+    examples: Examples, column: str, values: list[Any], split_train: str, split_test: str, say: Say
 ) -> tuple[Examples, Examples | None]:
-    """Return the rows of the training and the test split by a column; without test rows, a fifth is held out."""
-    splits = ["" if value is None else str(value).strip() for value in values]
+    """Return the rows of the training and the test split by a column; without test rows, a fifth is held out.
+
+    A name in several cases is one split, by the spelling of its first row.
+    """
+    spelled: dict[str, str] = {}
+    given = ("" if value is None else str(value).strip() for value in values)
+    splits = [spelled.setdefault(name.lower(), name) for name in given]
     counts = Counter(splits)
     learned = next(iter(named_as(split_train, counts)), None)
     if learned is None:
         if (split_train, split_test) != ("train", "test"):
-            raise unknown(f"split in column {SPLIT!r} of {examples.name}", split_train, list(counts))
+            raise unknown(f"split in column {column!r} of {examples.name}", split_train, list(counts))
         say(
-            f"{examples.name}: column {SPLIT!r} names no split {split_train!r} ({listed(list(counts))}) and is not read"
+            f"{examples.name}: column {column!r} names no split {split_train!r} ({listed(list(counts))}) and is not read"
         )
         return hold_out(examples, say)
     tested = next(iter(named_as(split_test, [name for name in counts if name != learned])), None)
     if tested is None and split_test != "test":
-        raise unknown(f"split in column {SPLIT!r} of {examples.name}", split_test, list(counts))
+        raise unknown(f"split in column {column!r} of {examples.name}", split_test, list(counts))
     train = examples.select([i for i, split in enumerate(splits) if split == learned])
     test = None if tested is None else examples.select([i for i, split in enumerate(splits) if split == tested])
     unread = [f"{count:,} rows of {name!r}" for name, count in counts.items() if name not in (learned, tested)]
@@ -182,7 +194,7 @@ def _inputs(file: Path, column: str | None, usual: str) -> tuple[Any, str]:
 
 
 def _read(file: Path, texts: Sequence[str], labels: Sequence[str], keep: str = "") -> Any:
-    """Return a file's rows as a data set; other columns are present but empty; `keep` is read as texts."""
+    """Return a file's rows as a data set; other columns are present but empty; `keep`, in any case, is read as texts."""
     if file.suffix.lower() == ".parquet":
         return read_parquet([file])
     import datasets
@@ -193,7 +205,7 @@ def _read(file: Path, texts: Sequence[str], labels: Sequence[str], keep: str = "
         raise UserError(f"{file} holds no rows")
     columns: dict[str, Any] = {}
     for name in names:
-        if name in (*texts, *labels, keep):
+        if name in (*texts, *labels) or name.lower() == keep:
             values = [row.get(name) for row in rows]
             columns[name] = _typed(values) if name in labels else values
             if name not in (*texts, *labels):
