@@ -40,6 +40,11 @@ def hub(**label) -> datasets.Dataset:
     return datasets.Dataset.from_dict(rows, features=features)
 
 
+def arrays() -> datasets.Dataset:
+    features = datasets.Features({"image": datasets.Array3D((6, 8, 3), "uint8")})
+    return datasets.Dataset.from_dict({"image": list(IMAGES)}, features=features)
+
+
 def several(folder: Path) -> dict[str, object]:
     """Three colour images in every form without labels."""
     files = []
@@ -70,6 +75,11 @@ def several(folder: Path) -> dict[str, object]:
         "one CHW float tensor": tensor.permute(0, 3, 1, 2) / 255,
         "a hub column": hub()["image"],
         "a hub column with a format": hub().with_format("torch")["image"],
+        "a hub table": hub(),
+        **{f"a hub table in {form}": hub().with_format(form) for form in ("arrow", "pandas", "polars")},
+        **{f"arrays in {form}": arrays().with_format(form) for form in (None, "numpy", "torch", "arrow", "pandas")},
+        "a table of bytes": datasets.Dataset.from_dict({"file": [png(i) for i in IMAGES]}).with_format("numpy"),
+        "a DataFrame": pandas.DataFrame({"file": [png(i) for i in IMAGES]}),
     }
 
 
@@ -119,8 +129,13 @@ def test_every_form_of_texts_is_the_same() -> None:
         frame["text"],
         frame[["text"]],
         (texts, [0, 1]),
+        (frame[["text"]], [0, 1]),
+        (frame[["text"]], frame[["label"]]),
+        (table.select_columns("text"), table.select_columns("label")),
         list(zip(texts, "xy", strict=True)),
+        [list(pair) for pair in zip(texts, "xy", strict=True)],
     ]
+    forms += [table.with_format(form) for form in ("numpy", "torch", "arrow", "pandas", "polars")]
     for form in forms:
         assert list(unlabelled(form)) == texts
     assert list(unlabelled(texts[0])) == texts[:1]
@@ -129,7 +144,12 @@ def test_every_form_of_texts_is_the_same() -> None:
         frame,
         (table["text"], table["label"]),
         (frame["text"], frame["label"]),
+        (frame[["text"]], frame[["label"]]),
+        (table.select_columns("text").rename_column("text", "words"), table.select_columns("label")),
+        (frame, frame["label"]),
+        *(table.with_format(form) for form in ("numpy", "torch", "arrow", "pandas", "polars")),
         list(zip(texts, "xy", strict=True)),
+        [list(pair) for pair in zip(texts, "xy", strict=True)],
     ):
         assert list(examples_from(form)) == texts and len(set(examples_from(form).labels)) == 2
 
@@ -214,7 +234,7 @@ def test_class_labels_are_learned_by_their_names() -> None:
 @pytest.mark.parametrize(
     "missing",
     [None, float("nan"), np.float32("nan"), pandas.NA, pandas.NaT, np.datetime64("NaT"), torch.tensor(float("nan"))]
-    + [decimal.Decimal("NaN")],
+    + [decimal.Decimal("NaN"), np.ma.masked, np.timedelta64("NaT", "ns")],
 )
 def test_a_missing_label_is_refused_by_its_row(missing) -> None:
     with pytest.raises(UserError, match="birds: the label of example 2 is missing"):
@@ -237,7 +257,8 @@ class Colour(enum.Enum):
 @pytest.mark.parametrize(
     "label",
     [Colour.RED, datetime.date(2020, 1, 1), decimal.Decimal("1.5"), float("inf"), "caf\udce9", Path("a"), 1j]
-    + [frozenset({1}), ("a", float("inf")), pandas.Timestamp("2020-01-01"), np.datetime64("2020-01-01")],
+    + [frozenset({1}), ("a", float("inf")), pandas.Timestamp("2020-01-01"), np.datetime64("2020-01-01")]
+    + [np.datetime64("2020-01-01", "ns"), np.timedelta64(1, "ns"), np.array("2020-01-01", "datetime64[ns]")],
 )
 def test_a_label_that_cannot_be_saved_is_refused_before_anything_is_learned(label) -> None:
     with pytest.raises(

@@ -9,10 +9,14 @@ from softtf.errors import UserError, unknown
 
 INPUT_NAMES = ("image", "img", "images", "text", "sentence", "content")
 LABEL_NAMES = ("label", "labels", "fine_label")
+TABLES = ("arrow", "pandas", "polars")
+"""The formats in which a row of a data set is a table."""
 
 
 class Column(Sequence[Any]):
     """One column of a `datasets.Dataset`, read row by row; images are not decoded (bytes and path).
+
+    Arrays come in the data set's format, or as those of numpy if it has none; texts and bytes come as they are.
 
     A name such as `title+content`, which no column has, means several columns of texts. A row's texts that are not
     empty are joined by line ends.
@@ -20,10 +24,15 @@ class Column(Sequence[Any]):
 
     def __init__(self, dataset: Any, column: str) -> None:
         self._columns = _parts(dataset, column)
-        if len(self._columns) == 1 and type(dataset.features[column]).__name__ == "Image":
+        kind = type(dataset.features[self._columns[0]]).__name__
+        if kind in ("Image", "Value"):
+            dataset = dataset.with_format(None)
+        elif dataset.format["type"] in (None, *TABLES):
+            dataset = dataset.with_format("numpy")
+        if kind == "Image":
             from datasets import Image
 
-            dataset = dataset.with_format(None).cast_column(column, Image(decode=False))
+            dataset = dataset.cast_column(column, Image(decode=False))
         self._dataset = dataset.select_columns(self._columns)
 
     def __len__(self) -> int:
@@ -73,21 +82,26 @@ def find_columns(dataset: Any, name: str, inputs: str | None = None, labels: str
     Raises:
         UserError: `dataset` is not one split, a column is missing, or several could be meant.
     """
-    known = dataset.column_names
+    known = one_split(dataset, name).column_names
     inputs = input_name(dataset, name, inputs)
     if labels is not None and labels not in known:
         raise unknown(f"column of {name}", labels, known)
     return inputs, labels or usual_label(known, name)
 
 
-def input_name(dataset: Any, name: str, inputs: str | None = None) -> str:
-    """Return the name of the input column; arguments and errors are as for `find_columns`."""
+def one_split(dataset: Any, name: str) -> Any:
+    """Return a data set of the `datasets` library if it is one split; raises UserError otherwise."""
     if type(dataset).__name__ != "Dataset":
         raise UserError(
             f"{name}: expected one split of a data set (a Dataset), not a {type(dataset).__name__}; give one split,"
             " such as data['train'], and a streamed data set as Dataset.from_list(list(data))"
         )
-    if dataset.format["type"] == "custom":
+    return dataset
+
+
+def input_name(dataset: Any, name: str, inputs: str | None = None) -> str:
+    """Return the name of the input column; arguments and errors are as for `find_columns`."""
+    if one_split(dataset, name).format["type"] == "custom":
         raise UserError(f"{name} has a transform, which would be ignored; call reset_format() on it first")
     known = dataset.column_names
     for column in [] if inputs is None else _parts(dataset, inputs):

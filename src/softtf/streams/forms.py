@@ -2,7 +2,7 @@
 
 One input is a string (a text, or the path of an image), a `Path`, the bytes of an image file, a `{"bytes", "path"}`
 dict as in undecoded image columns, a PIL image, or an array or tensor of one image. Several inputs are a list, a tuple,
-a Series, a column of a data set or another sequence of these, an array of strings or objects, or an array or tensor
+a Series, a table or a column of one, another sequence of these, an array of strings or objects, or an array or tensor
 whose first axis counts images.
 
 An array or tensor with two axes is one image [h, w], and with four axes it is several. With three axes:
@@ -30,6 +30,7 @@ from softtf.streams.columns import (
     input_name,
     is_hub_dataset,
     named,
+    one_split,
     read_labels,
     usual_input,
     usual_label,
@@ -46,7 +47,8 @@ def examples_from(data: Any, name: str = "data") -> Examples:
     Args:
         data: Examples (returned as they are); a tuple `(inputs, labels)`; a `datasets.Dataset` or a DataFrame, whose
             columns are found by type and name (the integers of a ClassLabel become names); or a list or torch Dataset
-            of `(input, label)` pairs, which is read once for its labels.
+            of `(input, label)` pairs, which is read once for its labels. Inputs and labels of a tuple may be tables of
+            one column too.
         name: what errors call the data.
 
     Raises:
@@ -82,17 +84,11 @@ def unlabelled(data: Any) -> Examples:
     if isinstance(data, Examples):
         return data
     name = "inputs"
-    if _is_table(data):
-        if is_hub_dataset(data):
-            rows: Sequence[Any] = Column(data, input_name(data, name))
-        else:
-            known = list(data.columns)
-            rows = _filled(data, known[0] if len(known) == 1 else usual_input(known, name), name)
-    elif _with_labels(data):
+    if _with_labels(data):
         rows = rows_of(data[0], name, len(data[1]))
     else:
         rows = rows_of(data, name)
-        if len(rows) and isinstance(rows[0], tuple) and len(rows[0]) == 2:
+        if len(rows) and not isinstance(rows, Column) and isinstance(rows[0], tuple | list) and len(rows[0]) == 2:
             rows = _Firsts(rows)
     if not len(rows):
         raise UserError("there are no inputs to predict")
@@ -110,6 +106,8 @@ def rows_of(inputs: Any, name: str, labels: int | None = None) -> Sequence[Any]:
     Raises:
         UserError: the inputs have no order, cannot be read twice, or could mean two things.
     """
+    if _is_table(inputs):
+        return _table_inputs(inputs, name)
     if _is_one(inputs, labels):
         return [inputs]
     if hasattr(inputs, "read"):
@@ -159,6 +157,8 @@ def _check_array(array: np.ndarray[Any, Any] | Tensor, name: str, labels: int | 
 
 def _labels(labels: Any, name: str) -> Sequence[Hashable]:
     """Return labels as a sequence; the integers of a data set's ClassLabel column become names."""
+    if _is_table(labels):
+        return _table_labels(labels, name)
     if not isinstance(labels, Iterable) or isinstance(labels, str | bytes | Mapping | set | frozenset):
         raise UserError(f"{name}: (inputs, labels) has a list or an array of labels, not {type(labels).__name__}")
     if hasattr(labels, "to_pylist"):  # of Arrow
@@ -175,6 +175,8 @@ def _with_labels(data: Any) -> bool:
     """Return whether this is (inputs, labels), not two inputs: labels are several values that are not inputs."""
     if not isinstance(data, tuple) or len(data) != 2:
         return False
+    if _is_table(data[1]):
+        return True
     several = hasattr(data[1], "__len__") and not _is_one(data[1], None)
     return several and getattr(data[1], "ndim", 1) == 1
 
@@ -190,6 +192,23 @@ def _is_column(data: Any) -> bool:
 
 def _plain(dataset: Any) -> bool:
     return bool(dataset.format["type"] != "custom")
+
+
+def _table_inputs(table: Any, name: str) -> Sequence[Any]:
+    """Return the inputs of a table: its only column, or the one that is found by type and name."""
+    if is_hub_dataset(table):
+        known = one_split(table, name).column_names
+        return Column(table, input_name(table, name, known[0] if len(known) == 1 else None))
+    known = list(table.columns)
+    return _filled(table, known[0] if len(known) == 1 else usual_input(known, name), name)
+
+
+def _table_labels(table: Any, name: str) -> Sequence[Hashable]:
+    """Return the labels of a table: its only column, or the one that has a usual name."""
+    hub = is_hub_dataset(table)
+    known = one_split(table, name).column_names if hub else list(table.columns)
+    column = known[0] if len(known) == 1 else usual_label(known, name)
+    return read_labels(table, column, name)[0] if hub else list(table[column])
 
 
 def _filled(frame: Any, column: str, name: str) -> list[Any]:
