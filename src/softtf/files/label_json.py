@@ -15,8 +15,8 @@ from softtf.errors import UserError
 def encode_label(label: Hashable) -> Any:
     """Turn a label into JSON that `decode_label` turns back exactly, with its type: 1, True, 1.0 and "1" differ.
 
-    Tuples become lists, bytes become {"bytes": base64}, and numpy scalars become Python scalars, except for times, which
-    are refused: in nanoseconds numpy would make integers of them.
+    Tuples become lists, bytes become {"bytes": base64}, and numpy scalars become Python scalars. numpy's times are
+    refused, as `item` would make integers of nanoseconds.
 
     Raises:
         UserError: The label is not a str, int, bool, finite float, None, bytes or a tuple of these.

@@ -67,7 +67,9 @@ class Examples(Sequence[Any]):
         self.classes: tuple[Hashable, ...] = _in_order(dict.fromkeys(self.labels), self.class_order, name)
         for label in self.classes:
             check_saved(label, self.labels, name)
-        self.tasks = None if tasks is None else tuple(hashable_label(task, i, name, "task") for i, task in enumerate(tasks))
+        self.tasks = (
+            None if tasks is None else tuple(hashable_label(task, i, name, "task") for i, task in enumerate(tasks))
+        )
         if self.tasks is not None and len(self.tasks) != len(self.labels):
             raise UserError(f"{name}: {len(self.labels)} inputs but {len(self.tasks)} tasks; give each input one task")
         self.task_order: tuple[Hashable, ...] = tuple(dict.fromkeys(self.tasks or ()))

@@ -92,7 +92,8 @@ def _by_split(
         if (split_train, split_test) != ("train", "test"):
             raise unknown(f"split in column {column!r} of {examples.name}", split_train, list(counts))
         say(
-            f"{examples.name}: column {column!r} names no split {split_train!r} ({listed(list(counts))}) and is not read"
+            f"{examples.name}: column {column!r} names no split {split_train!r} ({listed(list(counts))}) and is not"
+            " read"
         )
         return hold_out(examples, say)
     tested = next(iter(named_as(split_test, [name for name in counts if name != learned])), None)
@@ -194,7 +195,7 @@ def _inputs(file: Path, column: str | None, usual: str) -> tuple[Any, str]:
 
 
 def _read(file: Path, texts: Sequence[str], labels: Sequence[str], keep: str = "") -> Any:
-    """Return a file's rows as a data set; other columns are present but empty; `keep`, in any case, is read as texts."""
+    """Return a file's rows as a data set; other columns are present but empty; `keep`, in any case, is a text."""
     if file.suffix.lower() == ".parquet":
         return read_parquet([file])
     import datasets
