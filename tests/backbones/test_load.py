@@ -412,3 +412,17 @@ def test_a_number_of_another_kind_is_refused(value: Any) -> None:
     for name in ("image_size", "max_tokens"):
         with pytest.raises(UserError, match=f"{name} must be an integer.*, not {value!r}"):
             BackboneSpec(SMALL, **{name: value})
+
+
+def test_a_folder_that_is_missing_or_holds_no_model_is_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder may have the name of a model that timm knows."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "test_vit").mkdir()
+    for name in ("test_vit", str(tmp_path), f"local-dir:{tmp_path}", f"random:{tmp_path}"):
+        with pytest.raises(UserError, match="has no config.json; give the folder of a model"):
+            load_backbone(BackboneSpec(name))
+    for name in ("./nowhere", "/no/where", "~/nowhere", "local-dir:no/where"):
+        with pytest.raises(UserError, match=f"backbone '{name}': there is no folder"):
+            load_backbone(BackboneSpec(name))

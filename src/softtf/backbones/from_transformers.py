@@ -16,7 +16,7 @@ from softtf.backbones.bert import Bert, Pooled, check_form
 from softtf.backbones.clip import ClipImage, Tokenize, byte_ids
 from softtf.backbones.clip_settings import image_settings
 from softtf.backbones.from_timm import load_saved
-from softtf.backbones.spec import BackboneSpec, model_name, random_name
+from softtf.backbones.spec import LOCAL, BackboneSpec, model_name, random_name
 from softtf.backbones.timm_weights import commit_of
 from softtf.backbones.transformers_files import Source, ask, no_code, offline_folder
 from softtf.config.names import BERT, CLIP_VIT_B, MINILM
@@ -61,8 +61,7 @@ def _found(source: Source) -> Backbone:
     from transformers import CONFIG_MAPPING
 
     spec = source.spec
-    file = ask(spec.name, lambda: source.file("config.json"))
-    assert file is not None
+    file = _config(source)
     whole = no_code(file)
     source = replace(source, revision=commit_of(file))
     kind = whole.get("model_type", "timm_wrapper" if isinstance(whole.get("architecture"), str) else None)
@@ -78,6 +77,24 @@ def _found(source: Source) -> Backbone:
     backbone = FAMILIES[kind](source)
     backbone.revision = source.revision
     return backbone
+
+
+def _config(source: Source) -> Path:
+    """Return the config.json of a model.
+
+    Raises:
+        UserError: there is none, or no such folder.
+    """
+    spec, place = source.spec, source.place
+    if not os.path.isdir(place) and (LOCAL in spec.name or place.startswith((".", "~")) or os.path.isabs(place)):
+        raise UserError(f"backbone {spec.name!r}: there is no folder {place!r}")
+    file = ask(spec.name, lambda: source.file("config.json"))
+    if file is None:  # so it is of a folder
+        raise UserError(
+            f"backbone {spec.name!r}: folder {place!r} has no config.json; give the folder of a model of transformers"
+            " or timm, with config.json and model.safetensors"
+        )
+    return file
 
 
 def _text_encoder(source: Source) -> Backbone:
@@ -126,10 +143,8 @@ def _clip(source: Source) -> Backbone:
 
 
 def _timm(source: Source) -> Backbone:
-    config = ask(source.spec.name, lambda: source.file("config.json"))
     weights = None if source.random else ask(source.spec.name, lambda: source.file("model.safetensors"))
-    assert config is not None
-    return load_saved(source.spec, config, weights)
+    return load_saved(source.spec, _config(source), weights)
 
 
 def _ids(tokenizer: Any, texts: list[str]) -> list[list[int]]:
