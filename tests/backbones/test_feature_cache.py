@@ -15,7 +15,7 @@ from softtf.adaptations import SoftMask
 from softtf.backbones import features
 from softtf.backbones.features import PROBES
 from softtf.classifier import ContinualClassifier
-from softtf.learners import DualPrompt, LinearHead
+from softtf.learners import EASE, SLM, DualPrompt, LinearHead
 from softtf.training.config import TrainConfig
 from support.counting import COUNT, Notes, backbone_of, image_files, kept
 
@@ -63,6 +63,13 @@ def test_queries_of_a_matching_learner_too(train: TrainConfig, tmp_path: Path, m
     again = learn(pictures(COUNT), tmp_path, spec, train)
     assert_same(snapshot(again.learner), snapshot(first.learner))
     assert torch.equal(again.predict_proba(pictures(9, 1)), first.predict_proba(pictures(9, 1)))
+
+
+@pytest.mark.parametrize(("spec", "passes"), [(SLM(groups=4), 2), (EASE(frozen_weight=1.0), 3)], ids=["slm", "ease"])
+def test_a_method_that_trains_a_network_reads_frozen_features_too(spec: Any, passes: int, tmp_path: Path) -> None:
+    """It runs on every example once an epoch, and EASE once more for what its adapters make of them."""
+    models = [learn(pictures(COUNT), tmp_path, spec) for _ in range(2)]
+    assert list(map(seen, models)) == [(passes + 1) * COUNT, passes * COUNT + PROBES]
 
 
 def test_test_sets_and_features_asked_for_are_kept_too_and_a_loaded_learner_finds_them(tmp_path: Path) -> None:

@@ -32,7 +32,6 @@ from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.class_counts import ClassCounts
 from softtf.learners.cosine_head import CosineHead
 from softtf.learners.fine_tuning import network_features
-from softtf.learners.rehearsing import features_of
 from softtf.learners.subspaces import subspaces, subspaces_of
 from softtf.learners.task_data import TaskData
 from softtf.statistics.temperature import FittedMean, fit_temperature
@@ -99,6 +98,7 @@ class EASELearner(Learner):
 
         Raises:
             UserError: an input cannot be loaded.
+            TrainingError: a feature is not finite.
         """
         super().end_task(data)
         features, own = subspaces_of(self, data), self.own(data.columns)
@@ -108,7 +108,7 @@ class EASELearner(Learner):
         memory = {PROTOTYPES: synthesised(torch.cat([old, exact]).float(), self.column_tasks())}
         query = None
         if self.spec.frozen_weight:
-            query = features_of(data.loader, lambda x: self.network.query(self.network.stem(x))).cpu()
+            query = data.features.values
             means = class_means(query, own).float()
             memory[FROZEN] = torch.cat([self.memory.get(FROZEN, means[:0]), means])
         scores = self.scores(features, query, memory)

@@ -100,10 +100,14 @@ class SLMLearner(Learner):
 
     @torch.no_grad()
     def begin_task(self, data: TaskData) -> None:
-        """Open the task, and put its keys into the store: the centres of its examples' frozen features."""
+        """Open the task, and put its keys into the store: the centres of its examples' frozen features.
+
+        Raises:
+            UserError: an input cannot be loaded.
+            TrainingError: a feature is not finite.
+        """
         super().begin_task(data)
-        stems = (self.network.stem(inputs) for inputs in data.loader.unaugmented())
-        queries = torch.cat([self.network.query(stem).cpu() for stem in stems])
+        queries = data.features.values
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "keys", self.task))
         keys = k_means(self.in_groups(queries.double()), self.spec.keys, generator).float()
         tasks = torch.full((len(keys),), self.task)
