@@ -26,8 +26,8 @@ class Chosen(TaskRidge):
     def forward(self, features: Tensor) -> Tensor:
         return (features @ noise(16, SIZE, seed=5)).square()
 
-    def choose(self, old: RidgeSums, new: RidgeSums, h: Tensor, labels: Tensor) -> tuple[float, float]:
-        self.asked.append((old.counts.tolist(), new.counts.tolist(), len(h), labels.tolist()))
+    def choose(self, old: RidgeSums, new: RidgeSums, features: Tensor, labels: Tensor) -> tuple[float, float]:
+        self.asked.append((old.counts.tolist(), new.counts.tolist(), len(features), labels.tolist()))
         return self.choices[len(self.asked) - 1], 0.5
 
 

@@ -131,14 +131,16 @@ def _compute(backbone: Backbone, loader: Loader, on_step: OnStep) -> Queries:
     """
     order = loader.lengths().argsort(stable=True) if backbone.reads_text else torch.arange(len(loader.examples))
     began = time.perf_counter()
-    parts, seconds, done = [], 0.0, 0
+    values, seconds, done = torch.empty(0), 0.0, 0
     for inputs in loader.batches(order.tolist(), BATCH):
         start = time.perf_counter()
-        parts.append(_query(backbone, inputs).cpu())  # the copy waits for the device, so the time is right
+        found = _query(backbone, inputs).cpu()  # the copy waits for the device, so the time is right
         seconds += time.perf_counter() - start
+        if not done:
+            values = found.new_empty(len(order), *found.shape[1:])
+        values[order[done : done + len(inputs)]] = found
         done += len(inputs)
         on_step(done, len(order))
-    values = torch.cat(parts)[order.argsort()]
     return Queries(values, seconds, loading=time.perf_counter() - began - seconds)
 
 

@@ -100,7 +100,7 @@ class BlockRidgeLearner(ClosedFormLearner):
         """Add the task's sums and solve; return lambda, to show."""
         self.memory = self.memory or self._usual_range()
         before = self.shares_of(labels)
-        share = self.regression.share(before, self._standardised(features), columns, labels)
+        share = self.regression.share(before, features, columns, labels, self._standardised)
         self.keep_share(share.tensors)
         return {"ridge": self._set(self.regression.solve([*before, share]))}
 

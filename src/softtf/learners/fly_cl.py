@@ -27,6 +27,7 @@ from softtf.learners.closed_form import ClosedFormSpec
 from softtf.learners.ridge import RidgeLearner
 from softtf.seeds import derive_seed
 from softtf.statistics.base import Dimension
+from softtf.statistics.random_ridge import ROWS
 from softtf.statistics.ridge_sums import RidgeSums, mean_square
 from softtf.statistics.task_ridge import TaskRidge
 
@@ -77,26 +78,28 @@ class FlyRidge(TaskRidge):
         largest = values.topk(self.kept, 1)
         return torch.zeros_like(values).scatter_(1, largest.indices, largest.values)
 
-    def choose(self, old: RidgeSums, new: RidgeSums, h: Tensor, labels: Tensor) -> tuple[float, float]:
+    def choose(self, old: RidgeSums, new: RidgeSums, features: Tensor, labels: Tensor) -> tuple[float, float]:
         """Return the factor of least generalised cross-validation on the task's own h, and that error."""
+        few = len(features) <= self.size
+        h = torch.cat([self(part).cpu() for part in features.split(ROWS)]) if few else None
         found = generalised_cross_validation(new, h, labels)
         best = min(found, key=lambda factor: found[factor])
         return best, found[best]
 
 
-def generalised_cross_validation(sums: RidgeSums, h: Tensor, labels: Tensor) -> dict[float, float]:
+def generalised_cross_validation(sums: RidgeSums, h: Tensor | None, labels: Tensor) -> dict[float, float]:
     """Return (|Y - Yhat|^2 / n) / (1 - df / n)^2 for each of FACTORS (Golub, Heath and Wahba, 1979).
 
     For lambda, with the eigenvalues s and eigenvectors U of H H^T: Yhat is U diag(s / (s + lambda)) U^T Y, and df is
-    the sum of s / (s + lambda). With more examples than dimensions they come from H^T H and H^T Y, the `sums`.
+    the sum of s / (s + lambda). Without H they come from H^T H and H^T Y, the `sums`.
 
     Args:
         sums: of these examples alone.
-        h: [n, M].
+        h: [n, M]; None where n is above M: then the sums are smaller.
         labels: [n].
     """
-    n = len(h)
-    if n <= h.shape[1]:
+    n = len(labels)
+    if h is not None:
         wide = h.double()
         squares, vectors = torch.linalg.eigh(wide @ wide.T)
         along = vectors.T @ F.one_hot(labels, len(sums.counts)).double()  # U^T Y

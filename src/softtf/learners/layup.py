@@ -27,7 +27,7 @@ from softtf.errors import TrainingError
 from softtf.learners.base import Learner
 from softtf.learners.closed_form import ClosedFormSpec
 from softtf.learners.ridge import RidgeLearner
-from softtf.statistics.random_ridge import solve
+from softtf.statistics.random_ridge import ROWS, solve
 from softtf.statistics.ridge_sums import RidgeSums, mean_square
 from softtf.statistics.task_ridge import TaskRidge
 from softtf.statistics.temperature import fold_numbers
@@ -64,7 +64,7 @@ class LayerRidge(TaskRidge):
         """Return features [n, size]."""
         return features
 
-    def choose(self, old: RidgeSums, new: RidgeSums, h: Tensor, labels: Tensor) -> tuple[float | None, float]:
+    def choose(self, old: RidgeSums, new: RidgeSums, features: Tensor, labels: Tensor) -> tuple[float | None, float]:
         """Return the factor with the best accuracy on held-out examples of the newest task, and its error.
 
         An example is held out if another has its label. Without such examples there is no factor.
@@ -73,16 +73,19 @@ class LayerRidge(TaskRidge):
         if not (folds >= 0).any():
             return None, 0.0
         for fold in range(FOLDS):
-            held, own = h[folds == fold].double(), labels[folds == fold]
+            held = (folds == fold).nonzero()[:, 0].split(ROWS)
             part = RidgeSums.zeros(self.size, len(new.counts))
-            part.add(held, own)
+            for rows in held:
+                part.add(features[rows].double(), labels[rows])
             fit = (old + (new - part)).moments(balance=True)
             scale = mean_square(fit.gram, fit.weight)
             for factor in FACTORS:
                 try:
-                    right[factor] += int(((held @ solve(fit, factor * scale)).argmax(1) == own).sum())
+                    weights = solve(fit, factor * scale)
                 except TrainingError:  # lambda is below rounding errors
                     continue
+                for rows in held:
+                    right[factor] += int(((features[rows].double() @ weights).argmax(1) == labels[rows]).sum())
         best = max(right, key=lambda factor: right[factor])
         return best, 1 - right[best] / int((folds >= 0).sum())
 

@@ -12,7 +12,7 @@ it, which changes no answer, and calibrates the probabilities.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -86,20 +86,28 @@ class ExactRidge(nn.Module):
         return F.relu(by_view @ self.projection.to(features.dtype)).transpose(0, 1).flatten(1)
 
     @torch.no_grad()
-    def share(self, before: Sequence[Share], features: Tensor, columns: Tensor, labels: Tensor) -> Share:
+    def share(
+        self,
+        before: Sequence[Share],
+        features: Tensor,
+        columns: Tensor,
+        labels: Tensor,
+        standardise: Callable[[Tensor], Tensor],
+    ) -> Share:
         """Return the newest task's share, which depends on its own examples alone.
 
         Args:
             before: the shares of the tasks before.
-            features: standardised, [n, views dim].
+            features: [n, views dim].
             columns: [n], the logit column of each example.
             labels: [columns so far], the label number of each column; a repeated label keeps its number.
+            standardise: of some of the features at a time.
         """
         columns, labels = own_share(before, columns, labels)
         numbers, local = local_numbers(labels)
         sums = RidgeSums.zeros(self.size, len(numbers))
         for chunk, of_chunk in zip(features.split(ROWS), local[columns].split(ROWS), strict=True):
-            sums.add(self(chunk.to(self.projection)).cpu().double().round_(), of_chunk)
+            sums.add(self(standardise(chunk).to(self.projection)).cpu().double().round_(), of_chunk)
         counts = {"counts": torch.bincount(columns, minlength=len(labels)), "labels": local}
         return Share(sums.kept("", whole=True) | counts, labels)
 

@@ -44,8 +44,8 @@ class TaskRidge(nn.Module, ABC):
     """A map of features to h [n, size], and the regression on h.
 
     G and C are summed and solved in float64 on the CPU. Each task's are kept in float32: 2 M (M + 1) + 4 M labels bytes
-    for M = `size`, which is 200 MB for 10,000 (10 labels). Learning a task takes about 36 M^2 bytes, and 4 M per
-    example, for the time of the solve.
+    for M = `size`, which is 200 MB for 10,000 (10 labels). Learning a task takes about 36 M^2 bytes for the time of the
+    solve; h is computed for `ROWS` examples at a time.
 
     The temperature of the scores is RanPAC's usual ratio (`SHARPNESS`) times the height of the right label's score
     above the mean of all; no answer depends on it.
@@ -64,7 +64,7 @@ class TaskRidge(nn.Module, ABC):
         return {**sums, **column_forms(labels), RIDGES.name: RIDGES.form}
 
     @abstractmethod
-    def choose(self, old: RidgeSums, new: RidgeSums, h: Tensor, labels: Tensor) -> tuple[float | None, float]:
+    def choose(self, old: RidgeSums, new: RidgeSums, features: Tensor, labels: Tensor) -> tuple[float | None, float]:
         """Return the newest task's lambda, in units of the mean of h^2, and the error by which it was chosen.
 
         None as lambda: the task does not choose.
@@ -72,7 +72,7 @@ class TaskRidge(nn.Module, ABC):
         Args:
             old: the sums of earlier tasks.
             new: the sums of the newest task, with as many labels.
-            h: its examples [n, size], of at least two labels.
+            features: its examples [n, dim], of at least two labels.
             labels: [n], their labels.
         """
 
@@ -94,17 +94,16 @@ class TaskRidge(nn.Module, ABC):
         own, count = labels[columns], int(labels.max()) + 1
         own_columns, own_labels = own_share(before, columns, labels)
         numbers, local = local_numbers(own_labels)
-        h = torch.cat([self(part).cpu() for part in features.split(ROWS)])
         sums = RidgeSums.zeros(self.size, len(numbers))
-        for part, of_part in zip(h.split(ROWS), local[own_columns].split(ROWS), strict=True):
-            sums.add(part.double(), of_part)
+        for part, of_part in zip(features.split(ROWS), local[own_columns].split(ROWS), strict=True):
+            sums.add(self(part).cpu().double(), of_part)
         counts = {"counts": torch.bincount(own_columns, minlength=len(own_labels)), "labels": local}
         share = Share(sums.kept("") | counts, own_labels)
 
         chosen, error = None, 0.0
         if len(numbers) > 1:
             old = RidgeSums.total(before, "", self.size, count)
-            chosen, error = self.choose(old, sums.among(numbers, count), h, own)
+            chosen, error = self.choose(old, sums.among(numbers, count), features, own)
             del old
         share = share._replace(tensors={**share.tensors, **RIDGES.kept(chosen, len(own))})
         return share, replace(self.solve([*before, share]), error=error)
