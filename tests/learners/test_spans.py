@@ -17,23 +17,29 @@ from softtf.classifier import ContinualClassifier
 from softtf.config.tree import from_dict, from_yaml, to_dict, to_yaml
 from softtf.errors import UserError
 from softtf.learners import (
+    EASE,
     FT,
     KLDA,
+    MOS,
     NCM,
+    TUNA,
     BlockRidge,
     CLIPPrompt,
     DERpp,
     DualPrompt,
     FlyCL,
+    HiDePrompt,
     LayUP,
     LearnerSpec,
     LinearHead,
+    NoRGa,
     RanPAC,
+    RanPACFSA,
 )
 from softtf.learners.base import Batch
 from softtf.learners.class_table import ClassTable
 from softtf.learners.foreseen import ForeseenHeads
-from softtf.learners.spans import span_of
+from softtf.learners.spans import has_choice, span_of
 from softtf.runs.config import RunConfig
 from softtf.training.data import begin_training
 from softtf.training.task import TaskTraining
@@ -129,6 +135,13 @@ def test_a_method_without_a_cross_entropy_has_no_such_setting(spec: type[Learner
     assert span_of(spec()) == "–" and spec().new_learner(tiny_backbone(), 0).classes is None
     with pytest.raises(TypeError, match="classes"):
         spec(classes="own")  # type: ignore[call-arg]
+    with pytest.raises(UserError, match="classes"):
+        from_dict(LearnerSpec, {"kind": spec.kind, "classes": "own"})
+
+
+@pytest.mark.parametrize("spec", [EASE, HiDePrompt, MOS, NoRGa, RanPACFSA, TUNA])
+def test_a_method_whose_loss_is_within_a_task_says_so_and_has_no_such_setting(spec: type[LearnerSpec]) -> None:
+    assert span_of(spec()) == "own" and not has_choice(spec()) and "classes" not in to_dict(spec())
     with pytest.raises(UserError, match="classes"):
         from_dict(LearnerSpec, {"kind": spec.kind, "classes": "own"})
 

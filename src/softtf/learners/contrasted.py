@@ -7,6 +7,7 @@ itself. Afterwards the heads are aligned together on class Gaussians (`aligned`)
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from softtf.backbones.base import Backbone
 from softtf.config.bounds import NonNegative, Positive
 from softtf.learners.aligned import AlignedLearner, AlignedSpec
 from softtf.learners.base import Batch
+from softtf.learners.spans import LossClasses
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class ContrastedSpec(AlignedSpec):
         contrast: temperature in R.
         head_rate: the heads' learning rate as a share of the other parameters'.
     """
+
+    classes: ClassVar[LossClasses] = "own"
 
     regularisation: NonNegative = field(default=0.1, kw_only=True)
     contrast: Positive = field(default=0.8, kw_only=True)

@@ -17,6 +17,7 @@ any number of classes. Scores have a temperature, which changes no answer.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -32,6 +33,7 @@ from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.class_counts import ClassCounts
 from softtf.learners.cosine_head import CosineHead
 from softtf.learners.fine_tuning import network_features
+from softtf.learners.spans import LossClasses
 from softtf.learners.subspaces import subspaces, subspaces_of
 from softtf.learners.task_data import TaskData
 from softtf.statistics.temperature import FittedMean, fit_temperature
@@ -52,6 +54,7 @@ class EASE(LearnerSpec, kind="ease"):
     """
 
     title = "EASE"
+    classes: ClassVar[LossClasses] = "own"
     adapt: AdaptationSpec = Adapter("all", 64, "mlp")
     others_weight: NonNegative = 0.1
     frozen_weight: NonNegative = 0.0

@@ -25,6 +25,7 @@ from softtf.learners.cosine_head import CosineHead
 from softtf.learners.fine_tuning import network_features
 from softtf.learners.ranpac import RanPAC, RanPACLearner
 from softtf.learners.rehearsing import features_of
+from softtf.learners.spans import LossClasses
 from softtf.learners.task_data import TaskData
 from softtf.statistics import RandomRidge
 
@@ -53,6 +54,7 @@ class RanPACFSA(RanPAC, kind="ranpac-fsa"):
     title = "RanPAC (first-session adaptation)"
     training: ClassVar[Mapping[str, Any]] = PUBLISHED
     reads: ClassVar[tuple[str, ...] | None] = None
+    classes: ClassVar[LossClasses] = "own"
 
     adapt: AdaptationSpec = Adapter("all", 64, "mlp")
     storage: Storage = field(default="float32", kw_only=True)

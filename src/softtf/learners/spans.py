@@ -8,10 +8,12 @@ otherwise nothing would tell tasks apart. In a task of one class the cross-entro
 `learn` warns of it.
 `all`: also the classes of later tasks, where their number is known.
 
-This choice alone moves accuracy by more than most methods differ, so every table names it.
+This choice alone moves accuracy by more than most methods differ, so every table names it. The losses of some methods
+are defined within a task: there is nothing to choose, and their specs have `classes` as a constant, `own`.
 """
 
-from typing import Literal
+from dataclasses import fields
+from typing import Any, Literal
 
 LossClasses = Literal["seen", "own"]
 AnyClasses = Literal["seen", "own", "all"]
@@ -22,3 +24,8 @@ NO_SPAN = "–"
 def span_of(spec: object) -> str:
     """Return a spec's `classes` as tables show it."""
     return str(getattr(spec, "classes", NO_SPAN))
+
+
+def has_choice(spec: Any) -> bool:
+    """Return whether `classes` is a setting of the spec's."""
+    return any(field.name == "classes" for field in fields(spec))

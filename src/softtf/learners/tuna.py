@@ -15,7 +15,7 @@ orthogonality loss; the paper's settings for CIFAR-100 leave it out. The learnin
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ from softtf.backbones.base import Backbone, Tokens
 from softtf.config.bounds import NonNegative, Positive
 from softtf.learners.aligned import AlignedLearner, AlignedSpec, Samples
 from softtf.learners.base import Batch, Learner
+from softtf.learners.spans import LossClasses
 from softtf.learners.subspaces import subspaces
 
 
@@ -45,6 +46,7 @@ class TUNA(AlignedSpec, kind="tuna"):
     """
 
     title = "TUNA"
+    classes: ClassVar[LossClasses] = "own"
     layers: Layers = "all"
     rank: Rank = 16
     scale: Positive = 20.0

@@ -18,7 +18,7 @@ from softtf.errors import TrainingError, UserError
 from softtf.files.lock import BusyError, check_idle
 from softtf.files.tensors import write_atomic
 from softtf.learners.earlier import in_earlier_words
-from softtf.learners.spans import NO_SPAN, span_of
+from softtf.learners.spans import has_choice
 from softtf.paper import TableRow
 from softtf.paper.jobs import Job, data_of, left
 from softtf.recipes.presets import RECIPES, Scale
@@ -137,7 +137,7 @@ def resolve(row: TableRow, stream: str, wish: Wish) -> RunConfig:
     if source is None:
         raise UserError(f"{stream} learns your own data: say where they are with --source")
     without = [f"train.{name}" for name in unread_by(config.learner)]
-    without += ["learner.classes"] * (span_of(config.learner) == NO_SPAN)  # its column says that it has none
+    without += [] if has_choice(config.learner) else ["learner.classes"]  # its column says what it has
     wanted = {name: value for name, value in wish.settings.items() if name not in without}
     config = with_settings(config, {**changes, "evaluate.policies": list(trained.policies), **wanted})
     return replace(config, stream=config.stream.located(), backbone=config.backbone.located())
