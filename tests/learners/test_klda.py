@@ -8,9 +8,10 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor
 
 from contracts.tiny import noise, tiny_backbone
+from softtf.backbones.random_inputs import random_inputs
 from softtf.errors import UserError
 from softtf.learners import KLDA, Learner
-from softtf.learners.klda import TEMPERATURE, WIDTH, FourierMaps, usual_gamma
+from softtf.learners.klda import TEMPERATURE, WIDTH, FourierMaps, median_distance, usual_gamma
 from softtf.learners.shares import Shares
 from softtf.statistics.exact_ridge import RIDGE
 
@@ -136,9 +137,25 @@ def test_gamma_is_of_the_first_tasks_distances() -> None:
     features, _ = data(30)
     squares = sorted(float((a - b).square().sum()) for i, a in enumerate(features) for b in features[:i])
     middle = squares[(len(squares) - 1) // 2]
-    assert usual_gamma(features) == pytest.approx(WIDTH / middle)
-    assert usual_gamma(features[:1]) == pytest.approx(WIDTH / float(features[0].square().sum()))
-    assert float(learned(KLDA(9), at_once()).memory["gamma"]) == pytest.approx(usual_gamma(data()[0]))
+    assert usual_gamma(features, 9 * middle, 0.1) == pytest.approx(WIDTH / middle)
+    assert usual_gamma(features, 11 * middle, 0.1) == pytest.approx(WIDTH / middle / 11)
+    assert usual_gamma(features[:1], 5.0, 0.1) == WIDTH / 5
+    assert float(learned(KLDA(9), at_once()).memory["gamma"]) == pytest.approx(usual_gamma(data()[0], 0.0, 0.1))
+
+
+@pytest.mark.parametrize("first", [1, 2, 30])
+def test_a_first_task_of_nearly_the_same_examples_leaves_later_ones_their_accuracy(first: int) -> None:
+    """As frames of a film are; gamma is for all tasks."""
+    features, labels = data(400)
+    backbone, every, spec = tiny_backbone(), torch.arange(LABELS + 1), KLDA(200, maps=1)
+    drawn = backbone.pool(backbone.run(backbone.embed(random_inputs(backbone)[:50].double()), 0, backbone.depth))
+    scale = math.sqrt(median_distance(drawn) / median_distance(features))  # as far apart as the backbone's features are
+    features, test = scale * features, scale * TEST
+    film = (features[:1] + 0.01 * noise(first, DIM, seed=4), torch.zeros(first).long(), every[:1])
+    alike = learned(spec, [film, (features, labels + 1, every)]).logits(test, 0)[:, 1:]
+    usual = learned(spec, [(features, labels, every[:LABELS])]).logits(test, 0)
+    found, expected = (int((logits.argmax(1) == torch.arange(LABELS).repeat(5)).sum()) for logits in (alike, usual))
+    assert found >= expected - 1 > 15
 
 
 def test_one_example_of_each_class_can_be_learned() -> None:

@@ -11,9 +11,10 @@ A class's probability is the mean of the maps' softmax. Classes have no prior.
 
 What differs here (docs/methods.md): S + lambda I is inverted. The paper takes a pseudo-inverse without a cut-off, which
 inverts rounding errors while there are fewer examples than D. Gamma comes from the first task, as the paper's for
-images is not published. The scores of the maps are added: S is a sum, not a mean, so the published softmax is nearly
-flat, and the sum of such probabilities orders classes as the sum of the scores does. S comes from sums of phi phi^T,
-which are exact for a class that comes in several parts.
+images is not published; if the examples of that task are too alike, it comes from drawn inputs. The scores of the maps
+are added: S is a sum, not a mean, so the published softmax is nearly flat, and the sum of such probabilities orders
+classes as the sum of the scores does. S comes from sums of phi phi^T, which are exact for a class that comes in several
+parts.
 """
 
 import math
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 
 from softtf.adaptations.slots import Heads
 from softtf.backbones.base import Backbone, Tokens
+from softtf.backbones.random_inputs import random_inputs
 from softtf.config.bounds import Between, Positive
 from softtf.files.tensor_form import Forms, TensorForm
 from softtf.learners.base import Learner
@@ -43,6 +45,8 @@ WIDTH = 0.1  # gamma times the median squared distance; chosen on training image
 TEMPERATURE = 6.0  # of the scores' mean over maps; chosen on the same data; no answer depends on it
 LEAST_RIDGE = 1e-6  # per example, where S is zero
 PAIRED = 1000  # examples whose distances are measured
+DRAWN = 50  # inputs drawn from a seed: their distances are the usual ones of a backbone
+LEAST = 0.1  # of the usual distance: nearer examples are too alike, such as frames of one film
 GAMMA = TensorForm(least=torch.finfo(torch.float32).tiny)
 
 
@@ -54,7 +58,8 @@ class KLDA(ClosedFormSpec, kind="klda"):
         projection: D, the dimensions of a map. A task's sums take 2 D (D + 1) bytes per map, and 4 D per class and map.
         maps: number of maps; 1 is KLDA, several are its ensemble, KLDA-E.
         gamma: of the kernel exp(-gamma |x - y|^2). Without it: 0.1 / the median squared distance between examples of
-            the first task. The paper has 0.01 for MiniLM and 0.005 for BERT-base.
+            the first task, or between drawn inputs (`usual_gamma`). The paper has 0.01 for MiniLM and 0.005 for
+            BERT-base.
     """
 
     title = "KLDA (frozen features)"
@@ -115,7 +120,7 @@ class KLDALearner(ClosedFormLearner):
     def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
         """Add the task's sums and solve; return gamma, to show."""
         before = self.shares_of(labels)
-        gamma = self.memory["gamma"] if before else torch.tensor(self.spec.gamma or usual_gamma(features))
+        gamma = self.memory["gamma"] if before else torch.tensor(self._gamma(features, columns))
         own_columns, own_labels = own_share(before, columns, labels)
         numbers, local = local_numbers(own_labels)
         share = {"gamma": gamma, "counts": torch.bincount(own_columns, minlength=len(own_labels)), "labels": local}
@@ -149,6 +154,15 @@ class KLDALearner(ClosedFormLearner):
         own = [] if task or self.spec.gamma else ["gamma, the width of the kernel, which is of its distances"]
         return super().fitted_beside(task) + own
 
+    def _gamma(self, features: Tensor, columns: Tensor) -> float:
+        """Return the spec's gamma, or that of the first task's features [n, dim] and columns [n]."""
+        if self.spec.gamma:
+            return self.spec.gamma
+        network = self.network
+        drawn = random_inputs(network.backbone)[:DRAWN].to(next(network.backbone.parameters()).device)
+        usual = median_distance(network.query(network.stem(drawn)).cpu())
+        return usual_gamma(features, usual, 1.0 if len(columns.unique()) == 1 else LEAST)
+
     def _summed(self, features: Tensor, gamma: Tensor, own: Tensor, count: int) -> list[RidgeSums]:
         """Return each map's sums over a task's examples; own: [n], their labels, numbered within the task."""
         maps = [RidgeSums.zeros(self.spec.projection, count) for _ in range(self.spec.maps)]
@@ -167,12 +181,25 @@ def _prefix(number: int) -> str:
     return f"map{number + 1}_"
 
 
-def usual_gamma(features: Tensor) -> float:
-    """Return WIDTH / the median squared distance between examples [n, dim]; if it is zero, / their mean square."""
-    some = features[:: -(-len(features) // PAIRED)].double()
-    distances = nn.functional.pdist(some).square()
-    median = float(distances.median()) if len(distances) else 0.0
-    return WIDTH / (median or max(float(some.square().sum(1).mean()), torch.finfo(torch.float32).tiny))
+def usual_gamma(features: Tensor, usual: float, least: float) -> float:
+    """Return WIDTH / the median squared distance between the first task's examples [n, dim].
+
+    Below `least` times `usual`, the distance is `usual`: for examples that are too alike the kernel would be too narrow
+    for all later tasks.
+
+    Args:
+        features: of the first task.
+        usual: the median squared distance between the features of drawn inputs.
+        least: 1 for a task of one class, LEAST for others.
+    """
+    median = median_distance(features)
+    return WIDTH / max(median if median >= least * usual else usual, torch.finfo(torch.float32).tiny)
+
+
+def median_distance(features: Tensor) -> float:
+    """Return the median squared distance between features [n, dim], of at most PAIRED rows; 0 for one row."""
+    distances = nn.functional.pdist(features[:: -(-len(features) // PAIRED)].double()).square()
+    return float(distances.median()) if len(distances) else 0.0
 
 
 def discriminants(sums: RidgeSums) -> tuple[Tensor, Tensor]:
