@@ -305,6 +305,8 @@ def test_the_list_of_names_starts_with_the_bundled_one_and_holds_what_works() ->
     assert (
         not {"vit_base_patch16_siglip_224", "deit_tiny_distilled_patch16_224", "aimv2_1b_patch14_224"} & architectures
     )
+    assert "vit_so400m_patch14_siglip_gap_384" not in architectures, "its own images are not whole patches"
+    assert all(timm.get_pretrained_cfg(name).hf_hub_id for name in names if architecture_of(name) and "." in name)
     assert len(names) == len(set(names)) > 250
 
 

@@ -33,8 +33,9 @@ def architecture_of(name: str) -> str:
 
 @cache
 def vit_names() -> list[str]:
-    """Return the names, with tags, of the timm models that have weights and may be plain ViTs."""
-    return [name for name in timm.list_pretrained() if _is_candidate(name.partition(".")[0])]
+    """Return the names, with tags, of the timm models that have weights on the Hub and may be plain ViTs."""
+    candidates = (name for name in timm.list_pretrained() if _is_candidate(name.partition(".")[0]))
+    return [name for name in candidates if timm.get_pretrained_cfg(name).hf_hub_id]  # elsewhere are pickles alone
 
 
 def _is_candidate(architecture: str) -> bool:
@@ -45,10 +46,15 @@ def _is_candidate(architecture: str) -> bool:
 
 @cache
 def is_supported(architecture: str) -> bool:
-    """Return whether `TimmViT` can run an architecture; checks one block, built without memory for its weights."""
+    """Return whether `TimmViT` can run an architecture at its own image size.
+
+    One block is checked, built without memory for its weights.
+    """
     try:
         with torch.device("meta"):
-            check_plain(timm.create_model(architecture, pretrained=False, num_classes=0, depth=1), architecture)
+            vit = timm.create_model(architecture, pretrained=False, num_classes=0, depth=1)
+        check_plain(vit, architecture)
+        _check_images(vit, architecture)
     except (UserError, TypeError, ValueError, RuntimeError, AssertionError):  # such as a model without a depth
         return False
     return True
@@ -174,17 +180,22 @@ def _create(name: str, spec: BackboneSpec, options: dict[str, Any]) -> VisionTra
     with torch.device("meta"):
         vit = _built(name, spec, options)
     check_plain(vit, spec.name)
-    (patch, _), (size, width) = vit.patch_embed.patch_size, vit.patch_embed.img_size
-    if size != width or options.get("in_chans", 3) != 3:
-        raise UserError(f"backbone {spec.name!r} does not take square images with three channels; choose another")
-    if size % patch:
-        raise UserError(
-            f"image_size {size} is not a multiple of {spec.name!r}'s patch size {patch};"
-            f" the nearest multiples are {size // patch * patch} and {(size // patch + 1) * patch}"
-        )
+    _check_images(vit, spec.name, options.get("in_chans", 3))
     check_fits(vit, spec.name)
     with drawing_from(0):
         return _built(name, spec, options)
+
+
+def _check_images(vit: VisionTransformer, name: str, channels: int = 3) -> None:
+    """Refuse a model whose images are not square, or not whole patches; raises UserError."""
+    (patch, _), (size, width) = vit.patch_embed.patch_size, vit.patch_embed.img_size
+    if size != width or channels != 3:
+        raise UserError(f"backbone {name!r} does not take square images with three channels; choose another")
+    if size % patch:
+        raise UserError(
+            f"image_size {size} is not a multiple of {name!r}'s patch size {patch};"
+            f" the nearest multiples are {size // patch * patch} and {(size // patch + 1) * patch}"
+        )
 
 
 def _built(name: str, spec: BackboneSpec, options: dict[str, Any]) -> VisionTransformer:
