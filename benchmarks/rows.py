@@ -1,8 +1,9 @@
 """What grows with the rows of a task, 115,000 of each data set in Table 2: time or memory at n, 2 n and 4 n rows.
 
 The floor of each, by shapes alone: seeds of k-means++ n k D multiply-adds; nearness to K centroids of T tasks the unit
-features and the answer, 4 n (D + T) bytes; tasks of a stream and a replay nothing that a count of multiply-adds could
-name; an answer of MBPA++ no copy at all. The twins are the ways that were here before.
+features and the answer, 4 n (D + T) bytes; sums on a projection to M dimensions the sums, 8 M (M + C) bytes for C
+classes; tasks of a stream and a replay nothing that a count of multiply-adds could name; an answer of MBPA++ no copy at
+all. The twins are the ways that were here before.
 """
 
 import gc
@@ -19,9 +20,10 @@ from benchmarks.timing import in_turns, matrix_rate, peak_bytes
 from softtf.memory import OnDevice, pack, unpack
 from softtf.statistics import TaskCentroids
 from softtf.statistics.centroids import seeds_of
+from softtf.statistics.exact_ridge import ExactRidge
 from softtf.streams import Examples, TaskStream, split_by_task
 
-WIDTH, SEEDS, CENTROIDS, TASKS, DRAWN, TOKENS = 384, 32, 10, 50, 24, 64
+WIDTH, SEEDS, CENTROIDS, TASKS, DRAWN, TOKENS, PROJECTED, CLASSES = 384, 32, 10, 50, 24, 64, 64, 5
 Call = Callable[[], object]
 
 
@@ -84,6 +86,16 @@ def cases(count: int, setup: Setup) -> Iterator[Case]:
         4.0 * len(few) * (WIDTH + TASKS),
         "B",
     )
+    ridge, many = ExactRidge(1, WIDTH, PROJECTED, 0), points.repeat(10, 1)
+    classes = torch.arange(len(many)) % CLASSES
+    yield Case(
+        f"memory of the sums of 10 n rows on a projection to {PROJECTED} (twin: all projected at once)",
+        lambda: ridge.share([], many, classes, torch.arange(CLASSES), lambda rows: rows),
+        lambda: summed_at_once(ridge(many).double().round_(), classes),
+        8.0 * PROJECTED * (PROJECTED + CLASSES),
+        "B",
+        grows=1.5,
+    )
     examples = Examples(range(count), [0] * count, tasks=[i % TASKS for i in range(count)])
     yield Case(
         f"a stream of {TASKS} tasks by a column (twin: a look at every row for each)",
@@ -116,6 +128,11 @@ def seeds_anew(points: Tensor, count: int) -> Tensor:
         nearest = torch.cdist(points, seeds).amin(1).square()
         seeds = torch.cat([seeds, points[torch.multinomial(nearest, 1, generator=generator)]])
     return seeds
+
+
+def summed_at_once(h: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return sum h h^T and sum h y^T of all rows h [n, M]."""
+    return h.T @ h, h.T @ F.one_hot(classes).double()
 
 
 def task_by_task(examples: Examples) -> TaskStream | list[Examples]:
