@@ -107,6 +107,23 @@ def test_an_argument_that_cannot_be_read_is_told_and_the_rest_answered(
     assert "missing.png" in refused(capsys, "predict", run, first, *problems, "--strict")
 
 
+@pytest.mark.parametrize("column", ["image", "content"])
+def test_an_empty_row_of_a_file_is_told_and_the_rest_answered(
+    column: str, run: Path, images: Path, capsys: Capture
+) -> None:
+    first, last = (str(images / "test" / name / "0.png") for name in ("ant", "dog"))
+    expected = output(capsys, "predict", run, first, last).splitlines()
+    for nothing in ({column: None}, {column: ""}, {}):
+        rows = [nothing, {column: first}, nothing, {column: last}]
+        Path("list.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        assert call("predict", run, "list.jsonl") == 1
+        out, err = capsys.readouterr()
+        assert out.splitlines() == expected
+        assert [line.split(": ")[:3] for line in err.splitlines()] == [
+            ["softtf", "not answered", f"list.jsonl, row {i}"] for i in (0, 2)
+        ]
+
+
 @each("kind", list(PROBLEMS), ("truncated",))
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_broken_image_stops_a_run_and_a_mended_one_lets_it_go_on(

@@ -61,6 +61,10 @@ def load_file(
     examples = named_examples(data, file.name, text_column, label_column, task_column=task_column)
     column = input_name(data, file.name, text_column)
     if (paths := _image_paths(file, data, column)) is not None:
+        if None in paths:
+            raise UserError(
+                f"{file}: row {paths.index(None)} has nothing in column {column!r}; fill it or leave the row out"
+            )
         examples = Examples(paths, examples.labels, file.name, examples.class_order, examples.tasks)
     split = _split_column(data.column_names)
     if split is not None and split not in (text_column, label_column, task_column):
@@ -106,24 +110,25 @@ def _by_split(
     return hold_out(train, say) if test is None else (train, test)
 
 
-def _image_paths(file: Path, data: Any, column: str) -> list[Path] | None:
-    """Return the paths of images in a column, relative to the file's folder; None if it does not hold such paths."""
+def _image_paths(file: Path, data: Any, column: str) -> list[Path | None] | None:
+    """Return the paths of images in a column, relative to the file's folder; None if it does not hold such paths.
+
+    An empty row has None.
+    """
     if column not in data.column_names or getattr(data.features[column], "dtype", None) not in (
         "string",
         "large_string",
     ):
         return None
-    if column not in IMAGE_NAMES and not is_image_name(data[0][column]):
-        return None
+    usual = column in IMAGE_NAMES
+    if not usual and (first := data[0][column]) and not is_image_name(first):
+        return None  # as of most columns of texts, which are not read here
     values = read_values(data, column)
-    if column not in IMAGE_NAMES and not all(is_image_name(value) for value in values):
+    given = [value for value in values if value]
+    if not usual and not (given and all(map(is_image_name, given))):
         return None
-    if "" in values:
-        raise UserError(
-            f"{file}: row {values.index('')} has nothing in column {column!r}; fill it or leave the row out"
-        )
     folder = Path(os.path.abspath(file.parent))
-    return [folder / value for value in values]
+    return [folder / value if value else None for value in values]
 
 
 def count_values(file: Path, columns: Sequence[str]) -> dict[str, int]:
@@ -170,7 +175,7 @@ def read_texts(file: Path, column: str | None = None) -> list[str]:
 
 
 def read_images(file: Path, column: str | None = None) -> list[tuple[str, Any]]:
-    """Return the images of a file of rows, each with a name for messages.
+    """Return the images of a file of rows, each with a name for messages; an empty row has None.
 
     Args:
         file: a file of rows, with one of ENDINGS.
@@ -182,7 +187,7 @@ def read_images(file: Path, column: str | None = None) -> list[tuple[str, Any]]:
     """
     data, column = _inputs(file, column, "image")
     if (paths := _image_paths(file, data, column)) is not None:
-        return [(str(path), path) for path in paths]
+        return [(str(path) if path else f"{file}, row {i}", path) for i, path in enumerate(paths)]
     return [(f"{file}, row {i}", image) for i, image in enumerate(Column(data, column))]
 
 
