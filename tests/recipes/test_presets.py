@@ -56,3 +56,17 @@ def test_names_of_the_table_exist() -> None:
 def test_methods_whose_whole_network_trains_are_those_that_say_so() -> None:
     rates = {kind for kind, spec in LearnerSpec.kinds().items() if spec.training.get("learning_rate") == 3e-3}
     assert rates == set(TRAIN_WHOLE)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "scale", "rank"),
+    [
+        ("cifar100-10", "full", 500),
+        ("cifar100-10", "mini", 125),
+        ("quickstart", "full", 125),
+        ("own-texts", "full", 125),
+    ],
+)
+def test_no_rank_is_above_the_width_of_a_small_backbone(recipe: str, scale: Scale, rank: int) -> None:
+    assert recipe_named(recipe, "dual-prompt+lora", scale).learner.adapt.rank == rank  # type: ignore[attr-defined]
+    assert recipe_named(recipe, "dual-prompt+adapter", scale).learner.adapt.rank == 75  # type: ignore[attr-defined]

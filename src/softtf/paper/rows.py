@@ -165,13 +165,8 @@ def wsn(keep: float, layers: str = "10-12", targets: str = "w/o FF") -> Trained:
 
 
 def low_rank(method: str, layers: str, rank: int) -> Trained:
-    """Return DualPrompt with LoRA or adapters of a rank.
-
-    A rank above the bundled ViT's width shrinks with the width at mini scale, so that the large ones train about as
-    many parameters as soft masks at either scale.
-    """
-    mini = {"learner.adapt.rank": rank // 4} if rank > 192 else {}
-    return Trained(method, _adapt({"layers": layers, "rank": rank}, layers), mini=mini)
+    """Return DualPrompt with LoRA or adapters of a rank, which `at_scale` lowers where the backbone is small."""
+    return Trained(method, _adapt({"layers": layers, "rank": rank}, layers))
 
 
 def l2p(method: str = "l2p", layers: str | None = None) -> Trained:

@@ -1,6 +1,7 @@
 """Recipes by name, with another method or at another scale: `softtf.recipes.presets` applied to `RunConfig`."""
 
 from dataclasses import fields, is_dataclass, replace
+from math import inf
 from typing import Any
 
 from softtf.adaptations.base import parse_layers
@@ -10,7 +11,7 @@ from softtf.config.tree import from_dict, to_dict
 from softtf.errors import UserError, unknown
 from softtf.learners import LearnerSpec
 from softtf.recipes.methods import Settings, known_methods
-from softtf.recipes.presets import EVERY, PRESETS, RECIPES, SIX_LAYERS, Scale
+from softtf.recipes.presets import EVERY, PRESETS, RECIPES, SIX_LAYERS, WIDTHS, Scale
 from softtf.runs.config import RunConfig
 from softtf.streams import STREAMS
 
@@ -113,11 +114,20 @@ def unscaled(name: str, method: str | None = None) -> RunConfig:
 def at_scale(config: RunConfig, scale: Scale) -> RunConfig:
     """Return the run as it is (`full`), or as small as `mini` says (see `recipe_named`).
 
-    Exemplars are scaled with the training examples.
+    Exemplars are scaled with the training examples, and a rank of LoRA or adapters above a small backbone's width with
+    the width: it would train more parameters than the matrix beside it has, and a step of such a LoRA is too long.
 
     Raises:
         UserError: there is no such scale.
     """
+    config = _scaled(config, scale)
+    adapt = getattr(config.learner, "adapt", None)
+    if getattr(adapt, "rank", 0) <= WIDTHS.get(config.backbone.name, inf):
+        return config
+    return with_settings(config, {"learner.adapt.rank": adapt.rank // 4})
+
+
+def _scaled(config: RunConfig, scale: Scale) -> RunConfig:
     texts = is_text(config)
     if scale == "full":
         if config.backbone.name not in (VIT_B, BERT):
