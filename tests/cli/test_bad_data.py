@@ -16,6 +16,8 @@ from softtf.learners.base import Batch
 from softtf.learners.dual_prompt import DualPromptLearner
 from support.slow import each
 
+pytestmark = pytest.mark.slow  # whole runs
+
 Capture = pytest.CaptureFixture[str]
 
 

@@ -14,6 +14,8 @@ from softtf.recipes import RECIPES
 from softtf.saving.manifest import seal
 from support.folders import change, read
 
+pytestmark = pytest.mark.slow  # whole runs
+
 Capture = pytest.CaptureFixture[str]
 
 

@@ -17,6 +17,8 @@ from softtf.streams.images import ImagePreparation
 from support.clip_script import script
 from support.slow import each
 
+pytestmark = pytest.mark.slow  # whole runs
+
 Capture = pytest.CaptureFixture[str]
 NAMES = ("oak_tree", "red fox", "sea", "Übung")
 SMALL = ("--train.epochs", "1", "--train.precision", "float32", "--device", "cpu")

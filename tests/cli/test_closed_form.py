@@ -13,6 +13,8 @@ from softtf.paper import table_named
 from softtf.paper.runs import Wish, resolve
 from support.stopping import lose_the_last_task
 
+pytestmark = pytest.mark.slow  # whole runs
+
 SOLVED = ("run", "quickstart", *BACKBONE, "--stream.num-tasks", "2", "--device", "cpu", *DIGITS)
 METHODS = {
     "ncm": ("--method", "ncm"),

@@ -15,6 +15,8 @@ from softtf.recipes import RECIPES
 from softtf.runs.folder import RunFolder
 from softtf.saving.manifest import Manifest, seal
 
+pytestmark = pytest.mark.slow  # whole runs
+
 Capture = pytest.CaptureFixture[str]
 DEEP = '{"a":' * 100_000
 NONE = [DEEP, "[" * 100_000, "[]", "3", "null", "", "{", '{"a": NaN}', "\0", "{}{}", '"' + "\\" * 999]
@@ -130,7 +132,6 @@ def test_odd_lines_of_the_log_are_passed_over_and_that_is_said(run: Path, capsys
     assert "cannot be read" not in output(capsys, "resume", path), "it was said once"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("content", NONE, ids=lambda text: repr(text)[:20])
 def test_what_is_only_written_is_not_read(content: str, run: Path, capsys: Capture) -> None:
     shutil.copytree(run, "copy")

@@ -21,6 +21,8 @@ from softtf.runs import evaluate as rescore_module
 from softtf.runs import run as run_module
 from softtf.runs.folder import RunFolder
 
+pytestmark = pytest.mark.slow  # whole runs
+
 Capture = pytest.CaptureFixture[str]
 
 

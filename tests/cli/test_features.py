@@ -10,6 +10,8 @@ from cli import BACKBONE, DIGITS, SMALL, TINY, call, output, refused, results
 from softtf.files import tensors as store
 from support.stopping import STEPWISE
 
+pytestmark = pytest.mark.slow  # whole runs
+
 Capture = pytest.CaptureFixture[str]
 CLEAN = (*TINY, *STEPWISE, "--train.augment", "--train.clean-query")
 

@@ -9,6 +9,8 @@ import pytest
 from cli import call, output, refused
 from softtf.figures import FIGURES
 
+pytestmark = pytest.mark.slow  # whole runs
+
 Capture = pytest.CaptureFixture[str]
 
 

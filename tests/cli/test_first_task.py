@@ -17,6 +17,8 @@ from softtf.training.progress import TaskProgress
 from softtf.training.task import EpochReport, TaskTraining
 from support.stopping import at_call, in_another_process, send
 
+pytestmark = pytest.mark.slow  # whole runs
+
 Capture = pytest.CaptureFixture[str]
 HOT = ("--train.learning-rate", "1e30")
 

@@ -8,6 +8,8 @@ import pytest
 
 from cli import TINY, call, refused
 
+pytestmark = pytest.mark.slow  # whole runs
+
 Capture = pytest.CaptureFixture[str]
 
 

@@ -12,6 +12,8 @@ from softtf import ContinualClassifier, DualPrompt, SoftMask, TrainConfig
 from softtf.cli.main import main
 from softtf.learners import BlockRidge
 
+pytestmark = pytest.mark.slow  # whole runs
+
 
 @pytest.fixture(scope="module")
 def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -10,6 +10,8 @@ import pytest
 from cli import TINY, call, contents, read_json, refused, results, unfinish
 from softtf.saving.manifest import Manifest, unsealed
 
+pytestmark = pytest.mark.slow  # whole runs
+
 Capture = pytest.CaptureFixture[str]
 SECOND = (
     "learner/task-002.json",

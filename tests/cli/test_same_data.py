@@ -12,6 +12,8 @@ from cli import BACKBONE, call, contents, image_folder, output, refused, results
 from softtf.runs import learn as learning
 from softtf.runs.run import Run
 
+pytestmark = pytest.mark.slow  # whole runs
+
 Capture = pytest.CaptureFixture[str]
 NCM = ("run", "own-images", "--method", "ncm", *BACKBONE, "--stream.num-tasks", "2", "--device", "cpu")
 """Two tasks of two classes, learned in closed form."""

@@ -15,6 +15,8 @@ from softtf.saving.header import Header
 from support.folders import as_softtf_0_1_saved_it
 from support.stopping import lose_the_last_task
 
+pytestmark = pytest.mark.slow  # whole runs
+
 Capture = pytest.CaptureFixture[str]
 RUN = ("run", "quickstart", *BACKBONE, *SMALL, *DIGITS)
 DERPP = (*RUN, "--method", "der++", "--learner.classes", "all")

@@ -21,6 +21,8 @@ from softtf.report.page import write_page
 from softtf.runs.config import RunConfig
 from support.pages import Page
 
+pytestmark = pytest.mark.slow  # whole runs
+
 Capture = pytest.CaptureFixture[str]
 WORDS = {"animals": ["ant", "bee", "cow"], "plants": ["oak", "elm", "fir"], "tools": ["saw", "axe", "awl"]}
 SETS = ("news", "yelp", "amazon")
@@ -251,7 +253,6 @@ def test_a_file_that_is_not_there(capsys: Capture) -> None:
     assert "nowhere.csv cannot be read" in refused(capsys, "run", "nowhere.csv")
 
 
-@pytest.mark.slow
 def test_the_quickstart_of_docstrings_can_be_stopped_and_resumed(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, encoder: tuple[str, ...]
 ) -> None:
