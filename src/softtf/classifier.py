@@ -76,8 +76,6 @@ class ContinualClassifier(Living):
         UserError: a name is unknown or a setting does not fit.
     """
 
-    train_config: TrainConfig
-
     @with_own_settings
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """The life of a classifier: its tasks can be taken out, put in, renamed, compared and accounted for."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
 
 from softtf.devices.torch_state import with_own_settings
 from softtf.errors import UserError
@@ -8,8 +9,15 @@ from softtf.inference.predictor import Predictor
 from softtf.learners import changes
 from softtf.learners.accounts import Description, Held, audit, describe, differences
 from softtf.learners.class_table import ClassTable
+from softtf.learners.extending import Extending
 from softtf.learners.knowledge import Finished
 from softtf.saving.header import Header
+from softtf.streams import examples_from
+from softtf.training.config import TrainConfig
+from softtf.training.data import begin_training, check_training
+from softtf.training.loop import TaskCallback, learn_task
+from softtf.training.progress import TaskProgress
+from softtf.training.task import EpochReport
 
 Task = int | str
 """A task by its number, from 0, or by its name."""
@@ -24,6 +32,7 @@ class Living(Predictor):
     """
 
     header: Header
+    train_config: TrainConfig
 
     def remove_task(self, task: Task, *, leave_traces: bool = False) -> list[str]:
         """Take a task out: its parameters, columns, sums and statistics.
@@ -44,6 +53,50 @@ class Living(Predictor):
             return [other for other in range(len(classes.tasks)) if other != gone]
 
         return self._change(lambda known: changes.keep_tasks(known, kept(known.classes), leave_traces))
+
+    def extend(
+        self,
+        task: Task,
+        train: Any,
+        *,
+        config: TrainConfig | None = None,
+        progress: bool = True,
+        callbacks: Sequence[TaskCallback] = (),
+    ) -> list[EpochReport]:
+        """Teach a task more examples of its classes; what else is each task's own stays the same bytes.
+
+        A solved method adds them to the task's sums: with `block-ridge` it is, bit for bit, the learner that saw all
+        of the task's examples at once. Otherwise the task's own parameters are trained on, on these examples alone,
+        from where they are; what tasks share is trained too, as by `learn`.
+
+        Args:
+            task: its number, from 0, or its name.
+            train: as for `learn`; with parameters to train, examples of each of the task's classes.
+            config: other training settings.
+            progress: show it live.
+            callbacks: as for `learn`.
+
+        Returns:
+            one report per epoch.
+
+        Raises:
+            UserError: there is no such task; an example is of none of its classes, or a class has none; the method
+                keeps all tasks in one, or not what was trained; or a task is being learned.
+            TrainingError: a loss was not finite.
+        """
+
+        def extended() -> tuple[Finished, list[EpochReport]]:
+            known = self.knowledge.finished
+            number = known.classes.task_number(task)
+            name = known.classes.names[number]
+            examples = examples_from(train, f"more of {name}")
+            check_training(config, self.header.learner, known.learner)
+            more, settings = Extending.of(known, number, examples), config or self.train_config
+            training = begin_training(more.learner, more.classes, more.examples, name, settings, self.store, more.start)
+            reports = learn_task(training, (*callbacks, *([TaskProgress(name)] if progress else [])))
+            return more.ended(), reports
+
+        return self.knowledge.put(extended)
 
     def keep(self, tasks: Sequence[Task], *, leave_traces: bool = False) -> list[str]:
         """Keep some tasks, in the order given, and take out the others; naming all of them changes their order.

@@ -47,6 +47,12 @@ class ProgressivePrompt(Adaptation):
         """Return the output of the residual network."""
         return self.rounded({"prompt": reparameterised(values)})
 
+    def reopened(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the prompt, and a residual network that adds nothing to it yet."""
+        prompt = super().reopened(state)["prompt"]
+        nothing = {"up": prompt.new_zeros(self.dim, self.hidden), "up_bias": prompt.new_zeros(self.dim)}
+        return {"prompt": prompt, **(nothing if self.hidden else {})}
+
     def appended(self, selection: Selection | None) -> Tensor | None:
         """Return the prompts of task t and those before it, [1, (t + 1) * length, dim]."""
         if selection is None:

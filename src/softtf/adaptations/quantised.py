@@ -45,6 +45,14 @@ class QuantisedAdaptation(LargeAdaptation):
             | {name + STEPS: matrix.steps for name, matrix in matrices.items()}
         )
 
+    def reopened(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the matrices, unpacked, and the vectors."""
+        return {
+            name: Packed(value, state[name + STEPS], self.centre).unpack() if name + STEPS in state else widened(value)
+            for name, value in state.items()
+            if not name.endswith(STEPS)
+        }
+
     def num_parameters(self, task: int) -> int:
         """Return the number of trained parameters; steps do not count."""
         return sum(value.numel() for name, value in self.own_slot(task).items() if not name.endswith(STEPS))

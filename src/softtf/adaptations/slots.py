@@ -54,6 +54,10 @@ class TaskSlots(nn.Module):
         """Return values in float16 if `storage` says so; otherwise as they are."""
         return {name: halve(value) for name, value in values.items()} if self.storage == "float16" else values
 
+    def reopened(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the values that a finished slot's training goes on from; where they are not kept, other names."""
+        return {name: widened(value) for name, value in state.items()}
+
     @property
     def num_tasks(self) -> int:
         """Number of tasks that have a slot."""
@@ -88,7 +92,11 @@ class TaskSlots(nn.Module):
             return
         for task in range(self.num_tasks):
             if any(parameter.requires_grad for parameter in self.own_slot(task).values()):
-                self.slots[task] = nn.ParameterDict(_closed(self.packed(self.task_state_dict(task))))
+                self.close(task, self.task_state_dict(task))
+
+    def close(self, task: int, values: dict[str, Tensor]) -> None:
+        """Keep values, packed, as the finished slot of task `task`."""
+        self.slots[task] = nn.ParameterDict(_closed(self.packed(values)))
 
     def forms(self, num_classes: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the forms of the next task's slot: in training, and once the task is finished.

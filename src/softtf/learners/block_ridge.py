@@ -114,6 +114,10 @@ class BlockRidgeLearner(ClosedFormLearner):
         """Return a task's sums for the classes at `kept` alone."""
         return self.regression.without(share, kept)
 
+    def joined(self, one: Share, more: Share) -> Mapping[str, Tensor]:
+        """Return a task's sums with those of more of its examples."""
+        return self.regression.joined(one, more)
+
     def _set(self, found: ExactRidgeSolution) -> float:
         self.memory = self.memory | {"counts": found.counts, "labels": found.labels}
         self.set_heads(found.weights, found.bias)

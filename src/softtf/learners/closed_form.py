@@ -9,7 +9,7 @@ from torch import Tensor
 
 from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner, LearnerSpec
-from softtf.learners.shares import METHOD
+from softtf.learners.shares import METHOD, TaskShares
 from softtf.learners.task_data import TaskData
 from softtf.statistics import Share
 
@@ -91,6 +91,25 @@ class ClosedFormLearner(Learner):
             UserError: the sums are not kept by class.
         """
         raise UserError(f"the sums of {type(self).__name__} are not kept by class; remove the whole task")
+
+    def share_joined(self, owner: str, one: Share, more: Share) -> Mapping[str, Tensor]:
+        """Return a task's share with that of more of its examples added."""
+        return self.joined(one, more) if owner == METHOD else super().share_joined(owner, one, more)
+
+    def joined(self, one: Share, more: Share) -> Mapping[str, Tensor]:
+        """Return a task's share of the method's sums with that of more of its examples added.
+
+        Args:
+            one: of the task.
+            more: of the further examples; its labels are places among the task's columns.
+
+        Raises:
+            UserError: a share cannot be added to.
+        """
+        raise UserError(f"{type(self).__name__} takes a task's examples at once; learn the whole task again")
+
+    def follow(self, task: int, shares: TaskShares) -> None:  # noqa: B027 - most have no parameters of one task alone
+        """Set the parameters of task `task` that follow from its own shares alone, to which more was added."""
 
     def settle(self, labels: Tensor) -> None:
         """Set everything that follows from the tasks' shares: statistics, heads and memory."""

@@ -88,6 +88,21 @@ class DividedState(LearnerState):
         assert isinstance(statistics, SharedStatistics)
         return statistics.without(share, kept)
 
+    def share_joined(self, owner: str, one: Share, more: Share) -> Mapping[str, Tensor]:
+        """Return a task's share with that of more of its examples added (`SharedStatistics.joined`).
+
+        Args:
+            owner: whose share it is: the method, or the statistics of that name.
+            one: of the task.
+            more: of the further examples; its labels are places among the task's columns.
+
+        Raises:
+            UserError: a share cannot be added to.
+        """
+        statistics = self.statistics[owner]
+        assert isinstance(statistics, SharedStatistics)
+        return statistics.joined(one, more)
+
     def by_class(self, owner: str, share: Mapping[str, Tensor]) -> bool:
         """Return whether all sums of a share are kept by class, so that `share_without` leaves nothing of a class."""
         return not any(name.endswith("gram") or name == "centroids" for name in share)

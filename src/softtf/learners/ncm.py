@@ -11,9 +11,10 @@ from softtf.backbones.base import Backbone, Tokens
 from softtf.files.tensor_form import Forms, TensorForm
 from softtf.learners.base import Learner
 from softtf.learners.closed_form import ClosedFormLearner, ClosedFormSpec
+from softtf.learners.shares import METHOD, TaskShares
 from softtf.statistics import Share
 from softtf.statistics.random_ridge import column_counts, column_forms, columns_without
-from softtf.statistics.shares import all_labels, local_numbers, own_share
+from softtf.statistics.shares import all_labels, joined_columns, local_numbers, own_share
 from softtf.statistics.temperature import FittedMean, first_of_five, fit_temperature, log_shares
 
 TEMPERATURE = FittedMean("temperatures", default=0.05)
@@ -91,6 +92,16 @@ class NCMLearner(ClosedFormLearner):
     def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
         """Return a task's sums for the classes at `kept` alone."""
         return {**share, "sums": share["sums"][kept], **columns_without(share, kept)}
+
+    def joined(self, one: Share, more: Share) -> Mapping[str, Tensor]:
+        """Return a task's sums with those of more of its examples."""
+        sums = one.tensors["sums"].double().index_add(0, more.labels, more.tensors["sums"].double()).float()
+        return {**joined_columns(one, more), "sums": sums, **TEMPERATURE.joined(one.tensors, more.tensors)}
+
+    def follow(self, task: int, shares: TaskShares) -> None:
+        """Set a task's head to its means."""
+        means = F.normalize(shares[METHOD]["sums"])
+        self.network.heads.close(task, {**self.network.heads.task_state_dict(task), "weight": means})
 
     def fitted_beside(self, task: int) -> list[str]:
         """Return the temperature; no answer depends on it."""

@@ -61,6 +61,10 @@ class RidgeLearner(ClosedFormLearner):
         """Return a task's sums for the classes at `kept` alone."""
         return self.regression.without(share, kept)
 
+    def joined(self, one: Share, more: Share) -> Mapping[str, Tensor]:
+        """Return a task's sums with those of more of its examples."""
+        return self.regression.joined(one, more)
+
     def fitted_beside(self, task: int) -> list[str]:
         """Return what later tasks fitted on all classes known at the time, if the method fits anything."""
         own = [f"the {self.fitted} that later tasks fitted"] if self.fitted and task < self.task else []

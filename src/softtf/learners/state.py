@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from softtf.adaptations.base import Adaptation
 from softtf.adaptations.slots import Heads, Storage, TaskSlots
 from softtf.backbones.base import Backbone
+from softtf.errors import UserError
 from softtf.files.tensor_form import Forms, check_forms, form_like
 from softtf.learners.shares import Shares, TaskShares
 from softtf.network import AdaptedNetwork
@@ -73,6 +74,24 @@ class LearnerState(nn.Module):
         for slots in self.slot_modules().values():
             slots.add_task(num_classes, generator)
             slots.to(device)
+
+    @torch.no_grad()
+    def start_from(self, state: Mapping[str, Tensor]) -> None:
+        """Set the parameters of the newest task, which was opened, to those of a finished one (`task_state_dict`).
+
+        Raises:
+            UserError: what was trained is not kept.
+        """
+        for module_name, module in self.slot_modules().items():
+            start, slot = f"{module_name}.", module.own_slot(self.num_tasks - 1)
+            own = module.reopened({k.removeprefix(start): v for k, v in state.items() if k.startswith(start)})
+            if not own.keys() <= slot.keys():
+                raise UserError(
+                    f"a finished task keeps no {min(slot.keys() - own.keys())} of its {type(module).__name__}, from"
+                    " which training could go on; remove the task, and learn it again with all its data"
+                )
+            for name, value in own.items():
+                slot[name].copy_(value)
 
     def close_slots(self) -> None:
         """Close the newest task: nothing of it is trained again."""

@@ -98,9 +98,7 @@ class TextHeads(Heads):
 
     def settle(self, texts: Tensor) -> None:
         """Replace the newest task's prompts by its text features [classes, shared dim]."""
-        kept = self.packed({"features": texts.detach()})
-        closed = {name: nn.Parameter(value, requires_grad=False) for name, value in kept.items()}
-        self.slots[-1] = nn.ParameterDict(closed)
+        self.close(-1, {"features": texts.detach()})
 
     def scores(self, features: Tensor, texts: Tensor) -> Tensor:
         """Return logits [batch, classes] of features [batch, dim] and texts [classes, shared dim] at length 1."""

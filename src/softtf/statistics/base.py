@@ -117,6 +117,18 @@ class SharedStatistics(Statistics):
         """
         raise UserError(f"the statistics of {self.name} are not kept by class; remove the whole task")
 
+    def joined(self, one: Share, more: Share) -> Mapping[str, Tensor]:
+        """Return a task's share with that of more of its examples added.
+
+        Args:
+            one: of a task.
+            more: of the further examples; its labels are places among the columns of `one`.
+
+        Raises:
+            UserError: a share cannot be added to.
+        """
+        raise UserError(f"the statistics of {self.name} take a task's examples at once; learn the whole task again")
+
     @abstractmethod
     def share_forms(self, labels: Tensor, tasks: int) -> Forms:
         """Return the form of each tensor of a share.

@@ -82,6 +82,13 @@ class TaskCentroids(SharedStatistics):
         """Return the share as it is: centroids are of a task, not of its classes."""
         return share
 
+    def joined(self, one: Share, more: Share) -> Mapping[str, Tensor]:
+        """Return at most `amount` centroids of a task's centroids and those of more of its examples."""
+        both = torch.cat([one.tensors["centroids"], more.tensors["centroids"]]).double()
+        found = k_means(both, self.amount, torch.Generator().manual_seed(derive_seed(self.seed, "joined"))).float()
+        tasks = torch.zeros(len(found), dtype=torch.int64)
+        return {"centroids": found, "tasks": tasks, **TEMPERATURE.joined(one.tensors, more.tensors)}
+
     def nearness(self, known: Mapping[str, Tensor], features: Tensor) -> Tensor:
         """Return minus the squared distance [n, tasks] of normalised features to each task's nearest centroid."""
         centroids, tasks = known["centroids"].to(features), known["tasks"].to(features.device)

@@ -55,6 +55,10 @@ class ClassScores(SharedStatistics):
         """Return a task's sums of the classes at `kept`."""
         return self.regression.without(share, kept)
 
+    def joined(self, one: Share, more: Share) -> Mapping[str, Tensor]:
+        """Return a task's sums with those of more of its examples."""
+        return self.regression.joined(one, more)
+
     def log_probabilities(self, known: Mapping[str, Tensor], features: Tensor) -> Tensor:
         """Return log P(column|x) [n, columns] of features [n, dim]: log softmax(h W / temperature + log_shares)."""
         scores: Tensor = self.regression(features) @ known["weights"].to(features)

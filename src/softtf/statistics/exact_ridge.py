@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from softtf.files.tensor_form import Forms
 from softtf.seeds import derive_seed
-from softtf.statistics.random_ridge import column_counts, column_forms, share_without
+from softtf.statistics.random_ridge import column_counts, column_forms, share_joined, share_without
 from softtf.statistics.ridge_sums import NO_EXAMPLES, RidgeSums, solve_positive
 from softtf.statistics.shares import Share, all_labels, local_numbers, own_share
 from softtf.statistics.temperature import log_shares
@@ -114,6 +114,10 @@ class ExactRidge(nn.Module):
     def without(self, share: Mapping[str, Tensor], kept: Tensor) -> dict[str, Tensor]:
         """Return a task's share of the classes at `kept` (`RidgeSums.without`)."""
         return share_without(share, self.size, kept, "")
+
+    def joined(self, one: Share, more: Share) -> dict[str, Tensor]:
+        """Return a task's share with that of more of its examples added: that of them all, exactly."""
+        return share_joined(one, more, self.size, "")
 
     @torch.no_grad()
     def solve(self, shares: Sequence[Share]) -> ExactRidgeSolution:

@@ -23,7 +23,7 @@ from softtf.errors import TrainingError
 from softtf.files.tensor_form import INTEGERS, Forms, TensorForm
 from softtf.seeds import derive_seed
 from softtf.statistics.ridge_sums import Moments, RidgeSums, mean_square, solve_positive
-from softtf.statistics.shares import Share, all_labels, local_numbers, own_share, side_by_side
+from softtf.statistics.shares import Share, all_labels, joined_columns, local_numbers, own_share, side_by_side
 from softtf.statistics.temperature import FittedMean, first_of_five, fit_temperature, log_shares
 
 FACTORS = tuple(10.0**exponent for exponent in range(6, -2, -1))  # lambda, as a multiple of the mean of h^2
@@ -149,6 +149,11 @@ class RandomRidge(nn.Module):
         """Return a task's share of the classes at `kept` (`RidgeSums.without`)."""
         return share_without(share, self.size, kept, "", "held_")
 
+    def joined(self, one: Share, more: Share) -> dict[str, Tensor]:
+        """Return a task's share with that of more of its examples added (`share_joined`)."""
+        fitted = SHARPNESS.joined(one.tensors, more.tensors)
+        return {**share_joined(one, more, self.size, "", "held_"), **fitted}
+
     def _solution(self, shares: Sequence[Share], chosen: Chosen) -> RidgeSolution:
         labels = all_labels(shares)
         return RidgeSolution(
@@ -245,6 +250,12 @@ def share_without(share: Mapping[str, Tensor], size: int, kept: Tensor, *prefixe
     """Return a task's share of the classes at `kept`: columns, and the sums of each prefix (`RidgeSums.without`)."""
     sums = (RidgeSums.without(share, prefix, size, kept) for prefix in prefixes)
     return {**share, **{name: value for part in sums for name, value in part.items()}, **columns_without(share, kept)}
+
+
+def share_joined(one: Share, more: Share, size: int, *prefixes: str) -> dict[str, Tensor]:
+    """Return a task's share with that of more of its examples added: columns, and the sums of each prefix."""
+    sums = (RidgeSums.joined(one, more, prefix, size) for prefix in prefixes)
+    return {**joined_columns(one, more), **{name: value for part in sums for name, value in part.items()}}
 
 
 def columns_without(share: Mapping[str, Tensor], kept: Tensor) -> dict[str, Tensor]:

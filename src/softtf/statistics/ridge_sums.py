@@ -159,6 +159,12 @@ class RidgeSums:
         return RidgeSums(gram.round_() if whole else gram, cross, counts).kept(prefix, whole)
 
     @classmethod
+    def joined(cls, one: Share, more: Share, prefix: str, size: int) -> dict[str, Tensor]:
+        """Return what `kept` would return for a task's examples and more of them (`joined_columns`)."""
+        whole = not one.tensors[f"{prefix}gram"].is_floating_point()
+        return cls.total([one, more], prefix, size, len(one.labels)).kept(prefix, whole)
+
+    @classmethod
     def total(cls, shares: Sequence[Share], prefix: str, size: int, labels: int) -> "RidgeSums":
         """Return the sums over what each share has `kept`, in the order of shares; zero sums without shares.
 

@@ -47,6 +47,16 @@ def all_labels(shares: Sequence[Share]) -> Tensor:
     return torch.cat([torch.zeros(0, dtype=torch.int64), *(share.labels for share in shares)])
 
 
+def joined_columns(one: Share, more: Share) -> dict[str, Tensor]:
+    """Return `counts` and `labels` of a share to which another of the same task is added.
+
+    Args:
+        one: of a task.
+        more: of more examples of it; its labels are places among the columns of `one`.
+    """
+    return {**one.tensors, "counts": one.tensors["counts"].index_add(0, more.labels, more.tensors["counts"])}
+
+
 def side_by_side(shares: Sequence[Share], name: str) -> Tensor:
     """Return a tensor that each share has, concatenated over shares."""
     return torch.cat([share.tensors[name] for share in shares])

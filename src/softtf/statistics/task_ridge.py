@@ -29,6 +29,7 @@ from softtf.statistics.random_ridge import (
     column_counts,
     column_forms,
     mean_right_score,
+    share_joined,
     share_without,
     solve,
 )
@@ -111,6 +112,10 @@ class TaskRidge(nn.Module, ABC):
     def without(self, share: Mapping[str, Tensor], kept: Tensor) -> dict[str, Tensor]:
         """Return a task's share of the classes at `kept` (`RidgeSums.without`)."""
         return share_without(share, self.size, kept, "")
+
+    def joined(self, one: Share, more: Share) -> dict[str, Tensor]:
+        """Return a task's share with that of more of its examples added (`share_joined`)."""
+        return {**share_joined(one, more, self.size, ""), **RIDGES.joined(one.tensors, more.tensors)}
 
     @torch.no_grad()
     def solve(self, shares: Sequence[Share]) -> RidgeSolution:

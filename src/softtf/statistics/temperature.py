@@ -69,6 +69,10 @@ class FittedMean:
         none = value is None
         return {self.name: torch.zeros(2) if none else torch.tensor([weight * torch.tensor(value).log(), weight])}
 
+    def joined(self, *kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the sums of all that is kept, as those of one task."""
+        return {self.name: torch.stack([one[self.name] for one in kept]).sum(0)}
+
     @property
     def form(self) -> TensorForm:
         """The form of what `kept` returns."""

@@ -1,7 +1,10 @@
 """Start the training of a task; say which settings of training a method reads."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import fields
+
+from torch import Tensor
 
 from softtf.backbones.features import FeatureStore
 from softtf.devices.memory import needs_memory
@@ -26,6 +29,7 @@ def begin_training(
     name: str,
     config: TrainConfig,
     store: FeatureStore | None = None,
+    start: Mapping[str, Tensor] | None = None,
 ) -> TaskTraining:
     """Open a new task for `examples` in the learner and the class table, and return its training.
 
@@ -36,6 +40,7 @@ def begin_training(
         name: what to call it.
         config: how to train.
         store: where queries are kept that are equal in all epochs; None for memory only.
+        start: parameters of a finished task to start from (`LearnerState.start_from`); None: new ones.
 
     Raises:
         UserError: a class was learned before, and that is not allowed; or a label does not fit the learner.
@@ -46,6 +51,8 @@ def begin_training(
     classes.add(examples.classes, name, Record.now([counts[label] for label in examples.classes]))
     data = TaskData(examples, classes, learner.network.backbone, config.batch_size, config.augment, store)
     learner.begin_task(data)
+    if start is not None:
+        learner.start_from(start)
     if isinstance(learner, ClosedFormLearner) and not learner.takes_steps:
         return ClosedFormTraining(learner, data, config)
     return GradientTraining(learner, data, config)
