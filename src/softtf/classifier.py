@@ -25,7 +25,8 @@ from softtf.learners.class_table import ClassTable
 from softtf.learners.knowledge import Knowledge
 from softtf.life import Living
 from softtf.saving.header import Header
-from softtf.saving.learner import MaskPlace, load_learner, save_learner
+from softtf.saving.learner import MaskPlace, load_learner
+from softtf.saving.manifest import Manifest
 from softtf.screen import warn
 from softtf.streams import examples_from
 from softtf.training.config import TrainConfig
@@ -143,8 +144,9 @@ class ContinualClassifier(Living):
         tasks. A second `learn` is refused.
 
         Args:
-            train: (inputs, labels), a list of pairs, `Examples`, a DataFrame or a Hub data set. Labels are strings,
-                integers, booleans, finite floats, bytes, or tuples of these.
+            train: (inputs, labels), a list of pairs, `Examples`, a DataFrame, a Hub data set, or the path of a folder
+                or file of data (docs/data.md). Labels are strings, integers, booleans, finite floats, bytes, or tuples
+                of these.
             name: the task's name.
             config: other training settings for this task.
             progress: show the progress.
@@ -192,7 +194,7 @@ class ContinualClassifier(Living):
         count = len(classes.tasks)
         if len(tests) != count:
             raise UserError(f"{count} tasks were learned but {len(tests)} test sets given; give one per task")
-        examples = [examples_from(test, f"test set {i + 1}") for i, test in enumerate(tests)]
+        examples = [examples_from(test, f"test set {i + 1}", "test") for i, test in enumerate(tests)]
         chosen = [policy_of(p, learner) for p in policies] if policies else [self.inference, Policy("oracle")]
         data = TestData.of(examples, classes, learner.network.backbone, batch_size, self.store)
         scorer = Scorer(data, classes.column_labels(), chosen, batch_size, self.dtype)
@@ -200,27 +202,6 @@ class ContinualClassifier(Living):
             policy.title(): {"acc": s.acc, "task_identity": s.task_identity, "pooled": s.pooled}
             for policy, s in scorer.score(learner, f"{count} tasks", progress).items()
         }
-
-    @with_own_settings
-    def save_pretrained(self, folder: str | Path, *, replace: bool = False, sign: bytes | None = None) -> None:
-        """Save to a folder: a header with the settings, one safetensors file per task, and the hashes of all files.
-
-        `from_pretrained` restores the whole classifier except `device` and `feature_cache`, which are not saved.
-
-        Args:
-            folder: a new or empty folder, or one with what a killed save left.
-            replace: allow a folder that holds a learner. It is replaced in one step: after a crash the folder holds the
-                old one or the new one, and a process that loads it meanwhile gets one of them. Task files with the same
-                content stay, as do other files. A warning says what is replaced, unless it is an earlier version of
-                this learner.
-            sign: a secret key of at least 16 bytes; `from_pretrained(folder, verify=key)` then refuses files that were
-                changed without the key (HMAC-SHA256 over the hashes).
-
-        Raises:
-            UserError: the folder holds something else, another process is saving there, or the disk is full (no
-                half-written learner is left).
-        """
-        save_learner(Path(folder), self.header, *self.knowledge.finished, replace, sign)
 
     @classmethod
     @with_own_settings
@@ -280,7 +261,9 @@ class ContinualClassifier(Living):
         changes: dict[str, Any] = {"backbone": spec, "train": train, "inference": inference, "precision": precision}
         given = {name: value for name, value in changes.items() if value is not None}
         header = replace(header, allow_repeated=classes.allow_repeated, **given)
-        return cls.of(header, learner, classes, _store(header, feature_cache))
+        model = cls.of(header, learner, classes, _store(header, feature_cache))
+        model.saved_as = frozenset([Manifest.read(Path(folder)).identity] if tasks is None else ())
+        return model
 
 
 def _store(header: Header, folder: str | Path | None) -> FeatureStore | None:

@@ -1,8 +1,11 @@
 """The life of a classifier: its tasks can be taken out, put in, renamed, compared and accounted for."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from softtf.config.bounds import Natural
+from softtf.config.tree import check_value
 from softtf.devices.torch_state import with_own_settings
 from softtf.errors import UserError
 from softtf.inference.predictor import Predictor
@@ -12,6 +15,8 @@ from softtf.learners.class_table import ClassTable
 from softtf.learners.extending import Extending
 from softtf.learners.knowledge import Finished
 from softtf.saving.header import Header
+from softtf.saving.learner import save_learner
+from softtf.screen import warn
 from softtf.streams import examples_from
 from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training, check_training
@@ -33,6 +38,34 @@ class Living(Predictor):
 
     header: Header
     train_config: TrainConfig
+    saved_as: frozenset[str] = frozenset()  # the versions on disk that it comes from
+
+    @with_own_settings
+    def save_pretrained(
+        self, folder: str | Path, *, replace: bool = False, sign: bytes | None = None, keep_versions: int = 0
+    ) -> None:
+        """Save to a folder: a header with the settings, one safetensors file per task, and the hashes of all files.
+
+        `from_pretrained` restores the whole classifier except `device` and `feature_cache`, which are not saved.
+
+        Args:
+            folder: a new or empty folder, or one with what a killed save left.
+            replace: allow a folder that holds a learner. It is replaced in one step: after a crash the folder holds the
+                old one or the new one, and a process that loads it meanwhile gets one of them. Task files with the same
+                content stay, as do other files. A warning says what is replaced, unless it is an earlier version of
+                this learner.
+            sign: a secret key of at least 16 bytes; `from_pretrained(folder, verify=key)` then refuses files that were
+                changed without the key (HMAC-SHA256 over the hashes).
+            keep_versions: how many earlier versions stay in the folder with `replace` (`softtf.saving.earlier`). 0
+                keeps none, so that what was removed from the learner is gone from the disk too.
+
+        Raises:
+            UserError: the folder holds something else, another process is saving there, or the disk is full (no
+                half-written learner is left).
+        """
+        keep, known = check_value(Natural, keep_versions, "keep_versions"), self.saved_as
+        saved = save_learner(Path(folder), self.header, *self.knowledge.finished, replace, sign, warn, known, keep)
+        self.saved_as = known | {saved}
 
     def remove_task(self, task: Task, *, leave_traces: bool = False) -> list[str]:
         """Take a task out: its parameters, columns, sums and statistics.

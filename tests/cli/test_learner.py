@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from net import worlds
 from softtf import ContinualClassifier, DualPrompt, SoftMask, TrainConfig
@@ -86,6 +87,33 @@ def test_learners_are_merged_kept_renamed_and_forgotten(
     assert loaded(months, vit).classes.names == ["third", "month 1"]
     assert learner("forget", months, "2a", "2b", "--backbone", vit, "--in-place") == 0
     assert loaded(months, vit).labels == ["zero", "0b"]
+
+
+def test_a_task_is_taught_more_and_earlier_versions_come_back(
+    tmp_path: Path, vit: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pictures in a folder, a class a folder; the learner is then the one that saw all of them at once."""
+    whole, folder = saved(tmp_path / "whole", vit, [0, 1]), tmp_path / "part"
+    for place, picture in enumerate(images(1)[4:]):
+        (more := tmp_path / "more" / f"1{'ab'[place % 2]}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture.numpy()).save(more / f"{place}.png")
+    model = ContinualClassifier(str(vit), BlockRidge(30, views=1), device="cpu")
+    model.learn((images(0), ["0a", "0b"] * 4), "month 1", progress=False)
+    model.learn((images(1)[:4], ["1a", "1b"] * 2), "month 2", progress=False)
+    model.save_pretrained(folder)
+    extend = ("extend", folder, "month 2", tmp_path / "more", "--backbone", vit, "--in-place", "--keep-versions", 3)
+    assert learner(*extend) == 0
+    assert "month 2: 4 more examples" in capsys.readouterr().out
+    assert learner("diff", folder, whole, "--backbone", vit) == 0
+    assert "no difference" in capsys.readouterr().out
+    assert learner("versions", folder) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in told] == ["1", "now"] and "2 tasks, 4 classes" in told[0]
+    assert learner("restore", folder, 1) == 0
+    assert loaded(folder, vit).diff(model) == [] != loaded(folder, vit).diff(loaded(whole, vit))
+    assert learner("prune", folder) == 0 and "1 earlier versions removed" in capsys.readouterr().out
+    assert learner("versions", folder, "--json") == 0
+    assert [version["number"] for version in json.loads(capsys.readouterr().out)] == [None]
 
 
 def test_what_is_known_and_held_is_told(

@@ -2,16 +2,16 @@
 
 import json
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from softtf.classifier import ContinualClassifier
 from softtf.cli.options import Learner
+from softtf.cli.versions import OF_VERSIONS, size
 from softtf.errors import UserError, unknown
 from softtf.files.label_json import encode_label
 from softtf.learners.accounts import Description
-from softtf.saving.learner import save_learner
 from softtf.saving.manifest import HEADER
 from softtf.screen import say
 
@@ -29,12 +29,17 @@ def run(options: Learner) -> int:
         "forget": lambda model, o: model.forget(_labels(model, _named(o)), leave_traces=o.leave_traces),
         "rename": _rename,
         "merge": _merge,
+        "extend": _extend,
     }
+    if options.action in OF_VERSIONS:
+        return OF_VERSIONS[options.action](options)
     if options.action not in actions:
-        raise unknown("action of softtf learner", options.action, actions)
+        raise unknown("action of softtf learner", options.action, {*actions, *OF_VERSIONS})
     reads = options.action in ("describe", "audit", "diff")
     if reads and (options.output or options.in_place or options.leave_traces):
         raise UserError(f"softtf learner {options.action} changes nothing; omit --output, --in-place, --leave-traces")
+    if options.keep_versions and not options.in_place:
+        raise UserError("--keep-versions needs --in-place: a new folder has no earlier versions")
     if not reads and (options.output is None) != options.in_place:
         raise UserError("say where to save: --output FOLDER for a new learner, or --in-place to replace this one")
     model = _loaded(options.folder, options)
@@ -42,8 +47,7 @@ def run(options: Learner) -> int:
     if reads:
         return 0
     target = _folder(options.folder) if options.output is None else options.output
-    in_place = options.in_place  # asked for, so nothing warns of it
-    save_learner(target, model.header, *model.knowledge.finished, replace=in_place, say=lambda _: None)
+    model.save_pretrained(target, replace=options.in_place, keep_versions=options.keep_versions)
     for words in left or ():
         say(f"softtf: still holds something of what is gone: {words}", error=True)
     say(f"{target}: {len(model.classes.tasks)} tasks, {len(model.labels)} classes")
@@ -113,6 +117,16 @@ def _merge(model: ContinualClassifier, options: Learner) -> None:
         model.merge(_loaded(Path(name), options))
 
 
+def _extend(model: ContinualClassifier, options: Learner) -> None:
+    if len(options.names) != 2:
+        raise UserError(f"write softtf learner extend {options.folder} TASK DATA, with a folder or a file of data")
+    task, data = options.names
+    (number,) = _tasks(model, replace(options, names=(task,)))
+    before = sum(model.classes.records[number].examples or ())
+    model.extend(number, data)
+    say(f"{model.classes.names[number]}: {sum(model.classes.records[number].examples or ()) - before} more examples")
+
+
 def _diff(model: ContinualClassifier, options: Learner) -> None:
     if len(options.names) != 1:
         raise UserError(f"softtf learner diff compares two learners; name one beside {options.folder}")
@@ -129,7 +143,7 @@ def _audit(model: ContinualClassifier, options: Learner) -> None:
         say(json.dumps([asdict(one) for one in held], indent=2))
         return
     for one in held:
-        say(f"{one.what} ({_size(one.bytes)}): {one.how}{': ' if one.tasks else ''}{', '.join(one.tasks)}")
+        say(f"{one.what} ({size(one.bytes)}): {one.how}{': ' if one.tasks else ''}{', '.join(one.tasks)}")
 
 
 def _describe(model: ContinualClassifier, options: Learner) -> None:
@@ -146,9 +160,9 @@ def _describe(model: ContinualClassifier, options: Learner) -> None:
         say(f"{number}. {task.name}: {', '.join(map(str, task.classes[:SHOWN]))}{more}")
         say(
             f"   learned {task.record.learned or 'unknown'}, {examples} examples, {len(task.classes)} classes,"
-            f" {task.parameters:,} parameters, {_size(task.bytes)}, {task.hash[:12]}"
+            f" {task.parameters:,} parameters, {size(task.bytes)}, {task.hash[:12]}"
         )
-    say(f"shared by all tasks: {_size(found.shared_bytes)}; the whole: {found.hash[:12]}")
+    say(f"shared by all tasks: {size(found.shared_bytes)}; the whole: {found.hash[:12]}")
 
 
 def _plain(found: Description) -> dict[str, Any]:
@@ -157,7 +171,3 @@ def _plain(found: Description) -> dict[str, Any]:
     for values, task in zip(plain["tasks"], found.tasks, strict=True):
         values |= values.pop("record") | {"classes": [encode_label(label) for label in task.classes]}
     return plain
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count:,} bytes"

@@ -158,16 +158,18 @@ class Predict(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Learner(Command):
-    """Show what a saved learner knows and holds; remove or rename tasks and classes; merge learners.
+    """Show what a saved learner knows and holds; change its tasks and classes; restore an earlier version.
 
     Attributes:
         action: describe; audit (list what is stored that came from data, with the tasks that it came from); diff
             (compare with another learner); remove or keep (tasks, by number from 1 or by name); forget (classes);
-            rename (OLD=NEW); merge (append other learners).
+            rename (OLD=NEW); merge (append other learners); extend (TASK DATA: teach a task more examples of its
+            classes); versions, restore NUMBER, prune [NUMBER] (the folder's earlier versions).
         folder: the folder of a saved learner or of a run.
-        names: tasks, classes, OLD=NEW, or the folders of other learners.
+        names: tasks, classes, OLD=NEW, folders of other learners, a task and its data, or a version.
         output: the new folder, for the changed learner.
         in_place: replace the learner in its folder by the changed one, in one step.
+        keep_versions: with in_place, how many earlier versions stay in the folder.
         leave_traces: continue even if other tasks' parameters were trained on data that should be gone; list them.
         tasks: rename tasks, not classes.
         json: print JSON (describe, audit, diff).
@@ -179,6 +181,7 @@ class Learner(Command):
     names: Positional[tuple[str, ...]] = ()
     output: Path | None = None
     in_place: bool = False
+    keep_versions: int = 0
     leave_traces: bool = False
     tasks: bool = False
     json: bool = False

@@ -113,6 +113,7 @@ def _written(limit: float) -> str:
 
 
 Count = Annotated[int, AtLeast(1)]
+Natural = Annotated[int, AtLeast(0)]
 Positive = Annotated[float, Above(0), Finite()]
 NonNegative = Annotated[float, AtLeast(0), Finite()]
 Share = Annotated[float, Above(0), AtMost(1)]

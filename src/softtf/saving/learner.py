@@ -90,7 +90,9 @@ def save_learner(
     replace: bool = False,
     sign: bytes | None = None,
     say: Callable[[str], None] = warn,
-) -> None:
+    known: frozenset[str] = frozenset(),
+    keep_versions: int = 0,
+) -> str:
     """Write a whole learner into a folder; it is there whole or not at all, and a learner there before it likewise.
 
     Args:
@@ -101,6 +103,11 @@ def save_learner(
         replace: whether the learner that the folder holds is to be replaced.
         sign: the key to sign it with; None for no signature.
         say: told what is replaced, if that is no earlier version of this learner.
+        known: the identities of the versions that it was loaded from, or saved as.
+        keep_versions: how many earlier versions stay in the folder.
+
+    Returns:
+        the identity of what is saved.
 
     Raises:
         UserError: the folder holds something else, a label cannot be written, or the disk is full.
@@ -108,7 +115,7 @@ def save_learner(
     for label in classes.labels:
         encode_label(label)
     with new_version(folder, replace) as version:
-        if version.old and (words := _another(version.old, header, classes)):
+        if version.old and version.old.identity not in known and (words := _another(version.old, header, classes)):
             say(f"{folder} held {words}; it is replaced")
         version.add(HEADER, header.text(manifest=True).encode())
         last = len(classes.tasks) - 1
@@ -117,7 +124,7 @@ def save_learner(
             version.add(task_json(task), task_text(classes, task, own).encode())
         if last >= 0 and (shared := _shared(learner, classes)):
             version.add(shared_tensors(last), tensor_bytes(shared))
-        version.finish(sign)
+        return version.finish(sign, keep_versions)
 
 
 def _another(old: Manifest, header: Header, classes: ClassTable) -> str:

@@ -68,12 +68,21 @@ class Manifest:
                 if not file.exists():
                     return cls(folder, parts)
             # It was replaced by another version while it was read.
+        return cls.of_file(file, verify)
+
+    @classmethod
+    def of_file(cls, file: Path, verify: bytes | None = None) -> "Manifest":
+        """Read a manifest: that of a folder's learner, or of an earlier version (`softtf.saving.history`).
+
+        Raises:
+            UserError: it is no manifest, it was changed, or it is not signed with the key `verify`.
+        """
         content = unsealed(read_small(file), file)
         signature = content.pop("hmac_sha256", None)
         if verify is not None and not hmac.compare_digest(str(signature).encode(), _signed(content, verify).encode()):
             why = "is not signed; save it with sign=..." if signature is None else "was signed with another key"
             raise UserError(f"{file} {why}")
-        return cls(folder, _parts_of_manifest(content, folder))
+        return cls(file.parent, _parts_of_manifest(content, file))
 
     def write(self, sign: bytes | None = None) -> None:
         """Write `manifest.json`, which makes the folder this version of the learner.
@@ -81,10 +90,14 @@ class Manifest:
         Raises:
             UserError: it cannot be written, or the key is too short.
         """
+        write_atomic(self.folder / MANIFEST, self.text(sign))
+
+    def text(self, sign: bytes | None = None) -> str:
+        """Return the text of `manifest.json`; a key that is too short raises a UserError."""
         files = {name: part._asdict() for name, part in sorted(self.parts.items())}
         content: dict[str, Any] = {"format": 1, "files": files}
         signature = {} if sign is None else {"hmac_sha256": _signed(content, sign)}
-        write_atomic(self.folder / MANIFEST, seal(content | signature))
+        return seal(content | signature)
 
     @property
     def tasks(self) -> int:
@@ -185,8 +198,8 @@ def check_format(header: Mapping[str, Any], path: Path) -> None:
         raise UserError(f"{path} has a format that this softtf does not know; it knows formats {UNSEALED} and {FORMAT}")
 
 
-def _parts_of_manifest(content: Mapping[str, Any], folder: Path) -> dict[str, Part]:
-    path = folder / MANIFEST
+def _parts_of_manifest(content: Mapping[str, Any], path: Path) -> dict[str, Part]:
+    folder = path.parent
     if content.get("format") != 1:
         raise UserError(f"{path} has a format that this softtf does not know; it knows format 1")
     if not fits(content, FILES) or HEADER not in content["files"]:

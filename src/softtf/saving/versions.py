@@ -1,8 +1,8 @@
 """Replace the learner in a folder by its next version; a crash leaves either version complete.
 
 The files of the new version are written beside the old ones, under other names; files that are equal are kept. Moving
-`manifest.json` into place is the one step that replaces the old version. After it, the old files are removed. Nothing
-outside the folder is touched.
+`manifest.json` into place is the one step that replaces the old version. After it, the old files are removed, unless
+earlier versions are to be kept (`softtf.saving.history`). Nothing outside the folder is touched.
 
 A process that reads the old version meanwhile keeps the files that it has open or mapped. If a file that it still needs
 is gone, it starts again with the new manifest (`load_learner`).
@@ -17,14 +17,18 @@ from softtf.errors import UserError
 from softtf.files.plain_json import read_object
 from softtf.files.temporary import is_abandoned, is_of_file_system, is_temporary, temporary_name
 from softtf.files.tensors import check_file, write_atomic
+from softtf.saving.history import drop_versions, keep_version
 from softtf.saving.manifest import FILE, HEADER, MANIFEST, Manifest, Part
 
 
 class NewVersion:
     """The next version of a folder's learner, while it is written.
 
-    old: the version that it replaces; None in a folder that was empty.
+    old: the version that it replaces; None in a folder that was empty. keep: how many earlier versions stay once it is
+    there; None: all that there are.
     """
+
+    keep: int | None = None
 
     def __init__(self, folder: Path, old: Manifest | None) -> None:
         self.folder, self.old = folder, old
@@ -52,13 +56,26 @@ class NewVersion:
             return False
         return True
 
-    def finish(self, sign: bytes | None = None) -> None:
-        """Make this the version that the folder holds.
+    def finish(self, sign: bytes | None = None, keep: int = 0) -> str:
+        """Make this the version that the folder holds, and return its identity.
+
+        Args:
+            sign: a secret key.
+            keep: how many earlier versions stay, the newest ones.
 
         Raises:
             UserError: the manifest cannot be written, or the key is too short.
         """
-        Manifest(self.folder, self.parts).write(sign)
+        new = Manifest(self.folder, self.parts)
+        self.put(new.text(sign), keep)
+        return new.identity
+
+    def put(self, text: str, keep: int) -> None:
+        """Make the version of a manifest's text the one that the folder holds; the files of its parts are there."""
+        if keep and self.old:
+            keep_version(self.old)
+        write_atomic(self.folder / MANIFEST, text)
+        self.keep = keep
 
 
 @contextmanager
@@ -84,12 +101,13 @@ def new_version(folder: Path, replace: bool) -> Iterator[NewVersion]:
     except BaseException:
         _remove(marker, folder if made else None)
         raise
+    version = NewVersion(folder, old)
     try:
-        _sweep(folder, old)
-        yield NewVersion(folder, old)
+        _sweep(folder, old, None)
+        yield version
     finally:
         try:
-            _sweep(folder, old)
+            _sweep(folder, old, version.keep)
         finally:
             _remove(marker, folder if made else None)
 
@@ -157,12 +175,14 @@ def _is_left_over(found: list[Path], folder: Path) -> bool:
         return False
 
 
-def _sweep(folder: Path, old: Manifest | None) -> None:
-    """Remove a learner's files that belong to no version, and temporary files that no process uses."""
+def _sweep(folder: Path, old: Manifest | None, keep: int | None) -> None:
+    """Remove earlier versions but for `keep`, files that belong to no version, and temporary ones that nobody uses."""
     wanted = {MANIFEST}
     try:
         if old or (folder / MANIFEST).exists():
-            wanted |= {part.file for part in Manifest.read(folder).parts.values()}
+            now = Manifest.read(folder)
+            earlier = drop_versions(now, keep)
+            wanted |= {part.file for version in (now, *earlier) for part in version.parts.values()}
         left = [path for path in folder.iterdir() if path.name not in wanted]
     except (UserError, OSError):
         return  # what is wanted is not known

@@ -13,7 +13,6 @@ from softtf.files.plain_json import parse_json
 from softtf.streams.columns import INPUT_NAMES, LABEL_NAMES, Column, input_name, read_values
 from softtf.streams.examples import Examples
 from softtf.streams.folders import named_examples, read_parquet
-from softtf.streams.holdout import hold_out
 from softtf.streams.lines import LONGEST, lines
 from softtf.streams.splits import Say, listed, named_as, quiet, say_splits
 from softtf.streams.walk import is_image_name
@@ -34,7 +33,7 @@ def load_file(
     split_train: str = "train",
     split_test: str = "test",
 ) -> tuple[Examples, Examples | None]:
-    """Return the training and test examples of a file of rows, by its column `split`, or with a held-out fifth.
+    """Return the training and test examples of a file of rows, by its column `split`; without it all, and None.
 
     Paths of images, in a column `image` or in one that holds only paths of images, are relative to the file's folder.
     In CSV, a column of labels or tasks that holds only integers is read as integers, and empty fields are missing.
@@ -44,7 +43,7 @@ def load_file(
         text_column: the column of the inputs; None takes `text` or another usual name; `title+content` joins texts.
         label_column: the column of the labels; None takes `label` or another usual name.
         task_column: the column that names the task of each row, if any.
-        say: is called with notes about what is held out and the rows of each split.
+        say: is called with notes about the rows of each split.
         split_train: the value in the column `split` of rows to learn from, by its usual names in any case.
         split_test: the value of rows to test on.
 
@@ -71,7 +70,7 @@ def load_file(
         return _by_split(examples, split, read_values(data, split), split_train, split_test, say)
     if (split_train, split_test) != ("train", "test"):
         raise UserError(f"{file} has no splits, and a fifth is held out; leave split_train and split_test out")
-    return hold_out(examples, say)
+    return examples, None
 
 
 def _split_column(names: Iterable[str]) -> str | None:
@@ -99,7 +98,7 @@ def _by_split(
             f"{examples.name}: column {column!r} names no split {split_train!r} ({listed(list(counts))}) and is not"
             " read"
         )
-        return hold_out(examples, say)
+        return examples, None
     tested = next(iter(named_as(split_test, [name for name in counts if name != learned])), None)
     if tested is None and split_test != "test":
         raise unknown(f"split in column {column!r} of {examples.name}", split_test, list(counts))
@@ -107,7 +106,7 @@ def _by_split(
     test = None if tested is None else examples.select([i for i, split in enumerate(splits) if split == tested])
     unread = [f"{count:,} rows of {name!r}" for name, count in counts.items() if name not in (learned, tested)]
     say_splits(say, examples.name, (learned, train), None if test is None else (str(tested), test), unread)
-    return hold_out(train, say) if test is None else (train, test)
+    return train, test
 
 
 def _image_paths(file: Path, data: Any, column: str) -> list[Path | None] | None:

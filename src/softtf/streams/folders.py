@@ -9,7 +9,6 @@ from typing import Any
 from softtf.errors import UserError, unknown
 from softtf.streams.columns import Column, check_filled, find_columns, read_labels, read_values
 from softtf.streams.examples import Examples
-from softtf.streams.holdout import hold_out
 from softtf.streams.image_folders import load_image_folder
 from softtf.streams.lines import lines
 from softtf.streams.parquet_bounds import check_size
@@ -34,6 +33,8 @@ def load_folder(
 ) -> tuple[Examples, Examples | None]:
     """Return the training and test examples of a folder with parquet files or image folders.
 
+    Without a test split the test examples are None.
+
     Args:
         folder: the folder; its name, like every path here, is not a pattern.
         split_train: the split to learn from, by its usual names in any case.
@@ -42,7 +43,7 @@ def load_folder(
         label_column: the column of the labels, in parquet files.
         task_column: the column of the tasks, in parquet files.
         prefix: the start of the file names of a data set, in a folder with several.
-        say: is called with notes about the part of each split, what is held out and what is skipped.
+        say: is called with notes about the part of each split and what is skipped.
 
     Raises:
         UserError: the folder holds neither, or its content is incomplete or cannot be read.
@@ -120,7 +121,7 @@ def _load_parquet(
         if split_train != ALL and split_test.lower() != "test":
             raise _no_files(folder, prefix + split_test, [by_name[name] for name in others])
         say_splits(say, data_set, learned, None, [prefix + name for name in others])
-        return hold_out(train, say)
+        return train, None
     test = examples(tests, "test")
     unread = [prefix + name for name in others if name not in tests]
     say_splits(say, data_set, learned, (_shards(tests, prefix), test), unread)

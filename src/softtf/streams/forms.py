@@ -16,7 +16,7 @@ Labels decide if there are any: with as many labels as the first axis is long, t
 
 import os
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -37,25 +37,31 @@ from softtf.streams.columns import (
 )
 from softtf.streams.decode import CHANNELS
 from softtf.streams.examples import Examples
+from softtf.streams.sources import read_source
 
 NEAREST = "give a list, an array, a column, or a map-style data set (the .dataset of a DataLoader)"
 
 
-def examples_from(data: Any, name: str = "data") -> Examples:
+def examples_from(data: Any, name: str = "data", split: Literal["train", "test"] = "train") -> Examples:
     """Return labelled `data` as Examples.
 
     Args:
-        data: Examples (returned as they are); a tuple `(inputs, labels)`; a `datasets.Dataset` or a DataFrame, whose
+        data: Examples (returned as they are); a path of a folder or a file of data, as `load_source` reads it, of which
+            nothing is held out; a tuple `(inputs, labels)`; a `datasets.Dataset` or a DataFrame, whose
             columns are found by type and name (the integers of a ClassLabel become names); or a list or torch Dataset
             of `(input, label)` pairs, which is read once for its labels. Inputs and labels of a tuple may be tables of
             one column too.
         name: what errors call the data.
+        split: which of the splits is wanted, where the data have several.
 
     Raises:
         UserError: the data have another form, or `Examples` refuses them.
     """
     if isinstance(data, Examples):
         return data
+    if isinstance(data, str | os.PathLike):
+        train, test = read_source(os.fspath(data))
+        return test if split == "test" and test is not None else train
     if _is_table(data):
         if not is_hub_dataset(data):
             known = list(data.columns)

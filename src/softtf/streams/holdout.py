@@ -25,6 +25,12 @@ def hold_out(examples: Examples, say: Say = quiet) -> tuple[Examples, Examples |
     return examples.select(train), examples.select(sorted(test)) if test else None
 
 
+def with_test(pair: tuple[Examples, Examples | None], say: Say = quiet) -> tuple[Examples, Examples | None]:
+    """Return data with a test part: their own, or what `hold_out` gives."""
+    train, test = pair
+    return hold_out(train, say) if test is None else (train, test)
+
+
 def _said(examples: Examples, held_out: int, single: int) -> str:
     of = "every class" if examples.tasks is None else "every class in every task"
     said = f"{examples.name}: {held_out:,} of {len(examples):,} examples are held out for testing, a fifth of {of}"

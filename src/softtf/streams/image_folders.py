@@ -5,7 +5,6 @@ from pathlib import Path
 
 from softtf.errors import UserError, unknown
 from softtf.streams.examples import Examples
-from softtf.streams.holdout import hold_out
 from softtf.streams.listed_images import CUB_SPLIT, TINY_IMAGENET_VAL, cub, tiny_imagenet_val
 from softtf.streams.splits import TEST, TRAIN, VALIDATION, Say, listed, named_as, say_splits
 from softtf.streams.walk import Skipped, counted, entries, images_below, is_image_name, say_skipped
@@ -15,7 +14,7 @@ IMAGES = "images"  # the one folder that may hold all images of a class
 
 
 def load_image_folder(folder: Path, split_train: str, split_test: str, say: Say) -> tuple[Examples, Examples | None]:
-    """Return the training and test examples of a folder of images.
+    """Return the training and test examples of a folder of images; without a test split these are None.
 
     Raises:
         UserError: it holds no class folders with images, or no folder for a split that is named.
@@ -32,7 +31,7 @@ def load_image_folder(folder: Path, split_train: str, split_test: str, say: Say)
             raise unknown(f"folder in {folder}", split_train, [path.name for path in inside])
         examples = _class_folders(folder, inside, folder.name, skipped, below)
         _say_rest(say, folder.name, skipped, below)
-        return hold_out(examples, say)
+        return examples, None
     train = _split(folder / found[0], skipped, below)
     test_name = _test_folder(folder, split_test, [path.name for path in inside if path.name != found[0]])
     unread = [f"{path.name}/" for path in inside if path.name not in (found[0], test_name)]
@@ -40,7 +39,7 @@ def load_image_folder(folder: Path, split_train: str, split_test: str, say: Say)
     if test_name is None:
         say_splits(say, folder.name, learned, None, unread)
         _say_rest(say, folder.name, skipped, below)
-        return hold_out(train, say)
+        return train, None
     listed_there = (folder / test_name / TINY_IMAGENET_VAL).is_file()
     named = f"{folder.name}/{test_name}"
     test = tiny_imagenet_val(folder / test_name, named) if listed_there else _split(folder / test_name, skipped, below)

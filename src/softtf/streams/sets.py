@@ -5,6 +5,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from softtf.errors import UserError, unknown
 from softtf.streams.examples import Examples
 from softtf.streams.folders import load_folder, parquet_files
+from softtf.streams.holdout import with_test
 from softtf.streams.registry import STREAMS
 from softtf.streams.sources import load_source, local_path
 from softtf.streams.splits import Say, quiet
@@ -52,7 +53,8 @@ def _load(name: str, source: str, split_train: str, split_test: str, say: Say) -
     if (folder / name).is_dir():
         return load_source(str(folder / name), split_train, split_test, say=say)
     if parquet_files(folder, f"{name}_", Skipped()):
-        return load_folder(folder.resolve(), split_train, split_test, None, None, prefix=f"{name}_", say=say)
+        pair = load_folder(folder.resolve(), split_train, split_test, None, None, prefix=f"{name}_", say=say)
+        return with_test(pair, say)
     raise UserError(f"{folder} has neither {name}_{split_train}.parquet nor a folder {name}")
 
 

@@ -14,7 +14,7 @@ from softtf.streams.docstrings import docstrings
 from softtf.streams.examples import Examples
 from softtf.streams.files import ENDINGS, load_file
 from softtf.streams.folders import load_folder, named_examples, silent_datasets
-from softtf.streams.holdout import hold_out
+from softtf.streams.holdout import hold_out, with_test
 from softtf.streams.registry import STREAMS
 from softtf.streams.splits import Say, named_as, quiet, say_splits
 
@@ -94,14 +94,30 @@ def load_source(
     Raises:
         UserError: there is no such source, the Hub cannot be reached, or the data are incomplete or broken.
     """
+    pair = read_source(source, split_train, split_test, image_column, label_column, task_column, say)
+    return with_test(pair, say)
+
+
+def read_source(
+    source: str,
+    split_train: str = "train",
+    split_test: str = "test",
+    image_column: str | None = None,
+    label_column: str | None = None,
+    task_column: str | None = None,
+    say: Say = quiet,
+) -> Pair:
+    """Return the examples of a data set's training and test split; arguments and errors are as for `load_source`.
+
+    Without a test split nothing is held out: the training part is all there is, and the test part None.
+    """
     if source in SOURCES and task_column is not None:
         raise UserError(f"{source} has no column {task_column!r}; leave task_column out")
     folder = local_path(source)
     if source in SOURCES and (split_train, split_test) != ("train", "test"):
         raise UserError(f"{source} has no splits, and a fifth is held out; leave split_train and split_test out")
     if source in SOURCES:
-        train, test = SOURCES[source]()
-        return hold_out(train, say) if test is None else (train, test)
+        return SOURCES[source]()
     if source and folder.is_dir():
         return load_folder(folder.resolve(), split_train, split_test, image_column, label_column, task_column, say=say)
     if folder.is_file():
@@ -159,7 +175,7 @@ def _load_hub(
 
     train = examples(found[0])
     if len(splits) == 1:
-        return hold_out(train, say)
+        return train, None
     others = [split for split in splits if split != found[0]]
     tests = named_as(test_split, others)
     if not tests:
