@@ -26,6 +26,7 @@ FLOORS = (
     ("saving",),
     ("life",),
     ("classifier",),
+    ("sklearn",),
     ("testing",),
     ("runs", "recipes", "public"),
     ("paper",),
