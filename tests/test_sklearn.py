@@ -32,7 +32,7 @@ if TINY not in IMPORTED:
 @pytest.mark.slow
 @parametrize_with_checks([ContinualEstimator(TINY, NCM(), device="cpu", value_range=(-1e4, 1e4))])
 def test_scikit_learns_own_checks(estimator: Any, check: Any) -> None:
-    """All of them, without an exception. They ask for no accuracy (the tag `poor_score`): their rows are no pictures."""
+    """All of them, without an exception. They ask for no accuracy (the tag `poor_score`): rows are no pictures."""
     check(estimator)
 
 

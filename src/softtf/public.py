@@ -52,7 +52,7 @@ from softtf.learners import (
     RanPACFSA,
     SoftTF,
 )
-from softtf.streams import Examples, Task, TaskStream, from_datasets, load_source, split_by_class
+from softtf.streams import Examples, Task, TaskStream, from_datasets, glob, load_source, split_by_class
 from softtf.training.config import TrainConfig
 from softtf.training.loop import TaskCallback
 
@@ -113,6 +113,7 @@ __all__ = [
     "TrainingError",
     "UserError",
     "from_datasets",
+    "glob",
     "load_backbone",
     "load_source",
     "parse_policy",

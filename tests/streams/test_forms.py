@@ -173,8 +173,6 @@ def frames():
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (frames(), "generator can be read only once; give list"),
-        (iter(LABELS), "can be read only once; give list"),
         (io.BytesIO(b""), r"BytesIO is an open file; give its path, or its bytes by .read\(\)"),
         ({"a", "b"}, "a set is neither an input.*give a list"),
         (None, "a NoneType is neither an input"),
@@ -182,9 +180,9 @@ def frames():
         (np.zeros(4), r"shape \[4\] holds no images"),
         (torch.zeros(()), r"shape \[\] holds no images"),
         (np.array([["a"], ["b"]]), "strings or objects has one axis, not 2"),
-        (torch.utils.data.DataLoader([1, 2]), "the .dataset of a DataLoader"),
+        (torch.utils.data.DataLoader([1, 2], sampler=[1, 1]), "list draws examples.*give its .dataset"),
         (hub().with_transform(lambda rows: rows), "has a transform"),
-        (datasets.DatasetDict({"train": hub()}), r"not a DatasetDict; give one split, such as data\['train'\]"),
+        (datasets.DatasetDict({"one": hub(), "two": hub()}), "unknown split of inputs 'test'"),
         (pandas.DataFrame({"x": [1], "y": [2]}), "no input column.*Columns: x, y"),
         (pandas.DataFrame({"text": ["a", None]}), "row 1 has nothing in column 'text'"),
     ],
@@ -198,7 +196,7 @@ def test_what_is_no_input_is_refused_with_the_nearest_form(data, words) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ((frames(), LABELS), "generator can be read only once"),
+        ((frames(), LABELS[:2]), "3 inputs but 2 labels"),
         ((IMAGES, "bab"), "list or an array of labels, not str"),
         ((IMAGES, 3), "list or an array of labels, not int"),
         ((IMAGES[0], "b"), "list or an array of labels, not str"),

@@ -42,7 +42,8 @@ def versions(folder: str | Path) -> list[Version]:
     """
     folder = Path(folder)
     now = Manifest.read(folder)  # which says what is wrong with the folder, if anything is
-    files: dict[int | None, Path] = {**version_files(folder), None: folder / MANIFEST}
+    files: dict[int | None, Path] = {number: file for number, file in version_files(folder).items()}
+    files[None] = folder / MANIFEST
     manifests = {number: Manifest.of_file(file) if file.exists() else now for number, file in files.items()}
     return [_version(number, files[number], manifests) for number in manifests]
 

@@ -145,8 +145,8 @@ class ContinualEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return X as `learn` takes it; check rows of numbers, and remember their columns if `reset`."""
         samples = as_samples(X)
         if samples is not None:
-            if reset:
-                vars(self).pop("n_features_in_", None)
+            if reset and hasattr(self, "n_features_in_"):
+                del self.n_features_in_
             return samples
         found = validate_data(self, X, y, reset=reset, dtype=np.float64)
         rows = found[0] if isinstance(found, tuple) else found

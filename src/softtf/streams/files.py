@@ -212,7 +212,7 @@ def _read(file: Path, texts: Sequence[str], labels: Sequence[str], keep: str = "
     for name in names:
         if name in (*texts, *labels) or name.lower() == keep:
             values = [row.get(name) for row in rows]
-            columns[name] = _typed(values) if name in labels else values
+            columns[name] = typed(values) if name in labels else values
             if name not in (*texts, *labels):
                 columns[name] = [None if value is None else str(value) for value in values]
         else:
@@ -274,7 +274,7 @@ def _check_columns(count: int, file: Path) -> None:
         raise UserError(f"{file} has more than {MOST_COLUMNS:,} columns; keep those of the inputs, labels and tasks")
 
 
-def _typed(values: Sequence[Any]) -> list[Any]:
+def typed(values: Sequence[Any]) -> list[Any]:
     """Return labels, as integers if all are integers, with None for empty ones."""
     given = [None if value == "" else value for value in values]
     if all(value is None or (isinstance(value, str) and INTEGER.fullmatch(value)) for value in given):

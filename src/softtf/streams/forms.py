@@ -15,7 +15,7 @@ Labels decide if there are any: with as many labels as the first axis is long, t
 """
 
 import os
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -37,6 +37,7 @@ from softtf.streams.columns import (
 )
 from softtf.streams.decode import CHANNELS
 from softtf.streams.examples import Examples
+from softtf.streams.gathering import gathered
 from softtf.streams.sources import read_source
 
 NEAREST = "give a list, an array, a column, or a map-style data set (the .dataset of a DataLoader)"
@@ -48,9 +49,9 @@ def examples_from(data: Any, name: str = "data", split: Literal["train", "test"]
     Args:
         data: Examples (returned as they are); a path of a folder or a file of data, as `load_source` reads it, of which
             nothing is held out; a tuple `(inputs, labels)`; a `datasets.Dataset` or a DataFrame, whose
-            columns are found by type and name (the integers of a ClassLabel become names); or a list or torch Dataset
-            of `(input, label)` pairs, which is read once for its labels. Inputs and labels of a tuple may be tables of
-            one column too.
+            columns are found by type and name (the integers of a ClassLabel become names); or a list, a torch Dataset
+            or a stream of `(input, label)` pairs, which is read once for its labels (`gathered` has the rest). Inputs
+            and labels of a tuple may be tables of one column too.
         name: what errors call the data.
         split: which of the splits is wanted, where the data have several.
 
@@ -62,6 +63,7 @@ def examples_from(data: Any, name: str = "data", split: Literal["train", "test"]
     if isinstance(data, str | os.PathLike):
         train, test = read_source(os.fspath(data))
         return test if split == "test" and test is not None else train
+    data = gathered(data, name, split)
     if _is_table(data):
         if not is_hub_dataset(data):
             known = list(data.columns)
@@ -72,7 +74,7 @@ def examples_from(data: Any, name: str = "data", split: Literal["train", "test"]
         return Examples(Column(data, inputs), values, name, order)
     if isinstance(data, tuple) and len(data) == 2:
         labels = _labels(data[1], name)
-        return Examples(rows_of(data[0], name, len(labels)), labels, name)
+        return Examples(rows_of(gathered(data[0], name, split), name, len(labels)), labels, name)
     if not hasattr(data, "__len__") or not hasattr(data, "__getitem__") or isinstance(data, str | Mapping):
         raise UserError(
             f"{name}: cannot read examples from {type(data).__name__}; give (inputs, labels), a list of (input, label)"
@@ -90,6 +92,7 @@ def unlabelled(data: Any) -> Examples:
     if isinstance(data, Examples):
         return data
     name = "inputs"
+    data = gathered(data, name, "test")
     if _with_labels(data):
         rows = rows_of(data[0], name, len(data[1]))
     else:
@@ -110,7 +113,7 @@ def rows_of(inputs: Any, name: str, labels: int | None = None) -> Sequence[Any]:
         labels: the number of labels; None if there are none.
 
     Raises:
-        UserError: the inputs have no order, cannot be read twice, or could mean two things.
+        UserError: the inputs have no order, or could mean two things.
     """
     if _is_table(inputs):
         return _table_inputs(inputs, name)
@@ -118,14 +121,12 @@ def rows_of(inputs: Any, name: str, labels: int | None = None) -> Sequence[Any]:
         return [inputs]
     if hasattr(inputs, "read"):
         raise UserError(f"{name}: a {type(inputs).__name__} is an open file; give its path, or its bytes by .read()")
-    if isinstance(inputs, Iterator):
-        raise UserError(f"{name}: a {type(inputs).__name__} can be read only once; give list(...) of it")
     if not hasattr(inputs, "__len__") or not hasattr(inputs, "__getitem__"):
         raise UserError(f"{name}: a {type(inputs).__name__} is neither an input nor a sequence of inputs; {NEAREST}")
     if _is_column(inputs):
         whole = is_hub_dataset(inputs.source) and type(inputs.source).__name__ == "Dataset"
         return Column(inputs.source, inputs.column_name) if whole and _plain(inputs.source) else inputs
-    if hasattr(inputs, "iloc"):
+    if hasattr(inputs, "iloc") or _is_polars(inputs):
         return list(inputs)  # pandas has its own index
     if isinstance(inputs, np.ndarray | Tensor):
         _check_array(inputs, name, labels)
@@ -188,8 +189,15 @@ def _with_labels(data: Any) -> bool:
 
 
 def _is_table(data: Any) -> bool:
-    """Return whether this is a data set with columns: of the datasets library, or a DataFrame of pandas."""
-    return (is_hub_dataset(data) and not _is_column(data)) or (hasattr(data, "iloc") and hasattr(data, "columns"))
+    """Return whether this is a data set with columns: of the datasets library, or a DataFrame of pandas or polars."""
+    if _is_polars(data) and type(data).__name__ == "LazyFrame":
+        raise UserError("a polars LazyFrame has no rows yet; call .collect() on it")
+    frame = (hasattr(data, "iloc") or _is_polars(data)) and hasattr(data, "columns")
+    return frame or (is_hub_dataset(data) and not _is_column(data))
+
+
+def _is_polars(data: Any) -> bool:
+    return type(data).__module__.split(".")[0] == "polars"
 
 
 def _is_column(data: Any) -> bool:
@@ -224,7 +232,8 @@ def _filled(frame: Any, column: str, name: str) -> list[Any]:
         UserError: a row has no value.
     """
     values = frame[column]
-    if (empty := values.isna().to_numpy().nonzero()[0]).size:
+    missing = values.is_null() if _is_polars(values) else values.isna()
+    if (empty := missing.to_numpy().nonzero()[0]).size:
         raise UserError(f"{name}: row {empty[0]} has nothing in column {column!r}; fill it or leave the row out")
     return list(values)
 

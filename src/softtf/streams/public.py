@@ -5,6 +5,7 @@ from softtf.streams.forms import examples_from, unlabelled
 from softtf.streams.identity import Identity, difference
 from softtf.streams.images import ImagePreparation
 from softtf.streams.loader import Loader
+from softtf.streams.patterns import glob
 from softtf.streams.preparation import Preparation
 from softtf.streams.registry import STREAMS, StreamInfo
 from softtf.streams.sets import HUB, load_sets
@@ -31,6 +32,7 @@ __all__ = [
     "difference",
     "examples_from",
     "from_datasets",
+    "glob",
     "join",
     "load_sets",
     "load_source",

@@ -10,12 +10,15 @@ import numpy as np
 
 from softtf.errors import UserError, unknown
 from softtf.registry import Registry
+from softtf.streams.archives import ARCHIVES
 from softtf.streams.docstrings import docstrings
 from softtf.streams.examples import Examples
 from softtf.streams.files import ENDINGS, load_file
 from softtf.streams.folders import load_folder, named_examples, silent_datasets
 from softtf.streams.holdout import hold_out, with_test
+from softtf.streams.load_archive import load_archive
 from softtf.streams.registry import STREAMS
+from softtf.streams.remote import is_url, read_url
 from softtf.streams.splits import Say, named_as, quiet, say_splits
 
 HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
@@ -78,6 +81,8 @@ def load_source(
       Tiny-ImageNet and CUB-200; hidden and other files are skipped, links are followed;
     - a file of rows (.csv, .tsv, .jsonl, .parquet) with columns such as `text` and `label`, or `image` with paths
       relative to the file's folder, and perhaps `split`, which names the split of each row;
+    - a .zip or .tar of images in such folders, or of a webdataset (0001.jpg beside its label in 0001.cls);
+    - the URL of a .parquet file, as fsspec reads it, such as s3://bucket/birds.parquet;
     - a name in STREAMS;
     - "owner/name" on the Hub.
 
@@ -113,6 +118,10 @@ def read_source(
     """
     if source in SOURCES and task_column is not None:
         raise UserError(f"{source} has no column {task_column!r}; leave task_column out")
+    if is_url(source):
+        if (split_train, split_test) != ("train", "test"):
+            raise UserError(f"{source} is one file, without splits; leave split_train and split_test out")
+        return named_examples(read_url(source), source, image_column, label_column, task_column=task_column), None
     folder = local_path(source)
     if source in SOURCES and (split_train, split_test) != ("train", "test"):
         raise UserError(f"{source} has no splits, and a fifth is held out; leave split_train and split_test out")
@@ -121,8 +130,13 @@ def read_source(
     if source and folder.is_dir():
         return load_folder(folder.resolve(), split_train, split_test, image_column, label_column, task_column, say=say)
     if folder.is_file():
+        if folder.suffix.lower() in ARCHIVES and {image_column, label_column, task_column} == {None}:
+            return load_archive(folder, split_train, split_test, say)
         if folder.suffix.lower() not in ENDINGS:
-            raise UserError(f"{source!r} is a file; give {', '.join(ENDINGS)}, or the folder that holds the data")
+            known = ", ".join((*ENDINGS, *ARCHIVES))
+            raise UserError(
+                f"{source!r} is a file; give {known} (an archive has no columns), or a folder with the data"
+            )
         return load_file(folder, image_column, label_column, task_column, say, split_train, split_test)
     if source and folder.exists():
         raise UserError(f"{source!r} is a pipe or a device, not a file; give a file or a folder with the data")
