@@ -10,9 +10,11 @@ import torch
 from contracts.cases import LEARNERS, LearnerCase
 from contracts.state import state_of
 from contracts.test_life_laws import APART, MASKS, SOLVED, Same, data, everything, inputs, learned, part_tensors
+from contracts.tiny import backbone_for, pictures
 from softtf.adaptations import AdaptationSpec, BinaryMask, LoRA, SoftNet
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
+from softtf.learners import CLIPPrompt
 from softtf.streams import Examples
 from softtf.training.loop import TaskCallback
 from softtf.training.task import TaskTraining
@@ -123,12 +125,14 @@ def test_training_goes_on_from_the_tasks_own_parameters() -> None:
         assert (value.double() - own[name].double()).abs().max() <= most, name
 
 
+BLOCK = LEARNERS["block ridge"].spec
 REFUSED: dict[str, tuple[str | LearnerCase, int, Callable[[LearnerCase], Examples], str]] = {
     "another class": ("block ridge", 0, lambda case: data(case, 1), "'b' is no class of task 'task 1', which has 'a'"),
     "a class is missing": (
         "linear head", 0, lambda case: data(case, 0).select([0, 1]), "no examples of 1, which further training"
     ),
     "bits": (adapted(BinaryMask((3, 4))), 0, lambda case: data(case, 0), "keeps no"),
+    "texts": (LearnerCase(CLIPPrompt(2, 3)), 0, lambda case: data(case, 0), "keeps no prompts of its TextHeads"),
     "exemplars": ("DER++", 0, lambda case: data(case, 0), "remembers all tasks in one"),
     "read by others": ("Progressive Prompts", 0, lambda case: data(case, 0), "the tasks after 'task 1' read its"),
     "no such task": ("block ridge", 7, lambda case: data(case, 0), "tasks 0 to 2 were learned"),
@@ -171,3 +175,24 @@ def test_the_last_prompts_and_the_only_task_can_go_on() -> None:
         only = learned(LEARNERS[name], [0])
         only.extend(0, data(LEARNERS[name], 0, 5), progress=False)
         assert only.describe().tasks[0].record.examples == (8, 8, 8)
+
+
+def test_a_blurry_stream_is_the_same_however_it_is_cut() -> None:
+    """Classes come back in later tasks, mixed with new ones; the default knows the sums of all that it saw."""
+    whole = Examples.concatenate([data(LEARNERS["block ridge"], task) for task in range(3)])
+
+    def learned_in(parts: list[range]) -> ContinualClassifier:
+        model = ContinualClassifier(
+            backbone_for(BLOCK), BLOCK, device="cpu", seed=3, repeated_classes="allow"
+        )  # fmt: skip
+        for part in parts:
+            model.learn(whole.select(part), progress=False)
+        return model
+
+    size = len(whole)
+    once, thrice = learned_in([range(size)]), learned_in([range(i, size, 3) for i in range(3)])
+    assert thrice.num_tasks == 3 and set(thrice.labels) == set(once.labels) == set(whole.classes)
+    assert all(len(classes) > 4 for classes in thrice.classes.tasks)
+    order = [thrice.labels.index(label) for label in once.labels]
+    answers = thrice.predict_proba(pictures(7))[:, order]
+    torch.testing.assert_close(answers, once.predict_proba(pictures(7)), rtol=1e-4, atol=1e-6)

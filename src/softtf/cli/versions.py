@@ -6,13 +6,13 @@ from dataclasses import asdict
 
 from softtf.cli.options import Learner
 from softtf.errors import UserError
-from softtf.saving import prune, restore, versions
+from softtf.saving import list_versions, prune_versions, restore_version
 from softtf.screen import say
 
 
 def _versions(options: Learner) -> int:
     _check(options, 0)
-    found = versions(options.folder)
+    found = list_versions(options.folder)
     if options.json:
         say(json.dumps([asdict(version) for version in found], indent=2))
         return 0
@@ -27,14 +27,14 @@ def _restore(options: Learner) -> int:
     (number,) = _check(options, 1) or (None,)
     if number is None:
         raise UserError(f"softtf learner restore {options.folder} needs a number; softtf learner versions lists them")
-    restore(options.folder, number)
+    restore_version(options.folder, number)
     say(f"{options.folder}: version {number} is the one of now; the one before it is kept")
     return 0
 
 
 def _prune(options: Learner) -> int:
     (keep,) = _check(options, 1) or (0,)
-    gone = prune(options.folder, keep)
+    gone = prune_versions(options.folder, keep)
     say(f"{options.folder}: {gone} earlier versions removed")
     return 0
 

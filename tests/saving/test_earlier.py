@@ -12,7 +12,7 @@ from contracts.tiny import classifier, task_data
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.learners import NCM
-from softtf.saving import prune, restore, versions
+from softtf.saving import list_versions, prune_versions, restore_version
 from softtf.saving.manifest import Manifest
 from support.folders import load
 from support.stopping import Killer
@@ -39,17 +39,17 @@ def needed(folder: Path) -> set[str]:
 
 def test_versions_are_listed_restored_and_pruned(tmp_path: Path) -> None:
     models = grown(tmp_path)
-    found = versions(tmp_path)
+    found = list_versions(tmp_path)
     assert [(v.number, len(v.tasks), v.classes) for v in found] == [(1, 1, 3), (2, 2, 5), (None, 3, 9)]
     assert found[-1].tasks == ("month 1", "month 2", "month 3") and found[0].saved.endswith("Z")
     assert held(tmp_path) == needed(tmp_path)
-    restore(tmp_path, 2)
+    restore_version(tmp_path, 2)
     assert load(tmp_path).diff(models[1]) == []
-    assert [(v.number, len(v.tasks)) for v in versions(tmp_path)] == [(1, 1), (3, 3), (None, 2)]
-    restore(tmp_path, 3)
+    assert [(v.number, len(v.tasks)) for v in list_versions(tmp_path)] == [(1, 1), (3, 3), (None, 2)]
+    restore_version(tmp_path, 3)
     assert load(tmp_path).diff(models[2]) == [] and held(tmp_path) == needed(tmp_path)
-    assert prune(tmp_path, 1) == 1 and [v.number for v in versions(tmp_path)] == [4, None]
-    assert prune(tmp_path) == 1 and held(tmp_path) == needed(tmp_path)
+    assert prune_versions(tmp_path, 1) == 1 and [v.number for v in list_versions(tmp_path)] == [4, None]
+    assert prune_versions(tmp_path) == 1 and held(tmp_path) == needed(tmp_path)
     assert load(tmp_path).diff(models[2]) == []
 
 
@@ -59,7 +59,7 @@ def test_what_was_taken_out_is_in_no_file_unless_versions_are_kept(tmp_path: Pat
     model, part = load(tmp_path), Manifest.read(tmp_path).parts["task-002.safetensors"].sha256
     model.remove_task("month 2")
     model.save_pretrained(tmp_path, replace=True)
-    assert [v.number for v in versions(tmp_path)] == [None] and held(tmp_path) == needed(tmp_path)
+    assert [v.number for v in list_versions(tmp_path)] == [None] and held(tmp_path) == needed(tmp_path)
     assert part not in {p.sha256 for p in Manifest.read(tmp_path).parts.values()}
 
 
@@ -90,10 +90,10 @@ def test_wrong_numbers_and_damage_are_refused_and_change_nothing(tmp_path: Path)
     grown(tmp_path, keep=1)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     wrong: dict[str, Callable[[], object]] = {
-        "has no version 7; its earlier versions: 2": lambda: restore(tmp_path, 7),
-        "keep must be a number of versions from 0, not -1": lambda: prune(tmp_path, -1),
+        "has no version 7; its earlier versions: 2": lambda: restore_version(tmp_path, 7),
+        "keep must be a number of versions from 0, not -1": lambda: prune_versions(tmp_path, -1),
         "keep_versions": lambda: load(tmp_path).save_pretrained(tmp_path, replace=True, keep_versions=-1),
-        "is missing": lambda: versions(tmp_path / "nowhere"),
+        "is missing": lambda: list_versions(tmp_path / "nowhere"),
     }
     for words, act in wrong.items():
         with pytest.raises(UserError, match=words):
@@ -103,9 +103,9 @@ def test_wrong_numbers_and_damage_are_refused_and_change_nothing(tmp_path: Path)
     (file,) = own - {p.file for p in Manifest.read(tmp_path).parts.values()}
     (tmp_path / file).write_bytes(b"damaged")
     with pytest.raises(UserError, match="is not the file that was saved|SHA-256"):
-        restore(tmp_path, 2)
+        restore_version(tmp_path, 2)
     assert load(tmp_path).num_tasks == 3
-    prune(tmp_path)
+    prune_versions(tmp_path)
     assert held(tmp_path) == needed(tmp_path)
 
 
@@ -126,11 +126,11 @@ def test_a_crash_at_any_file_leaves_all_versions_whole(tmp_path: Path) -> None:
                     os._exit(code)
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             assert code in (3, -signal.SIGKILL)
-            assert {len(v.tasks) for v in versions(folder)} == {1, 2, 3}
-            for version in versions(folder)[:-1]:
-                restore(folder, version.number or 0)
+            assert {len(v.tasks) for v in list_versions(folder)} == {1, 2, 3}
+            for version in list_versions(folder)[:-1]:
+                restore_version(folder, version.number or 0)
                 assert load(folder).diff(models[len(version.tasks) - 1]) == []
-            prune(folder)
+            prune_versions(folder)
             assert held(folder) == needed(folder)
             if code == 3:
                 break
@@ -138,4 +138,4 @@ def test_a_crash_at_any_file_leaves_all_versions_whole(tmp_path: Path) -> None:
 
 
 def restore_1(folder: Path) -> None:
-    restore(folder, 1)
+    restore_version(folder, 1)

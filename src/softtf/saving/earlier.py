@@ -34,7 +34,7 @@ class Version:
     own_bytes: int
 
 
-def versions(folder: str | Path) -> list[Version]:
+def list_versions(folder: str | Path) -> list[Version]:
     """Return the versions of the learner in a folder, the earliest first and that of now last.
 
     Raises:
@@ -65,7 +65,7 @@ def _version(number: int | None, file: Path, manifests: dict[int | None, Manifes
     )
 
 
-def restore(folder: str | Path, number: int) -> None:
+def restore_version(folder: str | Path, number: int) -> None:
     """Make an earlier version the one that a folder holds, in one step; the one of now becomes an earlier version.
 
     Raises:
@@ -83,7 +83,7 @@ def restore(folder: str | Path, number: int) -> None:
         version.put(read_small(files[number]).decode(), len(files) + 1)
 
 
-def prune(folder: str | Path, keep: int = 0) -> int:
+def prune_versions(folder: str | Path, keep: int = 0) -> int:
     """Remove a folder's earlier versions but for the `keep` newest, with the files that they alone need.
 
     What was taken out of a learner is in its earlier versions until they are removed.
