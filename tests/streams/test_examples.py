@@ -273,8 +273,7 @@ def test_data_of_no_known_kind_are_refused():
         (5, "cannot read examples from int"),
         ({"a": 1}, "cannot read examples from dict"),
         (["ab", "c"], r"bad\[0\]: expected an \(input, label\) pair"),
-        (datasets.DatasetDict(train=table), "not a DatasetDict"),
-        (table.to_iterable_dataset(), "not a IterableDataset"),
+        (datasets.DatasetDict(first=table, second=table), "unknown split of bad 'train'"),
         (table.with_transform(lambda rows: rows), "has a transform"),
     ]:
         with pytest.raises(UserError, match=message):

@@ -193,7 +193,7 @@ def test_sources_that_are_not_there_are_refused(source, message):
 
 def test_a_file_that_is_no_table_is_no_source(tmp_path):
     (tmp_path / "a.png").touch()
-    with pytest.raises(UserError, match="a.png' is a file; give .csv, .*, or the folder"):
+    with pytest.raises(UserError, match="a.png' is a file; give .csv, .*, or the folder of the data"):
         load_source(str(tmp_path / "a.png"))
 
 

@@ -78,7 +78,7 @@ def examples_from(data: Any, name: str = "data", split: Literal["train", "test"]
     if not hasattr(data, "__len__") or not hasattr(data, "__getitem__") or isinstance(data, str | Mapping):
         raise UserError(
             f"{name}: cannot read examples from {type(data).__name__}; give (inputs, labels), a list of (input, label)"
-            " pairs, a DataFrame, or a map-style data set"
+            " pairs, a DataFrame, a map-style data set, or the path of a folder or file of data"
         )
     return Examples(_Firsts(data), [_pair(data, i, name)[1] for i in range(len(data))], name)
 

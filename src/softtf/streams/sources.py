@@ -135,7 +135,7 @@ def read_source(
         if folder.suffix.lower() not in ENDINGS:
             known = ", ".join((*ENDINGS, *ARCHIVES))
             raise UserError(
-                f"{source!r} is a file; give {known} (an archive has no columns), or a folder with the data"
+                f"{source!r} is a file; give {known} (an archive has no columns), or the folder of the data"
             )
         return load_file(folder, image_column, label_column, task_column, say, split_train, split_test)
     if source and folder.exists():
