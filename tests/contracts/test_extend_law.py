@@ -139,9 +139,11 @@ REFUSED: dict[str, tuple[str | LearnerCase, int, Callable[[LearnerCase], Example
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_a_refusal_is_one_line_and_changes_nothing(name: str) -> None:
-    method, task, examples, words = REFUSED[name]
+@each("refused", REFUSED, ("another class", "a class is missing", "read by others", "no such task"))
+def test_a_refusal_is_one_line_and_changes_nothing(
+    refused: tuple[str | LearnerCase, int, Callable[[LearnerCase], Examples], str],
+) -> None:
+    method, task, examples, words = refused
     case = method if isinstance(method, LearnerCase) else LEARNERS[method]
     model = learned(case, [0, 1, 2])
     before = state_of(model, case)
@@ -167,6 +169,7 @@ def test_an_extension_that_fails_leaves_the_learner_as_it_was(case: LearnerCase)
     model.extend(1, rest, progress=False)
 
 
+@pytest.mark.slow
 def test_the_last_prompts_and_the_only_task_can_go_on() -> None:
     case = LEARNERS["Progressive Prompts"]
     model, rest = half_learned(case, 2)
