@@ -121,10 +121,10 @@ def at_scale(config: RunConfig, scale: Scale) -> RunConfig:
         UserError: there is no such scale.
     """
     config = _scaled(config, scale)
-    adapt = getattr(config.learner, "adapt", None)
-    if getattr(adapt, "rank", 0) <= WIDTHS.get(config.backbone.name, inf):
+    rank: int = getattr(getattr(config.learner, "adapt", None), "rank", 0)
+    if rank <= WIDTHS.get(config.backbone.name, inf):
         return config
-    return with_settings(config, {"learner.adapt.rank": adapt.rank // 4})
+    return with_settings(config, {"learner.adapt.rank": rank // 4})
 
 
 def _scaled(config: RunConfig, scale: Scale) -> RunConfig:

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 
 from softtf.backbones.features import OFF
 from softtf.backbones.load import BackboneSpec
+from softtf.errors import UserError
 from softtf.runs.config import RunConfig
+from softtf.streams.remote import is_url
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,14 @@ class Places:
     feature_cache: str | None = None
 
     def in_place_of(self, config: RunConfig, note: Callable[[str], None]) -> RunConfig:
-        """Return a run's settings with these places; a feature folder that is not used is noted."""
+        """Return a run's settings with these places; a feature folder that is not used is noted.
+
+        Raises:
+            UserError: the run's data are at a URL, and `source` does not give it.
+        """
+        named = config.stream.source or ""
+        if self.source is None and is_url(named):
+            raise UserError(f"the run names {named} as its data; a URL is asked only if you give it: --source {named}")
         if self.source is not None:
             config = replace(config, stream=replace(config.stream, source=self.source).located())
         if config.feature_cache not in (None, OFF, self.feature_cache):
