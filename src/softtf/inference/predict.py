@@ -1,6 +1,6 @@
 """Answers for inputs whose task is unknown (or given): probabilities over the classes seen, and the task named."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from softtf.errors import UserError
 from softtf.inference import INFERENCES
 from softtf.inference.answers import Clock, class_probabilities, gather_evidence
 from softtf.inference.policy import Policy
+from softtf.inference.unknown import Unknown
 from softtf.learners.base import Learner
 from softtf.learners.class_table import ClassTable
 from softtf.network import SharedPass
@@ -21,11 +22,19 @@ from softtf.streams import Examples, Loader
 
 @dataclass(frozen=True)
 class Answers:
-    """probabilities: [samples, classes seen], float32 on the CPU; tasks: [samples], named; classes: of the columns."""
+    """What was found for each input.
+
+    Attributes:
+        probabilities: [samples, classes seen], float32 on the CPU.
+        tasks: [samples], the task named.
+        classes: of the columns.
+        unknown: [samples], from 0 to 1, the share of known inputs that are more familiar; None if nobody asked.
+    """
 
     probabilities: Tensor
     tasks: Tensor
     classes: ClassTable = field(default_factory=ClassTable)
+    unknown: Tensor | None = None
 
 
 @needs_memory("predict", lambda learner, loader, *_, **__: loader.batch_size)
@@ -38,6 +47,7 @@ def predict(
     groups: Tensor | None = None,
     task: int | None = None,
     dtype: torch.dtype = torch.float32,
+    unknown: Unknown | None = None,
 ) -> Answers:
     """Answer for every input of a loader.
 
@@ -48,6 +58,7 @@ def predict(
         groups: [samples], group numbers from 0: evidence is pooled within each, wherever its members stand.
         task: answer with this task's network over its own classes; `policy` is then not used.
         dtype: of the matrix products.
+        unknown: tells how unknown each input is; None if nobody asks.
 
     Raises:
         UserError: an input cannot be loaded, or there is not enough memory.
@@ -62,11 +73,16 @@ def predict(
         groups = shortest_first(groups, loader.lengths())
     probabilities = torch.empty(count, learner.num_classes)
     tasks = torch.empty(count, dtype=torch.int64)
+    strange = None if unknown is None else torch.empty(count, dtype=torch.float64)
     column_task = learner.column_tasks().to(device)
     clock = Clock(device)
     with learner.computing_in(dtype):
         for rows in whole_groups(groups, loader.batch_size):
-            passes = (SharedPass(learner.network, inputs, given=task) for inputs in loader.batches(rows.tolist()))
+            batches = loader.batches(rows.tolist())
+            passes: Iterable[SharedPass] = (SharedPass(learner.network, inputs, given=task) for inputs in batches)
+            found_unknown: list[Tensor] = []
+            if unknown is not None:
+                passes = unknown.watch(learner, passes, found_unknown)
             evidence = gather_evidence(learner, passes, [policy.inference], clock)
             members = torch.unique(groups[rows], return_inverse=True)[1].to(device)
             weights = policy.weights(evidence.scores[policy.inference], members)
@@ -76,7 +92,9 @@ def predict(
             probabilities[rows] = found.float().cpu()
             named = weights.argmax(1) if INFERENCES[policy.inference].names_task else column_task[found.argmax(1)]
             tasks[rows] = named.cpu()
-    return Answers(probabilities, tasks)
+            if strange is not None:
+                strange[rows] = torch.cat(found_unknown)
+    return Answers(probabilities, tasks, unknown=strange)
 
 
 def by_label(probabilities: Tensor, column_labels: Tensor) -> Tensor:

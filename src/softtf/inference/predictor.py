@@ -14,6 +14,7 @@ from softtf.errors import UserError
 from softtf.inference import INFERENCES, Oracle, policies_of
 from softtf.inference.policy import Policy, policy_of, usual_policy
 from softtf.inference.predict import Answers, by_label, group_numbers, predict, test_loader
+from softtf.inference.unknown import USUAL_RATE, Unknown, UnknownInputs, auroc, check_rate, unknown_to
 from softtf.learners.base import Learner
 from softtf.learners.class_table import ClassTable
 from softtf.learners.knowledge import Finished, Knowledge
@@ -42,6 +43,7 @@ class Predictor:
         self, knowledge: Knowledge, inference: str | None, dtype: torch.dtype, store: FeatureStore | None = None
     ) -> None:
         self.knowledge, self.dtype, self.store = knowledge, dtype, store
+        self._telling: tuple[Finished, Unknown] | None = None
         if inference is None:
             supported = policies_of(self.learner)
             best = "none" not in supported and "feature-id" in supported
@@ -77,6 +79,8 @@ class Predictor:
         task: int | None = None,
         inference: str | None = None,
         batch_size: int = 64,
+        unknown: UnknownInputs = "answer",
+        false_rejection: float = USUAL_RATE,
     ) -> list[Hashable]:
         """Return the label of each input; the task is inferred for each sample alone.
 
@@ -87,13 +91,24 @@ class Predictor:
             task: the task, from 0, where it is known.
             inference: another task inference than the classifier's own.
             batch_size: samples run at once; answers do not depend on it.
+            unknown: `answer` every input with a class that was learned, or `reject` those that look like none of
+                them (`predict_unknown`): their label is None.
+            false_rejection: the share of known inputs that may be rejected, as the training data tell it.
 
         Raises:
-            UserError: nothing was learned yet, an input cannot be read, or an option does not fit.
+            UserError: nothing was learned yet, an input cannot be read, an option does not fit, or the learner cannot
+                tell unknown inputs.
         """
-        answers = self.answer(inputs, groups=groups, task=task, inference=inference, batch_size=batch_size)
+        if unknown not in ("answer", "reject"):
+            raise UserError(f"unknown must be 'answer' or 'reject', not {unknown!r}")
+        options: dict[str, Any] = {"groups": groups, "task": task, "inference": inference, "batch_size": batch_size}
+        limit = 1 - check_rate(false_rejection)
+        answers = self.answer(inputs, unknown=unknown == "reject", **options)
         labels = answers.classes.labels
-        return [labels[i] for i in _by_label(answers).argmax(1).tolist()]
+        found: list[Hashable] = [labels[i] for i in _by_label(answers).argmax(1).tolist()]
+        if answers.unknown is None:
+            return found
+        return [None if strange > limit else label for label, strange in zip(found, answers.unknown, strict=True)]
 
     @with_own_settings
     def predict_proba(self, inputs: Inputs, **options: Any) -> Tensor:
@@ -103,6 +118,37 @@ class Predictor:
     def predict_task(self, inputs: Inputs, **options: Any) -> list[int]:
         """Return the task, from 0, that each input is inferred to belong to. Options as for `predict`."""
         return self.answer(inputs, **options).tasks.tolist()
+
+    def predict_unknown(self, inputs: Inputs, **options: Any) -> Tensor:
+        """Return how unknown each input is, [inputs], float64 from 0 to 1: the share of known inputs more familiar.
+
+        Above 0.95 are about 5% of new inputs of the classes learned, as the training data tell it, and more of inputs
+        of other classes. Each input is looked at alone. Options as for `predict`.
+
+        Raises:
+            UserError: as `predict`; or the learner keeps no sums that tell it (the default does, and methods with
+                `feature_id=1000`).
+        """
+        found = self.answer(inputs, unknown=True, **options).unknown
+        assert found is not None
+        return found
+
+    def evaluate_unknown(self, known: Inputs, unknown: Inputs, false_rejection: float = USUAL_RATE) -> dict[str, float]:
+        """Measure how well unknown inputs are told from known ones.
+
+        Args:
+            known: inputs of classes that were learned, but not those that they were learned from.
+            unknown: inputs of other classes.
+            false_rejection: as for `predict`.
+
+        Returns:
+            `auroc`, and the shares of known and unknown inputs that are rejected: `known_rejected`,
+            `unknown_rejected`; all in percent.
+        """
+        limit = 1 - check_rate(false_rejection)
+        strange = [self.predict_unknown(inputs) for inputs in (known, unknown)]
+        rejected = [100 * float((values > limit).double().mean()) for values in strange]
+        return {"auroc": 100 * auroc(*strange), "known_rejected": rejected[0], "unknown_rejected": rejected[1]}
 
     @with_own_settings
     def named(self, answers: Answers) -> list[tuple[Hashable, float, int]]:
@@ -121,9 +167,14 @@ class Predictor:
         task: int | None = None,
         inference: str | None = None,
         batch_size: int = 64,
+        unknown: bool = False,
     ) -> Answers:
-        """Return probabilities per logit column and the tasks named; `predict` and its kin read from this."""
-        learner, classes = self._finished()
+        """Return probabilities per logit column and the tasks named; `predict` and its kin read from this.
+
+        With `unknown`, also how unknown each input is.
+        """
+        finished = self._finished()
+        learner, classes = finished
         if task is not None and (type(task) is not int or not 0 <= task < len(classes.tasks)):
             raise UserError(f"there is no task {task}; tasks 0 to {len(classes.tasks) - 1} were learned")
         policy = policy_of(inference, learner) if inference else self.inference
@@ -133,7 +184,16 @@ class Predictor:
             raise UserError("the oracle needs the task; give task=..., on the command line --task")
         loader = test_loader(unlabelled(inputs), learner.network.backbone, batch_size)
         numbers = None if groups is None else group_numbers(groups, len(loader.examples))
-        return replace(predict(learner, loader, policy, groups=numbers, task=task, dtype=self.dtype), classes=classes)
+        telling = self._unknown(finished) if unknown else None
+        found = predict(learner, loader, policy, groups=numbers, task=task, dtype=self.dtype, unknown=telling)
+        return replace(found, classes=classes)
+
+    def _unknown(self, finished: Finished) -> Unknown:
+        """Return what tells unknown inputs; it follows from what is known, and is made once for that."""
+        kept = self._telling
+        if kept is None or kept[0] is not finished:
+            kept = self._telling = finished, unknown_to(finished)
+        return kept[1]
 
     @needs_memory("compute features", lambda *_, **__: BATCH)
     @with_own_settings

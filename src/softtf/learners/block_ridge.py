@@ -80,11 +80,13 @@ class BlockRidgeLearner(ClosedFormLearner):
     """
 
     common = RANGE
+    least_ridge = 1.0
 
     def __init__(self, backbone: BlockFeatures, seed: int, size: int) -> None:
         super().__init__(backbone, (), seed, heads=Heads(size, retrained=True))
         self.features = backbone
         self.regression = ExactRidge(backbone.views, backbone.view_dim, size, seed)
+        self.unit_size = size
 
     def memory_forms(self, labels: Tensor) -> Forms:
         """Return the forms of the features' range, and of the columns' examples and labels."""
@@ -128,8 +130,13 @@ class BlockRidgeLearner(ClosedFormLearner):
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
         """Return log p of every class seen, up to a constant, [batch, classes seen]."""
-        h = self.regression(self._standardised(self.network.top(trunk, task=task)))
+        h = self.units(trunk, task)
         return self.regression.logits(self.memory, self.network.heads(h, range(self.num_tasks)))
+
+    def units(self, trunk: Tokens, task: int) -> Tensor:
+        """Return h [batch, M], before it is rounded."""
+        h: Tensor = self.regression(self._standardised(self.network.top(trunk, task=task)))
+        return h
 
     def _standardised(self, features: Tensor) -> Tensor:
         mean, spread = (self.memory[name].to(features).repeat(self.features.views) for name in RANGE)

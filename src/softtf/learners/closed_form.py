@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from softtf.backbones.base import Tokens
 from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.shares import METHOD, TaskShares
@@ -35,9 +36,15 @@ class ClosedFormSpec(LearnerSpec):
 
 
 class ClosedFormLearner(Learner):
-    """A method without gradient steps: `fit` is its whole training."""
+    """A method without gradient steps: `fit` is its whole training.
+
+    unit_size: M, where its shares are sums of units h [M] (`RidgeSums`); 0 where they are not.
+    least_ridge: the least lambda of a ridge regression on these units.
+    """
 
     answers_by_features = True
+    unit_size: int = 0
+    least_ridge: ClassVar[float] = torch.finfo(torch.float32).tiny
     trained_by_steps = False
 
     @property
@@ -63,6 +70,10 @@ class ClosedFormLearner(Learner):
         Returns:
             values to show in place of losses, by name.
         """
+
+    def units(self, trunk: Tokens, task: int) -> Tensor:
+        """Return h [batch, M] of task `task`'s network, if `unit_size` is not 0."""
+        raise NotImplementedError
 
     def solve(self, shares: Sequence[Share]) -> None:
         """Set heads and memory from the shares of all tasks, as `fit` does; without shares, forget everything.

@@ -39,6 +39,7 @@ class RidgeLearner(ClosedFormLearner):
     ) -> None:
         super().__init__(backbone, adaptations, seed, extra_slots, Heads(regression.size, retrained=True))
         self.regression = regression
+        self.unit_size = regression.size
 
     def share_forms(self, labels: Tensor, tasks: int) -> Forms:
         """Return the forms of the sums."""
@@ -75,5 +76,9 @@ class RidgeLearner(ClosedFormLearner):
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
         """Return h W divided by the temperature, plus each column's bias, [batch, classes seen]."""
-        h = self.regression(self.network.top(trunk, task=task))
-        return self.network.heads(h, range(self.num_tasks))  # type: ignore[no-any-return]
+        return self.network.heads(self.units(trunk, task), range(self.num_tasks))  # type: ignore[no-any-return]
+
+    def units(self, trunk: Tokens, task: int) -> Tensor:
+        """Return h [batch, M]."""
+        h: Tensor = self.regression(self.network.top(trunk, task=task))
+        return h

@@ -14,6 +14,7 @@ it, which changes no answer, and calibrates the probabilities.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -145,6 +146,51 @@ class ExactRidge(nn.Module):
         return scores.clamp_min(0).add(floor).log() / TEMPERATURE + shares
 
 
+class Centred(NamedTuple):
+    """A ridge regression of labels on h and a constant, all labels with the same weight.
+
+    Attributes:
+        weights: W [M, labels], before they are drawn towards their mean.
+        cross: sum (h - m) y^T [M, labels], m the mean of the labels' means.
+        centre: m [M].
+        present: [labels], 1 where a label has examples, else 0.
+        labels: how many have.
+        examples: n.
+        ridge: lambda.
+        leverage: the mean leverage of an example, degrees of freedom over n.
+    """
+
+    weights: Tensor
+    cross: Tensor
+    centre: Tensor
+    present: Tensor
+    labels: float
+    examples: float
+    ridge: float
+    leverage: float
+
+
+def centred(sums: RidgeSums, least: float = 1.0) -> Centred:
+    """Return the ridge regression of labels on h and a constant; least: of lambda, 1 for units that are integers.
+
+    Raises:
+        TrainingError: the sums are not those of any examples.
+    """
+    moments, n = sums.moments(balance=True), float(sums.counts.sum())
+    count = moments.weight
+    centre = moments.cross.sum(1) / count
+    scatter = (moments.gram / count).addr_(centre, centre, alpha=-1).mul_(n)
+    ridge = max(RIDGE * float(scatter.trace()) / n, least)
+    scatter.diagonal().add_(ridge)
+    present = (sums.counts > 0).double()
+    cross = (moments.cross - torch.outer(centre, present)) * (n / count)
+    probes = random_signs(len(scatter))
+    solved = solve_positive(scatter, torch.cat([cross, probes], 1), NO_EXAMPLES)
+    weights, inverse = solved[:, : cross.shape[1]], solved[:, cross.shape[1] :]
+    freedom = len(scatter) - ridge * float((probes * inverse).sum()) / PROBES + 1
+    return Centred(weights, cross, centre, present, count, n, ridge, freedom / n)
+
+
 def solve_centred(sums: RidgeSums) -> tuple[Tensor, Tensor, float]:
     """Return weights [M, labels], bias [labels] and lambda of the ridge regression of labels on h and a constant.
 
@@ -154,20 +200,9 @@ def solve_centred(sums: RidgeSums) -> tuple[Tensor, Tensor, float]:
     Raises:
         TrainingError: the sums contain no examples.
     """
-    moments, n = sums.moments(balance=True), float(sums.counts.sum())
-    count = moments.weight
-    centre = moments.cross.sum(1) / count
-    scatter = (moments.gram / count).addr_(centre, centre, alpha=-1).mul_(n)
-    ridge = max(RIDGE * float(scatter.trace()) / n, 1.0)
-    scatter.diagonal().add_(ridge)
-    present = (sums.counts > 0).double()
-    cross = (moments.cross - torch.outer(centre, present)) * (n / count)
-    probes = random_signs(len(scatter))
-    solved = solve_positive(scatter, torch.cat([cross, probes], 1), NO_EXAMPLES)
-    weights, inverse = solved[:, : cross.shape[1]], solved[:, cross.shape[1] :]
-    freedom = len(scatter) - ridge * float((probes * inverse).sum()) / PROBES + 1
+    weights, cross, centre, present, count, n, ridge, leverage = centred(sums)
     explained, penalty = float((weights * cross).sum()) / n, ridge * float(weights.square().sum()) / n
-    weights = weights * slope_for_new(explained, penalty, freedom / n, count) ** POWER
+    weights = weights * slope_for_new(explained, penalty, leverage, count) ** POWER
     return weights, present / count - centre @ weights, ridge
 
 

@@ -1,0 +1,94 @@
+"""Unknown inputs: those of no class that was learned, told by the sums that a learner keeps of its tasks."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from softtf.devices.memory import needs_memory
+from softtf.errors import UserError
+from softtf.learners.base import Learner
+from softtf.learners.closed_form import ClosedFormLearner
+from softtf.learners.knowledge import Finished
+from softtf.learners.shares import METHOD
+from softtf.network import SharedPass
+from softtf.statistics import ClassScores
+from softtf.statistics.familiarity import Familiarity, familiarity
+
+UnknownInputs = Literal["answer", "reject"]
+USUAL_RATE = 0.05
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """The familiarity of inputs to a learner, and whose units it is by: the method's, or those of the statistics."""
+
+    familiarity: Familiarity
+    owner: str
+
+    def units(self, learner: Learner, shared: SharedPass) -> Tensor:
+        """Return h [batch, M] of a batch of inputs."""
+        if self.owner == METHOD:
+            assert isinstance(learner, ClosedFormLearner)
+            return learner.units(shared.trunk, 0)
+        statistics = learner.statistics[self.owner]
+        assert isinstance(statistics, ClassScores)
+        h: Tensor = statistics.regression(shared.query)
+        return h
+
+    def watch(self, learner: Learner, passes: Iterable[SharedPass], found: list[Tensor]) -> Iterator[SharedPass]:
+        """Yield passes, and add to `found` how unknown the inputs of each were, [batch], once it was used."""
+        for shared in passes:
+            yield shared
+            found.append(self.familiarity.unknown(self.units(learner, shared)))
+
+
+@needs_memory("find out which inputs are unknown")
+def unknown_to(known: Finished) -> Unknown:
+    """Return what tells inputs that are unknown to a learner.
+
+    Raises:
+        UserError: it keeps no sums from which that follows, or it knows a single class.
+    """
+    learner, classes = known
+    if len(classes.labels) < 2:
+        raise UserError("what is unknown shows only beside two classes or more, and one was learned; learn another")
+    labels, statistics = classes.column_labels(), learner.statistics[ClassScores.name] if _gathers(learner) else None
+    if isinstance(learner, ClosedFormLearner) and learner.unit_size:
+        owner, size, least = METHOD, learner.unit_size, learner.least_ridge
+    elif isinstance(statistics, ClassScores):
+        owner, size, least = ClassScores.name, statistics.regression.size, ClosedFormLearner.least_ridge
+    else:
+        raise UserError(
+            f"{type(learner).__name__} keeps no sums that tell unknown inputs; learn with {ClassScores.setting}="
+            f"{ClassScores.amount} from the start (softtf run ... {ClassScores.option()}), which keeps them beside any"
+            " method"
+        )
+    return Unknown(familiarity(learner.shares_of(labels, owner), size, least), owner)
+
+
+def _gathers(learner: Learner) -> bool:
+    return ClassScores.name in learner.statistics
+
+
+def check_rate(rate: float) -> float:
+    """Return a share of known inputs that may be rejected; it is above 0 and below 1.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not isinstance(rate, int | float) or not 0 < rate < 1:
+        raise UserError(f"false_rejection is a share of known inputs, above 0 and below 1, not {rate!r}")
+    return float(rate)
+
+
+def auroc(known: Tensor, unknown: Tensor) -> float:
+    """Return the area under the ROC curve of how unknown inputs are: of known ones [n], and of unknown ones [m].
+
+    It is the probability that an unknown input has the larger value than a known one; of equal values half counts.
+    """
+    ordered = known.double().sort().values
+    less, not_more = (torch.searchsorted(ordered, unknown.double(), right=right) for right in (False, True))
+    return float((less + not_more).double().mean()) / 2 / len(known)
