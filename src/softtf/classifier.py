@@ -188,7 +188,8 @@ class ContinualClassifier(Living):
             progress: show the progress, on a terminal or in a notebook.
 
         Returns:
-            for each policy's title: acc, task_identity and pooled accuracy, in percent.
+            for each policy's title: acc, task_identity and pooled accuracy, and ece, the expected calibration error, in
+            percent.
         """
         learner, classes = self._finished()
         count = len(classes.tasks)
@@ -199,7 +200,7 @@ class ContinualClassifier(Living):
         data = TestData.of(examples, classes, learner.network.backbone, batch_size, self.store)
         scorer = Scorer(data, classes.column_labels(), chosen, batch_size, self.dtype)
         return {
-            policy.title(): {"acc": s.acc, "task_identity": s.task_identity, "pooled": s.pooled}
+            policy.title(): {"acc": s.acc, "task_identity": s.task_identity, "pooled": s.pooled, "ece": s.ece}
             for policy, s in scorer.score(learner, f"{count} tasks", progress).items()
         }
 

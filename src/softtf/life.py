@@ -8,7 +8,7 @@ from softtf.config.bounds import Natural
 from softtf.config.tree import check_value
 from softtf.devices.torch_state import with_own_settings
 from softtf.errors import UserError
-from softtf.inference.predictor import Predictor
+from softtf.inference.explaining import Explaining
 from softtf.learners import changes
 from softtf.learners.accounts import Description, Held, audit, describe, differences
 from softtf.learners.class_table import ClassTable
@@ -28,7 +28,7 @@ Task = int | str
 """A task by its number, from 0, or by its name."""
 
 
-class Living(Predictor):
+class Living(Explaining):
     """A predictor whose tasks can be added and removed.
 
     Each change is made completely or not at all, like `learn`, and is refused while a task is learned. Until it is made

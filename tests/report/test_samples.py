@@ -1,14 +1,12 @@
-"""Confusions, classes and reliability against loops over single samples."""
+"""Confusions and classes against loops over single samples."""
 
 from collections import Counter
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from softtf.evaluation.evaluate import Samples
-from softtf.report.calibration import BINS, calibration_error, reliability
 from softtf.report.confusion import class_results, confused_classes, task_confusion
 from softtf.report.inputs import spread
 
@@ -52,17 +50,6 @@ def test_each_class_is_counted(rows: list[tuple[int, int, int, int, float]]) -> 
         assert (found.total, found.correct) == (len(mine), len(mine) - wrong.total())
         assert (found.mistaken is None) == (not wrong)
         assert found.mistaken is None or wrong[found.mistaken] == max(wrong.values())
-
-
-@given(answers)
-def test_the_calibration_error_is_that_of_the_definition(rows: list[tuple[int, int, int, int, float]]) -> None:
-    bins: dict[int, list[tuple[float, bool]]] = {}
-    for label, _, answer, _, confidence in rows:
-        bins.setdefault(min(int(confidence * BINS), BINS - 1), []).append((confidence, label == answer))
-    distances = [abs(sum(c for c, _ in b) / len(b) - sum(r for _, r in b) / len(b)) * len(b) for b in bins.values()]
-    found = reliability(samples_of(rows))
-    assert [b.count if b else 0 for b in found] == [len(bins.get(i, ())) for i in range(BINS)]
-    assert calibration_error(found) == pytest.approx(100 * sum(distances) / len(rows), abs=1e-6)
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.integers(1, 12))

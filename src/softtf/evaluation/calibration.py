@@ -10,7 +10,7 @@ BINS = 10
 
 @dataclass(frozen=True)
 class Bin:
-    """Samples of like confidence: how many, their mean confidence and their accuracy, both in percent."""
+    """Samples of similar confidence: their number, mean confidence and accuracy, both in percent."""
 
     count: int
     confidence: float

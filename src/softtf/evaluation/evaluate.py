@@ -13,6 +13,7 @@ from torch import Tensor
 from softtf.backbones.base import Tokens
 from softtf.backbones.features import Queries
 from softtf.devices.memory import needs_memory
+from softtf.evaluation.calibration import calibration_error, reliability
 from softtf.evaluation.kept import KeptTrunk
 from softtf.evaluation.test_data import TestData
 from softtf.inference import INFERENCES
@@ -47,6 +48,16 @@ class Samples(NamedTuple):
     task: Tensor
     confidence: Tensor
 
+    @property
+    def right(self) -> Tensor:
+        """Whether each answer is right, [samples]."""
+        return self.answer == self.label
+
+    @property
+    def ece(self) -> float:
+        """The expected calibration error in percent (`softtf.evaluation.calibration`)."""
+        return calibration_error(reliability(self.confidence, self.right))
+
 
 @dataclass(frozen=True)
 class Score:
@@ -72,6 +83,12 @@ class Score:
     def pooled(self) -> float:
         """Percentage of right answers over all samples."""
         return 100 * sum(self.correct) / sum(self.total)
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error of the answers' probabilities, in percent."""
+        assert self.samples is not None
+        return self.samples.ece
 
     @property
     def task_identity(self) -> float:
@@ -270,5 +287,5 @@ def _score(num_tasks: int, samples: Samples, seconds: tuple[float, float]) -> Sc
     def count(mask: Tensor) -> list[int]:
         return torch.bincount(samples.of_task[mask], minlength=num_tasks).tolist()
 
-    right, task_right = samples.answer == samples.label, samples.task == samples.of_task
+    right, task_right = samples.right, samples.task == samples.of_task
     return Score(count(right), count(task_right), count(torch.ones_like(right)), *seconds, samples)

@@ -5,7 +5,6 @@ patch, in one block of the network of the task that the learner infers. It is th
 The rest of their attention, to [class] and to prompts, is not shown.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,17 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from softtf.adaptations.base import Adaptation
-from softtf.backbones.base import UNEDITED, BlockEdit, Tokens
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.figures.numbers import Numbers
 from softtf.figures.results import RunResults, about, labels_of
 from softtf.figures.style import new_figure, say_below
+from softtf.inference.attention_map import attending, attention_map, first_view
 from softtf.inference.predict import Answers
-from softtf.network import AdaptedNetwork, SharedPass
 from softtf.runs.classifier import open_classifier
 
 if TYPE_CHECKING:
@@ -133,7 +129,7 @@ def maps_of(
     Raises:
         UserError: an image cannot be read, or there is no such layer.
     """
-    network = model.learner.network
+    network = attending(model.learner.network)
     backbone = network.backbone
     block = backbone.depth - 1 if layer is None else layer - 1
     if not 0 <= block < backbone.depth:
@@ -145,44 +141,13 @@ def maps_of(
     names = _apart([name for name, _ in images])
     for name, (_, image), (label, _, task) in zip(names, images, model.named(answers), strict=True):
         loaded = backbone.preparation.load_test(image, name)
-        inputs = backbone.preparation.batch([loaded], model.device)
+        inputs = first_view(backbone.preparation.batch([loaded], model.device))
         with torch.no_grad(), model.learner.computing_in(model.dtype):
             attention = attention_map(network, inputs, task, block)[0]
         pictures[name] = loaded.permute(1, 2, 0).contiguous().numpy()
         at = name, learner, task + 1, str(label), block + 1
         rows += [Patch(*at, i, j, value) for i, line in enumerate(attention.tolist()) for j, value in enumerate(line)]
     return Maps(rows, about_maps(rows), pictures)
-
-
-def attention_map(network: AdaptedNetwork, inputs: Tensor, task: int, block: int) -> Tensor:
-    """Return the attention to each patch, [batch, rows, columns], in block `block` (from 0) of a task's network."""
-    shared = SharedPass(network, inputs)
-    tokens, edit = _entering(network, shared, task, block)
-    weights = network.backbone.attention_weights(block, tokens, edit)
-    read = weights.mean(1)[:, : tokens.read].mean(1)  # [batch, keys], over heads and the tokens that are read
-    patches = network.backbone.embed(inputs).x.shape[1] - network.backbone.leading_tokens
-    first = weights.shape[3] - tokens.x.shape[1] + network.backbone.leading_tokens  # a prefix is before the tokens
-    first += _prepended(network, shared) if block >= network.first_edited_block else 0
-    side = math.isqrt(patches)
-    return read[:, first : first + patches].view(len(read), -1, side)
-
-
-def _entering(network: AdaptedNetwork, shared: SharedPass, task: int, block: int) -> tuple[Tokens, BlockEdit]:
-    """Return the tokens that enter a block, and the block's edit."""
-    if block < network.first_edited_block:
-        return network.backbone.run(network.backbone.embed(shared.inputs), 0, block), UNEDITED
-    query = shared.query if network.needs_query else None
-    for index, tokens, edit in network.walk(shared.stem, task, query):
-        if index == block:
-            return tokens, edit
-    raise AssertionError(f"there is no block {block}")
-
-
-def _prepended(network: AdaptedNetwork, shared: SharedPass) -> int:
-    """Return the number of prompt tokens before the embedded ones."""
-    query = shared.query if network.needs_query else None
-    parts = [a.prepended(query) for a in network.adaptations if isinstance(a, Adaptation)]
-    return sum(part.shape[1] for part in parts if part is not None)
 
 
 def _apart(names: Sequence[str]) -> list[str]:

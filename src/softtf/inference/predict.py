@@ -28,6 +28,7 @@ class Answers:
         probabilities: [samples, classes seen], float32 on the CPU.
         tasks: [samples], the task named.
         classes: of the columns.
+        networks: [samples, tasks], the share of each task's network in the answer.
         unknown: [samples], from 0 to 1, the share of known inputs that are more familiar; None if nobody asked.
     """
 
@@ -35,6 +36,7 @@ class Answers:
     tasks: Tensor
     classes: ClassTable = field(default_factory=ClassTable)
     unknown: Tensor | None = None
+    networks: Tensor = field(default_factory=lambda: torch.empty(0, 0))
 
 
 @needs_memory("predict", lambda learner, loader, *_, **__: loader.batch_size)
@@ -73,6 +75,7 @@ def predict(
         groups = shortest_first(groups, loader.lengths())
     probabilities = torch.empty(count, learner.num_classes)
     tasks = torch.empty(count, dtype=torch.int64)
+    networks = torch.empty(count, learner.num_tasks)
     strange = None if unknown is None else torch.empty(count, dtype=torch.float64)
     column_task = learner.column_tasks().to(device)
     clock = Clock(device)
@@ -89,12 +92,12 @@ def predict(
             found = class_probabilities(
                 learner, evidence.trunk, weights[:, None], [policy.within_task], loader.batch_size, clock
             )[:, 0]
-            probabilities[rows] = found.float().cpu()
+            probabilities[rows], networks[rows] = found.float().cpu(), weights.float().cpu()
             named = weights.argmax(1) if INFERENCES[policy.inference].names_task else column_task[found.argmax(1)]
             tasks[rows] = named.cpu()
             if strange is not None:
                 strange[rows] = torch.cat(found_unknown)
-    return Answers(probabilities, tasks, unknown=strange)
+    return Answers(probabilities, tasks, unknown=strange, networks=networks)
 
 
 def by_label(probabilities: Tensor, column_labels: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from softtf.errors import UserError
 from softtf.inference import INFERENCES, Oracle, policies_of
 from softtf.inference.policy import Policy, policy_of, usual_policy
 from softtf.inference.predict import Answers, by_label, group_numbers, predict, test_loader
-from softtf.inference.unknown import USUAL_RATE, Unknown, UnknownInputs, auroc, check_rate, unknown_to
+from softtf.inference.unknown import USUAL_RATE, Unknown, UnknownInputs, check_rate, unknown_to
 from softtf.learners.base import Learner
 from softtf.learners.class_table import ClassTable
 from softtf.learners.knowledge import Finished, Knowledge
@@ -105,7 +105,7 @@ class Predictor:
         limit = 1 - check_rate(false_rejection)
         answers = self.answer(inputs, unknown=unknown == "reject", **options)
         labels = answers.classes.labels
-        found: list[Hashable] = [labels[i] for i in _by_label(answers).argmax(1).tolist()]
+        found: list[Hashable] = [labels[i] for i in labels_of(answers).argmax(1).tolist()]
         if answers.unknown is None:
             return found
         return [None if strange > limit else label for label, strange in zip(found, answers.unknown, strict=True)]
@@ -113,47 +113,16 @@ class Predictor:
     @with_own_settings
     def predict_proba(self, inputs: Inputs, **options: Any) -> Tensor:
         """Return probabilities [inputs, labels]; columns in the order of `labels`. Options as for `predict`."""
-        return _by_label(self.answer(inputs, **options))
+        return labels_of(self.answer(inputs, **options))
 
     def predict_task(self, inputs: Inputs, **options: Any) -> list[int]:
         """Return the task, from 0, that each input is inferred to belong to. Options as for `predict`."""
         return self.answer(inputs, **options).tasks.tolist()
 
-    def predict_unknown(self, inputs: Inputs, **options: Any) -> Tensor:
-        """Return how unknown each input is, [inputs], float64 from 0 to 1: the share of known inputs more familiar.
-
-        Above 0.95 are about 5% of new inputs of the classes learned, as the training data tell it, and more of inputs
-        of other classes. Each input is looked at alone. Options as for `predict`.
-
-        Raises:
-            UserError: as `predict`; or the learner keeps no sums that tell it (the default does, and methods with
-                `feature_id=1000`).
-        """
-        found = self.answer(inputs, unknown=True, **options).unknown
-        assert found is not None
-        return found
-
-    def evaluate_unknown(self, known: Inputs, unknown: Inputs, false_rejection: float = USUAL_RATE) -> dict[str, float]:
-        """Measure how well unknown inputs are told from known ones.
-
-        Args:
-            known: inputs of classes that were learned, but not those that they were learned from.
-            unknown: inputs of other classes.
-            false_rejection: as for `predict`.
-
-        Returns:
-            `auroc`, and the shares of known and unknown inputs that are rejected: `known_rejected`,
-            `unknown_rejected`; all in percent.
-        """
-        limit = 1 - check_rate(false_rejection)
-        strange = [self.predict_unknown(inputs) for inputs in (known, unknown)]
-        rejected = [100 * float((values > limit).double().mean()) for values in strange]
-        return {"auroc": 100 * auroc(*strange), "known_rejected": rejected[0], "unknown_rejected": rejected[1]}
-
     @with_own_settings
     def named(self, answers: Answers) -> list[tuple[Hashable, float, int]]:
         """Return (label, its probability, the task from 0 that was named) of each answer."""
-        best = _by_label(answers).max(1)
+        best = labels_of(answers).max(1)
         labels, tasks = answers.classes.labels, answers.tasks.tolist()
         found = zip(best.indices.tolist(), best.values.tolist(), tasks, strict=True)
         return [(labels[i], probability, task) for i, probability, task in found]
@@ -216,6 +185,6 @@ class Predictor:
         return finished
 
 
-def _by_label(answers: Answers) -> Tensor:
+def labels_of(answers: Answers) -> Tensor:
     """Return probabilities [inputs, labels] over the labels that were known when the answers were given."""
     return by_label(answers.probabilities, answers.classes.column_labels())

@@ -38,11 +38,23 @@ class Unknown:
         h: Tensor = statistics.regression(shared.query)
         return h
 
+    @torch.no_grad()
+    def by_label(self, learner: Learner, inputs: Tensor) -> Tensor:
+        """Return by how much each label is likelier than the mean of all, [batch, labels], in logarithms."""
+        return self.familiarity.by_label(self.units(learner, SharedPass(learner.network, inputs))).cpu()
+
     def watch(self, learner: Learner, passes: Iterable[SharedPass], found: list[Tensor]) -> Iterator[SharedPass]:
         """Yield passes, and add to `found` how unknown the inputs of each were, [batch], once it was used."""
         for shared in passes:
             yield shared
             found.append(self.familiarity.unknown(self.units(learner, shared)))
+
+
+def can_tell(known: Finished) -> bool:
+    """Return whether a learner can tell unknown inputs (`unknown_to`)."""
+    learner, classes = known
+    solved = isinstance(learner, ClosedFormLearner) and learner.unit_size > 0
+    return len(classes.labels) > 1 and (solved or ClassScores.name in learner.statistics)
 
 
 @needs_memory("find out which inputs are unknown")
@@ -55,11 +67,12 @@ def unknown_to(known: Finished) -> Unknown:
     learner, classes = known
     if len(classes.labels) < 2:
         raise UserError("what is unknown shows only beside two classes or more, and one was learned; learn another")
-    labels, statistics = classes.column_labels(), learner.statistics[ClassScores.name] if _gathers(learner) else None
+    labels = classes.column_labels()
+    gathered = [statistics for statistics in learner.statistics.values() if isinstance(statistics, ClassScores)]
     if isinstance(learner, ClosedFormLearner) and learner.unit_size:
         owner, size, least = METHOD, learner.unit_size, learner.least_ridge
-    elif isinstance(statistics, ClassScores):
-        owner, size, least = ClassScores.name, statistics.regression.size, ClosedFormLearner.least_ridge
+    elif gathered:
+        owner, size, least = ClassScores.name, gathered[0].regression.size, ClosedFormLearner.least_ridge
     else:
         raise UserError(
             f"{type(learner).__name__} keeps no sums that tell unknown inputs; learn with {ClassScores.setting}="
@@ -67,10 +80,6 @@ def unknown_to(known: Finished) -> Unknown:
             " method"
         )
     return Unknown(familiarity(learner.shares_of(labels, owner), size, least), owner)
-
-
-def _gathers(learner: Learner) -> bool:
-    return ClassScores.name in learner.statistics
 
 
 def check_rate(rate: float) -> float:

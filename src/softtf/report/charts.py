@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
+from softtf.evaluation.calibration import Bin
 from softtf.figures.style import LINES, MARKERS
-from softtf.report.calibration import Bin
 from softtf.report.svg import INK, LINE, SERIES, draw
 
 MOST_NUMBERED = 12  # rows of a heat map whose cells have room for a number

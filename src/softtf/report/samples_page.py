@@ -3,9 +3,9 @@
 import numpy as np
 
 from softtf.errors import visible
+from softtf.evaluation.calibration import calibration_error, reliability
 from softtf.evaluation.evaluate import Samples
 from softtf.report.blocks import Block, Chart, Columns, Fold, Gallery, Grid, Note, Picture
-from softtf.report.calibration import calibration_error, reliability
 from softtf.report.charts import heat_map, reliability_diagram
 from softtf.report.confusion import ClassPair, class_results, confused_classes, task_confusion
 from softtf.report.found import PolicyResult, RunResult
@@ -45,7 +45,7 @@ def _tasks(run: RunResult, policy: PolicyResult, samples: Samples, name: str) ->
 
 
 def _reliability(policy: PolicyResult, samples: Samples, name: str) -> Chart:
-    bins = reliability(samples)
+    bins = reliability(samples.confidence, samples.right)
     error = calibration_error(bins)
     title = visible(f"Reliability: accuracy by confidence; ECE {error:.2f} %; {policy.title}")
     step = 100 // len(bins)

@@ -71,6 +71,7 @@ class Rescored:
             "tasks": self.tasks,
             "weights": folder.weights,
             **metrics,
+            "ece": None if score.samples is None else score.ece,
             "test_seconds_this_run": score.seconds,
             "test_seconds_from_nothing": score.from_nothing,
             "counts": {"correct": score.correct, "task_correct": score.task_correct, "total": score.total},
