@@ -128,6 +128,10 @@ class Predict(Command):
         folder: the folder of a run or of a saved learner.
         inputs: the inputs to label.
         json: print one JSON object per line; an input that cannot be read has an `error` instead of an answer.
+        output: write the answers to this file instead (.csv, .jsonl or .parquet).
+        top_k: how many labels to give for each input, the likeliest first.
+        unknown: reject gives no label to inputs that look like no learned class (docs/predict.md).
+        false_rejection: the share of inputs of learned classes that may be rejected.
         strict: stop at the first input that cannot be read, without any answer.
         policy: another policy, such as gradient-id (`softtf list policies`).
         task: the task, from 1, if it is known.
@@ -144,6 +148,10 @@ class Predict(Command):
     folder: Positional[Path]
     inputs: Positional[tuple[str, ...]] = ()
     json: bool = False
+    output: Path | None = None
+    top_k: int = 1
+    unknown: Literal["answer", "reject"] = "answer"
+    false_rejection: float = 0.05
     strict: bool = False
     policy: Annotated[str | None, arg(aliases=("--inference",))] = None  # its name in softtf 0.1
     task: int | None = None

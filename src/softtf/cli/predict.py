@@ -1,34 +1,37 @@
 """`softtf predict`: label images or texts from the command line."""
 
-import json
-import os
-import sys
-from collections.abc import Hashable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from softtf.classifier import ContinualClassifier
+from softtf.cli.answer_files import answers_file, check_ending, json_line
+from softtf.cli.answer_rows import AnswerRow
 from softtf.cli.options import Predict
-from softtf.errors import UserError, visible
-from softtf.files.label_json import encode_label
+from softtf.cli.predict_inputs import Row, note, rows_of
+from softtf.errors import UserError
+from softtf.evaluation.progress import bar
+from softtf.inference.explaining import ranked
 from softtf.inference.predict import Answers
+from softtf.inference.predictor import labels_of
+from softtf.inference.unknown import check_rate
 from softtf.recipes.methods import title_of
 from softtf.runs.classifier import open_classifier
-from softtf.screen import say
-from softtf.streams.files import ENDINGS, not_empty, read_images, read_texts
-from softtf.streams.folders import parquet_files
-from softtf.streams.lines import within_bounds
-from softtf.streams.walk import Skipped, entries, images_below, say_skipped
+from softtf.screen import Screen, say
 
-Row = tuple[str, Any]
-"""What to call an input, and the input."""
+AT_ONCE = 16  # batches that are answered before their answers are shown
 
 
 def run(options: Predict) -> int:
     """Label images or texts with a learner that was saved or run."""
     if not options.inputs:
         raise UserError("name what to label: softtf predict DIR FILE|FOLDER|TEXT...")
+    if options.output is not None:
+        check_ending(options.output)
+    if options.top_k < 1:
+        raise UserError(f"--top-k is the number of labels of each input, from 1 on, not {options.top_k}")
+    check_rate(options.false_rejection)
     model = open_classifier(
         options.folder,
         backbone=options.backbone,
@@ -38,163 +41,163 @@ def run(options: Predict) -> int:
     )
     if options.task is not None and not 1 <= options.task <= model.num_tasks:
         raise UserError(f"there is no task {options.task}; tasks 1 to {model.num_tasks} were learned")
-    task = None if options.task is None else options.task - 1
-    reads_text = model.learner.network.backbone.reads_text
-    kind = "text" if reads_text else "file"
-    rows, unread = _rows_of(options, reads_text)
+    rows, unread = rows_of(options, model.learner.network.backbone.reads_text)
     if options.attention is not None:
         _check_attention(options.attention, model, len(rows))
-
-    def answer() -> Answers:
-        chosen = [value for i, (_, value) in enumerate(rows) if i not in unread]
-        if not chosen and unread:
-            raise UserError(next(iter(unread.values())))
-        groups = [0] * len(chosen) if options.pool else None
-        return model.answer(chosen, groups=groups, task=task, batch_size=options.batch_size)
-
-    try:
-        answers = answer()
-    except UserError:
-        broken = {} if options.strict else _unreadable(model, kind, rows, unread)
-        if not broken or len(broken) + len(unread) == len(rows):
-            raise
-        unread |= broken
-        answers = answer()
-    found = iter(model.named(answers))
-    for i, (name, _) in enumerate(rows):
-        _print(kind, name, unread[i] if i in unread else next(found), options.json)
-    if options.attention is not None:
-        read = [(Path(name).name, value) for i, (name, value) in enumerate(rows) if i not in unread]
-        policy = "oracle (task given)" if task is not None else model.inference.title() + ", pooled" * options.pool
-        _draw_attention(options.attention, model, read, answers, policy)
-    return 1 if unread else 0
+    return Predicting(model, options, rows, unread).run()
 
 
-def _rows_of(options: Predict, reads_text: bool) -> tuple[list[Row], dict[int, str]]:
-    """Return what is to be labelled, and which rows stand for inputs that cannot be read, and why.
+class Predicting:
+    """Answers rows a few batches at a time, and shows each one's answers at once.
 
-    Raises:
-        UserError: so it is of the only input, or of any if options are strict.
+    Args:
+        model: answers.
+        options: of the command.
+        rows: what to label.
+        unread: by place, why a row cannot be read, as far as that is known.
     """
-    rows: list[Row] = []
-    unread: dict[int, str] = {}
-    for name in options.inputs:
+
+    def __init__(self, model: ContinualClassifier, options: Predict, rows: list[Row], unread: dict[int, str]) -> None:
+        self.model, self.options, self.rows, self.unread = model, options, rows, unread
+        self.kind = "text" if model.learner.network.backbone.reads_text else "file"
+        self.answered = 0
+
+    def run(self) -> int:
+        """Answer all rows; the exit code is 1 if some could not be read.
+
+        Raises:
+            UserError: none can be read, or one cannot and options are strict.
+        """
+        output = self.options.output
+        with ExitStack() as stack:
+            shown = stack.enter_context(bar(Screen(stderr=True), output is not None))
+            shown_rows = shown.add_task("answered", total=len(self.rows))
+            write: Callable[[list[AnswerRow]], None] = self._print
+            if output is not None:
+                write = stack.enter_context(answers_file(output, self.kind, self.options.top_k))
+            for places in self._chunks():
+                found = self._answer(places)
+                write(found)
+                if output is not None:
+                    self._tell_unread(found)
+                shown.update(shown_rows, advance=len(places))
+            if not self.answered:
+                raise UserError(f"none of {len(self.rows)} inputs can be read; the first: {self.unread[0]}")
+        if output is not None:
+            say(f"{output}: {self.answered} answers" + (f", {len(self.unread)} not answered" if self.unread else ""))
+        return 1 if self.unread else 0
+
+    def _chunks(self) -> Iterator[range]:
+        """Yield the places of rows that are answered together: all, where evidence is pooled or one stops all."""
+        count, size = len(self.rows), self.options.batch_size * AT_ONCE
+        group = self.model.inference.pooling.group
+        size = max(1, size // group) * group
+        whole = self.options.pool or self.options.strict or self.options.attention is not None
+        if whole or (group > 1 and self.unread):
+            size = count
+        for first in range(0, count, max(1, size)):
+            yield range(first, min(first + size, count))
+
+    def _answer(self, places: range) -> list[AnswerRow]:
+        """Answer some rows; those that cannot be read are found, and the others answered."""
         try:
-            rows += _texts(name, options.input_column) if reads_text else _images(Path(name), options.input_column)
-        except UserError as error:
-            if options.strict or len(options.inputs) == 1:
+            answers = self._answers(places)
+        except UserError:
+            broken = {} if self.options.strict else self._unreadable(places)
+            self.unread |= broken
+            readable = [i for i in places if i not in self.unread]
+            if not broken or (not readable and len(places) == len(self.rows)):
                 raise
-            unread[len(rows)] = str(error)
-            rows.append((name, None))
-    return rows, unread
+            answers = self._answers(places) if readable else None
+        if answers and self.options.attention is not None:
+            self._draw_attention(self.options.attention, answers)
+        found, rows = iter(self._rows(answers) if answers else ()), []
+        for i in places:
+            name = self.rows[i][0]
+            unread = AnswerRow(self.kind, name, self.unread.get(i))
+            rows.append(unread if i in self.unread else replace(next(found), name=name))
+        return rows
 
+    def _answers(self, places: range) -> Answers | None:
+        """Return the answers to the rows that can be read; None if none can."""
+        options = self.options
+        chosen = [self.rows[i][1] for i in places if i not in self.unread]
+        if not chosen:
+            if len(places) == len(self.rows):
+                raise UserError(next(iter(self.unread.values())))
+            return None
+        answers = self.model.answer(
+            chosen,
+            groups=[0] * len(chosen) if options.pool else None,
+            task=None if options.task is None else options.task - 1,
+            batch_size=options.batch_size,
+            unknown=options.unknown == "reject",
+        )
+        self.answered += len(chosen)
+        return answers
 
-def _unreadable(model: ContinualClassifier, kind: str, rows: list[Row], known: dict[int, str]) -> dict[int, str]:
-    """Return which of the rows, but those that are known, cannot be read, and why."""
-    preparation = model.learner.network.backbone.preparation
-    found: dict[int, str] = {}
-    for i, (name, value) in enumerate(rows):
-        if i in known:
-            continue
-        try:
-            preparation.load_test(value, kind if name == value else name)
-        except UserError as error:
-            found[i] = str(error)
-    return found
+    def _rows(self, answers: Answers) -> list[AnswerRow]:
+        """Return answers as rows without names."""
+        limit, k = 1 - self.options.false_rejection, self.options.top_k
+        top = ranked(labels_of(answers), answers.classes.labels, k)
+        rows = []
+        for i, (label, confidence, task) in enumerate(self.model.named(answers)):
+            unknown = None if answers.unknown is None else float(answers.unknown[i])
+            kept = None if unknown is not None and unknown > limit else label
+            row = AnswerRow(self.kind, "", None, kept, confidence, task + 1, unknown, top[i] if k > 1 else ())
+            rows.append(row)
+        return rows
+
+    def _unreadable(self, places: range) -> dict[int, str]:
+        """Return which of some rows, but those that are known, cannot be read, and why."""
+        preparation = self.model.learner.network.backbone.preparation
+        found: dict[int, str] = {}
+        for i in places:
+            name, value = self.rows[i]
+            if i in self.unread:
+                continue
+            try:
+                preparation.load_test(value, self.kind if name == value else name)
+            except UserError as error:
+                found[i] = str(error)
+        return found
+
+    def _print(self, rows: list[AnswerRow]) -> None:
+        """Print rows, or why there is no answer."""
+        for row in rows:
+            if self.options.json:
+                say(json_line(row))
+            elif row.error is None:
+                say(row.line())
+            else:
+                self._tell_unread([row])
+
+    def _tell_unread(self, rows: list[AnswerRow]) -> None:
+        """Say which of some rows have no answer, and why."""
+        for row in rows:
+            if row.error is not None:
+                note(f"not answered: {' '.join(row.error.split())}")
+
+    def _draw_attention(self, output: Path, answers: Answers) -> None:
+        """Write the attention maps of images, and their numbers."""
+        from softtf.figures import save
+        from softtf.figures.attention import maps_of
+
+        model, options = self.model, self.options
+        images = [(Path(name).name, value) for i, (name, value) in enumerate(self.rows) if i not in self.unread]
+        maps = maps_of(model, images, answers, title_of(model.header.learner.kind))
+        given = options.task is not None
+        policy = "oracle (task given)" if given else model.inference.title() + ", pooled" * options.pool
+        weights = model.header.backbone.weights_title(model.header.backbone_sha256)
+        about = f"Policy: {policy}; seed: {model.header.seed}; backbone: {weights}. {maps.caption}"
+        numbers = save("attention", replace(maps, caption=about), output)
+        note(f"attention maps: {output}; their numbers: {numbers}")
 
 
 def _check_attention(output: Path, model: ContinualClassifier, count: int) -> None:
     """Refuse, before anything is answered, what cannot be drawn."""
     from softtf.figures.attention import check_images
-    from softtf.figures.style import check_ending
+    from softtf.figures.style import check_ending as check_picture
 
-    check_ending(output)
+    check_picture(output)
     check_images(model, count)
-
-
-def _draw_attention(output: Path, model: ContinualClassifier, images: list[Row], answers: Answers, policy: str) -> None:
-    """Write the attention maps of images, and their numbers."""
-    from softtf.figures import save
-    from softtf.figures.attention import maps_of
-
-    maps = maps_of(model, images, answers, title_of(model.header.learner.kind))
-    weights = model.header.backbone.weights_title(model.header.backbone_sha256)
-    about = f"Policy: {policy}; seed: {model.header.seed}; backbone: {weights}. {maps.caption}"
-    found = replace(maps, caption=about)
-    numbers = save("attention", found, output)
-    _note(f"attention maps: {output}; their numbers: {numbers}")
-
-
-def _print(kind: str, row: str, answer: tuple[Hashable, float, int] | str, as_json: bool) -> None:
-    """Print one row's answer, or why there is none."""
-    if isinstance(answer, str):
-        if as_json:
-            _print_json({kind: row, "error": answer})
-        else:
-            _note(f"not answered: {' '.join(answer.split())}")
-        return
-    label, confidence, named = answer
-    if as_json:
-        _print_json({kind: row, "label": encode_label(label), "confidence": confidence, "task": named + 1})
-    else:
-        shown = " ".join(row.split()) if kind == "text" else row
-        say("\t".join([visible(shown), visible(str(label)), f"{confidence:.3f}", f"task {named + 1}"]))
-
-
-def _print_json(row: dict[str, Any]) -> None:
-    """Print a row as JSON, which escapes all that is not ASCII but DEL."""
-    say(json.dumps(row).replace("\x7f", "\\u007f"))
-
-
-def _texts(name: str, column: str | None) -> list[Row]:
-    """Return the texts of a file or a folder of parquet files, the lines of stdin for `-`, or the text itself."""
-    if name == "-":
-        texts = not_empty(within_bounds(sys.stdin.buffer, "standard input"))
-    elif os.path.isfile(name):
-        texts = read_texts(Path(name), column)
-    elif os.path.isdir(name):
-        if not (files := _parquet(Path(name))):
-            raise UserError(
-                f"{name} is a folder without parquet files; give texts, files of texts, or - for the lines of stdin"
-            )
-        texts = [text for file in files for text in read_texts(file, column)]
-    elif os.path.exists(name):
-        raise UserError(f"{name} is a pipe or a device, not a file; give a file, or - for the lines of stdin")
-    elif name.lower().endswith((".txt", *ENDINGS)) and " " not in name:
-        raise UserError(f"there is no file {name}")
-    else:
-        texts = [name]
-    return [(text, text) for text in texts]
-
-
-def _images(path: Path, column: str | None) -> list[Row]:
-    """Return the image of a file, those of a file of rows, or those of a folder.
-
-    A folder's are those of its parquet files, as in training, else those anywhere below it, sorted.
-    """
-    if path.is_dir():
-        if tables := _parquet(path):
-            return [row for file in tables for row in read_images(file, column)]
-        files = images_below(path, skipped := Skipped())
-        say_skipped(_note, str(path), skipped)
-        if not files:
-            raise UserError(f"there is no image in folder {path}")
-        return [(str(file), str(file)) for file in files]
-    if path.is_symlink() and not path.exists():
-        raise UserError(f"{path} is a link to {os.readlink(path)}, which is not there")
-    if not path.exists():
-        raise UserError(f"there is no file or folder {path}")
-    return read_images(path, column) if path.suffix.lower() in ENDINGS else [(str(path), str(path))]
-
-
-def _parquet(folder: Path) -> list[Path]:
-    """Return a folder's parquet files; if there are any, a note tells how many other entries are skipped."""
-    files = parquet_files(folder, "", Skipped())
-    if files and (others := len(entries(folder, Skipped())) - len(files)):
-        _note(f"{folder}: answers its parquet files, as training reads them; {others} other entries are skipped")
-    return files
-
-
-def _note(line: str) -> None:
-    """Print a line that is no answer."""
-    say(f"softtf: {line}", error=True)
