@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from contracts.cases import LEARNERS
 from contracts.state import fresh
@@ -173,3 +174,25 @@ def test_a_merged_learner_of_other_settings_is_refused() -> None:
         one.merge(ContinualClassifier(tiny_backbone(), LinearHead(), device="cpu", seed=2))
     with pytest.raises(UserError, match="another method"):
         one.merge(ContinualClassifier(tiny_backbone(), BlockRidge(), device="cpu", seed=1))
+
+
+def test_a_classifier_says_what_it_is() -> None:
+    model = learned(tasks=2)
+    assert repr(model) == "ContinualClassifier(block-ridge on tiny: 2 tasks, 5 classes; answers by none)"
+    lines = model.summary().splitlines()
+    assert lines[0].startswith("block-ridge on tiny") and lines[0].endswith("2 tasks, 5 classes")
+    assert lines[1] == "1. month 1: a, 1, ('t', 2)" and len(lines) == 6
+
+
+def test_the_path_of_a_folder_stands_for_its_images(tmp_path: Path) -> None:
+    model, files = learned(tasks=1), []
+    for name in ("b.png", "a/2.png", "a/1.png"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pictures(1, len(files))[0].numpy()).save(tmp_path / "photos" / name)
+        files.append(tmp_path / "photos" / name)
+    (tmp_path / "photos" / "note.txt").write_text("no image")
+    for folder in (tmp_path / "photos", str(tmp_path / "photos")):
+        assert torch.equal(model.predict_proba(folder), model.predict_proba(sorted(files)))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no image in folder"):
+        model.predict(tmp_path / "empty")

@@ -8,7 +8,8 @@ from typing import Any, Literal, Self
 import torch
 
 from softtf.backbones.base import Backbone
-from softtf.backbones.features import OFF, FeatureStore, open_store
+from softtf.backbones.features import FeatureStore, open_store
+from softtf.backbones.kept_features import OFF
 from softtf.backbones.load import BackboneSpec, load_backbone, load_named, random_name, spec_of
 from softtf.config.tree import check_value
 from softtf.devices.device import Precision, find_device, matmul_dtype
@@ -188,8 +189,7 @@ class ContinualClassifier(Living):
             progress: show the progress, on a terminal or in a notebook.
 
         Returns:
-            for each policy's title: acc, task_identity and pooled accuracy, and ece, the expected calibration error, in
-            percent.
+            for each policy's title: acc, task_identity, pooled accuracy and ece (calibration error), in percent.
         """
         learner, classes = self._finished()
         count = len(classes.tasks)

@@ -186,6 +186,15 @@ class Living(Explaining):
                 )
         self._change(lambda known: (changes.merged(known, other.knowledge.finished), []))
 
+    def __repr__(self) -> str:
+        kind, backbone = self.header.learner.kind, self.header.backbone.name
+        known = f"{self.num_tasks} tasks, {len(self.labels)} classes"
+        return f"{type(self).__name__}({kind} on {backbone}: {known}; answers by {self.inference.code})"
+
+    def summary(self) -> str:
+        """Return `describe()` in lines, as softtf learner describe prints it."""
+        return self.describe().text()
+
     @with_own_settings
     def describe(self) -> Description:
         """Return what is known: tasks, classes, dates, examples, parameters, bytes, method, backbone and a hash."""

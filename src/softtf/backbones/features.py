@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from softtf.backbones.base import Backbone
+from softtf.backbones.kept_features import cache_folder, cache_limit, trim
 from softtf.errors import UserError
 from softtf.files import private
 from softtf.files.private import make_private, user_key
@@ -38,7 +39,6 @@ TOKENS = 2**30  # bytes for texts between sorting them by length and running the
 PROBES = 4  # random features that are computed again each time a file is read
 WIDEST = 0.03  # the largest relative error of these that rounding can cause, in bfloat16
 CODE = ("torch", "timm", "transformers", "pillow", "numpy")  # their versions change pixels or features
-OFF = "off"
 
 OnStep = Callable[[int, int], None]
 """Is called with the number done and the total."""
@@ -210,6 +210,8 @@ class FeatureStore:
         except UserError as error:
             self.say(f"{error}; its features are computed again")
             return None
+        with suppress(OSError):
+            os.utime(path)  # the least recently used are removed first
         seconds, loading = [*tensors["seconds"].tolist(), 0.0][:2]  # an earlier version wrote no loading
         return Queries(tensors["values"], seconds, True, loading)
 
@@ -225,6 +227,7 @@ class FeatureStore:
             signature = torch.tensor(list(self._signature(path, tensors)), dtype=torch.uint8)
             save_tensors(own, {**tensors, "signature": signature}, mode=private.FILE)
             own.replace(path)
+            trim(self.folder, cache_limit(self.say))
         except (UserError, OSError) as error:
             self._writable = False
             self.say(f"{error}; features are kept in memory only")
@@ -254,13 +257,8 @@ def open_store(setting: str | None, weights_hash: str, say: Callable[[str], None
         weights_hash: as for `FeatureStore`.
         say: as for `FeatureStore`.
     """
-    if setting == OFF:
-        return None
-    folder = os.path.expanduser(setting or os.environ.get("SOFTTF_CACHE") or "~/.cache/softtf/features")
-    if folder.startswith("~"):  # it would be made in the working directory
-        say(f"there is no home folder for {folder}; features are kept in memory only")
-        return None
-    return FeatureStore(Path(folder), weights_hash, say)
+    folder = cache_folder(setting, say)
+    return None if folder is None else FeatureStore(folder, weights_hash, say)
 
 
 def _hardware(device: torch.device) -> str:

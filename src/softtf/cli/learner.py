@@ -8,14 +8,12 @@ from typing import Any
 
 from softtf.classifier import ContinualClassifier
 from softtf.cli.options import Learner
-from softtf.cli.versions import OF_VERSIONS, size
+from softtf.cli.versions import OF_VERSIONS
 from softtf.errors import UserError, unknown
 from softtf.files.label_json import encode_label
-from softtf.learners.accounts import Description
+from softtf.learners.accounts import Description, shown_bytes
 from softtf.saving.manifest import HEADER
 from softtf.screen import say
-
-SHOWN = 6  # classes of a task in a line
 
 
 def run(options: Learner) -> int:
@@ -143,7 +141,7 @@ def _audit(model: ContinualClassifier, options: Learner) -> None:
         say(json.dumps([asdict(one) for one in held], indent=2))
         return
     for one in held:
-        say(f"{one.what} ({size(one.bytes)}): {one.how}{': ' if one.tasks else ''}{', '.join(one.tasks)}")
+        say(f"{one.what} ({shown_bytes(one.bytes)}): {one.how}{': ' if one.tasks else ''}{', '.join(one.tasks)}")
 
 
 def _describe(model: ContinualClassifier, options: Learner) -> None:
@@ -151,18 +149,7 @@ def _describe(model: ContinualClassifier, options: Learner) -> None:
     if options.json:
         say(json.dumps(_plain(found), indent=2))
         return
-    known = f"{len(found.tasks)} tasks, {sum(len(task.classes) for task in found.tasks)} classes"
-    say(f"{found.method} on {found.backbone} ({found.backbone_sha256[:12]}): {known}")
-    for number, task in enumerate(found.tasks, 1):
-        more = ", ..." if len(task.classes) > SHOWN else ""
-        counts = task.record.examples
-        examples = "unknown" if counts is None else f"{sum(counts)}"
-        say(f"{number}. {task.name}: {', '.join(map(str, task.classes[:SHOWN]))}{more}")
-        say(
-            f"   learned {task.record.learned or 'unknown'}, {examples} examples, {len(task.classes)} classes,"
-            f" {task.parameters:,} parameters, {size(task.bytes)}, {task.hash[:12]}"
-        )
-    say(f"shared by all tasks: {size(found.shared_bytes)}; the whole: {found.hash[:12]}")
+    say(found.text())
 
 
 def _plain(found: Description) -> dict[str, Any]:

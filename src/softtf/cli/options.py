@@ -165,6 +165,52 @@ class Predict(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Learn(Command):
+    """Teach a saved learner, or that of a finished run, one more task, with the learner's own settings.
+
+    If the data have no test split, a fifth of each class is not learned from, and its accuracy is told.
+
+    Attributes:
+        folder: the folder of a saved learner or of a run.
+        data: the task's data, as for softtf run --source.
+        output: the new folder, for the learner with the task.
+        in_place: replace the saved learner by it, in one step; a run keeps its learner.
+        name: what to call the task; without it, the name of the data.
+        allow_repeated: accept classes that an earlier task had.
+        input_column: the column of images or texts; without it, the column is found by its name.
+        label_column: the column of labels, likewise.
+        device: auto, cpu, cuda, ...
+        backbone: the path of the backbone, if the learner names it by a path.
+        feature_cache: a folder to keep features of the images in; without it, none are kept.
+    """
+
+    folder: Positional[Path]
+    data: Positional[str]
+    output: Path | None = None
+    in_place: bool = False
+    name: str | None = None
+    allow_repeated: bool = False
+    input_column: str | None = None
+    label_column: str | None = None
+    device: str = "auto"
+    backbone: str | None = None
+    feature_cache: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cache(Command):
+    """Show where runs keep features of your images, and how many bytes they take; clear removes them.
+
+    Attributes:
+        action: show or clear.
+        feature_cache: the folder, if it is not the usual one ($SOFTTF_CACHE, else ~/.cache/softtf/features).
+    """
+
+    action: Positional[str] = "show"
+    feature_cache: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Learner(Command):
     """Show what a saved learner knows and holds; change its tasks and classes; restore an earlier version.
 
@@ -316,11 +362,13 @@ COMMANDS: dict[str, type[Command]] = {
     "run": Run,
     "resume": Resume,
     "predict": Predict,
+    "learn": Learn,
     "evaluate": Evaluate,
     "learner": Learner,
     "report": Report,
     "compare": Compare,
     "table": Table,
     "figure": Figure,
+    "cache": Cache,
     "list": List,
 }

@@ -9,9 +9,8 @@ from softtf.cli.options import Predict
 from softtf.errors import UserError
 from softtf.screen import say
 from softtf.streams.files import ENDINGS, not_empty, read_images, read_texts
-from softtf.streams.folders import parquet_files
+from softtf.streams.forms import images_in, tables_in
 from softtf.streams.lines import within_bounds
-from softtf.streams.walk import Skipped, entries, images_below, say_skipped
 
 Row = tuple[str, Any]
 """What to call an input, and the input."""
@@ -43,7 +42,7 @@ def texts_of(name: str, column: str | None) -> list[Row]:
     elif os.path.isfile(name):
         texts = read_texts(Path(name), column)
     elif os.path.isdir(name):
-        if not (files := _parquet(Path(name))):
+        if not (files := tables_in(Path(name), note)):
             raise UserError(
                 f"{name} is a folder without parquet files; give texts, files of texts, or - for the lines of stdin"
             )
@@ -58,31 +57,14 @@ def texts_of(name: str, column: str | None) -> list[Row]:
 
 
 def images_of(path: Path, column: str | None) -> list[Row]:
-    """Return the image of a file, those of a file of rows, or those of a folder.
-
-    A folder's are those of its parquet files, as in training, else those anywhere below it, sorted.
-    """
+    """Return the image of a file, those of a file of rows, or those in a folder."""
     if path.is_dir():
-        if tables := _parquet(path):
-            return [row for file in tables for row in read_images(file, column)]
-        files = images_below(path, skipped := Skipped())
-        say_skipped(note, str(path), skipped)
-        if not files:
-            raise UserError(f"there is no image in folder {path}")
-        return [(str(file), str(file)) for file in files]
+        return images_in(path, column, note)
     if path.is_symlink() and not path.exists():
         raise UserError(f"{path} is a link to {os.readlink(path)}, which is not there")
     if not path.exists():
         raise UserError(f"there is no file or folder {path}")
     return read_images(path, column) if path.suffix.lower() in ENDINGS else [(str(path), str(path))]
-
-
-def _parquet(folder: Path) -> list[Path]:
-    """Return a folder's parquet files; if there are any, a note tells how many other entries are skipped."""
-    files = parquet_files(folder, "", Skipped())
-    if files and (others := len(entries(folder, Skipped())) - len(files)):
-        note(f"{folder}: answers its parquet files, as training reads them; {others} other entries are skipped")
-    return files
 
 
 def note(line: str) -> None:

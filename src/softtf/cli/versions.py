@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from softtf.cli.options import Learner
 from softtf.errors import UserError
+from softtf.learners.accounts import shown_bytes
 from softtf.saving import list_versions, prune_versions, restore_version
 from softtf.screen import say
 
@@ -19,7 +20,8 @@ def _versions(options: Learner) -> int:
     for version in found:
         name = "now" if version.number is None else str(version.number)
         known = f"{len(version.tasks)} tasks, {version.classes} classes"
-        say(f"{name}: saved {version.saved}, {known}, {size(version.own_bytes)} of its own, {version.identity[:12]}")
+        own = f"{shown_bytes(version.own_bytes)} of its own"
+        say(f"{name}: saved {version.saved}, {known}, {own}, {version.identity[:12]}")
     return 0
 
 
@@ -49,8 +51,3 @@ def _check(options: Learner, most: int) -> tuple[int, ...]:
         reads = "a number" if most else "the folder alone"
         raise UserError(f"softtf learner {options.action} {options.folder} takes {reads}; leave out the rest")
     return tuple(map(int, options.names))
-
-
-def size(count: int) -> str:
-    """Return a number of bytes in words."""
-    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count:,} bytes"

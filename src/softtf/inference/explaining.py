@@ -15,7 +15,6 @@ from softtf.inference.predict import Answers, test_loader
 from softtf.inference.predictor import Inputs, Predictor, labels_of
 from softtf.inference.unknown import USUAL_RATE, Unknown, auroc, can_tell, check_rate
 from softtf.learners.base import Learner
-from softtf.streams import unlabelled
 
 NEAREST = 5
 Ranked = tuple[tuple[Hashable, float], ...]
@@ -111,7 +110,7 @@ class Explaining(Predictor):
             answers = self.answer(inputs, unknown=telling is not None, **options)
             if answers.classes is finished.classes:
                 break  # else a task was finished in between
-        loader = test_loader(unlabelled(inputs), finished.learner.network.backbone, 1)
+        loader = test_loader(self.examples(inputs), finished.learner.network.backbone, 1)
         top = ranked(labels_of(answers), answers.classes.labels, NEAREST)
         named = zip(self.named(answers), top, strict=True)
         return [

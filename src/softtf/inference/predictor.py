@@ -18,7 +18,7 @@ from softtf.inference.unknown import USUAL_RATE, Unknown, UnknownInputs, check_r
 from softtf.learners.base import Learner
 from softtf.learners.class_table import ClassTable
 from softtf.learners.knowledge import Finished, Knowledge
-from softtf.streams import unlabelled
+from softtf.streams import Examples, unlabelled
 
 DEFAULT = "feature-id:joint"  # by far the best per sample (docs/results.md)
 
@@ -85,7 +85,8 @@ class Predictor:
         """Return the label of each input; the task is inferred for each sample alone.
 
         Args:
-            inputs: images (files, bytes, PIL images, arrays), or texts if the backbone reads texts; several, or one.
+            inputs: images (files, bytes, PIL images, arrays), or texts if the backbone reads texts; several, or one;
+                or the path of a folder of images, which are answered in the order of their paths.
             groups: one hashable per input: samples known to belong to one task (one visit, one camera), whose
                 evidence is pooled.
             task: the task, from 0, where it is known.
@@ -151,7 +152,7 @@ class Predictor:
             raise UserError(f"{type(learner).__name__} infers no task, so there is nothing to pool in groups")
         if policy.inference == Oracle.name and task is None:
             raise UserError("the oracle needs the task; give task=..., on the command line --task")
-        loader = test_loader(unlabelled(inputs), learner.network.backbone, batch_size)
+        loader = test_loader(self.examples(inputs), learner.network.backbone, batch_size)
         numbers = None if groups is None else group_numbers(groups, len(loader.examples))
         telling = self._unknown(finished) if unknown else None
         found = predict(learner, loader, policy, groups=numbers, task=task, dtype=self.dtype, unknown=telling)
@@ -164,6 +165,14 @@ class Predictor:
             kept = self._telling = finished, unknown_to(finished)
         return kept[1]
 
+    def examples(self, inputs: Inputs) -> Examples:
+        """Return inputs as Examples without labels; for a classifier of images, a folder's path stands for its images.
+
+        Raises:
+            UserError: there are no inputs, or they have another form.
+        """
+        return unlabelled(inputs, folders=not self.learner.network.backbone.reads_text)
+
     @needs_memory("compute features", lambda *_, **__: BATCH)
     @with_own_settings
     def features(self, inputs: Inputs, batch_size: int = 64) -> Tensor:
@@ -173,7 +182,7 @@ class Predictor:
             UserError: an input cannot be read, or there is not enough memory.
         """
         backbone = self.learner.network.backbone
-        loader = test_loader(unlabelled(inputs), backbone, batch_size)
+        loader = test_loader(self.examples(inputs), backbone, batch_size)
         with self.learner.computing_in(self.dtype):
             return fixed_queries(backbone, loader, self.store).values
 

@@ -12,6 +12,8 @@ from softtf.learners.knowledge import Finished
 from softtf.learners.parts import Part, parts_of
 from softtf.learners.shares import METHOD
 
+SHOWN = 6  # classes of a task in a line
+
 
 @dataclass(frozen=True)
 class TaskDescription:
@@ -53,6 +55,23 @@ class Description:
     tasks: tuple[TaskDescription, ...]
     shared_bytes: int
     hash: str
+
+    def text(self) -> str:
+        """Return it in lines: one for the whole, two for each task, and one for what tasks share."""
+        known = f"{len(self.tasks)} tasks, {sum(len(task.classes) for task in self.tasks)} classes"
+        lines = [f"{self.method} on {self.backbone} ({self.backbone_sha256[:12]}): {known}"]
+        for number, task in enumerate(self.tasks, 1):
+            more = ", ..." if len(task.classes) > SHOWN else ""
+            counts = task.record.examples
+            examples = "unknown" if counts is None else f"{sum(counts)}"
+            lines.append(f"{number}. {task.name}: {', '.join(map(str, task.classes[:SHOWN]))}{more}")
+            lines.append(
+                f"   learned {task.record.learned or 'unknown'}, {examples} examples, {len(task.classes)} classes,"
+                f" {task.parameters:,} parameters, {shown_bytes(task.bytes)}, {task.hash[:12]}"
+            )
+        return "\n".join(
+            [*lines, f"shared by all tasks: {shown_bytes(self.shared_bytes)}; the whole: {self.hash[:12]}"]
+        )
 
 
 @dataclass(frozen=True)
@@ -182,3 +201,8 @@ def _hash(part: Part) -> str:
 
 def _bytes(tensors: dict[str, Tensor]) -> int:
     return sum(value.numel() * value.element_size() for value in tensors.values())
+
+
+def shown_bytes(count: int) -> str:
+    """Return a number of bytes in words."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count:,} bytes"

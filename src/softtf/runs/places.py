@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from softtf.backbones.features import OFF
+from softtf.backbones.kept_features import OFF
 from softtf.backbones.load import BackboneSpec
 from softtf.errors import UserError
 from softtf.runs.config import RunConfig

@@ -16,6 +16,7 @@ Labels decide if there are any: with as many labels as the first axis is long, t
 
 import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -37,8 +38,12 @@ from softtf.streams.columns import (
 )
 from softtf.streams.decode import CHANNELS
 from softtf.streams.examples import Examples
+from softtf.streams.files import read_images
+from softtf.streams.folders import parquet_files
 from softtf.streams.gathering import gathered
 from softtf.streams.sources import read_source
+from softtf.streams.splits import Say, quiet
+from softtf.streams.walk import Skipped, entries, images_below, say_skipped
 
 NEAREST = "give a list, an array, a column, or a map-style data set (the .dataset of a DataLoader)"
 
@@ -83,8 +88,12 @@ def examples_from(data: Any, name: str = "data", split: Literal["train", "test"]
     return Examples(_Firsts(data), [_pair(data, i, name)[1] for i in range(len(data))], name)
 
 
-def unlabelled(data: Any) -> Examples:
+def unlabelled(data: Any, folders: bool = False) -> Examples:
     """Return inputs as Examples without labels: data for `examples_from`, or inputs alone.
+
+    Args:
+        data: the inputs.
+        folders: whether the path of a folder stands for the images in it (`images_in`).
 
     Raises:
         UserError: there are no inputs, or they have another form.
@@ -93,7 +102,9 @@ def unlabelled(data: Any) -> Examples:
         return data
     name = "inputs"
     data = gathered(data, name, "test")
-    if _with_labels(data):
+    if folders and isinstance(data, str | os.PathLike) and os.path.isdir(data):
+        rows: Sequence[Any] = [image for _, image in images_in(Path(data))]
+    elif _with_labels(data):
         rows = rows_of(data[0], name, len(data[1]))
     else:
         rows = rows_of(data, name)
@@ -102,6 +113,36 @@ def unlabelled(data: Any) -> Examples:
     if not len(rows):
         raise UserError("there are no inputs to predict")
     return Examples(rows, [0] * len(rows), name)  # the label is never read
+
+
+def images_in(folder: Path, column: str | None = None, say: Say = quiet) -> list[tuple[str, Any]]:
+    """Return the images in a folder, each with a name for messages.
+
+    They are those of its parquet files, as in training, else those anywhere below it, sorted by their paths.
+
+    Args:
+        folder: the folder.
+        column: of parquet files, the column of the images; None finds it by its name.
+        say: is called with a line about what is skipped.
+
+    Raises:
+        UserError: there is no image in it, or a file cannot be read.
+    """
+    if tables := tables_in(folder, say):
+        return [row for file in tables for row in read_images(file, column)]
+    files = images_below(folder, skipped := Skipped())
+    say_skipped(say, str(folder), skipped)
+    if not files:
+        raise UserError(f"there is no image in folder {folder}")
+    return [(str(file), str(file)) for file in files]
+
+
+def tables_in(folder: Path, say: Say) -> list[Path]:
+    """Return a folder's parquet files; if there are any, say how many other entries are skipped."""
+    files = parquet_files(folder, "", Skipped())
+    if files and (others := len(entries(folder, Skipped())) - len(files)):
+        say(f"{folder}: answers its parquet files, as training reads them; {others} other entries are skipped")
+    return files
 
 
 def rows_of(inputs: Any, name: str, labels: int | None = None) -> Sequence[Any]:

@@ -1,0 +1,48 @@
+"""`softtf learn`: teach a saved learner, or that of a finished run, one more task."""
+
+from pathlib import Path
+
+from softtf.classifier import ContinualClassifier
+from softtf.cli.options import Learn
+from softtf.errors import UserError
+from softtf.saving.manifest import HEADER
+from softtf.screen import say
+from softtf.streams import Examples, load_source
+
+
+def run(options: Learn) -> int:
+    """Learn the data as one more task, with the learner's own settings, and save what comes of it."""
+    is_run = (options.folder / "config.yaml").exists()
+    folder = options.folder / "learner" if is_run else options.folder
+    if not (folder / HEADER).exists():
+        raise UserError(f"{options.folder} is neither a learner nor a run: there is no {folder / HEADER}")
+    if (options.output is None) != options.in_place:
+        raise UserError("say where to save: --output FOLDER for a new learner, or --in-place to replace this one")
+    if is_run and options.in_place:
+        raise UserError(f"{options.folder} is a run, whose results are those of its learner; give --output FOLDER")
+    train, test = load_source(
+        options.data, image_column=options.input_column, label_column=options.label_column, say=say
+    )
+    model = ContinualClassifier.from_pretrained(
+        folder,
+        backbone=options.backbone,
+        device=options.device,
+        unfinished=is_run,
+        repeated_classes="allow" if options.allow_repeated else None,
+        feature_cache=options.feature_cache,
+    )
+    name = options.name or Path(options.data).stem or options.data
+    model.learn(train, name)
+    target = folder if options.output is None else options.output
+    model.save_pretrained(target, replace=options.in_place)
+    known = f"{model.num_tasks} tasks, {len(model.labels)} classes"
+    say(f"learned {name}: {len(train)} examples of {len(train.classes)} classes; {target}: {known}")
+    if test is not None:
+        say(f"{_accuracy(model, test):.1f} % of {len(test)} of its examples that were not learned from are right")
+    return 0
+
+
+def _accuracy(model: ContinualClassifier, test: Examples) -> float:
+    """Return the share of right answers among all classes known, in percent."""
+    right = [answer == label for answer, label in zip(model.predict(test), test.labels, strict=True)]
+    return 100 * sum(right) / len(right)
