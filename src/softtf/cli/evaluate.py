@@ -12,6 +12,7 @@ from softtf.runs.config import EvaluateConfig
 from softtf.runs.evaluate import rescore
 from softtf.runs.folder import RunFolder
 from softtf.runs.places import Places
+from softtf.runs.unknown import save_unknown, score_unknown
 from softtf.screen import Screen
 
 
@@ -24,6 +25,8 @@ def run(options: Evaluate) -> int:
         note = f"note: {folder.path} is in use by {who}; the tasks that are finished are scored"
         console.print(note, soft_wrap=True)
     places = Places(options.source, options.backbone, options.feature_cache)
+    if options.unknown:
+        return _unknown(options, folder, console, places)
     results = rescore(folder.path, settings, console, options.last, options.masks, places)
     about = title_of(config.method), span_of(config.learner), folder.weights
     rows = [found.row(*about) for found in results]
@@ -35,4 +38,18 @@ def run(options: Evaluate) -> int:
     where = environment(find_device(config.device))
     saved = [found.save(folder, where).name for found in results]
     console.print(f"saved in {folder.path / 'rescored'}: {', '.join(saved)}", soft_wrap=True)
+    return 0
+
+
+def _unknown(options: Evaluate, folder: RunFolder, console: Screen, places: Places) -> int:
+    """Measure how well the run's learner tells unknown inputs, and add that to its folder."""
+    scores = score_unknown(folder.path, options.false_rejection, console, options.masks, places)
+    rate = f"{100 * options.false_rejection:g} %"
+    for score in scores:
+        console.print(
+            f"after task {score.tasks}: AUROC {score.auroc:.1f}; to reject {rate} of known inputs was asked:"
+            f" {score.known_rejected:.1f} % are, and {score.unknown_rejected:.1f} % of unknown ones",
+            soft_wrap=True,
+        )
+    console.print(f"saved in {save_unknown(folder, options.false_rejection, scores)}", soft_wrap=True)
     return 0

@@ -97,6 +97,9 @@ class Evaluate(OfRun):
     Attributes:
         policy: policies such as prompt-id, gradient-id:batch24, gradient-id:3-shot:own, oracle (`softtf list
             policies`); without it, the learner's usual per-sample policies and the oracle.
+        unknown: only measure how well the learner tells unknown inputs: after each task, test samples of the tasks to
+            come against those of the tasks learned (docs/predict.md).
+        false_rejection: with --unknown, the share of inputs of learned classes that may be rejected.
         shuffle: shuffle the test samples across tasks.
         last: score after the last task only: faster, but without Forget.
         matrix: print the accuracy matrices.
@@ -106,6 +109,8 @@ class Evaluate(OfRun):
     """
 
     policy: tuple[str, ...] = ()
+    unknown: bool = False
+    false_rejection: float = 0.05
     shuffle: bool = False
     last: bool = False
     matrix: bool = False

@@ -19,6 +19,7 @@ from softtf.report.costs import task_costs
 from softtf.report.found import PolicyResult, RunResult
 from softtf.report.inputs import TestInputs
 from softtf.report.samples_page import of_samples
+from softtf.runs.unknown import read_unknown
 
 MOST_POLICIES = 4  # of one run that are drawn; the table has all
 FILES = ("config.yaml", "summary.json", "accuracy.json", "environment.json", "data.json", "events.jsonl")
@@ -40,7 +41,7 @@ def run_section(run: RunResult, number: int, inputs: TestInputs, page: Path, alo
     for place, policy in enumerate(drawn):
         found = _of_policy(run, policy, f"r{number}p{place}", inputs)
         blocks += found if place == 0 else [Fold(f"{policy.title}: {_scored(policy)}", found)]
-    blocks += [_costs(run, number), _settings(run), _environment(run), _files(run, page)]
+    blocks += [*_unknown(run), _costs(run, number), _settings(run), _environment(run), _files(run, page)]
     return Section(f"run-{number}", visible(run.label), blocks)
 
 
@@ -135,6 +136,16 @@ def _bars(run: RunResult, policy: PolicyResult, name: str) -> Chart:
     used = 3 if given is not None else 2
     numbers = Grid(title, headers[:used], [row[:used] for row in rows], 1, True)
     return Chart(bars_and_marks(last, given, ("this policy", "task given"), f"{name}b"), title, numbers)
+
+
+def _unknown(run: RunResult) -> list[Block]:
+    """Return how well unknown inputs are told, if `softtf evaluate --unknown` measured it."""
+    for rate, scores in filter(None, map(read_unknown, run.folder.rescored())):
+        rows = [[str(s.tasks), *map(number, (s.auroc, s.known_rejected, s.unknown_rejected))] for s in scores]
+        headers = ["After task", "AUROC", "Rejected of known, %", "Rejected of unknown, %"]
+        asked = f"{100 * rate:g} % of known ones may be rejected"
+        return [Grid(f"Unknown inputs: test samples of the tasks to come, percent; {asked}", headers, rows, 1)]
+    return []
 
 
 def _costs(run: RunResult, place: int) -> Block:
