@@ -138,7 +138,7 @@ def _constructed(case: Case, world: World, folder: Path) -> Found:
     scores = model.evaluate(world.test, progress=False)
     inputs = [task[0][i] for task in world.test for i in (0, 5)]
     model.save_pretrained(folder / "learner")
-    rounded = [{name: round(value, 3) for name, value in of.items()} for of in scores.values()]
+    rounded = [{name: round(of[name], 3) for name in ("acc", "task_identity", "pooled")} for of in scores.values()]
     answers = _probabilities(model.predict_proba(inputs)) | {"tasks": model.predict_task(inputs)}
     return {"scores": rounded, "answers": answers, "tensors": hashes(folder / "learner")}
 
