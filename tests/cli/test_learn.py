@@ -38,6 +38,7 @@ def test_a_saved_learner_learns_a_folder_as_python_does(places: tuple[Path, Path
     assert ContinualClassifier.from_pretrained("mine", device="cpu").classes.names[1] == "spring"
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_learner_and_its_settings_are_used(
     run: Path, places: tuple[Path, Path], capsys: Capture
 ) -> None:

@@ -12,6 +12,7 @@ from softtf.runs.unknown import read_unknown
 Capture = pytest.CaptureFixture[str]
 
 
+@pytest.mark.slow
 def test_tasks_to_come_are_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.chdir(tmp_path)
     small = ("--stream.num-tasks", 2, "--device", "cpu", "--train.precision", "float32")
