@@ -66,7 +66,8 @@ class ClassTable:
             raise UserError(
                 f"learned already in an earlier task: {listed}; leave these classes out, or rename a label that means"
                 " another class now; if it means the same class, build the classifier with"
-                " repeated_classes='allow' (a run: --stream.merge-labels) so that tasks can share labels"
+                " repeated_classes='allow' (a run: --stream.merge-labels; softtf learn: --allow-repeated) so that tasks"
+                " can share labels"
             )
 
     def add(self, classes: Sequence[Hashable], name: str, record: Record = Record()) -> None:
