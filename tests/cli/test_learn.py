@@ -12,10 +12,10 @@ from softtf.streams import load_source
 Capture = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+@pytest.fixture
+def places(tmp_path: Path) -> tuple[Path, Path]:
     """A learner of two kinds of pictures, and a folder of two others."""
-    folder = tmp_path_factory.mktemp("learned")
+    folder = tmp_path / "learned"
     old, new = image_folder(folder / "old", ("ant", "bee")), image_folder(folder / "May", ("cat", "dog"))
     model = ContinualClassifier(BackboneSpec("random:test_vit", image_size=32), BlockRidge(24), device="cpu")
     model.learn(load_source(str(old))[0], progress=False)
@@ -28,10 +28,13 @@ def test_a_saved_learner_learns_a_folder_as_python_does(places: tuple[Path, Path
     before = contents(learner)
     said = output(capsys, "learn", learner, data, "--output", "more")
     assert "learned May: 10 examples of 2 classes; more: 2 tasks, 4 classes" in said
-    assert "% of 6 of its examples that were not learned from are right" in said
+    assert "% of the 6 examples of its test split are right" in said
+    shutil.rmtree(data / "test")
+    again = output(capsys, "learn", learner, data, "--output", "whole")
+    assert "learned May: 10 examples" in again and "%" not in again
     assert contents(learner) == before
     model = ContinualClassifier.from_pretrained(learner, device="cpu")
-    model.learn(load_source(str(data))[0], "May", progress=False)
+    model.learn(data, "May", progress=False)
     assert ContinualClassifier.from_pretrained("more", device="cpu").diff(model) == []
     shutil.copytree(learner, "mine")
     output(capsys, "learn", "mine", data, "--in-place", "--name", "spring")

@@ -7,7 +7,8 @@ from softtf.cli.options import Learn
 from softtf.errors import UserError
 from softtf.saving.manifest import HEADER
 from softtf.screen import say
-from softtf.streams import Examples, load_source
+from softtf.streams import Examples
+from softtf.streams.sources import read_source
 
 
 def run(options: Learn) -> int:
@@ -20,7 +21,7 @@ def run(options: Learn) -> int:
         raise UserError("say where to save: --output FOLDER for a new learner, or --in-place to replace this one")
     if is_run and options.in_place:
         raise UserError(f"{options.folder} is a run, whose results are those of its learner; give --output FOLDER")
-    train, test = load_source(
+    train, test = read_source(
         options.data, image_column=options.input_column, label_column=options.label_column, say=say
     )
     model = ContinualClassifier.from_pretrained(
@@ -38,7 +39,7 @@ def run(options: Learn) -> int:
     known = f"{model.num_tasks} tasks, {len(model.labels)} classes"
     say(f"learned {name}: {len(train)} examples of {len(train.classes)} classes; {target}: {known}")
     if test is not None:
-        say(f"{_accuracy(model, test):.1f} % of {len(test)} of its examples that were not learned from are right")
+        say(f"{_accuracy(model, test):.1f} % of the {len(test)} examples of its test split are right")
     return 0
 
 

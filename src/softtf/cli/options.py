@@ -173,7 +173,7 @@ class Predict(Command):
 class Learn(Command):
     """Teach a saved learner, or that of a finished run, one more task, with the learner's own settings.
 
-    If the data have no test split, a fifth of each class is not learned from, and its accuracy is told.
+    All of the training split is learned. If the data have a test split, its accuracy is told.
 
     Attributes:
         folder: the folder of a saved learner or of a run.
