@@ -50,7 +50,7 @@ def test_a_change_is_refused_while_a_task_is_learned_and_others_are_answered_mea
 
 def test_a_task_is_named_by_its_number_or_its_name() -> None:
     model = learned()
-    wrong = {3: "tasks 0 to 2 were learned", -1: "no task -1", "month 9": "did you mean", 1.0: "no task 1.0"}
+    wrong = {3: "tasks 0 to 2 were learned", -1: "no task -1", "month 9": "did you mean", 1.0: "must be an integer"}
     for task, words in wrong.items():
         with pytest.raises(UserError, match=words):
             model.remove_task(task)
@@ -62,6 +62,8 @@ def test_a_task_is_named_by_its_number_or_its_name() -> None:
         model.keep([0, 0])
     with pytest.raises(UserError, match="write labels="):
         model.forget("a")
+    with pytest.raises(UserError, match="never learned"):
+        model.forget([["a"]])
 
 
 def test_names_change_and_no_tensor_does() -> None:
@@ -75,6 +77,9 @@ def test_names_change_and_no_tensor_does() -> None:
         model.rename({7.5: "one"})
     with pytest.raises(UserError, match="never learned"):
         model.rename({"unknown": "x"})
+    for unsaved in ([], object(), "\udc80"):
+        with pytest.raises(UserError, match="cannot save the label"):
+            model.rename({7.5: unsaved})
 
 
 def test_a_learner_is_described_and_dates_change_no_hash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from softtf.backbones.base import Backbone
 from softtf.backbones.features import FeatureStore, open_store
 from softtf.backbones.kept_features import OFF
 from softtf.backbones.load import BackboneSpec, load_backbone, load_named, random_name, spec_of
-from softtf.config.tree import check_value
+from softtf.config.arguments import checked
 from softtf.devices.device import Precision, find_device, matmul_dtype
 from softtf.devices.torch_state import with_own_settings
 from softtf.errors import UserError
@@ -79,6 +79,7 @@ class ContinualClassifier(Living):
     """
 
     @with_own_settings
+    @checked
     def __init__(
         self,
         backbone: str | BackboneSpec | Backbone,
@@ -92,11 +93,11 @@ class ContinualClassifier(Living):
         precision: Precision = "float32",
         feature_cache: str | Path | None = None,
     ) -> None:
-        place, allow = find_device(device), _allowed(repeated_classes)
+        place, allow = find_device(device), repeated_classes == "allow"
         if not isinstance(backbone, Backbone):
             backbone = load_backbone(spec_of(backbone), place)
         loaded = backbone.to(place)
-        seed, learner = check_value(int, seed, "seed"), learner or SoftTF()
+        learner = learner or SoftTF()
         built = learner.new_learner(loaded, seed)
         wanted = parse_policy(inference or DEFAULT).inference
         if wanted == "feature-id" and not learner.feature_id and "none" not in built.policies:
@@ -130,6 +131,7 @@ class ContinualClassifier(Living):
         """Whether the backbone's weights still have the hash that they had at the start."""
         return self.learner.network.backbone.weights_hash() == self.header.backbone_sha256
 
+    @checked
     def learn(
         self,
         train: Any,
@@ -172,6 +174,7 @@ class ContinualClassifier(Living):
         return self.knowledge.next_task(learn)
 
     @with_own_settings
+    @checked
     def evaluate(
         self,
         tests: Sequence[Any],
@@ -206,6 +209,7 @@ class ContinualClassifier(Living):
 
     @classmethod
     @with_own_settings
+    @checked
     def from_pretrained(
         cls,
         folder: str | Path,
@@ -254,7 +258,7 @@ class ContinualClassifier(Living):
             Path(folder), lambda saved: load_named(saved, where, place), tasks, not unfinished, masks, verify
         )
         if repeated_classes is not None:
-            classes.allow_repeated = _allowed(repeated_classes)
+            classes.allow_repeated = repeated_classes == "allow"
             if not classes.allow_repeated and sum(map(len, classes.tasks)) > len(classes.labels):
                 raise UserError(f"repeated_classes='refuse' does not fit {folder}, whose tasks share labels already")
         check_training(train, header.learner, learner)
@@ -270,11 +274,5 @@ class ContinualClassifier(Living):
 def _store(header: Header, folder: str | Path | None) -> FeatureStore | None:
     """Return the store of features in a user's folder; warn if the backbone of these features has random weights."""
     if random_name(header.backbone):
-        warn(f"the weights of {header.backbone.name} are random, as asked for", stacklevel=4)
+        warn(f"the weights of {header.backbone.name} are random, as asked for", stacklevel=5)
     return open_store(OFF if folder is None else str(folder), header.backbone_sha256, warn)
-
-
-def _allowed(repeated_classes: Repeated) -> bool:
-    if repeated_classes not in ("refuse", "allow"):
-        raise UserError(f"repeated_classes must be 'refuse' or 'allow', not {repeated_classes!r}")
-    return repeated_classes == "allow"

@@ -4,6 +4,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from softtf.config.arguments import checked
 from softtf.config.bounds import Natural
 from softtf.config.tree import check_value
 from softtf.devices.torch_state import with_own_settings
@@ -41,6 +42,7 @@ class Living(Explaining):
     saved_as: frozenset[str] = frozenset()  # the versions on disk that it comes from
 
     @with_own_settings
+    @checked
     def save_pretrained(
         self, folder: str | Path, *, replace: bool = False, sign: bytes | None = None, keep_versions: int = 0
     ) -> None:
@@ -67,6 +69,7 @@ class Living(Explaining):
         saved = save_learner(Path(folder), self.header, *self.knowledge.finished, replace, sign, warn, known, keep)
         self.saved_as = known | {saved}
 
+    @checked
     def remove_task(self, task: Task, *, leave_traces: bool = False) -> list[str]:
         """Take a task out: its parameters, columns, sums and statistics.
 
@@ -87,6 +90,7 @@ class Living(Explaining):
 
         return self._change(lambda known: changes.keep_tasks(known, kept(known.classes), leave_traces))
 
+    @checked
     def extend(
         self,
         task: Task,
@@ -131,6 +135,7 @@ class Living(Explaining):
 
         return self.knowledge.put(extended)
 
+    @checked
     def keep(self, tasks: Sequence[Task], *, leave_traces: bool = False) -> list[str]:
         """Keep some tasks, in the order given, and take out the others; naming all of them changes their order.
 
@@ -142,16 +147,16 @@ class Living(Explaining):
 
         return self._change(lambda known: changes.keep_tasks(known, kept(known.classes), leave_traces))
 
+    @checked
     def forget(self, labels: Sequence[Hashable], *, leave_traces: bool = False) -> list[str]:
         """Forget classes: their columns and sums; a task left without classes is removed.
 
         What a task trained on several classes together, such as its masks, is a trace of each of them. `leave_traces`,
         the returned list and the errors are as for `remove_task`.
         """
-        if isinstance(labels, str):
-            raise UserError(f"labels must be a list; write labels=[{labels!r}]")
         return self._change(lambda known: changes.forget_labels(known, list(labels), leave_traces))
 
+    @checked
     def rename(
         self, labels: Mapping[Hashable, Hashable] | None = None, *, tasks: Mapping[Task, str] | None = None
     ) -> None:
@@ -167,6 +172,7 @@ class Living(Explaining):
 
         self._change(named)
 
+    @checked
     def merge(self, other: "Living") -> None:
         """Append the tasks of another classifier with the same backbone, method and seed, learned separately.
 
@@ -211,6 +217,7 @@ class Living(Explaining):
         return held
 
     @with_own_settings
+    @checked
     def diff(self, other: "Living") -> list[str]:
         """Return, in words, how another classifier differs; empty if both answer alike, bit for bit."""
         found = [

@@ -13,7 +13,9 @@ from softtf.backbones.base import Backbone
 from softtf.backbones.from_timm import architecture_of, is_supported, load_vit, vit_names
 from softtf.backbones.from_transformers import CLIP_MODELS, TEXT_MODELS, load_from_transformers
 from softtf.backbones.spec import RANDOM, BackboneSpec, model_name, random_name
+from softtf.config.arguments import checked
 from softtf.config.names import BUNDLED, MINILM
+from softtf.devices.device import find_device
 from softtf.devices.memory import needs_memory
 from softtf.devices.torch_state import with_own_settings
 from softtf.errors import UserError, unknown
@@ -68,16 +70,22 @@ def backbone_names() -> list[str]:
 
 @needs_memory("load the backbone")
 @with_own_settings
-def load_backbone(spec: BackboneSpec, device: torch.device | str = "cpu") -> Backbone:
+@checked
+def load_backbone(spec: str | BackboneSpec, device: torch.device | str = "cpu") -> Backbone:
     """Build a frozen backbone.
 
     timm builds the names that it knows; transformers builds folders, its own models and `owner/name`.
+
+    Args:
+        spec: the choice, or its name alone.
+        device: where it is to compute.
 
     Raises:
         UserError: the name is unknown, a file is missing or does not fit, the Hub cannot be reached, the patch size
             does not divide the image size, the model has another form, lacks a setting or does not fit into memory.
     """
-    backbone = _load_any(spec).to(device)
+    spec = spec if isinstance(spec, BackboneSpec) else BackboneSpec(spec)
+    backbone = _load_any(spec).to(find_device(device) if isinstance(device, str) else device)
     backbone.spec = replace(spec.located(), revision=backbone.revision)
     return backbone
 

@@ -26,8 +26,6 @@ def run(options: Figure) -> int:
     for name in given.keys() - {*about.options}:
         takes = ", ".join(f"--{option}" for option in about.options) or "no options of its own"
         raise UserError(f"figure {options.name} does not read --{name}; it takes {takes}")
-    if about.of_runs and not options.runs:
-        raise UserError(f"figure {options.name} needs runs: softtf figure {options.name} RUN ...")
     if options.runs and not about.of_runs:
         raise UserError(f"figure {options.name} needs no run; leave {options.runs[0]} out")
     output = options.output or Path(f"{options.name}.png")

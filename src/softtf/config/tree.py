@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -218,7 +219,7 @@ def check_value(hint: Any, value: Any, where: str) -> Any:
         return value if isinstance(value, cast(type, hint)) else from_dict(cast(type[Any], hint), value, where)
     if hint not in NAMES:
         raise TypeError(f"{where}: settings of type {hint} are not supported")
-    if hint is Path and isinstance(value, str | os.PathLike) and "\0" not in str(value):
+    if hint is Path and isinstance(value, str | os.PathLike) and _is_path(os.fspath(value)):
         return Path(value)
     if hint is float and type(value) is int and abs(value) < 2**1023:
         return float(value)
@@ -228,6 +229,13 @@ def check_value(hint: Any, value: Any, where: str) -> Any:
         shown = value if value.bit_length() < 256 else f"one of {value.bit_length():,} bits"
         raise _OutOfBounds(f"{where} must be an integer of less than 64 bits, not {shown}")
     return value
+
+
+def _is_path(text: str | bytes) -> bool:
+    """Return whether the system takes this as the name of a file."""
+    with suppress(UnicodeEncodeError):
+        return isinstance(text, str) and b"\0" not in os.fsencode(text)
+    return False
 
 
 def _tuple(hint: Any, value: Any, where: str) -> tuple[Any, ...]:

@@ -15,7 +15,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from softtf.errors import unknown
+from softtf.config.arguments import check_argument, checked
+from softtf.errors import UserError, unknown
 from softtf.figures.numbers import Numbers
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ FIGURES = {
 }
 
 
+@checked
 def numbers_of(name: str, runs: Sequence[str | Path] = (), **options: Any) -> Numbers[Any]:
     """Return the numbers of a figure.
 
@@ -60,6 +62,8 @@ def numbers_of(name: str, runs: Sequence[str | Path] = (), **options: Any) -> Nu
         return module.numbers(**options)  # type: ignore[no-any-return]
     from softtf.figures.results import RunResults
 
+    if not len(runs):
+        raise UserError(f"figure {name} needs runs: softtf figure {name} RUN ...")
     paths = {Path(run).resolve(): Path(run) for run in runs}
     return module.numbers([RunResults(path) for path in paths.values()], **options)  # type: ignore[no-any-return]
 
@@ -78,6 +82,7 @@ def draw(name: str, found: Numbers[Any]) -> "Figure":
     return figure
 
 
+@checked
 def save(name: str, found: Numbers[Any], output: str | Path) -> Path:
     """Draw a figure into a file, and write its numbers as CSV under the same name; return the CSV's path.
 
@@ -95,6 +100,6 @@ def save(name: str, found: Numbers[Any], output: str | Path) -> Path:
 
 
 def _module(name: str) -> Any:
-    if name not in FIGURES:
+    if check_argument(str, name, "figure") not in FIGURES:
         raise unknown("figure", name, FIGURES)
     return import_module(f"softtf.figures.{name.replace('-', '_')}")

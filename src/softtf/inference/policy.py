@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from softtf.config.arguments import checked
+from softtf.config.tree import Settings
 from softtf.errors import UserError, unknown
 from softtf.inference import INFERENCES, policies_of, unsupported
 from softtf.inference.pooling import PER_SAMPLE, Pooling, parse_pooling
@@ -20,7 +22,7 @@ ANSWERS: dict[Answer, str] = {"any": "", "own": ", own classes", "joint": ", joi
 
 
 @dataclass(frozen=True)
-class Policy:
+class Policy(Settings):
     """A task inference, the samples that pool their evidence, and the classes that may be the answer.
 
     Attributes:
@@ -43,6 +45,7 @@ class Policy:
     answer: Answer = "any"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         kind = INFERENCES.get(self.inference)
         if kind is None:
             raise unknown("policy", self.inference, INFERENCES, imports=True)
@@ -109,6 +112,7 @@ def likely_tasks(probabilities: Tensor) -> Tensor:
     return torch.zeros_like(probabilities).scatter_(1, order, kept / kept.sum(1, keepdim=True))
 
 
+@checked
 def parse_policy(text: str) -> Policy:
     """Read `gradient-id`, `prompt-id:vote24`, `gradient-id:3-shot/24:own`, `feature-id:joint`, `oracle` and so on.
 

@@ -8,13 +8,14 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from softtf.config.names import PAPER_BATCH
+from softtf.config.tree import Settings
 from softtf.errors import UserError
 
 LARGEST_GROUP = 1_000_000
 
 
 @dataclass(frozen=True)
-class Pooling:
+class Pooling(Settings):
     """Groups of samples that share one task, and how the evidence of a group is combined.
 
     Scores are summed, as the published code does for Gradient ID (the mean of entropies), or each sample votes.
@@ -33,6 +34,7 @@ class Pooling:
     vote: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 1 <= self.group <= LARGEST_GROUP or (self.shots is not None and not 1 <= self.shots <= self.group):
             raise UserError(
                 f"a group of {self.group} with {self.shots} shots cannot be; 1 <= shots <= group <= {LARGEST_GROUP}"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from softtf.backbones.features import BATCH, FeatureStore, fixed_queries
+from softtf.config.arguments import checked
 from softtf.devices.memory import needs_memory
 from softtf.devices.torch_state import with_own_settings
 from softtf.errors import UserError
@@ -71,6 +72,7 @@ class Predictor:
         return self.classes.labels
 
     @with_own_settings
+    @checked
     def predict(
         self,
         inputs: Inputs,
@@ -129,6 +131,7 @@ class Predictor:
         return [(labels[i], probability, task) for i, probability, task in found]
 
     @with_own_settings
+    @checked
     def answer(
         self,
         inputs: Inputs,
@@ -175,6 +178,7 @@ class Predictor:
 
     @needs_memory("compute features", lambda *_, **__: BATCH)
     @with_own_settings
+    @checked
     def features(self, inputs: Inputs, batch_size: int = 64) -> Tensor:
         """Return the frozen backbone's features q(x) [inputs, dim]; no task has to be learned for that.
 

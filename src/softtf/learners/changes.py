@@ -9,6 +9,7 @@ from collections.abc import Hashable, Mapping, Sequence
 import torch
 
 from softtf.errors import UserError
+from softtf.files.label_json import decode_label, encode_label
 from softtf.learners.base import Learner
 from softtf.learners.class_table import ClassTable
 from softtf.learners.knowledge import Finished
@@ -80,11 +81,12 @@ def renamed(finished: Finished, labels: Mapping[Hashable, Hashable], tasks: Mapp
     """Return the learner with other names for some labels and tasks; no tensor changes.
 
     Raises:
-        UserError: a label was never learned, or two labels would be the same.
+        UserError: a label was never learned, a new one cannot be saved, or two labels would be the same.
     """
     learner, classes = finished
     for label in labels:
         classes.number(label)
+    labels = {old: decode_label(encode_label(new)) for old, new in labels.items()}
     new = [labels.get(label, label) for label in classes.labels]
     if len(set(new)) < len(new):
         twice = next(label for label in new if new.count(label) > 1)

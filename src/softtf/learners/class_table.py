@@ -87,7 +87,7 @@ class ClassTable:
         """
         try:
             return self._numbers[label]
-        except KeyError:
+        except (KeyError, TypeError):  # TypeError: it cannot be hashed
             raise UserError(f"label {label!r} was never learned; known are {len(self._numbers)} labels") from None
 
     def task_number(self, task: int | str) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
+from softtf.config.arguments import checked
 from softtf.devices.device import commit
 from softtf.errors import UserError, visible
 from softtf.files.tensors import write_atomic
@@ -25,7 +26,8 @@ MOST_RUNS = 6  # with a part of their own besides the comparison
 NAME = "report.html"
 
 
-def write_page(paths: Sequence[Path], output: Path | None = None, images: bool = True) -> Path:
+@checked
+def write_page(paths: Sequence[str | Path], output: str | Path | None = None, images: bool = True) -> Path:
     """Write the page of some runs.
 
     Args:
@@ -39,11 +41,12 @@ def write_page(paths: Sequence[Path], output: Path | None = None, images: bool =
     Raises:
         UserError: there is no run, a file of one is damaged, or the page cannot be written.
     """
-    file = output or (paths[0] / NAME if len(paths) == 1 else Path(NAME))
+    folders = [Path(path) for path in paths]
+    file = Path(output or (folders[0] / NAME if len(folders) == 1 else NAME))
     if file.is_dir():
         raise UserError(f"--output {file} is a folder; name the file, such as {file / NAME}")
-    runs = [read_run(path) for path in runs_in(paths)]
-    tables = [section for path in paths for section in table_sections(path)]
+    runs = [read_run(path) for path in runs_in(folders)]
+    tables = [section for path in folders for section in table_sections(path)]
     html = _rendered(runs, tables, file, images)
     if images and len(html.encode()) > LARGEST:
         html = _rendered(runs, tables, file, False, "they would make the page larger than 5 MB")

@@ -59,7 +59,7 @@ def decode(raw: Any, where: str, view: View | None = None) -> Tensor:
         where = f"{where} ({path})" if path else where
         raw = raw["bytes"] if raw.get("bytes") is not None else path
     if isinstance(raw, str | os.PathLike):
-        where, raw = f"{where} ({raw})", _read(Path(raw), where)
+        where, raw = f"{where} ({raw})", _read(Path(os.fsdecode(raw)), where)
     if isinstance(raw, bytes | bytearray | memoryview):
         pixels = _from_bytes(raw, where, view)
     elif isinstance(raw, Image.Image):

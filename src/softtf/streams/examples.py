@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from softtf.config.arguments import checked
 from softtf.config.bounds import Count
 from softtf.config.tree import check_value
 from softtf.errors import UserError
@@ -32,12 +33,13 @@ class Examples(Sequence[Any]):
     as in undecoded image columns, or a text. Views (`select`, `per_class`, `with_labels`) copy no rows.
     """
 
+    @checked
     def __init__(
         self,
-        rows: Sequence[Any],
+        rows: Any,
         labels: Iterable[Hashable],
         name: str = "data",
-        class_order: Sequence[Hashable] | None = None,
+        class_order: Iterable[Hashable] | None = None,
         tasks: Iterable[Hashable] | None = None,
     ) -> None:
         """Pair `rows` with `labels`.
@@ -55,7 +57,7 @@ class Examples(Sequence[Any]):
             UserError: there are no rows; there is not one label, or not one task, for each row; a label is missing
                 (None, NaN, NaT, NA), of another type or not in `class_order`; or a task is missing or unhashable.
         """
-        if not hasattr(rows, "__getitem__"):
+        if not hasattr(rows, "__getitem__") or not hasattr(rows, "__len__"):
             raise UserError(f"{name}: a {type(rows).__name__} of inputs has no order; give a list or an array")
         self.name = name
         self.labels: tuple[Hashable, ...] = tuple(hashable_label(label, i, name) for i, label in enumerate(labels))
@@ -161,6 +163,7 @@ class Examples(Sequence[Any]):
         sizes = _sizes(self._rows)
         return None if sizes is None else sizes[np.asarray(self._indices, dtype=np.int64)]
 
+    @checked
     def fingerprint(self, labels: bool = True) -> str:
         """Return the SHA-256 (hex) of the contents of all inputs in order (files are read), with or without labels."""
         digest = hashlib.sha256()

@@ -80,7 +80,8 @@ def examples_from(data: Any, name: str = "data", split: Literal["train", "test"]
     if isinstance(data, tuple) and len(data) == 2:
         labels = _labels(data[1], name)
         return Examples(rows_of(gathered(data[0], name, split), name, len(labels)), labels, name)
-    if not hasattr(data, "__len__") or not hasattr(data, "__getitem__") or isinstance(data, str | Mapping):
+    no_list = isinstance(data, str | Mapping) or getattr(data, "ndim", 1) == 0
+    if no_list or not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
         raise UserError(
             f"{name}: cannot read examples from {type(data).__name__}; give (inputs, labels), a list of (input, label)"
             " pairs, a DataFrame, a map-style data set, or the path of a folder or file of data"

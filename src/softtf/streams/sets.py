@@ -1,7 +1,9 @@
 """Several data sets as the tasks of one stream, with or without common classes."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 
+from softtf.config.arguments import checked
 from softtf.errors import UserError, unknown
 from softtf.streams.examples import Examples
 from softtf.streams.folders import load_folder, parquet_files
@@ -15,9 +17,10 @@ HUB = "hub"
 Pair = tuple[Examples, Examples | None]
 
 
+@checked
 def load_sets(
     names: Sequence[str],
-    source: str,
+    source: str | Path,
     merged: bool,
     split_train: str = "train",
     split_test: str = "test",
@@ -39,7 +42,7 @@ def load_sets(
     """
     if len(set(names)) < len(names):
         raise UserError(f"a data set is named twice in {', '.join(names)}")
-    return with_labels_apart({name: _load(name, source, split_train, split_test, say) for name in names}, merged)
+    return with_labels_apart({name: _load(name, str(source), split_train, split_test, say) for name in names}, merged)
 
 
 def _load(name: str, source: str, split_train: str, split_test: str, say: Say) -> Pair:

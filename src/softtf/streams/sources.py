@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from softtf.config.arguments import checked
 from softtf.errors import UserError, unknown
 from softtf.registry import Registry
 from softtf.streams.archives import ARCHIVES
@@ -41,6 +42,7 @@ def source(name: str) -> Callable[[Loading], Loading]:
     return register
 
 
+@checked
 def local_path(source: str) -> Path:
     """Return a source as a path; if there is no such path, a leading ~ is the home folder."""
     path = Path(source)
@@ -52,14 +54,16 @@ def local_path(source: str) -> Path:
         return path
 
 
+@checked
 def located(source: str) -> str:
     """Return a source that means the same data in any working directory: the full path of a folder or file."""
     path = local_path(source)
     return source if source in (*SOURCES, "") or not path.exists() else os.path.abspath(path)
 
 
+@checked
 def load_source(
-    source: str,
+    source: str | Path,
     split_train: str = "train",
     split_test: str = "test",
     image_column: str | None = None,
@@ -99,7 +103,7 @@ def load_source(
     Raises:
         UserError: there is no such source, the Hub cannot be reached, or the data are incomplete or broken.
     """
-    pair = read_source(source, split_train, split_test, image_column, label_column, task_column, say)
+    pair = read_source(str(source), split_train, split_test, image_column, label_column, task_column, say)
     return with_test(pair, say)
 
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import overload
 
+from softtf.config.arguments import checked
 from softtf.config.bounds import Count
 from softtf.config.tree import check_value
 from softtf.errors import UserError
@@ -19,6 +20,7 @@ TOO_FEW = "; if a part is held out for testing, each task needs a class with two
 class TaskStream(Sequence[Task]):
     """The tasks in the order of learning; a slice is a shorter stream."""
 
+    @checked
     def __init__(self, tasks: Iterable[Task], name: str = "stream") -> None:
         self.name = name
         self._tasks = tuple(tasks)
@@ -39,6 +41,7 @@ class TaskStream(Sequence[Task]):
         return f"TaskStream({self.name!r}, {len(self)} tasks)"
 
 
+@checked
 def split_by_class(
     train: Examples, test: Examples | None, num_tasks: int, seed: int | None = None, name: str = "stream"
 ) -> TaskStream:
@@ -75,6 +78,7 @@ def split_by_class(
     return TaskStream(tasks, name)
 
 
+@checked
 def split_by_task(
     train: Examples, test: Examples | None, num_tasks: int | None = None, name: str = "stream"
 ) -> TaskStream:
@@ -106,6 +110,7 @@ def split_by_task(
     return TaskStream(tasks, name)
 
 
+@checked
 def from_datasets(
     datasets: Sequence[tuple[Examples, Examples | None]] | Mapping[str, tuple[Examples, Examples | None]],
     name: str = "stream",
