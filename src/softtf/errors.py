@@ -1,6 +1,7 @@
 """Errors that a user's input causes: one line that names the value, the place and the remedy."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from unicodedata import category
 
@@ -8,6 +9,8 @@ UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format (such as right-to-lef
 LONGEST = 200
 """The most characters of an unknown name that a message repeats."""
 IMPORT_FIRST = "if it is in a file of yours, import that first: `import my_file` in Python, --import FILE in a command"
+MOST = 1500
+"""The most characters of a message."""
 JOINERS = "\u200c\u200d"  # they join letters in Persian and Hindi, and emoji, so their effect is visible
 
 
@@ -31,7 +34,20 @@ class UserError(ValueError):
     """Wrong input; the command line prints its message as one line and exits with code 2."""
 
     def __init__(self, message: str) -> None:
+        if len(message) > MOST:  # it repeats something of a file
+            message = f"{message[: MOST // 2]} ... {message[-MOST // 2 :]}"
         super().__init__(visible(message, "\n\t"))
+
+
+@contextmanager
+def catchable() -> Iterator[None]:
+    """Raise a RuntimeError in place of a panic of a library written in Rust, which is no `Exception`."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise RuntimeError(str(error)) from None
 
 
 class TrainingError(UserError):

@@ -1,6 +1,7 @@
 """ClipImage and ClipText are transformers' own CLIPModel; prompts, masks and prefixes go where they belong."""
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -251,3 +252,13 @@ def test_texts_that_cannot_be_read_are_refused(text: str, words: str) -> None:
     tower = ClipImage(tiny_clip_model(), tokenize, "tiny", MEAN, STD).text
     with pytest.raises(UserError, match=words):
         tower.ids(["fine", text])
+
+
+def test_a_tokenizer_without_marks_is_refused(folder: Path, tmp_path: Path) -> None:
+    place = shutil.copytree(folder, tmp_path / "clip")
+    whole = json.loads((place / "tokenizer.json").read_text())
+    (place / "tokenizer.json").write_text(json.dumps(whole | {"post_processor": None}))
+    settings = json.loads((place / "tokenizer_config.json").read_text())
+    (place / "tokenizer_config.json").write_text(json.dumps(settings | {"tokenizer_class": "PreTrainedTokenizerFast"}))
+    with pytest.raises(UserError, match="a start and an end token round each text"):
+        load_backbone(BackboneSpec(str(place)))

@@ -119,7 +119,10 @@ class ClipText(ClipTower):
         self.embeddings = model.embeddings
         self.tokenize = tokenize
         self.longest = int(model.config.max_position_embeddings)
-        self.end_id = tokenize([""])[0][-1]  # a configuration may name another one
+        marks = tokenize([""])[0]
+        if len(marks) < 2:
+            raise UserError(f"{name!r} needs a tokenizer that puts a start and an end token round each text")
+        self.end_id = marks[-1]  # a configuration may name another one
 
     def ids(self, texts: Sequence[str], prompts: int = 0) -> Tensor:
         """Return the token ids [texts, tokens] of texts, padded with the end token.

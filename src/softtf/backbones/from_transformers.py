@@ -22,7 +22,7 @@ from softtf.backbones.transformers_files import Source, ask, no_code, offline_fo
 from softtf.config.names import BERT, CLIP_VIT_B, MINILM
 from softtf.errors import UserError
 from softtf.files.plain_json import read_object
-from softtf.streams.texts import TextPreparation
+from softtf.streams.texts import TextPreparation, encoded
 
 CLIP_MODELS = {CLIP_VIT_B: 16, "openai/clip-vit-base-patch32": 32}  # all else is transformers' default
 TEXT_MODELS = (MINILM, BERT, "roberta-base", "xlm-roberta-base", "camembert-base", "distilbert-base-uncased")
@@ -107,10 +107,15 @@ def _text_encoder(source: Source) -> Backbone:
         raise UserError(f"backbone {spec.name!r} has no pooling layer; choose pooling cls or mean")
     model = source.model(**({"add_pooling_layer": pooled == "pooler"} if has_pooler else {}))
     tokenizer = source.tokenizer()
-    known = model.get_input_embeddings().num_embeddings
-    if (largest := max(tokenizer.get_vocab().values(), default=0)) >= known:
-        raise UserError(f"backbone {spec.name!r}: its tokenizer has token {largest}, its model only 0 to {known - 1}")
+    _check_tokens(tokenizer, model.get_input_embeddings().num_embeddings, spec.name)
     return Bert(model, spec.name, TextPreparation(tokenizer, spec.max_tokens), pooled)
+
+
+def _check_tokens(tokenizer: Any, known: int, name: str) -> None:
+    """Refuse a tokenizer with tokens, or marks round a text, that the model does not know."""
+    marks = encoded(tokenizer, "", f"backbone {name!r}").ids
+    if (largest := max([*tokenizer.get_vocab().values(), *marks], default=0)) >= known:
+        raise UserError(f"backbone {name!r}: its tokenizer has token {largest}, its model only 0 to {known - 1}")
 
 
 def _pooling(source: Source) -> Pooled:
@@ -134,6 +139,7 @@ def _clip(source: Source) -> Backbone:
         tokenizer = source.tokenizer()
         tokenizer.no_truncation()
         tokenizer.no_padding()
+        _check_tokens(tokenizer, source.config.text_config.vocab_size, spec.name)
         tokenize = partial(_ids, tokenizer)
         settings = source.processor()
     mean, std, short = image_settings(settings, size, spec.name)
@@ -148,7 +154,7 @@ def _timm(source: Source) -> Backbone:
 
 
 def _ids(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    return [encoding.ids for encoding in tokenizer.encode_batch(texts)]
+    return [encoded(tokenizer, text, repr(text)).ids for text in texts]
 
 
 WITH_POOLER = ("bert", "roberta", "xlm-roberta", "camembert", "ernie", "data2vec-text")

@@ -16,9 +16,10 @@ import torch
 
 from softtf.backbones.base import check_depth, check_fits
 from softtf.backbones.spec import BackboneSpec
+from softtf.backbones.tokenizer_files import check_settings, check_tokenizer
 from softtf.config.names import BERT, MINILM
 from softtf.devices.torch_state import drawing_from
-from softtf.errors import UserError
+from softtf.errors import UserError, catchable
 from softtf.files.plain_json import fits, read_json, read_object
 from softtf.files.tensors import load_tensors
 
@@ -117,7 +118,7 @@ class Source:
         """Return the model's tokenizer, a `tokenizers.Tokenizer`; a random BERT-base has that of the offline model.
 
         Raises:
-            UserError: there is no tokenizer, or its class is not one of TOKENIZERS.
+            UserError: there is no tokenizer, its class is not one of TOKENIZERS, or its files ask for too much.
         """
         from transformers import AutoTokenizer
 
@@ -125,9 +126,12 @@ class Source:
         source = replace(self, place=place)
         file = self._ask(lambda: source.file("tokenizer_config.json", missing=False))
         about = {} if file is None else no_code(file)
+        check_settings(about, place)
         for kind in (about.get("tokenizer_class"), getattr(self.config, "tokenizer_class", None)):  # either may decide
             if kind and (not isinstance(kind, str) or kind.removesuffix("Fast") not in TOKENIZERS):
                 raise UserError(f"{place}: its tokenizer is a {kind!r}; softtf knows {', '.join(TOKENIZERS)}")
+        if (whole := self._ask(lambda: source.file("tokenizer.json", missing=False))) is not None:
+            check_tokenizer(whole)
         found = self._ask(
             lambda: AutoTokenizer.from_pretrained(
                 place, config=self.config, revision=self.revision, trust_remote_code=False
@@ -175,7 +179,8 @@ def ask(name: str, load: Callable[[], T]) -> T:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     try:
-        return load()
+        with catchable():
+            return load()
     except Exception as error:
         reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
         raise UserError(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from softtf.errors import UserError
+from softtf.errors import UserError, catchable
 from softtf.files.tensor_form import TensorForm
 
 PAD = -1
@@ -65,22 +65,21 @@ class TextPreparation:
 
         Raises:
             UserError: the input is not a text, has lone surrogates, or has too few words in its first LONGEST
-                characters.
+                characters; or the tokenizer fails.
         """
         if isinstance(raw, Tensor) and raw.dtype == torch.int32 and raw.dim() == 1:
             return raw
         if not isinstance(raw, str):
             raise UserError(f"{where}: a text must be a string, not {type(raw).__name__}")
-        try:
-            return torch.tensor(self._ids(raw, where) or [0], dtype=torch.int32)
-        except TypeError:
-            raise UserError(f"{where}: the text has a lone surrogate, not a character; leave it out") from None
+        if len(ids := self._ids(raw, where)) > self.max_tokens:
+            raise UserError(f"{where}: the tokenizer makes {len(ids):,} tokens of the text; at most {self.max_tokens}")
+        return torch.tensor(ids or [0], dtype=torch.int32)
 
     def _ids(self, text: str, where: str) -> list[int]:
         """Return the ids of the tokens to keep, from the whole text or from a beginning that gives the same ids."""
         length = CHARACTERS * self.max_tokens
         while length < len(text):
-            beginning = self.tokenizer.encode(text[:length])
+            beginning = encoded(self.tokenizer, text[:length], where)
             if _settled(beginning):
                 return beginning.ids  # type: ignore[no-any-return]
             if length >= LONGEST:
@@ -89,7 +88,7 @@ class TextPreparation:
                     f" for {self.max_tokens} tokens; leave out the parts that are not words"
                 )
             length = min(8 * length, LONGEST)
-        return self.tokenizer.encode(text).ids  # type: ignore[no-any-return]
+        return encoded(self.tokenizer, text, where).ids  # type: ignore[no-any-return]
 
     def load_test(self, raw: Any, where: str) -> Tensor:
         """Return the same as `load_train`."""
@@ -104,6 +103,22 @@ class TextPreparation:
     def batch(self, loaded: Sequence[Tensor] | Tensor, device: torch.device | str) -> Tensor:
         """Return token ids int64 [b, tokens] on `device`, padded with -1 to the longest."""
         return join([ids[None] for ids in loaded]).to(device, torch.int64)
+
+
+def encoded(tokenizer: Any, text: str, where: str) -> Any:
+    """Return the encoding of a text.
+
+    Raises:
+        UserError: the text has lone surrogates, or the tokenizer fails; the line names `where`.
+    """
+    try:
+        with catchable():
+            return tokenizer.encode(text)
+    except TypeError:
+        raise UserError(f"{where}: the text has a lone surrogate, not a character; leave it out") from None
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{where}: the tokenizer cannot read the text ({reason})") from None
 
 
 def _settled(beginning: Any) -> bool:
