@@ -161,5 +161,5 @@ def test_masks_left_on_disk_have_no_memory_but_their_file(saved: Path) -> None:
 
 
 def test_masks_are_in_memory_or_on_disk(saved: Path) -> None:
-    with pytest.raises(UserError, match="unknown place for masks 'disc'; did you mean 'disk'"):
+    with pytest.raises(UserError, match="masks: unknown value 'disc'; did you mean 'disk'"):
         load(saved, masks="disc")

@@ -122,9 +122,9 @@ def test_what_is_given_on_loading_takes_the_place_of_what_was_saved(tmp_path: Pa
     [
         ({"inference": "feature-id"}, "cannot infer the task by 'feature-id'"),
         ({"inference": "promt-id"}, "did you mean 'prompt-id'"),
-        ({"precision": "float16"}, "unknown precision 'float16'"),
+        ({"precision": "float16"}, "precision: unknown value 'float16'"),
         ({"train": {"epochs": 3}}, "must be a TrainConfig"),
-        ({"repeated_classes": "maybe"}, "'refuse' or 'allow', not 'maybe'"),
+        ({"repeated_classes": "maybe"}, "repeated_classes: unknown value 'maybe'. Known: allow, refuse"),
     ],
 )
 def test_an_option_that_does_not_fit_is_refused(option: dict[str, Any], words: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -190,5 +191,6 @@ def test_pillow_warns_nobody_of_a_broken_picture() -> None:
     broken = raw[: entry + 4] + struct.pack("<I", 2**24) + raw[entry + 8 :]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        decode(broken, "birds[4]")
+        with suppress(UserError):  # of Pillow 11
+            decode(broken, "birds[4]")
     assert not caught

@@ -132,9 +132,10 @@ class Source:
                 raise UserError(f"{place}: its tokenizer is a {kind!r}; softtf knows {', '.join(TOKENIZERS)}")
         if (whole := self._ask(lambda: source.file("tokenizer.json", missing=False))) is not None:
             check_tokenizer(whole)
+        given = {} if whole is None else {"tokenizer_file": str(whole)}  # the settings may name another one
         found = self._ask(
             lambda: AutoTokenizer.from_pretrained(
-                place, config=self.config, revision=self.revision, trust_remote_code=False
+                place, config=self.config, revision=self.revision, trust_remote_code=False, **given
             )
         )
         if not hasattr(found, "backend_tokenizer"):

@@ -24,14 +24,15 @@ WORDS: dict[Any, str] = {
     tuple: "a pair",
     Callable: "a function",
 }
-TAKE_ALL = {Any, Hashable}
+TAKE_ALL = {Any, Hashable, bytes}  # bytes are keys: whoever reads them refuses others, and shows none
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Return `function` wrapped to check its arguments against their types before it runs.
 
     Flags, numbers, words and paths are checked and converted as settings are (`check_value`). Of another type, the
-    argument must be an object; the parts of lists, pairs and dicts are checked too. `Any` and `Hashable` take all.
+    argument must be an object; the parts of lists, pairs and dicts are checked too. `Any`, `Hashable` and `bytes` take
+    everything.
 
     Raises:
         UserError: the wrapped function, if an argument has another type.
