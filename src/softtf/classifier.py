@@ -28,6 +28,7 @@ from softtf.life import Living
 from softtf.saving.header import Header
 from softtf.saving.learner import MaskPlace, load_learner
 from softtf.saving.manifest import Manifest
+from softtf.saving.places import located
 from softtf.screen import warn
 from softtf.streams import examples_from
 from softtf.training.config import TrainConfig
@@ -77,6 +78,8 @@ class ContinualClassifier(Living):
     Raises:
         UserError: a name is unknown or a setting does not fit.
     """
+
+    revision: str | None = None  # the commit on the Hub that it was loaded from
 
     @with_own_settings
     @checked
@@ -225,6 +228,7 @@ class ContinualClassifier(Living):
         masks: MaskPlace = "memory",
         feature_cache: str | Path | None = None,
         verify: bytes | None = None,
+        revision: str | None = None,
     ) -> Self:
         """Load what `save_pretrained` or a run saved, with all its settings; nothing is unpickled.
 
@@ -232,7 +236,7 @@ class ContinualClassifier(Living):
         softtf 0.1 have no `train`, `inference` and `precision`; these get the constructor's defaults.
 
         Args:
-            folder: the learner's folder.
+            folder: the learner's folder or zip file; or, if there is no such folder, `user/name` on the Hub.
             backbone: the backbone, or its path or name if the saved one does not find it. A path in the folder's files
                 is only followed if it is given here too, as anybody may have written it. With a string the other
                 settings stay as saved; a `BackboneSpec` or a loaded backbone replaces them all.
@@ -248,15 +252,18 @@ class ContinualClassifier(Living):
                 (`save_pretrained`) does not affect a classifier that was loaded from it.
             feature_cache: as in the constructor.
             verify: the key that the folder must have been signed with; None checks no signature.
+            revision: the commit, branch or tag on the Hub; the commit is the classifier's `revision` afterwards.
 
         Raises:
             UserError: the folder is not a whole, unchanged learner, it is not signed with `verify`, the backbone is
                 another one, or an argument does not fit the learner.
         """
         place, where = find_device(device), str(backbone) if isinstance(backbone, Path) else backbone
-        header, learner, classes = load_learner(
-            Path(folder), lambda saved: load_named(saved, where, place), tasks, not unfinished, masks, verify
-        )
+        with located(folder, revision) as (path, commit):
+            header, learner, classes = load_learner(
+                path, lambda saved: load_named(saved, where, place), tasks, not unfinished, masks, verify
+            )
+            identity = frozenset([Manifest.read(path).identity] if tasks is None else ())
         if repeated_classes is not None:
             classes.allow_repeated = repeated_classes == "allow"
             if not classes.allow_repeated and sum(map(len, classes.tasks)) > len(classes.labels):
@@ -267,7 +274,7 @@ class ContinualClassifier(Living):
         given = {name: value for name, value in changes.items() if value is not None}
         header = replace(header, allow_repeated=classes.allow_repeated, **given)
         model = cls.of(header, learner, classes, _store(header, feature_cache))
-        model.saved_as = frozenset([Manifest.read(Path(folder)).identity] if tasks is None else ())
+        model.saved_as, model.revision = identity, commit
         return model
 
 

@@ -1,8 +1,9 @@
 """The life of a classifier: its tasks can be taken out, put in, renamed, compared and accounted for."""
 
+import tempfile
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from softtf.config.arguments import checked
 from softtf.config.bounds import Natural
@@ -10,12 +11,15 @@ from softtf.config.tree import check_value
 from softtf.devices.torch_state import with_own_settings
 from softtf.errors import UserError
 from softtf.inference.explaining import Explaining
+from softtf.inference.policy import policy_of
 from softtf.learners import changes
 from softtf.learners.accounts import Description, Held, audit, describe, differences
 from softtf.learners.class_table import ClassTable
 from softtf.learners.extending import Extending
 from softtf.learners.knowledge import Finished
+from softtf.saving.card import CARD, Measured, card_text, write_card
 from softtf.saving.header import Header
+from softtf.saving.hub import check_name, earlier_card, upload
 from softtf.saving.learner import save_learner
 from softtf.screen import warn
 from softtf.streams import examples_from
@@ -226,6 +230,92 @@ class Living(Explaining):
             if getattr(self.header, name) != getattr(other.header, name)
         ]
         return found + differences(self.knowledge.finished, other.knowledge.finished)
+
+    @with_own_settings
+    def card(self, measured: Measured | None = None) -> str:
+        """Return the model card, in Markdown, that stands in a saved learner's README.md.
+
+        Args:
+            measured: results on test sets, to be shown in it.
+        """
+        return card_text(self.header, self.knowledge.finished, measured)
+
+    @with_own_settings
+    def export(
+        self,
+        folder: str | Path,
+        *,
+        format: Literal["onnx", "torch"] = "onnx",
+        inference: str | None = None,
+        task: Task | None = None,
+    ) -> dict[str, Any]:
+        """Write files that answer like the classifier, to 1e-4, without softtf; what is written is checked first.
+
+        The folder has an `answer.py`, which runs them with NumPy and onnxruntime (docs/ship.md). With `task` it is one
+        task's network as a plain model of timm or transformers, with W * m merged, for that task's classes alone.
+
+        Args:
+            folder: new or empty.
+            format: `onnx` (from softtf[export]) or `torch`, archives of torch.export; not read with `task`.
+            inference: another task inference than the classifier's own, per sample, that reads no gradients.
+            task: its number, from 0, or its name; None for all.
+
+        Returns:
+            what `export.json` in the folder says, with the `largest_difference` of a probability.
+
+        Raises:
+            UserError: nothing was learned, the policy or the method cannot be exported, or the folder is not empty.
+        """
+        from softtf.export.learner import export_learner
+        from softtf.export.plain import export_task
+
+        finished = self._finished()
+        if task is not None:
+            return export_task(Path(folder), finished, finished.classes.task_number(task))
+        policy = policy_of(inference, finished.learner) if inference else self.inference
+        return export_learner(Path(folder), self.header, finished, policy, format)
+
+    @with_own_settings
+    def push_to_hub(
+        self,
+        name: str,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        token: str | None = None,
+        sign: bytes | None = None,
+        measured: Measured | None = None,
+    ) -> str:
+        """Save to a repository of the Hub, which is made if it is new; `from_pretrained(name)` loads it again.
+
+        Files of an earlier version go, but stay in the repository's history. What a user wrote below softtf's part of
+        the card stays.
+
+        Args:
+            name: user/name.
+            private: whether a new repository is private; None for what the user's account says.
+            revision: the branch; it is made if it is new.
+            token: the Hub's; None for the one that its client finds (`hf auth login`).
+            sign: as for `save_pretrained`.
+            measured: as for `card`.
+
+        Returns:
+            the commit, to be given to `from_pretrained` as `revision`.
+
+        Raises:
+            UserError: the name is none, or the Hub refuses it or cannot be reached.
+        """
+        check_name(name, revision)
+        if path := next(iter(self.header.backbone.paths), None):
+            warn(f"the learner names its backbone by a path, {path!r}: who loads it must have it, and give it")
+        finished = self.knowledge.finished
+        with tempfile.TemporaryDirectory(prefix="softtf-") as temporary:
+            folder = Path(temporary) / "learner"
+            save_learner(folder, self.header, *finished, sign=sign)
+            (folder / CARD).unlink(missing_ok=True)
+            earlier_card(name, folder, revision, token)
+            write_card(folder, card_text(self.header, finished, measured, name), warn)
+            return upload(folder, name, private, revision, token)
 
     def _change(self, make: Callable[[Finished], changes.Changed]) -> list[str]:
         return self.knowledge.put(lambda: make(self.knowledge.finished))

@@ -186,6 +186,10 @@ class AdaptedNetwork(nn.Module):
             weight = adaptation.weight(site, weight, task, rows)
         return weight
 
+    def merged_weights(self, task: int) -> dict[Site, Tensor]:
+        """Return the weights [out, in] that stand in task `task`'s network in place of the frozen ones."""
+        return {s: self._edited_weight(s, self.backbone.linear(*s).weight, task) for s in self._weight_editors}
+
     def _output(self, site: Site, selection: Selection | None, x: Tensor, y: Tensor) -> Tensor:
         for adaptation in self._output_editors[site]:
             y = adaptation.output(site, x, y, selection)

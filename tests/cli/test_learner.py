@@ -131,6 +131,24 @@ def test_what_is_known_and_held_is_told(
     assert "sums over the features of its examples, none of which is kept: month 2" in capsys.readouterr().out
 
 
+def test_the_card_is_shown_and_written(months: Path, vit: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written = (months / "README.md").read_text()
+    (months / "README.md").unlink()
+    assert learner("card", months, "--backbone", vit) == 0
+    assert capsys.readouterr().out == written and not (months / "README.md").exists()
+    assert learner("card", months, "--backbone", vit, "--in-place") == 0
+    assert (months / "README.md").read_text() == written and "Not measured" in written
+
+
+def test_a_run_s_learner_has_what_the_run_measured_in_its_card(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = json.loads((run / "summary.json").read_text())["policies"]
+    assert learner("card", run) == 0
+    card = capsys.readouterr().out
+    assert card == (run / "learner/README.md").read_text()
+    for policy in results.values():
+        assert f"| {policy['title']} | {policy['acc']:.1f} | {policy['forget']:.1f} |" in card
+
+
 def test_traces_are_told_and_left_only_if_asked_for(
     tmp_path: Path, vit: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

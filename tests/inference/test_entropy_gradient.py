@@ -88,7 +88,7 @@ def test_a_groups_pooled_evidence_is_the_gradient_of_its_mean_entropy(spec: Dual
     network = learner.network
     groups = torch.tensor([0, 1, 0, 0, 1, 0])
     own = scores(learner, x)
-    chosen = Policy("gradient-id", Pooling(6)).choose(own, groups)
+    chosen = Policy("gradient-id", Pooling(6)).weights(own, groups).argmax(1)
     with learner.computing_in(torch.float64):
         for group in (0, 1):
             shared_alpha = torch.full((3,), 1 / 3, dtype=torch.float64, requires_grad=True)

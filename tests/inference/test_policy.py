@@ -122,7 +122,7 @@ def test_choices_equal_the_obvious_loop(data: st.DataObject) -> None:
     groups = data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n))  # interleaved, with gaps
     shots = data.draw(st.one_of(st.none(), st.integers(1, 5)))
     policy = Policy("prompt-id", Pooling(5, shots, vote=shots is None and data.draw(st.booleans())))
-    found = policy.choose(torch.tensor(scores), torch.tensor(groups))
+    found = policy.weights(torch.tensor(scores), torch.tensor(groups)).argmax(1)
     assert found.tolist() == slow_choice(policy, scores, groups)
 
 
@@ -155,9 +155,9 @@ def test_groups_dealt_by_length_are_the_same_groups_and_their_longest_ascend(row
 
 def test_alone_in_its_group_a_sample_decides_for_itself() -> None:
     scores = torch.tensor([[1.0, 2.0], [3.0, 0.0]])
-    assert Policy("prompt-id").choose(scores, torch.tensor([0, 1])).tolist() == [1, 0]
-    assert Policy("prompt-id", Pooling(2)).choose(scores, torch.tensor([0, 0])).tolist() == [0, 0]
-    assert Policy("prompt-id", Pooling(2, 1)).choose(scores, torch.tensor([0, 0])).tolist() == [1, 1]
+    assert Policy("prompt-id").weights(scores, torch.tensor([0, 1])).argmax(1).tolist() == [1, 0]
+    assert Policy("prompt-id", Pooling(2)).weights(scores, torch.tensor([0, 0])).argmax(1).tolist() == [0, 0]
+    assert Policy("prompt-id", Pooling(2, 1)).weights(scores, torch.tensor([0, 0])).argmax(1).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("text", ["prompt-id:batch{}", "prompt-id:vote{}", "prompt-id:{}-shot", "prompt-id:1-shot/{}"])

@@ -47,7 +47,11 @@ def names(folder: Path) -> set[str]:
 
 
 def only_the_learner(folder: Path) -> bool:
-    return names(folder) == {"manifest.json", *(part.file for part in Manifest.read(folder).parts.values())}
+    return names(folder) == {
+        "README.md",
+        "manifest.json",
+        *(part.file for part in Manifest.read(folder).parts.values()),
+    }
 
 
 # --- folders of all kinds

@@ -70,8 +70,10 @@ class PromptComponents(Adaptation):
         for task in range(self.num_tasks if selection.task is None else selection.task + 1):
             keys, attention, prompts = (self.value(task, _key(block, part)).to(query) for part in PARTS)
             weights = F.cosine_similarity(query[:, None] * attention, keys, dim=-1)  # [batch, count]
-            found.append(_share(selection, task, len(query)).to(query) * torch.einsum("bm,mld->bld", weights, prompts))
-        return torch.stack(found).sum(0).view(len(query), 2, -1, query.shape[1])
+            found.append(
+                _share(selection, task, query.shape[0]).to(query) * torch.einsum("bm,mld->bld", weights, prompts)
+            )
+        return torch.stack(found).sum(0).view(query.shape[0], 2, -1, query.shape[1])
 
     def orthogonality(self) -> Tensor:
         """Return the mean of (X X^T - I)^2, summed over blocks and kinds of components; X has all rows so far."""

@@ -84,7 +84,7 @@ def _gated(q: Tensor, k: Tensor, length: int, gate: Callable[[Tensor], Tensor] |
 
 def _after_prefix(prefix: Tensor, x: Tensor) -> Tensor:
     """Return keys or values [batch, heads, tokens, d] behind those of a prefix [batch or 1, length, heads*d]."""
-    return torch.cat([split_heads(prefix, x.shape[1]).to(x.dtype).expand(len(x), -1, -1, -1), x], 2)
+    return torch.cat([split_heads(prefix, x.shape[1]).to(x.dtype).expand(x.shape[0], -1, -1, -1), x], 2)
 
 
 def _attended(q: Tensor, k: Tensor, mask: Tensor | None, causal: bool) -> Tensor | None:

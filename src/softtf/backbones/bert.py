@@ -51,7 +51,7 @@ class Bert(Backbone):
         super().__init__()
         check_form(model.config, name)
         model = model.eval().requires_grad_(False)
-        self.name, self.preparation, self.pooling = name, preparation, pooling
+        self.name, self.preparation, self.pooling, self.config = name, preparation, pooling, model.config
         self.embeddings: Any = model.embeddings
         self.project: nn.Module = getattr(model, "embeddings_project", nn.Identity())
         self.blocks = model.transformer.layer if model.config.model_type == "distilbert" else model.encoder.layer

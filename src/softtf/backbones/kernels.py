@@ -15,7 +15,12 @@ ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_li
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return x W^T + b for x [..., in], weight [out, in]; differentiable in all three."""
-    if ONEDNN and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32:
+    if (
+        ONEDNN
+        and not torch.compiler.is_compiling()
+        and x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+    ):
         out: Tensor = _OneDnnLinear.apply(x, weight, bias)
         return out
     return F.linear(x, weight, bias)

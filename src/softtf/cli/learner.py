@@ -8,19 +8,27 @@ from typing import Any
 
 from softtf.classifier import ContinualClassifier
 from softtf.cli.options import Learner
+from softtf.cli.shipping import SHIPPING, folder_of
 from softtf.cli.versions import OF_VERSIONS
 from softtf.errors import UserError, unknown
 from softtf.files.label_json import encode_label
 from softtf.learners.accounts import Description, shown_bytes
+from softtf.runs.folder import RunFolder
+from softtf.runs.results import measured_in
+from softtf.saving.card import write_card
 from softtf.saving.manifest import HEADER
 from softtf.screen import say
 
 
 def run(options: Learner) -> int:
-    """Describe, compare or change a learner that was saved or run."""
+    """Describe, compare, change, export or send a learner that was saved or run."""
+    if options.action in SHIPPING:
+        SHIPPING[options.action](options, lambda folder: _loaded(folder, options))
+        return 0
     actions: dict[str, Callable[[ContinualClassifier, Learner], list[str] | None]] = {
         "describe": _describe,
         "audit": _audit,
+        "card": _card,
         "diff": _diff,
         "remove": _remove,
         "keep": lambda model, o: model.keep(_tasks(model, o), leave_traces=o.leave_traces),
@@ -32,9 +40,9 @@ def run(options: Learner) -> int:
     if options.action in OF_VERSIONS:
         return OF_VERSIONS[options.action](options)
     if options.action not in actions:
-        raise unknown("action of softtf learner", options.action, {*actions, *OF_VERSIONS})
-    reads = options.action in ("describe", "audit", "diff")
-    if reads and (options.output or options.in_place or options.leave_traces):
+        raise unknown("action of softtf learner", options.action, {*actions, *OF_VERSIONS, *SHIPPING})
+    reads = options.action in ("describe", "audit", "card", "diff")
+    if reads and (options.output or options.leave_traces or (options.in_place and options.action != "card")):
         raise UserError(f"softtf learner {options.action} changes nothing; omit --output, --in-place, --leave-traces")
     if options.keep_versions and not options.in_place:
         raise UserError("--keep-versions needs --in-place: a new folder has no earlier versions")
@@ -44,7 +52,7 @@ def run(options: Learner) -> int:
     left = actions[options.action](model, options)
     if reads:
         return 0
-    target = _folder(options.folder) if options.output is None else options.output
+    target = folder_of(options.folder) if options.output is None else options.output
     model.save_pretrained(target, replace=options.in_place, keep_versions=options.keep_versions)
     for words in left or ():
         say(f"softtf: still holds something of what is gone: {words}", error=True)
@@ -52,13 +60,9 @@ def run(options: Learner) -> int:
     return 0
 
 
-def _folder(path: Path) -> Path:
-    return path / "learner" if (path / "config.yaml").exists() else path
-
-
 def _loaded(path: Path, options: Learner) -> ContinualClassifier:
-    folder = _folder(path)
-    if not (folder / HEADER).exists():
+    folder = folder_of(path)
+    if not path.is_file() and not (folder / HEADER).exists():  # a file may be a zip file
         raise UserError(f"{path} is no learner and no run: there is no {folder / HEADER}")
     of_run = folder != path
     return ContinualClassifier.from_pretrained(folder, backbone=options.backbone, device="cpu", unfinished=of_run)
@@ -71,13 +75,8 @@ def _named(options: Learner) -> tuple[str, ...]:
 
 
 def _tasks(model: ContinualClassifier, options: Learner) -> list[int]:
-    """Return the tasks, from 0, that words name: by number, from 1, or by name."""
-    count = model.num_tasks
-    numbers = [
-        int(word) - 1 if word.isdecimal() and 1 <= int(word) <= count else model.classes.task_number(word)
-        for word in _named(options)
-    ]
-    return list(dict.fromkeys(numbers))
+    """Return the tasks, from 0, that words name."""
+    return list(dict.fromkeys(model.classes.numbered(word) for word in _named(options)))
 
 
 def _remove(model: ContinualClassifier, options: Learner) -> list[str]:
@@ -123,6 +122,15 @@ def _extend(model: ContinualClassifier, options: Learner) -> None:
     before = sum(model.classes.records[number].examples or ())
     model.extend(number, data)
     say(f"{model.classes.names[number]}: {sum(model.classes.records[number].examples or ()) - before} more examples")
+
+
+def _card(model: ContinualClassifier, options: Learner) -> None:
+    folder = folder_of(options.folder)
+    text = model.card(None if folder == options.folder else measured_in(RunFolder(options.folder)))
+    if options.in_place:
+        write_card(folder, text, lambda words: say(f"softtf: {words}", error=True))
+    else:
+        say(text.rstrip())
 
 
 def _diff(model: ContinualClassifier, options: Learner) -> None:

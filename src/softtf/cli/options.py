@@ -220,19 +220,25 @@ class Learner(Command):
     """Show what a saved learner knows and holds; change its tasks and classes; restore an earlier version.
 
     Attributes:
-        action: describe; audit (list what is stored that came from data, with the tasks that it came from); diff
-            (compare with another learner); remove or keep (tasks, by number from 1 or by name); forget (classes);
-            rename (OLD=NEW); merge (append other learners); extend (TASK DATA: teach a task more examples of its
-            classes); versions, restore NUMBER, prune [NUMBER] (the folder's earlier versions).
-        folder: the folder of a saved learner or of a run.
-        names: tasks, classes, OLD=NEW, folders of other learners, a task and its data, or a version.
-        output: the new folder, for the changed learner.
-        in_place: replace the learner in its folder by the changed one, in one step.
+        action: describe; audit (list what is stored that came from data, with the tasks that it came from); card (show
+            the model card); diff (compare with another learner); remove or keep (tasks, by number from 1 or by name);
+            forget (classes); rename (OLD=NEW); merge (append other learners); extend (TASK DATA: teach a task more
+            examples of its classes); versions, restore NUMBER, prune [NUMBER] (the folder's earlier versions); export
+            (write files that answer without softtf; with a task, a plain model of it); pack (write one zip file);
+            unpack; push (save to user/name on the Hub); pull (copy from there).
+        folder: the folder of a saved learner or of a run; unpack: the zip file; pull: user/name on the Hub.
+        names: tasks, classes, OLD=NEW, folders of other learners, a task and its data, a version, or user/name.
+        output: the new folder, for the changed learner or the export; pack: the new file.
+        in_place: replace the learner in its folder by the changed one, in one step; card: write README.md there.
         keep_versions: with in_place, how many earlier versions stay in the folder.
         leave_traces: continue even if other tasks' parameters were trained on data that should be gone; list them.
         tasks: rename tasks, not classes.
         json: print JSON (describe, audit, diff).
         backbone: the path of the backbone, if the learner names it by a path.
+        format: of an export: onnx or torch.
+        policy: of an export: how it answers; the saved policy if none is given.
+        revision: push: the branch; pull: the commit, branch or tag.
+        private: push: make a new repository private.
     """
 
     action: Positional[str]
@@ -245,6 +251,10 @@ class Learner(Command):
     tasks: bool = False
     json: bool = False
     backbone: str | None = None
+    format: str = "onnx"
+    policy: str | None = None
+    revision: str | None = None
+    private: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,19 +78,19 @@ class Policy(Settings):
         kind = INFERENCES[self.inference]
         return f"{kind.title}, {self.pooling.title(shuffled)}{ANSWERS[self.answer]}" if kind.pools else kind.title
 
-    def choose(self, scores: Tensor, groups: Tensor) -> Tensor:
-        """Return the task [n] of each sample: argmax of its group's scores; arguments as for `Pooling.pooled`."""
-        return self.pooling.pooled(scores, groups).argmax(1)
-
     def weights(self, scores: Tensor, groups: Tensor) -> Tensor:
         """Return the share of each task's network in each sample's answer, [n, tasks]; rows sum to 1.
 
         The named task's network has it all, except for a joint answer: there the shares are P(t|x) of the likely tasks.
         A group's P(t|x) is the normalised product of its samples'. The largest share is that of the task named.
         """
+        return self.shares(self.pooling.pooled(scores, groups))
+
+    def shares(self, pooled: Tensor) -> Tensor:
+        """Return `weights` for scores [n, tasks] that are pooled already."""
         if self.answer == "joint":
-            return likely_tasks(self.pooling.pooled(scores, groups).softmax(1))
-        return one_hot(self.choose(scores, groups), scores.shape[1]).float()
+            return likely_tasks(pooled.softmax(1))
+        return one_hot(pooled.argmax(1), pooled.shape[1]).float()
 
 
 def usual_policy(supported: Sequence[str]) -> str:

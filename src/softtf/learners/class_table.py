@@ -108,6 +108,15 @@ class ClassTable:
         known = f"tasks 0 to {len(self.tasks) - 1} were learned" if self.tasks else "no task was learned yet"
         raise UserError(f"there is no task {task!r}; {known}")
 
+    def numbered(self, word: str) -> int:
+        """Return the number, from 0, of the task that a word of a command names: by number, from 1, or by name.
+
+        Raises:
+            UserError: as for `task_number`.
+        """
+        known = word.isdecimal() and 1 <= int(word) <= len(self.tasks)
+        return int(word) - 1 if known else self.task_number(word)
+
     def column_labels(self) -> Tensor:
         """Return the label number of each logit column, [classes of all tasks]."""
         return torch.tensor([self._numbers[label] for classes in self.tasks for label in classes])

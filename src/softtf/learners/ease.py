@@ -133,7 +133,8 @@ class EASELearner(Learner):
     def logits(self, trunk: Tokens, task: int) -> Tensor:
         """Return the scores divided by the temperature, [batch, classes seen]."""
         query = self.network.query(trunk) if self.spec.frozen_weight else None  # no shared parameter edits the trunk
-        return self.scores(subspaces(self, trunk), query, self.memory) / TEMPERATURE.value(self.memory)
+        found = self.scores(subspaces(self, trunk), query, self.memory)
+        return found / TEMPERATURE.scalar(self.memory).to(found)
 
 
 def class_means(features: Tensor, classes: Tensor) -> Tensor:

@@ -113,7 +113,7 @@ class NCMLearner(ClosedFormLearner):
         labels = self.memory["labels"]
         means = F.normalize(self.memory["sums"])[labels].to(features)
         shares = log_shares(self.memory["counts"], labels).to(features)
-        return features @ means.T / TEMPERATURE.value(self.memory) + shares
+        return features @ means.T / TEMPERATURE.scalar(self.memory).to(features) + shares
 
 
 def unit_sums(features: Tensor, classes: Tensor, count: int) -> Tensor:

@@ -6,9 +6,10 @@ from softtf.errors import UserError
 from softtf.evaluation.scorer import Scorer
 from softtf.learners.base import Learner
 from softtf.runs.predictions import way_of
-from softtf.runs.results import write_results
+from softtf.runs.results import measured_in, write_results
 from softtf.runs.run import Run, leaving_no_empty_run, noting
 from softtf.runs.tracking import Tracker
+from softtf.saving.card import write_card
 from softtf.saving.learner import as_after_each_task, finish_saving, load_learner, save_task
 from softtf.training.loop import TaskCallback
 from softtf.training.progress import TaskProgress
@@ -32,6 +33,7 @@ def learn_stream(run: Run) -> None:
             raise UserError("the frozen backbone's weights have changed during the run; its results are void")
         finish_saving(run.folder.learner)
         write_results(run.folder, run.stream, run.model.learner, run.config)
+        write_card(run.folder.learner, run.model.card(measured_in(run.folder)), noting(run.console))
     run.folder.unlock()
 
 

@@ -11,6 +11,7 @@ from softtf.recipes.methods import title_of
 from softtf.runs.config import RunConfig
 from softtf.runs.folder import RunFolder
 from softtf.runs.seconds import seconds_of
+from softtf.saving.card import Measured, literal
 from softtf.saving.header import Header
 from softtf.streams import TaskStream
 
@@ -50,6 +51,19 @@ def write_results(folder: RunFolder, stream: TaskStream, learner: Learner, confi
         },
     }
     folder.save_summary(results)
+
+
+def measured_in(folder: RunFolder) -> Measured | None:
+    """Return what a finished run measured, for the card of its learner; None if it is not finished.
+
+    Raises:
+        UserError: the summary cannot be read.
+    """
+    if not (folder.path / "summary.json").exists():
+        return None
+    results = folder.summary()
+    rows = [(p["title"], p["acc"], p["forget"], p["task_identity"]) for p in results["policies"].values()]
+    return Measured(f"the test sets of its run (recipe {literal(results['recipe'])}, seed {results['seed']})", rows)
 
 
 def result_rows(results: dict[str, Any], config: RunConfig) -> list[Row]:

@@ -7,6 +7,7 @@
     shared-001.safetensors  what all tasks share, as it was after task 1 (a run keeps one per task, else the last)
     task-001.json           classes, files and hashes; in a run written last, so a task exists once this file does
     manifest.json           the hash of every file; written last, after the last task (`softtf.saving.manifest`)
+    README.md               a card for people, which is no part of the learner (`softtf.saving.card`)
 
 Every file is written to a temporary name and moved, and none is ever changed: a crash loses at most the
 task that was being saved, and a run's learner can be loaded as it was after any task.
@@ -38,6 +39,7 @@ from softtf.learners.changes import keep_tasks
 from softtf.learners.class_table import ClassTable
 from softtf.learners.knowledge import Finished
 from softtf.learners.shares import Shares
+from softtf.saving.card import card_text, write_card
 from softtf.saving.header import Header
 from softtf.saving.manifest import (
     HEADER,
@@ -95,6 +97,8 @@ def save_learner(
 ) -> str:
     """Write a whole learner into a folder; it is there whole or not at all, and a learner there before it likewise.
 
+    Its card (`softtf.saving.card`) comes last.
+
     Args:
         folder: new or empty, or with `replace` a learner's.
         header: of the learner.
@@ -102,7 +106,7 @@ def save_learner(
         classes: its classes.
         replace: whether the learner that the folder holds is to be replaced.
         sign: the key to sign it with; None for no signature.
-        say: told what is replaced, if that is no earlier version of this learner.
+        say: told what is replaced, if that is no earlier version of this learner, and if the card cannot be written.
         known: the identities of the versions that it was loaded from, or saved as.
         keep_versions: how many earlier versions stay in the folder.
 
@@ -124,7 +128,9 @@ def save_learner(
             version.add(task_json(task), task_text(classes, task, own).encode())
         if last >= 0 and (shared := _shared(learner, classes)):
             version.add(shared_tensors(last), tensor_bytes(shared))
-        return version.finish(sign, keep_versions)
+        identity = version.finish(sign, keep_versions)
+    write_card(folder, card_text(header, Finished(learner, classes)), say)
+    return identity
 
 
 def _another(old: Manifest, header: Header, classes: ClassTable) -> str:

@@ -142,7 +142,7 @@ class ExactRidge(nn.Module):
         no task. Columns of one label share its probability in proportion to their examples.
         """
         shares = log_shares(known["counts"], known["labels"]).to(scores)
-        floor = FLOOR + SHARE / (int(known["labels"].max()) + 1)
+        floor = FLOOR + SHARE / (known["labels"].max().double() + 1)
         return scores.clamp_min(0).add(floor).log() / TEMPERATURE + shares
 
 

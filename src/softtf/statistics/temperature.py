@@ -89,8 +89,13 @@ class FittedMean:
 
     def value(self, *kept: Mapping[str, Tensor]) -> float:
         """Return the mean over all that is kept, or the default if no task could fit a value."""
-        total, weight = sum((one[self.name] for one in kept), torch.zeros(2)).double().tolist()
-        return float(torch.tensor(total / weight).exp()) if weight else self.default
+        return float(self.scalar(*kept))
+
+    def scalar(self, *kept: Mapping[str, Tensor]) -> Tensor:
+        """Return `value` as a tensor, [], in float64: an answer that reads it can be written as a graph."""
+        total, weight = sum((one[self.name] for one in kept), torch.zeros(2)).double()
+        mean = (total / weight).float().exp().double()
+        return torch.where(weight > 0, mean, torch.tensor(self.default, dtype=torch.float64))
 
 
 def log_shares(counts: Tensor, labels: Tensor) -> Tensor:
@@ -102,5 +107,5 @@ def log_shares(counts: Tensor, labels: Tensor) -> Tensor:
         counts: [columns], the examples of each column.
         labels: [columns], the label number of each column.
     """
-    total = torch.zeros(int(labels.max()) + 1, dtype=counts.dtype).index_add_(0, labels, counts)
+    total = torch.zeros_like(counts).index_add_(0, labels, counts)  # of as many labels as there are columns, or fewer
     return (counts / total[labels]).log().float()

@@ -1,0 +1,88 @@
+"""`softtf learner export|pack|unpack|push|pull`: a learner goes elsewhere, or comes from there."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import get_args
+
+from softtf.classifier import ContinualClassifier
+from softtf.cli.options import Learner
+from softtf.errors import UserError, unknown
+from softtf.export.files import Format
+from softtf.files.new_folder import new_folder
+from softtf.runs.folder import RunFolder
+from softtf.runs.results import measured_in
+from softtf.saving.hub import download
+from softtf.saving.zipped import pack, unpack
+from softtf.screen import say
+
+Load = Callable[[Path], ContinualClassifier]
+
+
+def export(options: Learner, load: Load) -> None:
+    """Write files that answer like a learner, or one task as a plain model."""
+    if options.format not in get_args(Format):
+        raise unknown("format", options.format, get_args(Format))
+    target, model = _output(options, "export it: --output FOLDER"), load(options.folder)
+    task = _only(options, "a task", needed=False)
+    number = None if task is None else model.classes.numbered(task)
+    about = model.export(target, format=options.format, inference=options.policy, task=number)  # type: ignore[arg-type]
+    what = "the learner" if task is None else f"its task {about['task']!r}"
+    say(f"{target}: answers like {what}, to {about['largest_difference']:.0e}")
+
+
+def pack_it(options: Learner, load: Load) -> None:
+    """Write a learner into one file."""
+    target = _output(options, "pack it: --output FILE.zip")
+    pack(folder_of(options.folder), target)
+    say(f"{target}: {target.stat().st_size:,} bytes")
+
+
+def unpack_it(options: Learner, load: Load) -> None:
+    """Unpack a learner of one file."""
+    target = _output(options, "unpack it: --output FOLDER")
+    unpack(options.folder, target)
+    say(f"{target}: unpacked")
+
+
+def push(options: Learner, load: Load) -> None:
+    """Save a learner to the Hub."""
+    name, folder = _only(options, "user/name"), options.folder
+    assert name is not None
+    measured = None if folder_of(folder) == folder else measured_in(RunFolder(folder))
+    commit = load(folder).push_to_hub(
+        name, private=options.private or None, revision=options.revision, measured=measured
+    )
+    say(f"{name} on the Hub: commit {commit}")
+
+
+def pull(options: Learner, load: Load) -> None:
+    """Copy a learner of the Hub into a new folder."""
+    with new_folder(_output(options, "copy it: --output FOLDER")) as place:
+        commit = download(str(options.folder), place, options.revision)
+    say(f"{options.output}: commit {commit} of {options.folder}")
+
+
+SHIPPING: Mapping[str, Callable[[Learner, Load], None]] = {
+    "export": export,
+    "pack": pack_it,
+    "unpack": unpack_it,
+    "push": push,
+    "pull": pull,
+}
+
+
+def folder_of(path: Path) -> Path:
+    """Return the learner's folder in a run's folder, or the folder itself."""
+    return path / "learner" if (path / "config.yaml").exists() else path
+
+
+def _output(options: Learner, how: str) -> Path:
+    if options.output is None:
+        raise UserError(f"say where to {how}")
+    return options.output
+
+
+def _only(options: Learner, what: str, needed: bool = True) -> str | None:
+    if len(options.names) > 1 or (needed and not options.names):
+        raise UserError(f"softtf learner {options.action} {options.folder} takes {what}, and no more")
+    return options.names[0] if options.names else None
