@@ -32,9 +32,11 @@ def held(folder: Path) -> set[str]:
 
 
 def needed(folder: Path) -> set[str]:
-    """The files that the folder's versions name, and their manifests."""
+    """The files that the folder's versions name, their manifests, and the card of the newest."""
     files = [path for path in folder.iterdir() if path.name == "manifest.json" or path.name.startswith("version-")]
-    return {path.name for path in files} | {p.file for f in files for p in Manifest.of_file(f).parts.values()}
+    return {"README.md", *(path.name for path in files)} | {
+        p.file for f in files for p in Manifest.of_file(f).parts.values()
+    }
 
 
 def test_versions_are_listed_restored_and_pruned(tmp_path: Path) -> None:
