@@ -1,4 +1,4 @@
-"""README and docs: links lead somewhere, README stays short, and its Python runs."""
+"""README and docs: links lead somewhere, and README stays short. Code blocks: test_blocks.py."""
 
 import re
 from pathlib import Path
@@ -33,12 +33,5 @@ def test_every_page_is_reached_from_the_readme() -> None:
 
 
 def test_the_readme_is_short() -> None:
-    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 900
-
-
-@pytest.mark.slow
-def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
-    assert (tmp_path / "my-learner" / "manifest.json").exists()
+    shown = re.sub("<!--.*?-->", "", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(shown.split()) <= 900

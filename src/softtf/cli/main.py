@@ -50,15 +50,8 @@ def _run(argv: list[str]) -> int:
     try:
         if not argv or argv[0] == "help" or argv[0].startswith("-"):
             return _about(argv)
-        name, args = argv[0], argv[1:]
-        if name not in COMMANDS:
-            raise unknown("command", name, COMMANDS)
-        for file in glimpse(Command, args, f"softtf {name}").imports:
-            import_file(file)
-        default = import_module("softtf.cli.run").settings(args) if name == "run" and not asks_help(args) else None
-        kind = COMMANDS[name] if default is None else type(default)
-        command = parse(kind, args, " ".join(["softtf", name, *args[: bool(default)]]), default)
-        return int(import_module(f"softtf.cli.{name}").run(command))
+        command = command_of(argv)
+        return int(import_module(f"softtf.cli.{argv[0]}").run(command))
     except SystemExit as leaving:  # help was asked for
         return leaving.code if isinstance(leaving.code, int) else 0
     except UserError as error:
@@ -86,6 +79,22 @@ def _run(argv: list[str]) -> int:
             raise
         say(f"softtf: error: {error.filename or 'input or output'}: {error.strerror or error}", error=True)
         return 2
+
+
+def command_of(argv: list[str]) -> Command:
+    """Return the options of a command, after importing the files that it names.
+
+    Raises:
+        UserError: there is no such command, or an option or a value is wrong.
+    """
+    name, args = argv[0], argv[1:]
+    if name not in COMMANDS:
+        raise unknown("command", name, COMMANDS)
+    for file in glimpse(Command, args, f"softtf {name}").imports:
+        import_file(file)
+    default = import_module("softtf.cli.run").settings(args) if name == "run" and not asks_help(args) else None
+    kind = COMMANDS[name] if default is None else type(default)
+    return parse(kind, args, " ".join(["softtf", name, *args[: bool(default)]]), default)
 
 
 def _flush() -> None:

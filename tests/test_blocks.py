@@ -1,0 +1,123 @@
+"""Every code block of README and docs: Python runs, page by page; each `softtf` line is read by the real parser with
+every option, and run where it takes a moment. A block that cannot run says why: <!-- not run: REASON -->."""
+
+import glob
+import io
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import softtf
+from cli import call
+from softtf.cli.main import command_of
+from softtf.config.yaml import load_yaml
+from softtf.learners import BlockRidge
+from softtf.recipes.recipes import run_of_file
+from support.blocks import JUNE, MONTHS, PAGES, Block, blocks, build_world, months, pictures
+from support.registries import forgetting_names
+
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+RUNNABLE = [block for block in BLOCKS if block.reason is None]
+SHELL, PYTHON = ("bash", "sh"), "python"
+LONG = ("run", "quickstart", "figure convergence")
+"""Commands that are only parsed: they take more than a moment."""
+CHANGED = ("birds", "colleagues-birds", "DIR")
+"""What blocks write into."""
+FEW = 2
+"""The examples of each class that `load_source` returns here."""
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="session")
+def done() -> set[str]:
+    """The commands that were run: once is enough."""
+    return set()
+
+
+@pytest.fixture
+def _here(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Work in a folder with links to the world: what a block writes is its own."""
+    for path in world.iterdir():
+        if path.name in CHANGED:
+            shutil.copytree(path, tmp_path / path.name)
+        else:
+            (tmp_path / path.name).symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("webbrowser.open", lambda *_: True)
+    with forgetting_names(), forgetting_modules():
+        yield
+
+
+@contextmanager
+def forgetting_modules() -> Iterator[None]:
+    """Let a file of the examples be imported again."""
+    yield
+    for name in [name for name in sys.modules if name.startswith("my_")]:
+        del sys.modules[name]
+
+
+def python_pages() -> list[Path]:
+    return [page for page in PAGES if any(b.language == PYTHON for b in RUNNABLE if b.page == page)]
+
+
+def given(page: str) -> dict[str, object]:
+    """The names that a page's first block of Python takes for granted."""
+    names: dict[str, object] = {"ContinualClassifier": softtf.ContinualClassifier}
+    if page == "learners-life.md":
+        names |= {"model": months(MONTHS), "colleagues": months(JUNE), "other": months(JUNE)}
+    if page == "learner-folder.md":
+        shutil.rmtree("birds")  # the page saves it
+        names |= {"model": months(MONTHS), "more": (pictures(7, 4), ["owl", "rook"] * 2)}
+    return names
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_here")
+@pytest.mark.parametrize("page", python_pages(), ids=lambda page: page.name)
+def test_the_python_of_a_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = softtf.load_source
+    monkeypatch.setattr("softtf.classifier.SoftTF", lambda: BlockRidge(60))  # its default solves matrices of 5,000
+    monkeypatch.setattr("softtf.load_source", lambda name: tuple(part.per_class(FEW, 0) for part in whole(name)))
+    names = {"__name__": page.stem, **given(page.name)}
+    for block in RUNNABLE:
+        if block.page == page and block.language == PYTHON:
+            exec(compile("\n" * block.line + block.text, str(page), "exec"), names)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_here")
+@pytest.mark.parametrize("block", [b for b in RUNNABLE if b.language in SHELL], ids=str)
+def test_the_commands_of_a_block_are_right(block: Block, done: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for program, *words in block.commands():
+        assert program == "softtf", f"{block}: {program} is not ours; say why it is not run"
+        words = [found for word in words for found in (sorted(glob.glob(word)) if "*" in word else [word])]
+        command_of(words)
+        long = words[0] in LONG or " ".join(words[:2]) in LONG
+        if not long and str(words) not in done:
+            done.add(str(words))
+            with monkeypatch.context() as patch:
+                patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a line of stdin\n")))
+                if words[0] == "table" and "--dry-run" not in words and len(words) > 1:
+                    words.append("--dry-run")
+                assert call(*words) == 0, f"{block}: {words}"
+
+
+@pytest.mark.parametrize("block", [b for b in RUNNABLE if b.language not in (*SHELL, PYTHON)], ids=str)
+def test_the_settings_of_a_block_are_right(block: Block) -> None:
+    assert block.language == "yaml", f"{block}: no test knows {block.language!r}; say why it is not run"
+    with forgetting_names(), forgetting_modules():
+        command_of(["list", "--import", str(block.page.parent / "my_adaptation.py")])
+        assert run_of_file(load_yaml(block.text, str(block)), str(block)).learner.adapt.kind == "scaling"
+
+
+def test_a_block_that_is_not_run_says_why() -> None:
+    assert len(BLOCKS) == sum(page.read_text(encoding="utf-8").count("\n```") for page in PAGES) // 2
+    assert all(len(block.reason.split()) > 3 for block in BLOCKS if block.reason is not None)
