@@ -26,6 +26,9 @@ EXTRAS = {  # in src, by a name
     "onnxruntime": "import onnxruntime",
     "onnxscript": "from onnxscript",
     "tensorboard": "torch.utils.tensorboard",
+    "trackio": 'library("trackio")',
+    "wandb": 'library("wandb")',
+    "mlflow": 'library("mlflow")',
 }
 NO_MAJORS = {  # whose next major version says nothing, and why
     "types-PyYAML": "dated stubs",

@@ -12,6 +12,7 @@ ROOT = Path(softtf.__file__).parent
 FLOORS = (
     ("errors", "seeds"),
     ("files", "screen", "devices", "registry"),
+    ("tracking",),
     ("config",),
     ("statistics",),
     ("memory",),

@@ -81,7 +81,7 @@ SAME_RESULT = {  # these change where a run's data and files come from and how i
     "evaluate.precision": "auto",
     "device": "cuda",
     "feature_cache": "off",
-    "tensorboard": True,
+    "track": ("tensorboard",),
 }
 
 
@@ -172,20 +172,6 @@ def test_gradient_projection_is_chosen_with_the_method_and_set_by_options() -> N
     assert from_yaml(RunConfig, to_yaml(changed)) == changed
     assert "--learner.projection.samples" in options(default)
     assert not [flag for flag in options(recipe_named("quickstart", "l2p")) if "projection" in flag]
-
-
-def test_tensorboard_events_are_written(run: Path) -> None:
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    assert call(*TINY, "--tensorboard", "--output", "new") == 0
-    assert results(Path("new")) == results(run)
-    log = EventAccumulator("new/tensorboard")
-    log.Reload()
-    scalars = log.Tags()["scalars"]
-    assert {"task-001/cross_entropy", "task-002/matching", "acc/oracle"} <= set(scalars)
-    summary = read_json(Path("new/summary.json"))
-    assert log.Scalars("acc/oracle")[-1].value == pytest.approx(summary["policies"]["oracle"]["acc"], abs=1e-3)
 
 
 def test_help_costs_nothing_and_names_every_setting(capsys: Capture) -> None:

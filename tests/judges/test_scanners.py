@@ -38,7 +38,7 @@ def scan(folder: Path) -> ScanResult:
 
 def test_picklescan_finds_no_pickle_in_what_we_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOFTTF_CACHE", str(tmp_path / "features"))
-    assert call(*TINY, "--tensorboard", "--output", tmp_path / "run") == 0
+    assert call(*TINY, "--track", "tensorboard", "--output", tmp_path / "run") == 0
     assert call("evaluate", tmp_path / "run", "--policy", "oracle") == 0
     classifier(SOFT_TF, 2).save_pretrained(tmp_path / "masks")
     classifier(BiC(exemplars=20, feature_id=24), 2, feature_cache=tmp_path / "own").save_pretrained(

@@ -17,6 +17,7 @@ from softtf.recipes.presets import RECIPES
 from softtf.registry import own
 from softtf.screen import say
 from softtf.streams.registry import STREAMS
+from softtf.tracking import TRACKERS
 
 OFFLINE = {BUNDLED: "bundled, works offline", MINILM: "texts; works offline, needs softtf[text]"}
 MORE = {"...": "hundreds more: softtf list backbones"}
@@ -38,6 +39,7 @@ LISTS: dict[str, Callable[[], dict[str, str]]] = {
         "NAME:...:joint": "P(c|x) = P(t|x) P(c|x,t) over the likely tasks; scores must be log P(t|x): feature-id, mcg",
     },
     "metrics": lambda: _metrics(),
+    "trackers": lambda: {name: tracker.title for name, tracker in TRACKERS.items()},
 }
 
 

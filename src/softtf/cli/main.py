@@ -50,8 +50,8 @@ def _run(argv: list[str]) -> int:
     try:
         if not argv or argv[0] == "help" or argv[0].startswith("-"):
             return _about(argv)
-        command = command_of(argv)
-        return int(import_module(f"softtf.cli.{argv[0]}").run(command))
+        options = command_of(argv)
+        return int(import_module(f"softtf.cli.{argv[0]}").run(options))
     except SystemExit as leaving:  # help was asked for
         return leaving.code if isinstance(leaving.code, int) else 0
     except UserError as error:
@@ -94,7 +94,8 @@ def command_of(argv: list[str]) -> Command:
         import_file(file)
     default = import_module("softtf.cli.run").settings(args) if name == "run" and not asks_help(args) else None
     kind = COMMANDS[name] if default is None else type(default)
-    return parse(kind, args, " ".join(["softtf", name, *args[: bool(default)]]), default)
+    found: Command = parse(kind, args, " ".join(["softtf", name, *args[: bool(default)]]), default)
+    return found
 
 
 def _flush() -> None:

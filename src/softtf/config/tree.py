@@ -43,6 +43,11 @@ class Settings:
                 value = check_value(hints[field.name], getattr(self, field.name), start + field.name)
                 object.__setattr__(self, field.name, value)
 
+    @classmethod
+    def of_earlier(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """Return the settings of an earlier version in today's words; a class whose words changed overrides this."""
+        return settings
+
 
 class Spec(Settings):
     """Base of settings that choose between kinds, such as one learner of several.
@@ -72,11 +77,6 @@ class Spec(Settings):
             raise TypeError(f"{cls.__qualname__} has a kind but no family; derive it from a family of Spec")
         cls._kinds.add(kind, cls, cls)
         cls.kind = kind
-
-    @classmethod
-    def of_earlier(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        """Return the settings of an earlier version in today's words; a family whose words changed overrides this."""
-        return settings
 
     @classmethod
     def unknown_kind(cls, kind: str) -> UserError:
@@ -146,7 +146,7 @@ def from_dict(cls: type[T], data: Any, where: str = "config") -> T:
         raise wrong(cls, data, where)
     settings = dict(data)
     target = _member(cls, settings, where) if issubclass(cls, Spec) else cls
-    if issubclass(target, Spec):
+    if issubclass(target, Settings):
         settings = target.of_earlier(settings)
     fields = {field.name: field for field in dataclasses.fields(cast(Any, target)) if field.init}
     hints = get_type_hints(target, include_extras=True)

@@ -1,7 +1,7 @@
 """The style of all figures: colours that colour-blind readers can tell apart, each with its own marker and line.
 
-matplotlib is imported here and by the charts of `softtf.report`, only when something is drawn, so that commands start
-fast. pyplot's state is neither read nor written.
+matplotlib is imported here, by the charts of `softtf.report` and by `softtf.tracking`, only when something is drawn, so
+that commands start fast. pyplot's state is neither read nor written.
 """
 
 import math

@@ -40,7 +40,7 @@ METHOD_SETTINGS = tuple(
     )
 )
 # What a run is called and where it is computed makes no other run of it.
-NEUTRAL = ("recipe", "method", "seed", "device", "feature_cache", "tensorboard")
+NEUTRAL = ("recipe", "method", "seed", "device", "feature_cache", "track")
 # Settings that came later: where they are as before, runs of earlier versions are found.
 LATER = {
     "stream": ("datasets", "train_per_dataset", "test_per_dataset", "merge_labels"),

@@ -16,7 +16,7 @@ from softtf.evaluation.report import parameters
 from softtf.report.found import PolicyResult, RunResult
 from softtf.statistics import STATISTIC_KINDS
 
-ELSEWHERE = ("recipe", "method", "seed", "device", "feature_cache", "tensorboard")
+ELSEWHERE = ("recipe", "method", "seed", "device", "feature_cache", "track")
 """Settings that do not tell runs apart: the name of a run and where it is computed."""
 Values = tuple[float | None, ...]
 

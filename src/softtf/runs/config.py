@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -226,7 +226,7 @@ class RunConfig(Settings):
         device: `cpu`, `cuda`, `cuda:1`, `mps`, or `auto`, which lets accelerate choose.
         feature_cache: the folder in which runs share the frozen backbone's features; None is $SOFTTF_CACHE or, without
             it, ~/.cache/softtf/features; `off` keeps them in memory.
-        tensorboard: also write TensorBoard events (needs softtf[tracking]).
+        track: trackers that also get the numbers while it runs (`softtf list trackers`; needs softtf[tracking]).
     """
 
     recipe: Annotated[str, tyro.conf.Fixed, tyro.conf.arg(name="of-recipe")] = "quickstart"  # the command has --method
@@ -241,4 +241,12 @@ class RunConfig(Settings):
     )
     device: str = "auto"
     feature_cache: str | None = None
-    tensorboard: bool = False
+    track: tuple[str, ...] = ()
+
+    @classmethod
+    def of_earlier(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """Return the settings with a tracker for what was a switch, `tensorboard`."""
+        if settings.get("tensorboard") in (True, False):
+            settings = dict(settings)
+            settings |= {"track": ["tensorboard"]} if settings.pop("tensorboard") else {}
+        return settings

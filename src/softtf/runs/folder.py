@@ -10,6 +10,7 @@ predictions/*.safetensors  each test sample's answer in the last evaluation, per
 checkpoint.safetensors   the unfinished task as of its last full epoch
 .lock                    the process that works on the run (softtf.files.lock)
 accuracy/*.csv, accuracy.json, summary.json   at the end
+tracking.json            the run's id for trackers (softtf.runs.tracking)
 rescored/*.json          results of `softtf evaluate`, a file per policy and way of scoring
 """
 
@@ -43,8 +44,8 @@ from softtf.saving.manifest import Manifest, seal
 from softtf.streams import quiet
 
 PARTS = (
-    *("learner", "accuracy", "predictions", "rescored", "tensorboard"),
-    *("events.jsonl", "checkpoint.safetensors", "summary.json"),
+    *("learner", "accuracy", "predictions", "rescored", "tensorboard", "wandb"),
+    *("events.jsonl", "checkpoint.safetensors", "summary.json", "tracking.json"),
 )
 """The names that a run writes in its folder; none may be a link."""
 SETTINGS = "settings.json"
@@ -149,10 +150,10 @@ class RunFolder:
         if self._lock is not None and self._lock.is_lost:
             return
         with suppress(OSError):
-            for name in ("learner", "accuracy", "predictions", "tensorboard"):
+            for name in ("learner", "accuracy", "predictions", "tensorboard", "wandb"):
                 shutil.rmtree(self.path / name, ignore_errors=True)
             described = ("environment.json", "data.json", SETTINGS, "config.yaml")
-            for name in ("checkpoint.safetensors", "events.jsonl", *described):
+            for name in ("checkpoint.safetensors", "events.jsonl", "tracking.json", *described):
                 (self.path / name).unlink(missing_ok=True)
             self.unlock()
             self.path.rmdir()

@@ -8,7 +8,6 @@ from softtf.learners.base import Learner
 from softtf.runs.predictions import way_of
 from softtf.runs.results import measured_in, write_results
 from softtf.runs.run import Run, leaving_no_empty_run, noting
-from softtf.runs.tracking import Tracker
 from softtf.saving.card import write_card
 from softtf.saving.learner import as_after_each_task, finish_saving, load_learner, save_task
 from softtf.training.loop import TaskCallback
@@ -24,11 +23,12 @@ def learn_stream(run: Run) -> None:
         UserError: the frozen backbone was changed (a bug in a method).
     """
     with leaving_no_empty_run(run):
-        scorer, tracker = run.scorer(run.config.evaluate), Tracker(run.folder.path, run.config.tensorboard)
-        _score_lost(run, scorer, tracker)
-        for index in range(run.model.num_tasks, len(run.stream)):
-            learn_task(run, index, tracker)
-            score_task(run, run.model.learner, scorer, tracker)
+        scorer = run.scorer(run.config.evaluate)
+        with run.tracked():
+            _score_lost(run, scorer)
+            for index in range(run.model.num_tasks, len(run.stream)):
+                learn_task(run, index)
+                score_task(run, run.model.learner, scorer)
         if not run.model.frozen_backbone_unchanged:
             raise UserError("the frozen backbone's weights have changed during the run; its results are void")
         finish_saving(run.folder.learner)
@@ -37,10 +37,10 @@ def learn_stream(run: Run) -> None:
     run.folder.unlock()
 
 
-def learn_task(run: Run, index: int, tracker: Tracker) -> None:
+def learn_task(run: Run, index: int) -> None:
     """Learn one task (Algorithm 1), from its checkpoint if there is one, and save it."""
     task, shown = run.stream[index], TaskProgress(f"task {index + 1}/{len(run.stream)}", run.console)
-    run.model.learn(task.train, task.name, progress=False, callbacks=(KeptEpochs(run, index), tracker, shown))
+    run.model.learn(task.train, task.name, progress=False, callbacks=(KeptEpochs(run, index), shown))
     save_task(run.folder.learner, run.model.learner, run.model.classes, index)
 
 
@@ -63,28 +63,28 @@ class KeptEpochs(TaskCallback):
     def epoch(self, training: TaskTraining, report: EpochReport) -> None:
         """Log the epoch, and replace the checkpoint."""
         fields = {"losses": report.losses, "samples": report.samples, "seconds": report.seconds, "kept": report.kept}
-        self.run.folder.log("epoch", task=self.task, epoch=report.epoch, **fields)
+        self.run.log("epoch", task=self.task, epoch=report.epoch, **fields)
         self.run.folder.save_checkpoint(self.task, training.state())
 
     def ended(self, seconds: float, kept: float) -> None:
         """Log the end of the task."""
-        self.run.folder.log("consolidation", task=self.task, seconds=seconds, kept=kept)
+        self.run.log("consolidation", task=self.task, seconds=seconds, kept=kept)
 
 
-def _score_lost(run: Run, scorer: Scorer, tracker: Tracker) -> None:
+def _score_lost(run: Run, scorer: Scorer) -> None:
     """Score the learner as it was after each finished task that has no scores."""
     lost = [task for task in range(run.model.num_tasks) if not run.folder.scores.has(task)]
     if lost == [run.model.num_tasks - 1]:  # stopped before the newest was scored
-        score_task(run, run.model.learner, scorer, tracker)
+        score_task(run, run.model.learner, scorer)
     elif lost:
         backbone = run.model.learner.network.backbone
         header, whole, _ = load_learner(run.folder.learner, lambda _: backbone, strict=False)
         for learner in as_after_each_task(run.folder.learner, header, whole):
             if learner.num_tasks - 1 in lost:
-                score_task(run, learner, scorer, tracker)
+                score_task(run, learner, scorer)
 
 
-def score_task(run: Run, learner: Learner, scorer: Scorer, tracker: Tracker) -> None:
+def score_task(run: Run, learner: Learner, scorer: Scorer) -> None:
     """Score a learner on all its tasks, under every policy, in one pass over their test sets (Algorithm 2)."""
     index, began = learner.num_tasks - 1, time.perf_counter()
     scores = scorer.score(learner, f"after task {index + 1}", console=run.console)
@@ -92,12 +92,12 @@ def score_task(run: Run, learner: Learner, scorer: Scorer, tracker: Tracker) -> 
     seconds = {policy.code: score.seconds for policy, score in scores.items()}
     nothing = {policy.code: score.from_nothing for policy, score in scores.items()}
     wall = time.perf_counter() - began
-    run.folder.log("evaluation", task=index, accuracy=accuracies, seconds=seconds, from_nothing=nothing, wall=wall)
+    run.log("evaluation", task=index, accuracy=accuracies, seconds=seconds, from_nothing=nothing, wall=wall)
     for policy, score in scores.items():
         if score.samples is not None:
             run.folder.predictions.save(way_of(policy.code, run.config.evaluate), index + 1, score.samples)
     run.folder.scores.save(index, scores)
-    tracker.scores(index, accuracies)
+    run.tracking.matrices(index + 1)
     if run.console.is_terminal or index + 1 == len(run.stream):
         listed = ", ".join(f"{code} {acc:.1f}" for code, acc in accuracies.items())
         run.console.print(f"after task {index + 1}: ACC {listed}")

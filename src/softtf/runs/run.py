@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from softtf.backbones.base import Backbone
 from softtf.backbones.features import open_store
@@ -22,6 +23,7 @@ from softtf.runs.data import DATA, check_data, check_there, identities
 from softtf.runs.folder import RunFolder
 from softtf.runs.places import NO_PLACES, Places
 from softtf.runs.settings import check_settings, write_settings
+from softtf.runs.tracking import Tracking, check_trackers, open_trackers
 from softtf.saving.header import Header
 from softtf.saving.learner import MaskPlace, load_learner
 from softtf.saving.manifest import HEADER
@@ -47,6 +49,31 @@ class Run:
     console: Screen
     fresh: bool = False
 
+    def __post_init__(self) -> None:
+        self.tracking = Tracking(self.folder, noting(self.console), {})
+
+    @contextmanager
+    def tracked(self) -> Iterator[None]:
+        """Send what is logged meanwhile to the trackers that the settings name.
+
+        Raises:
+            UserError: one does not start.
+        """
+        self.tracking = Tracking(self.folder, noting(self.console), open_trackers(self.config, self.folder))
+        try:
+            yield
+        finally:
+            self.tracking.close()
+
+    def log(self, event: str, **fields: Any) -> None:
+        """Append a line to the log, and send its numbers to the trackers.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        self.folder.log(event, **fields)
+        self.tracking.event(event, fields)
+
     def scorer(self, settings: EvaluateConfig, again: bool = True) -> Scorer:
         """Return a scorer of the run's test sets; `again`: whether it is used more than once.
 
@@ -68,6 +95,7 @@ def start(config: RunConfig, path: Path, console: Screen) -> Run:
         UserError: the folder is in use, the data or the backbone cannot be read, or a setting does not fit them.
     """
     RunFolder.check_free(path)
+    check_trackers(config)
     device = find_device(config.device)
     config = replace(config, stream=config.stream.located(), backbone=config.backbone.located())
     stream = config.stream.build(noting(console))

@@ -23,8 +23,8 @@ def write_settings(folder: RunFolder, config: RunConfig) -> None:
 def check_settings(folder: RunFolder, config: RunConfig) -> None:
     """Refuse a run whose config.yaml has other settings than it was begun with.
 
-    The machine's own settings may differ: the device, the feature cache and where the data lie (data.json knows the
-    data). Runs of earlier versions have no settings.json, and are not checked.
+    The machine's own settings may differ: the device, the feature cache, the trackers and where the data lie (data.json
+    knows the data). Runs of earlier versions have no settings.json, and are not checked.
 
     Raises:
         UserError: it names the first setting that differs; or settings.json is not the file that was written.
@@ -49,5 +49,5 @@ def check_settings(folder: RunFolder, config: RunConfig) -> None:
 def _lasting(config: RunConfig) -> dict[str, Any]:
     """Return the settings that belong to the run and not to the machine."""
     tree = to_dict(config)
-    del tree["device"], tree["feature_cache"], tree["stream"]["source"]
+    del tree["device"], tree["feature_cache"], tree["track"], tree["stream"]["source"]
     return tree
