@@ -32,6 +32,14 @@ def plain(text: str, style: str = "") -> Text:
     return Text(visible(text, "\n"), style)
 
 
+def duration(seconds: float) -> str:
+    """Return a time such as 41.2 s, 6 min 5 s or 2 h 4 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 class Screen(Console):
     """A console that reads no markup and shows an escape for each character that cannot be seen."""
 

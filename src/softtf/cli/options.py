@@ -55,6 +55,7 @@ class Run(Command):
         policy: the policies that score the learner (`softtf list policies`); short for --evaluate.policies.
         seed: the seed of all random numbers. Several seeds make one run each; the same command again resumes those that
             were stopped.
+        quiet: print only errors, and how to resume a run that was stopped.
     """
 
     recipe: Positional[str | None] = None
@@ -66,6 +67,7 @@ class Run(Command):
     backbone: str | None = None
     policy: tuple[str, ...] = ()
     seed: tuple[int, ...] | None = None
+    quiet: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +89,13 @@ class OfRun(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Resume(OfRun):
-    """Continue a run that was stopped."""
+    """Continue a run that was stopped.
+
+    Attributes:
+        quiet: print only errors, and how to resume a run that was stopped.
+    """
+
+    quiet: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,7 +121,7 @@ def _one(recipe: str, method: str, seed: int, folder: Path, console: Screen) -> 
 def resumed(path: Path, console: Screen, places: Places = NO_PLACES) -> Run:
     """Open a stopped run, repair what a crash left, and print where it continues; `places` as for `reopen`."""
     run = reopen(path, console, repair=True, places=places)
-    say(f"resumed from task {run.model.num_tasks} of {len(run.stream)}")
+    console.print(f"resumed from task {run.model.num_tasks} of {len(run.stream)}", soft_wrap=True)
     return run
 
 

@@ -12,7 +12,7 @@ from softtf.screen import Screen
 def run(options: Resume) -> int:
     """Continue a stopped run or quickstart."""
     places = Places(options.source, options.backbone, options.feature_cache)
-    console = Screen()
+    console = Screen(quiet=options.quiet)
     if (options.folder / MARKER).exists():
         if places != NO_PLACES:
             raise UserError("a quickstart takes no --source, --backbone or --feature-cache: they are built in")

@@ -18,7 +18,7 @@ from softtf.recipes.recipes import recipe_named, run_of_file
 from softtf.recipes.texts import TASK, of_file, tasks_of_file
 from softtf.runs.config import RunConfig
 from softtf.runs.run import start
-from softtf.screen import Screen, say
+from softtf.screen import Screen
 from softtf.streams.files import ENDINGS
 
 
@@ -65,11 +65,11 @@ def run(options: RunSettings) -> int:
     """Learn a stream."""
     if options.config and (options.recipe or options.method or options.scale != "full"):
         raise UserError("--config names the whole run; leave out the recipe, --method and --scale")
+    console = Screen(quiet=options.quiet)
     short = {"stream.source": options.source, "backbone.name": options.backbone, "evaluate.policies": options.policy}
     config = with_settings(options.settings, {name: value for name, value in short.items() if value})
     if options.recipe and (file := _file_of_texts(options.recipe, config.stream.source)):
-        say(tasks_of_file(file, config.stream))
-    console = Screen()
+        console.print(tasks_of_file(file, config.stream), soft_wrap=True)
     seeds = (config.seed,) if options.seed is None else options.seed
     if not seeds:
         raise UserError("--seed needs at least one number")

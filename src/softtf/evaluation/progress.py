@@ -38,7 +38,7 @@ class ScoringProgress:
 
 def is_live(console: Screen) -> bool:
     """Return whether a console can show a moving bar."""
-    return console.is_terminal or console.is_jupyter
+    return not console.quiet and (console.is_terminal or console.is_jupyter)
 
 
 def bar(console: Screen, shown: bool, *beside: ProgressColumn) -> Progress:

@@ -9,6 +9,7 @@ from softtf.errors import UserError
 from softtf.recipes.presets import RECIPES
 from softtf.runs.config import RunConfig
 from softtf.runs.folder import RunFolder
+from softtf.screen import duration
 from softtf.streams import STREAMS
 
 
@@ -28,7 +29,7 @@ class Job:
     def state(self) -> str:
         """Finished, to do, or how far it is."""
         if self.finished:
-            return f"finished in {seconds(self.seconds)}"
+            return f"finished in {duration(self.seconds)}"
         if not (self.path / "config.yaml").exists():
             return "to do"
         return f"stopped after {len(list(self.path.glob('learner/task-*.json')))} tasks"
@@ -89,7 +90,7 @@ def left(jobs: Sequence[Job]) -> str:
     if not done or not others:
         return f"{len(others) or 'none'} left"
     speed = sum(job.seconds for job in done) / sum(job.work for job in done)
-    return f"{len(others)} left, about {seconds(speed * sum(job.work for job in others))}"
+    return f"{len(others)} left, about {duration(speed * sum(job.work for job in others))}"
 
 
 def amount(jobs: Sequence[Job]) -> str:
@@ -97,11 +98,3 @@ def amount(jobs: Sequence[Job]) -> str:
     work = sum(job.work for job in jobs)
     known = all(job.examples is not None for job in jobs)
     return f"about {work:,} training examples, epochs counted" if known else f"{work:,} epochs"
-
-
-def seconds(value: float) -> str:
-    """Return a time such as 41.2 s, 6 min 5 s or 2 h 4 min."""
-    if value < 60:
-        return f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -8,6 +8,7 @@ from softtf.learners.base import Learner
 from softtf.runs.predictions import way_of
 from softtf.runs.results import measured_in, write_results
 from softtf.runs.run import Run, leaving_no_empty_run, noting
+from softtf.runs.view import RunView
 from softtf.saving.card import write_card
 from softtf.saving.learner import as_after_each_task, finish_saving, load_learner, save_task
 from softtf.training.loop import TaskCallback
@@ -24,11 +25,11 @@ def learn_stream(run: Run) -> None:
     """
     with leaving_no_empty_run(run):
         scorer = run.scorer(run.config.evaluate)
-        with run.tracked():
-            _score_lost(run, scorer)
+        with run.tracked(), RunView(run) as view:
+            _score_lost(run, scorer, view)
             for index in range(run.model.num_tasks, len(run.stream)):
-                learn_task(run, index)
-                score_task(run, run.model.learner, scorer)
+                learn_task(run, index, view)
+                score_task(run, run.model.learner, scorer, view)
         if not run.model.frozen_backbone_unchanged:
             raise UserError("the frozen backbone's weights have changed during the run; its results are void")
         finish_saving(run.folder.learner)
@@ -37,11 +38,12 @@ def learn_stream(run: Run) -> None:
     run.folder.unlock()
 
 
-def learn_task(run: Run, index: int) -> None:
+def learn_task(run: Run, index: int, view: RunView) -> None:
     """Learn one task (Algorithm 1), from its checkpoint if there is one, and save it."""
     task, shown = run.stream[index], TaskProgress(f"task {index + 1}/{len(run.stream)}", run.console)
-    run.model.learn(task.train, task.name, progress=False, callbacks=(KeptEpochs(run, index), shown))
-    save_task(run.folder.learner, run.model.learner, run.model.classes, index)
+    with view.learning(index):
+        run.model.learn(task.train, task.name, progress=False, callbacks=(KeptEpochs(run, index), view, shown))
+        save_task(run.folder.learner, run.model.learner, run.model.classes, index)
 
 
 class KeptEpochs(TaskCallback):
@@ -71,23 +73,24 @@ class KeptEpochs(TaskCallback):
         self.run.log("consolidation", task=self.task, seconds=seconds, kept=kept)
 
 
-def _score_lost(run: Run, scorer: Scorer) -> None:
+def _score_lost(run: Run, scorer: Scorer, view: RunView) -> None:
     """Score the learner as it was after each finished task that has no scores."""
     lost = [task for task in range(run.model.num_tasks) if not run.folder.scores.has(task)]
     if lost == [run.model.num_tasks - 1]:  # stopped before the newest was scored
-        score_task(run, run.model.learner, scorer)
+        score_task(run, run.model.learner, scorer, view)
     elif lost:
         backbone = run.model.learner.network.backbone
         header, whole, _ = load_learner(run.folder.learner, lambda _: backbone, strict=False)
         for learner in as_after_each_task(run.folder.learner, header, whole):
             if learner.num_tasks - 1 in lost:
-                score_task(run, learner, scorer)
+                score_task(run, learner, scorer, view)
 
 
-def score_task(run: Run, learner: Learner, scorer: Scorer) -> None:
+def score_task(run: Run, learner: Learner, scorer: Scorer, view: RunView) -> None:
     """Score a learner on all its tasks, under every policy, in one pass over their test sets (Algorithm 2)."""
     index, began = learner.num_tasks - 1, time.perf_counter()
-    scores = scorer.score(learner, f"after task {index + 1}", console=run.console)
+    with view.being_scored(index):
+        scores = scorer.score(learner, f"after task {index + 1}", console=run.console)
     accuracies = {policy.code: round(score.acc, 4) for policy, score in scores.items()}
     seconds = {policy.code: score.seconds for policy, score in scores.items()}
     nothing = {policy.code: score.from_nothing for policy, score in scores.items()}
@@ -98,6 +101,4 @@ def score_task(run: Run, learner: Learner, scorer: Scorer) -> None:
             run.folder.predictions.save(way_of(policy.code, run.config.evaluate), index + 1, score.samples)
     run.folder.scores.save(index, scores)
     run.tracking.matrices(index + 1)
-    if run.console.is_terminal or index + 1 == len(run.stream):
-        listed = ", ".join(f"{code} {acc:.1f}" for code, acc in accuracies.items())
-        run.console.print(f"after task {index + 1}: ACC {listed}")
+    view.after_task(index, accuracies)

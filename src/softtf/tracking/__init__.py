@@ -2,10 +2,10 @@
 
 A file of this package is a tracker. One of the user's own is a class with the same methods in an imported file::
 
-    @tracker("printed", "lines on the screen")
-    class Printed(Tracker):
+    @tracker("spoken", "a line on the screen for each line of the log")
+    class Spoken(Tracker):
         def metrics(self, values, step):
-            print(step, values)
+            say(f"{step}: {values}")
 """
 
 from softtf.tracking.base import TRACKERS, TrackedRun, Tracker, tracker

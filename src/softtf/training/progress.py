@@ -6,7 +6,7 @@ from rich.progress import TextColumn
 
 from softtf.errors import visible
 from softtf.evaluation.progress import bar, is_live
-from softtf.screen import Screen, say
+from softtf.screen import Screen
 from softtf.training.loop import TaskCallback
 from softtf.training.task import EpochReport, TaskTraining
 
@@ -46,13 +46,13 @@ class TaskProgress(TaskCallback):
         self.bar.update(self.id, loss=self.loss)
         if not self.live:
             parts = [f"epoch {report.epoch}/{report.epochs}", self.loss]
-            say(_line(self.name, parts, report.samples, report.seconds))
+            self.console.print(_line(self.name, parts, report.samples, report.seconds), soft_wrap=True)
 
     def ended(self, seconds: float, kept: float) -> None:
         """Leave one line in place of the bar."""
         self.bar.stop()
         if self.live:
-            self.console.print(_line(self.name, [self.loss], self.samples, self.seconds))
+            self.console.print(_line(self.name, [self.loss], self.samples, self.seconds), soft_wrap=True)
 
     def closed(self) -> None:
         """Remove the bar."""
