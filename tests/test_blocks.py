@@ -23,7 +23,7 @@ from support.registries import forgetting_names
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 RUNNABLE = [block for block in BLOCKS if block.reason is None]
 SHELL, PYTHON = ("bash", "sh"), "python"
-LONG = ("run", "quickstart", "figure convergence")
+LONG = ("run", "quickstart", "figure convergence", "compare --source")
 """Commands that are only parsed: they take more than a moment."""
 CHANGED = ("birds", "colleagues-birds", "DIR")
 """What blocks write into."""
@@ -64,8 +64,9 @@ def forgetting_modules() -> Iterator[None]:
         del sys.modules[name]
 
 
-def python_pages() -> list[Path]:
-    return [page for page in PAGES if any(b.language == PYTHON for b in RUNNABLE if b.page == page)]
+def pages_with(*languages: str) -> list[Path]:
+    """The pages with blocks of a language that can be run."""
+    return [page for page in PAGES if any(b.language in languages for b in RUNNABLE if b.page == page)]
 
 
 def given(page: str) -> dict[str, object]:
@@ -81,7 +82,7 @@ def given(page: str) -> dict[str, object]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_here")
-@pytest.mark.parametrize("page", python_pages(), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", pages_with(PYTHON), ids=lambda page: page.name)
 def test_the_python_of_a_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = softtf.load_source
     monkeypatch.setattr("softtf.classifier.SoftTF", lambda: BlockRidge(60))  # its default solves matrices of 5,000
@@ -94,11 +95,12 @@ def test_the_python_of_a_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_here")
-@pytest.mark.parametrize("block", [b for b in RUNNABLE if b.language in SHELL], ids=str)
-def test_the_commands_of_a_block_are_right(block: Block, done: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for program, *words in block.commands():
+@pytest.mark.parametrize("page", pages_with(*SHELL), ids=lambda page: page.name)
+def test_the_commands_of_a_page_are_right(page: Path, done: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [(b, line) for b in RUNNABLE if b.page == page and b.language in SHELL for line in b.commands()]
+    for block, (program, *words) in lines:
         assert program == "softtf", f"{block}: {program} is not ours; say why it is not run"
-        words = [found for word in words for found in (sorted(glob.glob(word)) if "*" in word else [word])]
+        words = [one for word in words for one in (sorted(glob.glob(word)) if "*" in word else [word])]
         command_of(words)
         long = words[0] in LONG or " ".join(words[:2]) in LONG
         if not long and str(words) not in done:

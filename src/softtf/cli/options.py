@@ -351,8 +351,8 @@ class Figure(Command):
         runs: the folders of the runs; convergence needs none.
         output: the picture, .png, .pdf or .svg; the CSV has the same name. Without it, NAME.png in the working
             directory.
-        policy: policies to show, in layers, radar, kept-share and training (`softtf list policies`); without it, the
-            runs' own.
+        policy: policies to show, in layers, radar, kept-share, groups and training (`softtf list policies`); without
+            it, the runs' own.
         tasks: tasks to show, from 1, in densities; without it, the first, the middle and the last.
         layer: the layer to show, from 1, in densities and attention; without it, the last one.
         images: image files, for attention.

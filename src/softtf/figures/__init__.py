@@ -40,6 +40,7 @@ FIGURES = {
     "attention": About("attention maps of --images by up to three runs (Figure 6)", ("images", "layer", "backbone")),
     "radar": About("methods over three or more streams (Figure 7a)", ("policy",)),
     "kept-share": About("accuracy against WSN's and SoftNet's kept share (Figures 7b, 8, Table 11)", ("policy",)),
+    "groups": About("accuracy against the samples of one task that pool their evidence, of one method", ("policy",)),
     "training": About("losses over epochs, ACC over tasks", ("policy",)),
     "convergence": About("gradient descent on a mask and on a prompt against the bounds of Appendix A.1", (), False),
 }

@@ -139,9 +139,10 @@ class RunView(TaskCallback):
         left = self.seconds_left()
         words = "" if left is None else f"about {duration(left)} left"
         self.bar.update(self.id, completed=self.finished, left=words)
+        if not self.policy:
+            return Group(self.bar.get_renderable())
         title = plain(f"accuracy in percent on each task (row) after each task (column); {self.policy}")
-        matrix = [title, matrix_table(self.matrix, self.console)] if self.policy else []
-        return Group(self.bar.get_renderable(), *matrix)
+        return Group(self.bar.get_renderable(), title, matrix_table(self.matrix, self.console))
 
     def _read_matrix(self, tasks: int) -> None:
         """Read the matrix of the first policy from the counts of so many tasks."""
