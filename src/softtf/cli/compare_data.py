@@ -16,7 +16,6 @@ from softtf.cli.seeds import check_same, complete
 from softtf.cli.settings import named_settings
 from softtf.config.dotted import with_settings
 from softtf.errors import UserError
-from softtf.paper.jobs import seconds
 from softtf.recipes.methods import DEFAULT
 from softtf.recipes.presets import OWN_TEXTS
 from softtf.recipes.recipes import recipe_named
@@ -24,7 +23,7 @@ from softtf.recipes.texts import of_file
 from softtf.report.found import RunResult, read_run
 from softtf.runs.config import RunConfig
 from softtf.runs.seconds import seconds_of
-from softtf.screen import Screen, plain
+from softtf.screen import Screen, duration, plain
 from softtf.streams.files import ENDINGS
 
 TASK_BY_TASK = ("ncm", "ranpac", DEFAULT)
@@ -120,7 +119,7 @@ def rendered(trials: Sequence[Trial]) -> Table:
         grid.add_column(heading, justify="right")
     for trial in sorted(trials, key=lambda trial: -trial.acc):
         forget = "–" if trial.at_once else f"{trial.run.headline.matrix.forget:.1f}"
-        times = (seconds(trial.run.train_seconds), seconds(trial.update))
+        times = (duration(trial.run.train_seconds), duration(trial.update))
         grid.add_row(*map(plain, (trial.method, f"{trial.acc:.1f}", forget, *times)))
     return grid
 
@@ -128,12 +127,12 @@ def rendered(trials: Sequence[Trial]) -> Table:
 def verdict(trials: Sequence[Trial]) -> str:
     """Say whether learning task by task pays. A difference counts from two standard errors on."""
     best = max((trial for trial in trials if not trial.at_once), key=lambda trial: trial.acc)
-    answer = f"{best.method}: {best.acc:.1f}% right, its newest task learned in {seconds(best.update)}"
+    answer = f"{best.method}: {best.acc:.1f}% right, its newest task learned in {duration(best.update)}"
     if not (others := [trial for trial in trials if trial.at_once]):
         return f"Task by task, the most accurate is {answer}."
     other = max(others, key=lambda trial: trial.acc)
     points = best.acc - other.acc
-    again = f"training anew on all data ({other.method}: {other.acc:.1f}% in {seconds(other.update)})"
+    again = f"training anew on all data ({other.method}: {other.acc:.1f}% in {duration(other.update)})"
     if abs(points) < 2 * sqrt(best.variance + other.variance):
         return f"Learning task by task pays ({answer}). It is level with {again}."
     if points > 0:

@@ -114,7 +114,7 @@ def _print(
         return
     if form == "terminal":
         console = Screen()
-        console = console if console.is_terminal else Screen(width=WIDTH, quiet=console.quiet)
+        console = console if console.is_terminal else Screen(width=WIDTH)
         for stream, found in parts.items():
             console.print(report.render(found, notes.title(table, stream, cells)))
         for note in said:
