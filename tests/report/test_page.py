@@ -83,6 +83,9 @@ def test_seeds_of_one_method_are_one_row_with_mean_and_deviation(seeds: Path, tm
     values = [policy["acc"] for policy in summaries]
     assert row[2] == f"{mean(values):.1f} ± {stdev(values):.1f}" and row[-1] == "0 1"
     assert ("DualPrompt + Soft-TF (train.epochs=2)", "oracle (task given)") in rows
+    matrices = [table.caption for table in page.tables if table.caption.startswith("Accuracy matrix")]
+    for policy in ("Prompt ID, per-sample", "Gradient ID, per-sample", "oracle (task given)"):
+        assert sum(policy in caption for caption in matrices) == 3, "each run shows each policy"
     settings = page.table("Settings that differ")
     assert {row[0] for row in settings.rows[1:]} == {"seed", "train.epochs"}
     assert "".join(page.texts).index("All methods") < "".join(page.texts).index("Summary:")

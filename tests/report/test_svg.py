@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from softtf.report.charts import heat_map, lines, points
+from softtf.report.charts import CORNERS, _beside, heat_map, lines, points
 from softtf.report.svg import VARIABLES
 
 HOSTILE = '<script>alert(1)</script> $\\frac{x}$ & "quoted" #010203'
@@ -40,3 +40,10 @@ def test_cells_that_are_not_defined_stay_empty() -> None:
     assert {*re.findall(r">(\d+)</text>", heat_map(a, "x", "y", "h"))} >= {"10", "20", "30"}
     assert "nan" not in heat_map(a, "x", "y", "h")
     assert len(re.findall("</text>", heat_map(np.full((30, 30), 5.0), "x", "y", "h"))) < 60, "no number in each cell"
+
+
+def test_numbers_of_points_that_lie_together_stand_apart() -> None:
+    together = [("a", 100.0, 30.0), ("b", 101.0, 30.1), ("c", 99.0, 29.9)]
+    places = [*together, ("far", 1000.0, 30.0), ("above", 100.0, 60.0)]
+    assert [_beside(places, i) for i in range(5)] == [*CORNERS[:3], CORNERS[0], CORNERS[0]]
+    assert _beside([("alone", 1.0, 0.0)], 0) == CORNERS[0]

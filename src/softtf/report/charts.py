@@ -1,5 +1,6 @@
 """The charts of a page, drawn from numbers alone; no chart relies on colour alone."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from softtf.figures.style import LINES, MARKERS
 from softtf.report.svg import INK, LINE, SERIES, draw
 
 MOST_NUMBERED = 12  # rows of a heat map whose cells have room for a number
+CORNERS = ((9, 5), (-9, 5), (9, -13), (-9, -13))  # around a point, for its number
+NEAR = 0.08  # of an axis: the numbers of nearer points would cover one another
 LONGEST_NAME = 56  # characters of a name in a legend
 
 
@@ -96,7 +99,7 @@ def points(places: Sequence[tuple[str, float, float]], across: str, up: str, nam
             style: dict[str, Any] = {"color": _of(SERIES, i), "marker": _of(MARKERS, i)}
             style |= {"linestyle": "none", "markersize": 7}
             axes.plot([x], [y], label=f"{i + 1} {_short(title)}", **style)
-            axes.annotate(str(i + 1), (x, y), xytext=(6, 4), textcoords="offset points")
+            axes.annotate(str(i + 1), (x, y), xytext=_beside(places, i), textcoords="offset points", ha="center")
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.6g}"))
@@ -106,6 +109,14 @@ def points(places: Sequence[tuple[str, float, float]], across: str, up: str, nam
         _legend(axes, len(places))
 
     return draw(paint, 2.8 + 0.22 * len(places), name)
+
+
+def _beside(places: Sequence[tuple[str, float, float]], i: int) -> tuple[int, int]:
+    """Return where the number of point i stands, in points: at another corner than those of points that lie near it."""
+    xs, ys = [math.log(x) for _, x, _ in places], [y for *_, y in places]
+    wide, high = max(xs) - min(xs) or 1.0, max(ys) - min(ys) or 1.0
+    near = [j for j in range(i) if abs(xs[j] - xs[i]) < NEAR * wide and abs(ys[j] - ys[i]) < NEAR * high]
+    return CORNERS[len(near) % len(CORNERS)]
 
 
 def stacked_bars(parts: Mapping[str, Sequence[float]], up: str, name: str) -> str:

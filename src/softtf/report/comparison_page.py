@@ -64,7 +64,8 @@ def cost_chart(groups: Sequence[Group]) -> Block:
         return Note("No run that answers each sample alone tells its seconds.")
     title = "Cost against accuracy per sample: seconds of training and evaluation under one policy, from nothing"
     numbers = Grid(title, ["Method: policy", "Seconds", "ACC %"], rows, 1, True)
-    return Chart(points(places, "seconds (logarithmic)", "ACC, %", "cost"), title, numbers)
+    across = "training and evaluation from nothing, s (log scale)"
+    return Chart(points(places, across, "ACC, %", "cost"), title, numbers)
 
 
 def _curves(groups: Sequence[Group]) -> Chart:

@@ -34,12 +34,12 @@ def run_section(run: RunResult, number: int, inputs: TestInputs, page: Path, alo
         number: its place on the page, from 1.
         inputs: its test samples.
         page: the page's file, from which links lead to the run's files.
-        alone: whether it is the page's only run; otherwise only its first policy is drawn.
+        alone: whether it is the page's only run; otherwise only its first policy has its confusions and answers shown.
     """
-    drawn = run.policies[: MOST_POLICIES if alone else 1]
     blocks: list[Block] = [Note(_about(run)), _summary(run), _curves(run, number)]
-    for place, policy in enumerate(drawn):
-        found = _of_policy(run, policy, f"r{number}p{place}", inputs)
+    for place, policy in enumerate(run.policies[:MOST_POLICIES]):
+        name = f"r{number}p{place}"
+        found = _of_policy(run, policy, name, inputs) if alone or place == 0 else [_accuracies(run, policy, name)]
         blocks += found if place == 0 else [Fold(f"{policy.title}: {_scored(policy)}", found)]
     blocks += [*_unknown(run), _costs(run, number), _settings(run), _environment(run), _files(run, page)]
     return Section(f"run-{number}", visible(run.label), blocks)
@@ -102,7 +102,7 @@ def _tasks(run: RunResult) -> list[str]:
 
 def _of_policy(run: RunResult, policy: PolicyResult, name: str, inputs: TestInputs) -> list[Block]:
     """Return the charts of a policy: those of its counts and, if there are any, of its answers."""
-    blocks: list[Block] = [Columns([_heat(run, policy, name), _bars(run, policy, name)])]
+    blocks: list[Block] = [_accuracies(run, policy, name)]
     try:
         samples = run.samples(policy)
     except UserError as error:
@@ -112,6 +112,11 @@ def _of_policy(run: RunResult, policy: PolicyResult, name: str, inputs: TestInpu
         said = f"No confusions are shown: the run has no file of answers under {policy.title}. `{command}` makes it."
         return [*blocks, Note(visible(said))]
     return blocks + of_samples(run, policy, samples, inputs, name)
+
+
+def _accuracies(run: RunResult, policy: PolicyResult, name: str) -> Columns:
+    """Return the charts of a policy's counts."""
+    return Columns([_heat(run, policy, name), _bars(run, policy, name)])
 
 
 def _heat(run: RunResult, policy: PolicyResult, name: str) -> Chart:
@@ -150,7 +155,7 @@ def _unknown(run: RunResult) -> list[Block]:
 
 def _costs(run: RunResult, place: int) -> Block:
     costs = task_costs(run)
-    headers = ["Task", "Train s, this run", "Train s, from nothing", "Evaluation s, all policies"]
+    headers = ["Task", "Train s, this run", "Train s, from nothing", "Evaluation s, this run, all policies"]
     headers += ["Own bytes", "Bytes shared, as of then"]
     rows = [
         [
@@ -161,14 +166,13 @@ def _costs(run: RunResult, place: int) -> Block:
         for i, cost in enumerate(costs)
     ]
     numbers = Grid("Seconds and bytes of each task", headers, rows, 1, True)
-    seconds = {"training": [c.train_from_nothing for c in costs], "evaluation": [c.test_seconds for c in costs]}
+    seconds = {"training": [c.train_seconds for c in costs], "evaluation": [c.test_seconds for c in costs]}
     size = {
         "own": [cost.own_bytes / 1e6 for cost in costs],
         "shared, as of then": [cost.shared_bytes / 1e6 for cost in costs],
     }
-    first = Chart(
-        stacked_bars(seconds, "seconds", f"r{place}s"), "Seconds of each task, training from nothing", numbers
-    )
+    title = "Seconds of each task in this run; evaluation under all policies"
+    first = Chart(stacked_bars(seconds, "seconds", f"r{place}s"), title, numbers)
     return Columns(
         [first, Chart(stacked_bars(size, "MB", f"r{place}m"), "Bytes of each task on disk (see the same table)")]
     )
