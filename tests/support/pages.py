@@ -71,18 +71,24 @@ def browsed(page: Path, folder: Path, script: str = "") -> str:
 
     `script` is run at the page's end; the page's own policy for scripts is lifted for that.
     """
-    if not CHROMIUM:
-        pytest.skip("no Chromium is here to open the page: apt-get install chromium")
+    if not CHROMIUM or started("about:blank", folder).returncode:
+        pytest.skip("no Chromium that starts is here to open the page: apt-get install chromium")
     text = page.read_text()
     if script:
         start, end = text.index("<meta http-equiv"), text.index("<title>")
         text = (text[:start] + text[end:]).replace("</body>", f"<script>{script}</script></body>")
         page = folder / "scripted.html"
         page.write_text(text)
-    options = ("--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}")
-    logging = ("--enable-logging=stderr", "--v=0", "--virtual-time-budget=3000", "--dump-dom")
-    done = subprocess.run([CHROMIUM, *options, *logging, page.as_uri()], capture_output=True, text=True, timeout=120)
+    done = started(page.as_uri(), folder)
     told = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
     assert not told, json.dumps(told, indent=1)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def started(address: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """What Chromium says of an address, its DOM on stdout."""
+    options = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
+    logging = ("--enable-logging=stderr", "--v=0", "--virtual-time-budget=3000", "--dump-dom")
+    command = [CHROMIUM, *options, *logging, f"--user-data-dir={folder / 'profile'}", address]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
