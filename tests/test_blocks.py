@@ -74,6 +74,11 @@ def given(page: str) -> dict[str, object]:
     names: dict[str, object] = {"ContinualClassifier": softtf.ContinualClassifier}
     if page == "learners-life.md":
         names |= {"model": months(MONTHS), "colleagues": months(JUNE), "other": months(JUNE)}
+        names["months"] = [(pictures(seed, 4), ["owl", "rook"] * 2) for seed in (8, 9)]
+    if page == "python.md":
+        labels = ["owl", "rook"] * 5
+        names |= {name: list(pictures(1, 10)) for name in ("paths", "january", "february", "march")}
+        names |= {"labels": labels, "more_labels": labels}
     if page == "learner-folder.md":
         shutil.rmtree("birds")  # the page saves it
         names |= {"model": months(MONTHS), "more": (pictures(7, 4), ["owl", "rook"] * 2)}

@@ -71,6 +71,8 @@ def build_world(folder: Path) -> Path:
     photos = sorted((folder / "FOLDER/test").rglob("*.png"))
     for name in ("folder", "photos"):
         shutil.copytree(photos[0].parent, folder / name)
+    for name in ("grey heron", "swift"):
+        shutil.copytree(photos[0].parent, folder / "more-birds" / name)
     for name in ("image.png", "img1.png", "photo1.jpg", "photo2.jpg"):
         Image.open(photos[0]).save(folder / name)
     rows = "\n".join(f"{photo.relative_to(folder)},{photo.parent.name}" for photo in photos)
@@ -99,7 +101,9 @@ def months(names: dict[str, tuple[str, ...]], backbone: str = "random:test_vit")
 
 
 def _learners(folder: Path) -> None:
-    months(MONTHS).save_pretrained(folder / "birds")
+    for last in range(1, len(MONTHS) + 1):  # with earlier versions
+        learned = months(dict([*MONTHS.items()][:last]))
+        learned.save_pretrained(folder / "birds", replace=last > 1, keep_versions=3)
     months(JUNE).save_pretrained(folder / "colleagues-birds")
     months(MONTHS, str(worlds.vit(folder / "models/my-vit"))).save_pretrained(folder / "DIR")
 
