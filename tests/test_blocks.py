@@ -23,7 +23,7 @@ from support.registries import forgetting_names
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 RUNNABLE = [block for block in BLOCKS if block.reason is None]
 SHELL, PYTHON = ("bash", "sh"), "python"
-LONG = ("run", "quickstart", "figure convergence", "compare --source")
+LONG = ("run", "quickstart", "learn", "figure convergence", "compare --source")
 """Commands that are only parsed: they take more than a moment."""
 CHANGED = ("birds", "colleagues-birds", "DIR")
 """What blocks write into."""

@@ -105,7 +105,7 @@ def test_a_notebook_draws_it_again_in_one_place(capsys: Capture, monkeypatch: py
             outputs.append(self)
 
     monkeypatch.setattr(ipywidgets, "Output", Output)
-    monkeypatch.setattr("IPython.display.display", lambda shown, **options: printed.append(shown.text))
+    monkeypatch.setattr("IPython.display.display", lambda shown, **options: printed.append(getattr(shown, "text", "")))
     on_screen(monkeypatch, force_jupyter=True)
     assert call(*TINY, "--output", "run") == 0
     assert len(outputs) == 1
