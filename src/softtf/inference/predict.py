@@ -47,18 +47,19 @@ def predict(
     policy: Policy,
     *,
     groups: Tensor | None = None,
-    task: int | None = None,
+    task: int | Sequence[int] | None = None,
     dtype: torch.dtype = torch.float32,
     unknown: Unknown | None = None,
 ) -> Answers:
-    """Answer for every input of a loader.
+    """Answer for every input of a loader; inputs of different tasks share a pass.
 
     Args:
         learner: with at least one task.
         loader: in test mode; its batch size bounds the memory, not the answers.
         policy: which task inference; its own pooling is over consecutive inputs.
         groups: [samples], group numbers from 0: evidence is pooled within each, wherever its members stand.
-        task: answer with this task's network over its own classes; `policy` is then not used.
+        task: answer with this task's network, or with that of each sample's task, over the task's own classes; `policy`
+            is then not used.
         dtype: of the matrix products.
         unknown: tells how unknown each input is; None if nobody asks.
 
@@ -67,8 +68,9 @@ def predict(
     """
     count = len(loader.examples)
     device = next(learner.parameters()).device
-    if task is not None:
-        policy = Policy("oracle")
+    given = None if task is None else torch.as_tensor(task).expand(count)
+    if given is not None:
+        policy, groups = Policy("oracle"), None
     if groups is None:
         groups = policy.pooling.groups(count)
     if learner.network.backbone.reads_text:
@@ -81,8 +83,11 @@ def predict(
     clock = Clock(device)
     with learner.computing_in(dtype):
         for rows in whole_groups(groups, loader.batch_size):
-            batches = loader.batches(rows.tolist())
-            passes: Iterable[SharedPass] = (SharedPass(learner.network, inputs, given=task) for inputs in batches)
+            batches = zip(rows.split(loader.batch_size), loader.batches(rows.tolist()), strict=True)
+            passes: Iterable[SharedPass] = (
+                SharedPass(learner.network, inputs, given=None if given is None else given[part])
+                for part, inputs in batches
+            )
             found_unknown: list[Tensor] = []
             if unknown is not None:
                 passes = unknown.watch(learner, passes, found_unknown)

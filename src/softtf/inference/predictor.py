@@ -78,7 +78,7 @@ class Predictor:
         inputs: Inputs,
         *,
         groups: Sequence[Hashable] | None = None,
-        task: int | None = None,
+        task: int | Sequence[int] | None = None,
         inference: str | None = None,
         batch_size: int = 64,
         unknown: UnknownInputs = "answer",
@@ -91,7 +91,7 @@ class Predictor:
                 or the path of a folder of images, which are answered in the order of their paths.
             groups: one hashable per input: samples known to belong to one task (one visit, one camera), whose
                 evidence is pooled.
-            task: the task, from 0, where it is known.
+            task: the task, from 0, where it is known: one for all inputs, or one for each.
             inference: another task inference than the classifier's own.
             batch_size: samples run at once; answers do not depend on it.
             unknown: `answer` every input with a class that was learned, or `reject` those that look like none of
@@ -137,7 +137,7 @@ class Predictor:
         inputs: Inputs,
         *,
         groups: Sequence[Hashable] | None = None,
-        task: int | None = None,
+        task: int | Sequence[int] | None = None,
         inference: str | None = None,
         batch_size: int = 64,
         unknown: bool = False,
@@ -148,14 +148,15 @@ class Predictor:
         """
         finished = self._finished()
         learner, classes = finished
-        if task is not None and (type(task) is not int or not 0 <= task < len(classes.tasks)):
-            raise UserError(f"there is no task {task}; tasks 0 to {len(classes.tasks) - 1} were learned")
+        _check_tasks(task, len(classes.tasks))
         policy = policy_of(inference, learner) if inference else self.inference
         if groups is not None and not INFERENCES[policy.inference].names_task:
             raise UserError(f"{type(learner).__name__} infers no task, so there is nothing to pool in groups")
         if policy.inference == Oracle.name and task is None:
             raise UserError("the oracle needs the task; give task=..., on the command line --task")
         loader = test_loader(self.examples(inputs), learner.network.backbone, batch_size)
+        if isinstance(task, Sequence) and len(task) != len(loader.examples):
+            raise UserError(f"task must be one, or one per input: {len(loader.examples)} inputs but {len(task)} tasks")
         numbers = None if groups is None else group_numbers(groups, len(loader.examples))
         telling = self._unknown(finished) if unknown else None
         found = predict(learner, loader, policy, groups=numbers, task=task, dtype=self.dtype, unknown=telling)
@@ -196,6 +197,13 @@ class Predictor:
         if not finished.classes.tasks:
             raise UserError("nothing was learned yet; call learn(...) before predict or evaluate")
         return finished
+
+
+def _check_tasks(task: int | Sequence[int] | None, known: int) -> None:
+    """Refuse tasks that were not learned."""
+    for one in task if isinstance(task, Sequence) else [] if task is None else [task]:
+        if type(one) is not int or not 0 <= one < known:
+            raise UserError(f"there is no task {one}; tasks 0 to {known - 1} were learned")
 
 
 def labels_of(answers: Answers) -> Tensor:

@@ -8,6 +8,11 @@ from softtf.runs.folder import RunFolder
 from softtf.saving.learner import MaskPlace
 
 
+def learner_folder(path: Path) -> Path:
+    """Return the folder of the learner in a run's folder; of a learner that was saved, that folder itself."""
+    return path / "learner" if (path / "config.yaml").exists() else path
+
+
 def open_classifier(
     path: Path,
     *,
@@ -27,7 +32,7 @@ def open_classifier(
     scores = RunFolder(path).scores
     counted = scores.counted() if is_run else 0
     model = ContinualClassifier.from_pretrained(
-        path / "learner" if is_run else path,
+        learner_folder(path),
         backbone=backbone,
         device=device,
         inference=inference,

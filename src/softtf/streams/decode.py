@@ -167,6 +167,18 @@ def check_size(height: int, width: int, where: str) -> None:
         )
 
 
+def pixels_of(raw: bytes, where: str) -> int:
+    """Return how many pixels the image in the bytes of a file has; only its header is read.
+
+    Raises:
+        UserError: they are not an image.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        width, height = _opened(raw, where).size
+    return width * height
+
+
 def _check_tiles(tags: Any, where: str) -> None:
     """Refuse a TIFF with large tiles: each tile is decoded as a whole, however small the image is.
 

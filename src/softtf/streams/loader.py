@@ -15,7 +15,7 @@ from softtf.errors import UserError
 from softtf.seeds import derive_seed
 from softtf.streams.cache import Cache
 from softtf.streams.examples import Examples
-from softtf.streams.preparation import Augmentation, Preparation, Ready, unaugmented
+from softtf.streams.preparation import Augmentation, LoadedInput, Preparation, Ready, unaugmented
 from softtf.streams.texts import join
 
 Loaded = Sequence[Tensor] | Tensor
@@ -238,6 +238,8 @@ class _Rows(Dataset[Any]):
         load = self._preparation.load_train if self._train else self._preparation.load_test
         try:
             raw, where = self._examples[index], self._examples.where(index)
+            if isinstance(raw, LoadedInput):
+                return raw.values
             if drawn is None:
                 return load(raw, where)  # type: ignore[no-any-return]
             return self._preparation.load_drawn(raw, where, torch.from_numpy(drawn), self._room)  # type: ignore[no-any-return]

@@ -11,6 +11,13 @@ from softtf.files.tensor_form import TensorForm
 
 
 @dataclass(frozen=True)
+class LoadedInput:
+    """A raw input that stands for its loaded form, as `load_test` returned it: a loader takes it as it is."""
+
+    values: Tensor
+
+
+@dataclass(frozen=True)
 class Ready:
     """A training input that is already augmented; it serves for one epoch only and is not cached."""
 

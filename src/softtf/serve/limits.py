@@ -1,0 +1,36 @@
+"""What a service accepts at most, and how long it waits for a batch to fill."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from softtf.config.bounds import Above, AtLeast, BatchSize, Between, Count
+from softtf.config.tree import Settings
+from softtf.streams.decode import LARGEST_IMAGE
+
+
+@dataclass(frozen=True)
+class Limits(Settings):
+    """The limits of a service.
+
+    Attributes:
+        batch_size: the most inputs that run at once; answers do not depend on it.
+        wait_ms: how many milliseconds a batch that is not full waits for more, from its first request on.
+        max_body: bytes of a request's body, in MiB.
+        max_pixels: of an image.
+        max_inputs: images or texts of a request.
+        queue: requests that are read, wait or are answered at one time; further ones get status 429.
+        timeout: seconds from a request's first byte to its answer.
+    """
+
+    batch_size: BatchSize = 64
+    wait_ms: Annotated[float, Between(0, 10_000)] = 5.0
+    max_body: Annotated[float, Above(0)] = 16.0
+    max_pixels: Annotated[int, Between(1, LARGEST_IMAGE)] = 50_000_000
+    max_inputs: Count = 64
+    queue: Annotated[int, AtLeast(1)] = 256
+    timeout: Annotated[float, Above(0)] = 30.0
+
+    @property
+    def body_bytes(self) -> int:
+        """The most bytes of a request's body."""
+        return int(self.max_body * 2**20)

@@ -1,0 +1,60 @@
+"""The server: it listens, and on SIGTERM, SIGHUP or Ctrl-C answers what has come before it ends."""
+
+import os
+import signal
+import socket
+from contextlib import suppress
+
+import uvicorn
+from fastapi import FastAPI
+
+from softtf.errors import UserError
+
+WAITING = 2048
+"""Connections that the system keeps until they are accepted."""
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """Return a socket that has its address, port 0 being a free one; connections are refused until it listens.
+
+    Raises:
+        UserError: the address is not this machine's, or the port is in use or not allowed.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        if os.name != "nt":  # where it would let two servers share a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except (OSError, OverflowError, UnicodeError) as error:
+        listener.close()
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot listen at {host} port {port}: {reason}; give another --host or --port") from None
+    return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """Return the URL of a socket's address."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def new_server(app: FastAPI) -> uvicorn.Server:
+    """Return a server for an application; what it logs of errors goes to stderr."""
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, date_header=False, ws="none", lifespan="on"
+    )
+    return uvicorn.Server(config)
+
+
+def run(app: FastAPI, listener: socket.socket) -> None:
+    """Serve until a signal comes: then no connection is accepted, and all requests are answered that have come."""
+    server = new_server(app)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, server.handle_exit)
+    with suppress(KeyboardInterrupt):  # uvicorn raises the signal once more when all is done
+        server.run([listener])
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches what listens at a host."""
+    return host == "localhost" or host == "::1" or host.startswith("127.")
