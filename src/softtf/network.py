@@ -19,7 +19,9 @@ from softtf.adaptations.base import ALL_ROWS, Adaptation, Selection, Site
 from softtf.adaptations.quantised import QuantisedAdaptation
 from softtf.adaptations.slots import Heads
 from softtf.backbones.base import UNEDITED, Backbone, BlockEdit, Tokens
+from softtf.backbones.edits import side_by_side
 from softtf.backbones.mixed_linear import MixedWeight
+from softtf.backbones.segments import Segment, SegmentedWeight, segments_of
 from softtf.devices.torch_state import make_recordable
 from softtf.errors import UserError
 
@@ -132,6 +134,40 @@ class AdaptedNetwork(nn.Module):
         tokens = self._run(self._appended(trunk, selection), self.first_task_block, self.backbone.depth, selection)
         return self.backbone.pool(tokens)
 
+    def tops(self, trunk: Tokens, tasks: Tensor) -> Tensor:
+        """Run the rest for samples of several tasks and return features [batch, dim], each of its own task's network.
+
+        What tasks share runs on the whole batch, and weights that they do not on each task's own rows.
+
+        tasks: [batch], ascending.
+        """
+        if trunk.features is not None:
+            return self.top(trunk, 0)
+        segments = segments_of(tasks)
+        selections = [
+            Selection(task, query=None if trunk.query is None else trunk.query[rows]) for rows, task in segments
+        ]
+        grows = any(a.appended(selection) is not None for a in self._adaptations for selection in selections[:1])
+        if len(segments) == 1 or grows:  # tasks may append different numbers of tokens
+            return torch.cat([self.top(trunk[rows], task) for rows, task in segments])
+        tokens = trunk
+        for block in range(self.first_task_block, self.backbone.depth):
+            tokens = self.backbone.block(block, tokens, self._edit_of_each(block, segments, selections))
+        return self.backbone.pool(tokens)
+
+    def _edit_of_each(self, block: int, segments: list[Segment], selections: list[Selection]) -> BlockEdit:
+        """Return the edit of a block for a batch of several tasks."""
+        if not self.edited[block]:
+            return UNEDITED
+        apart = side_by_side([self._beside(block, one) for one in selections], [rows for rows, _ in segments])
+        weights: dict[str, Tensor | MixedWeight | SegmentedWeight] = {}
+        for site in self._sites(block):
+            if site in self._task_weight_sites:
+                weights[site.weight] = SegmentedWeight(segments, self._component(site))
+            elif (weight := self._weight(site, selections[0])) is not None:
+                weights[site.weight] = weight
+        return replace(apart, weights=weights)
+
     def walk(self, stem: Tokens, task: int, query: Tensor | None = None) -> Iterator[tuple[int, Tokens, BlockEdit]]:
         """Yield each block of task `task`'s network above the stem: its number, its input tokens and its edit."""
         tokens, selection = self._prompted(stem, query), Selection(task, query=query)
@@ -159,13 +195,20 @@ class AdaptedNetwork(nn.Module):
     def _edit(self, block: int, selection: Selection | None) -> BlockEdit:
         if not self.edited[block]:
             return UNEDITED
+        weights = {s.weight: w for s in self._sites(block) if (w := self._weight(s, selection)) is not None}
+        return replace(self._beside(block, selection), weights=weights)
+
+    def _sites(self, block: int) -> list[Site]:
+        return [Site(block, name) for name in self.backbone.weight_names]
+
+    def _beside(self, block: int, selection: Selection | None) -> BlockEdit:
+        """Return the edit of a block, but for its weights."""
         prefixes = [p for a in self._adaptations if (p := a.prefix(block, selection)) is not None]
-        sites = [Site(block, name) for name in self.backbone.weight_names]
-        weights = {s.weight: w for s in sites if (w := self._weight(s, selection)) is not None}
-        outputs = {s.weight: partial(self._output, s, selection) for s in sites if s in self._output_editors}
+        edited = [site for site in self._sites(block) if site in self._output_editors]
+        outputs = {site.weight: partial(self._output, site, selection) for site in edited}
         gates = [gate for a in self._adaptations if (gate := a.gate(block, selection)) is not None]
         assert len(gates) < 2, "one gate on a block's prefix"
-        return BlockEdit(weights, _join(prefixes), outputs, gates[0] if gates else None)
+        return BlockEdit({}, _join(prefixes), outputs, gates[0] if gates else None)
 
     def _weight(self, site: Site, selection: Selection | None) -> Tensor | MixedWeight | None:
         """Return task t's weight, the mixture sum_j alpha_j W_j, or the shared weight; None if nothing edits it."""
@@ -175,11 +218,12 @@ class AdaptedNetwork(nn.Module):
         if selection is None or selection.mixture is None or site not in self._task_weight_sites:
             weight = self._edited_weight(site, frozen, selection.task if selection else None)
             return None if weight is frozen else weight
-        return MixedWeight(
-            selection.mixture,
-            frozen.shape,
-            lambda task, rows: self._edited_weight(site, frozen[rows], task, rows).detach(),
-        )
+        return MixedWeight(selection.mixture, frozen.shape, self._component(site))
+
+    def _component(self, site: Site) -> Callable[[int, slice], Tensor]:
+        """Return what gives some rows of a task's weight."""
+        frozen: Tensor = self.backbone.linear(*site).weight
+        return lambda task, rows: self._edited_weight(site, frozen[rows], task, rows).detach()
 
     def _edited_weight(self, site: Site, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
         for adaptation in self._weight_editors[site]:

@@ -144,12 +144,12 @@ def test_networks_are_run_for_the_tasks_asked_only() -> None:
     """A top on no rows would still make its task's weights, and cost grow with the number of tasks."""
     model = learned(SOFT_TF)
     asked: list[int] = []
-    logits = model.learner.logits
+    logits = model.learner.logits_of_each
 
-    def counted(trunk: Tokens, task: int) -> Tensor:
-        asked.append(task)
-        return logits(trunk, task)
+    def counted(trunk: Tokens, tasks: Tensor) -> Tensor:
+        asked.extend(tasks.unique().tolist())
+        return logits(trunk, tasks)
 
-    model.learner.logits = counted
+    model.learner.logits_of_each = counted
     model.predict(pictures(5), task=1)
     assert asked == [1]

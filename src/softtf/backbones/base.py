@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from softtf.backbones.kernels import linear
 from softtf.backbones.mixed_linear import MixedWeight, mixed_linear
+from softtf.backbones.segments import SegmentedWeight
 from softtf.backbones.spec import BackboneSpec
 from softtf.errors import UserError
 from softtf.files.reading import memory
@@ -95,7 +96,7 @@ class BlockEdit:
         gate: returns what is added to the scores [batch, heads, tokens, length] of the prefix's keys, given the scores.
     """
 
-    weights: Mapping[str, Tensor | MixedWeight] = field(default_factory=dict)
+    weights: Mapping[str, Tensor | MixedWeight | SegmentedWeight] = field(default_factory=dict)
     prefix: Tensor | None = None
     outputs: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = field(default_factory=dict)
     gate: Callable[[Tensor], Tensor] | None = None
@@ -225,6 +226,8 @@ class Backbone(nn.Module, ABC):
         edited = edit.weights.get(name)
         if isinstance(edited, MixedWeight):
             return mixed_linear(x, edited, bias, outputs)
+        if isinstance(edited, SegmentedWeight):
+            return edited.apply(x, bias, outputs)
         return linear(x, (weight if edited is None else edited.to(self.compute_dtype))[outputs], bias)
 
     def _frozen(self, layer: nn.Linear) -> tuple[Tensor, Tensor | None]:

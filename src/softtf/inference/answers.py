@@ -103,7 +103,8 @@ def class_probabilities(
 ) -> Tensor:
     """Return probabilities [samples, policies, classes seen]: the weighted mean of those of the tasks' networks.
 
-    Samples are grouped by task at the top. A (sample, task) pair runs once, whichever policies need it.
+    Samples are sorted by task, and those of different tasks share a pass above the trunk too: `Learner.logits_of_each`.
+    A (sample, task) pair runs once, whichever policies need it.
 
     Args:
         learner: what answers.
@@ -121,20 +122,22 @@ def class_probabilities(
     probabilities = trunk.x.new_zeros(*weights.shape[:2], len(column_task))
     every = torch.arange(len(trunk), device=trunk.x.device)
 
-    def logits(rows: Tensor, task: int) -> Tensor:
-        return learner.logits(trunk[rows], task).to(trunk.x.dtype)
-
     with clock.part("answer"):
-        common = None if learner.answer_depends_on_task else torch.cat([logits(r, 0) for r in every.split(batch_size)])
-        for task in weights.any(1).any(0).nonzero()[:, 0].tolist():  # a top on no rows would still make its weights
-            for rows in weights[:, :, task].any(1).nonzero()[:, 0].split(batch_size):
-                found = logits(rows, task) if common is None else common[rows]
-                others = column_task != task
-                answers = {
-                    own: (found.masked_fill(others, -math.inf) if own else found).softmax(1) for own in set(within)
-                }
-                for policy, own in enumerate(within):
-                    probabilities[rows, policy] += weights[rows, policy, task, None] * answers[own]
+        common = None
+        if not learner.answer_depends_on_task:
+            common = torch.cat([learner.logits(trunk[rows], 0) for rows in every.split(batch_size)])
+        pairs = weights.any(1).nonzero()
+        pairs = pairs[pairs[:, 1].argsort(stable=True)]
+        for rows, tasks in (part.unbind(1) for part in pairs.split(batch_size)):
+            found = learner.logits_of_each(trunk[rows], tasks) if common is None else common[rows]
+            others = column_task != tasks[:, None]
+            answers = {
+                own: (found.masked_fill(others, -math.inf) if own else found).to(trunk.x.dtype).softmax(1)
+                for own in set(within)
+            }
+            for policy, own in enumerate(within):
+                share = weights[rows, policy, tasks, None] * answers[own]
+                probabilities[:, policy].index_put_((rows,), share, accumulate=True)  # a sample may have several tasks
     _refuse_nan(probabilities)
     return probabilities
 

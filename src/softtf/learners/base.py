@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from softtf.adaptations.base import Adaptation
 from softtf.adaptations.slots import Heads, Storage, TaskSlots
 from softtf.backbones.base import Backbone, ComputingIn, Tokens
+from softtf.backbones.segments import segments_of
 from softtf.config.tree import Spec
 from softtf.errors import UserError
 from softtf.learners.divided import DividedState
@@ -235,6 +236,15 @@ class Learner(DividedState):
     def logits(self, trunk: Tokens, task: int) -> Tensor:
         """Return logits [batch, classes seen] of task `task`'s network; columns are in the order of learning."""
         return self.network.heads(self.network.top(trunk, task=task), range(self.num_tasks))  # type: ignore[no-any-return]
+
+    def logits_of_each(self, trunk: Tokens, tasks: Tensor) -> Tensor:
+        """Return logits [batch, classes seen] of each sample in its own task's network; tasks [batch] ascend.
+
+        In one pass, unless the method has `logits` of its own.
+        """
+        if type(self).logits is Learner.logits:
+            return self.network.heads(self.network.tops(trunk, tasks), range(self.num_tasks))  # type: ignore[no-any-return]
+        return torch.cat([self.logits(trunk[rows], task) for rows, task in segments_of(tasks)])
 
     @property
     def answer_depends_on_task(self) -> bool:
