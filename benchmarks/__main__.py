@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import torch
 
-from benchmarks import data, growth, inference, kernels, mixed, results, rows, texts, training
+from benchmarks import data, growth, inference, kernels, mixed, results, rows, serving, texts, training
 from benchmarks.results import Result, Row
 from benchmarks.setup import CPU, Setup, setup_for
 from benchmarks.timing import matrix_rate
@@ -26,8 +26,13 @@ GROUPS: dict[str, Callable[[Setup], Iterator[Result]]] = {
     "kernels": kernels.measure,
     "texts": texts.measure,
     "rows": rows.measure,
+    "serving": serving.measure,
 }
-ALONE = {"texts": "texts-minilm", "rows": "rows-of-a-task"}  # cases that are about no ViT
+ALONE = {
+    "texts": "texts-minilm",
+    "rows": "rows-of-a-task",
+    "serving": "serving-bundled",
+}  # cases that are measured once
 CASES = {f"{group}-{backbone}": (group, backbone) for group in GROUPS if group not in ALONE for backbone in CPU}
 CASES |= {case: (group, "bundled") for group, case in ALONE.items()}  # as many rounds as the bundled ViT gets
 OPTIONS = ("--device", "--only", "--quick", "--output", "--help")
