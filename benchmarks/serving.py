@@ -76,7 +76,12 @@ def measure(setup: Setup) -> Iterator[Result]:
         with served(folder, images, setup.device) as service:
             yield from under_load(setup, service, model, files)
             yield Target("nonsense answered by 4xx", nonsense(service.port), at_least=1)
-        yield from restarted(setup, folder, images)
+            clients = amid_requests(service, count)
+        with served(folder, images, setup.device, service.port):
+            out, _ = clients.communicate(timeout=600)
+    found = Found(**json.loads(out))
+    yield Target("restart: requests that got no answer", count - found.statuses.get("200", 0), at_most=0)
+    yield Target("restart: connections refused or closed, and tried again", found.again)
 
 
 def learned(setup: Setup, folder: Path) -> ContinualClassifier:
@@ -190,29 +195,22 @@ def nonsense(port: int) -> float:
     return refused / len(NONSENSE)
 
 
-def restarted(setup: Setup, folder: Path, images: Path) -> Iterator[Result]:
-    """Stop the service by SIGTERM amid requests and start another at its port: each request ends with an answer."""
-    requests = setup.test_images * ROUND
-    with served(folder, images, setup.device) as first:
-        words = [images, first.port, requests, 16, 1, "--patience", PATIENCE]
-        clients = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.clients", *map(str, words)], stdout=subprocess.PIPE, text=True
-        )
-        wait_for_requests(first.port, requests // 4)
-    with served(folder, images, setup.device, first.port):
-        out, _ = clients.communicate(timeout=600)
-    found = Found(**json.loads(out))
-    yield Target("restart: requests that got no answer", requests - found.statuses.get("200", 0), at_most=0)
-    yield Target("restart: connections refused or closed, and tried again", found.again)
+def amid_requests(service: Served, requests: int) -> "subprocess.Popen[str]":
+    """Start clients that ask again where a connection fails, and return while they ask."""
+    words = [service.images, service.port, requests, 16, 1, "--patience", PATIENCE]
+    command = [sys.executable, "-m", "benchmarks.clients", *map(str, words)]
+    before = answered(service.port)
+    clients = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    while answered(service.port) < before + requests // 4:
+        pass
+    return clients
 
 
-def wait_for_requests(port: int, count: int) -> None:
-    """Wait until the service has answered so many requests."""
-    while True:
-        connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-        connection.request("GET", "/metrics")
-        text = connection.getresponse().read().decode()
-        connection.close()
-        found = re.search(r'softtf_requests_total\{path="/predict",status="200"\} (\S+)', text)
-        if found and float(found[1]) >= count:
-            return
+def answered(port: int) -> float:
+    """Return how many requests the service has answered."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    found = re.search(r'softtf_requests_total\{path="/predict",status="200"\} (\S+)', text)
+    return float(found[1]) if found else 0.0

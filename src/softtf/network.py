@@ -7,7 +7,7 @@ The *trunk* continues to the first block that a per-task parameter edits; only s
 prompts from a pool that the query chooses). The *top* is the rest, for one task or for the mixture of all.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property, partial
@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from softtf.adaptations.base import ALL_ROWS, Adaptation, Selection, Site
 from softtf.adaptations.quantised import QuantisedAdaptation
+from softtf.adaptations.sites import by_site, check_sites
 from softtf.adaptations.slots import Heads
 from softtf.backbones.base import UNEDITED, Backbone, BlockEdit, Tokens
 from softtf.backbones.edits import side_by_side
 from softtf.backbones.mixed_linear import MixedWeight
 from softtf.backbones.segments import Segment, SegmentedWeight, segments_of
 from softtf.devices.torch_state import make_recordable
-from softtf.errors import UserError
 
 
 class AdaptedNetwork(nn.Module):
@@ -33,13 +33,13 @@ class AdaptedNetwork(nn.Module):
         super().__init__()
         make_recordable(backbone)
         self.backbone = backbone
-        _check_sites(adaptations, backbone)
+        check_sites(adaptations, backbone)
         self.adaptations = nn.ModuleList(adaptations)
-        self._weight_editors = _by_site((a, a.weight_sites) for a in adaptations)
+        self._weight_editors = by_site((a, a.weight_sites) for a in adaptations)
         self._task_weight_sites = {s for a in adaptations for s in a.weight_sites if s.block in a.task_blocks}
         # Edits of weights come first, so that edits of outputs read the same values in training and later.
         stand_ins_first = sorted(adaptations, key=lambda a: a.weight_sites.isdisjoint(a.output_sites))
-        self._output_editors = _by_site((a, a.output_sites) for a in stand_ins_first)
+        self._output_editors = by_site((a, a.output_sites) for a in stand_ins_first)
         self.heads = heads or Heads(backbone.dim)
         if any(isinstance(a, QuantisedAdaptation) and a.storage == "int8" for a in adaptations):
             for slots in (self.heads, *adaptations):
@@ -244,37 +244,6 @@ class AdaptedNetwork(nn.Module):
         """For each block, whether an adaptation edits it."""
         touched = frozenset[int]().union(*(a.task_blocks | a.shared_blocks for a in self._adaptations))
         return [block in touched for block in range(self.backbone.depth)]
-
-
-def _by_site(sites_of: Iterable[tuple[Adaptation, frozenset[Site]]]) -> dict[Site, list[Adaptation]]:
-    """Return the adaptations at each site, in their order."""
-    found: dict[Site, list[Adaptation]] = {}
-    for adaptation, sites in sites_of:
-        for site in sites:
-            found.setdefault(site, []).append(adaptation)
-    return found
-
-
-def _check_sites(adaptations: Sequence[Adaptation], backbone: Backbone) -> None:
-    """Check that every site is in the backbone, and that no weight is edited after an output edit has replaced it.
-
-    Raises:
-        UserError: one of these does not hold.
-    """
-    for i, first in enumerate(adaptations):
-        for block, name in sorted(first.sites):
-            if not (0 <= block < backbone.depth and name in backbone.weight_names):
-                raise UserError(
-                    f"{type(first).__name__} edits {name!r} of block {block}, which backbone {backbone.name!r} does not"
-                    f" have; it has blocks 0 to {backbone.depth - 1} with {', '.join(backbone.weight_names)}"
-                )
-        in_training = first.weight_sites & first.output_sites  # in training the output edit replaces the weight edit
-        for later in adaptations[i + 1 :]:
-            if not in_training.isdisjoint(later.weight_sites):
-                raise UserError(
-                    f"dropout runs beside a weight that {type(later).__name__} edits after it; put the adaptation with"
-                    " dropout last, or give it dropout 0"
-                )
 
 
 def _join(prefixes: list[Tensor]) -> Tensor | None:

@@ -26,8 +26,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["cpu", "gpu"])
-@pytest.mark.parametrize("group", command.GROUPS)
+@pytest.mark.parametrize(
+    ("group", "part"), [(g, p) for g in command.GROUPS for p in ("cpu", "gpu") if (g, p) != ("serving", "gpu")]
+)
 def test_every_case_runs(small: None, group: str, part: str) -> None:
     """The GPU's sizes too, cut down, where there is none."""
     setup = CPU["vit-b"]
