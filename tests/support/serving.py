@@ -17,7 +17,7 @@ from torch import Tensor
 from softtf.classifier import ContinualClassifier
 from softtf.serve.app import make_app
 from softtf.serve.limits import Limits
-from softtf.serve.server import bound, new_server
+from softtf.serve.server import WAITING, bound, new_server
 from softtf.serve.service import Service
 
 SECONDS = 30  # none of this takes so long: what hangs fails
@@ -73,6 +73,7 @@ def serving(
     """Serve a learner in a thread; at the end what is under way is answered, as after SIGTERM."""
     service = Service(folder, open_model, Limits(**{"timeout": SECONDS, **limits}))
     listener = bound("127.0.0.1", 0)
+    listener.listen(WAITING)
     server = new_server(make_app(service, token, watch))
     thread = threading.Thread(target=server.run, args=([listener],))
 
