@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from contracts.tiny import classifier
 from contracts.tiny_bert import text_task, tiny_bert
 from softtf.classifier import ContinualClassifier
 from softtf.files.label_json import encode_label
+from softtf.learners import BlockRidge
 from support.folders import load
 from support.serving import Served, form, serving
 
@@ -56,6 +58,18 @@ def test_a_task_that_is_given_is_asked(served: Served, folder: Path, files: list
         wanted = model.named(model.answer(files[:3], task=task))
         same(found, [(encode_label(label), p, t + 1) for label, p, t in wanted])
         assert {a["task"] for a in found} == {task + 1}
+
+
+def test_a_learner_that_can_tell_says_how_unknown_an_input_looks(
+    served: Served, files: list[bytes], tmp_path: Path
+) -> None:
+    assert served.answers(files[:1])[0]["unknown"] is None, "this one keeps no sums that tell"
+    model = classifier(BlockRidge(), 2)
+    model.save_pretrained(tmp_path / "ridge")
+    with serving(tmp_path / "ridge", load) as ridge:
+        found = [answer["unknown"] for answer in ridge.answers(files)]
+    assert found == pytest.approx(load(tmp_path / "ridge").predict_unknown(files).tolist(), abs=1e-6)
+    assert len(set(found)) > 1
 
 
 def test_texts_in_any_script(tmp_path: Path) -> None:

@@ -31,12 +31,16 @@ class Likely:
 
 @dataclass(frozen=True)
 class OneAnswer:
-    """The likeliest label of one input, its probability, and the task, from 1."""
+    """The likeliest label of one input, its probability, the task, from 1, and how unknown the input looks.
+
+    Unknown is from 0 to 1, the share of known inputs that look more familiar; null if the learner cannot tell.
+    """
 
     label: Any
     confidence: float
     task: int
     probabilities: list[Likely]
+    unknown: float | None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from torch import Tensor
 from softtf.classifier import ContinualClassifier
 from softtf.devices.torch_state import with_own_settings
 from softtf.files.label_json import encode_label
-from softtf.inference.predict import by_label
+from softtf.inference.predictor import labels_of
+from softtf.inference.unknown import can_tell
 from softtf.runs.classifier import learner_folder
 from softtf.saving.manifest import Manifest
 from softtf.streams.preparation import LoadedInput
@@ -25,12 +26,14 @@ class Answer:
         confidence: its probability.
         task: from 0, as inferred or given.
         probabilities: (label, probability) of the likeliest labels, the likeliest first.
+        unknown: how unknown the input looks, from 0 to 1 (`predict_unknown`); None if the learner cannot tell.
     """
 
     label: Hashable
     confidence: float
     task: int
     probabilities: list[tuple[Hashable, float]]
+    unknown: float | None = None
 
     def cut(self, top: int) -> "Answer":
         """Return it with the `top` likeliest labels alone."""
@@ -44,6 +47,7 @@ class Answer:
             "confidence": self.confidence,
             "task": self.task + 1,
             "probabilities": likeliest,
+            "unknown": self.unknown,
         }
 
 
@@ -79,13 +83,17 @@ class Version:
         Raises:
             UserError: an answer is not a number, or there is not enough memory.
         """
-        found = self.model.answer(list(inputs), task=tasks, batch_size=batch_size)
+        tells = can_tell(self.model.knowledge.finished)
+        found = self.model.answer(list(inputs), task=tasks, batch_size=batch_size, unknown=tells)
         labels = found.classes.labels
-        probabilities = by_label(found.probabilities, found.classes.column_labels())
-        best = probabilities.topk(min(top, len(labels)), 1)
-        rows = zip(best.indices.tolist(), best.values.tolist(), found.tasks.tolist(), strict=True)
-        likeliest = ([(labels[i], p) for i, p in zip(*row[:2], strict=True)] for row in rows)
-        return [Answer(*some[0], task, some) for some, task in zip(likeliest, found.tasks.tolist(), strict=True)]
+        best = labels_of(found).topk(min(top, len(labels)), 1)
+        unknown = [None] * len(inputs) if found.unknown is None else found.unknown.tolist()
+        likeliest = [
+            [(labels[i], p) for i, p in zip(*row, strict=True)]
+            for row in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
+        rows = zip(likeliest, found.tasks.tolist(), unknown, strict=True)
+        return [Answer(*some[0], task, some, strange) for some, task, strange in rows]
 
     def load(self, raw: Any, where: str) -> LoadedInput:
         """Return one raw input, an image's bytes or a text, as the backbone takes it; errors name `where`.
