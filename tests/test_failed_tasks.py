@@ -137,6 +137,7 @@ def test_a_display_that_fails_undoes_the_task(name: str, monkeypatch: pytest.Mon
     assert state_of(model, case) == before
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # those that struck as it was cleaned up
 @pytest.mark.parametrize("hook", ["after_backward", "end_task"])
 def test_a_second_interrupt_while_the_first_one_passes_changes_nothing(hook: str) -> None:
@@ -164,6 +165,7 @@ ACTS: dict[str, Callable[[ContinualClassifier], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ACTS)
 def test_an_interrupt_after_the_change_was_made_takes_it_back(name: str) -> None:
     """At every line from there to the end of the call."""

@@ -31,6 +31,7 @@ def model(tests: list[Examples]) -> ContinualClassifier:
     return found
 
 
+@pytest.mark.slow
 def test_it_learns_and_forgets_nothing(model: ContinualClassifier, tests: list[Examples]) -> None:
     scores = model.evaluate(tests[1::2])
     assert scores["oracle (task given)"]["acc"] >= 75

@@ -147,6 +147,7 @@ def test_a_solved_learner_without_any_of_its_tasks_never_saw_it(case: LearnerCas
             assert not model.learner.memory and not model.labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TIED)
 def test_what_others_have_of_a_task_is_told_and_left_only_if_wanted(name: str) -> None:
     case, words = TIED[name]
@@ -163,6 +164,7 @@ def test_what_others_have_of_a_task_is_told_and_left_only_if_wanted(name: str) -
     model.learn(data(case, 1), progress=False)
 
 
+@pytest.mark.slow
 def test_the_last_task_can_go_where_only_later_ones_start_from_it() -> None:
     for name in ("Soft-TF, no G", "Progressive Prompts"):
         case = LEARNERS[name]
@@ -198,6 +200,7 @@ def test_a_memory_of_all_tasks_in_one_is_refused_in_one_line(case: LearnerCase) 
     assert_same(everything(model), before)
 
 
+@pytest.mark.slow
 def test_offsets_lose_the_row_and_the_column_of_a_task() -> None:
     model = learned(LEARNERS["Soft-TF, offsets"], [0, 1, 2])
     means = model.learner.gathered["gradient-id-offset"]["means"]
@@ -297,6 +300,7 @@ def test_sums_of_a_label_that_both_know_add_up() -> None:
     assert_same(everything(one), everything(both))
 
 
+@pytest.mark.slow
 def test_a_part_that_both_have_is_there_once() -> None:
     case = LEARNERS["Soft-TF, G frozen"]
     base, one, other = (learned(case, [0]) for _ in range(3))
@@ -322,6 +326,7 @@ REFUSED: dict[str, tuple[LearnerSpec, LearnerSpec, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_merged_is_refused_in_one_line(name: str) -> None:
     one, other, words = REFUSED[name]

@@ -25,6 +25,7 @@ def bytes_to_fit(spec: LearnerSpec, count: int) -> tuple[int, int]:
     return peak, some.nbytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.kind)
 def test_twice_the_examples_take_far_less_more_than_their_features(spec: LearnerSpec) -> None:
     (few, size), (many, twice) = bytes_to_fit(spec, MANY), bytes_to_fit(spec, 2 * MANY)

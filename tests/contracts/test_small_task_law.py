@@ -109,6 +109,7 @@ NEW = OLD
 SIZES = {"one example": 1, "two examples": 2, "a fifth of the usual": 6, "ten times the usual": 10 * USUAL}
 
 
+@pytest.mark.slow
 @methods
 @pytest.mark.parametrize("count", SIZES.values(), ids=SIZES)
 def test_a_task_of_one_class_costs_no_more_than_of_the_usual_size(

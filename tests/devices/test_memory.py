@@ -76,6 +76,7 @@ def test_other_errors_stay_what_they_are(monkeypatch: pytest.MonkeyPatch) -> Non
         model.predict(pictures(5))
 
 
+@pytest.mark.slow
 @linux
 def test_a_batch_beyond_the_memory_is_refused_in_one_line() -> None:
     model = classifier(SOFT_TF)

@@ -86,6 +86,7 @@ def policies_of(spec: LearnerSpec) -> list[Policy]:
     return [*map(Policy, names), *(Policy(n, Pooling(3)) for n in names if n != "none"), Policy("oracle")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BARE)
 def test_where_nothing_edits_the_backbone_it_is_run_once_for_all_scorings(name: str) -> None:
     spec = BARE[name]

@@ -58,6 +58,7 @@ SPECS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPECS)
 @pytest.mark.parametrize("block", range(4))
 def test_maps_are_of_the_tasks_own_network(name: str, block: int) -> None:
@@ -87,6 +88,7 @@ def test_clip_images_have_maps() -> None:
     assert found.shape == (1, 2, 2) and 0 < found.sum() < 1
 
 
+@pytest.mark.slow
 def test_rows_are_the_maps_of_each_run(made: Make, photos: list[Path]) -> None:
     runs = [made(), made("dual-prompt")]
     found = numbers_of("attention", runs, images=photos, layer=5)
@@ -111,6 +113,7 @@ def test_images_of_one_name_stay_apart(made: Make, photos: list[Path]) -> None:
     assert list(found.pictures) == ["a.png", "a.png (2)"]  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_drawn_is_refused(made: Make, photos: list[Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="attention needs images: --images"):
         numbers_of("attention", [made()])

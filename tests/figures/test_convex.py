@@ -22,6 +22,7 @@ def test_the_bound_holds(make: object, distance: float, seed: int, steps: int) -
     assert problem.suboptimality(steps) <= problem.bound(steps) * (1 + 1e-9)
 
 
+@pytest.mark.slow
 @given(SEEDS, STEPS)
 def test_the_bound_holds_for_a_prompt_that_cannot_solve_the_task(seed: int, steps: int) -> None:
     task = mask_problem(1.0, seed)
@@ -42,6 +43,7 @@ def test_the_bound_is_met_by_one_step_on_a_line() -> None:
     assert line.suboptimality(1) == line.bound(1) == 1
 
 
+@pytest.mark.slow
 @given(SEEDS)
 def test_no_prompt_is_better_than_the_best_one(seed: int) -> None:
     problem = prompt_on(mask_problem(1.0, seed), seed)

@@ -10,6 +10,7 @@ from softtf.errors import UserError
 from softtf.figures.results import RunResults, headline, labels_of, layers_title
 
 
+@pytest.mark.slow
 def test_scores_are_the_runs_own_and_those_added_later(made: Make, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(made(), run)

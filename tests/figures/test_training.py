@@ -50,6 +50,7 @@ def test_a_run_without_a_log_has_no_curve(made: Make, renamed: Renamed) -> None:
         numbers_of("training", [run])
 
 
+@pytest.mark.slow
 def test_closed_forms_log_what_they_find(made: Make) -> None:
     drawn("training", numbers_of("training", [made("ncm"), made("ranpac")], policy=["oracle"]))
 

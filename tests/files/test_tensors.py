@@ -246,6 +246,7 @@ def test_a_header_that_begins_like_a_pickle_is_read(tmp_path: Path) -> None:
     assert found
 
 
+@pytest.mark.slow
 @linux
 def test_a_large_file_is_refused_before_it_is_in_memory(tmp_path: Path) -> None:
     zeros, other = tmp_path / "zeros", tmp_path / "other"
@@ -298,6 +299,7 @@ def test_links_may_not_lead_out(tmp_path: Path) -> None:
             store.inside(folder, name)
 
 
+@pytest.mark.slow
 def test_a_header_asks_for_no_memory_that_the_file_does_not_have(tmp_path: Path) -> None:
     file = tmp_path / "x.safetensors"
 

@@ -283,6 +283,7 @@ ON_IMAGES: dict[str, LearnerSpec] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", ON_IMAGES.values(), ids=ON_IMAGES)
 def test_every_kind_of_method_learns_on_the_image_tower(spec: LearnerSpec, tmp_path) -> None:
     """Its own laws hold on any backbone; here: it trains, answers alone as in a batch, and is loaded as it was."""

@@ -18,6 +18,8 @@ from softtf.report.found import read_run
 from softtf.report.page import write_page
 from support.pages import Page, Table, browsed
 
+pytestmark = pytest.mark.slow
+
 Capture = pytest.CaptureFixture[str]
 
 

@@ -24,6 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / RUNS
 
 
+@pytest.mark.slow
 def test_what_was_asked_gives_the_same_runs(folder: Path) -> None:
     _, cells, wish = read_asked(folder / "table-8.json")
     assert [cell.row.title for cell in cells] and wish.folder == folder

@@ -48,6 +48,7 @@ WRITES: dict[str, Callable[[RunFolder], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", WRITES)
 def test_a_run_whose_folder_another_process_made_again_writes_nothing(
     what: str, run: RunFolder, saved: Path, tmp_path: Path

@@ -39,6 +39,7 @@ def test_scoring_a_finished_run_again_reads_each_task_once(reads: Counter[str]) 
     assert reads["shared-005.safetensors"] == 2  # as the last one it is loaded with the learner too
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [(5,), (1, 2, 4), (1, 2, 3, 4, 5)])
 def test_scores_that_were_lost_are_found_again_with_few_reads(lost: tuple[int, ...], reads: Counter[str]) -> None:
     before = results(Path("run"))

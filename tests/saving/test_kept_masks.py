@@ -41,6 +41,7 @@ def in_float32(folder: Path) -> list[dict[str, torch.Tensor]]:
     return saved
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masks", ["memory", "disk"])
 def test_masks_that_an_earlier_version_saved_in_float32_stay_as_they_are(
     saved: Path, tmp_path: Path, masks: str

@@ -148,6 +148,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_damaged_folder_is_refused_in_one_clear_line(kind: str, saved: Path, tmp_path: Path) -> None:
     damage, words = DAMAGE[kind]
@@ -225,6 +226,7 @@ def test_nothing_in_the_folder_is_a_pickle_or_the_backbone(saved: Path) -> None:
     assert own <= size < own + 3 * 4096
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("allowed", range(6))
 def test_a_full_disk_leaves_every_finished_task_loadable(
     saved: Path, tmp_path: Path, allowed: int, monkeypatch: pytest.MonkeyPatch

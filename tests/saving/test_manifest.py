@@ -44,6 +44,7 @@ def flip(path: Path, bit: int) -> None:
     path.write_bytes(data)
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_any_file_is_found(folder: Path) -> None:
     """Law 10; also in what all tasks shared after earlier ones, which a run keeps and no answer needs."""
     load(folder)

@@ -176,6 +176,7 @@ def test_damaged_settings_are_refused_in_one_line(tmp_path: Path) -> None:
         ContinualClassifier.from_pretrained(tmp_path, backbone=tiny_backbone(), device="cpu")
 
 
+@pytest.mark.slow
 def test_numbers_of_numpy_are_the_numbers_they_are(tmp_path: Path) -> None:
     model = learned(seed=np.int64(3), train=replace(TRAIN, learning_rate=np.float64(1.6), epochs=np.int32(2)))
     plain = learned(seed=3, train=replace(TRAIN, learning_rate=1.6, epochs=2))

@@ -107,6 +107,7 @@ def test_a_small_file_takes_little_memory(name: str) -> None:
         assert "not enough memory" not in line
 
 
+@pytest.mark.slow
 @linux
 def test_what_does_not_fit_into_memory_is_named() -> None:
     raw = encoded(Image.new("RGB", (9000, 9000)))

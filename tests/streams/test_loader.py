@@ -147,6 +147,7 @@ def test_nothing_is_loaded_before_it_is_needed():
     assert len(Watched.loads) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("cache_bytes", [0, 2**20])
 def test_test_inputs_come_in_order_and_as_asked(workers, cache_bytes):

@@ -96,6 +96,7 @@ def made(kind: Any) -> Tokenizer:
     return kind()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [wordpiece, bpe, unigram, byte_tokenizer])
 @settings(max_examples=100, deadline=None)
 @given(pieces=st.lists(st.sampled_from(PIECES), max_size=120), size=st.integers(4, 20), first=st.integers(1, 5))
