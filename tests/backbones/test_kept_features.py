@@ -49,6 +49,8 @@ def test_the_limit_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -
     assert len(said) == 3 and "from 0 on, not 'lots'" in said[1]
     monkeypatch.setenv("SOFTTF_CACHE", "/somewhere")
     assert cache_folder(None, said.append) == Path("/somewhere") and cache_folder("off", said.append) is None
+    monkeypatch.setenv("SOFTTF_CACHE", "off")  # no folder of this name in the working directory
+    assert cache_folder(None, said.append) is None and cache_folder("mine", said.append) == Path("mine")
 
 
 def test_what_a_store_writes_stays_below_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -253,7 +253,7 @@ def open_store(setting: str | None, weights_hash: str, say: Callable[[str], None
     """Return the store that a setting names; None if there is none.
 
     Args:
-        setting: a folder; None for $SOFTTF_CACHE, else ~/.cache/softtf/features; `off` for no store.
+        setting: as for `cache_folder`; `off` for no store.
         weights_hash: as for `FeatureStore`.
         say: as for `FeatureStore`.
     """

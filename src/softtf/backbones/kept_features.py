@@ -24,12 +24,13 @@ def cache_folder(setting: str | None, say: Say) -> Path | None:
     """Return the folder that a setting names; None if features are not kept on disk.
 
     Args:
-        setting: a folder; None for $SOFTTF_CACHE, else ~/.cache/softtf/features; `off` for none.
+        setting: a folder, or `off` for none; None for what $SOFTTF_CACHE says, else ~/.cache/softtf/features.
         say: prints a note.
     """
+    setting = setting or os.environ.get("SOFTTF_CACHE") or "~/.cache/softtf/features"
     if setting == OFF:
         return None
-    folder = os.path.expanduser(setting or os.environ.get("SOFTTF_CACHE") or "~/.cache/softtf/features")
+    folder = os.path.expanduser(setting)
     if folder.startswith("~"):  # it would be made in the working directory
         say(f"there is no home folder for {folder}; features are kept in memory only")
         return None
