@@ -5,6 +5,7 @@ from pathlib import Path
 from softtf.classifier import ContinualClassifier
 from softtf.cli.options import Learn
 from softtf.errors import UserError
+from softtf.runs.classifier import learner_folder
 from softtf.saving.manifest import HEADER
 from softtf.screen import say
 from softtf.streams import Examples
@@ -13,8 +14,8 @@ from softtf.streams.sources import read_source
 
 def run(options: Learn) -> int:
     """Learn the data as one more task, with the learner's own settings, and save what comes of it."""
-    is_run = (options.folder / "config.yaml").exists()
-    folder = options.folder / "learner" if is_run else options.folder
+    folder = learner_folder(options.folder)
+    is_run = folder != options.folder
     if not (folder / HEADER).exists():
         raise UserError(f"{options.folder} is neither a learner nor a run: there is no {folder / HEADER}")
     if (options.output is None) != options.in_place:

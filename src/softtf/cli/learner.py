@@ -8,11 +8,12 @@ from typing import Any
 
 from softtf.classifier import ContinualClassifier
 from softtf.cli.options import Learner
-from softtf.cli.shipping import SHIPPING, folder_of
+from softtf.cli.shipping import SHIPPING
 from softtf.cli.versions import OF_VERSIONS
 from softtf.errors import UserError, unknown
 from softtf.files.label_json import encode_label
 from softtf.learners.accounts import Description, shown_bytes
+from softtf.runs.classifier import learner_folder
 from softtf.runs.folder import RunFolder
 from softtf.runs.results import measured_in
 from softtf.saving.card import write_card
@@ -52,7 +53,7 @@ def run(options: Learner) -> int:
     left = actions[options.action](model, options)
     if reads:
         return 0
-    target = folder_of(options.folder) if options.output is None else options.output
+    target = learner_folder(options.folder) if options.output is None else options.output
     model.save_pretrained(target, replace=options.in_place, keep_versions=options.keep_versions)
     for words in left or ():
         say(f"softtf: still holds something of what is gone: {words}", error=True)
@@ -61,7 +62,7 @@ def run(options: Learner) -> int:
 
 
 def _loaded(path: Path, options: Learner) -> ContinualClassifier:
-    folder = folder_of(path)
+    folder = learner_folder(path)
     if not path.is_file() and not (folder / HEADER).exists():  # a file may be a zip file
         raise UserError(f"{path} is no learner and no run: there is no {folder / HEADER}")
     of_run = folder != path
@@ -125,7 +126,7 @@ def _extend(model: ContinualClassifier, options: Learner) -> None:
 
 
 def _card(model: ContinualClassifier, options: Learner) -> None:
-    folder = folder_of(options.folder)
+    folder = learner_folder(options.folder)
     text = model.card(None if folder == options.folder else measured_in(RunFolder(options.folder)))
     if options.in_place:
         write_card(folder, text, lambda words: say(f"softtf: {words}", error=True))

@@ -9,6 +9,7 @@ from softtf.cli.options import Learner
 from softtf.errors import UserError, unknown
 from softtf.export.files import Format
 from softtf.files.new_folder import new_folder
+from softtf.runs.classifier import learner_folder
 from softtf.runs.folder import RunFolder
 from softtf.runs.results import measured_in
 from softtf.saving.hub import download
@@ -33,7 +34,7 @@ def export(options: Learner, load: Load) -> None:
 def pack_it(options: Learner, load: Load) -> None:
     """Write a learner into one file."""
     target = _output(options, "pack it: --output FILE.zip")
-    pack(folder_of(options.folder), target)
+    pack(learner_folder(options.folder), target)
     say(f"{target}: {target.stat().st_size:,} bytes")
 
 
@@ -48,7 +49,7 @@ def push(options: Learner, load: Load) -> None:
     """Save a learner to the Hub."""
     name, folder = _only(options, "user/name"), options.folder
     assert name is not None
-    measured = None if folder_of(folder) == folder else measured_in(RunFolder(folder))
+    measured = None if learner_folder(folder) == folder else measured_in(RunFolder(folder))
     commit = load(folder).push_to_hub(
         name, private=options.private or None, revision=options.revision, measured=measured
     )
@@ -69,11 +70,6 @@ SHIPPING: Mapping[str, Callable[[Learner, Load], None]] = {
     "push": push,
     "pull": pull,
 }
-
-
-def folder_of(path: Path) -> Path:
-    """Return the learner's folder in a run's folder, or the folder itself."""
-    return path / "learner" if (path / "config.yaml").exists() else path
 
 
 def _output(options: Learner, how: str) -> Path:
