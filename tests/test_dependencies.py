@@ -117,3 +117,8 @@ def numbers(version: str) -> tuple[int, ...]:
     while found[-1:] == [0]:
         found.pop()
     return tuple(found)
+
+
+def test_nothing_but_tests_replaces_parts_of_softtf_by_mocks() -> None:
+    files = [file for folder in ("src", "benchmarks", "docs", "scripts") for file in (ROOT / folder).rglob("*.py")]
+    assert [file for file in files if any(name.startswith(("unittest", "pytest")) for name in imports(file))] == []
