@@ -1,10 +1,13 @@
 """Methods and presets are plain data: what they name exists, and they load without torch."""
 
+import ast
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
+import softtf
 from softtf.cli.quickstart import METHODS
 from softtf.config.dotted import with_settings
 from softtf.learners import LearnerSpec, SoftTF
@@ -70,3 +73,14 @@ def test_methods_whose_whole_network_trains_are_those_that_say_so() -> None:
 def test_no_rank_is_above_the_width_of_a_small_backbone(recipe: str, scale: Scale, rank: int) -> None:
     assert recipe_named(recipe, "dual-prompt+lora", scale).learner.adapt.rank == rank  # type: ignore[attr-defined]
     assert recipe_named(recipe, "dual-prompt+adapter", scale).learner.adapt.rank == 75  # type: ignore[attr-defined]
+
+
+def test_no_code_compares_with_the_name_of_a_recipe() -> None:
+    """What a recipe changes is in its row, so that another recipe can change it too."""
+    names = {*RECIPES, "OWN_IMAGES", "OWN_TEXTS"}
+    for file in Path(softtf.__file__).parent.rglob("*.py"):
+        compared = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Compare)]
+        parts = [part for node in compared for part in (node.left, *node.comparators)]
+        found = {part.value for part in parts if isinstance(part, ast.Constant)}
+        found |= {part.id for part in parts if isinstance(part, ast.Name)}
+        assert not names & found, file

@@ -17,14 +17,13 @@ from softtf.cli.settings import named_settings
 from softtf.config.dotted import with_settings
 from softtf.errors import UserError
 from softtf.recipes.methods import DEFAULT
-from softtf.recipes.presets import OWN_TEXTS
+from softtf.recipes.presets import OWN_IMAGES, OWN_TEXTS, RECIPES
 from softtf.recipes.recipes import recipe_named
-from softtf.recipes.texts import of_file
+from softtf.recipes.texts import of_file, own_file
 from softtf.report.found import RunResult, read_run
 from softtf.runs.config import RunConfig
 from softtf.runs.seconds import seconds_of
 from softtf.screen import Screen, duration, plain
-from softtf.streams.files import ENDINGS
 
 TASK_BY_TASK = ("ncm", "ranpac", DEFAULT)
 AT_ONCE = ("linear-head", "ft")
@@ -91,8 +90,7 @@ def configs(options: Compare, source: str) -> dict[str, RunConfig]:
     Raises:
         UserError: the data cannot be read, or a setting is unknown or not one of all methods.
     """
-    file = Path(source) if source.lower().endswith(ENDINGS) else None
-    recipe = options.recipe or (OWN_TEXTS if file else "own-images")
+    recipe = options.recipe or (OWN_TEXTS if own_file(OWN_TEXTS, source) else OWN_IMAGES)
     given = named_settings(options.set)
     training = {name: given.pop(name) for name in list(given) if name.startswith("train.")}
     if other := [name for name in given if not name.startswith(OF_ALL)]:
@@ -100,7 +98,7 @@ def configs(options: Compare, source: str) -> dict[str, RunConfig]:
             f"--set {other[0]}: not every method has it; set what begins with {', '.join(OF_ALL)} or train."
         )
     data: dict[str, Any] = {"stream.source": source}
-    if file and recipe == OWN_TEXTS:
+    if recipe in RECIPES and (file := own_file(recipe, source)):
         data = of_file(file, given.get("stream.task_column"), given.get("stream.label_column"))
     settings = dict.fromkeys(TASK_BY_TASK, {**data, **given})
     if options.at_once:

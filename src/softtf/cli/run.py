@@ -15,11 +15,10 @@ from softtf.errors import UserError
 from softtf.files.reading import read_text
 from softtf.recipes.presets import OWN_TEXTS, RECIPES
 from softtf.recipes.recipes import recipe_named, run_of_file
-from softtf.recipes.texts import TASK, of_file, tasks_of_file
+from softtf.recipes.texts import TASK, of_file, own_file, tasks_of_file
 from softtf.runs.config import RunConfig
 from softtf.runs.run import start
 from softtf.screen import Screen
-from softtf.streams.files import ENDINGS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +53,7 @@ def settings(args: list[str]) -> RunSettings:
         return RunSettings(settings=_read_config(words.config))
     if words.recipe is None:
         raise UserError(f"name a recipe, or give --config FILE; recipes: {', '.join(RECIPES)}")
-    file = _file_of_texts(words.recipe, words.source or words.stream.source)
+    file = own_file(words.recipe, words.source or words.stream.source)
     config = recipe_named(OWN_TEXTS if file else words.recipe, words.method, words.scale)
     if file:
         config = with_settings(config, of_file(file, words.stream.task_column, words.stream.label_column))
@@ -68,7 +67,7 @@ def run(options: RunSettings) -> int:
     console = Screen(quiet=options.quiet)
     short = {"stream.source": options.source, "backbone.name": options.backbone, "evaluate.policies": options.policy}
     config = with_settings(options.settings, {name: value for name, value in short.items() if value})
-    if options.recipe and (file := _file_of_texts(options.recipe, config.stream.source)):
+    if options.recipe and (file := own_file(options.recipe, config.stream.source)):
         console.print(tasks_of_file(file, config.stream), soft_wrap=True)
     seeds = (config.seed,) if options.seed is None else options.seed
     if not seeds:
@@ -82,12 +81,6 @@ def run(options: RunSettings) -> int:
     rows = finish(lambda: start(config, path, console), path, path)
     show(rows, config, path, console)
     return 0
-
-
-def _file_of_texts(recipe: str, source: str | None) -> Path | None:
-    """Return the user's own file of rows that is to be learned: named in place of a recipe, or as its source."""
-    named = source if recipe == OWN_TEXTS else recipe
-    return Path(named) if named and named.lower().endswith(ENDINGS) else None
 
 
 def _read_config(file: Path) -> RunConfig:

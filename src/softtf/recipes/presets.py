@@ -19,7 +19,7 @@ from softtf.config.names import BERT, BUNDLED, MINILM, VIT_B
 from softtf.recipes.methods import Settings
 
 Scale = Literal["full", "mini"]
-OWN_TEXTS = "own-texts"  # the recipe for a file of rows that the command names in place of a recipe
+OWN_IMAGES, OWN_TEXTS = "own-images", "own-texts"  # for a folder, and for a file of rows, if no recipe is named
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Recipe:
         description: one line for a list of recipes.
         settings: what differs from the defaults of `RunConfig`.
         texts: whether its data are texts.
+        own_file: whether it is for one file of the user's, which also divides it into tasks.
         kinds: by kind of learner, what differs at any scale.
         wide: at full scale, by kind of learner, what differs from PRESETS.
     """
@@ -37,6 +38,7 @@ class Recipe:
     description: str
     settings: Settings
     texts: bool = False
+    own_file: bool = False
     kinds: Mapping[str, Settings] = field(default_factory=dict)
     wide: Mapping[str, Settings] = field(default_factory=dict)
 
@@ -109,7 +111,7 @@ RECIPES = {
         "50 alphabets of Omniglot from a folder of parquet (--stream.source), bundled ViT, 5 epochs",
         {**_data(None, 50, task_column="alphabet", split_train="all"), **_training(5)},
     ),
-    "own-images": Recipe(
+    OWN_IMAGES: Recipe(
         "5 tasks from your own image folder (--stream.source), bundled ViT, 5 epochs",
         {**_data(None, 5), **_training(5)},
     ),
@@ -143,6 +145,7 @@ RECIPES = {
             **{"backbone.name": MINILM, "backbone.pooling": "mean", "train.epochs": 5},
         },
         texts=True,
+        own_file=True,
     ),
 }
 

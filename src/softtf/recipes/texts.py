@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from softtf.recipes.presets import PROTOCOL_NAMES, PROTOCOLS
+from softtf.recipes.presets import PROTOCOL_NAMES, PROTOCOLS, RECIPES
 from softtf.runs.config import StreamConfig
 from softtf.streams.columns import LABEL_NAMES
-from softtf.streams.files import count_values
+from softtf.streams.files import ENDINGS, count_values
 
 TASK = "task"  # the column of a user's file that names the task of each row
 
@@ -30,6 +30,17 @@ def rows_protocol(stream: StreamConfig) -> str:
         if count is not None
     ]
     return ": ".join([*names, " and ".join(parts) or "all rows of the data sets"])
+
+
+def own_file(recipe: str, source: str | None) -> Path | None:
+    """Return the user's file of rows that is to be learned, if there is one.
+
+    Args:
+        recipe: the name of a recipe; or the file, in place of one.
+        source: the file or other data of a recipe that is for a file of the user's (`Recipe.own_file`).
+    """
+    named = source if recipe in RECIPES and RECIPES[recipe].own_file else recipe
+    return Path(named) if named and named.lower().endswith(ENDINGS) else None
 
 
 def of_file(file: Path, task_column: str | None, label_column: str | None) -> dict[str, Any]:
