@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from softtf.backbones.base import Tokens
 from softtf.errors import UserError
 from softtf.inference.answers import Clock, class_probabilities, gather_evidence
-from softtf.inference.base import inference_named
+from softtf.inference.base import INFERENCES, inference_named
 from softtf.inference.policy import Policy
 from softtf.inference.pooling import PER_SAMPLE
 from softtf.learners.base import Learner
@@ -31,7 +31,7 @@ def check_policy(policy: Policy) -> None:
     Raises:
         UserError: it reads gradients, pools several samples, or is told the task.
     """
-    if policy.inference.startswith("gradient-id"):
+    if INFERENCES[policy.inference].reads_gradients:
         raise UserError(
             f"{policy.code} cannot be exported: it reads gradients, and a graph has none; export another policy,"
             " such as prompt-id or feature-id:joint"

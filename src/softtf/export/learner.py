@@ -18,6 +18,7 @@ from softtf.export.files import CHECKED, TRACED, Format, on_cpu, require_close, 
 from softtf.export.graphs import Top, Trunk, Whole, check_policy, names_of, right_answer, tensors_of
 from softtf.files.label_json import encode_label
 from softtf.files.new_folder import new_folder
+from softtf.inference.base import INFERENCES
 from softtf.inference.policy import Policy
 from softtf.inference.predict import by_label
 from softtf.learners.base import Learner
@@ -78,7 +79,7 @@ def export_learner(
 def _written(place: Path, learner: Learner, policy: Policy, inputs: Tensor, form: Format) -> dict[str, Any]:
     """Write the graphs; return their names."""
     ending, tokens_vary = ENDINGS[form], learner.network.backbone.reads_text
-    if policy.inference == "none":
+    if not INFERENCES[policy.inference].names_task:
         write_graph(place / f"learner.{ending}", Whole(learner), {"inputs": inputs}, ["probabilities"], tokens_vary)
         return {"trunk": f"learner.{ending}", "tops": []}
     with torch.no_grad():

@@ -20,6 +20,7 @@ class GradientID(TaskInference):
 
     name = "gradient-id"
     title = "Gradient ID"
+    reads_gradients = True
 
     def scores(self, learner: Learner, shared: SharedPass) -> Tensor:
         """Return -dH_x/dalpha [batch, tasks]."""
