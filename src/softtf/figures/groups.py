@@ -5,12 +5,12 @@ The paper has no such figure: its accuracies are measured with 24 samples, and t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from softtf.errors import UserError
 from softtf.figures.numbers import Numbers
 from softtf.figures.results import RunResults, about, check_alike, mean_of, policies_of
-from softtf.figures.style import TWO_COLUMNS, check_series, lengths, look, new_figure, say_below
+from softtf.figures.style import TWO_COLUMNS, check_series, line_or_level, look, new_figure, say_below
 from softtf.inference import INFERENCES
 from softtf.inference.policy import parse_policy
 
@@ -84,7 +84,7 @@ def draw(found: Numbers[Point]) -> "Figure":
     for axis, answer in zip(axes[0], answers, strict=True):
         for number, name in enumerate(names):
             points = [p for p in found.rows if p.inference == name and (p.answer == answer or p.samples is None)]
-            _line(axis, points, look(number), name)
+            line_or_level(axis, [p.samples for p in points], points, look(number), name)
         axis.set_xscale("log")
         ticks = sorted({p.samples for p in found.rows if p.samples})
         axis.set_xticks(ticks, list(map(str, ticks)))
@@ -96,22 +96,3 @@ def draw(found: Numbers[Point]) -> "Figure":
     figure.legend(handles.values(), handles, loc="outside upper center", ncols=len(handles), handlelength=3)
     say_below(figure, found.caption + " Bars and bands: standard deviation over seeds.")
     return figure
-
-
-def _line(axis: Any, points: Sequence[Point], line: dict[str, Any], name: str) -> None:
-    if not points:
-        return
-    if points[0].samples is not None:
-        axis.errorbar(
-            [p.samples for p in points],
-            [p.acc for p in points],
-            lengths(p.acc_std for p in points),
-            **line,
-            capsize=2,
-            label=name,
-        )
-        return
-    (point,) = points
-    axis.axhline(point.acc, color=line["color"], linestyle=line["linestyle"], label=name)
-    if point.acc_std:
-        axis.axhspan(point.acc - point.acc_std, point.acc + point.acc_std, color=line["color"], alpha=0.15, linewidth=0)

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from softtf.errors import UserError
 from softtf.figures.numbers import Numbers
 from softtf.figures.results import RunResults, check_alike, check_kind, layers_title, measured
-from softtf.figures.style import TWO_COLUMNS, legend_above, lengths, look, new_figure, say_below, widen
+from softtf.figures.style import TWO_COLUMNS, legend_above, line_or_level, look, new_figure, say_below, widen
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,7 +60,8 @@ def draw(found: Numbers[Point]) -> "Figure":
     for axis, policy in zip(axes.flat, policies, strict=False):
         for number, method in enumerate(KINDS.values()):
             points = [p for p in found.rows if (p.method, p.policy) == (method, policy)]
-            _line(axis, sorted(points, key=lambda p: p.kept or 0.0), look(number), method)
+            points.sort(key=lambda p: p.kept or 0.0)
+            line_or_level(axis, [p.kept for p in points], points, look(number), method)
         axis.set_title(policy)
         axis.set_ylabel("ACC (%)")
         axis.set_xlabel("kept share c (%)")
@@ -71,16 +72,3 @@ def draw(found: Numbers[Point]) -> "Figure":
     legend_above(figure, axes[0][0], 3)
     say_below(figure, found.caption + " Bars and band: standard deviation over seeds.")
     return figure
-
-
-def _line(axis: Any, points: Sequence[Point], line: dict[str, Any], method: str) -> None:
-    if not points:
-        return
-    if points[0].kept is not None:
-        errors = lengths(p.acc_std for p in points)
-        axis.errorbar([p.kept for p in points], [p.acc for p in points], errors, capsize=2, **line, label=method)
-        return
-    (point,) = points
-    axis.axhline(point.acc, color=line["color"], linestyle=line["linestyle"], label=method)
-    if point.acc_std:
-        axis.axhspan(point.acc - point.acc_std, point.acc + point.acc_std, color=line["color"], alpha=0.15, linewidth=0)

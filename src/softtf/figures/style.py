@@ -6,7 +6,7 @@ that commands start fast. pyplot's state is neither read nor written.
 
 import math
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -96,6 +96,31 @@ def widen(axis: Any) -> None:
 def lengths(deviations: Iterable[float | None]) -> list[float]:
     """Return the lengths of error bars; NaN, which is not drawn, without a deviation."""
     return [math.nan if deviation is None else deviation for deviation in deviations]
+
+
+def line_or_level(
+    axis: Any, x: Sequence[float | None], points: Sequence[Any], line: dict[str, Any], label: str
+) -> None:
+    """Draw the ACC of points over x with error bars; of one point without x, as a level line with a band.
+
+    Args:
+        axis: where to.
+        x: [points]; all None, or none.
+        points: each with `acc` and `acc_std`; without any, nothing is drawn.
+        line: how (`look`).
+        label: for the legend.
+    """
+    if not points:
+        return
+    if x[0] is not None:
+        means, errors = [p.acc for p in points], lengths(p.acc_std for p in points)
+        axis.errorbar(x, means, errors, **line, capsize=2, label=label)
+        return
+    (point,) = points
+    axis.axhline(point.acc, color=line["color"], linestyle=line["linestyle"], label=label)
+    if point.acc_std:
+        low, high = point.acc - point.acc_std, point.acc + point.acc_std
+        axis.axhspan(low, high, color=line["color"], alpha=0.15, linewidth=0)
 
 
 def legend_above(figure: "Figure", axes: Any, columns: int) -> None:
