@@ -10,9 +10,7 @@ import pytest
 import softtf as package
 
 EXTEND = Path(__file__).parents[1] / "docs" / "extend"
-LONGEST = {"my_method": 20, "my_inference": 25, "my_lda": 45} | dict.fromkeys(
-    ("my_adaptation", "my_metric", "my_source", "my_backbone"), 40
-)
+LONGEST = {path.stem: 40 for path in EXTEND.glob("my_*.py")} | {"my_method": 20, "my_inference": 25}
 SOURCES = str(Path(package.__file__).parents[1])
 YAML = """
 method: scaled
