@@ -11,9 +11,10 @@ import torch
 from contracts.tiny import (
     CLASSES,
     LABELS,
-    TRAIN,
+    SOFT_TF,
     assert_same,
     classifier,
+    empty,
     learned,
     pictures,
     snapshot,
@@ -21,7 +22,6 @@ from contracts.tiny import (
     task_labels,
     tiny_backbone,
 )
-from softtf.adaptations import SoftMask
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.inference import INFERENCES
@@ -29,12 +29,7 @@ from softtf.inference.predict import group_numbers
 from softtf.learners import DualPrompt, LinearHead
 from softtf.network import SharedPass
 
-SOFT_TF = DualPrompt(e_layers=(2, 3), adapt=SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)"))
 NAMES = ("prompt-id", "gradient-id", "gradient-id-key-prompts")
-
-
-def empty(spec: Any = SOFT_TF, **options: Any) -> ContinualClassifier:
-    return ContinualClassifier(tiny_backbone(), spec, TRAIN, device="cpu", seed=3, **options)
 
 
 # --- Labels ---------------------------------------------------------------------------------------------------

@@ -11,28 +11,11 @@ import torch
 
 from contracts.cases import LEARNERS
 from contracts.state import data, fresh, state_of
-from contracts.tiny import (
-    TRAIN,
-    assert_same,
-    classifier,
-    pictures,
-    snapshot,
-    task_data,
-    task_labels,
-    tiny_backbone,
-)
-from softtf.adaptations import SoftMask
+from contracts.tiny import SOFT_TF, assert_same, classifier, empty, pictures, snapshot, task_data, task_labels
 from softtf.classifier import ContinualClassifier
 from softtf.errors import TrainingError, UserError
-from softtf.learners import DualPrompt
 from softtf.training.config import TrainConfig
 from softtf.training.progress import TaskProgress
-
-SOFT_TF = DualPrompt(e_layers=(2, 3), adapt=SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)"))
-
-
-def empty(spec: Any = SOFT_TF, **options: Any) -> ContinualClassifier:
-    return ContinualClassifier(tiny_backbone(), spec, TRAIN, device="cpu", seed=3, **options)
 
 
 def assert_as_if_never_failed(model: ContinualClassifier, before: dict, proba: torch.Tensor) -> None:

@@ -11,27 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from contracts.tiny import (
-    TRAIN,
-    assert_same,
-    classifier,
-    held_out,
-    learned,
-    pictures,
-    snapshot,
-    tiny_backbone,
-)
-from softtf.adaptations import SoftMask
+from contracts.tiny import SOFT_TF, assert_same, classifier, empty, held_out, learned, pictures, snapshot, tiny_backbone
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.learners import DualPrompt, LinearHead
-
-SOFT_TF = DualPrompt(e_layers=(2, 3), adapt=SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)"))
-
-
-def empty(spec: Any = SOFT_TF, **options: Any) -> ContinualClassifier:
-    return ContinualClassifier(tiny_backbone(), spec, TRAIN, device="cpu", seed=3, **options)
-
 
 # --- What is refused --------------------------------------------------------------------------------------------
 

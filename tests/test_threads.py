@@ -16,9 +16,8 @@ import torch
 import softtf
 from contracts.cases import LEARNERS
 from contracts.state import data, fresh, state_of, unseen
-from contracts.tiny import assert_same, held_out, pictures, snapshot, task_data, tiny_backbone
+from contracts.tiny import SOFT_TF, TRAIN, assert_same, held_out, pictures, snapshot, task_data, tiny_backbone
 from softtf import ContinualClassifier
-from softtf.adaptations import SoftMask
 from softtf.backbones import BackboneSpec, load_backbone
 from softtf.devices.torch_state import own_settings
 from softtf.errors import UserError
@@ -26,8 +25,6 @@ from softtf.learners import DualPrompt
 from softtf.training.config import TrainConfig
 
 SECONDS = 120  # none of this takes so long: a test that hangs fails
-TRAIN = TrainConfig(epochs=1, batch_size=4, learning_rate=3.2, precision="float32")
-SOFT_TF = DualPrompt(e_layers=(2, 3), adapt=SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)"))
 
 
 def at_once(*calls: Callable[[], Any]) -> list[Any]:

@@ -10,13 +10,14 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
+from softtf.adaptations import SoftMask
 from softtf.adaptations.task_keys import TaskKeys
 from softtf.backbones import Backbone
 from softtf.backbones.clip import ClipImage, byte_ids
 from softtf.backbones.timm_vit import TimmViT
 from softtf.classifier import ContinualClassifier
 from softtf.inference.policy import usual_policy
-from softtf.learners import CLIPPrompt, CLIPZeroShot, ClosedFormLearner, Learner, LearnerSpec
+from softtf.learners import CLIPPrompt, CLIPZeroShot, ClosedFormLearner, DualPrompt, Learner, LearnerSpec
 from softtf.learners.aligned import AlignedLearner
 from softtf.learners.class_table import ClassTable
 from softtf.learners.der import DERLearner
@@ -33,6 +34,7 @@ from softtf.training.task import TaskTraining
 MEAN, STD = (0.4, 0.5, 0.6), (0.3, 0.25, 0.2)
 CLASSES = (3, 2, 4)  # of tasks 1, 2, 3
 TRAIN = TrainConfig(epochs=1, batch_size=4, learning_rate=3.2, precision="float32")  # Adam's rate is 0.05
+SOFT_TF = DualPrompt(e_layers=(2, 3), adapt=SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)"))
 LABELS = ("a", 1, ("t", 2), "b", 7, "c", ("t", 3), -1, "d")
 
 
@@ -193,6 +195,11 @@ def spread(model: ContinualClassifier) -> ContinualClassifier:
             value.copy_(larger.get(name, 1) * noise(*value.shape, seed=task))
             value.sub_(value @ away.T @ away)
     return model
+
+
+def empty(spec: LearnerSpec = SOFT_TF, **options: Any) -> ContinualClassifier:
+    """A classifier before its first task."""
+    return ContinualClassifier(tiny_backbone(), spec, TRAIN, device="cpu", seed=3, **options)
 
 
 def learned(spec: LearnerSpec, tasks: int = 3) -> ContinualClassifier:

@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from contracts.tiny import held_out, learned
-from softtf.adaptations import SoftMask
+from contracts.tiny import SOFT_TF, held_out, learned
 from softtf.backbones.features import FixedQueries
 from softtf.classifier import ContinualClassifier
 from softtf.evaluation.evaluate import chunks, evaluate
@@ -19,7 +18,6 @@ from softtf.learners.class_table import ClassTable
 from softtf.network import SharedPass
 from softtf.seeds import derive_seed
 
-SOFT_TF = DualPrompt(e_layers=(2, 3), adapt=SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)"))
 POLICIES = (
     [Policy("oracle")]
     + [

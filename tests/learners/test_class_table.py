@@ -1,29 +1,15 @@
 """The class table, and what learning prints."""
 
 from collections.abc import Hashable
-from typing import Any
 
 import pytest
 
-from contracts.tiny import (
-    TRAIN,
-    pictures,
-    task_data,
-    tiny_backbone,
-)
-from softtf.adaptations import SoftMask
-from softtf.classifier import ContinualClassifier
+from contracts.tiny import empty, pictures, task_data
 from softtf.errors import UserError
-from softtf.learners import DualPrompt, LinearHead
+from softtf.learners import LinearHead
 from softtf.learners.class_table import ClassTable, own_columns
 from softtf.streams import Examples
 from softtf.training.config import TrainConfig
-
-SOFT_TF = DualPrompt(e_layers=(2, 3), adapt=SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)"))
-
-
-def empty(spec: Any = SOFT_TF, **options: Any) -> ContinualClassifier:
-    return ContinualClassifier(tiny_backbone(), spec, TRAIN, device="cpu", seed=3, **options)
 
 
 def test_progress_is_one_line_an_epoch_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
