@@ -12,7 +12,21 @@ from softtf.cli.options import COMMANDS, Predict
 from softtf.cli.parse import parse
 
 Capture = pytest.CaptureFixture[str]
-HEAVY = {"torch", "torchvision", "timm", "transformers", "datasets", "accelerate", "pyarrow", "sklearn"}
+HEAVY = {
+    *("torch", "torchvision", "timm", "transformers", "datasets", "accelerate", "pyarrow", "sklearn", "matplotlib"),
+    *(
+        "fastapi",
+        "uvicorn",
+        "prometheus_client",
+        "onnx",
+        "onnxruntime",
+        "mlflow",
+        "wandb",
+        "trackio",
+        "tensorboard",
+        "ray",
+    ),
+}
 LIGHT = [
     (),
     ("--help",),

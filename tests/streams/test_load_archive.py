@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from softtf.errors import UserError
-from softtf.streams import archives, load_source
+from softtf.streams import archive, load_source
 from softtf.streams.examples import Examples
 from softtf.streams.sources import read_source
 
@@ -146,10 +146,10 @@ def test_unsafe_archives_are_refused_in_one_line(how: str, kind: str, tmp_path: 
 
 def test_bombs_are_refused_before_they_are_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = pack(tmp_path / "bomb.zip", {f"a/{i}.bmp": bytes(2**20) for i in range(8)})
-    monkeypatch.setattr(archives, "LARGEST", 2**20)
+    monkeypatch.setattr(archive, "LARGEST", 2**20)
     with pytest.raises(UserError, match="more than 200 times its own bytes"):
         read_source(str(bomb))
-    monkeypatch.setattr(archives, "MOST", 3)
+    monkeypatch.setattr(archive, "MOST", 3)
     for kind in (".zip", ".tar"):
         with pytest.raises(UserError, match="more than 3 members"):
             read_source(str(pack(tmp_path / f"many{kind}", contents(FILES))))

@@ -1,7 +1,7 @@
 """The paper's Appendix A.1 as an experiment: gradient descent on a mask and on a prompt against its bounds.
 
-`softtf.figures.convex` has the theorem and the problems. Losses are divided by their Lipschitz constant, so that
-rho = 1; where a mask and a prompt learn the same task, both are divided by the mask's.
+`softtf.figures.convex_problems` has the theorem and the problems. Losses are divided by their Lipschitz constant, so
+that rho = 1; where a mask and a prompt learn the same task, both are divided by the mask's.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from softtf.figures.convex import EXAMPLES, IN, OUT, Problem, mask_problem, prompt_on, prompt_problem
+from softtf.figures.convex_problems import EXAMPLES, IN, OUT, Problem, mask_problem, prompt_on, prompt_problem
 from softtf.figures.numbers import Numbers
 from softtf.figures.style import TWO_COLUMNS, legend_above, look, new_figure, say_below
 

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from softtf.backbones.base import Backbone, Tokens
 from softtf.files.tensor_form import Forms, TensorForm
 from softtf.learners.base import Batch, Learner
-from softtf.learners.convex import minimise
 from softtf.learners.distilling import Teacher, distillation
 from softtf.learners.fine_tuning import FineTunedLearner
+from softtf.learners.minimise import minimise
 from softtf.learners.rehearsing import Exemplars, RehearsalSpec, features_of
 from softtf.learners.task_data import TaskData
 from softtf.seeds import derive_seed

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from softtf.errors import UserError, unknown
-from softtf.streams.archives import CLASS, Archive, ArchiveImages, Member, images_of, webdataset_labels
+from softtf.streams.archive import CLASS, Archive, ArchiveImages, Member, images_of, webdataset_labels
 from softtf.streams.examples import Examples
 from softtf.streams.files import typed
 from softtf.streams.image_folders import WHOLE

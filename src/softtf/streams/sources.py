@@ -11,7 +11,7 @@ import numpy as np
 from softtf.config.arguments import checked
 from softtf.errors import UserError, unknown
 from softtf.registry import Registry
-from softtf.streams.archives import ARCHIVES
+from softtf.streams.archive import ARCHIVES
 from softtf.streams.docstrings import docstrings
 from softtf.streams.examples import Examples
 from softtf.streams.files import ENDINGS, load_file

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softtf.figures.convex import Problem, mask_problem, prompt_on, prompt_problem
+from softtf.figures.convex_problems import Problem, mask_problem, prompt_on, prompt_problem
 
 SEEDS, STEPS = st.integers(0, 2**31), st.integers(1, 60)
 DISTANCES = st.floats(0.01, 100)
