@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from benchmarks.results import Result, Row, Target
 from benchmarks.setup import Setup
 from benchmarks.timing import in_turns, matrix_rate, peak_bytes
-from softtf.memory import OnDevice, pack, unpack
+from softtf.memory import OnDevice, concatenate, separate
 from softtf.statistics import TaskCentroids
 from softtf.statistics.centroids import seeds_of
 from softtf.statistics.exact_ridge import ExactRidge
@@ -102,12 +102,12 @@ def cases(count: int, setup: Setup) -> Iterator[Case]:
         lambda: split_by_task(examples, None),
         lambda: task_by_task(examples),
     )
-    memory = pack("episodes", [torch.zeros(TOKENS, dtype=torch.int32)] * count)
+    memory = concatenate("episodes", [torch.zeros(TOKENS, dtype=torch.int32)] * count)
     rows = torch.arange(min(DRAWN, count))
     yield Case(
         f"a replay of {DRAWN} from n memories (twin: all unpacked)",
-        lambda: unpack("episodes", memory, rows),
-        lambda: unpack("episodes", memory),
+        lambda: separate("episodes", memory, rows),
+        lambda: separate("episodes", memory),
     )
     here, keys, like = OnDevice(), {"keys": points}, torch.zeros(1, dtype=torch.float64, device=setup.device)
     here.get("keys", keys, like)

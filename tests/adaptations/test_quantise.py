@@ -1,11 +1,11 @@
-"""A packed matrix is within its stated bound of the one given, whatever its values."""
+"""A quantised matrix is within its stated bound of the one given, whatever its values."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softtf.adaptations.quantise import Packed, halve, pack, pack_bits, unpack_bits
+from softtf.adaptations.quantise import Quantised, from_bits, halve, quantise, to_bits
 
 CENTRES = (0.0, 1.0)
 EPSILON, SMALLEST = 2.0**-23, 2.0**-149  # of float32
@@ -30,48 +30,48 @@ def matrices(draw: st.DrawFn) -> torch.Tensor:
 @settings(deadline=None, max_examples=300)
 @given(matrices(), st.sampled_from(CENTRES))
 def test_no_value_moves_further_than_the_bound(values: torch.Tensor, centre: float) -> None:
-    packed = pack(values, centre)
-    assert packed.codes.dtype == torch.int8 and packed.codes.shape == values.shape
-    assert packed.steps.dtype == torch.float32 and packed.steps.shape == (len(values), 1)
-    assert packed.codes.abs().max() <= 127
-    assert packed.unpack().isfinite().all()
+    quantised = quantise(values, centre)
+    assert quantised.codes.dtype == torch.int8 and quantised.codes.shape == values.shape
+    assert quantised.steps.dtype == torch.float32 and quantised.steps.shape == (len(values), 1)
+    assert quantised.codes.abs().max() <= 127
+    assert quantised.dequantised().isfinite().all()
     exact = values.double()
     largest = (exact - centre).abs().amax(1, keepdim=True)
     rounding = 4 * EPSILON * (exact.abs() + abs(centre) + largest) + 127 * SMALLEST
-    assert ((packed.unpack().double() - exact).abs() <= largest / 254 + rounding).all()
+    assert ((quantised.dequantised().double() - exact).abs() <= largest / 254 + rounding).all()
 
 
 @given(matrices(), st.sampled_from(CENTRES))
 def test_rows_are_packed_apart(values: torch.Tensor, centre: float) -> None:
-    whole = pack(values, centre)
+    whole = quantise(values, centre)
     for i in range(len(values)):
-        row = pack(values[i : i + 1], centre)
+        row = quantise(values[i : i + 1], centre)
         assert torch.equal(row.codes[0], whole.codes[i]) and torch.equal(row.steps[0], whole.steps[i])
 
 
 @pytest.mark.parametrize("centre", CENTRES)
 def test_the_centre_and_the_widest_values_come_back_exactly(centre: float) -> None:
     values = centre + torch.tensor([[0.5, -0.5, 0.0], [0.0, 0.0, 0.0], [127.0, 64.0, -1.0]])
-    assert torch.equal(pack(values, centre).unpack(), values)
+    assert torch.equal(quantise(values, centre).dequantised(), values)
 
 
 @settings(deadline=None)
 @given(st.integers(0, 99), st.sampled_from([torch.float32, torch.float64]), st.sampled_from([*CENTRES, 0.25]))
 def test_times_is_the_product_with_the_values(seed: int, dtype: torch.dtype, centre: float) -> None:
     generator = torch.Generator().manual_seed(seed)
-    packed = pack(centre + 0.1 * torch.randn(5, 7, generator=generator), centre)
+    quantised = quantise(centre + 0.1 * torch.randn(5, 7, generator=generator), centre)
     weight = torch.randn(5, 7, generator=generator, dtype=dtype)
-    before = packed.codes.clone(), packed.steps.clone(), weight.clone()
-    product = packed.times(weight)
+    before = quantised.codes.clone(), quantised.steps.clone(), weight.clone()
+    product = quantised.times(weight)
     assert product.dtype == dtype
-    torch.testing.assert_close(product, weight * (centre + packed.codes * packed.steps.to(dtype)))
-    assert all(torch.equal(a, b) for a, b in zip((packed.codes, packed.steps, weight), before, strict=True))
+    torch.testing.assert_close(product, weight * (centre + quantised.codes * quantised.steps.to(dtype)))
+    assert all(torch.equal(a, b) for a, b in zip((quantised.codes, quantised.steps, weight), before, strict=True))
 
 
 def test_the_product_is_made_where_the_weight_is() -> None:
-    packed: Packed = pack(torch.randn(2, 3), 1.0)
-    assert packed.times(torch.empty(2, 3, device="meta")).device.type == "meta"
-    assert packed.codes.device.type == "cpu"
+    quantised: Quantised = quantise(torch.randn(2, 3), 1.0)
+    assert quantised.times(torch.empty(2, 3, device="meta")).device.type == "meta"
+    assert quantised.codes.device.type == "cpu"
 
 
 @settings(deadline=None, max_examples=300)
@@ -95,11 +95,11 @@ def test_values_that_float16_does_not_reach_are_left_alone() -> None:
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(1, 4))
 def test_bits_come_back_as_they_were_at_eight_a_byte(values: list[bool], rows: int) -> None:
     mask = torch.tensor([values] * rows)
-    packed = pack_bits(mask)
-    assert packed.dtype == torch.uint8 and len(packed) == -(-mask.numel() // 8)
-    assert torch.equal(unpack_bits(packed, mask.shape), mask)
+    quantised = to_bits(mask)
+    assert quantised.dtype == torch.uint8 and len(quantised) == -(-mask.numel() // 8)
+    assert torch.equal(from_bits(quantised, mask.shape), mask)
     eights = [mask.flatten().tolist()[i : i + 8] for i in range(0, mask.numel(), 8)]
-    assert packed.tolist() == [sum(bit << place for place, bit in enumerate(eight)) for eight in eights]
+    assert quantised.tolist() == [sum(bit << place for place, bit in enumerate(eight)) for eight in eights]
 
 
 @pytest.mark.parametrize("columns", [8, 5])
@@ -107,4 +107,4 @@ def test_rows_of_bits_are_those_of_the_whole_mask(columns: int) -> None:
     """Also where rows begin within a byte."""
     mask = torch.rand(7, columns, generator=torch.Generator().manual_seed(0)) < 0.5
     for rows in (slice(None), slice(0, 1), slice(2, 5), slice(6, 7)):
-        assert torch.equal(unpack_bits(pack_bits(mask), mask.shape, rows), mask[rows])
+        assert torch.equal(from_bits(to_bits(mask), mask.shape, rows), mask[rows])

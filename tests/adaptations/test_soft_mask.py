@@ -10,7 +10,7 @@ import torch
 
 from contracts.tiny import MEAN, STD, assert_same, noise, tiny_backbone
 from softtf.adaptations import Site, SoftMask
-from softtf.adaptations.quantise import Packed
+from softtf.adaptations.quantise import Quantised
 from softtf.adaptations.slots import Storage
 from softtf.adaptations.soft_mask import SoftMasks, initial_mask
 from softtf.adaptations.targets import backbone_names, parse_targets
@@ -144,11 +144,11 @@ def test_a_finished_tasks_masks_are_a_byte_a_number_within_the_stated_bound(init
         for block, name in masks.shapes:
             value = values[f"layer{block + 1:02d}_{name}"]
             mask = masks.mask(Site(block, name), task)
-            assert isinstance(mask, Packed) and mask.codes.dtype == torch.int8 and mask.centre == centre
+            assert isinstance(mask, Quantised) and mask.codes.dtype == torch.int8 and mask.centre == centre
             bound = (value - centre).abs().amax(1, keepdim=True) / 254
-            assert ((mask.unpack() - value).abs() <= bound * 1.001).all()
+            assert ((mask.dequantised() - value).abs() <= bound * 1.001).all()
             weight = backbone.linear(block, name).weight.float()
-            torch.testing.assert_close(masks.weight(Site(block, name), weight, task), weight * mask.unpack())
+            torch.testing.assert_close(masks.weight(Site(block, name), weight, task), weight * mask.dequantised())
 
 
 def test_a_mask_of_ones_stays_one_exactly() -> None:
@@ -190,7 +190,7 @@ def test_finished_masks_change_no_more() -> None:
 
 
 def test_masks_loaded_in_float32_stay_in_float32() -> None:
-    """As a version saved them that packed none."""
+    """As a version saved them that quantised none."""
     _, (state, _) = finished(SoftMask((2,), "fc1"))
     (masks,) = SoftMask((2,), "fc1").build(tiny_backbone())
     masks.load_task(state)

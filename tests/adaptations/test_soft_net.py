@@ -8,7 +8,7 @@ import torch
 from contracts.tiny import generator, noise, tiny_backbone
 from softtf.adaptations import Site, SoftNet
 from softtf.adaptations.binary_mask import top_share
-from softtf.adaptations.quantise import Packed
+from softtf.adaptations.quantise import Quantised
 from softtf.adaptations.soft_net import SoftNets, soft_subnetwork
 from softtf.errors import UserError
 
@@ -47,12 +47,12 @@ def test_a_finished_mask_has_exact_ones_and_minor_values_within_the_stated_bound
     masks, weight = masks_of(60), noise(128, 32).float()
     trained, major = masks.mask(Site(1, "fc1"), 0).detach().clone(), top_share(masks.slot(0)["layer02_fc1"], 60)
     masks.freeze()
-    packed = masks.mask(Site(1, "fc1"), 0)
-    assert isinstance(packed, Packed) and packed.codes.dtype == torch.int8
+    quantised = masks.mask(Site(1, "fc1"), 0)
+    assert isinstance(quantised, Quantised) and quantised.codes.dtype == torch.int8
     assert masks.num_parameters(0) == 128 * 32
-    assert torch.equal(packed.unpack()[major], torch.ones(int(major.sum())))
-    assert 0 < (packed.unpack() - trained).abs().max() <= 1 / 254 + 1e-6
-    torch.testing.assert_close(masks.weight(Site(1, "fc1"), weight, 0), weight * packed.unpack())
+    assert torch.equal(quantised.dequantised()[major], torch.ones(int(major.sum())))
+    assert 0 < (quantised.dequantised() - trained).abs().max() <= 1 / 254 + 1e-6
+    torch.testing.assert_close(masks.weight(Site(1, "fc1"), weight, 0), weight * quantised.dequantised())
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def written_out(network: AdaptedNetwork) -> bool:
 
 
 def task_adapters(network: AdaptedNetwork, task: int) -> Written:
-    """Down, its bias, up, its bias of each adapter of one task; packed ones written out as steps * codes."""
+    """Down, its bias, up, its bias of each adapter of one task; quantised ones written out as steps * codes."""
     adapters: Written = {}
     for adaptation in (a for a in network.adaptations if isinstance(a, Adapters)):
         for block, name in adaptation.output_sites:
@@ -57,7 +57,7 @@ def task_adapters(network: AdaptedNetwork, task: int) -> Written:
 
 
 def task_branches(network: AdaptedNetwork, task: int) -> Weights:
-    """D [out, in] of each linear branch D x of one task beside a layer; packed matrices written out as for adapters."""
+    """D [out, in] of each linear branch D x of one task beside a layer; quantised ones written out as for adapters."""
     branches: Weights = {}
     for adaptation in (a for a in network.adaptations if isinstance(a, LoRAsBeside)):
         slot = adaptation.slot(task)

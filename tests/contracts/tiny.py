@@ -218,7 +218,7 @@ def snapshot(learner: Learner) -> dict[str, Tensor]:
 
 
 def mask_values(slot: Mapping[str, Tensor]) -> dict[tuple[int, str], Tensor]:
-    """The masks in a slot by block and weight; packed ones written out as 1 + steps * codes."""
+    """The masks in a slot by block and weight; quantised ones written out as 1 + steps * codes."""
     masks = {}
     for key in (k for k in slot if not k.endswith("_steps")):
         steps = slot.get(f"{key}_steps")

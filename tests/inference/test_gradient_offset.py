@@ -48,7 +48,7 @@ def test_where_tasks_are_equal_offsets_alone_decide() -> None:
     learner = learned(replace(SPEC, e_layers="none", adapt=SoftMask((3, 4)), gradient_offset=4)).learner
     for task in range(3):
         for mask in learner.slot_modules()["SoftMasks"].slot(task).values():
-            mask.data.zero_()  # of a packed mask: the steps are 0, and it is one
+            mask.data.zero_()  # of a quantised mask: the steps are 0, and it is one
     found = scores(learner, inputs(3, 1), NAME)
     torch.testing.assert_close(found, -learner.gathered[NAME]["offsets"].expand(3, 3), rtol=0, atol=1e-6)
 

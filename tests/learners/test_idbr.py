@@ -16,7 +16,7 @@ from softtf.learners import IDBR
 from softtf.learners.base import Batch
 from softtf.learners.class_table import ClassTable
 from softtf.learners.idbr import IDBRLearner
-from softtf.memory import most_central, unpack
+from softtf.memory import most_central, separate
 from softtf.recipes.recipes import recipe_named
 from softtf.streams.split_texts import halves
 from softtf.training.config import TrainConfig
@@ -114,7 +114,7 @@ def losses_by_hand(training: TaskTraining, step: int, rows: list[int], monkeypat
     monkeypatch.setattr("softtf.learners.idbr.halves", watched)
     found = loss_of(training, Batch(batch.inputs, batch.targets, batch.rows, step=step))
     whole, straight, _, swapped = drawn
-    columns, texts = learner.memory.get("exemplars.columns", []), unpack("exemplars", learner.memory)
+    columns, texts = learner.memory.get("exemplars.columns", []), separate("exemplars", learner.memory)
     targets = batch.targets.tolist()
     for row in whole[len(targets) :]:
         text = row[row != PAD]
@@ -243,10 +243,10 @@ def test_a_share_of_each_task_is_kept_and_stays() -> None:
     assert len(first["exemplars.columns"]) == 3  # a quarter of 12
     with learner.computing_in(torch.float64):
         learner.choose_exemplars(training.loader)
-    columns, kept = learner.memory["exemplars.columns"], unpack("exemplars", learner.memory)
+    columns, kept = learner.memory["exemplars.columns"], separate("exemplars", learner.memory)
     assert torch.equal(columns[:3], first["exemplars.columns"]) and set(columns[3:].tolist()) <= {3, 4}
     assert len(columns) == len(kept) == 3 + 2
-    for old, now in zip(unpack("exemplars", first), kept, strict=False):
+    for old, now in zip(separate("exemplars", first), kept, strict=False):
         assert torch.equal(old, now)
     of_task = training.loader.loaded(range(8))
     assert all(any(k.tolist() == t.tolist() for t in of_task) for k in kept[3:])

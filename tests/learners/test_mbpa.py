@@ -13,7 +13,7 @@ from softtf.learners.base import Batch
 from softtf.learners.class_table import ClassTable
 from softtf.learners.mbpa import COLUMNS, FEATURES, KEYS, MBPALearner, nearest
 from softtf.learners.state import MEMORY
-from softtf.memory import unpack
+from softtf.memory import separate
 from softtf.network import SharedPass
 from softtf.training.data import begin_training
 from softtf.training.task import TaskTraining
@@ -34,7 +34,7 @@ def classes_of(task: int) -> ClassTable:
 def test_every_nth_step_learns_the_batch_and_as_many_memories(monkeypatch: pytest.MonkeyPatch) -> None:
     training = in_task(MBPA(write=1, replay_every=4), 1)
     learner, loader = training.learner, training.loader
-    kept, columns = unpack("episodes", learner.memory), learner.memory[COLUMNS].tolist()
+    kept, columns = separate("episodes", learner.memory), learner.memory[COLUMNS].tolist()
     assert len(kept) == 12 and set(columns) == {0, 1, 2}
     drawn: list[Tensor] = []
     true_prepared = loader.prepared
@@ -61,7 +61,7 @@ def test_the_memory_is_a_random_share_with_labels_frozen_keys_and_todays_feature
     with learner.computing_in(torch.float64):
         learner.write(training.loader)
     memory, old = learner.memory, len(before[COLUMNS]) if COLUMNS in before else 0
-    examples, columns = unpack("episodes", memory), memory[COLUMNS]
+    examples, columns = separate("episodes", memory), memory[COLUMNS]
     assert 60 < len(examples) - old < 120  # of 300; the deviation is 8
     assert len(examples) == len(columns) == len(memory[KEYS]) == len(memory[FEATURES])
     raw = task_data(1, per_class=150)

@@ -20,7 +20,7 @@ from softtf.classifier import ContinualClassifier
 from softtf.learners import BiC, ICaRL
 from softtf.learners.base import Batch
 from softtf.learners.bic import fit_correction
-from softtf.memory import unpack
+from softtf.memory import separate
 from softtf.training.task import TaskTraining
 
 from contracts.tiny import exact, pictures, task_data, tiny_backbone  # isort: skip
@@ -46,7 +46,7 @@ def test_exemplars_are_equally_many_a_class_the_first_of_the_herding_order(spec:
     consolidated(training)
     memory = training.learner.memory
     assert memory["exemplars.columns"].tolist() == [c for c in range(5) for _ in range(2)]
-    examples, before = unpack("exemplars", memory), unpack("exemplars", old)
+    examples, before = separate("exemplars", memory), separate("exemplars", old)
     for column in range(3):
         for k in range(2):
             assert torch.equal(examples[2 * column + k], before[4 * column + k])
@@ -101,7 +101,7 @@ def test_icarls_answer_is_the_class_whose_exemplars_mean_is_nearest() -> None:
         model.learner.network,
         model.learner.network.backbone.preparation,
     )
-    centred = [preparation.load_train(e, "") for e in unpack("exemplars", memory)]
+    centred = [preparation.load_train(e, "") for e in separate("exemplars", memory)]
     plain = type(preparation)(preparation.size, augment=False)
     inputs = plain.augment_batch(centred, "cpu", generator(0))
     features = F.normalize(slow_features(network, inputs).detach(), dim=1)

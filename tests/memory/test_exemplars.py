@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from contracts.tiny import noise, pictures
-from softtf.memory import OnDevice, pack, unpack
+from softtf.memory import OnDevice, concatenate, separate
 from support.tracing import Traced
 
 SIZES = ((4, 5), (7, 2), (1, 1))
@@ -21,28 +21,28 @@ SIZES = ((4, 5), (7, 2), (1, 1))
     ids=["images", "rows", "one", "none"],
 )
 def test_packed_and_unpacked_are_the_same(examples: list[torch.Tensor]) -> None:
-    memory = pack("kept", examples) | {"other": torch.ones(1)}
-    again = unpack("kept", memory)
+    memory = concatenate("kept", examples) | {"other": torch.ones(1)}
+    again = separate("kept", memory)
     assert len(again) == len(examples)
     for ours, theirs in zip(again, examples, strict=True):
         assert ours.dtype == theirs.dtype and torch.equal(ours, theirs)
-    assert unpack("missing", memory) == []
+    assert separate("missing", memory) == []
 
 
 @pytest.mark.parametrize("rows", [[2, 0, 2], [1], []])
 def test_some_examples_are_those_of_all(rows: list[int]) -> None:
-    memory = pack("kept", [noise(3, 4), noise(5, 1), noise(1, 2)])
-    every, some = unpack("kept", memory), unpack("kept", memory, torch.tensor(rows, dtype=torch.int64))
+    memory = concatenate("kept", [noise(3, 4), noise(5, 1), noise(1, 2)])
+    every, some = separate("kept", memory), separate("kept", memory, torch.tensor(rows, dtype=torch.int64))
     assert len(some) == len(rows)
     assert all(torch.equal(found, every[i]) for found, i in zip(some, rows, strict=True))
-    assert unpack("missing", memory, torch.tensor(rows)) == []
+    assert separate("missing", memory, torch.tensor(rows)) == []
 
 
 def test_a_few_examples_cost_as_much_of_many_as_of_few() -> None:
     def cost(count: int) -> int:
-        memory = pack("kept", [noise(3)] * count)
+        memory = concatenate("kept", [noise(3)] * count)
         with Traced() as traced:
-            unpack("kept", memory, torch.tensor([1, 4]))
+            separate("kept", memory, torch.tensor([1, 4]))
         return traced.operations
 
     assert cost(400) == cost(20)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, Site, parse_layers
-from softtf.adaptations.quantise import pack_bits, unpack_bits
+from softtf.adaptations.quantise import from_bits, to_bits
 from softtf.adaptations.quantised import LargeAdaptation
 from softtf.adaptations.targets import parse_targets, slot_key, weight_shapes
 from softtf.backbones.base import Backbone
@@ -61,9 +61,9 @@ class BinaryMasks(LargeAdaptation):
             for site, shape in self.shapes.items()
         }
 
-    def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    def closed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return each mask as bits, eight weights per byte; the scores are no longer needed."""
-        return {name + BITS: pack_bits(top_share(scores, self.keep)) for name, scores in values.items()}
+        return {name + BITS: to_bits(top_share(scores, self.keep)) for name, scores in values.items()}
 
     def num_parameters(self, task: int) -> int:
         """Return the number of trained scores: one per weight, whether the weight is kept or not."""
@@ -73,7 +73,7 @@ class BinaryMasks(LargeAdaptation):
         """Return rows of m_t [out, in], ones and zeros; in training the gradient goes straight through to |s|."""
         slot, key = self.slot(task), slot_key(*site)
         if key + BITS in slot:
-            return unpack_bits(slot[key + BITS], self.shapes[site], rows)
+            return from_bits(slot[key + BITS], self.shapes[site], rows)
         size: Tensor = slot[key].abs()
         return (top_share(size, self.keep) + (size - size.detach()))[rows]
 

@@ -64,7 +64,7 @@ class ExpertPrefix(Adaptation):
             return {name: self.value(last, name).detach().clone() for name in self.slot(last)}
         return {_key(b): _new_prompt(self.length, self.dim, generator) for b in sorted(self.blocks)}
 
-    def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    def closed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the prefixes as `storage` says."""
         return self.rounded(values)
 

@@ -43,7 +43,7 @@ class ProgressivePrompt(Adaptation):
             "up_bias": uniform(self.dim, scale=wide),
         }
 
-    def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    def closed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the output of the residual network."""
         return self.rounded({"prompt": reparameterised(values)})
 

@@ -51,7 +51,7 @@ class PromptComponents(Adaptation):
                 slot[_key(block, part)] = orthonormal(torch.cat([*rows, new]), len(new)).view(size)
         return slot
 
-    def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    def closed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the components as `storage` says."""
         return self.rounded(values)
 
@@ -59,7 +59,7 @@ class PromptComponents(Adaptation):
         """Return the forms of the next task's components; they do not depend on its classes."""
         sizes = {_key(block, part): size for block in sorted(self.blocks) for part, size in self.sizes.items()}
         trained = {name: torch.empty(size, device="meta") for name, size in sizes.items()}
-        return trained, self.packed(trained)
+        return trained, self.closed(trained)
 
     def prefix(self, block: int, selection: Selection | None) -> Tensor | None:
         """Return each sample's prefix [batch, 2, length / 2, dim]."""

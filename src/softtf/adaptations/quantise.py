@@ -13,7 +13,7 @@ LARGEST_HALF = torch.finfo(torch.float16).max
 
 
 @dataclass(frozen=True)
-class Packed:
+class Quantised:
     """A quantised matrix [rows, columns]: value = centre + steps * codes.
 
     codes: int8 [rows, columns], within -127 ... 127; steps: float32 [rows, 1], not negative. That is 1 + 4 / columns
@@ -24,15 +24,15 @@ class Packed:
     steps: Tensor
     centre: float
 
-    def to(self, device: torch.device) -> "Packed":
+    def to(self, device: torch.device) -> "Quantised":
         """Return the same matrix on a device."""
-        return Packed(self.codes.to(device), self.steps.to(device), self.centre)
+        return Quantised(self.codes.to(device), self.steps.to(device), self.centre)
 
-    def __getitem__(self, rows: slice) -> "Packed":
+    def __getitem__(self, rows: slice) -> "Quantised":
         """Return some rows."""
-        return Packed(self.codes[rows], self.steps[rows], self.centre)
+        return Quantised(self.codes[rows], self.steps[rows], self.centre)
 
-    def unpack(self) -> Tensor:
+    def dequantised(self) -> Tensor:
         """Return the values [rows, columns] in the type of the steps."""
         return (self.codes * self.steps).add_(self.centre)
 
@@ -45,16 +45,16 @@ class Packed:
         return deviation.add_(self.centre).mul_(weight)
 
 
-def pack(values: Tensor, centre: float) -> Packed:
+def quantise(values: Tensor, centre: float) -> Quantised:
     """Quantise finite values [rows, columns] to 255 evenly spaced levels per row.
 
-    An unpacked value differs from the given one by at most max|value - centre| / 254, with the maximum over its row,
+    A dequantised value differs from the given one by at most max|value - centre| / 254, with the maximum over its row,
     apart from the rounding of float32.
     """
     deviation = values.detach().float() - centre
     steps = deviation.abs().amax(1, keepdim=True) / LARGEST_CODE
     codes = (deviation / steps.where(steps > 0, 1.0)).round_().clamp_(-LARGEST_CODE, LARGEST_CODE)
-    return Packed(codes.to(torch.int8), steps, centre)
+    return Quantised(codes.to(torch.int8), steps, centre)
 
 
 def halve(values: Tensor) -> Tensor:
@@ -66,19 +66,19 @@ def halve(values: Tensor) -> Tensor:
     return values.half() if values.is_meta or values.abs().max() <= LARGEST_HALF else values
 
 
-def pack_bits(mask: Tensor) -> Tensor:
+def to_bits(mask: Tensor) -> Tensor:
     """Return a boolean mask of any shape as bytes of eight entries each: uint8 [ceil(entries / 8)]."""
     flat = mask.flatten().to(torch.uint8)
     eights = torch.nn.functional.pad(flat, (0, -len(flat) % 8)).view(-1, 8)
     return (eights << _places(mask)).sum(1, dtype=torch.uint8)
 
 
-def unpack_bits(packed: Tensor, shape: torch.Size, rows: slice = slice(None)) -> Tensor:
-    """Return rows of the mask of shape `shape` that `pack_bits` was given; reads only the bytes that hold them."""
+def from_bits(eights: Tensor, shape: torch.Size, rows: slice = slice(None)) -> Tensor:
+    """Return rows of the mask of shape `shape` that `to_bits` was given; reads only the bytes that hold them."""
     start, stop, _ = rows.indices(shape[0])
     entries = shape.numel() // shape[0]  # of a row
     first, last = start * entries, stop * entries
-    bits = (packed[first // 8 : -(-last // 8), None] >> _places(packed) & 1).flatten()
+    bits = (eights[first // 8 : -(-last // 8), None] >> _places(eights) & 1).flatten()
     return bits[first % 8 :][: last - first].view(stop - start, *shape[1:]).bool()
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from softtf.adaptations.base import ALL_ROWS, Adaptation
-from softtf.adaptations.quantise import Packed, pack
+from softtf.adaptations.quantise import Quantised, quantise
 from softtf.adaptations.slots import MappedSlot, widened
 from softtf.config.bounds import Between
 
@@ -34,11 +34,11 @@ class QuantisedAdaptation(LargeAdaptation):
 
     centre: float = 0.0
 
-    def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    def closed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return each matrix as codes under its own name, with its steps (`int8`), or the values themselves."""
         if self.storage != "int8":
             return self.rounded(values)
-        matrices = {name: pack(value, self.centre) for name, value in values.items() if value.ndim == 2}
+        matrices = {name: quantise(value, self.centre) for name, value in values.items() if value.ndim == 2}
         return (
             {name: value for name, value in values.items() if name not in matrices}
             | {name: matrix.codes for name, matrix in matrices.items()}
@@ -46,9 +46,11 @@ class QuantisedAdaptation(LargeAdaptation):
         )
 
     def reopened(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the matrices, unpacked, and the vectors."""
+        """Return the matrices, dequantised, and the vectors."""
         return {
-            name: Packed(value, state[name + STEPS], self.centre).unpack() if name + STEPS in state else widened(value)
+            name: Quantised(value, state[name + STEPS], self.centre).dequantised()
+            if name + STEPS in state
+            else widened(value)
             for name, value in state.items()
             if not name.endswith(STEPS)
         }
@@ -57,13 +59,13 @@ class QuantisedAdaptation(LargeAdaptation):
         """Return the number of trained parameters; steps do not count."""
         return sum(value.numel() for name, value in self.own_slot(task).items() if not name.endswith(STEPS))
 
-    def stored(self, task: int, name: str) -> Tensor | Packed:
+    def stored(self, task: int, name: str) -> Tensor | Quantised:
         """Return a matrix: in training its values, quantised if its task is finished."""
         slot = self.slot(task)
         values: Tensor = slot[name]
-        return Packed(values, slot[name + STEPS], self.centre) if name + STEPS in slot else values
+        return Quantised(values, slot[name + STEPS], self.centre) if name + STEPS in slot else values
 
     def matrix(self, task: int, name: str, device: torch.device, rows: slice = ALL_ROWS) -> Tensor:
-        """Return rows of a matrix on a device, in float32 or wider; only these rows are unpacked."""
+        """Return rows of a matrix on a device, in float32 or wider; only these rows are dequantised."""
         stored = self.stored(task, name)[rows].to(device)
-        return stored.unpack() if isinstance(stored, Packed) else widened(stored)
+        return stored.dequantised() if isinstance(stored, Quantised) else widened(stored)

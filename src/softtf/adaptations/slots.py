@@ -20,7 +20,7 @@ class TaskSlots(nn.Module):
     """A module whose parameters are in one slot per task; a slot takes memory only once its task exists.
 
     Subclasses define what a new slot holds (`new_slot`), and in which form it is kept once its task is finished
-    (`packed`). Parameters that all tasks share are ordinary parameters of the subclass.
+    (`closed`). Parameters that all tasks share are ordinary parameters of the subclass.
 
     Attributes:
         storage: how finished slots are kept; the learner sets it.
@@ -43,7 +43,7 @@ class TaskSlots(nn.Module):
     def new_slot(self, num_classes: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the initial values of the next task's parameters by name; names have no dots."""
 
-    def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    def closed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return what a finished task's slot holds instead of its trained values; by default the same values.
 
         If everything reads slots by `value`, a subclass can return `self.rounded(values)`.
@@ -87,7 +87,7 @@ class TaskSlots(nn.Module):
         return {} if self.first_only and self.num_tasks else self.new_slot(num_classes, generator)
 
     def freeze(self) -> None:
-        """Pack and close the slots that were trained: nothing in them changes again."""
+        """Close the slots that were trained: nothing in them changes again."""
         if self.retrained:
             return
         for task in range(self.num_tasks):
@@ -95,8 +95,8 @@ class TaskSlots(nn.Module):
                 self.close(task, self.task_state_dict(task))
 
     def close(self, task: int, values: dict[str, Tensor]) -> None:
-        """Keep values, packed, as the finished slot of task `task`."""
-        self.slots[task] = nn.ParameterDict(_closed(self.packed(values)))
+        """Keep values, in the form of `closed`, as the finished slot of task `task`."""
+        self.slots[task] = nn.ParameterDict(_closed(self.closed(values)))
 
     def forms(self, num_classes: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the forms of the next task's slot: in training, and once the task is finished.
@@ -106,7 +106,7 @@ class TaskSlots(nn.Module):
         generator = torch.Generator()
         with torch.device("meta"):
             trained = {name: value.to("meta") for name, value in self._next_slot(num_classes, generator).items()}
-            return trained, trained if self.retrained else self.packed(trained)
+            return trained, trained if self.retrained else self.closed(trained)
 
     def task_state_dict(self, task: int) -> dict[str, Tensor]:
         """Return task `task`'s values by name, detached."""
@@ -169,7 +169,7 @@ class Heads(TaskSlots):
         weight = torch.randn(num_classes, self.dim, generator=generator) * 0.02
         return {"weight": weight, "bias": torch.zeros(num_classes)}
 
-    def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    def closed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the values as `storage` says."""
         return self.rounded(values)
 

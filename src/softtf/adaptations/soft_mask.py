@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from softtf.adaptations.base import ALL_ROWS, Adaptation, AdaptationSpec, Layers, Site, parse_layers
-from softtf.adaptations.quantise import Packed
+from softtf.adaptations.quantise import Quantised
 from softtf.adaptations.quantised import QuantisedAdaptation
 from softtf.adaptations.slots import widened
 from softtf.adaptations.targets import parse_targets, slot_key, weight_shapes
@@ -62,7 +62,7 @@ class SoftMasks(QuantisedAdaptation):
         """Return one mask per target weight."""
         return {slot_key(*site): initial_mask(self.init, shape, generator) for site, shape in self.shapes.items()}
 
-    def mask(self, site: Site, task: int) -> Tensor | Packed:
+    def mask(self, site: Site, task: int) -> Tensor | Quantised:
         """Return m_t [out, in]: in training its values, quantised if its task is finished."""
         return self.stored(task, slot_key(*site))
 
@@ -70,7 +70,7 @@ class SoftMasks(QuantisedAdaptation):
         """Return W * m_t [rows, in]."""
         assert task is not None
         mask = self.mask(site, task)[rows]
-        return mask.times(weight) if isinstance(mask, Packed) else weight * widened(mask.to(weight.device))
+        return mask.times(weight) if isinstance(mask, Quantised) else weight * widened(mask.to(weight.device))
 
 
 def initial_mask(init: str, shape: torch.Size, generator: torch.Generator) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from softtf.adaptations.base import Adaptation, AdaptationSpec, Layers, Site, parse_layers
 from softtf.adaptations.binary_mask import Percentage, top_share
-from softtf.adaptations.quantise import Packed
+from softtf.adaptations.quantise import Quantised
 from softtf.adaptations.soft_mask import SoftMasks
 from softtf.adaptations.targets import parse_targets, weight_shapes
 from softtf.backbones.base import Backbone
@@ -57,14 +57,14 @@ class SoftNets(SoftMasks):
         super().__init__(shapes, "uniform(0,1)")
         self.keep = keep
 
-    def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    def closed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the masks computed from the scores."""
-        return super().packed({name: soft_subnetwork(scores, self.keep) for name, scores in values.items()})
+        return super().closed({name: soft_subnetwork(scores, self.keep) for name, scores in values.items()})
 
-    def mask(self, site: Site, task: int) -> Tensor | Packed:
+    def mask(self, site: Site, task: int) -> Tensor | Quantised:
         """Return m_t [out, in]: in training computed from the scores, quantised if its task is finished."""
         stored = super().mask(site, task)  # of a mask that was not quantised the soft subnetwork is the mask itself
-        return stored if isinstance(stored, Packed) else soft_subnetwork(stored, self.keep)
+        return stored if isinstance(stored, Quantised) else soft_subnetwork(stored, self.keep)
 
 
 def soft_subnetwork(scores: Tensor, keep: float) -> Tensor:

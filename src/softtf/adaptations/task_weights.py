@@ -54,7 +54,7 @@ class TaskChanges(QuantisedAdaptation):
     def forms(self, num_classes: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the forms, which are the same for any task, without copying the previous task's changes."""
         trained = {key: torch.empty(shape, device="meta") for key, shape in self.shapes.items()}
-        return trained, self.packed(trained)
+        return trained, self.closed(trained)
 
     def weight(self, site: Site, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
         """Return W + D_t [rows, in]."""

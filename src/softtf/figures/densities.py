@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from softtf.adaptations.base import Site
 from softtf.adaptations.binary_mask import BinaryMasks
-from softtf.adaptations.quantise import Packed
+from softtf.adaptations.quantise import Quantised
 from softtf.adaptations.soft_mask import SoftMasks
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
@@ -115,7 +115,7 @@ def _histograms(
 def mask_values(masks: SoftMasks | BinaryMasks, site: Site, task: int) -> Values:
     """Return m_t [out, in] of a site, task from 0, in float64."""
     mask = masks.mask(site, task)
-    values = mask.unpack() if isinstance(mask, Packed) else mask
+    values = mask.dequantised() if isinstance(mask, Quantised) else mask
     found: Values = values.detach().double().numpy()
     return found
 

@@ -13,7 +13,7 @@ class ClassCounts(Heads):
         """Return an empty tensor whose length is the task's number of classes."""
         return {"columns": torch.zeros(num_classes, 0)}
 
-    def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    def closed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the values: there is nothing to round."""
         return values
 

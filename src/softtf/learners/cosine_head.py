@@ -28,7 +28,7 @@ class CosineHead(TaskSlots):
             "scale": torch.ones(()),
         }
 
-    def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    def closed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return nothing: a finished task needs no head."""
         return {}
 

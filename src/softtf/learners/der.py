@@ -116,7 +116,7 @@ class AuxiliaryHead(Heads):
         """Return nothing for the first task."""
         return super().new_slot(num_classes + 1, generator) if self.num_tasks else {}
 
-    def packed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    def closed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """Keep nothing."""
         return {}
 

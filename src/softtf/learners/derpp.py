@@ -29,7 +29,7 @@ from softtf.learners.fine_tuning import WHOLE_NETWORK, FineTunedLearner
 from softtf.learners.foreseen import ForeseenHeads
 from softtf.learners.spans import AnyClasses
 from softtf.learners.task_data import TaskData
-from softtf.memory import Reservoir, pack, packed_forms, unpack
+from softtf.memory import Reservoir, concatenate, concatenated_forms, separate
 from softtf.seeds import derive_seed
 from softtf.streams import Loader, join
 
@@ -125,8 +125,8 @@ class DERppLearner(FineTunedLearner):
         return {
             COLUMNS: TensorForm(("buffer",), INTEGERS, 0, most - 1),
             SEEN: TensorForm((), INTEGERS, 1, 2**53, rule=fits, words="how many examples the buffer was offered"),
-            **packed_forms(EXAMPLES, "buffer", example),
-            **packed_forms(LOGITS, "buffer", logits),
+            **concatenated_forms(EXAMPLES, "buffer", example),
+            **concatenated_forms(LOGITS, "buffer", logits),
         }
 
     @property
@@ -136,13 +136,13 @@ class DERppLearner(FineTunedLearner):
         if not kept:
             return self.other_memory
         numbers = {COLUMNS: torch.tensor([k.column for k in kept]), SEEN: torch.tensor(self.buffer.seen)}
-        tensors = pack(EXAMPLES, [k.example for k in kept]) | pack(LOGITS, [k.logits for k in kept])
+        tensors = concatenate(EXAMPLES, [k.example for k in kept]) | concatenate(LOGITS, [k.logits for k in kept])
         return self.other_memory | tensors | numbers
 
     @memory.setter
     def memory(self, memory: dict[str, Tensor]) -> None:
         columns: list[int] = memory[COLUMNS].tolist() if COLUMNS in memory else []
-        parts = zip(unpack(EXAMPLES, memory), columns, unpack(LOGITS, memory), strict=True)
+        parts = zip(separate(EXAMPLES, memory), columns, separate(LOGITS, memory), strict=True)
         self.buffer = Reservoir(self.spec.exemplars, [Kept(*part) for part in parts], int(memory.get(SEEN, 0)))
         self.other_memory = {name: value for name, value in memory.items() if not name.startswith(BUFFER)}
 

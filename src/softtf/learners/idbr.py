@@ -45,7 +45,7 @@ from softtf.learners.fine_tuning import WHOLE_NETWORK, network_features
 from softtf.learners.idbr_codes import Codes, TaskClassifier
 from softtf.learners.spans import LossClasses
 from softtf.learners.task_data import TaskData
-from softtf.memory import most_central, pack, packed_forms, unpack
+from softtf.memory import concatenate, concatenated_forms, most_central, separate
 from softtf.seeds import derive_seed
 from softtf.streams import Loader, join
 from softtf.streams.split_texts import halves
@@ -131,7 +131,7 @@ class IDBRLearner(Learner):
         super().begin_task(data)
         self.loader = data.loader
         if self.task:
-            texts = chain(self.loader.unaugmented(), self.loader.unaugmented(unpack(EXAMPLES, self.memory)))
+            texts = chain(self.loader.unaugmented(), self.loader.unaugmented(separate(EXAMPLES, self.memory)))
             self.before = torch.cat([self.codes_of(inputs) for inputs in texts])
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -171,7 +171,7 @@ class IDBRLearner(Learner):
         order = torch.randperm(len(columns), generator=generator)
         owners = self.column_tasks()[columns[order]]
         drawn = torch.cat([order[owners == t][: len(batch.rows)] for t in range(self.task)])
-        inputs = self.loader.prepared(unpack(EXAMPLES, self.memory, drawn))
+        inputs = self.loader.prepared(separate(EXAMPLES, self.memory, drawn))
         targets = torch.cat([batch.targets, columns[drawn].to(batch.targets.device)])
         return join([batch.inputs, inputs]), targets, torch.cat([batch.rows, drawn + len(self.loader.examples)])
 
@@ -188,15 +188,15 @@ class IDBRLearner(Learner):
         count = max(1, round(self.spec.share * len(features)))
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "exemplars", self.task))
         rows = most_central(features, count, generator)
-        kept = unpack(EXAMPLES, self.memory) + loader.loaded(rows.tolist())
+        kept = separate(EXAMPLES, self.memory) + loader.loaded(rows.tolist())
         columns = torch.cat([*([self.memory[COLUMNS]] if self.task else []), loader.targets.cpu()[rows]])
-        self.memory = self.memory | pack(EXAMPLES, kept) | {COLUMNS: columns}
+        self.memory = self.memory | concatenate(EXAMPLES, kept) | {COLUMNS: columns}
 
     def memory_forms(self, labels: Tensor) -> Forms:
         """Return the forms of exemplars and their columns."""
         example = self.network.backbone.preparation.loaded_form
         columns = TensorForm(("exemplars",), INTEGERS, 0, self.num_classes - 1)
-        return {COLUMNS: columns, **packed_forms(EXAMPLES, "exemplars", example)}
+        return {COLUMNS: columns, **concatenated_forms(EXAMPLES, "exemplars", example)}
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
         """Return logits [batch, classes seen] of whole texts."""

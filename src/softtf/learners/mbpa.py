@@ -29,7 +29,7 @@ from softtf.learners.base import Batch, Learner, LearnerSpec
 from softtf.learners.fine_tuning import WHOLE_NETWORK, FineTunedLearner
 from softtf.learners.spans import LossClasses
 from softtf.learners.task_data import TaskData
-from softtf.memory import OnDevice, pack, packed_forms, unpack
+from softtf.memory import OnDevice, concatenate, concatenated_forms, separate
 from softtf.seeds import derive_seed
 from softtf.statistics.centroids import EXACT
 from softtf.streams import Loader
@@ -117,7 +117,7 @@ class MBPALearner(FineTunedLearner):
             generator = torch.Generator().manual_seed(derive_seed(self.seed, "replay", self.task, batch.step))
             columns = self.memory[COLUMNS]
             rows = torch.randperm(len(columns), generator=generator)[: len(batch.rows)]
-            inputs = self.loader.prepared(unpack(EXAMPLES, self.memory, rows), generator)
+            inputs = self.loader.prepared(separate(EXAMPLES, self.memory, rows), generator)
             losses["replay"] = F.cross_entropy(self.all_logits(inputs), columns[rows].to(logits.device))
         return losses
 
@@ -125,7 +125,7 @@ class MBPALearner(FineTunedLearner):
         """Return the forms of what the memory holds."""
         backbone = self.network.backbone
         return {
-            **packed_forms(EXAMPLES, "episodes", backbone.preparation.loaded_form),
+            **concatenated_forms(EXAMPLES, "episodes", backbone.preparation.loaded_form),
             COLUMNS: TensorForm(("episodes",), INTEGERS, 0, self.num_classes - 1),
             KEYS: TensorForm(("episodes", backbone.dim)),
             FEATURES: TensorForm(("episodes", self.network.heads.dim)),
@@ -137,7 +137,7 @@ class MBPALearner(FineTunedLearner):
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "write", self.task))
         rows = (torch.rand(len(loader.examples), generator=generator) < self.spec.write).nonzero()[:, 0]
         new = loader.loaded(rows.tolist()) if len(rows) else []
-        examples = unpack(EXAMPLES, self.memory) + new
+        examples = separate(EXAMPLES, self.memory) + new
         if not examples:
             return
         found = {
@@ -148,7 +148,7 @@ class MBPALearner(FineTunedLearner):
             name: torch.cat([*([self.memory[name]] if name in self.memory else []), *found[name]]) for name in found
         }
         kept[FEATURES] = torch.cat([self.features(inputs).cpu() for inputs in loader.unaugmented(examples)])
-        self.memory = self.memory | pack(EXAMPLES, examples) | kept
+        self.memory = self.memory | concatenate(EXAMPLES, examples) | kept
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
         """Return logits [batch, classes seen]; each sample's classifier is adapted to its own neighbours."""

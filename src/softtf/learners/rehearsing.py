@@ -15,7 +15,7 @@ from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.fine_tuning import WHOLE_NETWORK
 from softtf.learners.spans import LossClasses
 from softtf.learners.task_data import TaskData
-from softtf.memory import herd, pack, packed_forms, unpack
+from softtf.memory import concatenate, concatenated_forms, herd, separate
 from softtf.streams import Loader
 
 EXAMPLES, COLUMNS = "exemplars", "exemplars.columns"
@@ -61,7 +61,10 @@ class Exemplars:
     def forms(self, learner: Learner) -> dict[str, TensorForm]:
         """Return the forms of a learner's exemplars and their columns; each class has some, in the order of classes."""
         example = learner.network.backbone.preparation.loaded_form
-        return {COLUMNS: in_runs("exemplars", learner.num_classes), **packed_forms(EXAMPLES, "exemplars", example)}
+        return {
+            COLUMNS: in_runs("exemplars", learner.num_classes),
+            **concatenated_forms(EXAMPLES, "exemplars", example),
+        }
 
     def rehearse(self, memory: Mapping[str, Tensor], data: TaskData) -> None:
         """Add all exemplars to the training data.
@@ -71,7 +74,7 @@ class Exemplars:
         """
         check_budget(self.budget, self.least, len(data.column_labels))
         if COLUMNS in memory:
-            data.rehearse(unpack(EXAMPLES, memory), memory[COLUMNS])
+            data.rehearse(separate(EXAMPLES, memory), memory[COLUMNS])
 
     def choose(self, learner: Learner, loader: Loader, features: Tensor) -> list[Tensor]:
         """Choose the new classes' exemplars by herding, and drop the last ones of old classes.
@@ -93,7 +96,7 @@ class Exemplars:
                 rows = rows[herd(features[rows].cpu(), count)]
             chosen.append(rows[:count])
         rows = torch.cat(chosen)
-        learner.memory = learner.memory | pack(EXAMPLES, loader.loaded(rows.tolist())) | {COLUMNS: targets[rows]}
+        learner.memory = learner.memory | concatenate(EXAMPLES, loader.loaded(rows.tolist())) | {COLUMNS: targets[rows]}
         return chosen
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from softtf.files.tensor_form import INTEGERS, TensorForm, size_bounds
 
 
-def pack(name: str, examples: Sequence[Tensor]) -> dict[str, Tensor]:
+def concatenate(name: str, examples: Sequence[Tensor]) -> dict[str, Tensor]:
     """Return examples as `name.values` [all values] and `name.shapes` [n, dimensions]; without examples, nothing.
 
     Args:
@@ -21,8 +21,8 @@ def pack(name: str, examples: Sequence[Tensor]) -> dict[str, Tensor]:
     return {f"{name}.values": values, f"{name}.shapes": torch.tensor([example.shape for example in examples])}
 
 
-def packed_forms(name: str, count: str, example: TensorForm) -> dict[str, TensorForm]:
-    """Return the forms of what `pack` gives of examples of one form.
+def concatenated_forms(name: str, count: str, example: TensorForm) -> dict[str, TensorForm]:
+    """Return the forms of what `concatenate` gives of examples of one form.
 
     Args:
         name: the start of the two keys.
@@ -42,8 +42,8 @@ def packed_forms(name: str, count: str, example: TensorForm) -> dict[str, Tensor
     return {f"{name}.values": values, f"{name}.shapes": shapes}
 
 
-def unpack(name: str, memory: Mapping[str, Tensor], rows: Tensor | None = None) -> list[Tensor]:
-    """Return the examples that `pack` put under `name`, or those at `rows` [m], as views without copies.
+def separate(name: str, memory: Mapping[str, Tensor], rows: Tensor | None = None) -> list[Tensor]:
+    """Return the examples that `concatenate` put under `name`, or those at `rows` [m], as views without copies.
 
     The cost grows with the examples that are asked for, not with all of them, so that a small replay is cheap.
     """

@@ -279,7 +279,7 @@ def _load_task(
     path, sha256 = manifest.path(task_tensors(task))
     state, shares = split(read(path, sha256))
     trained, finished = learner.task_forms(len(labels))
-    # An earlier version packed no masks: what it saved has the form of a task in training, and is kept as it is.
+    # An earlier version quantised no masks: what it saved has the form of a task in training, and is kept as it is.
     require(state, trained if state.keys() == trained.keys() else finished, str(path))
     learner.load_task(state)
     classes.add(labels, name, record)
