@@ -90,7 +90,7 @@ def test_it_is_that_of_the_learner_that_never_saw_what_is_gone_or_saw_what_was_m
     ("spec", "tasks", "options", "words"),
     [
         (LinearHead(), 2, {}, "keeps no sums that tell unknown inputs; learn with feature_id=1000"),
-        (BlockRidge(24), 2, {"unknown": "drop"}, "unknown must be 'answer' or 'reject', not 'drop'"),
+        (BlockRidge(24), 2, {"unknown": "drop"}, "unknown value 'drop'. Known: answer, reject"),
         (BlockRidge(24), 2, {"false_rejection": 5}, "above 0 and below 1, not 5"),
         (BlockRidge(24), 2, {"false_rejection": float("nan")}, "above 0 and below 1, not nan"),
         (BlockRidge(24), 0, {}, "nothing was learned yet"),

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 
 import tyro
 
+from softtf.cli.options.command import UNPREFIXED
 from softtf.config.tree import Spec
 from softtf.config.words import described
 from softtf.errors import UserError, unknown, visible
@@ -25,9 +26,6 @@ CONFIG = (
     tyro.conf.HelptextFromCommentsOff,
     tyro.conf.PositionalMetavarFromFieldName,
 )
-
-UNPREFIXED = tyro.conf.arg(name="")
-"""Marks a part whose options do not begin with its name."""
 
 
 def parse(kind: type[C], args: list[str], prog: str, default: C | None = None) -> C:

@@ -15,7 +15,6 @@ from softtf.evaluation.progress import bar
 from softtf.inference.explaining import ranked
 from softtf.inference.predict import Answers
 from softtf.inference.predictor import labels_of
-from softtf.inference.unknown import check_rate
 from softtf.recipes.methods import title_of
 from softtf.runs.classifier import open_classifier
 from softtf.screen import Screen, say
@@ -29,9 +28,6 @@ def run(options: Predict) -> int:
         raise UserError("name what to label: softtf predict DIR FILE|FOLDER|TEXT...")
     if options.output is not None:
         check_ending(options.output)
-    if options.top_k < 1:
-        raise UserError(f"--top-k is the number of labels of each input, from 1 on, not {options.top_k}")
-    check_rate(options.false_rejection)
     model = open_classifier(
         options.folder,
         backbone=options.backbone,
@@ -39,7 +35,7 @@ def run(options: Predict) -> int:
         inference=options.policy,
         masks=options.masks,
     )
-    if options.task is not None and not 1 <= options.task <= model.num_tasks:
+    if options.task is not None and options.task > model.num_tasks:
         raise UserError(f"there is no task {options.task}; tasks 1 to {model.num_tasks} were learned")
     rows, unread = rows_of(options, model.learner.network.backbone.reads_text)
     if options.attention is not None:

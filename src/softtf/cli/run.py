@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 from softtf.cli.options import Run
-from softtf.cli.parse import UNPREFIXED, glimpse
+from softtf.cli.options.command import UNPREFIXED
+from softtf.cli.parse import glimpse
 from softtf.cli.quickstart import finish, free
 from softtf.cli.results import show
 from softtf.cli.seeds import place, run_seeds

@@ -18,15 +18,10 @@ def run(options: Serve) -> int:
         raise UserError(f"softtf serve needs {', '.join(missing)}; install them by pip install 'softtf[serve]'")
     from softtf.serve import server
     from softtf.serve.app import make_app
-    from softtf.serve.limits import Limits
     from softtf.serve.service import Service
     from softtf.serve.token import VARIABLE, read_token
 
-    names = ("batch_size", "wait_ms", "max_body", "max_pixels", "max_inputs", "queue", "timeout")
-    limits = Limits(**{name: getattr(options, name) for name in names})
     token = read_token(options.token_file)
-    if options.watch < 0:
-        raise UserError(f"watch must be at least 0 seconds, not {options.watch:g}")
 
     def open_model(folder: Path) -> ContinualClassifier:
         return open_classifier(
@@ -40,7 +35,7 @@ def run(options: Serve) -> int:
     with server.bound(options.host, options.port) as listener:
         if token is None and not server.is_loopback(options.host):
             say(f"softtf: others can reach this service, and it asks for no token; set ${VARIABLE}", error=True)
-        service = Service(options.folder, open_model, limits)
+        service = Service(options.folder, open_model, options.limits)
         listener.listen(server.WAITING)
         version, where = service.version, server.address_of(listener)
         say(f"softtf: version {version.name} of {version.model.num_tasks} tasks answers at {where}")

@@ -14,6 +14,8 @@ SETTINGS = 2**24
 """The most bytes that are read of a settings file."""
 IMAGE = 2**29
 """The most bytes that are read of an image file."""
+LARGEST_IMAGE = 2**28 // 3
+"""The most pixels that are read of an image: a quarter of a GiB in RGB; Pillow warns of larger ones."""
 ROWS = 2**31
 """The most bytes that are read of a file of rows or lines."""
 KINDS = (

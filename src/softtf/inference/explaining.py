@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from softtf.config.bounds import Count
+from softtf.config.arguments import checked
+from softtf.config.bounds import Count, FalseRejection
 from softtf.config.tree import check_value
 from softtf.devices.torch_state import with_own_settings
 from softtf.inference.attention_map import attending, attention_map, first_view
 from softtf.inference.predict import Answers, test_loader
 from softtf.inference.predictor import Inputs, Predictor, labels_of
-from softtf.inference.unknown import USUAL_RATE, Unknown, auroc, can_tell, check_rate
+from softtf.inference.unknown import USUAL_RATE, Unknown, auroc, can_tell
 from softtf.learners.base import Learner
 
 NEAREST = 5
@@ -80,7 +81,10 @@ class Explaining(Predictor):
         assert found is not None
         return found
 
-    def evaluate_unknown(self, known: Inputs, unknown: Inputs, false_rejection: float = USUAL_RATE) -> dict[str, float]:
+    @checked
+    def evaluate_unknown(
+        self, known: Inputs, unknown: Inputs, false_rejection: FalseRejection = USUAL_RATE
+    ) -> dict[str, float]:
         """Measure how well unknown inputs are told from known ones.
 
         Args:
@@ -92,7 +96,7 @@ class Explaining(Predictor):
             `auroc`, and the shares of known and unknown inputs that are rejected: `known_rejected`,
             `unknown_rejected`; all in percent.
         """
-        limit = 1 - check_rate(false_rejection)
+        limit = 1 - false_rejection
         strange = [self.predict_unknown(inputs) for inputs in (known, unknown)]
         rejected = [100 * float((values > limit).double().mean()) for values in strange]
         return {"auroc": 100 * auroc(*strange), "known_rejected": rejected[0], "unknown_rejected": rejected[1]}

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from softtf.backbones.features import BATCH, FeatureStore, fixed_queries
 from softtf.config.arguments import checked
+from softtf.config.bounds import FalseRejection
 from softtf.devices.memory import needs_memory
 from softtf.devices.torch_state import with_own_settings
 from softtf.errors import UserError
 from softtf.inference import INFERENCES, Oracle, policies_of
 from softtf.inference.policy import Policy, policy_of, usual_policy
 from softtf.inference.predict import Answers, by_label, group_numbers, predict, test_loader
-from softtf.inference.unknown import USUAL_RATE, Unknown, UnknownInputs, check_rate, unknown_to
+from softtf.inference.unknown import USUAL_RATE, Unknown, UnknownInputs, unknown_to
 from softtf.learners.base import Learner
 from softtf.learners.class_table import ClassTable
 from softtf.learners.knowledge import Finished, Knowledge
@@ -82,7 +83,7 @@ class Predictor:
         inference: str | None = None,
         batch_size: int = 64,
         unknown: UnknownInputs = "answer",
-        false_rejection: float = USUAL_RATE,
+        false_rejection: FalseRejection = USUAL_RATE,
     ) -> list[Hashable]:
         """Return the label of each input; the task is inferred for each sample alone.
 
@@ -102,10 +103,8 @@ class Predictor:
             UserError: nothing was learned yet, an input cannot be read, an option does not fit, or the learner cannot
                 tell unknown inputs.
         """
-        if unknown not in ("answer", "reject"):
-            raise UserError(f"unknown must be 'answer' or 'reject', not {unknown!r}")
         options: dict[str, Any] = {"groups": groups, "task": task, "inference": inference, "batch_size": batch_size}
-        limit = 1 - check_rate(false_rejection)
+        limit = 1 - false_rejection
         answers = self.answer(inputs, unknown=unknown == "reject", **options)
         labels = answers.classes.labels
         found: list[Hashable] = [labels[i] for i in labels_of(answers).argmax(1).tolist()]

@@ -82,17 +82,6 @@ def unknown_to(known: Finished) -> Unknown:
     return Unknown(familiarity(learner.shares_of(labels, owner), size, least), owner)
 
 
-def check_rate(rate: float) -> float:
-    """Return a share of known inputs that may be rejected; it is above 0 and below 1.
-
-    Raises:
-        UserError: it is not.
-    """
-    if not isinstance(rate, int | float) or not 0 < rate < 1:
-        raise UserError(f"false_rejection is a share of known inputs, above 0 and below 1, not {rate!r}")
-    return float(rate)
-
-
 def auroc(known: Tensor, unknown: Tensor) -> float:
     """Return the area under the ROC curve of how unknown inputs are: of known ones [n], and of unknown ones [m].
 

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from softtf.backbones.base import Tokens
 from softtf.backbones.features import FixedQueries
+from softtf.config.bounds import FalseRejection
+from softtf.config.tree import check_value
 from softtf.errors import UserError
 from softtf.evaluation.test_data import TestData
 from softtf.files.plain_json import fits
-from softtf.inference.unknown import Unknown, auroc, check_rate, unknown_to
+from softtf.inference.unknown import Unknown, auroc, unknown_to
 from softtf.learners.base import Learner
 from softtf.learners.class_table import ClassTable
 from softtf.learners.knowledge import Finished
@@ -54,7 +56,7 @@ def score_unknown(
     Raises:
         UserError: no task is to come after one with two classes or more, the learner cannot tell, or the data are gone.
     """
-    limit = 1 - check_rate(rate)
+    limit = 1 - check_value(FalseRejection, rate, "rate")
     run = reopen(path, console, masks=masks, places=places)
     model, data = run.model, run.scorer(run.config.evaluate).data
     classes, found = ClassTable(allow_repeated=True), []

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from softtf.config.bounds import Above, AtLeast, BatchSize, Between, Count
 from softtf.config.tree import Settings
-from softtf.streams.decode import LARGEST_IMAGE
+from softtf.files.reading import LARGEST_IMAGE
 
 
 @dataclass(frozen=True)
@@ -15,11 +15,11 @@ class Limits(Settings):
     Attributes:
         batch_size: the most inputs that run at once; answers do not depend on it.
         wait_ms: how many milliseconds a batch that is not full waits for more, from its first request on.
-        max_body: bytes of a request's body, in MiB.
-        max_pixels: of an image.
-        max_inputs: images or texts of a request.
-        queue: requests that are read, wait or are answered at one time; further ones get status 429.
-        timeout: seconds from a request's first byte to its answer.
+        max_body: the most MiB of a request's body.
+        max_pixels: the most pixels of an image.
+        max_inputs: the most images or texts of a request.
+        queue: the most requests that are read, wait or are answered at one time; further ones get status 429.
+        timeout: the most seconds from a request's first byte to its answer.
     """
 
     batch_size: BatchSize = 64

@@ -10,6 +10,7 @@ from torch import Tensor
 from softtf.classifier import ContinualClassifier
 from softtf.devices.torch_state import with_own_settings
 from softtf.files.label_json import encode_label
+from softtf.inference.explaining import Ranked, ranked
 from softtf.inference.predictor import labels_of
 from softtf.inference.unknown import can_tell
 from softtf.runs.classifier import learner_folder
@@ -32,7 +33,7 @@ class Answer:
     label: Hashable
     confidence: float
     task: int
-    probabilities: list[tuple[Hashable, float]]
+    probabilities: Ranked
     unknown: float | None = None
 
     def cut(self, top: int) -> "Answer":
@@ -86,13 +87,8 @@ class Version:
         tells = can_tell(self.model.knowledge.finished)
         found = self.model.answer(list(inputs), task=tasks, batch_size=batch_size, unknown=tells)
         labels = found.classes.labels
-        best = labels_of(found).topk(min(top, len(labels)), 1)
         unknown = [None] * len(inputs) if found.unknown is None else found.unknown.tolist()
-        likeliest = [
-            [(labels[i], p) for i, p in zip(*row, strict=True)]
-            for row in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        ]
-        rows = zip(likeliest, found.tasks.tolist(), unknown, strict=True)
+        rows = zip(ranked(labels_of(found), labels, top), found.tasks.tolist(), unknown, strict=True)
         return [Answer(*some[0], task, some, strange) for some, task, strange in rows]
 
     def load(self, raw: Any, where: str) -> LoadedInput:

@@ -14,11 +14,10 @@ from torch import Tensor
 
 from softtf.devices.memory import is_shortage
 from softtf.errors import UserError
-from softtf.files.reading import IMAGE, read_bytes
+from softtf.files.reading import IMAGE, LARGEST_IMAGE, read_bytes
 from softtf.streams.walk import image_formats
 
 CHANNELS = (1, 3, 4)
-LARGEST_IMAGE = 2**28 // 3  # pixels: a quarter of a GiB in RGB; Pillow warns of larger ones as decompression bombs
 LONGEST = 100  # the most that the long side may be, times the short: resizing by the short side would fill the memory
 STRIP = 2**22  # values to scale at once
 ORIENTATION = 0x0112  # of EXIF

@@ -6,10 +6,15 @@ from typing import Annotated
 
 from tyro.conf import UseAppendAction, arg
 
+from softtf.config.tree import Settings
+
+UNPREFIXED = arg(name="")
+"""Marks a part whose options do not begin with its name."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
-    """What all commands take.
+class Command(Settings):
+    """What all commands take; the type of an option carries its bounds.
 
     Attributes:
         imports: a Python file of your own to run first; it defines a learner, an adaptation, ... (docs/extend). Repeat

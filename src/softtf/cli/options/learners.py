@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from softtf.cli.options.command import Command
+from softtf.cli.options.command import UNPREFIXED, Command
+from softtf.config.bounds import BatchSize, Count, FalseRejection, Natural, NonNegative
+from softtf.serve.limits import Limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +46,14 @@ class Predict(Command):
     inputs: Positional[tuple[str, ...]] = ()
     json: bool = False
     output: Path | None = None
-    top_k: int = 1
+    top_k: Count = 1
     unknown: Literal["answer", "reject"] = "answer"
-    false_rejection: float = 0.05
+    false_rejection: FalseRejection = 0.05
     strict: bool = False
     policy: Annotated[str | None, arg(aliases=("--inference",))] = None  # its name in softtf 0.1
-    task: int | None = None
+    task: Count | None = None
     pool: bool = False
-    batch_size: int = 64
+    batch_size: BatchSize = 64
     device: str = "auto"
     input_column: str | None = None
     masks: Literal["memory", "disk"] = "memory"
@@ -104,13 +106,7 @@ class Serve(Command):
         port: to listen at; 0 takes a free one.
         token_file: the file with the token that clients must send.
         watch: every how many seconds to look whether the folder holds a new version; 0 looks at POST /reload only.
-        batch_size: the most inputs that run at once; answers do not depend on it.
-        wait_ms: how many milliseconds a batch that is not full waits for more.
-        max_body: the most MiB of a request.
-        max_pixels: the most pixels of an image.
-        max_inputs: the most images or texts of a request.
-        queue: the most requests that wait or are answered at one time; further ones get status 429.
-        timeout: the most seconds from a request to its answer.
+        limits: of requests and batches.
         policy: another policy, such as gradient-id (`softtf list policies`).
         device: auto, cpu, cuda, ...
         masks: disk leaves them in their files and reads in those that answers use; the answers are the same.
@@ -121,14 +117,8 @@ class Serve(Command):
     host: str = "127.0.0.1"
     port: int = 8000
     token_file: Path | None = None
-    watch: float = 0
-    batch_size: int = 64
-    wait_ms: float = 5
-    max_body: float = 16
-    max_pixels: int = 50_000_000
-    max_inputs: int = 64
-    queue: int = 256
-    timeout: float = 30
+    watch: NonNegative = 0
+    limits: Annotated[Limits, UNPREFIXED] = Limits()
     policy: str | None = None
     device: str = "auto"
     masks: Literal["memory", "disk"] = "memory"
@@ -166,7 +156,7 @@ class Learner(Command):
     names: Positional[tuple[str, ...]] = ()
     output: Path | None = None
     in_place: bool = False
-    keep_versions: int = 0
+    keep_versions: Natural = 0
     leave_traces: bool = False
     tasks: bool = False
     json: bool = False

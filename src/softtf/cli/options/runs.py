@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from softtf.cli.options.command import Command
+from softtf.config.bounds import BatchSize, FalseRejection
 from softtf.recipes.presets import Scale
 
 
@@ -104,10 +105,10 @@ class Evaluate(OfRun):
 
     policy: tuple[str, ...] = ()
     unknown: bool = False
-    false_rejection: float = 0.05
+    false_rejection: FalseRejection = 0.05
     shuffle: bool = False
     last: bool = False
     matrix: bool = False
-    batch_size: int = 60
+    batch_size: BatchSize = 60
     precision: Literal["auto", "bfloat16", "float32"] = "float32"
     masks: Literal["memory", "disk"] = "memory"
