@@ -136,7 +136,6 @@ def test_what_looks_like_no_class_learned_gets_no_label(places: tuple[Path, Path
         (("--output", "answers.xlsx"), ".xlsx"),
         (("--output", "nowhere/a.csv"), "there is no nowhere"),
         (("--top-k", 0), "top_k must be at least 1, not 0"),
-        (("--task", 0), "task must be at least 1, not 0"),
         (("--batch-size", 0), "batch_size must be between 1 and 1,000,000, not 0"),
         (("--false-rejection", 1), "false_rejection must be above 0 and below 1, not 1"),
         (("--unknown", "reject", "--false-rejection", 5), "above 0 and below 1"),

@@ -35,7 +35,7 @@ def run(options: Predict) -> int:
         inference=options.policy,
         masks=options.masks,
     )
-    if options.task is not None and options.task > model.num_tasks:
+    if options.task is not None and not 1 <= options.task <= model.num_tasks:
         raise UserError(f"there is no task {options.task}; tasks 1 to {model.num_tasks} were learned")
     rows, unread = rows_of(options, model.learner.network.backbone.reads_text)
     if options.attention is not None:

@@ -63,7 +63,7 @@ def _held(learner: Learner, part: Part, task: int) -> list[str]:
     trained = learner.trained_by_steps
     own = [n for n, slots in modules.items() if trained and slots.num_parameters(task)]
     held = [f"the {'classifier of its other classes' if n == 'head' else n} of task {name!r}" for n in own]
-    sums = [owner for owner, share in part.shares.items() if not learner.by_class(owner, share)]
+    sums = [owner for owner in part.shares if not learner.by_class(owner)]
     return held + [f"the sums of task {name!r} over all its classes{f' ({owner})' if owner else ''}" for owner in sums]
 
 

@@ -22,11 +22,13 @@ class DividedState(LearnerState):
     """The state of a learner, divided by task.
 
     common: the names in `memory` of values that must be equal in learners that are merged. trained_by_steps: whether a
-    task's parameters are trained by gradient steps, for all of its classes together.
+    task's parameters are trained by gradient steps, for all of its classes together. sums_by_class: whether all that a
+    task adds to the method's sums is kept by class, so that a class can go and leave nothing.
     """
 
     common: ClassVar[tuple[str, ...]] = ()
     trained_by_steps: ClassVar[bool] = True
+    sums_by_class: ClassVar[bool] = False
 
     def share_forms(self, labels: Tensor, tasks: int) -> Forms:
         """Return the form of each tensor that a task adds to the method's sums (`keep_share`).
@@ -103,9 +105,13 @@ class DividedState(LearnerState):
         assert isinstance(statistics, SharedStatistics)
         return statistics.joined(one, more)
 
-    def by_class(self, owner: str, share: Mapping[str, Tensor]) -> bool:
-        """Return whether all sums of a share are kept by class, so that `share_without` leaves nothing of a class."""
-        return not any(name.endswith("gram") or name == "centroids" for name in share)
+    def by_class(self, owner: str) -> bool:
+        """Return whether the method, or the statistics of that name, keep all sums by class (`sums_by_class`)."""
+        if owner == METHOD:
+            return self.sums_by_class
+        statistics = self.statistics[owner]
+        assert isinstance(statistics, SharedStatistics)
+        return statistics.sums_by_class
 
     def fitted_beside(self, task: int) -> list[str]:
         """Return, in words, the parameters that later tasks fitted while task `task` was known; removal leaves them."""

@@ -38,6 +38,8 @@ class NCMLearner(ClosedFormLearner):
     it on a fifth of its examples, with the means of the rest; the mean over tasks is used. No answer depends on it.
     """
 
+    sums_by_class = True
+
     def memory_forms(self, labels: Tensor) -> Forms:
         """Return the forms of the sums per label, of the counts and of the temperature."""
         sums = TensorForm((int(labels.max()) + 1, self.network.heads.dim))

@@ -105,9 +105,11 @@ class SharedStatistics(Statistics):
     """Statistics of frozen features to which each task adds a share, so that any task can be taken out or put in.
 
     fitted: the parameters of a share that depend on the tasks known at the time, in words; empty if there are none.
+    sums_by_class: whether all sums of a share are kept by class, so that `without` leaves nothing of a class.
     """
 
     fitted: ClassVar[str] = ""
+    sums_by_class: ClassVar[bool] = False
 
     def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
         """Return a task's share without the sums of some of its classes; `kept` has the places of those that stay.

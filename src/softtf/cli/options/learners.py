@@ -51,7 +51,7 @@ class Predict(Command):
     false_rejection: FalseRejection = 0.05
     strict: bool = False
     policy: Annotated[str | None, arg(aliases=("--inference",))] = None  # its name in softtf 0.1
-    task: Count | None = None
+    task: int | None = None
     pool: bool = False
     batch_size: BatchSize = 64
     device: str = "auto"
