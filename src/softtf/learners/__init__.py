@@ -2,7 +2,7 @@
 
 To write your own, derive a `LearnerSpec` (its settings, `title` and `build`) and a `Learner`. The learner must have
 `loss`, which gets a `Batch`. Override the other hooks only where they differ: `begin_task` and `end_task` get the
-`TaskData`; the rest are `after_backward`, `after_step` and `logits`. A method that is solved from frozen features
+`TaskData`; the rest are `after_backward` and `logits`. A method that is solved from frozen features
 derives a `ClosedFormLearner` and has `fit` instead; the `training` of its spec is ONE_PASS.
 `softtf.testing.check_learner` checks your method.
 """

@@ -147,7 +147,7 @@ class Learner(DividedState):
     """One published method: what it holds (`DividedState`), and the hooks in the life of a task.
 
     A subclass has `loss` and may override any other hook; an override calls `super()`. The order is: `begin_task` opens
-    the task; each step calls `loss`, `after_backward` and `after_step`; `end_task` closes the task; `logits` answers.
+    the task; each step calls `loss` and `after_backward`; `end_task` closes the task; `logits` answers.
     No hook has to undo anything: a task is learned in a copy of all that the learner holds (`go_on`), and the copy is
     dropped if anything raises. What a method holds only for the task in training it releases in `end_task`. A method
     without steps is a `ClosedFormLearner`.
@@ -209,9 +209,6 @@ class Learner(DividedState):
 
     def after_backward(self) -> None:  # noqa: B027 - a hook, empty unless a method needs it
         """Change gradients between backward and the optimizer's step (PGP)."""
-
-    def after_step(self) -> None:  # noqa: B027 - a hook, empty unless a method needs it
-        """Change parameters after the optimizer's step (MOS)."""
 
     def end_task(self, data: TaskData) -> None:
         """Add the task to the statistics of frozen features, and close it: none of its parameters are trained again.

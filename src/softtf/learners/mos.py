@@ -31,7 +31,7 @@ from softtf.adaptations.quantised import Rank
 from softtf.backbones.base import Backbone, Tokens
 from softtf.config.bounds import Share
 from softtf.files.tensor_form import Forms, TensorForm
-from softtf.learners.base import Learner
+from softtf.learners.base import Batch, Learner
 from softtf.learners.contrasted import ContrastedLearner, ContrastedSpec
 from softtf.learners.ease import class_means
 from softtf.learners.fine_tuning import network_features
@@ -80,7 +80,13 @@ class MOSLearner(ContrastedLearner):
         """False: a sample finds its task within the answer."""
         return False
 
-    def after_step(self) -> None:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Move the adapter that the last step left, and return the loss with it."""
+        if batch.step:
+            self._pull()
+        return super().loss(batch)
+
+    def _pull(self) -> None:
         """Move the adapter towards the mean of the earlier tasks' adapters."""
         (adapters,) = self.network.adaptations
         assert isinstance(adapters, ContinuedAdapters)
@@ -91,7 +97,8 @@ class MOSLearner(ContrastedLearner):
         return {**super().memory_forms(labels), PROTOTYPES: TensorForm((len(labels), self.network.backbone.dim))}
 
     def end_task(self, data: TaskData) -> None:
-        """Close the task, align, and remember its classes' means in the first task's network."""
+        """Move the adapter, close the task, align, and remember its classes' means in the first task's network."""
+        self._pull()
         super().end_task(data)
         features = features_of(data.loader, partial(network_features, self.network, task=0)).cpu()
         new = class_means(features, self.own(data.columns)).float()

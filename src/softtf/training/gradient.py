@@ -70,7 +70,6 @@ class GradientTraining(TaskTraining):
                 if self.config.clip_norm is not None:
                     clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
                 self.optimizer.step()
-                self.learner.after_step()
                 samples += len(batch.targets)
                 on_step(step + 1, steps)
         means = watch.means()
