@@ -14,7 +14,10 @@ def known(run: Path) -> dict[str, Group]:
 
     def with_acc(policy: str, acc: float, per_sample: bool = False, oracle: bool = False) -> Group:
         values = {**group.values, "acc": (acc,)}
-        return replace(group, policy=policy, values=values, is_per_sample=per_sample, is_oracle=oracle)
+        evidence = "alone" if per_sample else policy
+        return replace(
+            group, policy=policy, values=values, is_per_sample=per_sample, is_oracle=oracle, evidence=evidence
+        )
 
     return {
         "shared": with_acc("same-task batch(24)", 90.0),
@@ -25,9 +28,21 @@ def known(run: Path) -> dict[str, Group]:
 
 
 def test_evidence_that_samples_share_is_never_marked_as_best(run: Path) -> None:
-    table = _table(list(known(run).values()))
-    assert [row[1] for row in table.rows] == ["per-sample", "another, per-sample", "same-task batch(24)", "oracle"]
-    assert table.marked == {(1, table.headers.index("ACC %"))}
+    groups = list(known(run).values())
+    groups.append(replace(groups[1], about="of another", policy="per-sample of another"))
+    table = _table(groups)
+    alone = ["another, per-sample", "per-sample", "per-sample of another"]
+    assert [row[1] for row in table.rows] == [*alone, "same-task batch(24)", "oracle"]
+    assert table.marked == {(0, table.headers.index("ACC %"))}
+
+
+def test_only_runs_on_the_same_data_are_rivals(run: Path) -> None:
+    high, low = (known(run)[name] for name in ("high", "low"))
+    (first,) = high.runs
+    stream = replace(first.config.stream, train_per_class=1)
+    other = (replace(first, config=replace(first.config, stream=stream)),)
+    table = _table([high, replace(low, about="less data", runs=other)])
+    assert not table.marked
 
 
 def test_costs_are_of_policies_that_answer_each_sample_alone(run: Path) -> None:

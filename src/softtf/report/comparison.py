@@ -33,6 +33,7 @@ class Group:
         parameters: trained in the last task.
         train_seconds: of all tasks, from nothing.
         test_seconds: of all evaluations, from nothing.
+        evidence: what an answer may rest on (`PolicyResult.evidence`).
     """
 
     runs: tuple[RunResult, ...]
@@ -44,6 +45,26 @@ class Group:
     test_seconds: Values
     is_oracle: bool
     is_per_sample: bool
+    evidence: str
+
+    @property
+    def acc(self) -> float:
+        """The mean ACC over seeds."""
+        return mean(value for value in self.values["acc"] if value is not None)
+
+    @property
+    def data(self) -> str:
+        """What tells the data from those of other runs, whatever seed orders them; rivals have the same."""
+        settings = flat_settings(self.runs[0].config)
+        names = [name for name in settings if name.startswith("stream.") and not name.endswith("_seed")]
+        return repr((self.runs[0].evaluated, *((name, settings[name]) for name in names)))
+
+    @property
+    def stream(self) -> str:
+        """The stream for readers: its recipe, tasks and test samples."""
+        run = self.runs[0]
+        rows = sum(run.headline.matrix.total)
+        return f"{run.config.recipe}, {run.evaluated} tasks, {rows:,} test samples"
 
     @property
     def method(self) -> str:
@@ -85,6 +106,7 @@ def _group(members: Sequence[tuple[RunResult, PolicyResult]], about: str) -> Gro
         tuple(policy.test_seconds for _, policy in members),
         members[0][1].is_oracle,
         members[0][1].is_per_sample,
+        members[0][1].evidence,
     )
 
 

@@ -9,6 +9,7 @@ from softtf.report.blocks import Block, Chart, Columns, Grid, Note, Section
 from softtf.report.charts import lines, points
 from softtf.report.comparison import WEIGHTS, Group, differences, groups_of, table
 from softtf.report.found import RunResult
+from softtf.report.verdict import failures, leaders, rankings
 
 MOST = 12  # groups on a chart
 
@@ -16,11 +17,16 @@ MOST = 12  # groups on a chart
 def comparison_section(runs: Sequence[RunResult]) -> Section:
     """Return the comparison of several runs."""
     groups = groups_of(runs)
+    found = rankings(groups)
+    failed = failures(found)
     blocks: list[Block] = [
         Note(
             "Runs that differ only in the seed are one row: mean ± standard deviation over seeds. Each row names its"
-            " policy; compare only rows under the same policy. “Seeds” lists them. A click on a header sorts."
+            " policy. Compare rows whose answers rest on the same evidence: each sample alone, a batch of one task, or"
+            " the task given. A method that needs no task is a rival of all that infer it for each sample alone."
         ),
+        leaders(found),
+        *([] if failed is None else [failed]),
         _table(groups),
         Columns([cost_chart(groups), _curves(groups)]),
         _differences(runs),
@@ -29,23 +35,19 @@ def comparison_section(runs: Sequence[RunResult]) -> Section:
 
 
 def _table(groups: Sequence[Group]) -> Grid:
-    ordered = sorted(groups, key=lambda group: (group.is_oracle, not group.is_per_sample))
+    """Return all groups, each sample alone first; the highest ACC of several on one stream is marked."""
+    ordered = sorted(groups, key=lambda group: (group.is_oracle, not group.is_per_sample, -group.acc))
     headers, body = table(ordered)
-    rivals = [group for group in ordered if group.is_per_sample]
-    best = max(rivals, key=lambda group: mean(_known(group.values["acc"])), default=None)
-    title = "All methods and policies, percent; the highest ACC per sample is marked"
+    rivals = [ranking for ranking in rankings(ordered) if ranking.first.is_per_sample and len(ranking.groups) > 1]
+    best = [ordered.index(ranking.first) for ranking in rivals]
+    title = "All methods and policies, percent; the highest ACC per sample is marked. A click on a header sorts"
     if not differ([row[WEIGHTS] for row in body]):
         title = with_weights(title, [row[WEIGHTS] for row in body])
         headers, body = [*headers[:WEIGHTS], *headers[WEIGHTS + 1 :]], [[*r[:WEIGHTS], *r[WEIGHTS + 1 :]] for r in body]
     told = headers[2 : headers.index("ACC %")]  # what is read last: on a phone the first columns are seen
     order = [0, 1, *range(2 + len(told), len(headers)), *range(2, 2 + len(told))]
     headers, body = [headers[i] for i in order], [[visible(row[i]) for i in order] for row in body]
-    marked = frozenset() if best is None else frozenset({(ordered.index(best), headers.index("ACC %"))})
-    return Grid(visible(title), headers, body, 2, True, marked)
-
-
-def _known(values: Sequence[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
+    return Grid(visible(title), headers, body, 2, True, frozenset((row, headers.index("ACC %")) for row in best))
 
 
 def cost_chart(groups: Sequence[Group]) -> Block:
@@ -57,9 +59,8 @@ def cost_chart(groups: Sequence[Group]) -> Block:
         sums = [train + test for train, test in seconds if train is not None and test is not None]
         if sums and mean(sums) > 0 and len(places) < MOST:
             title = f"{group.method}: {group.policy}"
-            acc = mean(_known(group.values["acc"]))
-            places.append((title, mean(sums), acc))
-            rows.append([f"{len(places)} {visible(title)}", f"{mean(sums):.1f}", f"{acc:.2f}"])
+            places.append((title, mean(sums), group.acc))
+            rows.append([f"{len(places)} {visible(title)}", f"{mean(sums):.1f}", f"{group.acc:.2f}"])
     if not places:
         return Note("No run that answers each sample alone tells its seconds.")
     title = "Cost against accuracy per sample: seconds of training and evaluation under one policy, from nothing"
@@ -73,7 +74,7 @@ def _curves(groups: Sequence[Group]) -> Chart:
     chosen = [group for group in groups if group.is_headline][:MOST]
     series: dict[str, list[float]] = {}
     for group in chosen:
-        matrices = [next(p for p in run.policies if p.title == group.policy).matrix.a for run in group.runs]
+        matrices = [run.result(group.policy).matrix.a for run in group.runs]
         tasks = range(len(matrices[0]))
         series[f"{group.method}: {group.policy}"] = [mean(float(a[: t + 1, t].mean()) for a in matrices) for t in tasks]
     title = "Average accuracy on the tasks seen so far, under each run's first policy; the mean of several seeds"

@@ -54,6 +54,13 @@ class PolicyResult:
         """Whether each sample was answered alone, and its task was not given."""
         return not self.is_oracle and parse_policy(self.code).pooling == PER_SAMPLE
 
+    @property
+    def evidence(self) -> str:
+        """What an answer may rest on: its sample alone, a batch, or the task that is given."""
+        if self.is_oracle or self.is_per_sample:
+            return "the task given" if self.is_oracle else "each sample alone"
+        return parse_policy(self.code).pooling.title("shuffled" in self.title)
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -125,6 +132,10 @@ class RunResult:
     def oracle(self) -> PolicyResult | None:
         """The result with the task given, if there is one."""
         return next((policy for policy in self.policies if policy.is_oracle), None)
+
+    def result(self, title: str) -> PolicyResult:
+        """Return the result under the policy of a title."""
+        return next(policy for policy in self.policies if policy.title == title)
 
     def samples(self, policy: PolicyResult) -> Samples | None:
         """Return the answer to each test sample under a policy; None if the run has none.
