@@ -28,7 +28,7 @@ class Ranking:
         return self.groups[0]
 
     def behind(self, group: Group) -> str:
-        """Return the points of ACC that a group lacks; if both have several seeds, ± the difference's standard error."""
+        """Return the points of ACC that a group lacks; with several seeds of both, ± their standard error."""
         if group is self.first:
             return "first" if len(self.groups) > 1 else "no rival"
         found = [[value for value in one.values["acc"] if value is not None] for one in (self.first, group)]
@@ -53,20 +53,20 @@ def leaders(found: Sequence[Ranking]) -> Grid:
     rows, marked = [], set()
     for ranking in found:
         if len(ranking.groups) > 1:
-            marked.add((len(rows), 1))
+            marked.add((len(rows), 0))
         for group in ranking.groups:
-            about = [group.evidence, group.method, group.policy, group.stream]
-            rows.append([*map(visible, about), over_seeds(group.values["acc"]), ranking.behind(group)])
+            points = [over_seeds(group.values["acc"]), ranking.behind(group)]
+            rows.append([visible(group.method), visible(group.policy), *points, group.evidence, visible(group.stream)])
     title = (
         "Who is ahead: each method by its best policy of each kind of evidence, chosen by these results. With several"
         " seeds, ± of the difference is its standard error; one seed cannot tell a small difference from chance"
     )
-    headers = ["An answer rests on", "Method", "Policy", "Stream", "ACC %", "To the first, points"]
-    streams = {row[3] for row in rows}
-    if len(streams) == 1:  # then it need not take the room of a column, of which a phone has little
+    headers = ["Method", "Policy", "ACC %", "To the first, points", "An answer rests on", "Stream"]
+    streams = {row[-1] for row in rows}
+    if len(streams) == 1:
         title = f"{title}; {streams.pop()}"
-        headers, rows = [*headers[:3], *headers[4:]], [[*row[:3], *row[4:]] for row in rows]
-    return Grid(title, headers, rows, len(headers) - 2, False, frozenset(marked))
+        headers, rows = headers[:-1], [row[:-1] for row in rows]
+    return Grid(title, headers, rows, 2, False, frozenset(marked))
 
 
 def failures(found: Sequence[Ranking]) -> Grid | None:
