@@ -1,0 +1,1 @@
+"""Runs: a stream learned by one method, its folder, and what it found."""
