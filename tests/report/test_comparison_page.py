@@ -50,6 +50,14 @@ def test_costs_are_of_policies_that_answer_each_sample_alone(run: Path) -> None:
     assert sorted(row[2] for row in numbers.rows) == ["30.00", "40.00"]
 
 
+def test_a_chart_that_leaves_runs_out_says_so_and_its_table_does_not(run: Path) -> None:
+    high = known(run)["high"]
+    for count in (12, 13):
+        chart = cost_chart([replace(high, about=str(i)) for i in range(count)])
+        assert len(chart.numbers.rows) == count  # type: ignore[attr-defined]
+        assert ("the first 12 of 13" in chart.caption) == (count == 13)  # type: ignore[attr-defined]
+
+
 def test_policies_say_whether_each_sample_is_answered_alone(run: Path) -> None:
     found = {policy.code: (policy.is_per_sample, policy.is_oracle) for policy in read_run(run).policies}
     assert found.pop("oracle") == (False, True)

@@ -37,6 +37,10 @@ def test_a_difference_of_several_seeds_has_its_standard_error(groups: list[Group
     (ranking,) = rankings([mine, other])
     error = sqrt(stdev(values) ** 2 / 2 + stdev(mine.values["acc"]) ** 2 / 2)  # type: ignore[type-var]
     assert ranking.behind(mine) == f"−{93 - mine.acc:.1f} ± {error:.1f}"
+    named = (
+        f"{mine.evidence}, {mine.stream}: {other.method} 93.0 ± 4.2 %, {mine.method} −{93 - mine.acc:.1f} ± {error:.1f}"
+    )
+    assert str(ranking) == named
     assert ranking.behind(ranking.first) == "first" and rankings([mine])[0].behind(mine) == "no rival"
 
 

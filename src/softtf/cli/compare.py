@@ -7,6 +7,7 @@ from softtf.errors import UserError
 from softtf.evaluation.report import markdown_table
 from softtf.report.comparison import HEADERS, groups_of, table, to_csv
 from softtf.report.found import read_run, runs_in
+from softtf.report.verdict import rankings
 from softtf.screen import Screen, say
 
 FOR_DATA = ("recipe", "scale", "set", "output", "at_once")
@@ -32,4 +33,7 @@ def run(options: Compare) -> int:
         say(markdown_table(headers, body, range(len(HEADERS), len(headers))).removesuffix("\n"))
     else:
         show_groups(groups, Screen())
+        for ranking in rankings(groups):
+            if len(ranking.groups) > 1:
+                say(f"ahead, {ranking}")
     return 0

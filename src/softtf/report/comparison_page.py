@@ -57,32 +57,39 @@ def cost_chart(groups: Sequence[Group]) -> Block:
     for group in sorted((one for one in groups if one.is_per_sample), key=lambda one: not one.is_headline):
         seconds = [*zip(group.train_seconds, group.test_seconds, strict=True)]
         sums = [train + test for train, test in seconds if train is not None and test is not None]
-        if sums and mean(sums) > 0 and len(places) < MOST:
+        if sums and mean(sums) > 0:
             title = f"{group.method}: {group.policy}"
             places.append((title, mean(sums), group.acc))
             rows.append([f"{len(places)} {visible(title)}", f"{mean(sums):.1f}", f"{group.acc:.2f}"])
     if not places:
         return Note("No run that answers each sample alone tells its seconds.")
     title = "Cost against accuracy per sample: seconds of training and evaluation under one policy, from nothing"
+    title += _left_out(len(places))
     numbers = Grid(title, ["Method: policy", "Seconds", "ACC %"], rows, 1, True)
     across = "training and evaluation from nothing, s (log scale)"
-    return Chart(points(places, across, "ACC, %", "cost"), title, numbers)
+    return Chart(points(places[:MOST], across, "ACC, %", "cost"), title, numbers)
 
 
 def _curves(groups: Sequence[Group]) -> Chart:
     """Return a chart of the average accuracy after each task, under each method's first policy; means over seeds."""
-    chosen = [group for group in groups if group.is_headline][:MOST]
+    chosen = [group for group in groups if group.is_headline]
     series: dict[str, list[float]] = {}
     for group in chosen:
         matrices = [run.result(group.policy).matrix.a for run in group.runs]
         tasks = range(len(matrices[0]))
         series[f"{group.method}: {group.policy}"] = [mean(float(a[: t + 1, t].mean()) for a in matrices) for t in tasks]
     title = "Average accuracy on the tasks seen so far, under each run's first policy; the mean of several seeds"
+    title += _left_out(len(series))
     rows = [[visible(name), *(f"{value:.2f}" for value in values)] for name, values in series.items()]
     longest = max(map(len, series.values()))
     padded = [[*row, *[""] * (longest + 1 - len(row))] for row in rows]
     numbers = Grid(title, ["Method: policy", *(f"after {t + 1}" for t in range(longest))], padded)
-    return Chart(lines(series, "after task", "average accuracy, %", "compared"), title, numbers)
+    return Chart(lines(dict([*series.items()][:MOST]), "after task", "average accuracy, %", "compared"), title, numbers)
+
+
+def _left_out(count: int) -> str:
+    """Return what a chart's caption says if there are more than it has room for."""
+    return f"; the chart shows the first {MOST} of {count}, and its table all" if count > MOST else ""
 
 
 def _differences(runs: Sequence[RunResult]) -> Block:

@@ -37,6 +37,15 @@ class Ranking:
             return text
         return f"{text} ± {sqrt(sum(stdev(values) ** 2 / len(values) for values in found)):.1f}"
 
+    def __str__(self) -> str:
+        """Return the order as a line: the first with its ACC, and how far each other one is behind."""
+        points = [f"{over_seeds(self.first.values['acc'])} %", *map(self.behind, self.groups[1:])]
+        said = [
+            f"{group.method} {text}" + ("" if group.is_oracle else f" ({group.policy})")
+            for group, text in zip(self.groups, points, strict=True)
+        ]
+        return f"{self.first.evidence}, {self.first.stream}: {', '.join(said)}"
+
 
 def rankings(groups: Sequence[Group]) -> list[Ranking]:
     """Return the rivals of each stream and evidence: each sample alone first, the task given last."""
