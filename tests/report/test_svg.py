@@ -47,3 +47,9 @@ def test_numbers_of_points_that_lie_together_stand_apart() -> None:
     places = [*together, ("far", 1000.0, 30.0), ("above", 100.0, 60.0)]
     assert [_beside(places, i) for i in range(5)] == [*CORNERS[:3], CORNERS[0], CORNERS[0]]
     assert _beside([("alone", 1.0, 0.0)], 0) == CORNERS[0]
+
+
+def test_long_names_that_begin_alike_are_told_apart() -> None:
+    name = "A method (learner.adapt.layers=10-12, learner.adapt.targets=only ATTN): Gradient ID, per-sample"
+    svg = lines({f"{name}{end}": [1.0, 2.0] for end in ("", ", own classes")}, "x", "y", "c")
+    assert "own classes" in svg and lines({name * 9: [1.0]}, "x", "y", "c").count("Gradient ID") <= 3

@@ -1,7 +1,8 @@
 """The charts of a page, drawn from numbers alone; no chart relies on colour alone."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from softtf.report.svg import INK, LINE, SERIES, draw
 MOST_NUMBERED = 12  # rows of a heat map whose cells have room for a number
 CORNERS = ((9, 5), (-9, 5), (9, -13), (-9, -13))  # around a point, for its number
 NEAR = 0.08  # of an axis: the numbers of nearer points would cover one another
-LONGEST_NAME = 56  # characters of a name in a legend
+NAME_WIDTH = 56  # characters of a line of a legend
 
 
 def heat_map(percent: NDArray[np.float64], across: str, down: str, name: str) -> str:
@@ -49,13 +50,13 @@ def lines(series: Mapping[str, Sequence[float]], across: str, up: str, name: str
     def paint(axes: Axes) -> None:
         for i, (title, values) in enumerate(series.items()):
             style: dict[str, Any] = {"color": _of(SERIES, i), "marker": _of(MARKERS, i), "linestyle": _of(LINES, i)}
-            axes.plot(range(1, len(values) + 1), values, label=_short(title), **style)
+            axes.plot(range(1, len(values) + 1), values, label=_wrapped(title), **style)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel=across, ylabel=up)
         axes.set_ylim(bottom=0)
         _legend(axes, len(series))
 
-    return draw(paint, 2.8 + 0.22 * len(series), name)
+    return draw(paint, _height(series), name)
 
 
 def bars_and_marks(bars: Sequence[float], marks: Sequence[float] | None, titles: tuple[str, str], name: str) -> str:
@@ -98,7 +99,7 @@ def points(places: Sequence[tuple[str, float, float]], across: str, up: str, nam
         for i, (title, x, y) in enumerate(places):
             style: dict[str, Any] = {"color": _of(SERIES, i), "marker": _of(MARKERS, i)}
             style |= {"linestyle": "none", "markersize": 7}
-            axes.plot([x], [y], label=f"{i + 1} {_short(title)}", **style)
+            axes.plot([x], [y], label=_wrapped(f"{i + 1} {title}"), **style)
             axes.annotate(str(i + 1), (x, y), xytext=_beside(places, i), textcoords="offset points", ha="center")
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -108,7 +109,7 @@ def points(places: Sequence[tuple[str, float, float]], across: str, up: str, nam
         axes.set(xlabel=across, ylabel=up)
         _legend(axes, len(places))
 
-    return draw(paint, 2.8 + 0.22 * len(places), name)
+    return draw(paint, _height([f"{i + 1} {title}" for i, (title, *_) in enumerate(places)]), name)
 
 
 def _beside(places: Sequence[tuple[str, float, float]], i: int) -> tuple[int, int]:
@@ -141,8 +142,14 @@ def _of(choices: Sequence[Any], i: int) -> Any:
     return choices[i % len(choices)]
 
 
-def _short(title: str) -> str:
-    return title if len(title) <= LONGEST_NAME else f"{title[: LONGEST_NAME - 1]}…"
+def _wrapped(title: str) -> str:
+    """Return a name for a legend on one to three lines: names that begin alike can be told apart."""
+    return "\n".join(wrap(title, NAME_WIDTH, max_lines=3, placeholder=" …", subsequent_indent="   "))
+
+
+def _height(titles: Iterable[str]) -> float:
+    """Return the height of a chart with a line of its legend for each line of a name."""
+    return 2.8 + 0.22 * sum(_wrapped(title).count("\n") + 1 for title in titles)
 
 
 def _legend(axes: Axes, count: int) -> None:
