@@ -17,7 +17,7 @@ from softtf.cli.main import command_of
 from softtf.config.yaml import load_yaml
 from softtf.learners import BlockRidge
 from softtf.recipes.recipes import run_of_file
-from support.blocks import JUNE, MONTHS, PAGES, Block, blocks, build_world, months, pictures
+from support.blocks import JUNE, MONTHS, PAGES, TUTORIALS, Block, blocks, build_world, months, pictures
 from support.registries import forgetting_names
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
@@ -115,6 +115,20 @@ def test_the_commands_of_a_page_are_right(page: Path, done: set[str], monkeypatc
                 if words[0] == "table" and "--dry-run" not in words and len(words) > 1:
                     words.append("--dry-run")
                 assert call(*words) == 0, f"{block}: {words}"
+
+
+@pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda page: page.name)
+def test_the_commands_of_a_tutorial_are_right(tutorial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("texts.csv").write_text("text,label,month\na,b,May\n")
+    Path("my_method.py").write_text(tutorial.read_text(encoding="utf-8").split("# %%")[2])
+    for command in (words for block in blocks(tutorial) for words in block.commands()):
+        assert command[0] == "softtf", command
+        with forgetting_names(), forgetting_modules():
+            command_of(command[1:])
+        if command[1] == "table":
+            with forgetting_names(), forgetting_modules():
+                assert call(*command[1:], "--dry-run") == 0, command
 
 
 @pytest.mark.parametrize("block", [b for b in RUNNABLE if b.language not in (*SHELL, PYTHON)], ids=str)

@@ -5,7 +5,7 @@
 # settings of the paper's row, and reads the run folder. The real row takes CIFAR-100 and a GPU:
 #
 # ```bash
-# softtf table 6 --rows "DualPrompt + Soft-TF" --streams cifar100-10 --source cifar100=FOLDER
+# softtf table 6 --rows "DualPrompt-Soft-TF-L[10,11,12], Gradient ID" --streams cifar100-10 --source cifar100=FOLDER
 # ```
 
 # %%

@@ -17,6 +17,7 @@ from softtf.learners import NCM
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+TUTORIALS = sorted(ROOT.glob("docs/tutorials/*.py"))
 BLOCK = re.compile(r"(?:<!-- not run: ([^>]+) -->\s*)?^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 MEANINGS = {"METHOD": "ncm", "SEED": "0", "RUN_FOLDERS": "runs/X"}
 """Words of a command that stand for others."""
@@ -61,7 +62,10 @@ class Block:
 
 
 def blocks(page: Path) -> list[Block]:
+    """The blocks of a page; those of a tutorial stand in its comments, and its cells are run as a notebook."""
     text = page.read_text(encoding="utf-8")
+    if page.suffix == ".py":
+        text = re.sub("^# ?", "", text, flags=re.MULTILINE)
     return [Block(page, text[: m.start(2)].count("\n") + 1, m[2], m[3], m[1]) for m in BLOCK.finditer(text)]
 
 
