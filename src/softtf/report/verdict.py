@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from math import sqrt
 from statistics import stdev
 
+import numpy as np
+
 from softtf.errors import UserError, visible
 from softtf.evaluation.evaluate import Samples
 from softtf.report.blocks import Grid
@@ -59,7 +61,8 @@ def rankings(groups: Sequence[Group]) -> list[Ranking]:
 
 def leaders(found: Sequence[Ranking]) -> Grid:
     """Return the rivals as a table; the first of several is marked."""
-    rows, marked = [], set()
+    rows: list[list[str]] = []
+    marked: set[tuple[int, int]] = set()
     for ranking in found:
         if len(ranking.groups) > 1:
             marked.add((len(rows), 0))
@@ -93,7 +96,7 @@ def failures(found: Sequence[Ranking]) -> Grid | None:
 def _failure(group: Group) -> list[str]:
     run = group.runs[0]
     lasts = [one.result(group.policy).matrix.a[:, -1] for one in group.runs]
-    weakest = int(sum(lasts).argmin())
+    weakest = int(np.mean(lasts, 0).argmin())
     given = [None if one.oracle is None else one.oracle.matrix.acc for one in group.runs]
     try:
         samples = run.samples(run.result(group.policy))
