@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from softtf.report.charts import CORNERS, _beside, heat_map, lines, points
+from softtf.report.charts import CORNERS, _corners, heat_map, lines, points
 from softtf.report.svg import VARIABLES
 
 HOSTILE = '<script>alert(1)</script> $\\frac{x}$ & "quoted" #010203'
@@ -45,8 +45,13 @@ def test_cells_that_are_not_defined_stay_empty() -> None:
 def test_numbers_of_points_that_lie_together_stand_apart() -> None:
     together = [("a", 100.0, 30.0), ("b", 101.0, 30.1), ("c", 99.0, 29.9)]
     places = [*together, ("far", 1000.0, 30.0), ("above", 100.0, 60.0)]
-    assert [_beside(places, i) for i in range(5)] == [*CORNERS[:3], CORNERS[0], CORNERS[0]]
-    assert _beside([("alone", 1.0, 0.0)], 0) == CORNERS[0]
+    found = _corners(places)
+    assert len({*found[:3]}) == 3 and found[3:] == [CORNERS[0]] * 2 and _corners([("alone", 1.0, 0.0)]) == [CORNERS[0]]
+    quickstart = [("1", 58, 32.8), ("2", 61, 42.9), ("3", 9, 32.2), ("4", 140, 98.3), ("5", 67, 32.5), ("6", 62, 35.9)]
+    x, y = np.log([p[1] for p in quickstart]), np.array([p[2] for p in quickstart])
+    spots = np.stack([260 * (x - x.min()) / np.ptp(x), 130 * (y - y.min()) / np.ptp(y)], 1)
+    numbers = spots + _corners(quickstart)
+    assert min(np.hypot(*(numbers[i] - numbers[j])) for i in range(6) for j in range(i)) > 9
 
 
 def test_long_names_that_begin_alike_are_told_apart() -> None:

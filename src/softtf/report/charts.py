@@ -1,6 +1,5 @@
 """The charts of a page, drawn from numbers alone; no chart relies on colour alone."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
@@ -16,7 +15,8 @@ from softtf.report.svg import INK, LINE, SERIES, draw
 
 MOST_NUMBERED = 12  # rows of a heat map whose cells have room for a number
 CORNERS = ((9, 5), (-9, 5), (9, -13), (-9, -13))  # around a point, for its number
-NEAR = 0.08  # of an axis: the numbers of nearer points would cover one another
+PLOT = (260, 130)  # the size of a chart's axes, in 1/72 inch
+CLEAR = 14.0  # between two numbers, so that they can be read
 NAME_WIDTH = 56  # characters of a line of a legend
 
 
@@ -96,11 +96,12 @@ def points(places: Sequence[tuple[str, float, float]], across: str, up: str, nam
     """Draw points (x, y) with titles, each with its number beside it; x is logarithmic."""
 
     def paint(axes: Axes) -> None:
+        corners = _corners(places)
         for i, (title, x, y) in enumerate(places):
             style: dict[str, Any] = {"color": _of(SERIES, i), "marker": _of(MARKERS, i)}
             style |= {"linestyle": "none", "markersize": 7}
             axes.plot([x], [y], label=_wrapped(f"{i + 1} {title}"), **style)
-            axes.annotate(str(i + 1), (x, y), xytext=_beside(places, i), textcoords="offset points", ha="center")
+            axes.annotate(str(i + 1), (x, y), xytext=corners[i], textcoords="offset points", ha="center")
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.6g}"))
@@ -112,12 +113,23 @@ def points(places: Sequence[tuple[str, float, float]], across: str, up: str, nam
     return draw(paint, _height([f"{i + 1} {title}" for i, (title, *_) in enumerate(places)]), name)
 
 
-def _beside(places: Sequence[tuple[str, float, float]], i: int) -> tuple[int, int]:
-    """Return where the number of point i stands, in points: at another corner than those of points that lie near it."""
-    xs, ys = [math.log(x) for _, x, _ in places], [y for *_, y in places]
-    wide, high = max(xs) - min(xs) or 1.0, max(ys) - min(ys) or 1.0
-    near = [j for j in range(i) if abs(xs[j] - xs[i]) < NEAR * wide and abs(ys[j] - ys[i]) < NEAR * high]
-    return CORNERS[len(near) % len(CORNERS)]
+def _corners(places: Sequence[tuple[str, float, float]]) -> list[tuple[int, int]]:
+    """Return where the number of each point stands, in units of 1/72 inch from it: clear of others as far as can be."""
+    xs, ys = np.log([x for _, x, _ in places]), np.array([y for *_, y in places])
+    spots = np.stack([PLOT[0] * (xs - xs.min()) / (np.ptp(xs) or 1), PLOT[1] * (ys - ys.min()) / (np.ptp(ys) or 1)], 1)
+    chosen: list[tuple[int, int]] = []
+    for i, spot in enumerate(spots):
+        numbers = spots[:i] + np.array(chosen).reshape(i, 2)
+        others = np.delete(spots, i, 0)
+        room = {corner: _room(spot + corner, others, numbers) for corner in CORNERS}
+        chosen.append(max(CORNERS, key=room.__getitem__))  # the first of equal ones
+    return chosen
+
+
+def _room(at: NDArray[np.float64], points: NDArray[np.float64], numbers: NDArray[np.float64]) -> float:
+    """Return the least distance to another number or, twice, to a point; what is clear counts the same."""
+    away = [*(2 * np.hypot(*(points - at).T)), *np.hypot(*(numbers - at).T)]
+    return min([CLEAR, *map(float, away)])
 
 
 def stacked_bars(parts: Mapping[str, Sequence[float]], up: str, name: str) -> str:

@@ -27,8 +27,8 @@ def comparison_section(runs: Sequence[RunResult]) -> Section:
         ),
         leaders(found),
         *([] if failed is None else [failed]),
-        _table(groups),
         Columns([cost_chart(groups), _curves(groups)]),
+        _table(groups),
         _differences(runs),
     ]
     return Section("comparison", "Comparison", blocks)
