@@ -3,6 +3,7 @@ every option, and run where it takes a moment. A block that cannot run says why:
 
 import glob
 import io
+import json
 import shutil
 import sys
 from collections.abc import Iterator
@@ -23,8 +24,8 @@ from support.registries import forgetting_names
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 RUNNABLE = [block for block in BLOCKS if block.reason is None]
 SHELL, PYTHON = ("bash", "sh"), "python"
-LONG = ("run", "quickstart", "learn", "figure convergence", "compare --source")
-"""Commands that are only parsed: they take more than a moment."""
+LONG = ("run", "quickstart", "learn", "serve", "figure convergence", "compare --source")
+"""Commands that are only parsed: they take more than a moment, or go on until they are stopped."""
 CHANGED = ("birds", "colleagues-birds", "DIR")
 """What blocks write into."""
 FEW = 2
@@ -79,6 +80,8 @@ def given(page: str) -> dict[str, object]:
         labels = ["owl", "rook"] * 5
         names |= {name: list(pictures(1, 10)) for name in ("paths", "january", "february", "march")}
         names |= {"labels": labels, "more_labels": labels}
+    if page == "serve.md":
+        names |= {"model": months(MONTHS), "photos_of_march": (pictures(7, 4), ["owl", "rook"] * 2)}
     if page == "learner-folder.md":
         shutil.rmtree("birds")  # the page saves it
         names |= {"model": months(MONTHS), "more": (pictures(7, 4), ["owl", "rook"] * 2)}
@@ -133,6 +136,9 @@ def test_the_commands_of_a_tutorial_are_right(tutorial: Path, tmp_path: Path, mo
 
 @pytest.mark.parametrize("block", [b for b in RUNNABLE if b.language not in (*SHELL, PYTHON)], ids=str)
 def test_the_settings_of_a_block_are_right(block: Block) -> None:
+    if block.language == "json":
+        assert json.loads(block.text)["answers"]  # of the service
+        return
     assert block.language == "yaml", f"{block}: no test knows {block.language!r}; say why it is not run"
     with forgetting_names(), forgetting_modules():
         command_of(["list", "--import", str(block.page.parent / "my_adaptation.py")])
