@@ -176,7 +176,7 @@ def struck_after_the_end(model: ContinualClassifier, act: Callable[[ContinualCla
 
     def tracing(frame: FrameType, event: str, argument: Any) -> Any:
         nonlocal lines
-        names = ("knowledge.py", "torch_state.py", "classifier.py", "life.py", "contextlib.py")
+        names = ("knowledge.py", "torch_state.py", "classifier.py", "changing.py", "contextlib.py")
         if not frame.f_code.co_filename.endswith(names) or frame.f_code.co_name == "take_back":
             return None
         if event == "line" and model.knowledge.finished is not known:
