@@ -17,3 +17,6 @@ def test_six_months_of_a_learner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert model.classes.names == ["January", "February", "May", "June", "April, sixes", "hers"]
     assert "seven" not in model.labels and "nought" in model.labels and "zero" not in model.labels
     assert told["accuracy"] > 0.8
+    assert "`April, sixes`" in told["card"] and "March" not in told["card"]
+    assert len(told["lines"]) == len(told["photos"]) and told["about"]["largest_difference"] < 1e-4
+    assert told["apart"]["unknown_rejected"] > told["apart"]["known_rejected"]
