@@ -28,6 +28,8 @@ LONG = ("run", "quickstart", "learn", "serve", "figure convergence", "compare --
 """Commands that are only parsed: they take more than a moment, or go on until they are stopped."""
 CHANGED = ("birds", "colleagues-birds", "DIR")
 """What blocks write into."""
+TELLING = "predict.md"
+"""The page whose `birds` are those of a learner that tells unknown inputs."""
 FEW = 2
 """The examples of each class that `load_source` returns here."""
 
@@ -44,11 +46,12 @@ def done() -> set[str]:
 
 
 @pytest.fixture
-def _here(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _here(page: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Work in a folder with links to the world: what a block writes is its own."""
     for path in world.iterdir():
         if path.name in CHANGED:
-            shutil.copytree(path, tmp_path / path.name)
+            telling = page.name == TELLING and path.name == "birds"
+            shutil.copytree(world / "telling-birds" if telling else path, tmp_path / path.name)
         else:
             (tmp_path / path.name).symlink_to(path)
     monkeypatch.chdir(tmp_path)
@@ -76,6 +79,9 @@ def given(page: str) -> dict[str, object]:
     if page == "learners-life.md":
         names |= {"model": months(MONTHS), "colleagues": months(JUNE), "other": months(JUNE)}
         names["months"] = [(pictures(seed, 4), ["owl", "rook"] * 2) for seed in (8, 9)]
+    if page == TELLING:
+        names |= {"model": softtf.ContinualClassifier.from_pretrained("birds"), "images": pictures(1, 4)}
+        names |= {"known": pictures(2, 4), "unknown": pictures(3, 4)}
     if page == "python.md":
         labels = ["owl", "rook"] * 5
         names |= {name: list(pictures(1, 10)) for name in ("paths", "january", "february", "march")}

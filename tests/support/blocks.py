@@ -13,7 +13,8 @@ from PIL import Image
 from cli import call, image_folder
 from net import worlds
 from softtf import BackboneSpec, ContinualClassifier
-from softtf.learners import NCM
+from softtf.learners import NCM, BlockRidge
+from softtf.learners.base import LearnerSpec
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -96,9 +97,11 @@ def pictures(seed: int, count: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
 
 
-def months(names: dict[str, tuple[str, ...]], backbone: str = "random:test_vit") -> ContinualClassifier:
+def months(
+    names: dict[str, tuple[str, ...]], backbone: str = "random:test_vit", learner: LearnerSpec | None = None
+) -> ContinualClassifier:
     """A classifier that learned birds month by month."""
-    model = ContinualClassifier(BackboneSpec(backbone, image_size=32), NCM(), device="cpu")
+    model = ContinualClassifier(BackboneSpec(backbone, image_size=32), learner or NCM(), device="cpu")
     for seed, (name, classes) in enumerate(names.items()):
         model.learn((pictures(seed, 3 * len(classes)), [*classes] * 3), name, progress=False)
     return model
@@ -108,6 +111,7 @@ def _learners(folder: Path) -> None:
     for last in range(1, len(MONTHS) + 1):  # with earlier versions
         learned = months(dict([*MONTHS.items()][:last]))
         learned.save_pretrained(folder / "birds", replace=last > 1, keep_versions=3)
+    months(MONTHS, learner=BlockRidge(60, views=1)).save_pretrained(folder / "telling-birds")
     months(JUNE).save_pretrained(folder / "colleagues-birds")
     months(MONTHS, str(worlds.vit(folder / "models/my-vit"))).save_pretrained(folder / "DIR")
 
