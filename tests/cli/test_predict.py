@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,22 @@ def test_bad_files_are_passed_over_wherever_they_stand(places: tuple[Path, Path]
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["zip", "gztar"])
+def test_an_archive_is_answered_like_its_folder(kind: str, places: tuple[Path, Path], capsys: Capture) -> None:
+    """An image in it that cannot be read is passed over."""
+    learner, images = places
+    shutil.copytree(images / "test", "photos")
+    Path("photos/bee/0a.png").write_bytes(b"no image")
+
+    def answered(place: str) -> list[dict[str, Any]]:
+        rows = rows_of(capsys, learner, place, "--batch-size", 1, code=1)
+        return [row | {"file": row["file"].removeprefix(f"{place}/"), "error": "error" in row} for row in rows]
+
+    found = answered(Path(shutil.make_archive("photos", kind, "photos")).name)
+    assert found == answered("photos")
+    assert [row["file"] for row in found if row["error"]] == ["bee/0a.png"]
+
+
 def test_several_labels_of_each_input(places: tuple[Path, Path], capsys: Capture) -> None:
     plain, rows = rows_of(capsys, *places), rows_of(capsys, *places, "--top-k", 2)
     for one, row in zip(plain, rows, strict=True):

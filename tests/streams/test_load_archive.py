@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from softtf.errors import UserError
-from softtf.streams import archive, load_source
+from softtf.streams import archive, load_source, unlabelled
 from softtf.streams.examples import Examples
 from softtf.streams.sources import read_source
 
@@ -36,7 +36,7 @@ def pack(file: Path, files: dict[str, bytes], mode: int = zipfile.ZIP_DEFLATED) 
             for name, data in files.items():
                 archive.writestr(name, data)
     else:
-        with tarfile.open(file, "w") as archive:
+        with tarfile.open(str(file), "w" if file.suffix == ".tar" else "w:gz") as archive:
             for name, data in files.items():
                 info = tarfile.TarInfo(name)
                 info.size = len(data)
@@ -49,7 +49,7 @@ def read(examples: Examples | None) -> list[tuple[bytes, object]]:
     return [(examples[i]["bytes"], examples.labels[i]) for i in range(len(examples))]
 
 
-@pytest.mark.parametrize("kind", [".zip", ".tar"])
+@pytest.mark.parametrize("kind", archive.ARCHIVES)
 def test_class_folders_are_read_as_on_disk(kind: str, tmp_path: Path) -> None:
     """Also with one folder around them, and with what systems leave."""
     plain = contents(FILES)
@@ -174,7 +174,24 @@ def test_a_zip_that_lies_about_a_size_or_is_packed_oddly_is_refused(tmp_path: Pa
         read_source(str(pack(tmp_path / "b.zip", contents(FILES), zipfile.ZIP_LZMA)))
 
 
-def test_a_compressed_tar_is_refused_with_what_is_read(tmp_path: Path) -> None:
-    (tmp_path / "a.tar.gz").write_bytes(b"x")
-    with pytest.raises(UserError, match=r"is a file; give .csv, .tsv, .jsonl, .parquet, .zip, .tar"):
-        read_source(str(tmp_path / "a.tar.gz"))
+def test_a_compressed_tar_has_a_limit_and_another_compression_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = pack(tmp_path / "a.tar.gz", contents(FILES))
+    (tmp_path / "b.tar.gz").write_bytes(packed.read_bytes()[:-40])
+    with pytest.raises(UserError, match=r"b.tar.gz is not a readable .tar.gz file: Compressed file ended"):
+        read_source(str(tmp_path / "b.tar.gz"))
+    monkeypatch.setattr(archive, "LARGEST", 2**10)
+    with pytest.raises(UserError, match="more than 1,024 bytes unpacked; unpack it once by gunzip"):
+        read_source(str(packed))
+    (tmp_path / "a.tar.xz").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"is a file; give .csv, .tsv, .jsonl, .parquet, .zip, .tar, .tar.gz"):
+        read_source(str(tmp_path / "a.tar.xz"))
+
+
+@pytest.mark.parametrize("kind", archive.ARCHIVES)
+def test_inputs_without_labels_are_the_images_of_an_archive(kind: str, tmp_path: Path) -> None:
+    """By their names, also outside of class folders, and also in another process."""
+    plain = contents(FILES) | {"alone.png": picture(9)}
+    found = pickle.loads(pickle.dumps(unlabelled(str(pack(tmp_path / f"a{kind}", plain)), folders=True)))
+    assert [found[i]["bytes"] for i in range(len(found))] == [plain[name] for name in sorted(plain)]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from softtf.classifier import ContinualClassifier
 from softtf.cli.answer_files import answers_file, check_ending, json_line
@@ -117,7 +118,7 @@ class Predicting:
     def _answers(self, places: range) -> Answers | None:
         """Return the answers to the rows that can be read; None if none can."""
         options = self.options
-        chosen = [self.rows[i][1] for i in places if i not in self.unread]
+        chosen = [self._input(i) for i in places if i not in self.unread]
         if not chosen:
             if len(places) == len(self.rows):
                 raise UserError(next(iter(self.unread.values())))
@@ -131,6 +132,15 @@ class Predicting:
         )
         self.answered += len(chosen)
         return answers
+
+    def _input(self, place: int) -> Any:
+        """Return the input of a row; of an archive it is read now.
+
+        Raises:
+            UserError: the archive has no such bytes any more.
+        """
+        value = self.rows[place][1]
+        return value() if callable(value) else value
 
     def _rows(self, answers: Answers) -> list[AnswerRow]:
         """Return answers as rows without names."""
@@ -149,11 +159,11 @@ class Predicting:
         preparation = self.model.learner.network.backbone.preparation
         found: dict[int, str] = {}
         for i in places:
-            name, value = self.rows[i]
             if i in self.unread:
                 continue
+            name, value = self.rows[i]
             try:
-                preparation.load_test(value, self.kind if name == value else name)
+                preparation.load_test(self._input(i), self.kind if name == value else name)
             except UserError as error:
                 found[i] = str(error)
         return found
@@ -180,7 +190,7 @@ class Predicting:
         from softtf.figures.attention import maps_of
 
         model, options = self.model, self.options
-        images = [(Path(name).name, value) for i, (name, value) in enumerate(self.rows) if i not in self.unread]
+        images = [(Path(name).name, self._input(i)) for i, (name, _) in enumerate(self.rows) if i not in self.unread]
         maps = maps_of(model, images, answers, title_of(model.header.learner.kind))
         given = options.task is not None
         policy = "oracle (task given)" if given else model.inference.title() + ", pooled" * options.pool

@@ -1,19 +1,21 @@
-"""What `softtf predict` is asked to label: files, folders, files of rows, texts."""
+"""What `softtf predict` is asked to label: files, folders, archives, files of rows, texts."""
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from softtf.cli.options import Predict
 from softtf.errors import UserError
 from softtf.screen import say
+from softtf.streams.archive import ending_of, images_in_archive
 from softtf.streams.files import ENDINGS, not_empty, read_images, read_texts
 from softtf.streams.forms import images_in, tables_in
 from softtf.streams.lines import within_bounds
 
 Row = tuple[str, Any]
-"""What to call an input, and the input."""
+"""What to call an input, and the input; or, of an archive, a call that reads it."""
 
 
 def rows_of(options: Predict, reads_text: bool) -> tuple[list[Row], dict[int, str]]:
@@ -57,13 +59,16 @@ def texts_of(name: str, column: str | None) -> list[Row]:
 
 
 def images_of(path: Path, column: str | None) -> list[Row]:
-    """Return the image of a file, those of a file of rows, or those in a folder."""
+    """Return the image of a file, those of a file of rows, or those in a folder or an archive."""
     if path.is_dir():
         return images_in(path, column, note)
     if path.is_symlink() and not path.exists():
         raise UserError(f"{path} is a link to {os.readlink(path)}, which is not there")
     if not path.exists():
         raise UserError(f"there is no file or folder {path}")
+    if column is None and path.is_file() and ending_of(path):
+        images = images_in_archive(path)
+        return [(f"{path}/{member.name}", partial(images.__getitem__, i)) for i, member in enumerate(images.chosen)]
     return read_images(path, column) if path.suffix.lower() in ENDINGS else [(str(path), str(path))]
 
 

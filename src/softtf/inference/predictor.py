@@ -89,7 +89,7 @@ class Predictor:
 
         Args:
             inputs: images (files, bytes, PIL images, arrays), or texts if the backbone reads texts; several, or one;
-                or the path of a folder of images, which are answered in the order of their paths.
+                or the path of a folder or an archive of images, which are answered in the order of their paths.
             groups: one hashable per input: samples known to belong to one task (one visit, one camera), whose
                 evidence is pooled.
             task: the task, from 0, where it is known: one for all inputs, or one for each.
@@ -169,7 +169,7 @@ class Predictor:
         return kept[1]
 
     def examples(self, inputs: Inputs) -> Examples:
-        """Return inputs as Examples without labels; for a classifier of images, a folder's path stands for its images.
+        """Return inputs as Examples without labels; the path of a folder or an archive stands for the images in it.
 
         Raises:
             UserError: there are no inputs, or they have another form.

@@ -1,17 +1,21 @@
 """Images in a zip or tar file, read where they lie: nothing is unpacked to disk, and only one image at a time.
 
+A compressed tar cannot be read in the middle: it is unpacked into memory, up to a limit.
+
 The images are in class folders, as in a folder on disk, or are samples of a webdataset: members of one name and several
 endings, `0001.jpg` beside `0001.cls`, which holds the label. Archives may come from anybody: links, names that lead
 outside, and more members or bytes than images have are refused before an image is read.
 """
 
+import gzip
+import io
 import os
 import stat
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -19,14 +23,17 @@ from softtf.errors import UserError
 from softtf.files.reading import IMAGE, SETTINGS, open_regular
 from softtf.streams.walk import is_image_name, is_litter
 
-ARCHIVES = (".zip", ".tar")
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 CLASS = "cls"  # the ending of a webdataset's labels
 LONGEST_LABEL = 10_000
 """Bytes of a webdataset's label."""
 MOST = 2**19
 """Members of an archive."""
 LARGEST, TIMES = 2**30, 200
-"""Bytes that all members of a zip may have unpacked; or times the archive's own size, if that is more."""
+"""Bytes that all members of a zip may have unpacked; or times the archive's own size, if that is more.
+
+A compressed tar may have LARGEST bytes, as they are in memory.
+"""
 PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 HEADERS = (
     tarfile.XHDTYPE,
@@ -56,7 +63,9 @@ class Archive:
         self.file = file
         self.members: list[Member] = []
         self._opened: dict[int, zipfile.ZipFile] = {}
-        for member in self._checked(self._tar if file.suffix.lower() == ".tar" else self._zip):
+        ending = ending_of(file)
+        self._unpacked = _unpacked(file) if ending in (".tar.gz", ".tgz") else None
+        for member in self._checked(self._zip if ending == ".zip" else self._tar):
             self.members.append(member)
             if len(self.members) > MOST:
                 raise UserError(f"{file} has more than {MOST:,} members; cut it in pieces")
@@ -71,7 +80,7 @@ class Archive:
             raise UserError(f"{self.file}: {member.name} has {member.size:,} bytes; at most {most:,} are read")
         try:
             if isinstance(member.place, int):
-                with open_regular(self.file, 2**60) as opened:
+                with self._open() as opened:
                     opened.seek(member.place)
                     data = opened.read(member.size)
             else:
@@ -85,6 +94,9 @@ class Archive:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_opened": {}}
+
+    def _open(self) -> IO[bytes]:
+        return open_regular(self.file, 2**60) if self._unpacked is None else io.BytesIO(self._unpacked)
 
     def _handle(self) -> zipfile.ZipFile:
         """Return the zip, opened once in each process: threads may share it."""
@@ -110,8 +122,9 @@ class Archive:
             raise _damaged(self.file, error) from error
 
     def _tar(self) -> Iterator[Member]:
-        with open_regular(self.file, 2**60) as opened:
-            whole = os.fstat(opened.fileno()).st_size
+        with self._open() as opened:
+            whole = opened.seek(0, os.SEEK_END)
+            opened.seek(0)
             archive = tarfile.open(fileobj=opened, mode="r:", tarinfo=_BoundedInfo)  # noqa: SIM115 - `opened` is closed
             while (info := archive.next()) is not None:
                 archive.members = []  # type: ignore[attr-defined] # of which it would keep all
@@ -160,13 +173,38 @@ class _BoundedInfo(tarfile.TarInfo):
         return found
 
 
+def ending_of(file: Path) -> str | None:
+    """Return which of ARCHIVES a file's name ends in, in any case; None if in none."""
+    return next((ending for ending in ARCHIVES if file.name.lower().endswith(ending)), None)
+
+
+def _unpacked(file: Path) -> bytes:
+    """Return a compressed tar's content.
+
+    Raises:
+        UserError: it is damaged, or too large for memory.
+    """
+    try:
+        with open_regular(file, 2**60) as opened, gzip.open(opened) as packed:
+            data: bytes = packed.read(LARGEST + 1)
+    except Exception as error:  # OSError, EOFError, zlib.error
+        raise _damaged(file, error) from error
+    if len(data) > LARGEST:
+        raise UserError(
+            f"{file} has more than {LARGEST:,} bytes unpacked; unpack it once by gunzip: a .tar is read where it lies"
+        )
+    return data
+
+
 def _name(name: str) -> PurePosixPath:
     return PurePosixPath(name.replace("\\", "/"))
 
 
 def _damaged(file: Path, error: Exception) -> UserError:
     reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return UserError(f"{file} is not a readable {file.suffix.lower()} file, without compression around it: {reason}")
+    ending = ending_of(file)
+    plain = ", without compression around it" if ending in (".zip", ".tar") else ""
+    return UserError(f"{file} is not a readable {ending} file{plain}: {reason}")
 
 
 class ArchiveImages(Sequence[dict[str, Any]]):
@@ -185,6 +223,12 @@ class ArchiveImages(Sequence[dict[str, Any]]):
     def sizes(self) -> np.ndarray[Any, Any]:
         """Return the bytes of each image, int64 [images]."""
         return np.array([member.size for member in self.chosen], np.int64)
+
+
+def images_in_archive(file: Path) -> ArchiveImages:
+    """Return all images of an archive, sorted by name; errors are as for `Archive` and `images_of`."""
+    archive = Archive(file)
+    return ArchiveImages(archive, images_of(archive))
 
 
 def images_of(archive: Archive) -> list[Member]:

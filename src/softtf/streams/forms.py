@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from softtf.errors import UserError
+from softtf.streams.archive import ending_of, images_in_archive
 from softtf.streams.columns import (
     Column,
     check_filled,
@@ -94,7 +95,7 @@ def unlabelled(data: Any, folders: bool = False) -> Examples:
 
     Args:
         data: the inputs.
-        folders: whether the path of a folder stands for the images in it (`images_in`).
+        folders: whether the path of a folder or an archive stands for the images in it (`images_in`).
 
     Raises:
         UserError: there are no inputs, or they have another form.
@@ -105,6 +106,8 @@ def unlabelled(data: Any, folders: bool = False) -> Examples:
     data = gathered(data, name, "test")
     if folders and isinstance(data, str | os.PathLike) and os.path.isdir(data):
         rows: Sequence[Any] = [image for _, image in images_in(Path(data))]
+    elif folders and isinstance(data, str | os.PathLike) and ending_of(Path(data)) and os.path.isfile(data):
+        rows = images_in_archive(Path(data))
     elif _with_labels(data):
         rows = rows_of(data[0], name, len(data[1]))
     else:

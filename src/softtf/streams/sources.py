@@ -11,7 +11,7 @@ import numpy as np
 from softtf.config.arguments import checked
 from softtf.errors import UserError, unknown
 from softtf.registry import Registry
-from softtf.streams.archive import ARCHIVES
+from softtf.streams.archive import ARCHIVES, ending_of
 from softtf.streams.docstrings import docstrings
 from softtf.streams.examples import Examples
 from softtf.streams.files import ENDINGS, load_file
@@ -85,7 +85,7 @@ def load_source(
       Tiny-ImageNet and CUB-200; hidden and other files are skipped, links are followed;
     - a file of rows (.csv, .tsv, .jsonl, .parquet) with columns such as `text` and `label`, or `image` with paths
       relative to the file's folder, and perhaps `split`, which names the split of each row;
-    - a .zip or .tar of images in such folders, or of a webdataset (0001.jpg beside its label in 0001.cls);
+    - a .zip, .tar or .tar.gz of images in such folders, or of a webdataset (0001.jpg beside its label in 0001.cls);
     - the URL of a .parquet file, as fsspec reads it, such as s3://bucket/birds.parquet;
     - a name in STREAMS;
     - "owner/name" on the Hub.
@@ -134,7 +134,7 @@ def read_source(
     if source and folder.is_dir():
         return load_folder(folder.resolve(), split_train, split_test, image_column, label_column, task_column, say=say)
     if folder.is_file():
-        if folder.suffix.lower() in ARCHIVES and {image_column, label_column, task_column} == {None}:
+        if ending_of(folder) and {image_column, label_column, task_column} == {None}:
             return load_archive(folder, split_train, split_test, say)
         if folder.suffix.lower() not in ENDINGS:
             known = ", ".join((*ENDINGS, *ARCHIVES))

@@ -15,11 +15,11 @@ from softtf.serve.limits import Limits
 class Predict(Command):
     """Label images, or texts with a learner of texts; the task is inferred for each.
 
-    A learner of images takes image files, folders of them, and files of rows with images or their paths. A learner of
-    texts takes the texts themselves, files with one text per line, files of rows (.csv, .tsv, .jsonl or .parquet), and
-    - for lines from stdin. In a folder with parquet files, only these are read. Put texts that begin with a dash at the
-    end, after --. If a file, a folder or a row cannot be read, the command says so, answers the rest and exits with
-    code 1.
+    A learner of images takes image files, folders and archives (.zip, .tar, .tar.gz) of them, and files of rows with
+    images or their paths. A learner of texts takes the texts themselves, files with one text per line, files of rows
+    (.csv, .tsv, .jsonl or .parquet), and - for lines from stdin. In a folder with parquet files, only these are read.
+    Put texts that begin with a dash at the end, after --. If a file, a folder or a row cannot be read, the command says
+    so, answers the rest and exits with code 1.
 
     Attributes:
         folder: the folder of a run or of a saved learner.
