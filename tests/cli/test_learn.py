@@ -7,6 +7,7 @@ import pytest
 
 from cli import contents, image_folder, output, refused
 from softtf import BackboneSpec, BlockRidge, ContinualClassifier
+from softtf.saving.zipped import pack
 from softtf.streams import load_source
 
 Capture = pytest.CaptureFixture[str]
@@ -36,6 +37,10 @@ def test_a_saved_learner_learns_a_folder_as_python_does(places: tuple[Path, Path
     model = ContinualClassifier.from_pretrained(learner, device="cpu")
     model.learn(data, "May", progress=False)
     assert ContinualClassifier.from_pretrained("more", device="cpu").diff(model) == []
+    pack(learner, Path("packed.zip"))
+    output(capsys, "learn", "packed.zip", data, "--output", "of-one-file", "--name", "May")
+    assert ContinualClassifier.from_pretrained("of-one-file", device="cpu").diff(model) == []
+    assert "give --output FOLDER" in refused(capsys, "learn", "packed.zip", data, "--in-place")
     shutil.copytree(learner, "mine")
     output(capsys, "learn", "mine", data, "--in-place", "--name", "spring")
     assert ContinualClassifier.from_pretrained("mine", device="cpu").classes.names[1] == "spring"

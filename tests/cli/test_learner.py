@@ -109,11 +109,15 @@ def test_a_task_is_taught_more_and_earlier_versions_come_back(
     assert learner("versions", folder) == 0
     told = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in told] == ["1", "now"] and "2 tasks, 4 classes" in told[0]
+    assert learner("audit", folder, "--backbone", vit) == 0
+    assert "earlier version 1" in capsys.readouterr().out
     assert learner("restore", folder, 1) == 0
     assert loaded(folder, vit).diff(model) == [] != loaded(folder, vit).diff(loaded(whole, vit))
     assert learner("prune", folder) == 0 and "1 earlier versions removed" in capsys.readouterr().out
     assert learner("versions", folder, "--json") == 0
     assert [version["number"] for version in json.loads(capsys.readouterr().out)] == [None]
+    assert learner("audit", folder, "--backbone", vit) == 0
+    assert "earlier version" not in capsys.readouterr().out
 
 
 def test_what_is_known_and_held_is_told(
@@ -124,7 +128,7 @@ def test_what_is_known_and_held_is_told(
     names = [task["name"] for task in told["tasks"]]
     assert told["method"] == "block-ridge" and names == ["month 1", "month 2", "month 3"]
     assert told["tasks"][0]["classes"] == ["0a", "0b"] and told["tasks"][0]["examples"] == [4, 4]
-    assert told["tasks"][0]["learned"].endswith("Z")
+    assert told["tasks"][0]["learned"].endswith("Z") and told["accuracy"] == {}
     assert learner("describe", months, "--backbone", vit) == 0
     assert "2. month 2: 1a, 1b" in capsys.readouterr().out
     assert learner("audit", months, "--backbone", vit) == 0
@@ -138,6 +142,16 @@ def test_the_card_is_shown_and_written(months: Path, vit: Path, capsys: pytest.C
     assert capsys.readouterr().out == written and not (months / "README.md").exists()
     assert learner("card", months, "--backbone", vit, "--in-place") == 0
     assert (months / "README.md").read_text() == written and "Not measured" in written
+
+
+def test_a_run_s_learner_is_described_with_its_accuracy(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert learner("describe", run, "--json") == 0
+    told, results = json.loads(capsys.readouterr().out), json.loads((run / "summary.json").read_text())
+    for policy in results["policies"].values():
+        values = told["accuracy"][policy["title"]]
+        assert len(values) == len(told["tasks"]) and sum(values) / len(values) == pytest.approx(policy["acc"])
+    assert learner("describe", run) == 0
+    assert f"right on the test sets of its run, {policy['title']}: " in capsys.readouterr().out
 
 
 def test_a_run_s_learner_has_what_the_run_measured_in_its_card(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

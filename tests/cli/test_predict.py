@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import fsspec
+import pyarrow
 import pyarrow.parquet
 import pytest
 
@@ -117,6 +119,22 @@ def test_an_archive_is_answered_like_its_folder(kind: str, places: tuple[Path, P
     found = answered(Path(shutil.make_archive("photos", kind, "photos")).name)
     assert found == answered("photos")
     assert [row["file"] for row in found if row["error"]] == ["bee/0a.png"]
+
+
+def test_rows_at_a_url_are_answered_like_the_file(places: tuple[Path, Path], capsys: Capture) -> None:
+    learner, images = places
+    rows = [{"bytes": file.read_bytes(), "path": None} for file in sorted((images / "test" / "bee").iterdir())]
+    pyarrow.parquet.write_table(pyarrow.table({"image": rows}), "rows.parquet")
+    url = "memory://photos/rows.parquet"
+    with fsspec.open(url, "wb") as opened:
+        opened.write(Path("rows.parquet").read_bytes())
+    here = rows_of(capsys, learner, "rows.parquet")
+    assert [row | {"file": url + row["file"].removeprefix("rows.parquet")} for row in here] == rows_of(
+        capsys, learner, url
+    )
+    model = ContinualClassifier.from_pretrained(learner, device="cpu")
+    assert [str(label) for label in model.predict(url)] == [row["label"] for row in here]
+    assert "of URLs, those of .parquet files are read" in refused(capsys, "predict", learner, "http://there/cat.png")
 
 
 def test_several_labels_of_each_input(places: tuple[Path, Path], capsys: Capture) -> None:

@@ -16,10 +16,12 @@ def run(options: Learn) -> int:
     """Learn the data as one more task, with the learner's own settings, and save what comes of it."""
     folder = learner_folder(options.folder)
     is_run = folder != options.folder
-    if not (folder / HEADER).exists():
+    if not folder.is_file() and not (folder / HEADER).exists():  # a file may be a zip file
         raise UserError(f"{options.folder} is neither a learner nor a run: there is no {folder / HEADER}")
     if (options.output is None) != options.in_place:
         raise UserError("say where to save: --output FOLDER for a new learner, or --in-place to replace this one")
+    if folder.is_file() and options.in_place:
+        raise UserError(f"{folder} is one file, which is not replaced; give --output FOLDER")
     if is_run and options.in_place:
         raise UserError(f"{options.folder} is a run, whose results are those of its learner; give --output FOLDER")
     train, test = read_source(

@@ -12,12 +12,13 @@ from softtf.cli.shipping import SHIPPING
 from softtf.cli.versions import OF_VERSIONS
 from softtf.errors import UserError, unknown
 from softtf.files.label_json import encode_label
-from softtf.learners.accounts import Description, shown_bytes
+from softtf.learners.accounts import Description, Held, shown_bytes
 from softtf.runs.classifier import learner_folder
 from softtf.runs.folder import RunFolder
-from softtf.runs.results import measured_in
+from softtf.runs.results import last_accuracies, measured_in
+from softtf.saving import list_versions
 from softtf.saving.card import write_card
-from softtf.saving.manifest import HEADER
+from softtf.saving.manifest import HEADER, MANIFEST
 from softtf.screen import say
 
 
@@ -145,7 +146,7 @@ def _diff(model: ContinualClassifier, options: Learner) -> None:
 
 
 def _audit(model: ContinualClassifier, options: Learner) -> None:
-    held = model.audit()
+    held = [*model.audit(), *_earlier(learner_folder(options.folder))]
     if options.json:
         say(json.dumps([asdict(one) for one in held], indent=2))
         return
@@ -153,12 +154,28 @@ def _audit(model: ContinualClassifier, options: Learner) -> None:
         say(f"{one.what} ({shown_bytes(one.bytes)}): {one.how}{': ' if one.tasks else ''}{', '.join(one.tasks)}")
 
 
+def _earlier(folder: Path) -> list[Held]:
+    """Return the earlier versions in a learner's folder: they hold what was taken out since."""
+    versions = list_versions(folder) if (folder / MANIFEST).exists() else []  # else a zip file, or a run that goes on
+    how = "the learner as it was then; softtf learner prune removes it"
+    return [
+        Held(f"earlier version {version.number}", how, version.tasks, version.own_bytes)
+        for version in versions
+        if version.number is not None
+    ]
+
+
 def _describe(model: ContinualClassifier, options: Learner) -> None:
     found = model.describe()
+    is_run = learner_folder(options.folder) != options.folder
+    accuracies = last_accuracies(RunFolder(options.folder), model.num_tasks) if is_run else {}
     if options.json:
-        say(json.dumps(_plain(found), indent=2))
+        say(json.dumps(_plain(found) | {"accuracy": accuracies}, indent=2))
         return
     say(found.text())
+    for policy, values in accuracies.items():
+        tasks = ", ".join(f"{task.name} {value:.1f} %" for task, value in zip(found.tasks, values, strict=True))
+        say(f"right on the test sets of its run, {policy}: {tasks}")
 
 
 def _plain(found: Description) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What `softtf predict` is asked to label: files, folders, archives, files of rows, texts."""
+"""What `softtf predict` is asked to label: files, folders, archives, files of rows here or at a URL, texts."""
 
 import os
 import sys
@@ -10,9 +10,11 @@ from softtf.cli.options import Predict
 from softtf.errors import UserError
 from softtf.screen import say
 from softtf.streams.archive import ending_of, images_in_archive
+from softtf.streams.columns import Column, input_name
 from softtf.streams.files import ENDINGS, not_empty, read_images, read_texts
 from softtf.streams.forms import images_in, tables_in
 from softtf.streams.lines import within_bounds
+from softtf.streams.remote import is_url, read_url
 
 Row = tuple[str, Any]
 """What to call an input, and the input; or, of an archive, a call that reads it."""
@@ -28,7 +30,11 @@ def rows_of(options: Predict, reads_text: bool) -> tuple[list[Row], dict[int, st
     unread: dict[int, str] = {}
     for name in options.inputs:
         try:
-            rows += texts_of(name, options.input_column) if reads_text else images_of(Path(name), options.input_column)
+            if is_url(name) and (not reads_text or name.lower().endswith(".parquet")):
+                rows += rows_at(name, options.input_column)
+            else:
+                read = texts_of if reads_text else images_of
+                rows += read(name, options.input_column)
         except UserError as error:
             if options.strict or len(options.inputs) == 1:
                 raise
@@ -58,8 +64,15 @@ def texts_of(name: str, column: str | None) -> list[Row]:
     return [(text, text) for text in texts]
 
 
-def images_of(path: Path, column: str | None) -> list[Row]:
+def rows_at(url: str, column: str | None) -> list[Row]:
+    """Return the inputs in a parquet file at a URL."""
+    table = read_url(url)
+    return [(f"{url}, row {i}", value) for i, value in enumerate(Column(table, input_name(table, url, column)))]
+
+
+def images_of(name: str, column: str | None) -> list[Row]:
     """Return the image of a file, those of a file of rows, or those in a folder or an archive."""
+    path = Path(name)
     if path.is_dir():
         return images_in(path, column, note)
     if path.is_symlink() and not path.exists():

@@ -66,6 +66,20 @@ def measured_in(folder: RunFolder) -> Measured | None:
     return Measured(f"the test sets of its run (recipe {literal(results['recipe'])}, seed {results['seed']})", rows)
 
 
+def last_accuracies(folder: RunFolder, tasks: int) -> dict[str, list[float]]:
+    """Return by each policy's title the percentage of each task's test samples answered right at a finished run's end.
+
+    A run that is not finished has none.
+
+    Raises:
+        UserError: the results cannot be read.
+    """
+    if not (folder.path / "summary.json").exists():
+        return {}
+    titles = {code: policy["title"] for code, policy in folder.summary()["policies"].items()}
+    return {titles[code]: matrix.a[:, -1].tolist() for code, matrix in folder.scores.matrices(tasks).items()}
+
+
 def result_rows(results: dict[str, Any], config: RunConfig) -> list[Row]:
     """Return a row per policy of a finished run's summary; config: its settings, which say what the loss is over."""
     title = title_of(results["method"])

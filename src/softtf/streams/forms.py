@@ -42,6 +42,7 @@ from softtf.streams.examples import Examples
 from softtf.streams.files import read_images
 from softtf.streams.folders import parquet_files
 from softtf.streams.gathering import gathered
+from softtf.streams.remote import is_url, read_url
 from softtf.streams.sources import read_source
 from softtf.streams.splits import Say, quiet
 from softtf.streams.walk import Skipped, entries, images_below, say_skipped
@@ -95,7 +96,8 @@ def unlabelled(data: Any, folders: bool = False) -> Examples:
 
     Args:
         data: the inputs.
-        folders: whether the path of a folder or an archive stands for the images in it (`images_in`).
+        folders: whether the path of a folder (`images_in`) or an archive, or the URL of a parquet file, stands for the
+            images in it.
 
     Raises:
         UserError: there are no inputs, or they have another form.
@@ -106,6 +108,8 @@ def unlabelled(data: Any, folders: bool = False) -> Examples:
     data = gathered(data, name, "test")
     if folders and isinstance(data, str | os.PathLike) and os.path.isdir(data):
         rows: Sequence[Any] = [image for _, image in images_in(Path(data))]
+    elif folders and isinstance(data, str) and is_url(data):
+        rows = rows_of(read_url(data), data)
     elif folders and isinstance(data, str | os.PathLike) and ending_of(Path(data)) and os.path.isfile(data):
         rows = images_in_archive(Path(data))
     elif _with_labels(data):
