@@ -40,7 +40,10 @@ def test_a_saved_learner_learns_a_folder_as_python_does(places: tuple[Path, Path
     pack(learner, Path("packed.zip"))
     output(capsys, "learn", "packed.zip", data, "--output", "of-one-file", "--name", "May")
     assert ContinualClassifier.from_pretrained("of-one-file", device="cpu").diff(model) == []
-    assert "give --output FOLDER" in refused(capsys, "learn", "packed.zip", data, "--in-place")
+    for words in (("learn", "packed.zip", data), ("learner", "remove", "packed.zip", 1)):
+        assert "is one file, which is not replaced" in refused(capsys, *words, "--in-place")
+    for words in (("learner", "versions"), ("serve",)):
+        assert "softtf learner unpack makes a folder" in refused(capsys, *words, "packed.zip")
     shutil.copytree(learner, "mine")
     output(capsys, "learn", "mine", data, "--in-place", "--name", "spring")
     assert ContinualClassifier.from_pretrained("mine", device="cpu").classes.names[1] == "spring"

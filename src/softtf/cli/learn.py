@@ -4,6 +4,7 @@ from pathlib import Path
 
 from softtf.classifier import ContinualClassifier
 from softtf.cli.options import Learn
+from softtf.cli.shipping import check_in_place
 from softtf.errors import UserError
 from softtf.runs.classifier import learner_folder
 from softtf.saving.manifest import HEADER
@@ -20,8 +21,7 @@ def run(options: Learn) -> int:
         raise UserError(f"{options.folder} is neither a learner nor a run: there is no {folder / HEADER}")
     if (options.output is None) != options.in_place:
         raise UserError("say where to save: --output FOLDER for a new learner, or --in-place to replace this one")
-    if folder.is_file() and options.in_place:
-        raise UserError(f"{folder} is one file, which is not replaced; give --output FOLDER")
+    check_in_place(folder, options.in_place)
     if is_run and options.in_place:
         raise UserError(f"{options.folder} is a run, whose results are those of its learner; give --output FOLDER")
     train, test = read_source(

@@ -8,7 +8,7 @@ from typing import Any
 
 from softtf.classifier import ContinualClassifier
 from softtf.cli.options import Learner
-from softtf.cli.shipping import SHIPPING
+from softtf.cli.shipping import SHIPPING, check_in_place
 from softtf.cli.versions import OF_VERSIONS
 from softtf.errors import UserError, unknown
 from softtf.files.label_json import encode_label
@@ -50,6 +50,7 @@ def run(options: Learner) -> int:
         raise UserError("--keep-versions needs --in-place: a new folder has no earlier versions")
     if not reads and (options.output is None) != options.in_place:
         raise UserError("say where to save: --output FOLDER for a new learner, or --in-place to replace this one")
+    check_in_place(options.folder, options.in_place)
     model = _loaded(options.folder, options)
     left = actions[options.action](model, options)
     if reads:

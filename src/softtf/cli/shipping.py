@@ -72,6 +72,12 @@ SHIPPING: Mapping[str, Callable[[Learner, Load], None]] = {
 }
 
 
+def check_in_place(path: Path, in_place: bool) -> None:
+    """Refuse to replace a learner of one file; raises UserError."""
+    if in_place and path.is_file():
+        raise UserError(f"{path} is one file, which is not replaced; softtf learner unpack makes a folder of it")
+
+
 def _output(options: Learner, how: str) -> Path:
     if options.output is None:
         raise UserError(f"say where to {how}")

@@ -55,6 +55,8 @@ class Manifest:
         Raises:
             UserError: there is no learner, it is not whole, or it is not signed with that key.
         """
+        if folder.is_file():
+            raise UserError(f"{folder} is a file, not a folder; softtf learner unpack makes a folder of a zip file")
         file = folder / MANIFEST
         if not file.exists():
             if verify is not None:
