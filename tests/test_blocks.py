@@ -24,8 +24,9 @@ from support.registries import forgetting_names
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 RUNNABLE = [block for block in BLOCKS if block.reason is None]
 SHELL, PYTHON = ("bash", "sh"), "python"
-LONG = ("run", "quickstart", "learn", "serve", "figure convergence", "compare --source")
-"""Commands that are only parsed: they take more than a moment, or go on until they are stopped."""
+HUB = ("learner push", "learner pull")
+LONG = ("run", "quickstart", "learn", "serve", "figure convergence", "compare --source", *HUB, "learner export")
+"""Commands that are only parsed: they take more than a moment, go on until they are stopped, or need the Hub."""
 CHANGED = ("birds", "colleagues-birds", "DIR")
 """What blocks write into."""
 TELLING = "predict.md"
@@ -76,6 +77,8 @@ def pages_with(*languages: str) -> list[Path]:
 def given(page: str) -> dict[str, object]:
     """The names that a page's first block of Python takes for granted."""
     names: dict[str, object] = {"ContinualClassifier": softtf.ContinualClassifier}
+    if page == "ship.md":
+        names["model"] = months(MONTHS)
     if page == "learners-life.md":
         names |= {"model": months(MONTHS), "colleagues": months(JUNE), "other": months(JUNE)}
         names["months"] = [(pictures(seed, 4), ["owl", "rook"] * 2) for seed in (8, 9)]

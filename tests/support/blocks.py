@@ -78,7 +78,7 @@ def build_world(folder: Path) -> Path:
         shutil.copytree(photos[0].parent, folder / name)
     for name in ("grey heron", "swift"):
         shutil.copytree(photos[0].parent, folder / "more-birds" / name)
-    for name in ("image.png", "img1.png", "photo1.jpg", "photo2.jpg"):
+    for name in ("image.png", "img1.png", "photo1.jpg", "photo2.jpg", "wren.jpg"):
         Image.open(photos[0]).save(folder / name)
     rows = "\n".join(f"{photo.relative_to(folder)},{photo.parent.name}" for photo in photos)
     (folder / "photos.csv").write_text(f"image,label\n{rows}\n")
