@@ -1,6 +1,7 @@
 """softtf.sklearn keeps scikit-learn's contract, and what `partial_fit` learns is what `learn` learns."""
 
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,22 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from contracts.tiny import task_data, tiny_backbone
 from softtf import ContinualClassifier, Examples, UserError
 from softtf.backbones import Backbone, BackboneSpec, backbone
-from softtf.backbones.load import IMPORTED
 from softtf.learners import NCM, BlockRidge
 from softtf.sklearn import ContinualEstimator
+from support.registries import forgetting_names
 
 TINY = "tiny-of-sklearn-tests"
-if TINY not in IMPORTED:
 
-    @backbone(TINY)
-    def tiny(spec: BackboneSpec) -> Backbone:
-        return tiny_backbone(depth=2)
+
+@pytest.fixture(autouse=True, scope="module")
+def _tiny() -> Iterator[None]:
+    with forgetting_names():
+
+        @backbone(TINY)
+        def tiny(spec: BackboneSpec) -> Backbone:
+            return tiny_backbone(depth=2)
+
+        yield
 
 
 @pytest.mark.slow

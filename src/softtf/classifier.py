@@ -128,6 +128,7 @@ class ContinualClassifier(Living):
         super().__init__(Knowledge(learner, classes), header.inference, dtype, store)
         self.train_config = header.train or TrainConfig(**header.learner.training)
         self.header = replace(header, train=self.train_config, inference=self.inference.code)
+        self.saved_as, self.revision = frozenset(), None  # here already: a copy may be made while another thread saves
 
     @property
     def frozen_backbone_unchanged(self) -> bool:

@@ -182,7 +182,7 @@ def test_nothing_prints_past_the_helpers() -> None:
     root = Path(sys.modules["softtf"].__file__ or "").parent
     for file in root.rglob("*.py"):
         text = file.read_text()
-        if file.name != "screen.py":
+        if file.name not in ("screen.py", "answer.py"):  # answer.py goes into an export, and works without softtf
             found = PRINTS.findall(text)
             assert not found, f"{file.relative_to(root)}: {found}"
     assert issubclass(Screen, Console)

@@ -29,8 +29,10 @@ NO_FLAGS = ("no", "", b"", None, 0, 1, [], np.array([1, 2]))
 NO_PATHS = (b"folder", 7, "a\0b", BytesPath(), "\ud800", [7])
 OTHERS: dict[str, Any] = {
     "backbone": "x",
+    "data": [],
     "folder": "x",
     "found": Numbers([], ""),
+    "inputs": [],
     "labels": [],
     "merged": False,
     "name": "x",
@@ -91,8 +93,10 @@ def test_the_public_flags_and_paths_are_found() -> None:
 
 @pytest.mark.parametrize(("name", "argument"), FLAGS)
 def test_a_flag_is_true_or_false(name: str, argument: str) -> None:
+    may_be_none = type(None) in _parts(get_type_hints(public()[name])[argument])
     for value in NO_FLAGS:
-        assert "must be true or false" in refused(name, argument, value)
+        if value is not None or not may_be_none:
+            assert "must be true or false" in refused(name, argument, value)
 
 
 @pytest.mark.parametrize(("name", "argument"), PATHS)
@@ -100,6 +104,10 @@ def test_a_path_is_text_or_a_path(name: str, argument: str) -> None:
     for value in NO_PATHS:
         message = refused(name, argument, value)
         assert "\n" not in message and len(message) < 300
+
+
+def test_no_message_shows_a_secret() -> None:
+    assert "secret" not in refused("ContinualClassifier.push_to_hub", "token", b"secret")
 
 
 def example(

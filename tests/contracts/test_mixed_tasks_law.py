@@ -88,7 +88,11 @@ def rows_of(tasks: Tensor) -> list[slice]:
 def test_tasks_that_do_not_fit_are_refused() -> None:
     model = learned(SOFT_TF)
     images = list(pictures(3))
-    for task, words in (([0, 1], "3 inputs but 2 tasks"), ([0, 1, 3], "no task 3"), ([0, 1, True], "no task True")):
+    for task, words in (
+        ([0, 1], "3 inputs but 2 tasks"),
+        ([0, 1, 3], "no task 3"),
+        ([0, 1, True], "must be an integer, not True"),
+    ):
         with pytest.raises(UserError, match=words):
             model.answer(images, task=task)
 

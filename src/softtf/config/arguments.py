@@ -24,6 +24,8 @@ WORDS: dict[Any, str] = {
     tuple: "a pair",
     Callable: "a function",
 }
+SECRETS = ("token",)
+"""Arguments that are text, of which no message shows the value."""
 TAKE_ALL = {Any, Hashable, bytes}  # bytes are keys: whoever reads them refuses others, and shows none
 
 
@@ -48,6 +50,8 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         bound = form.bind(*args, **kwargs)
         for name, value in bound.arguments.items():
+            if name in SECRETS and not isinstance(value, str | None):
+                raise UserError(f"{name} must be text")
             bound.arguments[name] = check_argument(hints().get(name, Any), value, name)
         return function(*bound.args, **bound.kwargs)
 

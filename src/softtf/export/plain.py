@@ -145,7 +145,7 @@ def _transformers(
     save_tensors(place / "head.safetensors", head)
     options = {"add_pooling_layer": backbone.pooler is not None} if hasattr(model, "pooler") else {}
     mask = inputs >= 0
-    loaded = ask(backbone.name, lambda: AutoModel.from_pretrained(place, **options)).eval()
+    loaded = ask(backbone.name, lambda: AutoModel.from_pretrained(place, **options)).eval()  # nosec B615: a folder here
     out = loaded(input_ids=inputs.where(mask, backbone.pad), attention_mask=mask.long())
     if backbone.pooling == "pooler":
         features = out.pooler_output

@@ -49,6 +49,7 @@ class Describing(Explaining):
         return found + differences(self.knowledge.finished, other.knowledge.finished)
 
     @with_own_settings
+    @checked
     def card(self, measured: Measured | None = None) -> str:
         """Return the model card, in Markdown, that stands in a saved learner's README.md.
 

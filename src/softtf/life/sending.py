@@ -53,6 +53,7 @@ class Sending(Describing):
         self.saved_as = known | {saved}
 
     @with_own_settings
+    @checked
     def export(
         self,
         folder: str | Path,
@@ -88,6 +89,7 @@ class Sending(Describing):
         return export_learner(Path(folder), self.header, finished, policy, format)
 
     @with_own_settings
+    @checked
     def push_to_hub(
         self,
         name: str,

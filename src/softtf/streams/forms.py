@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from softtf.config.arguments import checked
 from softtf.errors import UserError
 from softtf.streams.archive import ending_of, images_in_archive
 from softtf.streams.columns import (
@@ -91,6 +92,7 @@ def examples_from(data: Any, name: str = "data", split: Literal["train", "test"]
     return Examples(_Firsts(data), [_pair(data, i, name)[1] for i in range(len(data))], name)
 
 
+@checked
 def unlabelled(data: Any, folders: bool = False) -> Examples:
     """Return inputs as Examples without labels: data for `examples_from`, or inputs alone.
 
