@@ -124,7 +124,8 @@ def test_a_killed_first_save_is_made_good_by_the_next(tmp_path: Path, versions: 
             found = answers(load(path / "learner"))
         except UserError:
             return learn(path)
-        assert found == answers(model)
+        assert found == answers(model)  # whole; but its card, which comes last, may be missing
+        model.save_pretrained(path / "learner", replace=True)
         return note(path)
 
     code, report = verdict(tmp_path, {"learn": learn, "go-on": go_on}, RESULT, POINTS)

@@ -109,8 +109,8 @@ def _swapped(folder: Path, other: Path, draw: random.Random) -> None:
 
 
 def _from_another(folder: Path, other: Path, draw: random.Random) -> None:
-    """The same file of another learner, or several of them."""
-    names = [p.relative_to(other) for p in files_of(other)]
+    """The same file of another learner, or several of them; all but its card would be that learner."""
+    names = [p.relative_to(other) for p in files_of(other) if p.name != "README.md"]
     for name in draw.sample(names, draw.randrange(1, len(names))):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(other / name, folder / name)

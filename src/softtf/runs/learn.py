@@ -6,7 +6,7 @@ from softtf.errors import UserError
 from softtf.evaluation.scorer import Scorer
 from softtf.learners.base import Learner
 from softtf.runs.predictions import way_of
-from softtf.runs.results import measured_in, write_results
+from softtf.runs.results import measured_of, results_of, write_results
 from softtf.runs.run import Run, leaving_no_empty_run, noting
 from softtf.runs.view import RunView
 from softtf.saving.card import write_card
@@ -33,8 +33,9 @@ def learn_stream(run: Run) -> None:
         if not run.model.frozen_backbone_unchanged:
             raise UserError("the frozen backbone's weights have changed during the run; its results are void")
         finish_saving(run.folder.learner)
-        write_results(run.folder, run.stream, run.model.learner, run.config)
-        write_card(run.folder.learner, run.model.card(measured_in(run.folder)), noting(run.console))
+        results = results_of(run.folder, run.stream, run.model.learner, run.config)
+        write_card(run.folder.learner, run.model.card(measured_of(results)), noting(run.console))
+        write_results(run.folder, len(run.stream), results)
     run.folder.unlock()
 
 

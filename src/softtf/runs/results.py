@@ -1,5 +1,6 @@
 """The results of a finished run: its matrices, its summary, and the rows of a table."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from softtf.evaluation.metrics import summary
@@ -16,18 +17,14 @@ from softtf.saving.header import Header
 from softtf.streams import TaskStream
 
 
-def write_results(folder: RunFolder, stream: TaskStream, learner: Learner, config: RunConfig) -> None:
-    """Write the matrices and the summary of a finished run."""
+def results_of(folder: RunFolder, stream: TaskStream, learner: Learner, config: RunConfig) -> dict[str, Any]:
+    """Return the summary of a run whose tasks are all learned and scored."""
     tasks = len(stream)
-    matrices = folder.scores.matrices(tasks)
-    for code, matrix in matrices.items():
-        folder.save_matrix(code, matrix)
-    folder.write_json("accuracy.json", {code: matrix.to_dict() for code, matrix in matrices.items()})
     seconds = seconds_of(folder.logged())
     last = learner.num_tasks - 1
     own = sum(slots.num_parameters(last) for slots in learner.slot_modules().values())
     shared = sum(p.numel() for _, p in learner.shared_parameters() if p.requires_grad)
-    results = {
+    return {
         "recipe": config.recipe,
         "method": config.method,
         "classes": span_of(config.learner),
@@ -47,9 +44,17 @@ def write_results(folder: RunFolder, stream: TaskStream, learner: Learner, confi
                 "test_seconds_this_run": seconds.test.get(code, 0.0),
                 "test_seconds_from_nothing": seconds.test_from_nothing.get(code, 0.0),
             }
-            for code, matrix in matrices.items()
+            for code, matrix in folder.scores.matrices(tasks).items()
         },
     }
+
+
+def write_results(folder: RunFolder, tasks: int, results: Mapping[str, Any]) -> None:
+    """Write the matrices of a run, then its summary: with it the run is finished."""
+    matrices = folder.scores.matrices(tasks)
+    for code, matrix in matrices.items():
+        folder.save_matrix(code, matrix)
+    folder.write_json("accuracy.json", {code: matrix.to_dict() for code, matrix in matrices.items()})
     folder.save_summary(results)
 
 
@@ -59,9 +64,11 @@ def measured_in(folder: RunFolder) -> Measured | None:
     Raises:
         UserError: the summary cannot be read.
     """
-    if not (folder.path / "summary.json").exists():
-        return None
-    results = folder.summary()
+    return measured_of(folder.summary()) if (folder.path / "summary.json").exists() else None
+
+
+def measured_of(results: Mapping[str, Any]) -> Measured:
+    """Return what a run's summary says that it measured."""
     rows = [(p["title"], p["acc"], p["forget"], p["task_identity"]) for p in results["policies"].values()]
     return Measured(f"the test sets of its run (recipe {literal(results['recipe'])}, seed {results['seed']})", rows)
 
