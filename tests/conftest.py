@@ -3,6 +3,7 @@ left in the user's cache; the same date; and hypothesis looks at no clock."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import RLock
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hypothesis import settings
 
 from contracts.tiny import TRAIN, task_data, tiny_backbone
 from softtf.classifier import ContinualClassifier
+from softtf.devices import torch_state
 from softtf.saving.learner import save_task
 from support.counting import Notes
 from support.folders import SOFT_TF
@@ -32,6 +34,16 @@ def _features_in_a_folder_of_the_tests(tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def fresh_locks() -> Iterator[None]:
+    """For tests that raise at any line: where a `with` ends a tracer can raise before the lock is released.
+
+    A signal cannot. The main thread would keep the lock, and every other thread of later tests would wait for ever.
+    """
+    yield
+    torch_state._process._lock, torch_state._process.building = RLock(), RLock()
 
 
 @pytest.fixture

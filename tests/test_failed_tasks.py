@@ -17,6 +17,8 @@ from softtf.errors import TrainingError, UserError
 from softtf.training.config import TrainConfig
 from softtf.training.progress import TaskProgress
 
+pytestmark = pytest.mark.usefixtures("fresh_locks")
+
 
 def assert_as_if_never_failed(model: ContinualClassifier, before: dict, proba: torch.Tensor) -> None:
     """Earlier tasks are bit for bit as they were, and the task that failed is learned as if for the first time."""

@@ -49,6 +49,7 @@ def test_a_text_gets_the_same_answer_alone_and_beside_longer_ones(model: Continu
     assert together.isfinite().all()
 
 
+@pytest.mark.slow
 def test_it_loads_as_it_was_saved(model: ContinualClassifier, tests: list[Examples], tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "saved")
     again = ContinualClassifier.from_pretrained(tmp_path / "saved", device="cpu")

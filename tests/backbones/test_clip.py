@@ -191,6 +191,7 @@ def test_a_folder_that_is_not_whole_is_refused(folder: Path, missing: str, tmp_p
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_clips_are_listed_and_unknown_random_ones_refused() -> None:
     assert "openai/clip-vit-base-patch16" in backbone_names()
     with pytest.raises(UserError, match="openai/clip-vit-base-patch16"):

@@ -81,6 +81,7 @@ def test_without_output_a_run_names_its_folder(capsys: Capture) -> None:
     assert summary["method"] == "linear-head" and summary["seed"] == 3
 
 
+@pytest.mark.slow
 def test_list_prints_all_there_is(capsys: Capture) -> None:
     text = output(capsys, "list")
     for kind in ("recipes", "methods", "backbones", "adaptations", "learners", "streams", "policies"):

@@ -32,6 +32,7 @@ def photo(path: Path, seed: int, mode: str = "RGB", size: tuple[int, int] = (45,
     return path
 
 
+@pytest.mark.slow
 def test_it_answers_like_the_learner_for_arrays_and_any_number_of_inputs(
     ridge: ContinualClassifier, exported: Path
 ) -> None:

@@ -13,6 +13,7 @@ ROWS = [Point(panel, kind, 2, 1.0, 0.1, 0.2, 0.5) for panel in PANELS for kind i
 FOUND = Numbers(ROWS, "Policy: $x_1$ of ünïcode; \x1b[31m red")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", style.ENDINGS)
 def test_a_file_has_its_form_and_its_numbers_beside_it(ending: str, tmp_path: Path) -> None:
     csv = save("convergence", FOUND, tmp_path / "new" / f"a{ending}")

@@ -17,7 +17,7 @@ from contracts.cases import LEARNERS
 from contracts.tiny import assert_same, classifier, pictures, snapshot, task_data
 from softtf.errors import UserError
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_locks")]
 
 ROOT = softtf.__path__[0]
 NAMES = [name for name, case in LEARNERS.items() if not case.texts]

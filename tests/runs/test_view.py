@@ -85,6 +85,7 @@ def test_a_pipe_gets_lines_alone(capsys: Capture) -> None:
     assert lines[1].endswith(" s left") and "left" not in lines[3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("live", [False, True])
 def test_quiet_prints_nothing(live: bool, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     on_screen(monkeypatch, force_terminal=live)

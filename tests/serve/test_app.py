@@ -60,6 +60,7 @@ def test_a_task_that_is_given_is_asked(served: Served, folder: Path, files: list
         assert {a["task"] for a in found} == {task + 1}
 
 
+@pytest.mark.slow
 def test_a_learner_that_can_tell_says_how_unknown_an_input_looks(
     served: Served, files: list[bytes], tmp_path: Path
 ) -> None:
@@ -72,6 +73,7 @@ def test_a_learner_that_can_tell_says_how_unknown_an_input_looks(
     assert len(set(found)) > 1
 
 
+@pytest.mark.slow
 def test_texts_in_any_script(tmp_path: Path) -> None:
     model = ContinualClassifier(tiny_bert(), device="cpu")
     for task in range(2):

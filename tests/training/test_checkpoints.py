@@ -101,6 +101,7 @@ def test_a_checkpoint_of_softtf_0_1_is_refused_unless_it_is_only_what_an_earlier
         folder.load_checkpoint(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["", "abc", "1.0", "1e3", " 1", "-1", "01", "\uff11", "1" * 5000])
 def test_what_is_no_number_of_a_task_is_refused(task: str, folder: RunFolder, state: Mapping[str, Tensor]) -> None:
     learner = Manifest.read(folder.learner).identity
