@@ -6,7 +6,6 @@ from pathlib import Path
 
 from softtf.errors import UserError
 from softtf.files.plain_json import read_small
-from softtf.files.tensors import check_file
 from softtf.saving.history import version_files
 from softtf.saving.manifest import MANIFEST, Manifest
 from softtf.saving.task import read_task
@@ -51,9 +50,8 @@ def list_versions(folder: str | Path) -> list[Version]:
 def _version(number: int | None, file: Path, manifests: dict[int | None, Manifest]) -> Version:
     mine = manifests[number]
     tasks = [read_task(mine, task) for task in range(mine.tasks)]
-    others = {part.file for other, found in manifests.items() if other != number for part in found.parts.values()}
-    own = {part.file for part in mine.parts.values()} - others
-    sizes = [path.stat().st_size for name in own if (path := mine.folder / name).exists()]
+    others = set[str]().union(*(found.files for other, found in manifests.items() if other != number))
+    sizes = [path.stat().st_size for name in mine.files - others if (path := mine.folder / name).exists()]
     when = datetime.fromtimestamp(file.stat().st_mtime, UTC) if file.exists() else None
     return Version(
         number,
@@ -78,8 +76,7 @@ def restore_version(folder: str | Path, number: int) -> None:
         known = ", ".join(map(str, files)) or "none; save with keep_versions=... to keep some"
         raise UserError(f"{folder} has no version {number}; its earlier versions: {known}")
     with new_version(folder, replace=True) as version:
-        for part in Manifest.of_file(files[number]).parts.values():
-            check_file(folder / part.file, part.sha256)
+        Manifest.of_file(files[number]).check_files()
         version.put(read_small(files[number]).decode(), len(files) + 1)
 
 

@@ -55,7 +55,7 @@ def download(name: str, folder: Path, revision: str | None = None, token: str | 
     if (commit := commit_of(first)) is None:
         raise UserError(f"the Hub does not say which commit of {name} it gave")
     shutil.copyfile(first, folder / MANIFEST)
-    files = sorted({part.file for part in Manifest.read(folder).parts.values()})
+    files = sorted(Manifest.read(folder).files)
     if len(files) > MOST_FILES:
         raise UserError(f"{name} names {len(files):,} files; at most {MOST_FILES:,} are read")
     for file in files:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from softtf.errors import UserError
 from softtf.files.plain_json import fits, object_of, read_small
-from softtf.files.tensors import inside, write_atomic
+from softtf.files.tensors import check_file, inside, write_atomic
 
 MANIFEST, HEADER = "manifest.json", "learner.json"
 FORMAT, UNSEALED = 2, 1  # of learner.json; softtf 0.1 wrote the latter, without hashes of JSON
@@ -109,6 +109,20 @@ class Manifest:
     def after(self, tasks: int) -> "Manifest":
         """Return the manifest of the learner as it was after its first `tasks` tasks."""
         return Manifest(self.folder, {name: part for name, part in self.parts.items() if _number(name) <= tasks})
+
+    @property
+    def files(self) -> set[str]:
+        """The names of the files of all parts."""
+        return {part.file for part in self.parts.values()}
+
+    def check_files(self) -> None:
+        """Check the file of every part.
+
+        Raises:
+            UserError: one is missing, or is not the one that was saved.
+        """
+        for name in self.parts:
+            check_file(*self.path(name))
 
     @property
     def identity(self) -> str:

@@ -182,7 +182,7 @@ def _sweep(folder: Path, old: Manifest | None, keep: int | None) -> None:
         if old or (folder / MANIFEST).exists():
             now = Manifest.read(folder)
             earlier = drop_versions(now, keep)
-            wanted |= {part.file for version in (now, *earlier) for part in version.parts.values()}
+            wanted |= now.files.union(*(version.files for version in earlier))
         left = [path for path in folder.iterdir() if path.name not in wanted]
     except (UserError, OSError):
         return  # what is wanted is not known

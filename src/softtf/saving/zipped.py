@@ -17,7 +17,6 @@ from softtf.errors import UserError
 from softtf.files.new_folder import new_folder
 from softtf.files.reading import open_regular
 from softtf.files.temporary import temporary_name
-from softtf.files.tensors import check_file
 from softtf.saving.card import CARD
 from softtf.saving.manifest import FILE, MANIFEST, Manifest
 
@@ -36,9 +35,8 @@ def pack(folder: Path, file: Path) -> None:
     if file.exists() or file.is_symlink():
         raise UserError(f"{file} exists; choose another file")
     manifest = Manifest.read(folder)
-    for part in manifest.parts:
-        check_file(*manifest.path(part))
-    names = sorted({part.file for part in manifest.parts.values()})
+    manifest.check_files()
+    names = sorted(manifest.files)
     names += [name for name in (CARD, MANIFEST) if (folder / name).is_file()]
     temp = file.with_name(temporary_name())
     try:
@@ -76,10 +74,8 @@ def unpack(file: Path, folder: Path) -> None:
         except OSError as error:
             raise UserError(f"cannot unpack {file}: {error.strerror or error}") from None
         manifest = Manifest.read(place)
-        for part in manifest.parts:
-            check_file(*manifest.path(part))
-        known = {CARD, MANIFEST, *(part.file for part in manifest.parts.values())}
-        if extra := sorted({path.name for path in place.iterdir()} - known):
+        manifest.check_files()
+        if extra := sorted({path.name for path in place.iterdir()} - manifest.files - {CARD, MANIFEST}):
             raise _foreign(file, f"{extra[0]!r} is no part of the learner")
 
 
