@@ -21,6 +21,7 @@ from softtf.backbones.spec import model_name
 from softtf.config.names import BERT, BUNDLED, CLIP_VIT_B, MINILM
 from softtf.config.tree import to_dict
 from softtf.errors import UserError, visible
+from softtf.evaluation.report import markdown_table
 from softtf.files.reading import read_text
 from softtf.files.tensors import write_atomic
 from softtf.inference.policy import parse_policy
@@ -147,11 +148,9 @@ def _task(task: TaskDescription) -> str:
 def _results(measured: Measured | None) -> str:
     if measured is None:
         return "Not measured. `model.evaluate(tests)` scores it on test sets of yours."
-    rows = [(f"{title}", f"{acc:.1f}", f"{forget:.1f}", "" if task is None else f"{task:.1f}")
-            for title, acc, forget, task in measured.rows]  # fmt: skip
-    table = [HEAD, ("---", "---:", "---:", "---:"), *rows]
-    lines = "\n".join(f"| {' | '.join(row)} |" for row in table)
-    return f"On {measured.where}, in percent, after the last task:\n\n{lines}"
+    rows = [(title, *("" if value is None else f"{value:.1f}" for value in values)) for title, *values in measured.rows]
+    table = markdown_table(HEAD, rows, range(1, len(HEAD)))
+    return f"On {measured.where}, in percent, after the last task:\n\n{table.rstrip()}"
 
 
 def _settings(header: Header) -> Mapping[str, Any]:
