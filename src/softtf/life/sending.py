@@ -6,11 +6,10 @@ from typing import Any, Literal
 
 from softtf.config.arguments import checked
 from softtf.config.bounds import Natural
-from softtf.config.tree import check_value
 from softtf.devices.torch_state import with_own_settings
 from softtf.inference.policy import policy_of
 from softtf.life.describing import Describing
-from softtf.saving.card import CARD, Measured, card_text, write_card
+from softtf.saving.card import Measured, card_text, write_card
 from softtf.saving.hub import check_name, earlier_card, upload
 from softtf.saving.learner import save_learner
 from softtf.screen import warn
@@ -27,7 +26,7 @@ class Sending(Describing):
     @with_own_settings
     @checked
     def save_pretrained(
-        self, folder: str | Path, *, replace: bool = False, sign: bytes | None = None, keep_versions: int = 0
+        self, folder: str | Path, *, replace: bool = False, sign: bytes | None = None, keep_versions: Natural = 0
     ) -> None:
         """Save to a folder: a header with the settings, one safetensors file per task, and the hashes of all files.
 
@@ -48,8 +47,9 @@ class Sending(Describing):
             UserError: the folder holds something else, another process is saving there, or the disk is full (no
                 half-written learner is left).
         """
-        keep, known = check_value(Natural, keep_versions, "keep_versions"), self.saved_as
-        saved = save_learner(Path(folder), self.header, *self.knowledge.finished, replace, sign, warn, known, keep)
+        known, finished = self.saved_as, self.knowledge.finished
+        saved = save_learner(Path(folder), self.header, *finished, replace, sign, known, keep_versions)
+        write_card(Path(folder), card_text(self.header, finished), warn)
         self.saved_as = known | {saved}
 
     @with_own_settings
@@ -126,7 +126,6 @@ class Sending(Describing):
         with tempfile.TemporaryDirectory(prefix="softtf-") as temporary:
             folder = Path(temporary) / "learner"
             save_learner(folder, self.header, *finished, sign=sign)
-            (folder / CARD).unlink(missing_ok=True)
             earlier_card(name, folder, revision, token)
             write_card(folder, card_text(self.header, finished, measured, name), warn)
             return upload(folder, name, private, revision, token)

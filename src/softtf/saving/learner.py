@@ -39,7 +39,6 @@ from softtf.learners.changes import keep_tasks
 from softtf.learners.class_table import ClassTable
 from softtf.learners.knowledge import Finished
 from softtf.learners.shares import Shares
-from softtf.saving.card import card_text, write_card
 from softtf.saving.header import Header
 from softtf.saving.manifest import (
     HEADER,
@@ -91,13 +90,10 @@ def save_learner(
     classes: ClassTable,
     replace: bool = False,
     sign: bytes | None = None,
-    say: Callable[[str], None] = warn,
     known: frozenset[str] = frozenset(),
     keep_versions: int = 0,
 ) -> str:
     """Write a whole learner into a folder; it is there whole or not at all, and a learner there before it likewise.
-
-    Its card (`softtf.saving.card`) comes last.
 
     Args:
         folder: new or empty, or with `replace` a learner's.
@@ -106,8 +102,8 @@ def save_learner(
         classes: its classes.
         replace: whether the learner that the folder holds is to be replaced.
         sign: the key to sign it with; None for no signature.
-        say: told what is replaced, if that is no earlier version of this learner, and if the card cannot be written.
-        known: the identities of the versions that it was loaded from, or saved as.
+        known: the identities of the versions that it was loaded from, or saved as; another learner is not replaced
+            without a warning.
         keep_versions: how many earlier versions stay in the folder.
 
     Returns:
@@ -120,7 +116,7 @@ def save_learner(
         encode_label(label)
     with new_version(folder, replace) as version:
         if version.old and version.old.identity not in known and (words := _another(version.old, header, classes)):
-            say(f"{folder} held {words}; it is replaced")
+            warn(f"{folder} held {words}; it is replaced")
         version.add(HEADER, header.text(manifest=True).encode())
         last = len(classes.tasks) - 1
         for task in range(last + 1):
@@ -128,9 +124,7 @@ def save_learner(
             version.add(task_json(task), task_text(classes, task, own).encode())
         if last >= 0 and (shared := _shared(learner, classes)):
             version.add(shared_tensors(last), tensor_bytes(shared))
-        identity = version.finish(sign, keep_versions)
-    write_card(folder, card_text(header, Finished(learner, classes)), say)
-    return identity
+        return version.finish(sign, keep_versions)
 
 
 def _another(old: Manifest, header: Header, classes: ClassTable) -> str:
