@@ -144,12 +144,12 @@ class Living(Sending):
                 repeated_classes='allow' if it means the same); or each learner trained shared parameters in its own
                 way.
         """
-        for name, words in {"backbone_sha256": "backbone", "learner": "method", "seed": "seed"}.items():
-            if getattr(self.header, name) != getattr(other.header, name):
-                raise UserError(
-                    f"learners of another {words} cannot be merged:"
-                    f" {short(getattr(self.header, name))} and {short(getattr(other.header, name))}"
-                )
+        for name in self.header.differing(other.header):
+            words = {"backbone_sha256": "backbone", "learner": "method"}.get(name, name)
+            raise UserError(
+                f"learners of another {words} cannot be merged:"
+                f" {short(getattr(self.header, name))} and {short(getattr(other.header, name))}"
+            )
         self._change(lambda known: (changes.merged(known, other.knowledge.finished), []))
 
     def _change(self, make: Callable[[Finished], changes.Changed]) -> list[str]:

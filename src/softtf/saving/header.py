@@ -37,6 +37,11 @@ class Header:
         """Return the text of `learner.json`; manifest: whether the learner needs a `manifest.json` to be complete."""
         return seal({"format": FORMAT, "manifest": manifest, **to_dict(self)})
 
+    def differing(self, other: "Header") -> list[str]:
+        """Return the fields, out of backbone, method and seed, in which another header differs."""
+        fields = ("backbone_sha256", "learner", "seed")
+        return [name for name in fields if getattr(self, name) != getattr(other, name)]
+
     @classmethod
     def read(cls, source: Path | Manifest) -> "Header":
         """Read the header from a learner's folder, or through a manifest that is loaded already.

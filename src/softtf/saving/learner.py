@@ -134,8 +134,7 @@ def _another(old: Manifest, header: Header, classes: ClassTable) -> str:
         tasks = [read_task(old, task)[0] for task in range(old.tasks)]
     except UserError as error:
         return f"a damaged learner ({error})"
-    same = all(getattr(before, n) == getattr(header, n) for n in ("backbone_sha256", "learner", "seed"))
-    if same and tasks == [tuple(labels) for labels in classes.tasks[: len(tasks)]]:
+    if not before.differing(header) and tasks == [tuple(labels) for labels in classes.tasks[: len(tasks)]]:
         return ""
     return f"another learner, a {before.learner.kind} of {len(tasks)} tasks"
 
