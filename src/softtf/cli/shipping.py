@@ -2,12 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import get_args
 
 from softtf.classifier import ContinualClassifier
 from softtf.cli.options import Learner
-from softtf.errors import UserError, unknown
-from softtf.export.files import Format
+from softtf.errors import UserError
 from softtf.files.new_folder import new_folder
 from softtf.runs.classifier import learner_folder
 from softtf.runs.folder import RunFolder
@@ -21,12 +19,10 @@ Load = Callable[[Path], ContinualClassifier]
 
 def export(options: Learner, load: Load) -> None:
     """Write files that answer like a learner, or one task as a plain model."""
-    if options.format not in get_args(Format):
-        raise unknown("format", options.format, get_args(Format))
     target, model = _output(options, "export it: --output FOLDER"), load(options.folder)
     task = _only(options, "a task", needed=False)
     number = None if task is None else model.classes.numbered(task)
-    about = model.export(target, format=options.format, inference=options.policy, task=number)  # type: ignore[arg-type]
+    about = model.export(target, format=options.format, inference=options.policy, task=number)
     what = "the learner" if task is None else f"its task {about['task']!r}"
     say(f"{target}: answers like {what}, to {about['largest_difference']:.0e}")
 

@@ -1,6 +1,7 @@
 """Write graphs, and check that what was written answers alike."""
 
 import io
+import json
 import logging
 import re
 import warnings
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from softtf.backbones.base import Backbone
 from softtf.backbones.random_inputs import random_inputs
 from softtf.errors import UserError
+from softtf.export.answer import ABOUT
 from softtf.learners.base import Learner
 from softtf.streams.views import ImageViews
 
@@ -53,6 +55,11 @@ def require_close(found: Tensor, right: Tensor) -> float:
     if not worst <= CLOSE:
         raise UserError(f"the exported files answer otherwise than the learner, by {worst:.1e}; they were removed")
     return worst
+
+
+def write_about(folder: Path, about: dict[str, Any]) -> None:
+    """Write what an export says of itself."""
+    (folder / ABOUT).write_text(json.dumps(about, indent=2), encoding="utf-8")
 
 
 def write_graph(

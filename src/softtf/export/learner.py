@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ from torch import Tensor
 
 from softtf.backbones.base import Backbone, Tokens
 from softtf.devices.memory import needs_memory
-from softtf.errors import UserError, unknown
+from softtf.errors import UserError
 from softtf.export import answer
-from softtf.export.files import CHECKED, TRACED, Format, on_cpu, require_close, sample_inputs, write_graph
+from softtf.export.files import CHECKED, TRACED, Format, on_cpu, require_close, sample_inputs, write_about, write_graph
 from softtf.export.graphs import Top, Trunk, Whole, check_policy, names_of, right_answer, tensors_of
 from softtf.files.label_json import encode_label
 from softtf.files.new_folder import new_folder
@@ -30,7 +29,7 @@ from softtf.streams.images import ImagePreparation
 from softtf.streams.texts import TextPreparation
 from softtf.streams.views import ImageViews
 
-ENDINGS: dict[str, str] = {"onnx": "onnx", "torch": "pt2"}
+ENDINGS: dict[Format, str] = {"onnx": "onnx", "torch": "pt2"}
 PACKAGES = ("onnx", "onnx_ir", "onnxscript", "onnxruntime")
 
 
@@ -57,8 +56,6 @@ def export_learner(
         UserError: the policy or the method cannot be written as a graph, the folder is not empty, a package is missing,
             or the files answer otherwise than the learner.
     """
-    if form not in ENDINGS:
-        raise unknown("format", str(form), ENDINGS)
     check_policy(policy)
     if form == "onnx" and (missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]):
         raise UserError(f"an export to ONNX needs {', '.join(missing)}: pip install 'softtf[export]'")
@@ -70,9 +67,9 @@ def export_learner(
         about |= _written(place, learner, policy, inputs[:TRACED], form)
         shutil.copyfile(answer.__file__, place / "answer.py")
         about["sha256"] = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(place.iterdir())}
-        _write_json(place / answer.ABOUT, about)
+        write_about(place, about)
         about["largest_difference"] = _difference(place, learner, finished.classes, policy, inputs[TRACED:])
-        _write_json(place / answer.ABOUT, about)
+        write_about(place, about)
     return about
 
 
@@ -136,7 +133,3 @@ def _difference(place: Path, learner: Learner, classes: ClassTable, policy: Poli
         found = torch.from_numpy(files.answer(inputs[rows].numpy())[0])
         worst = max(worst, require_close(found, right[rows]))
     return worst
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2), encoding="utf-8")

@@ -9,7 +9,6 @@ The timm model has the head, and gives the task's logits. transformers has no mo
 kind of encoder, so the head is in head.safetensors beside it: logits = features weight^T + bias.
 """
 
-import json
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from softtf.backbones.timm_vit import TimmViT
 from softtf.backbones.transformers_files import ask
 from softtf.devices.memory import needs_memory
 from softtf.errors import UserError
-from softtf.export.files import CHECKED, on_cpu, require_close, sample_inputs
+from softtf.export.files import CHECKED, on_cpu, require_close, sample_inputs, write_about
 from softtf.files.new_folder import new_folder
 from softtf.files.tensors import save_tensors
 from softtf.learners.base import Learner
@@ -72,7 +71,7 @@ def export_task(folder: Path, finished: Finished, task: int) -> dict[str, Any]:
             **how,
             "largest_difference": require_close(found.softmax(1), right.softmax(1)),
         }
-        (place / "export.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
+        write_about(place, about)
     return about
 
 

@@ -161,7 +161,7 @@ class Learner(Command):
     tasks: bool = False
     json: bool = False
     backbone: str | None = None
-    format: str = "onnx"
+    format: Literal["onnx", "torch"] = "onnx"
     policy: str | None = None
     revision: str | None = None
     private: bool = False
