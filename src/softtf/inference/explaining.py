@@ -14,7 +14,7 @@ from softtf.devices.torch_state import with_own_settings
 from softtf.inference.attention_map import attending, attention_map, first_view
 from softtf.inference.predict import Answers, test_loader
 from softtf.inference.predictor import Inputs, Predictor, labels_of
-from softtf.inference.unknown import USUAL_RATE, Unknown, auroc, can_tell
+from softtf.inference.unknown import USUAL_RATE, Unknown, can_tell, told_apart
 from softtf.learners.base import Learner
 
 NEAREST = 5
@@ -96,10 +96,8 @@ class Explaining(Predictor):
             `auroc`, and the shares of known and unknown inputs that are rejected: `known_rejected`,
             `unknown_rejected`; all in percent.
         """
-        limit = 1 - false_rejection
-        strange = [self.predict_unknown(inputs) for inputs in (known, unknown)]
-        rejected = [100 * float((values > limit).double().mean()) for values in strange]
-        return {"auroc": 100 * auroc(*strange), "known_rejected": rejected[0], "unknown_rejected": rejected[1]}
+        found = told_apart(self.predict_unknown(known), self.predict_unknown(unknown), false_rejection)
+        return dict(zip(("auroc", "known_rejected", "unknown_rejected"), found, strict=True))
 
     @with_own_settings
     def explain(self, inputs: Inputs, **options: Any) -> list[Explanation]:

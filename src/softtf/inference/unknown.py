@@ -33,9 +33,7 @@ class Unknown:
         if self.owner == METHOD:
             assert isinstance(learner, ClosedFormLearner)
             return learner.units(shared.trunk, 0)
-        statistics = learner.statistics[self.owner]
-        assert isinstance(statistics, ClassScores)
-        h: Tensor = statistics.regression(shared.query)
+        h: Tensor = _class_scores(learner).regression(shared.query)
         return h
 
     @torch.no_grad()
@@ -52,9 +50,22 @@ class Unknown:
 
 def can_tell(known: Finished) -> bool:
     """Return whether a learner can tell unknown inputs (`unknown_to`)."""
-    learner, classes = known
-    solved = isinstance(learner, ClosedFormLearner) and learner.unit_size > 0
-    return len(classes.labels) > 1 and (solved or ClassScores.name in learner.statistics)
+    return len(known.classes.labels) > 1 and _sums(known.learner) is not None
+
+
+def _sums(learner: Learner) -> tuple[str, int, float] | None:
+    """Return whose sums tell unknown inputs, the length of its units, and the least ridge; None if there are none."""
+    if isinstance(learner, ClosedFormLearner) and learner.unit_size:
+        return METHOD, learner.unit_size, learner.least_ridge
+    if ClassScores.name in learner.statistics:
+        return ClassScores.name, _class_scores(learner).regression.size, ClosedFormLearner.least_ridge
+    return None
+
+
+def _class_scores(learner: Learner) -> ClassScores:
+    statistics = learner.statistics[ClassScores.name]
+    assert isinstance(statistics, ClassScores)
+    return statistics
 
 
 @needs_memory("find out which inputs are unknown")
@@ -67,19 +78,14 @@ def unknown_to(known: Finished) -> Unknown:
     learner, classes = known
     if len(classes.labels) < 2:
         raise UserError("what is unknown shows only beside two classes or more, and one was learned; learn another")
-    labels = classes.column_labels()
-    gathered = [statistics for statistics in learner.statistics.values() if isinstance(statistics, ClassScores)]
-    if isinstance(learner, ClosedFormLearner) and learner.unit_size:
-        owner, size, least = METHOD, learner.unit_size, learner.least_ridge
-    elif gathered:
-        owner, size, least = ClassScores.name, gathered[0].regression.size, ClosedFormLearner.least_ridge
-    else:
+    if (sums := _sums(learner)) is None:
         raise UserError(
             f"{type(learner).__name__} keeps no sums that tell unknown inputs; learn with {ClassScores.setting}="
             f"{ClassScores.amount} from the start (softtf run ... {ClassScores.option()}), which keeps them beside any"
             " method"
         )
-    return Unknown(familiarity(learner.shares_of(labels, owner), size, least), owner)
+    owner, size, least = sums
+    return Unknown(familiarity(learner.shares_of(classes.column_labels(), owner), size, least), owner)
 
 
 def auroc(known: Tensor, unknown: Tensor) -> float:
@@ -90,3 +96,9 @@ def auroc(known: Tensor, unknown: Tensor) -> float:
     ordered = known.double().sort().values
     less, not_more = (torch.searchsorted(ordered, unknown.double(), right=right) for right in (False, True))
     return float((less + not_more).double().mean()) / 2 / len(known)
+
+
+def told_apart(known: Tensor, unknown: Tensor, rate: float) -> tuple[float, float, float]:
+    """Return `auroc` and the shares of known and of unknown inputs that are rejected at a rate, all in percent."""
+    of_known, of_unknown = (100 * float((values > 1 - rate).double().mean()) for values in (known, unknown))
+    return 100 * auroc(known, unknown), of_known, of_unknown

@@ -16,7 +16,7 @@ from softtf.config.tree import check_value
 from softtf.errors import UserError
 from softtf.evaluation.test_data import TestData
 from softtf.files.plain_json import fits
-from softtf.inference.unknown import Unknown, auroc, unknown_to
+from softtf.inference.unknown import Unknown, told_apart, unknown_to
 from softtf.learners.base import Learner
 from softtf.learners.class_table import ClassTable
 from softtf.learners.knowledge import Finished
@@ -56,7 +56,7 @@ def score_unknown(
     Raises:
         UserError: no task is to come after one with two classes or more, the learner cannot tell, or the data are gone.
     """
-    limit = 1 - check_value(FalseRejection, rate, "rate")
+    rate = check_value(FalseRejection, rate, "rate")
     run = reopen(path, console, masks=masks, places=places)
     model, data = run.model, run.scorer(run.config.evaluate).data
     classes, found = ClassTable(allow_repeated=True), []
@@ -69,8 +69,7 @@ def score_unknown(
             continue
         with learner.computing_in(model.dtype):
             strange = torch.cat([*_strange(unknown_to(Finished(learner, classes)), learner, data)])
-        rejected = (100 * float((strange[rows] > limit).double().mean()) for rows in (known, unknown))
-        found.append(UnknownScore(tasks, 100 * auroc(strange[known], strange[unknown]), *rejected))
+        found.append(UnknownScore(tasks, *told_apart(strange[known], strange[unknown], rate)))
     if not found:
         raise UserError(f"{path} has no task to come after two classes are known, so there is nothing unknown to it")
     return found
