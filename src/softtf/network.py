@@ -300,7 +300,12 @@ class SharedPass:
         """q(x) [batch, dim]: the [class] feature of the untouched backbone."""
         return self.network.query(self.stem)
 
+    @property
+    def trunk_query(self) -> Tensor | None:
+        """The query, if the trunk or a learner that reads its tokens needs it."""
+        return self.query if self.network.needs_query else None
+
     @cached_property
     def trunk(self) -> Tokens:
         """Tokens below the first block that depends on the task."""
-        return self.network.trunk(self.stem, self.query if self.network.needs_query else None)
+        return self.network.trunk(self.stem, self.trunk_query)

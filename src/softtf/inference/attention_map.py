@@ -38,8 +38,7 @@ def _entering(network: AdaptedNetwork, shared: SharedPass, task: int, block: int
     """Return the tokens that enter a block, and the block's edit."""
     if block < network.first_edited_block:
         return network.backbone.run(network.backbone.embed(shared.inputs), 0, block), UNEDITED
-    query = shared.query if network.needs_query else None
-    for index, tokens, edit in network.walk(shared.stem, task, query):
+    for index, tokens, edit in network.walk(shared.stem, task, shared.trunk_query):
         if index == block:
             return tokens, edit
     raise AssertionError(f"there is no block {block}")
@@ -47,6 +46,5 @@ def _entering(network: AdaptedNetwork, shared: SharedPass, task: int, block: int
 
 def _prepended(network: AdaptedNetwork, shared: SharedPass) -> int:
     """Return the number of prompt tokens before the embedded ones."""
-    query = shared.query if network.needs_query else None
-    parts = [a.prepended(query) for a in network.adaptations if isinstance(a, Adaptation)]
+    parts = [a.prepended(shared.trunk_query) for a in network.adaptations if isinstance(a, Adaptation)]
     return sum(part.shape[1] for part in parts if part is not None)
