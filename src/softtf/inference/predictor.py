@@ -103,10 +103,15 @@ class Predictor:
             UserError: nothing was learned yet, an input cannot be read, an option does not fit, or the learner cannot
                 tell unknown inputs.
         """
-        options: dict[str, Any] = {"groups": groups, "task": task, "inference": inference, "batch_size": batch_size}
-        limit = 1 - false_rejection
-        answers = self.answer(inputs, unknown=unknown == "reject", **options)
-        labels = answers.classes.labels
+        answers = self.answer(
+            inputs,
+            groups=groups,
+            task=task,
+            inference=inference,
+            batch_size=batch_size,
+            unknown=unknown == "reject",
+        )
+        labels, limit = answers.classes.labels, 1 - false_rejection
         found: list[Hashable] = [labels[i] for i in labels_of(answers).argmax(1).tolist()]
         if answers.unknown is None:
             return found
