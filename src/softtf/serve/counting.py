@@ -8,7 +8,6 @@ from softtf.serve.metrics import Metrics
 
 Message = dict[str, Any]
 App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
-PATHS = ("/predict", "/reload", "/health", "/ready", "/metrics", "/docs", "/", "/openapi.json")
 
 
 class Counting:
@@ -21,7 +20,8 @@ class Counting:
         """Run a request and count it."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        path, start = scope["path"] if scope["path"] in PATHS else "other", time.perf_counter()
+        known = {route.path for route in scope["app"].routes}
+        path, start = scope["path"] if scope["path"] in known else "other", time.perf_counter()
 
         async def counted(message: Any) -> None:
             if message["type"] == "http.response.start":
