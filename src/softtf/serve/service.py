@@ -101,8 +101,8 @@ class Service:
         except UserError as error:
             raise refused(error) from None
 
-    async def reload(self) -> bool:
-        """Take up the version that the folder holds now; return whether it is another one.
+    async def reload(self) -> None:
+        """Take up the version that the folder holds now, if it is another one.
 
         The old version answers meanwhile, and what was sent to it before.
 
@@ -112,9 +112,9 @@ class Service:
         async with self._reloading:
             identity = ""
             try:
-                identity = identity_of(self.folder)
+                identity = await asyncio.to_thread(identity_of, self.folder)
                 if identity == self.version.identity:
-                    return False
+                    return
                 version = await asyncio.to_thread(load_version, self.folder, self.open_model)
             except Exception as error:  # whatever a folder of somebody else's raises, the old version goes on
                 self.refused = (identity, line(error))
@@ -127,14 +127,13 @@ class Service:
             self.metrics.reloads.labels("taken up").inc()
             self.metrics.tasks.set(version.model.num_tasks)
             say(f"softtf: version {version.name} of {version.model.num_tasks} tasks answers now")
-            return True
 
     async def watch(self, seconds: float) -> None:
         """Take up each version that the folder is switched to, until this is cancelled; one that fails is told once."""
         while True:
             await asyncio.sleep(seconds)
             try:
-                identity = identity_of(self.folder)
+                identity = await asyncio.to_thread(identity_of, self.folder)
             except (UserError, OSError):
                 identity = ""
             if identity not in (self.version.identity, self.refused[0] if self.refused else None):
