@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from contracts.tiny import task_data
+from contracts.tiny import classifier, task_data
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.saving.manifest import MANIFEST
 from softtf.serve.version import Version
-from support.folders import load
+from support.folders import SOFT_TF, load
 from support.serving import SECONDS, Served, serving
 
 
@@ -62,6 +62,23 @@ def statuses(asked: "list[Future[tuple[int, Any]]]") -> list[int]:
     return [future.result(SECONDS)[0] for future in asked]
 
 
+def waiting(served: Served, body: Any, pool: ThreadPoolExecutor, count: int) -> "list[Future[tuple[int, Any]]]":
+    """Requests that are under way, all of them."""
+    asked = [pool.submit(served.ask, "/predict", body) for _ in range(count)]
+    until(lambda: served.service.waiting == count)
+    return asked
+
+
+def begun(served: Served) -> HTTPConnection:
+    """A request that has said how long its body is, and sent the first bytes of it."""
+    connection = HTTPConnection("127.0.0.1", served.port, timeout=SECONDS)
+    connection.putrequest("POST", "/predict")
+    connection.putheader("Content-Type", "application/json")
+    connection.putheader("Content-Length", "1000")
+    connection.endheaders(b'{"images"')
+    return connection
+
+
 # --- Limits ----------------------------------------------------------------------------------------------------
 
 
@@ -69,8 +86,7 @@ def test_who_finds_the_queue_full_is_told_at_once(
     folder: Path, body: Any, gate: Gate, pool: ThreadPoolExecutor
 ) -> None:
     with serving(folder, load, queue=4) as served:
-        asked = [pool.submit(served.ask, "/predict", body) for _ in range(4)]
-        until(lambda: served.service.waiting == 4)
+        asked = waiting(served, body, pool, 4)
         status, found = served.ask("/predict", body)
         assert status == 429 and "try again" in found["detail"]
         assert served.ask("/ready")[0] == 503 and served.ask("/health")[0] == 200
@@ -81,9 +97,8 @@ def test_who_finds_the_queue_full_is_told_at_once(
 
 def test_requests_that_wait_run_together(folder: Path, body: Any, gate: Gate, pool: ThreadPoolExecutor) -> None:
     with serving(folder, load, batch_size=8) as served:
-        asked = [pool.submit(served.ask, "/predict", body) for _ in range(17)]
-        until(lambda: served.service.waiting == 17 and gate.batches == 1)
-        until(lambda: len(served.service.batcher._jobs) >= 9)
+        asked = waiting(served, body, pool, 17)
+        until(lambda: gate.batches == 1 and len(served.service.batcher._jobs) >= 9)
         gate.open.set()
         assert statuses(asked) == [200] * 17
         assert gate.batches <= 4
@@ -105,19 +120,18 @@ def test_who_waits_too_long_is_told_and_costs_no_more(
 
 def test_a_body_that_does_not_come_is_not_waited_for(folder: Path, files: list[bytes]) -> None:
     with serving(folder, load, timeout=0.2) as served:
-        connection = HTTPConnection("127.0.0.1", served.port, timeout=SECONDS)
-        connection.putrequest("POST", "/predict")
-        connection.putheader("Content-Type", "application/json")
-        connection.putheader("Content-Length", "1000")
-        connection.endheaders(b'{"images"')
+        connection = begun(served)
         assert connection.getresponse().status == 408
         connection.close()
-        gone = HTTPConnection("127.0.0.1", served.port, timeout=SECONDS)
-        gone.putrequest("POST", "/predict")
-        gone.putheader("Content-Type", "application/json")
-        gone.putheader("Content-Length", "1000")
-        gone.endheaders(b'{"images"')
-        gone.close()
+        assert served.service.waiting == 0
+        assert len(served.answers(files[:1])) == 1
+
+
+def test_who_leaves_before_its_body_is_here_is_not_waited_for(folder: Path, files: list[bytes]) -> None:
+    with serving(folder, load, timeout=100 * SECONDS) as served:
+        connection = begun(served)
+        until(lambda: served.service.waiting == 1)
+        connection.close()
         until(lambda: served.service.waiting == 0)
         assert len(served.answers(files[:1])) == 1
 
@@ -150,8 +164,7 @@ def test_when_it_is_stopped_all_that_came_is_answered(
     folder: Path, body: Any, gate: Gate, pool: ThreadPoolExecutor
 ) -> None:
     with serving(folder, load, batch_size=4) as served:
-        asked = [pool.submit(served.ask, "/predict", body) for _ in range(12)]
-        until(lambda: served.service.waiting == 12)
+        asked = waiting(served, body, pool, 12)
         stopping = pool.submit(served.stop)
         time.sleep(0.3)  # it has stopped to listen
         with pytest.raises(OSError):
@@ -167,9 +180,6 @@ def test_when_it_is_stopped_all_that_came_is_answered(
 @pytest.fixture
 def growing(tmp_path: Path) -> tuple[Path, ContinualClassifier]:
     """A folder with a learner of one task, and the learner, which may learn more."""
-    from contracts.tiny import classifier
-    from support.folders import SOFT_TF
-
     model = classifier(SOFT_TF, 1)
     model.save_pretrained(tmp_path / "growing")
     return tmp_path / "growing", model
@@ -217,8 +227,8 @@ def test_what_an_old_version_began_it_ends(
     folder, model = growing
     with serving(folder, load) as served:
         first = served.service.version.name
-        asked = [pool.submit(served.ask, "/predict", body) for _ in range(4)]
-        until(lambda: gate.batches == 1 and served.service.waiting == 4)
+        asked = waiting(served, body, pool, 4)
+        until(lambda: gate.batches == 1)
         learn_and_save(model, folder)
         assert served.ask("/reload", b"")[1]["tasks"] == 2
         asked += [pool.submit(served.ask, "/predict", body) for _ in range(4)]
