@@ -2,7 +2,7 @@
 
 import pytest
 
-from softtf.errors import MOST, UserError, catchable
+from softtf.errors import MOST, UserError, catchable, reason_of
 
 
 def test_a_message_is_cut_in_its_middle() -> None:
@@ -18,3 +18,15 @@ def test_a_panic_of_rust_can_be_caught_and_an_interrupt_goes_through() -> None:
         raise panic("index out of bounds")
     with pytest.raises(KeyboardInterrupt), catchable():
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(28, "No space left on device", "a.json"), "No space left on device"),
+        (OSError("the pipe is broken"), "the pipe is broken"),
+        (ValueError("embedded null byte"), "embedded null byte"),
+    ],
+)
+def test_the_reason_is_the_systems_words_or_the_errors_own(error: Exception, reason: str) -> None:
+    assert reason_of(error) == reason

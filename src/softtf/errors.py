@@ -58,6 +58,11 @@ class OutOfMemoryError(TrainingError):
     """A task needed more memory than there was; its training can go on from its last full epoch."""
 
 
+def reason_of(error: BaseException) -> str:
+    """Return why another library's call failed: the operating system's words, if it has some, or the error's own."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 def unknown(kind: str, name: str, options: Iterable[str], imports: bool = False) -> UserError:
     """Return the error for a name that is not one of `options`, with the nearest ones.
 

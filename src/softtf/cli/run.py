@@ -12,7 +12,7 @@ from softtf.cli.results import show
 from softtf.cli.seeds import place, run_seeds
 from softtf.config.dotted import with_settings
 from softtf.config.yaml import load_yaml
-from softtf.errors import UserError
+from softtf.errors import UserError, reason_of
 from softtf.files.reading import read_text
 from softtf.recipes.presets import OWN_TEXTS, RECIPES
 from softtf.recipes.recipes import recipe_named, run_of_file
@@ -88,4 +88,4 @@ def _read_config(file: Path) -> RunConfig:
     try:
         return run_of_file(load_yaml(read_text(file), str(file)), str(file))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise UserError(f"{file} cannot be read: {reason_of(error)}") from None

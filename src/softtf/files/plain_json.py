@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from softtf.errors import UserError
+from softtf.errors import UserError, reason_of
 from softtf.files.reading import read_bytes
 
 LARGEST = 2**24
@@ -54,7 +54,7 @@ def read_small(path: Path) -> bytes:
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise UserError(f"{path} cannot be read: {reason_of(error)}") from None
 
 
 def read_json(path: Path) -> Any:

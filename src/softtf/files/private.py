@@ -5,7 +5,7 @@ import re
 import secrets
 from pathlib import Path
 
-from softtf.errors import UserError
+from softtf.errors import UserError, reason_of
 from softtf.files.reading import read_bytes
 from softtf.files.tensors import write_atomic
 
@@ -28,7 +28,7 @@ def make_private(folder: Path) -> None:
         folder.mkdir(FOLDER, parents=True, exist_ok=True)
         about, names = folder.stat(), os.listdir(folder)
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
-        raise UserError(f"could not write into {str(folder)!r}: {getattr(error, 'strerror', error)}") from None
+        raise UserError(f"could not write into {str(folder)!r}: {reason_of(error)}") from None
     if os.name == "nt":  # nobody else writes into a user's folders there
         return
     if about.st_uid != os.geteuid():

@@ -20,7 +20,7 @@ from softtf.backbones.load import BackboneSpec, random_name
 from softtf.backbones.spec import model_name
 from softtf.config.names import BERT, BUNDLED, CLIP_VIT_B, MINILM
 from softtf.config.tree import to_dict
-from softtf.errors import UserError, visible
+from softtf.errors import UserError, reason_of, visible
 from softtf.evaluation.report import markdown_table
 from softtf.files.reading import read_text
 from softtf.files.tensors import write_atomic
@@ -97,7 +97,7 @@ def write_card(folder: Path, text: str, say: Callable[[str], None]) -> None:
         if end in old and (new := text.rstrip("\n") + (old.partition(end)[2] or "\n")) != old:
             write_atomic(path, new)
     except (OSError, UnicodeDecodeError, UserError) as error:
-        say(f"the learner is saved, but not its card {path}: {getattr(error, 'strerror', None) or error}")
+        say(f"the learner is saved, but not its card {path}: {reason_of(error)}")
 
 
 def literal(text: object, longest: int = LONGEST) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from softtf.errors import UserError
+from softtf.errors import UserError, reason_of
 from softtf.files.plain_json import read_object
 from softtf.files.temporary import is_abandoned, is_of_file_system, is_temporary, temporary_name
 from softtf.files.tensors import check_file, write_atomic
@@ -129,8 +129,7 @@ def _in_one_line(folder: Path) -> Iterator[None]:
     except UserError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot save to {folder}: {reason}") from None
+        raise UserError(f"cannot save to {folder}: {reason_of(error)}") from None
 
 
 def _remove(marker: Path, made: Path | None) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from softtf.devices.memory import needs_memory
-from softtf.errors import UserError
+from softtf.errors import UserError, reason_of
 from softtf.files.new_folder import new_folder
 from softtf.files.reading import open_regular
 from softtf.files.temporary import temporary_name
@@ -49,7 +49,7 @@ def pack(folder: Path, file: Path) -> None:
                     shutil.copyfileobj(source, target)
         temp.rename(file)
     except OSError as error:
-        raise UserError(f"cannot write {file}: {error.strerror or error}") from error
+        raise UserError(f"cannot write {file}: {reason_of(error)}") from error
     finally:
         temp.unlink(missing_ok=True)
 
@@ -72,7 +72,7 @@ def unpack(file: Path, folder: Path) -> None:
                 raise
             raise _foreign(file, str(error) or "it is cut off") from None
         except OSError as error:
-            raise UserError(f"cannot unpack {file}: {error.strerror or error}") from None
+            raise UserError(f"cannot unpack {file}: {reason_of(error)}") from None
         manifest = Manifest.read(place)
         manifest.check_files()
         if extra := sorted({path.name for path in place.iterdir()} - manifest.files - {CARD, MANIFEST}):

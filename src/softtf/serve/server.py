@@ -8,7 +8,7 @@ from contextlib import suppress
 import uvicorn
 from fastapi import FastAPI
 
-from softtf.errors import UserError
+from softtf.errors import UserError, reason_of
 
 WAITING = 2048
 """Connections that the system keeps until they are accepted."""
@@ -27,8 +27,8 @@ def bound(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except (OSError, OverflowError, UnicodeError) as error:
         listener.close()
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot listen at {host} port {port}: {reason}; give another --host or --port") from None
+        remedy = "give another --host or --port"
+        raise UserError(f"cannot listen at {host} port {port}: {reason_of(error)}; {remedy}") from None
     return listener
 
 

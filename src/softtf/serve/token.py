@@ -8,7 +8,7 @@ from pathlib import Path
 from fastapi import HTTPException, Request
 from fastapi.security import HTTPBearer
 
-from softtf.errors import UserError
+from softtf.errors import UserError, reason_of
 from softtf.files.reading import read_text
 
 VARIABLE = "SOFTTF_TOKEN"
@@ -31,8 +31,7 @@ def read_token(file: Path | None) -> str | None:
         try:
             token = read_text(file, LARGEST)
         except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a NUL in the path
-            reason = getattr(error, "strerror", None) or error
-            raise UserError(f"the token's file {where} cannot be read: {reason}") from None
+            raise UserError(f"the token's file {where} cannot be read: {reason_of(error)}") from None
     token = token.strip()
     if len(token) < SHORTEST or not (token.isascii() and token.isprintable()) or " " in token:
         raise UserError(f"the token in {where} cannot be used; {REMEDY}")

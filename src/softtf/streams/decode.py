@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from softtf.devices.memory import is_shortage
-from softtf.errors import UserError
+from softtf.errors import UserError, reason_of
 from softtf.files.reading import IMAGE, LARGEST_IMAGE, read_bytes
 from softtf.streams.walk import image_formats
 
@@ -74,8 +74,7 @@ def _read(path: Path, where: str) -> bytes:
     try:
         return read_bytes(path, IMAGE)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = getattr(error, "strerror", None) or error
-        problem = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({reason})"
+        problem = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({reason_of(error)})"
         raise UserError(f"{where}: the image file {str(path)!r} {problem}") from error
 
 
