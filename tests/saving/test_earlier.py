@@ -55,6 +55,7 @@ def test_versions_are_listed_restored_and_pruned(tmp_path: Path) -> None:
     assert load(tmp_path).diff(models[2]) == []
 
 
+@pytest.mark.filterwarnings("error")
 def test_what_was_taken_out_is_in_no_file_unless_versions_are_kept(tmp_path: Path) -> None:
     """Nor is anybody warned of a version that the learner itself was saved as."""
     grown(tmp_path, keep=0)
