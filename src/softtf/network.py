@@ -20,7 +20,7 @@ from softtf.adaptations.quantised import QuantisedAdaptation
 from softtf.adaptations.sites import by_site, check_sites
 from softtf.adaptations.slots import Heads
 from softtf.backbones.base import UNEDITED, Backbone, BlockEdit, Tokens
-from softtf.backbones.edits import side_by_side
+from softtf.backbones.edits import joined, side_by_side
 from softtf.backbones.mixed_linear import MixedWeight
 from softtf.backbones.segments import Segment, SegmentedWeight, segments_of
 from softtf.devices.torch_state import make_recordable
@@ -208,7 +208,7 @@ class AdaptedNetwork(nn.Module):
         outputs = {site.weight: partial(self._output, site, selection) for site in edited}
         gates = [gate for a in self._adaptations if (gate := a.gate(block, selection)) is not None]
         assert len(gates) < 2, "one gate on a block's prefix"
-        return BlockEdit({}, _join(prefixes), outputs, gates[0] if gates else None)
+        return BlockEdit({}, joined(prefixes), outputs, gates[0] if gates else None)
 
     def _weight(self, site: Site, selection: Selection | None) -> Tensor | MixedWeight | None:
         """Return task t's weight, the mixture sum_j alpha_j W_j, or the shared weight; None if nothing edits it."""
@@ -244,14 +244,6 @@ class AdaptedNetwork(nn.Module):
         """For each block, whether an adaptation edits it."""
         touched = frozenset[int]().union(*(a.task_blocks | a.shared_blocks for a in self._adaptations))
         return [block in touched for block in range(self.backbone.depth)]
-
-
-def _join(prefixes: list[Tensor]) -> Tensor | None:
-    """Concatenate several prefixes of one block, [batch or 1, 2, length, dim]."""
-    if len(prefixes) < 2:
-        return prefixes[0] if prefixes else None
-    batch = max(len(p) for p in prefixes)
-    return torch.cat([p.expand(batch, -1, -1, -1) for p in prefixes], 2)
 
 
 class SharedPass:

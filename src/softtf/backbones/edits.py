@@ -1,4 +1,4 @@
-"""The edits of one block by several tasks, put side by side for a batch that is sorted by task."""
+"""Several edits of one block become one: prefixes of one task, or all edits of several tasks side by side."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,8 +8,18 @@ from torch import Tensor
 from softtf.backbones.base import BlockEdit
 
 
+def joined(prefixes: Sequence[Tensor]) -> Tensor | None:
+    """Concatenate several prefixes of one block, [batch or 1, 2, length, dim]; None if there are none."""
+    if len(prefixes) < 2:
+        return prefixes[0] if prefixes else None
+    batch = max(len(p) for p in prefixes)
+    return torch.cat([p.expand(batch, -1, -1, -1) for p in prefixes], 2)
+
+
 def side_by_side(edits: Sequence[BlockEdit], rows: Sequence[slice]) -> BlockEdit:
     """Return the edit that does to each run of rows what that run's own edit does; weights are left out.
+
+    The rows of a batch are sorted by task.
 
     Args:
         edits: of one block, one for each run; they differ in values, not in kind or in a prefix's length.
