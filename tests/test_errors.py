@@ -2,7 +2,7 @@
 
 import pytest
 
-from softtf.errors import MOST, UserError, catchable, reason_of
+from softtf.errors import LONGEST, MOST, UserError, catchable, first_line_of, reason_of
 
 
 def test_a_message_is_cut_in_its_middle() -> None:
@@ -30,3 +30,15 @@ def test_a_panic_of_rust_can_be_caught_and_an_interrupt_goes_through() -> None:
 )
 def test_the_reason_is_the_systems_words_or_the_errors_own(error: Exception, reason: str) -> None:
     assert reason_of(error) == reason
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (RuntimeError("\n  404 Client Error  \n\nEntry not found"), "404 Client Error"),
+        (KeyError(), "KeyError"),
+        (ValueError("x" * 5000), "x" * LONGEST),
+    ],
+)
+def test_the_first_line_is_short_and_never_empty(error: Exception, line: str) -> None:
+    assert first_line_of(error) == line

@@ -7,7 +7,7 @@ from unicodedata import category
 
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format (such as right-to-left marks), lone surrogates, line ends
 LONGEST = 200
-"""The most characters of an unknown name that a message repeats."""
+"""The most characters of an unknown name, or of another library's words, that a message repeats."""
 IMPORT_FIRST = "if it is in a file of yours, import that first: `import my_file` in Python, --import FILE in a command"
 MOST = 1500
 """The most characters of a message."""
@@ -61,6 +61,11 @@ class OutOfMemoryError(TrainingError):
 def reason_of(error: BaseException) -> str:
     """Return why another library's call failed: the operating system's words, if it has some, or the error's own."""
     return getattr(error, "strerror", None) or str(error)
+
+
+def first_line_of(error: BaseException) -> str:
+    """Return the first line of what another library says, or the kind of its error if it says nothing; cut if long."""
+    return str(error).strip().partition("\n")[0].strip()[:LONGEST] or type(error).__name__
 
 
 def unknown(kind: str, name: str, options: Iterable[str], imports: bool = False) -> UserError:

@@ -11,7 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from softtf.backbones.spec import RANDOM, BackboneSpec
-from softtf.errors import UserError
+from softtf.errors import UserError, first_line_of
 from softtf.files.tensors import load_tensors
 from softtf.screen import warn
 
@@ -46,7 +46,7 @@ def download(name: str, spec: BackboneSpec) -> Path:
             except EntryNotFoundError:
                 continue
     except Exception as error:  # the Hub's client raises many kinds, which mean the same to the user
-        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+        reason = first_line_of(error)
     raise UserError(
         f"the weights of backbone {spec.name!r} could not be downloaded from the Hub ({reason}); give a local file"
         " as backbone.weights (--backbone.weights FILE.safetensors; for a table --set backbone.weights=FILE),"
@@ -60,7 +60,7 @@ def pretrained(name: str, spec: BackboneSpec, options: dict[str, Any], file: Pat
         overlay = {"file": str(file), "custom_load": False}
         return timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay, **options)
     except Exception as error:
-        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+        reason = first_line_of(error)
         raise UserError(f"the weights of backbone {spec.name!r} in {file} do not fit it ({reason})") from None
 
 

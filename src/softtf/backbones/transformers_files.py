@@ -19,7 +19,7 @@ from softtf.backbones.spec import BackboneSpec
 from softtf.backbones.tokenizer_files import check_settings, check_tokenizer
 from softtf.config.names import BERT, MINILM
 from softtf.devices.torch_state import drawing_from
-from softtf.errors import UserError, catchable
+from softtf.errors import UserError, catchable, first_line_of
 from softtf.files.plain_json import fits, read_json, read_object
 from softtf.files.tensors import load_tensors
 
@@ -183,7 +183,7 @@ def ask(name: str, load: Callable[[], T]) -> T:
         with catchable():
             return load()
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
+        reason = first_line_of(error)
         raise UserError(
             f"backbone {name!r} could not be loaded from a folder or from the Hub ({reason}); give a local folder with"
             f" config.json, model.safetensors and, for texts, tokenizer.json, or {MINILM!r}, which works offline"

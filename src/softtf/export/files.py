@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from softtf.backbones.base import Backbone
 from softtf.backbones.random_inputs import random_inputs
-from softtf.errors import UserError
+from softtf.errors import UserError, first_line_of
 from softtf.export.answer import ABOUT
 from softtf.learners.base import Learner
 from softtf.streams.views import ImageViews
@@ -97,7 +97,7 @@ def write_graph(
             error: BaseException = failed
             while error.__cause__ is not None:
                 error = error.__cause__
-            reason = COLOURS.sub("", str(error)).strip().partition("\n")[0][:200] or type(error).__name__
+            reason = COLOURS.sub("", first_line_of(error))
             raise UserError(f"this method's answer cannot be written as a graph ({reason})") from None
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from softtf.backbones.spec import REVISION
 from softtf.backbones.timm_weights import commit_of
-from softtf.errors import UserError
+from softtf.errors import UserError, first_line_of
 from softtf.saving.card import CARD
 from softtf.saving.manifest import MANIFEST, Manifest
 from softtf.saving.zipped import MOST_FILES
@@ -115,5 +115,4 @@ def ask(what: str, call: Callable[[], T]) -> T:
     try:
         return call()
     except Exception as error:  # the client raises many kinds, which mean the same to the user
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise UserError(f"could not {what}: {reason[:200]}") from None
+        raise UserError(f"could not {what}: {first_line_of(error)}") from None
