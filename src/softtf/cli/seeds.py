@@ -12,9 +12,9 @@ from softtf.cli.stopping import stopped
 from softtf.config.dotted import flat
 from softtf.config.tree import to_dict
 from softtf.errors import UserError
-from softtf.report.comparison import ELSEWHERE, groups_of
+from softtf.report.comparison import groups_of
 from softtf.report.found import read_run
-from softtf.runs.config import RunConfig
+from softtf.runs.config import ELSEWHERE, RunConfig
 from softtf.runs.folder import RunFolder
 from softtf.runs.run import start
 from softtf.screen import Screen, say

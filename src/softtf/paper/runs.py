@@ -23,7 +23,7 @@ from softtf.paper import TableRow
 from softtf.paper.jobs import Job, data_of, left
 from softtf.recipes.presets import RECIPES, Scale
 from softtf.recipes.recipes import at_scale, unscaled
-from softtf.runs.config import RunConfig
+from softtf.runs.config import ELSEWHERE, RunConfig
 from softtf.runs.learn import learn_stream
 from softtf.runs.places import Places
 from softtf.runs.run import reopen, start
@@ -39,8 +39,6 @@ METHOD_SETTINGS = tuple(
         *("text_prompts", "before_norm"),
     )
 )
-# What a run is called and where it is computed makes no other run of it.
-NEUTRAL = ("recipe", "method", "seed", "device", "feature_cache", "track")
 # Settings that came later: where they are as before, runs of earlier versions are found.
 LATER = {
     "stream": ("datasets", "train_per_dataset", "test_per_dataset", "merge_labels"),
@@ -145,7 +143,7 @@ def resolve(row: TableRow, stream: str, wish: Wish) -> RunConfig:
 
 def place(folder: Path, config: RunConfig) -> Path:
     """Return the folder of a run."""
-    plain = {name: value for name, value in to_dict(config).items() if name not in NEUTRAL}
+    plain = {name: value for name, value in to_dict(config).items() if name not in ELSEWHERE}
     plain["learner"] = in_earlier_words(plain["learner"])
     plain["evaluate"]["batch_size"] = 120  # the default when names were first made; it changes no answer of a sample
     for part, names in LATER.items():
@@ -207,7 +205,7 @@ def _finish(job: Job, console: Screen) -> None:
         learn_stream(start(job.config, job.path, console))
         return
     check_idle(job.path)
-    write_atomic(job.path / "config.yaml", to_yaml(job.config))  # the same but for NEUTRAL, such as another device
+    write_atomic(job.path / "config.yaml", to_yaml(job.config))  # the same but for ELSEWHERE, such as another device
     config = job.config  # which the user gave: also its paths
     places = Places(backbone=config.backbone if config.backbone.paths else None, feature_cache=config.feature_cache)
     learn_stream(reopen(job.path, console, repair=True, places=places))

@@ -14,10 +14,9 @@ from softtf.config.tree import to_dict
 from softtf.evaluation.metrics import METRICS, summary
 from softtf.evaluation.report import parameters
 from softtf.report.found import PolicyResult, RunResult
+from softtf.runs.config import ELSEWHERE
 from softtf.statistics import STATISTIC_KINDS
 
-ELSEWHERE = ("recipe", "method", "seed", "device", "feature_cache", "track")
-"""Settings that do not tell runs apart: the name of a run and where it is computed."""
 Values = tuple[float | None, ...]
 
 

@@ -32,6 +32,9 @@ from softtf.streams import (
 )
 from softtf.training.config import TrainConfig
 
+ELSEWHERE = ("recipe", "method", "seed", "device", "feature_cache", "track")
+"""Settings that make no other run: what it is called, its seed, and where it is computed."""
+
 
 @dataclass(frozen=True)
 class StreamConfig(Settings):
