@@ -19,7 +19,7 @@ from softtf.runs.results import last_accuracies, measured_in
 from softtf.saving import list_versions
 from softtf.saving.card import write_card
 from softtf.saving.manifest import HEADER, MANIFEST
-from softtf.screen import say
+from softtf.screen import note, say
 
 
 def run(options: Learner) -> int:
@@ -58,7 +58,7 @@ def run(options: Learner) -> int:
     target = learner_folder(options.folder) if options.output is None else options.output
     model.save_pretrained(target, replace=options.in_place, keep_versions=options.keep_versions)
     for words in left or ():
-        say(f"softtf: still holds something of what is gone: {words}", error=True)
+        note(f"still holds something of what is gone: {words}")
     say(f"{target}: {len(model.classes.tasks)} tasks, {len(model.labels)} classes")
     return 0
 
@@ -131,7 +131,7 @@ def _card(model: ContinualClassifier, options: Learner) -> None:
     folder = learner_folder(options.folder)
     text = model.card(None if folder == options.folder else measured_in(RunFolder(options.folder)))
     if options.in_place:
-        write_card(folder, text, lambda words: say(f"softtf: {words}", error=True))
+        write_card(folder, text, note)
     else:
         say(text.rstrip())
 

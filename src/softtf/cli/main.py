@@ -15,7 +15,7 @@ from softtf.cli.options import COMMANDS, Command
 from softtf.cli.parse import CONFIG, asks_help, glimpse, parse
 from softtf.cli.stopping import exit_code, stopped, stopped_by_signals
 from softtf.errors import UserError, unknown
-from softtf.screen import say
+from softtf.screen import note
 
 ABOUT = "Continual learning with frozen pre-trained transformers."
 SHELLS = ("bash", "zsh", "fish", "tcsh")  # in which tyro completes commands
@@ -36,7 +36,7 @@ def main(args: list[str] | None = None) -> int:
                 raise
             leave()
             with suppress(OSError):  # of a terminal that is gone
-                say("softtf: stopped", error=True)
+                note("stopped")
             _flush()
             return exit_code(stop)
 
@@ -57,7 +57,7 @@ def _run(argv: list[str]) -> int:
     except UserError as error:
         if stopped(error):
             raise
-        say(f"softtf: error: {' '.join(str(error).split())}", error=True)
+        note(f"error: {' '.join(str(error).split())}")
         return 2
     except (MemoryError, RuntimeError) as error:
         from softtf.devices.memory import is_shortage, wanted
@@ -65,10 +65,9 @@ def _run(argv: list[str]) -> int:
         if stopped(error) or not is_shortage(error):
             raise
         command, amount = argv[0], wanted(error)
-        say(
-            f"softtf: error: there is not enough memory to {command}{amount}; free memory, or give less at once"
-            " (softtf COMMAND --help: batch sizes, --masks disk)",
-            error=True,
+        note(
+            f"error: there is not enough memory to {command}{amount}; free memory, or give less at once"
+            " (softtf COMMAND --help: batch sizes, --masks disk)"
         )
         return 2
     except BrokenPipeError:  # the reader of a pipe, such as head, has enough
@@ -77,7 +76,7 @@ def _run(argv: list[str]) -> int:
     except OSError as error:  # a full disk, a missing permission
         if stopped(error):
             raise
-        say(f"softtf: error: {error.filename or 'input or output'}: {error.strerror or error}", error=True)
+        note(f"error: {error.filename or 'input or output'}: {error.strerror or error}")
         return 2
 
 

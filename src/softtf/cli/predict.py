@@ -10,7 +10,7 @@ from softtf.classifier import ContinualClassifier
 from softtf.cli.answer_files import answers_file, check_ending, json_line
 from softtf.cli.answer_rows import AnswerRow
 from softtf.cli.options import Predict
-from softtf.cli.predict_inputs import Row, note, rows_of
+from softtf.cli.predict_inputs import Row, rows_of
 from softtf.errors import UserError
 from softtf.evaluation.progress import bar
 from softtf.inference.explaining import ranked
@@ -18,7 +18,7 @@ from softtf.inference.predict import Answers
 from softtf.inference.predictor import labels_of
 from softtf.recipes.methods import title_of
 from softtf.runs.classifier import open_classifier
-from softtf.screen import Screen, say
+from softtf.screen import Screen, note, say
 
 AT_ONCE = 16  # batches that are answered before their answers are shown
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from softtf.cli.options import Predict
 from softtf.errors import UserError
-from softtf.screen import say
+from softtf.screen import note
 from softtf.streams.archive import ending_of, images_in_archive
 from softtf.streams.columns import Column, input_name
 from softtf.streams.files import ENDINGS, not_empty, read_images, read_texts
@@ -83,8 +83,3 @@ def images_of(name: str, column: str | None) -> list[Row]:
         images = images_in_archive(path)
         return [(f"{path}/{member.name}", partial(images.__getitem__, i)) for i, member in enumerate(images.chosen)]
     return read_images(path, column) if path.suffix.lower() in ENDINGS else [(str(path), str(path))]
-
-
-def note(line: str) -> None:
-    """Print a line that is no answer."""
-    say(f"softtf: {line}", error=True)

@@ -7,7 +7,7 @@ from softtf.classifier import ContinualClassifier
 from softtf.cli.options import Serve
 from softtf.errors import UserError
 from softtf.runs.classifier import open_classifier
-from softtf.screen import say
+from softtf.screen import note, say
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
@@ -34,7 +34,7 @@ def run(options: Serve) -> int:
 
     with server.bound(options.host, options.port) as listener:
         if token is None and not server.is_loopback(options.host):
-            say(f"softtf: others can reach this service, and it asks for no token; set ${VARIABLE}", error=True)
+            note(f"others can reach this service, and it asks for no token; set ${VARIABLE}")
         service = Service(options.folder, open_model, options.limits)
         listener.listen(server.WAITING)
         version, where = service.version, server.address_of(listener)

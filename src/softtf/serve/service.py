@@ -10,7 +10,7 @@ from fastapi import HTTPException, Request
 
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
-from softtf.screen import say
+from softtf.screen import note, say
 from softtf.serve.batching import Batcher, Job
 from softtf.serve.limits import Limits
 from softtf.serve.metrics import Metrics
@@ -119,9 +119,7 @@ class Service:
             except Exception as error:  # whatever a folder of somebody else's raises, the old version goes on
                 self.refused = (identity, line(error))
                 self.metrics.reloads.labels("refused").inc()
-                say(
-                    f"softtf: the next version cannot be loaded, {self.version.name} goes on: {line(error)}", error=True
-                )
+                note(f"the next version cannot be loaded, {self.version.name} goes on: {line(error)}")
                 raise UserError(f"{line(error)}; version {self.version.name} goes on answering") from None
             self.version, self.refused = version, None
             self.metrics.reloads.labels("taken up").inc()
