@@ -33,9 +33,10 @@ def learn_stream(run: Run) -> None:
         if not run.model.frozen_backbone_unchanged:
             raise UserError("the frozen backbone's weights have changed during the run; its results are void")
         finish_saving(run.folder.learner)
-        results = results_of(run.folder, run.stream, run.model.learner, run.config)
+        matrices = run.folder.scores.matrices(len(run.stream))
+        results = results_of(run.folder, run.stream, run.model.learner, run.config, matrices)
         write_card(run.folder.learner, run.model.card(measured_of(results)), noting(run.console))
-        write_results(run.folder, len(run.stream), results)
+        write_results(run.folder, matrices, results)
     run.folder.unlock()
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from softtf.evaluation.accuracy_matrix import AccuracyMatrix
 from softtf.evaluation.metrics import summary
 from softtf.evaluation.report import Row, printed_of
 from softtf.inference.policy import parse_policy
@@ -17,9 +18,14 @@ from softtf.saving.header import Header
 from softtf.streams import TaskStream
 
 
-def results_of(folder: RunFolder, stream: TaskStream, learner: Learner, config: RunConfig) -> dict[str, Any]:
-    """Return the summary of a run whose tasks are all learned and scored."""
-    tasks = len(stream)
+def results_of(
+    folder: RunFolder,
+    stream: TaskStream,
+    learner: Learner,
+    config: RunConfig,
+    matrices: Mapping[str, AccuracyMatrix],
+) -> dict[str, Any]:
+    """Return the summary of a run whose tasks are all learned and scored; matrices: of each policy, over all tasks."""
     seconds = seconds_of(folder.logged())
     last = learner.num_tasks - 1
     own = sum(slots.num_parameters(last) for slots in learner.slot_modules().values())
@@ -33,7 +39,7 @@ def results_of(folder: RunFolder, stream: TaskStream, learner: Learner, config: 
         "weights_sha256": Header.read(folder.learner).backbone_sha256,
         "fewer_rows": config.stream.fewer_rows(stream),
         "parameters_per_task": own + shared,
-        "bytes_per_task": (folder.learner / f"task-{tasks:03d}.safetensors").stat().st_size,
+        "bytes_per_task": (folder.learner / f"task-{len(stream):03d}.safetensors").stat().st_size,
         "train_seconds_this_run": seconds.train,
         "train_seconds_from_nothing": seconds.train_from_nothing,
         "evaluation_seconds": seconds.evaluation,
@@ -44,14 +50,13 @@ def results_of(folder: RunFolder, stream: TaskStream, learner: Learner, config: 
                 "test_seconds_this_run": seconds.test.get(code, 0.0),
                 "test_seconds_from_nothing": seconds.test_from_nothing.get(code, 0.0),
             }
-            for code, matrix in folder.scores.matrices(tasks).items()
+            for code, matrix in matrices.items()
         },
     }
 
 
-def write_results(folder: RunFolder, tasks: int, results: Mapping[str, Any]) -> None:
+def write_results(folder: RunFolder, matrices: Mapping[str, AccuracyMatrix], results: Mapping[str, Any]) -> None:
     """Write the matrices of a run, then its summary: with it the run is finished."""
-    matrices = folder.scores.matrices(tasks)
     for code, matrix in matrices.items():
         folder.save_matrix(code, matrix)
     folder.write_json("accuracy.json", {code: matrix.to_dict() for code, matrix in matrices.items()})
