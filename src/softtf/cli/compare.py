@@ -3,6 +3,7 @@
 from softtf.cli import compare_data
 from softtf.cli.groups import show_groups
 from softtf.cli.options import Compare
+from softtf.cli.options.command import flag
 from softtf.errors import UserError
 from softtf.evaluation.report import markdown_table
 from softtf.report.comparison import HEADERS, groups_of, table, to_csv
@@ -21,8 +22,8 @@ def run(options: Compare) -> int:
         return compare_data.run(options, options.source)
     if not options.runs:
         raise UserError("name the runs to compare: softtf compare RUN [RUN ...]; or your data, with --source")
-    if unread := [name for name in FOR_DATA if getattr(options, name) != getattr(Compare(), name)]:
-        raise UserError(f"--{unread[0].replace('_', '-')} goes with --source")
+    if unread := [name for name in options.given() if name in FOR_DATA]:
+        raise UserError(f"{flag(unread[0])} goes with --source")
     if options.csv and options.markdown:
         raise UserError("--csv and --markdown are two forms of one table; give one of them")
     groups = groups_of([read_run(path) for path in runs_in(options.runs)])

@@ -1,16 +1,14 @@
 """`softtf figure`: the paper's figures from the command line."""
 
-from dataclasses import fields
 from pathlib import Path
 
-from softtf.cli.options import Command, Figure
+from softtf.cli.options import Figure
+from softtf.cli.options.command import flag
 from softtf.errors import UserError, unknown
 from softtf.figures import FIGURES, numbers_of, save
 from softtf.screen import say
 
-OPTIONS = (
-    {field.name for field in fields(Figure)} - {field.name for field in fields(Command)} - {"name", "runs", "output"}
-)
+OF_ALL = ("name", "runs", "output")  # options that every figure reads
 
 
 def run(options: Figure) -> int:
@@ -22,10 +20,10 @@ def run(options: Figure) -> int:
     if options.name not in FIGURES:
         raise unknown("figure", options.name, FIGURES)
     about = FIGURES[options.name]
-    given = {name: getattr(options, name) for name in sorted(OPTIONS) if getattr(options, name) not in (None, ())}
-    for name in given.keys() - {*about.options}:
-        takes = ", ".join(f"--{option}" for option in about.options) or "no options of its own"
-        raise UserError(f"figure {options.name} does not read --{name}; it takes {takes}")
+    given = {name: value for name, value in options.given().items() if name not in OF_ALL}
+    if unread := [name for name in given if name not in about.options]:
+        takes = ", ".join(map(flag, about.options)) or "no options of its own"
+        raise UserError(f"figure {options.name} does not read {flag(unread[0])}; it takes {takes}")
     if options.runs and not about.of_runs:
         raise UserError(f"figure {options.name} needs no run; leave {options.runs[0]} out")
     output = options.output or Path(f"{options.name}.png")

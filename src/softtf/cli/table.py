@@ -3,7 +3,6 @@
 import contextlib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ WIDTH = 150  # of a table that is not shown on a terminal
 
 def run(options: Table) -> int:
     """Run a table's rows that are not finished and print it; without a number, list the tables."""
-    if replace(options, imports=()) == Table():
+    if not options.given():
         _list_tables()
         return 0
     if options.number is None:

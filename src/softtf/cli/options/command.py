@@ -1,8 +1,8 @@
 """What every command takes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from tyro.conf import UseAppendAction, arg
 
@@ -22,3 +22,13 @@ class Command(Settings):
     """
 
     imports: Annotated[UseAppendAction[tuple[Path, ...]], arg(name="import", metavar="FILE")] = ()
+
+    def given(self) -> dict[str, Any]:
+        """Return the options that differ from their defaults, by name."""
+        own = [field for field in fields(self) if field.name != "imports"]
+        return {field.name: value for field in own if (value := getattr(self, field.name)) != field.default}
+
+
+def flag(name: str) -> str:
+    """Return how an option is spelled on the command line."""
+    return f"--{name.replace('_', '-')}"
