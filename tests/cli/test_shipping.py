@@ -1,5 +1,6 @@
 """`softtf learner export|pack|unpack`: files for others; one line for what is wrong. Push and pull: test_hub."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from PIL import Image
 from net import worlds
 from softtf import BlockRidge, ContinualClassifier
 from softtf.cli.main import main
+from softtf.cli.options import Learner
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,49 @@ def test_a_learner_is_packed_described_and_unpacked(
         assert main(["predict", str(place), str(tmp_path / "red.png"), "--backbone", str(vit)]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first == second
+
+
+OPTIONS: dict[str, tuple[object, ...]] = {
+    **{name: () for name in ("in_place", "leave_traces", "tasks", "json", "private")},
+    **{"output": ("x",), "keep_versions": (2,), "format": ("torch",), "policy": ("none",), "revision": ("main",)},
+}
+
+
+def test_these_are_all_options_of_a_learner() -> None:
+    words = {field.name for field in fields(Learner)} - {"action", "folder", "names", "backbone", "imports"}
+    assert words == OPTIONS.keys()
+
+
+@pytest.mark.parametrize(
+    ("actions", "read"),
+    [
+        (("describe", "audit", "versions"), {"json"}),
+        (("card",), {"in_place"}),
+        (("remove", "keep", "forget"), {"output", "in_place", "keep_versions", "leave_traces"}),
+        (("rename",), {"output", "in_place", "keep_versions", "tasks"}),
+        (("merge", "extend"), {"output", "in_place", "keep_versions"}),
+        (("diff",), {"json"}),
+        (("restore", "prune"), set()),
+        (("export",), {"output", "format", "policy"}),
+        (("pack", "unpack"), {"output"}),
+        (("push",), {"revision", "private"}),
+        (("pull",), {"output", "revision"}),
+    ],
+)
+def test_an_option_that_an_action_would_ignore_is_refused(
+    actions: tuple[str, ...], read: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for action in actions:
+        for name in OPTIONS.keys() - read:
+            option = f"--{name.replace('_', '-')}"
+            assert learner(action, "nowhere", option, *OPTIONS[name]) == 2
+            assert f"does not read {option}; leave it out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", ["describe", "audit", "card", "versions", "pack", "unpack", "pull"])
+def test_words_that_an_action_would_ignore_are_refused(action: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert learner(action, "nowhere", "May") == 2
+    assert "takes no more words; leave out May" in capsys.readouterr().err
 
 
 def test_what_is_asked_of_an_export_reaches_it(

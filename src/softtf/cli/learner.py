@@ -8,6 +8,7 @@ from typing import Any
 
 from softtf.classifier import ContinualClassifier
 from softtf.cli.options import Learner
+from softtf.cli.options.command import flag
 from softtf.cli.shipping import SHIPPING, check_in_place
 from softtf.cli.versions import OF_VERSIONS
 from softtf.errors import UserError, unknown
@@ -21,12 +22,33 @@ from softtf.saving.card import write_card
 from softtf.saving.manifest import HEADER, MANIFEST
 from softtf.screen import note, say
 
+LOOKING = ("describe", "audit", "card", "diff")
+CHANGING = ("names", "output", "in_place", "keep_versions")
+READS = {  # the options that each action reads, but the learner's folder and where its backbone is
+    **dict.fromkeys(("describe", "audit", "versions"), ("json",)),
+    "card": ("in_place",),
+    "diff": ("names", "json"),
+    **dict.fromkeys(("remove", "keep", "forget"), (*CHANGING, "leave_traces")),
+    "rename": (*CHANGING, "tasks"),
+    **dict.fromkeys(("merge", "extend"), CHANGING),
+    **dict.fromkeys(("restore", "prune"), ("names",)),
+    "export": ("names", "output", "format", "policy"),
+    **dict.fromkeys(("pack", "unpack"), ("output",)),
+    "push": ("names", "revision", "private"),
+    "pull": ("output", "revision"),
+}
+
 
 def run(options: Learner) -> int:
     """Describe, compare, change, export or send a learner that was saved or run."""
+    if options.action not in READS:
+        raise unknown("action of softtf learner", options.action, READS)
+    _check_read(options)
     if options.action in SHIPPING:
         SHIPPING[options.action](options, lambda folder: _loaded(folder, options))
         return 0
+    if options.action in OF_VERSIONS:
+        return OF_VERSIONS[options.action](options)
     actions: dict[str, Callable[[ContinualClassifier, Learner], list[str] | None]] = {
         "describe": _describe,
         "audit": _audit,
@@ -39,21 +61,15 @@ def run(options: Learner) -> int:
         "merge": _merge,
         "extend": _extend,
     }
-    if options.action in OF_VERSIONS:
-        return OF_VERSIONS[options.action](options)
-    if options.action not in actions:
-        raise unknown("action of softtf learner", options.action, {*actions, *OF_VERSIONS, *SHIPPING})
-    reads = options.action in ("describe", "audit", "card", "diff")
-    if reads and (options.output or options.leave_traces or (options.in_place and options.action != "card")):
-        raise UserError(f"softtf learner {options.action} changes nothing; omit --output, --in-place, --leave-traces")
+    looks = options.action in LOOKING
     if options.keep_versions and not options.in_place:
         raise UserError("--keep-versions needs --in-place: a new folder has no earlier versions")
-    if not reads and (options.output is None) != options.in_place:
+    if not looks and (options.output is None) != options.in_place:
         raise UserError("say where to save: --output FOLDER for a new learner, or --in-place to replace this one")
     check_in_place(options.folder, options.in_place)
     model = _loaded(options.folder, options)
     left = actions[options.action](model, options)
-    if reads:
+    if looks:
         return 0
     target = learner_folder(options.folder) if options.output is None else options.output
     model.save_pretrained(target, replace=options.in_place, keep_versions=options.keep_versions)
@@ -61,6 +77,17 @@ def run(options: Learner) -> int:
         note(f"still holds something of what is gone: {words}")
     say(f"{target}: {len(model.classes.tasks)} tasks, {len(model.labels)} classes")
     return 0
+
+
+def _check_read(options: Learner) -> None:
+    """Refuse an option that the action would ignore; raises UserError."""
+    action, read = options.action, ("action", "folder", "backbone", *READS[options.action])
+    unread = [name for name in options.given() if name not in read]
+    if "names" in unread:
+        raise UserError(f"softtf learner {action} {options.folder} takes no more words; leave out {options.names[0]}")
+    if unread:
+        why = "changes nothing and " * (action in LOOKING)
+        raise UserError(f"softtf learner {action} {why}does not read {flag(unread[0])}; leave it out")
 
 
 def _loaded(path: Path, options: Learner) -> ContinualClassifier:

@@ -12,7 +12,6 @@ from softtf.screen import say
 
 
 def _versions(options: Learner) -> int:
-    _check(options, 0)
     found = list_versions(options.folder)
     if options.json:
         say(json.dumps([asdict(version) for version in found], indent=2))
@@ -26,7 +25,7 @@ def _versions(options: Learner) -> int:
 
 
 def _restore(options: Learner) -> int:
-    (number,) = _check(options, 1) or (None,)
+    (number,) = _number(options) or (None,)
     if number is None:
         raise UserError(f"softtf learner restore {options.folder} needs a number; softtf learner versions lists them")
     restore_version(options.folder, number)
@@ -35,7 +34,7 @@ def _restore(options: Learner) -> int:
 
 
 def _prune(options: Learner) -> int:
-    (keep,) = _check(options, 1) or (0,)
+    (keep,) = _number(options) or (0,)
     gone = prune_versions(options.folder, keep)
     say(f"{options.folder}: {gone} earlier versions removed")
     return 0
@@ -44,10 +43,8 @@ def _prune(options: Learner) -> int:
 OF_VERSIONS: dict[str, Callable[[Learner], int]] = {"versions": _versions, "restore": _restore, "prune": _prune}
 
 
-def _check(options: Learner, most: int) -> tuple[int, ...]:
-    """Return the numbers that are given, at most `most`; raises UserError for what these actions do not read."""
-    unread = (options.output, options.in_place, options.leave_traces, options.tasks, options.keep_versions)
-    if any(unread) or len(options.names) > most or not all(name.isdecimal() for name in options.names):
-        reads = "a number" if most else "the folder alone"
-        raise UserError(f"softtf learner {options.action} {options.folder} takes {reads}; leave out the rest")
+def _number(options: Learner) -> tuple[int, ...]:
+    """Return the number, if one is given; raises UserError for other words."""
+    if len(options.names) > 1 or not all(name.isdecimal() for name in options.names):
+        raise UserError(f"softtf learner {options.action} {options.folder} takes a number; leave out the rest")
     return tuple(map(int, options.names))
