@@ -15,7 +15,6 @@ from softtf.errors import UserError, unknown
 from softtf.files.label_json import encode_label
 from softtf.learners.accounts import Description, Held, shown_bytes
 from softtf.runs.classifier import learner_folder
-from softtf.runs.folder import RunFolder
 from softtf.runs.results import last_accuracies, measured_in
 from softtf.saving import list_versions
 from softtf.saving.card import write_card
@@ -155,10 +154,9 @@ def _extend(model: ContinualClassifier, options: Learner) -> None:
 
 
 def _card(model: ContinualClassifier, options: Learner) -> None:
-    folder = learner_folder(options.folder)
-    text = model.card(None if folder == options.folder else measured_in(RunFolder(options.folder)))
+    text = model.card(measured_in(options.folder))
     if options.in_place:
-        write_card(folder, text, note)
+        write_card(learner_folder(options.folder), text, note)
     else:
         say(text.rstrip())
 
@@ -195,8 +193,7 @@ def _earlier(folder: Path) -> list[Held]:
 
 def _describe(model: ContinualClassifier, options: Learner) -> None:
     found = model.describe()
-    is_run = learner_folder(options.folder) != options.folder
-    accuracies = last_accuracies(RunFolder(options.folder), model.num_tasks) if is_run else {}
+    accuracies = last_accuracies(options.folder, model.num_tasks)
     if options.json:
         say(json.dumps(_plain(found) | {"accuracy": accuracies}, indent=2))
         return

@@ -8,7 +8,6 @@ from softtf.cli.options import Learner
 from softtf.errors import UserError
 from softtf.files.new_folder import new_folder
 from softtf.runs.classifier import learner_folder
-from softtf.runs.folder import RunFolder
 from softtf.runs.results import measured_in
 from softtf.saving.hub import download
 from softtf.saving.zipped import pack, unpack
@@ -45,7 +44,7 @@ def push(options: Learner, load: Load) -> None:
     """Save a learner to the Hub."""
     name, folder = _only(options, "user/name"), options.folder
     assert name is not None
-    measured = None if learner_folder(folder) == folder else measured_in(RunFolder(folder))
+    measured = measured_in(folder)
     commit = load(folder).push_to_hub(
         name, private=options.private or None, revision=options.revision, measured=measured
     )

@@ -1,6 +1,7 @@
 """The results of a finished run: its matrices, its summary, and the rows of a table."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from softtf.evaluation.accuracy_matrix import AccuracyMatrix
@@ -63,13 +64,14 @@ def write_results(folder: RunFolder, matrices: Mapping[str, AccuracyMatrix], res
     folder.save_summary(results)
 
 
-def measured_in(folder: RunFolder) -> Measured | None:
-    """Return what a finished run measured, for the card of its learner; None if it is not finished.
+def measured_in(path: Path) -> Measured | None:
+    """Return what a finished run measured, for the card of its learner; None for other runs and saved learners.
 
     Raises:
         UserError: the summary cannot be read.
     """
-    return measured_of(folder.summary()) if (folder.path / "summary.json").exists() else None
+    folder = _finished(path)
+    return None if folder is None else measured_of(folder.summary())
 
 
 def measured_of(results: Mapping[str, Any]) -> Measured:
@@ -78,18 +80,25 @@ def measured_of(results: Mapping[str, Any]) -> Measured:
     return Measured(f"the test sets of its run (recipe {literal(results['recipe'])}, seed {results['seed']})", rows)
 
 
-def last_accuracies(folder: RunFolder, tasks: int) -> dict[str, list[float]]:
+def last_accuracies(path: Path, tasks: int) -> dict[str, list[float]]:
     """Return by each policy's title the percentage of each task's test samples answered right at a finished run's end.
 
-    A run that is not finished has none.
+    Other runs and saved learners have none.
 
     Raises:
         UserError: the results cannot be read.
     """
-    if not (folder.path / "summary.json").exists():
+    folder = _finished(path)
+    if folder is None:
         return {}
     titles = {code: policy["title"] for code, policy in folder.summary()["policies"].items()}
     return {titles[code]: matrix.a[:, -1].tolist() for code, matrix in folder.scores.matrices(tasks).items()}
+
+
+def _finished(path: Path) -> RunFolder | None:
+    """Return the folder of a finished run; None for another run, or for a learner that was saved."""
+    is_finished = all((path / name).exists() for name in ("config.yaml", "summary.json"))
+    return RunFolder(path) if is_finished else None
 
 
 def result_rows(results: dict[str, Any], config: RunConfig) -> list[Row]:
