@@ -4,7 +4,7 @@ from pathlib import Path
 
 from softtf.classifier import ContinualClassifier
 from softtf.cli.options import Learn
-from softtf.cli.shipping import check_in_place
+from softtf.cli.shipping import check_target
 from softtf.errors import UserError
 from softtf.runs.classifier import learner_folder
 from softtf.saving.manifest import HEADER
@@ -19,9 +19,7 @@ def run(options: Learn) -> int:
     is_run = folder != options.folder
     if not folder.is_file() and not (folder / HEADER).exists():  # a file may be a zip file
         raise UserError(f"{options.folder} is neither a learner nor a run: there is no {folder / HEADER}")
-    if (options.output is None) != options.in_place:
-        raise UserError("say where to save: --output FOLDER for a new learner, or --in-place to replace this one")
-    check_in_place(folder, options.in_place)
+    check_target(options)
     if is_run and options.in_place:
         raise UserError(f"{options.folder} is a run, whose results are those of its learner; give --output FOLDER")
     train, test = read_source(

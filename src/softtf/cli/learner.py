@@ -9,7 +9,7 @@ from typing import Any
 from softtf.classifier import ContinualClassifier
 from softtf.cli.options import Learner
 from softtf.cli.options.command import flag
-from softtf.cli.shipping import SHIPPING, check_in_place
+from softtf.cli.shipping import SHIPPING, check_in_place, check_target
 from softtf.cli.versions import OF_VERSIONS
 from softtf.errors import UserError, unknown
 from softtf.files.label_json import encode_label
@@ -63,9 +63,10 @@ def run(options: Learner) -> int:
     looks = options.action in LOOKING
     if options.keep_versions and not options.in_place:
         raise UserError("--keep-versions needs --in-place: a new folder has no earlier versions")
-    if not looks and (options.output is None) != options.in_place:
-        raise UserError("say where to save: --output FOLDER for a new learner, or --in-place to replace this one")
-    check_in_place(options.folder, options.in_place)
+    if looks:
+        check_in_place(options.folder, options.in_place)
+    else:
+        check_target(options)
     model = _loaded(options.folder, options)
     left = actions[options.action](model, options)
     if looks:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from softtf.classifier import ContinualClassifier
-from softtf.cli.options import Learner
+from softtf.cli.options import Learn, Learner
 from softtf.errors import UserError
 from softtf.files.new_folder import new_folder
 from softtf.runs.classifier import learner_folder
@@ -65,6 +65,13 @@ SHIPPING: Mapping[str, Callable[[Learner, Load], None]] = {
     "push": push,
     "pull": pull,
 }
+
+
+def check_target(options: Learn | Learner) -> None:
+    """Refuse a changed learner that is to go nowhere, to two places, or into one file; raises UserError."""
+    if (options.output is None) != options.in_place:
+        raise UserError("say where to save: --output FOLDER for a new learner, or --in-place to replace this one")
+    check_in_place(options.folder, options.in_place)
 
 
 def check_in_place(path: Path, in_place: bool) -> None:
