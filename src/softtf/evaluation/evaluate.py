@@ -180,6 +180,11 @@ def _features_suffice(learner: Learner) -> bool:
     return learner.answers_by_features and learner.network.is_untouched
 
 
+def known_trunk(learner: Learner, query: Tensor | None) -> Tokens | None:
+    """Return the features as the trunk of a batch whose query is known, if the answer depends on nothing else."""
+    return Tokens.of_features(query) if query is not None and _features_suffice(learner) else None
+
+
 @dataclass(frozen=True)
 class _Batches:
     """Shared passes over test samples, with the results that were kept; the clock gets the seconds that these took."""
@@ -196,7 +201,7 @@ class _Batches:
         for rows in positions.split(self.data.loader.batch_size):
             query = self._query(rows)
             found = trunks.find(network, rows) if trunks else None
-            trunk = found.tokens if found else self._trunk(query)
+            trunk = found.tokens if found else known_trunk(self.learner, query)
             given = self.data.tasks[rows].to(self.clock.device)
             shared = SharedPass(network, partial(self.data.loader.inputs, rows.tolist()), query, trunk, given)
             before = self.clock.seconds["trunk"]
@@ -219,9 +224,6 @@ class _Batches:
         else:
             self.clock.kept["query"] += part.seconds * (1 - network.first_edited_block / network.backbone.depth)
         return part.values.to(self.clock.device)
-
-    def _trunk(self, query: Tensor | None) -> Tokens | None:
-        return Tokens.of_features(query) if query is not None and _features_suffice(self.learner) else None
 
 
 def _needs_query(learner: Learner, policy: Policy) -> bool:

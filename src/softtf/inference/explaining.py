@@ -96,8 +96,7 @@ class Explaining(Predictor):
             `auroc`, and the shares of known and unknown inputs that are rejected: `known_rejected`,
             `unknown_rejected`; all in percent.
         """
-        found = told_apart(self.predict_unknown(known), self.predict_unknown(unknown), false_rejection)
-        return dict(zip(("auroc", "known_rejected", "unknown_rejected"), found, strict=True))
+        return told_apart(self.predict_unknown(known), self.predict_unknown(unknown), false_rejection)
 
     @with_own_settings
     def explain(self, inputs: Inputs, **options: Any) -> list[Explanation]:

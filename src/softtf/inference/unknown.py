@@ -88,6 +88,17 @@ def unknown_to(known: Finished) -> Unknown:
     return Unknown(familiarity(learner.shares_of(classes.column_labels(), owner), size, least), owner)
 
 
+def told_apart(known: Tensor, unknown: Tensor, rate: float) -> dict[str, float]:
+    """Return how well unknown inputs [m] are told from known ones [n] by how unknown they are, in percent.
+
+    Returns:
+        `auroc`, and the shares that are rejected if `rate` of known inputs may be: `known_rejected`,
+        `unknown_rejected`.
+    """
+    rejected = [100 * float((values > 1 - rate).double().mean()) for values in (known, unknown)]
+    return {"auroc": 100 * auroc(known, unknown), "known_rejected": rejected[0], "unknown_rejected": rejected[1]}
+
+
 def auroc(known: Tensor, unknown: Tensor) -> float:
     """Return the area under the ROC curve of how unknown inputs are: of known ones [n], and of unknown ones [m].
 
@@ -96,9 +107,3 @@ def auroc(known: Tensor, unknown: Tensor) -> float:
     ordered = known.double().sort().values
     less, not_more = (torch.searchsorted(ordered, unknown.double(), right=right) for right in (False, True))
     return float((less + not_more).double().mean()) / 2 / len(known)
-
-
-def told_apart(known: Tensor, unknown: Tensor, rate: float) -> tuple[float, float, float]:
-    """Return `auroc` and the shares of known and of unknown inputs that are rejected at a rate, all in percent."""
-    of_known, of_unknown = (100 * float((values > 1 - rate).double().mean()) for values in (known, unknown))
-    return 100 * auroc(known, unknown), of_known, of_unknown

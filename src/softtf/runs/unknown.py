@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from softtf.backbones.base import Tokens
 from softtf.backbones.features import FixedQueries
 from softtf.config.bounds import FalseRejection
 from softtf.config.tree import check_value
 from softtf.errors import UserError
+from softtf.evaluation.evaluate import known_trunk
 from softtf.evaluation.test_data import TestData
 from softtf.files.plain_json import fits
 from softtf.inference.unknown import Unknown, told_apart, unknown_to
@@ -56,7 +56,7 @@ def score_unknown(
     Raises:
         UserError: no task is to come after one with two classes or more, the learner cannot tell, or the data are gone.
     """
-    rate = check_value(FalseRejection, rate, "rate")
+    check_value(FalseRejection, rate, "rate")
     run = reopen(path, console, masks=masks, places=places)
     model, data = run.model, run.scorer(run.config.evaluate).data
     classes, found = ClassTable(allow_repeated=True), []
@@ -69,7 +69,7 @@ def score_unknown(
             continue
         with learner.computing_in(model.dtype):
             strange = torch.cat([*_strange(unknown_to(Finished(learner, classes)), learner, data)])
-        found.append(UnknownScore(tasks, *told_apart(strange[known], strange[unknown], rate)))
+        found.append(UnknownScore(tasks, **told_apart(strange[known], strange[unknown], rate)))
     if not found:
         raise UserError(f"{path} has no task to come after two classes are known, so there is nothing unknown to it")
     return found
@@ -82,9 +82,7 @@ def _strange(unknown: Unknown, learner: Learner, data: TestData) -> Iterator[Ten
     values, network = queries.get().values, learner.network
     for rows in torch.arange(len(values)).split(data.loader.batch_size):
         query = values[rows].to(next(learner.parameters()).device)
-        suffices = learner.answers_by_features and network.is_untouched
-        trunk = Tokens.of_features(query) if suffices else None
-        shared = SharedPass(network, partial(data.loader.inputs, rows.tolist()), query, trunk)
+        shared = SharedPass(network, partial(data.loader.inputs, rows.tolist()), query, known_trunk(learner, query))
         yield unknown.familiarity.unknown(unknown.units(learner, shared))
 
 
