@@ -26,8 +26,9 @@ def test_tasks_to_come_are_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     known, unknown = ([task.test[i] for i in range(len(task.test))] for task in stream)
     expected = model.evaluate_unknown(known, unknown, 0.2)
     assert rate == 0.2 and score.tasks == 1
-    for name, value in expected.items():
-        assert getattr(score, name) == pytest.approx(value, abs=7)  # features of other batches are rounded otherwise
+    for name, value in expected.items():  # features of other batches are rounded otherwise
+        one = 100 / len(known) if name != "auroc" else 1.0  # a sample that is told otherwise; few pairs
+        assert getattr(score, name) == pytest.approx(value, abs=1.01 * one)
     assert call("report", "run", "--output", "page.html", "--no-images") == 0
     assert "20 % of known ones may be rejected" in Path("page.html").read_text()
     assert "above 0 and below 1" in refused(capsys, "evaluate", "run", "--unknown", "--false-rejection", 2)
