@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from softtf.errors import UserError
 from softtf.figures.numbers import Numbers
-from softtf.figures.results import RunResults, about, check_alike, mean_of, policies_of
+from softtf.figures.results import Mean, RunResults, about, check_alike, mean_of, policies_of
 from softtf.figures.style import TWO_COLUMNS, check_series, line_or_level, look, new_figure, say_below
 from softtf.inference import INFERENCES
 from softtf.inference.policy import parse_policy
@@ -26,7 +26,7 @@ ANSWERS = {
 
 @dataclass(frozen=True)
 class Point:
-    """The accuracy under one policy, in percent; means and sample standard deviations over seeds.
+    """The accuracy under one policy.
 
     samples: how many samples of one task are evidence for each answer. None: the task is given, or none is inferred.
     """
@@ -35,11 +35,7 @@ class Point:
     answer: str
     samples: int | None
     policy: str
-    seeds: str
-    acc: float
-    acc_std: float | None
-    forget: float | None
-    forget_std: float | None
+    mean: Mean
 
 
 def numbers(runs: Sequence[RunResults], policy: Sequence[str] = ()) -> Numbers[Point]:
@@ -72,7 +68,7 @@ def _point(runs: Sequence[RunResults], code: str, title: str) -> Point:
     kind = INFERENCES[policy.inference]
     name = kind.title + ", by vote" * policy.pooling.vote
     samples = (policy.pooling.shots or policy.pooling.group) if kind.pools else None
-    return Point(name, policy.answer, samples, title, **vars(mean_of(runs, code)))
+    return Point(name, policy.answer, samples, title, mean_of(runs, code))
 
 
 def draw(found: Numbers[Point]) -> "Figure":
@@ -84,7 +80,7 @@ def draw(found: Numbers[Point]) -> "Figure":
     for axis, answer in zip(axes[0], answers, strict=True):
         for number, name in enumerate(names):
             points = [p for p in found.rows if p.inference == name and (p.answer == answer or p.samples is None)]
-            line_or_level(axis, [p.samples for p in points], points, look(number), name)
+            line_or_level(axis, [p.samples for p in points], [p.mean for p in points], look(number), name)
         axis.set_xscale("log")
         ticks = sorted({p.samples for p in found.rows if p.samples})
         axis.set_xticks(ticks, list(map(str, ticks)))

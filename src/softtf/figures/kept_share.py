@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from softtf.errors import UserError
 from softtf.figures.numbers import Numbers
-from softtf.figures.results import RunResults, check_alike, check_kind, layers_title, measured
+from softtf.figures.results import Mean, RunResults, check_alike, check_kind, layers_title, measured
 from softtf.figures.style import TWO_COLUMNS, legend_above, line_or_level, look, new_figure, say_below, widen
 
 if TYPE_CHECKING:
@@ -18,19 +18,12 @@ COLUMNS = 3
 
 @dataclass(frozen=True)
 class Point:
-    """The accuracy of one method at one kept share, in percent; Soft-TF keeps all weights and has no share.
-
-    Values are means and sample standard deviations over seeds.
-    """
+    """The accuracy of one method at one kept share, in percent; Soft-TF keeps all weights and has no share."""
 
     method: str
     kept: float | None
     policy: str
-    seeds: str
-    acc: float
-    acc_std: float | None
-    forget: float | None
-    forget_std: float | None
+    mean: Mean
 
 
 def numbers(runs: Sequence[RunResults], policy: Sequence[str] = ()) -> Numbers[Point]:
@@ -46,7 +39,7 @@ def numbers(runs: Sequence[RunResults], policy: Sequence[str] = ()) -> Numbers[P
         raise UserError("kept-share needs runs of WSN or SoftNet (--method dual-prompt+wsn, dual-prompt+softnet)")
     check_alike(runs, "set of masked layers", lambda run: f"{layers_title(run.adapt.layers)} {run.adapt.targets}")
     caption, found = measured(runs, policy, lambda run: (KINDS[run.adapt.kind], getattr(run.adapt, "keep", None)))
-    rows = [Point(method, kept, title, **vars(mean)) for (method, kept), title, mean in found]
+    rows = [Point(method, kept, title, mean) for (method, kept), title, mean in found]
     masked = f" Masks on {layers_title(runs[0].adapt.layers)}, {runs[0].adapt.targets}."
     return Numbers(rows, caption + masked)
 
@@ -61,7 +54,7 @@ def draw(found: Numbers[Point]) -> "Figure":
         for number, method in enumerate(KINDS.values()):
             points = [p for p in found.rows if (p.method, p.policy) == (method, policy)]
             points.sort(key=lambda p: p.kept or 0.0)
-            line_or_level(axis, [p.kept for p in points], points, look(number), method)
+            line_or_level(axis, [p.kept for p in points], [p.mean for p in points], look(number), method)
         axis.set_title(policy)
         axis.set_ylabel("ACC (%)")
         axis.set_xlabel("kept share c (%)")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from softtf.figures.numbers import Numbers
-from softtf.figures.results import RunResults, check_kind, layers_title, measured
+from softtf.figures.results import Mean, RunResults, check_kind, layers_title, measured
 from softtf.figures.style import ONE_COLUMN, TWO_COLUMNS, lengths, look, new_figure, say_below, widen
 from softtf.recipes.methods import title_of
 
@@ -17,16 +17,12 @@ NONE = "no masks"
 
 @dataclass(frozen=True)
 class Point:
-    """The accuracy of one set of layers under one policy; means and sample standard deviations over seeds."""
+    """The accuracy of one set of layers under one policy."""
 
     prompts: str
     layers: str
     policy: str
-    seeds: str
-    acc: float
-    acc_std: float | None
-    forget: float | None
-    forget_std: float | None
+    mean: Mean
 
 
 def numbers(runs: Sequence[RunResults], policy: Sequence[str] = ()) -> Numbers[Point]:
@@ -39,7 +35,7 @@ def numbers(runs: Sequence[RunResults], policy: Sequence[str] = ()) -> Numbers[P
     for run in runs:
         check_kind(run, ("none", "soft-mask"), "runs with soft masks, or without any adaptation")
     caption, found = measured(runs, policy, lambda run: (_prompts(run), _layers(run, runs)))
-    return Numbers([Point(prompts, layers, title, **vars(mean)) for (prompts, layers), title, mean in found], caption)
+    return Numbers([Point(prompts, layers, title, mean) for (prompts, layers), title, mean in found], caption)
 
 
 def _prompts(run: RunResults) -> str:
@@ -75,8 +71,8 @@ def draw(found: Numbers[Point]) -> "Figure":
 
 
 def _dots(axis: Any, points: Sequence[Point], line: dict[str, Any]) -> None:
-    errors = lengths(p.acc_std for p in points)
-    axis.errorbar(range(len(points)), [p.acc for p in points], errors, capsize=3, **line | {"linestyle": "none"})
+    errors = lengths(p.mean.acc_std for p in points)
+    axis.errorbar(range(len(points)), [p.mean.acc for p in points], errors, capsize=3, **line | {"linestyle": "none"})
     axis.set_xticks(range(len(points)), [p.layers.replace("] ", "]\n") for p in points])
     axis.set_xlim(-0.5, len(points) - 0.5)
     axis.grid(axis="y", color="#E0E0E0", linewidth=0.5)

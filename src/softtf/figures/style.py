@@ -17,6 +17,8 @@ from softtf.errors import UserError, visible
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from softtf.figures.results import Mean
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito (2008)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)), (0, (5, 1, 1, 1, 1, 1)), "-")
@@ -99,27 +101,27 @@ def lengths(deviations: Iterable[float | None]) -> list[float]:
 
 
 def line_or_level(
-    axis: Any, x: Sequence[float | None], points: Sequence[Any], line: dict[str, Any], label: str
+    axis: Any, x: Sequence[float | None], means: "Sequence[Mean]", line: dict[str, Any], label: str
 ) -> None:
-    """Draw the ACC of points over x with error bars; of one point without x, as a level line with a band.
+    """Draw mean ACC over x with error bars; one mean without x as a level line with a band.
 
     Args:
         axis: where to.
-        x: [points]; all None, or none.
-        points: each with `acc` and `acc_std`; without any, nothing is drawn.
+        x: as many as means; all None, or none.
+        means: without any, nothing is drawn.
         line: how (`look`).
         label: for the legend.
     """
-    if not points:
+    if not means:
         return
     if x[0] is not None:
-        means, errors = [p.acc for p in points], lengths(p.acc_std for p in points)
-        axis.errorbar(x, means, errors, **line, capsize=2, label=label)
+        errors = lengths(mean.acc_std for mean in means)
+        axis.errorbar(x, [mean.acc for mean in means], errors, **line, capsize=2, label=label)
         return
-    (point,) = points
-    axis.axhline(point.acc, color=line["color"], linestyle=line["linestyle"], label=label)
-    if point.acc_std:
-        low, high = point.acc - point.acc_std, point.acc + point.acc_std
+    (mean,) = means
+    axis.axhline(mean.acc, color=line["color"], linestyle=line["linestyle"], label=label)
+    if mean.acc_std:
+        low, high = mean.acc - mean.acc_std, mean.acc + mean.acc_std
         axis.axhspan(low, high, color=line["color"], alpha=0.15, linewidth=0)
 
 
