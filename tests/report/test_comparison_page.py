@@ -6,6 +6,7 @@ from pathlib import Path
 from softtf.report.comparison import Group, groups_of
 from softtf.report.comparison_page import _table, cost_chart
 from softtf.report.found import read_run
+from softtf.report.verdict import rankings
 
 
 def known(run: Path) -> dict[str, Group]:
@@ -30,7 +31,7 @@ def known(run: Path) -> dict[str, Group]:
 def test_evidence_that_samples_share_is_never_marked_as_best(run: Path) -> None:
     groups = list(known(run).values())
     groups.append(replace(groups[1], about="of another", policy="per-sample of another"))
-    table = _table(groups)
+    table = _table(groups, rankings(groups))
     alone = ["another, per-sample", "per-sample", "per-sample of another"]
     assert [row[1] for row in table.rows] == [*alone, "same-task batch(24)", "oracle"]
     assert table.marked == {(0, table.headers.index("ACC %"))}
@@ -41,7 +42,8 @@ def test_only_runs_on_the_same_data_are_rivals(run: Path) -> None:
     (first,) = high.runs
     stream = replace(first.config.stream, train_per_class=1)
     other = (replace(first, config=replace(first.config, stream=stream)),)
-    table = _table([high, replace(low, about="less data", runs=other)])
+    groups = [high, replace(low, about="less data", runs=other)]
+    table = _table(groups, rankings(groups))
     assert not table.marked
 
 

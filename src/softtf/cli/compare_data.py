@@ -77,7 +77,7 @@ def run(options: Compare, source: str) -> int:
     console = Screen()
     for name, config in settings.items():
         complete(config, folder / name, name, console)
-    trials = [Trial(read_run(folder / name), name.endswith(AT_ONCE)) for name in settings]
+    trials = [Trial(read_run(folder / name), name in AT_ONCE) for name in settings]
     console.print(rendered(trials))
     console.print(plain(verdict(trials)), soft_wrap=True)
     tell_page([folder], console)

@@ -94,13 +94,14 @@ def reliability_diagram(bins: Sequence[Bin | None], name: str) -> str:
 
 def points(places: Sequence[tuple[str, float, float]], across: str, up: str, name: str) -> str:
     """Draw points (x, y) with titles, each with its number beside it; x is logarithmic."""
+    names = [f"{i + 1} {title}" for i, (title, *_) in enumerate(places)]
 
     def paint(axes: Axes) -> None:
         corners = _corners(places)
-        for i, (title, x, y) in enumerate(places):
+        for i, (_, x, y) in enumerate(places):
             style: dict[str, Any] = {"color": _of(SERIES, i), "marker": _of(MARKERS, i)}
             style |= {"linestyle": "none", "markersize": 7}
-            axes.plot([x], [y], label=_wrapped(f"{i + 1} {title}"), **style)
+            axes.plot([x], [y], label=_wrapped(names[i]), **style)
             axes.annotate(str(i + 1), (x, y), xytext=corners[i], textcoords="offset points", ha="center")
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -110,7 +111,7 @@ def points(places: Sequence[tuple[str, float, float]], across: str, up: str, nam
         axes.set(xlabel=across, ylabel=up)
         _legend(axes, len(places))
 
-    return draw(paint, _height([f"{i + 1} {title}" for i, (title, *_) in enumerate(places)]), name)
+    return draw(paint, _height(names), name)
 
 
 def _corners(places: Sequence[tuple[str, float, float]]) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ from softtf.report.blocks import Block, Chart, Columns, Grid, Note, Section
 from softtf.report.charts import lines, points
 from softtf.report.comparison import WEIGHTS, Group, differences, groups_of, table
 from softtf.report.found import RunResult
-from softtf.report.verdict import failures, leaders, rankings
+from softtf.report.verdict import Ranking, failures, leaders, rankings
 
 MOST = 12  # groups on a chart
 
@@ -28,17 +28,17 @@ def comparison_section(runs: Sequence[RunResult]) -> Section:
         leaders(found),
         *([] if failed is None else [failed]),
         Columns([cost_chart(groups), _curves(groups)]),
-        _table(groups),
+        _table(groups, found),
         _differences(runs),
     ]
     return Section("comparison", "Comparison", blocks)
 
 
-def _table(groups: Sequence[Group]) -> Grid:
+def _table(groups: Sequence[Group], found: Sequence[Ranking]) -> Grid:
     """Return all groups, each sample alone first; the highest ACC of several on one stream is marked."""
     ordered = sorted(groups, key=lambda group: (group.is_oracle, not group.is_per_sample, -group.acc))
     headers, body = table(ordered)
-    rivals = [ranking for ranking in rankings(ordered) if ranking.first.is_per_sample and len(ranking.groups) > 1]
+    rivals = [ranking for ranking in found if ranking.first.is_per_sample and len(ranking.groups) > 1]
     best = [ordered.index(ranking.first) for ranking in rivals]
     title = "All methods and policies, percent; the highest ACC per sample is marked. A click on a header sorts"
     if not differ([row[WEIGHTS] for row in body]):
