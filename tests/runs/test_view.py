@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from cli import TINY, call, output, unfinish
+from cli import TINY, call, output, results, unfinish
+from softtf.cli import resume as resume_command
 from softtf.cli import run as run_command
 from softtf.evaluation import AccuracyMatrix
 from softtf.runs.view import Work, matrix_table
@@ -111,3 +112,15 @@ def test_a_notebook_draws_it_again_in_one_place(capsys: Capture, monkeypatch: py
     assert call(*TINY, "--output", "run") == 0
     assert len(outputs) == 1
     assert any("accuracy in percent" in text for text in printed)
+
+
+def test_a_run_whose_first_counts_are_lost_goes_on_in_a_terminal(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call(*TINY, "--output", "run") == 0
+    before = results(Path("run"))
+    unfinish(Path("run"))
+    Path("run/accuracy/after-001.json").unlink()
+    monkeypatch.setattr(resume_command, "Screen", lambda quiet: Screen(quiet=quiet, force_terminal=True))
+    output(capsys, "resume", "run")
+    assert results(Path("run")) == before

@@ -7,7 +7,7 @@ Elsewhere each task leaves a line.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
+from itertools import accumulate, count
 from typing import Self
 
 import numpy as np
@@ -68,8 +68,9 @@ class RunView(TaskCallback):
         self.run, self.console = run, run.console
         self.examples = [len(task.train) for task in run.stream]
         self.tests = list(accumulate(map(len, run.tests)))  # after each task, all tasks so far are scored
-        self.finished, scored = run.model.num_tasks, run.folder.scores.counted()
-        self.training, self.scoring = Work(self.examples[self.finished :]), Work(self.tests[scored:])
+        self.finished, has = run.model.num_tasks, run.folder.scores.has
+        self.training = Work(self.examples[self.finished :])
+        self.scoring = Work([samples for task, samples in enumerate(self.tests) if not has(task)])
         self.amount, self.share, self.epochs, self.epochs_done, self.begun_at = 0.0, 0.0, 1, 0, 0.0
         self.policy, self.matrix = "", AccuracyMatrix()
         self.bar = Progress(
@@ -82,7 +83,7 @@ class RunView(TaskCallback):
 
     def __enter__(self) -> Self:
         if is_live(self.console):
-            self._read_matrix(self.run.folder.scores.counted())
+            self._read_matrix()
             self.live.start()
         return self
 
@@ -125,7 +126,7 @@ class RunView(TaskCallback):
         more = f"; about {duration(left)} left" if left else ""
         self.console.print(f"after task {index + 1}: ACC {listed}{more}", soft_wrap=True)
         if is_live(self.console):
-            self._read_matrix(index + 1)
+            self._read_matrix()
             self.live.refresh()
 
     def seconds_left(self) -> float | None:
@@ -144,11 +145,12 @@ class RunView(TaskCallback):
         title = plain(f"accuracy in percent on each task (row) after each task (column); {self.policy}")
         return Group(self.bar.get_renderable(), title, matrix_table(self.matrix, self.console))
 
-    def _read_matrix(self, tasks: int) -> None:
-        """Read the matrix of the first policy from the counts of so many tasks."""
-        for code, matrix in self.run.folder.scores.matrices(tasks).items() if tasks else ():
-            self.policy, self.matrix = parse_policy(code).title(self.run.config.evaluate.shuffle), matrix
-            break
+    def _read_matrix(self) -> None:
+        """Read the matrix of the first policy, as far as no task's counts are lost."""
+        scores = self.run.folder.scores
+        if tasks := next(task for task in count() if not scores.has(task)):
+            code, self.matrix = next(iter(scores.matrices(tasks).items()))
+            self.policy = parse_policy(code).title(self.run.config.evaluate.shuffle)
 
 
 def matrix_table(matrix: AccuracyMatrix, console: Screen) -> Table:
