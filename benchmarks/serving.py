@@ -55,12 +55,21 @@ class Served:
     port: int
     images: Path
 
-    def asked(self, requests: int, connections: int, images: int, patience: float = 0.0) -> Found:
-        """Run the clients, and return what they saw."""
+    def clients(self, requests: int, connections: int, images: int, patience: float = 0.0) -> "subprocess.Popen[str]":
+        """Start the clients."""
         words = [self.images, self.port, requests, connections, images, "--patience", patience]
         command = [sys.executable, "-m", "benchmarks.clients", *map(str, words)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
-        return Found(**json.loads(done.stdout))
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def asked(self, requests: int, connections: int, images: int) -> Found:
+        """Run the clients, and return what they saw."""
+        return seen_by(self.clients(requests, connections, images))
+
+
+def seen_by(clients: "subprocess.Popen[str]") -> Found:
+    """Wait for clients, and return what they saw."""
+    out, _ = clients.communicate(timeout=600)
+    return Found(**json.loads(out))
 
 
 def measure(setup: Setup) -> Iterator[Result]:
@@ -78,8 +87,7 @@ def measure(setup: Setup) -> Iterator[Result]:
             yield Target("nonsense answered by 4xx", nonsense(service.port), at_least=1)
             clients = amid_requests(service, count)
         with served(folder, images, setup.device, service.port):
-            out, _ = clients.communicate(timeout=600)
-    found = Found(**json.loads(out))
+            found = seen_by(clients)
     yield Target("restart: requests that got no answer", count - found.statuses.get("200", 0), at_most=0)
     yield Target("restart: connections refused or closed, and tried again", found.again)
 
@@ -197,10 +205,8 @@ def nonsense(port: int) -> float:
 
 def amid_requests(service: Served, requests: int) -> "subprocess.Popen[str]":
     """Start clients that ask again where a connection fails, and return while they ask."""
-    words = [service.images, service.port, requests, 16, 1, "--patience", PATIENCE]
-    command = [sys.executable, "-m", "benchmarks.clients", *map(str, words)]
     before = answered(service.port)
-    clients = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    clients = service.clients(requests, 16, 1, PATIENCE)
     while answered(service.port) < before + requests // 4:
         pass
     return clients
