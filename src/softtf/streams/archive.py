@@ -13,6 +13,7 @@ import os
 import stat
 import tarfile
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
@@ -249,8 +250,8 @@ def webdataset_labels(archive: Archive, images: Sequence[Member]) -> list[str] |
     if not labels:
         return None
     keys = [_key(member) for member in images]
-    if len(set(keys)) < len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
+    twice, count = Counter(keys).most_common(1)[0]
+    if count > 1:
         raise UserError(f"{archive.file}: several images are called {twice!r}; keep one for each .{CLASS}")
     if missing := [key for key in keys if key not in labels]:
         raise UserError(f"{archive.file}: there is no {missing[0]}.{CLASS} with the label of an image")
