@@ -82,9 +82,10 @@ def _split_column(names: Iterable[str]) -> str | None:
 def _by_split(
     examples: Examples, column: str, values: list[Any], split_train: str, split_test: str, say: Say
 ) -> tuple[Examples, Examples | None]:
-    """Return the rows of the training and the test split by a column; without test rows, a fifth is held out.
+    """Return the rows of the training and the test split by a column; without test rows the test part is None.
 
-    A name in several cases is one split, by the spelling of its first row.
+    If the column names no split to learn from, all rows are training rows. A name in several cases is one split, by the
+    spelling of its first row.
     """
     spelled: dict[str, str] = {}
     given = ("" if value is None else str(value).strip() for value in values)
