@@ -66,8 +66,8 @@ def parquet_files(folder: Path, prefix: str, skipped: Skipped) -> list[Path]:
 def named_examples(
     dataset: Any,
     name: str,
-    image_column: str | None,
-    label_column: str | None,
+    image_column: str | None = None,
+    label_column: str | None = None,
     names: list[str] | None = None,
     task_column: str | None = None,
 ) -> Examples:

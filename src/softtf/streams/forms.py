@@ -28,8 +28,6 @@ from softtf.errors import UserError
 from softtf.streams.archive import ending_of, images_in_archive
 from softtf.streams.columns import (
     Column,
-    check_filled,
-    find_columns,
     input_name,
     is_hub_dataset,
     named,
@@ -41,7 +39,7 @@ from softtf.streams.columns import (
 from softtf.streams.decode import CHANNELS
 from softtf.streams.examples import Examples
 from softtf.streams.files import read_images
-from softtf.streams.folders import parquet_files
+from softtf.streams.folders import named_examples, parquet_files
 from softtf.streams.gathering import gathered
 from softtf.streams.remote import is_url, read_url
 from softtf.streams.sources import read_source
@@ -73,13 +71,10 @@ def examples_from(data: Any, name: str = "data", split: Literal["train", "test"]
         return test if split == "test" and test is not None else train
     data = gathered(data, name, split)
     if _is_table(data):
-        if not is_hub_dataset(data):
-            known = list(data.columns)
-            return Examples(_filled(data, usual_input(known, name), name), list(data[usual_label(known, name)]), name)
-        inputs, column = find_columns(data, name)
-        check_filled(data, inputs, name)
-        values, order = read_labels(data, column, name)
-        return Examples(Column(data, inputs), values, name, order)
+        if is_hub_dataset(data):
+            return named_examples(data, name)
+        known = list(data.columns)
+        return Examples(_filled(data, usual_input(known, name), name), list(data[usual_label(known, name)]), name)
     if isinstance(data, tuple) and len(data) == 2:
         labels = _labels(data[1], name)
         return Examples(rows_of(gathered(data[0], name, split), name, len(labels)), labels, name)
