@@ -79,8 +79,10 @@ def test_rows_that_would_fill_the_memory_are_refused(make: Any, tmp_path: Path) 
     ids=["texts", "images", "lists", "large", "fixed", "dictionary", "nulls", "long"],
 )
 def test_usual_columns_are_read(column: Any, tmp_path: Path) -> None:
-    check_size(written(tmp_path / "a.parquet", {"x": column}))
-    check_size(written(tmp_path / "empty.parquet", {"x": column[:0]}))
+    for name, values in (("a.parquet", column), ("empty.parquet", column[:0])):
+        file = written(tmp_path / name, {"x": values})
+        check_size(file, name)
+        check_size(file.read_bytes(), name)
 
 
 def test_datasets_logs_no_name_as_it_is(tmp_path: Path) -> None:

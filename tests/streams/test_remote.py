@@ -26,6 +26,14 @@ def test_rows_are_those_of_the_file(url: str) -> None:
     assert len(train) == 8 and test is not None and len(test) == 2
 
 
+def test_rows_that_would_fill_the_memory_are_refused(url: str) -> None:
+    column = pyarrow.DictionaryArray.from_arrays([0] * 600, ["x" * 1_000_000])
+    with fsspec.open(url, "wb") as opened:
+        pyarrow.parquet.write_table(pyarrow.table({"text": column}), opened, compression="zstd", store_schema=False)
+    with pytest.raises(UserError, match=f"^{url}: its rows would take more than 536,870,912 bytes"):
+        read_source(url)
+
+
 def test_what_cannot_be_read_is_refused_in_one_line(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with fsspec.open("memory://there/noise.parquet", "wb") as opened:
         opened.write(b"noise")

@@ -158,7 +158,7 @@ def read_parquet(files: list[Path]) -> Any:
 
     for file in files:
         try:
-            check_size(file)
+            check_size(file, str(file))
         except (pyarrow.ArrowException, OSError) as error:
             empty = file.is_file() and file.stat().st_size == 0
             reason = "it is empty (0 bytes)" if empty else " ".join(str(error).split())
@@ -191,12 +191,18 @@ def _rows(files: list[Path]) -> Any:
     times. It cuts paths at `::`, so such files are read into memory.
     """
     import datasets
-    import pyarrow.parquet
     from datasets.data_files import DataFilesList
 
     if any("::" in str(file) for file in files):
-        parts = [datasets.Dataset(pyarrow.parquet.ParquetFile(BytesIO(file.read_bytes())).read()) for file in files]
-        return datasets.concatenate_datasets(parts)
+        return datasets.concatenate_datasets([rows_in(file.read_bytes()) for file in files])
     states = [(str(state.st_mtime_ns), str(state.st_size)) for state in (file.stat() for file in files)]
     named = DataFilesList([str(file) for file in files], states)
     return datasets.load_dataset("parquet", data_files={"train": named}, split="train")  # nosec B615 # files here
+
+
+def rows_in(content: bytes) -> Any:
+    """Return the rows of a parquet file's content as a `datasets.Dataset` in memory."""
+    import datasets
+    import pyarrow.parquet
+
+    return datasets.Dataset(pyarrow.parquet.ParquetFile(BytesIO(content)).read())

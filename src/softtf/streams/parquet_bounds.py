@@ -5,8 +5,9 @@ say what its rows take. Columns of texts and bytes are therefore read once as re
 """
 
 import os
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from softtf.errors import UserError
 from softtf.files.reading import open_regular
@@ -23,8 +24,12 @@ AT_ONCE, FEW, MANY = 2**26, 16, 2**16  # bytes that are read at once, and rows
 WIDTHS = {"INT96": 12}  # bytes of a number in memory; of others 8 at most
 
 
-def check_size(file: Path) -> None:
+def check_size(source: Path | bytes, name: str) -> None:
     """Refuse a parquet file whose rows would take too much memory, before they take it.
+
+    Args:
+        source: the file, or its content.
+        name: what errors call it.
 
     Raises:
         UserError: they would take more than LARGEST bytes and more than TIMES the file's size.
@@ -33,14 +38,19 @@ def check_size(file: Path) -> None:
     """
     import pyarrow.parquet  # type: ignore[import-untyped]
 
-    with open_regular(file, 2**60) as opened:
-        about, own = pyarrow.parquet.read_metadata(opened), os.fstat(opened.fileno()).st_size
+    with _opened(source, 2**60) as opened:
+        own = opened.seek(0, os.SEEK_END)
+        about = pyarrow.parquet.read_metadata(opened)
     most = max(LARGEST, TIMES * own)
-    if _declared(about) > most or (own <= READ and _texts(file, about, most) > most):
+    if _declared(about) > most or (own <= READ and _texts(source, about, most) > most):
         raise UserError(
-            f"{file}: its rows would take more than {most:,} bytes of memory, the most for a file of {own:,} bytes;"
+            f"{name}: its rows would take more than {most:,} bytes of memory, the most for a file of {own:,} bytes;"
             " cut it in pieces, or write it without compression"
         )
+
+
+def _opened(source: Path | bytes, most: int) -> IO[bytes]:
+    return open_regular(source, most) if isinstance(source, Path) else BytesIO(source)
 
 
 def _declared(about: Any) -> int:
@@ -54,7 +64,7 @@ def _declared(about: Any) -> int:
     return size
 
 
-def _texts(file: Path, about: Any, most: int) -> int:
+def _texts(source: Path | bytes, about: Any, most: int) -> int:
     """Return the bytes of all texts and bytes in a file's columns, or more than `most` as soon as there are more."""
     import pyarrow.parquet
 
@@ -67,7 +77,7 @@ def _texts(file: Path, about: Any, most: int) -> int:
         delta = any(encoding.startswith("DELTA") for group in groups for encoding in group.encodings)
         usual = AT_ONCE * about.num_rows // max(1, sum(group.total_uncompressed_size for group in groups))
         rows = FEW if delta else min(max(FEW, usual), MANY)
-        with open_regular(file, READ) as opened:
+        with _opened(source, READ) as opened:
             reader = pyarrow.parquet.ParquetFile(opened, read_dictionary=[] if delta else [column.path])
             for batch in reader.iter_batches(rows, columns=[column.path], use_threads=False):
                 size += batch.nbytes if delta else _length(batch.column(0))

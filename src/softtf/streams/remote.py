@@ -1,13 +1,11 @@
 """Parquet files elsewhere: at URLs that fsspec reads (s3, gs, http, hf, ...), up to a limit."""
 
 import re
-from io import BytesIO
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from softtf.errors import UserError
 from softtf.files.reading import ROWS
+from softtf.streams.folders import rows_in
 from softtf.streams.parquet_bounds import check_size
 
 URL = re.compile(r"[a-z][a-z0-9+.-]+://.+", re.IGNORECASE)
@@ -24,20 +22,14 @@ def read_url(url: str) -> Any:
     Raises:
         UserError: it is no parquet file, it cannot be reached, or it or its rows would take too much memory.
     """
-    import datasets
-    import pyarrow.parquet  # type: ignore[import-untyped]
-
     if not url.lower().endswith(".parquet") or "::" in url:
         raise UserError(f"{url!r}: of URLs, those of .parquet files are read; download other data and give its folder")
     data = _content(url)
     try:
-        with TemporaryDirectory() as folder:
-            file = Path(folder) / "rows.parquet"
-            file.write_bytes(data)
-            check_size(file)
-        return datasets.Dataset(pyarrow.parquet.ParquetFile(BytesIO(data)).read())
-    except UserError as error:
-        raise UserError(f"{url}: {str(error).partition(': ')[2]}") from None
+        check_size(data, url)
+        return rows_in(data)
+    except UserError:
+        raise
     except Exception as error:  # of pyarrow and datasets: many kinds
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{url} is not a readable parquet file: {reason}") from error
