@@ -2,7 +2,7 @@
 
 import pytest
 
-from softtf.errors import LONGEST, MOST, UserError, catchable, first_line_of, reason_of
+from softtf.errors import LONGEST, MOST, UserError, catchable, first_line_of, one_line, reason_of
 
 
 def test_a_message_is_cut_in_its_middle() -> None:
@@ -10,6 +10,11 @@ def test_a_message_is_cut_in_its_middle() -> None:
     assert len(message) < MOST + 10
     assert message.startswith("seed must be an integer, not xxx") and message.endswith("xxx; give a smaller one")
     assert str(UserError("x" * MOST)) == "x" * MOST
+
+
+def test_another_librarys_message_becomes_one_line() -> None:
+    assert one_line(OSError("cannot\n  open\tit ")) == "cannot open it"
+    assert one_line("a\nb c", 3) == "a b" and len(one_line("x" * 10**6)) == MOST
 
 
 def test_a_panic_of_rust_can_be_caught_and_an_interrupt_goes_through() -> None:

@@ -39,6 +39,11 @@ class UserError(ValueError):
         super().__init__(visible(message, "\n\t"))
 
 
+def one_line(error: object, most: int = MOST) -> str:
+    """Return the message of another library's error in one line of at most `most` characters."""
+    return " ".join(str(error).split())[:most]
+
+
 @contextmanager
 def catchable() -> Iterator[None]:
     """Raise a RuntimeError in place of a panic of a library written in Rust, which is no `Exception`."""

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from softtf.errors import UserError
+from softtf.errors import UserError, one_line
 from softtf.files.label_json import is_unicode
 from softtf.files.lock import check_ours
 from softtf.files.reading import open_regular
@@ -256,7 +256,7 @@ def _broken(path: Path, error: Exception) -> UserError:
         return UserError(f"could not read {path}: {gone.strerror or gone}")
     if _is_pickle(start):
         return _pickle(path)
-    reason = " ".join(str(error).split())[:LONGEST_REASON]  # may quote the file's content
+    reason = one_line(error, LONGEST_REASON)  # may quote the file's content
     return UserError(f"{path} is truncated or not a safetensors file ({size} bytes: {reason})")
 
 

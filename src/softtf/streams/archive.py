@@ -20,7 +20,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from softtf.errors import UserError
+from softtf.errors import UserError, one_line
 from softtf.files.reading import IMAGE, SETTINGS, open_regular
 from softtf.streams.walk import is_image_name, is_litter
 
@@ -202,7 +202,7 @@ def _name(name: str) -> PurePosixPath:
 
 
 def _damaged(file: Path, error: Exception) -> UserError:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    reason = one_line(error, 200) or type(error).__name__
     ending = ending_of(file)
     plain = ", without compression around it" if ending in (".zip", ".tar") else ""
     return UserError(f"{file} is not a readable {ending} file{plain}: {reason}")

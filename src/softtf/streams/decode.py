@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from softtf.devices.memory import is_shortage
-from softtf.errors import UserError, reason_of
+from softtf.errors import UserError, one_line, reason_of
 from softtf.files.reading import IMAGE, LARGEST_IMAGE, read_bytes
 from softtf.streams.walk import image_formats
 
@@ -139,7 +139,7 @@ def _from_pil(image: Image.Image, where: str, view: View | None = None) -> np.nd
 
 
 def _unreadable(where: str, error: Exception) -> UserError:
-    reason = "unknown format" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
+    reason = "unknown format" if isinstance(error, UnidentifiedImageError) else one_line(error)
     return UserError(f"{where}: not a readable image, or truncated ({reason})")
 
 

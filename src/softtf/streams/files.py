@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from softtf.errors import UserError, unknown
+from softtf.errors import UserError, one_line, unknown
 from softtf.files.plain_json import parse_json
 from softtf.streams.columns import INPUT_NAMES, LABEL_NAMES, Column, input_name, read_values
 from softtf.streams.examples import Examples
@@ -225,7 +225,7 @@ def _read(file: Path, texts: Sequence[str], labels: Sequence[str], keep: str = "
     except (ValueError, TypeError, OverflowError) as error:  # of pyarrow: values of several types in one column
         raise UserError(
             f"{file}: one of the columns {', '.join(c for c in columns if c in (*texts, *labels))} holds values of"
-            f" several types: {' '.join(str(error).split())}"
+            f" several types: {one_line(error)}"
         ) from None
 
 

@@ -6,7 +6,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from softtf.errors import UserError, unknown
+from softtf.errors import UserError, one_line, unknown
 from softtf.streams.columns import Column, check_filled, find_columns, read_labels, read_values
 from softtf.streams.examples import Examples
 from softtf.streams.image_folders import load_image_folder
@@ -161,13 +161,13 @@ def read_parquet(files: list[Path]) -> Any:
             check_size(file, str(file))
         except (pyarrow.ArrowException, OSError) as error:
             empty = file.is_file() and file.stat().st_size == 0
-            reason = "it is empty (0 bytes)" if empty else " ".join(str(error).split())
+            reason = "it is empty (0 bytes)" if empty else one_line(error)
             raise UserError(f"{file} is not a readable parquet file: {reason}") from error
     try:
         with silent_datasets():
             return _rows([file.absolute() for file in files])
     except Exception as error:  # many kinds, for files that are cut off or do not fit together
-        reason = " ".join(str(error.__cause__ or error).split())[:300]
+        reason = one_line(error.__cause__ or error, 300)
         raise UserError(f"{files[0].parent}: cannot read {files[0].name} and similar files: {reason}") from error
 
 

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from softtf.errors import UserError
+from softtf.errors import UserError, one_line
 from softtf.files.reading import ROWS
 from softtf.streams.folders import rows_in
 from softtf.streams.parquet_bounds import check_size
@@ -31,8 +31,7 @@ def read_url(url: str) -> Any:
     except UserError:
         raise
     except Exception as error:  # of pyarrow and datasets: many kinds
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{url} is not a readable parquet file: {reason}") from error
+        raise UserError(f"{url} is not a readable parquet file: {one_line(error, 200)}") from error
 
 
 def _content(url: str) -> bytes:
@@ -42,7 +41,7 @@ def _content(url: str) -> bytes:
         with fsspec.open(url, "rb", expand=False) as opened:
             data: bytes = opened.read(ROWS + 1)
     except Exception as error:  # each file system has its own kinds
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        reason = f"{type(error).__name__}: {one_line(error, 200)}"
         raise UserError(f"{url} cannot be read ({reason}); download it, and give the file") from error
     if len(data) > ROWS:
         raise UserError(f"{url} has more than {ROWS:,} bytes; download it, and give the file")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from softtf.config.arguments import checked
-from softtf.errors import UserError, unknown
+from softtf.errors import UserError, one_line, unknown
 from softtf.registry import Registry
 from softtf.streams.archive import ARCHIVES, ending_of
 from softtf.streams.docstrings import docstrings
@@ -215,7 +215,7 @@ def _download(hub: str, source: str) -> dict[str, Any]:
             return dict(datasets.load_dataset(hub, trust_remote_code=False))  # nosec B615
     except Exception as error:  # the Hub's client has many kinds
         problem = "could not be reached" if isinstance(error, ConnectionError) else f"gave no data set {hub!r}"
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        reason = f"{type(error).__name__}: {one_line(error, 200)}"
         raise UserError(
             f"{source!r} is not a folder here, and the Hub {problem} ({reason}); "
             "give the path of a local folder with the data instead"
