@@ -1,4 +1,4 @@
-"""MOS's losses, its pull and its retrieval, against slow loops."""
+"""MOS's pull and its retrieval, against slow loops."""
 
 from dataclasses import replace
 
@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import inputs, noise, tiny_backbone
-from learners.tuned import continued_adapters, trained
+from contracts.tiny import inputs, noise, tiny_backbone, train_task
+from learners.tuned import PLAIN, continued_adapters, trained
+from softtf.adaptations.continued_adapters import ContinuedAdapters
 from softtf.errors import UserError
 from softtf.learners import MOS, TUNA
+from softtf.learners.class_table import ClassTable
+from softtf.learners.contrasted import ContrastedLearner
 from softtf.learners.mos import PROTOTYPES, ROUNDS, MOSLearner, refined
 from softtf.network import SharedPass
 
@@ -53,6 +56,23 @@ def test_the_training_loop_pulls_after_each_step() -> None:
     for name, value in continued_adapters(pulled).task_state_dict(1).items():
         torch.testing.assert_close(value, continued_adapters(pulled).task_state_dict(0)[name])
     assert any(not torch.allclose(v, continued_adapters(free).task_state_dict(0)[n]) for n, v in free_state(free))
+
+
+def test_each_step_is_followed_by_one_pull_before_the_next_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last step too; with pull=1.0 the pull at the task's end would hide that the others are missing."""
+    events: list[str] = []
+
+    def noted(kind: type, name: str) -> None:
+        method = getattr(kind, name)
+        monkeypatch.setattr(kind, name, lambda *args: events.append(name) or method(*args))
+
+    noted(ContinuedAdapters, "pull")
+    noted(ContrastedLearner, "loss")
+    learner, classes = SPEC.new_learner(tiny_backbone(), 3), ClassTable()
+    for task in range(2):
+        events.clear()
+        training = train_task(learner, classes, task, replace(PLAIN, epochs=2))
+        assert events == ["loss", "pull"] * (2 * len(training.loader)) and len(training.loader) > 1
 
 
 def free_state(learner: MOSLearner) -> list[tuple[str, Tensor]]:
