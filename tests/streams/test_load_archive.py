@@ -161,7 +161,7 @@ def test_bombs_are_refused_before_they_are_unpacked(tmp_path: Path, monkeypatch:
         read_source(str(lying))
 
 
-def test_a_zip_that_lies_about_a_size_or_is_packed_oddly_is_refused(tmp_path: Path) -> None:
+def test_a_zip_that_is_damaged_or_packed_oddly_is_refused(tmp_path: Path) -> None:
     file = pack(tmp_path / "a.zip", contents(FILES))
     found, _ = read_source(str(file))
     data = bytearray(file.read_bytes())
@@ -172,6 +172,21 @@ def test_a_zip_that_lies_about_a_size_or_is_packed_oddly_is_refused(tmp_path: Pa
         [found[i] for i in range(4)]
     with pytest.raises(UserError, match="packed in a rare way"):
         read_source(str(pack(tmp_path / "b.zip", contents(FILES), zipfile.ZIP_LZMA)))
+
+
+@pytest.mark.parametrize("change", [-1, 1, 2**20])
+def test_a_size_in_a_zip_that_is_not_an_images_own_is_refused(change: int, tmp_path: Path) -> None:
+    """In its directory, which is what bounds the bytes that are read."""
+    file = pack(tmp_path / "a.zip", contents(FILES))
+    data = bytearray(file.read_bytes())
+    size = data.index(b"PK\x01\x02") + 24  # of the first entry of the directory
+    own = int.from_bytes(data[size : size + 4], "little")
+    data[size : size + 4] = (own + change).to_bytes(4, "little")
+    file.write_bytes(data)
+    found, _ = read_source(str(file))
+    with pytest.raises(UserError, match="not a readable|has not the"):
+        found[0]
+    assert found[1]["bytes"] == picture(FILES["robin/2.png"])
 
 
 def test_a_compressed_tar_has_a_limit_and_another_compression_is_refused(
