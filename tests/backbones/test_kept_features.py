@@ -24,8 +24,8 @@ def test_the_least_recently_used_go_first(tmp_path: Path) -> None:
     files = filled(tmp_path)
     os.utime(files[0])
     assert trim(tmp_path, 400) == 0
-    assert trim(tmp_path, 250) == 2 and feature_files(tmp_path) == [files[3], files[0]]
-    assert trim(tmp_path, 0) == 2 and feature_files(tmp_path) == []
+    assert trim(tmp_path, 250) == 2 and list(feature_files(tmp_path).items()) == [(files[3], 100), (files[0], 100)]
+    assert trim(tmp_path, 0) == 2 and feature_files(tmp_path) == {}
 
 
 def test_nothing_else_in_the_folder_is_touched(tmp_path: Path) -> None:
@@ -64,4 +64,4 @@ def test_what_a_store_writes_stays_below_the_limit(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("SOFTTF_CACHE_GB", "0")
     file.unlink()
     fixed_queries(backbone, loader_of(), store)
-    assert feature_files(tmp_path / "kept") == [] and not notes
+    assert feature_files(tmp_path / "kept") == {} and not notes

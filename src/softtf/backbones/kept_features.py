@@ -37,14 +37,15 @@ def cache_folder(setting: str | None, say: Say) -> Path | None:
     return Path(folder)
 
 
-def feature_files(folder: Path) -> list[Path]:
-    """Return the files of features in a folder, the least recently used first; nothing else in it is one."""
+def feature_files(folder: Path) -> dict[Path, int]:
+    """Return the bytes of each file of features in a folder, the least recently used first."""
     found = []
     for path in folder.iterdir() if folder.is_dir() else ():
         with suppress(OSError):  # another process may remove it meanwhile
             if FILE.fullmatch(path.name) and path.is_file() and not path.is_symlink():
-                found.append((path.stat().st_mtime_ns, path))
-    return [path for _, path in sorted(found)]
+                state = path.stat()
+                found.append((state.st_mtime_ns, path, state.st_size))
+    return {path: size for _, path, size in sorted(found)}
 
 
 def cache_limit(say: Say) -> float:
@@ -66,7 +67,7 @@ def trim(folder: Path, limit: float) -> int:
     Returns:
         the number of files removed.
     """
-    sizes = {path: _size(path) for path in feature_files(folder)}
+    sizes = feature_files(folder)
     total, removed = sum(sizes.values()), 0
     for path, size in sizes.items():
         if total <= limit:
@@ -82,10 +83,3 @@ def clear(folder: Path) -> int:
         if is_temporary(path) or path.suffix == ".part":
             path.unlink(missing_ok=True)
     return trim(folder, -1)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0

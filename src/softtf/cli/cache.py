@@ -14,7 +14,7 @@ def run(options: Cache) -> int:
     if folder is None:
         raise UserError("no folder keeps features here; name one with --feature-cache")
     files = feature_files(folder)
-    size = sum(file.stat().st_size for file in files) / 1e9
+    size = sum(files.values()) / 1e9
     if options.action == "clear":
         say(f"{folder}: removed {clear(folder)} files of features, {size:.3f} GB")
         return 0
