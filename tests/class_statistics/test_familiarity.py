@@ -28,7 +28,7 @@ def share(labels: list[int], numbers: list[int], count: int = 30) -> Share:
 def found(tasks: list[int], count: int = 30) -> Familiarity:
     """What follows from tasks, whose labels are numbered in this order."""
     shares = [share([2 * t, 2 * t + 1], [2 * i, 2 * i + 1], count) for i, t in enumerate(tasks)]
-    return familiarity(shares, SIZE, least=1.0)
+    return familiarity(shares, SIZE)
 
 
 def test_it_is_the_log_ratio_of_two_gaussians() -> None:
@@ -48,10 +48,22 @@ def test_it_is_the_log_ratio_of_two_gaussians() -> None:
     torch.testing.assert_close(found([0, 1, 2]).by_label(x), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_units_that_are_not_integers_have_no_scale() -> None:
+    """The least lambda is 1 for integers, far above the ridge of units as small as these."""
+
+    def by_label(scale: float) -> Tensor:
+        sums = RidgeSums.zeros(SIZE, 4)
+        for label in range(4):
+            sums.add(scale * units(label, 30), torch.full((30,), label))
+        return familiarity([Share(sums.kept(""), torch.arange(4))], SIZE).by_label(scale * units(0, 5, seed=7))
+
+    torch.testing.assert_close(by_label(2.0**-12), by_label(1.0), rtol=1e-3, atol=1e-3)
+
+
 def test_tasks_taken_out_leave_what_others_alone_give_to_the_bit_in_any_order() -> None:
     shares = [share([0, 1], [0, 1]), share([2, 3], [2, 3]), share([4, 5], [4, 5])]
     kept = [shares[0], shares[2]._replace(labels=torch.tensor([2, 3]))]
-    for value, alone in zip(vars(familiarity(kept, SIZE, 1.0)).values(), vars(found([0, 2])).values(), strict=True):
+    for value, alone in zip(vars(familiarity(kept, SIZE)).values(), vars(found([0, 2])).values(), strict=True):
         assert torch.equal(value, alone)
     one, other, x = found([0, 1, 2]), found([2, 0, 1]), units(0, 9, seed=7)
     torch.testing.assert_close(one.by_label(x).amax(1), other.by_label(x).amax(1), rtol=1e-5, atol=1e-5)

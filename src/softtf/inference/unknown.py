@@ -53,12 +53,12 @@ def can_tell(known: Finished) -> bool:
     return len(known.classes.labels) > 1 and _sums(known.learner) is not None
 
 
-def _sums(learner: Learner) -> tuple[str, int, float] | None:
-    """Return whose sums tell unknown inputs, the length of its units, and the least ridge; None if there are none."""
+def _sums(learner: Learner) -> tuple[str, int] | None:
+    """Return whose sums tell unknown inputs, and the length of its units; None if there are none."""
     if isinstance(learner, ClosedFormLearner) and learner.unit_size:
-        return METHOD, learner.unit_size, learner.least_ridge
+        return METHOD, learner.unit_size
     if ClassScores.name in learner.statistics:
-        return ClassScores.name, _class_scores(learner).regression.size, ClosedFormLearner.least_ridge
+        return ClassScores.name, _class_scores(learner).regression.size
     return None
 
 
@@ -84,8 +84,8 @@ def unknown_to(known: Finished) -> Unknown:
             f"{ClassScores.amount} from the start (softtf run ... {ClassScores.option()}), which keeps them beside any"
             " method"
         )
-    owner, size, least = sums
-    return Unknown(familiarity(learner.shares_of(classes.column_labels(), owner), size, least), owner)
+    owner, size = sums
+    return Unknown(familiarity(learner.shares_of(classes.column_labels(), owner), size), owner)
 
 
 def told_apart(known: Tensor, unknown: Tensor, rate: float) -> dict[str, float]:

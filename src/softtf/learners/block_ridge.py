@@ -80,7 +80,6 @@ class BlockRidgeLearner(ClosedFormLearner):
     """
 
     common = RANGE
-    least_ridge = 1.0
 
     def __init__(self, backbone: BlockFeatures, seed: int, size: int) -> None:
         super().__init__(backbone, (), seed, heads=Heads(size, retrained=True))

@@ -39,12 +39,10 @@ class ClosedFormLearner(Learner):
     """A method without gradient steps: `fit` is its whole training.
 
     unit_size: M, where its shares are sums of units h [M] (`RidgeSums`); 0 where they are not.
-    least_ridge: the least lambda of a ridge regression on these units.
     """
 
     answers_by_features = True
     unit_size: int = 0
-    least_ridge: ClassVar[float] = torch.finfo(torch.float32).tiny
     trained_by_steps = False
 
     @property

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from softtf.statistics.exact_ridge import MOST_LEVERAGE, Centred, centred
-from softtf.statistics.ridge_sums import RidgeSums
+from softtf.statistics.ridge_sums import RidgeSums, are_integers
 from softtf.statistics.shares import Share, all_labels, local_numbers
 
 DRAWS, LEAST_DRAWS = 20_000, 20  # in all; of each class of a task
@@ -59,19 +59,19 @@ class Familiarity:
 
 
 @torch.no_grad()
-def familiarity(shares: Sequence[Share], size: int, least: float) -> Familiarity:
+def familiarity(shares: Sequence[Share], size: int) -> Familiarity:
     """Return the familiarity that follows from the sums of all shares.
 
     Args:
         shares: of at least two labels.
         size: M.
-        least: of lambda, as for `centred`.
 
     Raises:
         TrainingError: they are the sums of no examples.
     """
     count = int(all_labels(shares).max()) + 1
     sums = RidgeSums.total(shares, "", size, count)
+    least = 1.0 if are_integers(shares[0].tensors, "") else torch.finfo(torch.float32).tiny
     found = centred(sums, least)
     apart = sums.cross / sums.counts.clamp_min(1) - found.centre[:, None] * found.present
     del sums

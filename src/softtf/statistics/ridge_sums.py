@@ -147,7 +147,7 @@ class RidgeSums:
             size: M.
             kept: the labels that stay, numbered within the share.
         """
-        whole = not share[f"{prefix}gram"].is_floating_point()
+        whole = are_integers(share, prefix)
         labels = torch.arange(share[f"{prefix}examples"].shape[0])
         sums = RidgeSums.total([Share(share, labels)], prefix, size, len(labels))
         means = sums.cross / sums.counts.clamp_min(1)
@@ -161,8 +161,7 @@ class RidgeSums:
     @classmethod
     def joined(cls, one: Share, more: Share, prefix: str, size: int) -> dict[str, Tensor]:
         """Return what `kept` would return for a task's examples and more of them (`joined_columns`)."""
-        whole = not one.tensors[f"{prefix}gram"].is_floating_point()
-        return cls.total([one, more], prefix, size, len(one.labels)).kept(prefix, whole)
+        return cls.total([one, more], prefix, size, len(one.labels)).kept(prefix, are_integers(one.tensors, prefix))
 
     @classmethod
     def total(cls, shares: Sequence[Share], prefix: str, size: int, labels: int) -> "RidgeSums":
@@ -182,6 +181,11 @@ class RidgeSums:
             cross[:, numbers] += share.tensors[f"{prefix}sums"]
             counts[numbers] += share.tensors[f"{prefix}examples"]
         return cls(from_triangle(triangle), cross, counts)
+
+
+def are_integers(share: Mapping[str, Tensor], prefix: str) -> bool:
+    """Return whether the sums that a share has `kept` are integers."""
+    return not share[f"{prefix}gram"].is_floating_point()
 
 
 def mean_square(gram: Tensor, weight: float) -> float:
