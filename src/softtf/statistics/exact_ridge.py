@@ -98,11 +98,11 @@ class ExactRidge(nn.Module):
         """Return the newest task's share, which depends on its own examples alone.
 
         Args:
-            before: the shares of the tasks before.
-            features: [n, views dim].
+            before: the shares of earlier tasks.
+            features: [n, views dim], not standardised.
             columns: [n], the logit column of each example.
             labels: [columns so far], the label number of each column; a repeated label keeps its number.
-            standardise: of some of the features at a time.
+            standardise: returns features [rows, views dim] standardised; it gets some rows at a time, to save memory.
         """
         columns, labels = own_share(before, columns, labels)
         numbers, local = local_numbers(labels)
@@ -154,7 +154,7 @@ class Centred(NamedTuple):
         cross: sum (h - m) y^T [M, labels], m the mean of the labels' means.
         centre: m [M].
         present: [labels], 1 where a label has examples, else 0.
-        labels: how many have.
+        labels: the number of labels with examples.
         examples: n.
         ridge: lambda.
         leverage: the mean leverage of an example, degrees of freedom over n.
