@@ -43,8 +43,8 @@ class DividedState(LearnerState):
         """Return the forms of the sums of some tasks, by owner; labels: as for `memory_forms`."""
         stops = [0, *self.column_stops]
         _, local = local_numbers(labels[stops[tasks.start] : stops[tasks.stop]])
-        shared = {n: s for n, s in self.statistics.items() if isinstance(s, SharedStatistics)}
-        forms = {name: statistics.share_forms(local, len(tasks)) for name, statistics in shared.items()}
+        shared = self.shared_statistics.items()
+        forms = {name: statistics.share_forms(local, len(tasks)) for name, statistics in shared}
         own = self.share_forms(local, len(tasks))
         return forms | ({METHOD: own} if own else {})
 
@@ -67,9 +67,14 @@ class DividedState(LearnerState):
         return not self.memory
 
     @property
+    def shared_statistics(self) -> dict[str, SharedStatistics]:
+        """The statistics to which each task adds a share, by name."""
+        return {name: found for name, found in self.statistics.items() if isinstance(found, SharedStatistics)}
+
+    @property
     def undivided_statistics(self) -> list[str]:
         """The names of the statistics without a share per task."""
-        return [name for name in self.gathered if not isinstance(self.statistics[name], SharedStatistics)]
+        return [name for name in self.gathered if name not in self.shared_statistics]
 
     def trained_by(self, task: int) -> list[str]:
         """Return the names of the shared parameters that task `task` trained."""
@@ -86,9 +91,7 @@ class DividedState(LearnerState):
         Raises:
             UserError: the sums are not kept by class.
         """
-        statistics = self.statistics[owner]
-        assert isinstance(statistics, SharedStatistics)
-        return statistics.without(share, kept)
+        return self.shared_statistics[owner].without(share, kept)
 
     def share_joined(self, owner: str, one: Share, more: Share) -> Mapping[str, Tensor]:
         """Return a task's share with that of more of its examples added (`SharedStatistics.joined`).
@@ -101,21 +104,15 @@ class DividedState(LearnerState):
         Raises:
             UserError: a share cannot be added to.
         """
-        statistics = self.statistics[owner]
-        assert isinstance(statistics, SharedStatistics)
-        return statistics.joined(one, more)
+        return self.shared_statistics[owner].joined(one, more)
 
     def by_class(self, owner: str) -> bool:
         """Return whether the method, or the statistics of that name, keep all sums by class (`sums_by_class`)."""
-        if owner == METHOD:
-            return self.sums_by_class
-        statistics = self.statistics[owner]
-        assert isinstance(statistics, SharedStatistics)
-        return statistics.sums_by_class
+        return self.sums_by_class if owner == METHOD else self.shared_statistics[owner].sums_by_class
 
     def fitted_beside(self, task: int) -> list[str]:
         """Return, in words, the parameters that later tasks fitted while task `task` was known; removal leaves them."""
-        shared = [s for s in self.statistics.values() if isinstance(s, SharedStatistics) and s.fitted]
+        shared = [s for s in self.shared_statistics.values() if s.fitted]
         return (
             [f"the {s.fitted} of {s.name} that later tasks fitted" for s in shared] if task < self.num_tasks - 1 else []
         )
@@ -126,6 +123,6 @@ class DividedState(LearnerState):
         Raises:
             TrainingError: the shares are those of no examples.
         """
-        shared = {n: s for n, s in self.statistics.items() if isinstance(s, SharedStatistics)}
+        shared = self.shared_statistics
         found = {name: s.combined(self.shares_of(labels, name)) for name, s in shared.items() if self.num_tasks}
         self.gathered = {n: v for n, v in self.gathered.items() if n not in shared} | found
