@@ -49,6 +49,14 @@ def test_a_saved_learner_learns_a_folder_as_python_does(places: tuple[Path, Path
     assert ContinualClassifier.from_pretrained("mine", device="cpu").classes.names[1] == "spring"
 
 
+def test_a_learner_whose_settings_changed_in_place_is_still_one(places: tuple[Path, Path], capsys: Capture) -> None:
+    learner, data = places
+    output(capsys, "learn", learner, data, "--in-place", "--allow-repeated")
+    assert not (learner / "learner.json").exists()  # its new name has its hash
+    assert "2 tasks" in output(capsys, "learner", "describe", learner)
+    assert "3 tasks" in output(capsys, "learn", learner, data, "--output", "more")
+
+
 @pytest.mark.slow
 def test_a_run_keeps_its_learner_and_its_settings_are_used(
     run: Path, places: tuple[Path, Path], capsys: Capture

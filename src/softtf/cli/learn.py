@@ -7,7 +7,7 @@ from softtf.cli.options import Learn
 from softtf.cli.shipping import check_target
 from softtf.errors import UserError
 from softtf.runs.classifier import learner_folder
-from softtf.saving.manifest import HEADER
+from softtf.saving.manifest import HEADER, holds_learner
 from softtf.screen import say
 from softtf.streams import Examples
 from softtf.streams.sources import read_source
@@ -17,7 +17,7 @@ def run(options: Learn) -> int:
     """Learn the data as one more task, with the learner's own settings, and save what comes of it."""
     folder = learner_folder(options.folder)
     is_run = folder != options.folder
-    if not folder.is_file() and not (folder / HEADER).exists():  # a file may be a zip file
+    if not holds_learner(folder):
         raise UserError(f"{options.folder} is neither a learner nor a run: there is no {folder / HEADER}")
     check_target(options)
     if is_run and options.in_place:

@@ -18,7 +18,7 @@ from softtf.runs.classifier import learner_folder
 from softtf.runs.results import last_accuracies, measured_in
 from softtf.saving import list_versions
 from softtf.saving.card import write_card
-from softtf.saving.manifest import HEADER, MANIFEST
+from softtf.saving.manifest import HEADER, MANIFEST, holds_learner
 from softtf.screen import note, say
 
 LOOKING = ("describe", "audit", "card", "diff")
@@ -92,7 +92,7 @@ def _check_read(options: Learner) -> None:
 
 def _loaded(path: Path, options: Learner) -> ContinualClassifier:
     folder = learner_folder(path)
-    if not path.is_file() and not (folder / HEADER).exists():  # a file may be a zip file
+    if not holds_learner(folder):
         raise UserError(f"{path} is no learner and no run: there is no {folder / HEADER}")
     of_run = folder != path
     return ContinualClassifier.from_pretrained(folder, backbone=options.backbone, device="cpu", unfinished=of_run)

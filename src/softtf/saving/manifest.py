@@ -30,6 +30,14 @@ FILES = {"files": {str: {"file": str, "sha256": str}}}
 SHORTEST_KEY = 16  # bytes
 
 
+def holds_learner(path: Path) -> bool:
+    """Return whether a path is a folder with a learner, whole or not, or a file, which may be a learner's zip file.
+
+    After a learner was replaced, `learner.json` can have another name, which `manifest.json` has.
+    """
+    return path.is_file() or (path / MANIFEST).exists() or (path / HEADER).exists()
+
+
 class Part(NamedTuple):
     """The file of a part of a learner, by its name in the folder, and the SHA-256 that it must have."""
 
