@@ -76,6 +76,21 @@ def test_what_cannot_be_learned_is_refused(places: tuple[Path, Path], capsys: Ca
     assert not Path("more").exists()
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_learned(
+    places: tuple[Path, Path], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner, data = places
+    before = contents(data)
+    monkeypatch.setattr(ContinualClassifier, "from_pretrained", lambda *_, **__: pytest.fail("loaded"))
+    for words in (("learn", learner, data), ("learner", "extend", learner, 1, data)):
+        assert "exists and is not empty" in refused(capsys, *words, "--output", data)
+    Path("run").mkdir()
+    learner.rename("run/learner")
+    Path("run/config.yaml").touch()
+    assert "belongs to the run" in refused(capsys, "learner", "extend", "run", 1, data, "--in-place")
+    assert contents(data) == before
+
+
 def test_the_cache_is_shown_and_cleared(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.setenv("SOFTTF_CACHE", "kept")
     assert output(capsys, "cache").startswith("kept: 0 files of features, 0.000 GB of at most 20 GB")

@@ -8,6 +8,7 @@ from softtf.cli.shipping import check_target
 from softtf.errors import UserError
 from softtf.runs.classifier import learner_folder
 from softtf.saving.manifest import HEADER, holds_learner
+from softtf.saving.versions import check_place
 from softtf.screen import say
 from softtf.streams import Examples
 from softtf.streams.sources import read_source
@@ -22,6 +23,8 @@ def run(options: Learn) -> int:
     check_target(options)
     if is_run and options.in_place:
         raise UserError(f"{options.folder} is a run, whose results are those of its learner; give --output FOLDER")
+    target = folder if options.output is None else options.output
+    check_place(target, options.in_place)
     train, test = read_source(
         options.data, image_column=options.input_column, label_column=options.label_column, say=say
     )
@@ -35,7 +38,6 @@ def run(options: Learn) -> int:
     )
     name = options.name or Path(options.data).stem or options.data
     model.learn(train, name)
-    target = folder if options.output is None else options.output
     model.save_pretrained(target, replace=options.in_place)
     known = f"{model.num_tasks} tasks, {len(model.labels)} classes"
     say(f"learned {name}: {len(train)} examples of {len(train.classes)} classes; {target}: {known}")

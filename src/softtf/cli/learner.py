@@ -19,6 +19,7 @@ from softtf.runs.results import last_accuracies, measured_in
 from softtf.saving import list_versions
 from softtf.saving.card import write_card
 from softtf.saving.manifest import HEADER, MANIFEST, holds_learner
+from softtf.saving.versions import check_place
 from softtf.screen import note, say
 
 LOOKING = ("describe", "audit", "card", "diff")
@@ -63,15 +64,16 @@ def run(options: Learner) -> int:
     looks = options.action in LOOKING
     if options.keep_versions and not options.in_place:
         raise UserError("--keep-versions needs --in-place: a new folder has no earlier versions")
+    target = learner_folder(options.folder) if options.output is None else options.output
     if looks:
         check_in_place(options.folder, options.in_place)
     else:
         check_target(options)
+        check_place(target, options.in_place)
     model = _loaded(options.folder, options)
     left = actions[options.action](model, options)
     if looks:
         return 0
-    target = learner_folder(options.folder) if options.output is None else options.output
     model.save_pretrained(target, replace=options.in_place, keep_versions=options.keep_versions)
     for words in left or ():
         note(f"still holds something of what is gone: {words}")

@@ -112,6 +112,19 @@ def new_version(folder: Path, replace: bool) -> Iterator[NewVersion]:
             _remove(marker, folder if made else None)
 
 
+def check_place(folder: Path, replace: bool) -> None:
+    """Refuse at once a folder that `new_version` would refuse after the work whose result it is to hold.
+
+    Raises:
+        UserError: it holds something else, or another process is saving there.
+    """
+    with _in_one_line(folder):
+        exists = folder.exists()
+    if exists:
+        _make(folder)
+        _old_version(folder, replace)
+
+
 def _make(folder: Path) -> bool:
     with _in_one_line(folder):
         if folder.exists():
@@ -139,8 +152,8 @@ def _remove(marker: Path, made: Path | None) -> None:
             made.rmdir()  # which fails, as it should, if anything is in it
 
 
-def _old_version(folder: Path, replace: bool, marker: Path) -> Manifest | None:
-    """Return the version that a folder holds; None if there is none."""
+def _old_version(folder: Path, replace: bool, marker: Path | None = None) -> Manifest | None:
+    """Return the version that a folder holds beside our own `marker`; None if there is none."""
     with _in_one_line(folder):
         found = [path for path in folder.iterdir() if path != marker and not is_of_file_system(path)]
     if busy := [path for path in found if is_temporary(path) and not is_abandoned(path)]:
