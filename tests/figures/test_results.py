@@ -8,6 +8,8 @@ from cli import call
 from figures.conftest import Make
 from softtf.errors import UserError
 from softtf.figures.results import RunResults, headline, labels_of, layers_title
+from softtf.runs.folder import RunFolder
+from softtf.runs.unknown import UnknownScore, save_unknown
 
 
 @pytest.mark.slow
@@ -34,6 +36,13 @@ def test_a_run_that_is_not_finished_is_refused(made: Make, tmp_path: Path) -> No
         RunResults(run).score("prompt-id")
     with pytest.raises(UserError, match="is not a run"):
         RunResults(tmp_path / "nothing")
+
+
+def test_what_was_measured_of_unknown_inputs_is_no_score(made: Make, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(made(), run)
+    save_unknown(RunFolder(run), 0.05, [UnknownScore(1, 90.0, 5.0, 50.0)])
+    assert RunResults(run).scores.keys() == RunResults(made()).scores.keys()
 
 
 def test_labels_tell_runs_apart_by_the_least(made: Make) -> None:

@@ -16,6 +16,7 @@ from softtf.files.plain_json import NUMBER, fits
 from softtf.inference.policy import parse_policy
 from softtf.recipes.methods import title_of
 from softtf.runs.folder import RunFolder
+from softtf.runs.unknown import read_unknown
 
 RESCORED = {
     "policy": str,
@@ -96,6 +97,8 @@ class RunResults:
         self._check_finished()
         found: dict[str, Score] = {}
         for content in self.folder.rescored():
+            if read_unknown(content):
+                continue  # it is of no policy
             if not fits(content, RESCORED):
                 raise UserError(f"{self.path / 'rescored'}: a file does not hold what `softtf evaluate` writes")
             counts = content["accuracy"]
