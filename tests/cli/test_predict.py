@@ -174,6 +174,8 @@ def test_what_looks_like_no_class_learned_gets_no_label(places: tuple[Path, Path
         (("--batch-size", 0), "batch_size must be between 1 and 1,000,000, not 0"),
         (("--false-rejection", 1), "false_rejection must be above 0 and below 1, not 1"),
         (("--unknown", "reject", "--false-rejection", 5), "above 0 and below 1"),
+        (("--false-rejection", 0.5), "--false-rejection goes with --unknown reject"),
+        (("--output", "a.csv", "--json"), "give one of them"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_loaded(

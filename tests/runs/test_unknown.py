@@ -32,3 +32,16 @@ def test_tasks_to_come_are_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert call("report", "run", "--output", "page.html", "--no-images") == 0
     assert "20 % of known ones may be rejected" in Path("page.html").read_text()
     assert "above 0 and below 1" in refused(capsys, "evaluate", "run", "--unknown", "--false-rejection", 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--false-rejection", 0.2), "--false-rejection goes with --unknown"),
+        (("--unknown", "--policy", "oracle"), "--policy does not go with it"),
+        (("--unknown", "--batch-size", 5), "--batch-size does not go with it"),
+        (("--unknown", "--last"), "--last does not go with it"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(options: tuple[object, ...], words: str, capsys: Capture) -> None:
+    assert words in refused(capsys, "evaluate", "no-run", *options)

@@ -1,9 +1,11 @@
 """`softtf evaluate`: score a finished learner under other policies."""
 
 from softtf.cli.options import Evaluate
+from softtf.cli.options.command import flag
 from softtf.cli.quickstart import POLICY_NOTE
 from softtf.cli.results import heading
 from softtf.devices.device import environment, find_device
+from softtf.errors import UserError
 from softtf.evaluation.report import render, render_matrix
 from softtf.files.lock import holder
 from softtf.learners.spans import span_of
@@ -15,9 +17,16 @@ from softtf.runs.places import Places
 from softtf.runs.unknown import save_unknown, score_unknown
 from softtf.screen import Screen
 
+OF_POLICIES = ("policy", "shuffle", "last", "matrix", "batch_size", "precision")
+
 
 def run(options: Evaluate) -> int:
     """Score a finished learner and add the results to its run's folder."""
+    given = options.given()
+    if options.unknown and (unread := [name for name in given if name in OF_POLICIES]):
+        raise UserError(f"--unknown scores no policy, so {flag(unread[0])} does not go with it")
+    if not options.unknown and "false_rejection" in given:
+        raise UserError("--false-rejection goes with --unknown")
     settings = EvaluateConfig(options.policy, options.shuffle, options.batch_size, options.precision)
     folder, config = RunFolder.open(options.folder)
     console = Screen()

@@ -29,6 +29,10 @@ def run(options: Predict) -> int:
         raise UserError("name what to label: softtf predict DIR FILE|FOLDER|TEXT...")
     if options.output is not None:
         check_ending(options.output)
+        if options.json:
+            raise UserError("--json prints the answers and --output writes them; give one of them")
+    if options.unknown == "answer" and "false_rejection" in options.given():
+        raise UserError("--false-rejection goes with --unknown reject")
     model = open_classifier(
         options.folder,
         backbone=options.backbone,
