@@ -26,6 +26,7 @@ CHANGED = {
     "stream.test_per_class": 4,
     "stream.subset_seed": 7,
     "stream.class_order_seed": 1,
+    "stream.blurry": 0.2,
     "backbone.name": "random:test_vit2",
     "backbone.image_size": 48,
     "backbone.normalise": "unit",

@@ -117,6 +117,8 @@ Natural = Annotated[int, AtLeast(0)]
 Positive = Annotated[float, Above(0), Finite()]
 NonNegative = Annotated[float, AtLeast(0), Finite()]
 Share = Annotated[float, Above(0), AtMost(1)]
+Blur = Annotated[float, AtLeast(0), Below(1)]
+"""The share of a class's training examples that belong to other tasks."""
 FalseRejection = Annotated[float, Above(0), Below(1)]
 """The share of known inputs that are taken for unknown."""
 BatchSize = Annotated[int, Between(1, 1_000_000)]

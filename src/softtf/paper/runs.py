@@ -41,7 +41,7 @@ METHOD_SETTINGS = tuple(
 )
 # Settings that came later: where they are as before, runs of earlier versions are found.
 LATER = {
-    "stream": ("datasets", "train_per_dataset", "test_per_dataset", "merge_labels"),
+    "stream": ("datasets", "train_per_dataset", "test_per_dataset", "merge_labels", "blurry"),
     "backbone": ("max_tokens", "pooling", "revision"),
     "learner": ("key_eps", "text_prompts", "before_norm", "classes", "total_classes", "gradient_offset", "gather"),
     "learner.projection": ("spectrum",),

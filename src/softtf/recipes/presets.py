@@ -95,6 +95,10 @@ RECIPES = {
     "cifar100-10": Recipe(
         f"10-split CIFAR-100, {VIT_B}, 20 epochs", {**_data("cifar100", 10), **ON_VIT_B, **_training(20)}
     ),
+    "cifar100-10-blurry": Recipe(
+        f"10-split CIFAR-100 in which classes come back: a tenth of each in other tasks, {VIT_B}, 20 epochs",
+        {**_data("cifar100", 10, blurry=0.1), **ON_VIT_B, **_training(20)},
+    ),
     "cifar100-20": Recipe(
         f"20-split CIFAR-100, {VIT_B}, 20 epochs", {**_data("cifar100", 20), **ON_VIT_B, **_training(20)}
     ),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import tyro
 
 from softtf.backbones.load import BackboneSpec
-from softtf.config.bounds import BatchSize, Count
+from softtf.config.bounds import BatchSize, Blur, Count
 from softtf.config.tree import Settings
 from softtf.devices.device import Precision
 from softtf.errors import UserError
@@ -22,6 +22,7 @@ from softtf.streams import (
     Examples,
     Say,
     TaskStream,
+    blurred,
     from_datasets,
     load_sets,
     load_source,
@@ -54,6 +55,8 @@ class StreamConfig(Settings):
         test_per_class: the most test examples per class; None is all.
         subset_seed: the seed that chooses these examples.
         class_order_seed: the seed that shuffles the classes before they are split; None keeps their order.
+        blurry: the share of each class's training examples that are dealt to other tasks (by subset_seed), so that
+            classes come back; with num_tasks only.
         image_column: the column of the images or texts; None finds it by its name. `a+b` joins two columns of texts.
         label_column: the column of the labels; None finds it by its name.
         datasets: data sets that are one task each, in this order; then classes are not split.
@@ -73,6 +76,7 @@ class StreamConfig(Settings):
     test_per_class: Count | None = None
     subset_seed: int = 0
     class_order_seed: int | None = None
+    blurry: Blur = 0.0
     image_column: str | None = None
     label_column: str | None = None
     datasets: tuple[str, ...] = ()
@@ -84,12 +88,14 @@ class StreamConfig(Settings):
         super().__post_init__()
         if self.task_column is not None and self.class_order_seed is not None:
             raise UserError("class_order_seed shuffles classes between tasks, which task_column fixes; leave one out")
+        if self.task_column is not None and self.blurry:
+            raise UserError("blurry deals examples to other tasks than task_column says; leave one out")
         if self.datasets:
             self._check_datasets()
 
     def _check_datasets(self) -> None:
-        for name in ("task_column", "class_order_seed", "image_column", "label_column"):
-            if getattr(self, name) is not None:
+        for name in ("task_column", "class_order_seed", "blurry", "image_column", "label_column"):
+            if getattr(self, name) not in (None, 0.0):
                 raise UserError(f"{name} does not go with datasets, each of which is a task; leave one out")
         if self.num_tasks not in (1, len(self.datasets)):
             raise UserError(
@@ -100,9 +106,16 @@ class StreamConfig(Settings):
     @property
     def labels_protocol(self) -> str:
         """What table headers say about labels that several tasks have; empty where that cannot be."""
+        if self.blurry:
+            return f"{100 * self.blurry:g}% of each class's training examples in other tasks"
         if self.merge_labels and (self.datasets or self.task_column):
             return "labels that tasks have in common merged"
         return "labels of every data set apart" if self.datasets else ""
+
+    @property
+    def shares_labels(self) -> bool:
+        """Whether a label may belong to several tasks."""
+        return self.merge_labels or self.blurry > 0
 
     @property
     def given(self) -> str:
@@ -145,7 +158,8 @@ class StreamConfig(Settings):
         train, test = self._some(train, test)
         if self.task_column is not None:
             return split_by_task(train, test, self.num_tasks, name)
-        return split_by_class(train, test, self.num_tasks, self.class_order_seed, name)
+        stream = split_by_class(train, test, self.num_tasks, self.class_order_seed, name)
+        return blurred(stream, self.blurry, self.subset_seed) if self.blurry else stream
 
     def fewer_rows(self, stream: TaskStream) -> list[str]:
         """Return a line for each data set that has fewer rows than the settings ask for."""

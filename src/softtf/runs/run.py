@@ -228,8 +228,8 @@ def _knowing(config: RunConfig, stream: TaskStream) -> RunConfig:
 
 
 def _header(config: RunConfig, backbone: Backbone) -> Header:
-    merged = config.stream.merge_labels
-    return Header(config.backbone, backbone.weights_hash(), config.learner, config.seed, merged, train=config.train)
+    shared = config.stream.shares_labels
+    return Header(config.backbone, backbone.weights_hash(), config.learner, config.seed, shared, train=config.train)
 
 
 def _assemble(

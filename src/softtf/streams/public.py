@@ -1,5 +1,6 @@
 """The public names of `softtf.streams`, which imports this module when the first of them is used."""
 
+from softtf.streams.blurry import blurred
 from softtf.streams.examples import Examples
 from softtf.streams.forms import examples_from, unlabelled
 from softtf.streams.identity import Identity, difference
@@ -29,6 +30,7 @@ __all__ = [
     "Task",
     "TaskStream",
     "TextPreparation",
+    "blurred",
     "difference",
     "examples_from",
     "from_datasets",
