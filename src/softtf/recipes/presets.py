@@ -202,6 +202,7 @@ PRESETS: dict[str, dict[str, Settings]] = {  # by place, then by kind of learner
     "mini, own texts": {EVERY: {"stream.test_per_class": 140}},
 }
 WIDTHS = {BUNDLED: 192, MINILM: 384}  # of the small backbones: a quarter of ViT-B/16's and half of BERT-base's
+ON_SMALL = {"lora": {"learner.adapt.init": "lora"}}  # by kind of adaptation, what differs on these
 SIX_LAYERS = {  # where a method's layers of twelve are on an encoder of six: from 0 here, from 1 there
     (0, 1): (1,),
     (0, 1, 2, 3, 4): (1, 2, 3, 4),

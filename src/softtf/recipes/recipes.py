@@ -1,7 +1,6 @@
 """Recipes by name, with another method or at another scale: `softtf.recipes.presets` applied to `RunConfig`."""
 
 from dataclasses import fields, is_dataclass, replace
-from math import inf
 from typing import Any
 
 from softtf.adaptations.base import parse_layers
@@ -11,7 +10,7 @@ from softtf.config.tree import from_dict, to_dict
 from softtf.errors import UserError, unknown
 from softtf.learners import LearnerSpec
 from softtf.recipes.methods import Settings, known_methods
-from softtf.recipes.presets import EVERY, PRESETS, RECIPES, SIX_LAYERS, WIDTHS, Scale
+from softtf.recipes.presets import EVERY, ON_SMALL, PRESETS, RECIPES, SIX_LAYERS, WIDTHS, Scale
 from softtf.runs.config import RunConfig
 from softtf.streams import STREAMS
 
@@ -114,17 +113,20 @@ def unscaled(name: str, method: str | None = None) -> RunConfig:
 def at_scale(config: RunConfig, scale: Scale) -> RunConfig:
     """Return the run as it is (`full`), or as small as `mini` says (see `recipe_named`).
 
-    Exemplars are scaled with the training examples, and a rank of LoRA or adapters above a small backbone's width with
-    the width: it would train more parameters than the matrix beside it has, and a step of such a LoRA is too long.
+    Exemplars are scaled with the training examples. On a small backbone LoRA has its own start and scale, 1, because 8,
+    as published with Soft-TF, falls apart there (docs/results-details.md). A rank above the backbone's width is scaled
+    with the width: it would train more parameters than the matrix beside it has.
 
     Raises:
         UserError: there is no such scale.
     """
     config = _scaled(config, scale)
-    rank: int = getattr(getattr(config.learner, "adapt", None), "rank", 0)
-    if rank <= WIDTHS.get(config.backbone.name, inf):
+    adapt, width = getattr(config.learner, "adapt", None), WIDTHS.get(config.backbone.name)
+    if width is None:
         return config
-    return with_settings(config, {"learner.adapt.rank": rank // 4})
+    rank: int = getattr(adapt, "rank", 0)
+    narrower = {"learner.adapt.rank": rank // 4} if rank > width else {}
+    return with_settings(config, {**ON_SMALL.get(getattr(adapt, "kind", ""), {}), **narrower})
 
 
 def _scaled(config: RunConfig, scale: Scale) -> RunConfig:

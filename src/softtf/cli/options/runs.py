@@ -39,7 +39,7 @@ class Run(Command):
         output: the folder to write; without it, a folder in runs.
         source: the data; short for --stream.source.
         backbone: the frozen transformer; short for --backbone.name.
-        policy: the policies that score the learner (`softtf list policies`); short for --evaluate.policies.
+        policy: the policies that score the learner; short for --evaluate.policies (`softtf list policies` names them).
         seed: the seed of all random numbers. Several seeds make one run each; the same command again resumes those that
             were stopped.
         quiet: print only errors, and how to resume a run that was stopped.
