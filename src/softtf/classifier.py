@@ -18,12 +18,13 @@ from softtf.errors import UserError
 from softtf.evaluation.evaluate import BATCH_SIZE
 from softtf.evaluation.scorer import Scorer
 from softtf.evaluation.test_data import TestData
+from softtf.inference.held_out import held_out, keep_accuracy
 from softtf.inference.policy import Policy, parse_policy, policy_of
 from softtf.inference.predictor import DEFAULT
 from softtf.learners import SoftTF
 from softtf.learners.base import Learner, LearnerSpec
 from softtf.learners.class_table import ClassTable
-from softtf.learners.knowledge import Knowledge
+from softtf.learners.knowledge import Finished, Knowledge
 from softtf.life import Living
 from softtf.saving.header import Header
 from softtf.saving.learner import MaskPlace, load_learner
@@ -141,6 +142,7 @@ class ContinualClassifier(Living):
         train: Any,
         name: str | None = None,
         *,
+        test: Any = None,
         config: TrainConfig | None = None,
         progress: bool = True,
         callbacks: Sequence[TaskCallback] = (),
@@ -155,6 +157,8 @@ class ContinualClassifier(Living):
                 or file of data (docs/data.md). Labels are strings, integers, booleans, finite floats, bytes, or tuples
                 of these.
             name: the task's name.
+            test: test examples of the task's classes. They are answered once the task is learned; `describe()` and the
+                model card tell how many were right.
             config: other training settings for this task.
             progress: show the progress.
             callbacks: called in the course of the task, for logs, checkpoints and resuming.
@@ -170,10 +174,13 @@ class ContinualClassifier(Living):
         def learn(classes: ClassTable) -> list[EpochReport]:
             task = name or f"task {self.num_tasks + 1}"
             examples = examples_from(train, task)
+            tests = held_out(test, task, examples.classes)
             check_training(config, self.header.learner, self.learner)
             settings = config or self.train_config
             training = begin_training(self.learner, classes, examples, task, settings, self.store)
-            return learn_task(training, (*callbacks, *([TaskProgress(task)] if progress else [])))
+            reports = learn_task(training, (*callbacks, *([TaskProgress(task)] if progress else [])))
+            keep_accuracy(Finished(self.learner.face(), classes), self.num_tasks, tests, self.inference, self.dtype)
+            return reports
 
         return self.knowledge.next_task(learn)
 

@@ -29,7 +29,7 @@ def test_a_saved_learner_learns_a_folder_as_python_does(places: tuple[Path, Path
     before = contents(learner)
     said = output(capsys, "learn", learner, data, "--output", "more")
     assert "learned May: 10 examples of 2 classes; more: 2 tasks, 4 classes" in said
-    assert "% of the 6 examples of its test split are right" in said
+    assert "% of its 6 test examples were right when it was learned" in said
     shutil.rmtree(data / "test")
     again = output(capsys, "learn", learner, data, "--output", "whole")
     assert "learned May: 10 examples" in again and "%" not in again

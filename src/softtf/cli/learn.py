@@ -10,7 +10,6 @@ from softtf.runs.classifier import learner_folder
 from softtf.saving.manifest import HEADER, holds_learner
 from softtf.saving.versions import check_place
 from softtf.screen import say
-from softtf.streams import Examples
 from softtf.streams.sources import read_source
 
 
@@ -37,16 +36,10 @@ def run(options: Learn) -> int:
         feature_cache=options.feature_cache,
     )
     name = options.name or Path(options.data).stem or options.data
-    model.learn(train, name)
+    model.learn(train, name, test=test)
     model.save_pretrained(target, replace=options.in_place)
     known = f"{model.num_tasks} tasks, {len(model.labels)} classes"
     say(f"learned {name}: {len(train)} examples of {len(train.classes)} classes; {target}: {known}")
-    if test is not None:
-        say(f"{_accuracy(model, test):.1f} % of the {len(test)} examples of its test split are right")
+    if (record := model.classes.records[-1]).accuracy is not None:
+        say(record.in_words())
     return 0
-
-
-def _accuracy(model: ContinualClassifier, test: Examples) -> float:
-    """Return the share of right answers among all classes known, in percent."""
-    right = [answer == label for answer, label in zip(model.predict(test), test.labels, strict=True)]
-    return 100 * sum(right) / len(right)

@@ -22,7 +22,7 @@ class TaskDescription:
     Attributes:
         name: the task's name.
         classes: its labels.
-        record: when it was learned, and from how many examples of each class.
+        record: when it was learned, from how many examples of each class, and its accuracy then if it was tested.
         parameters: how many parameters it trained of its own.
         bytes: size of its tensors, including its sums.
         hash: hash of these tensors, in hex.
@@ -69,6 +69,8 @@ class Description:
                 f"   learned {task.record.learned or 'unknown'}, {examples} examples, {len(task.classes)} classes,"
                 f" {task.parameters:,} parameters, {shown_bytes(task.bytes)}, {task.hash[:12]}"
             )
+            if task.record.accuracy is not None:
+                lines.append(f"   {task.record.in_words()}")
         return "\n".join(
             [*lines, f"shared by all tasks: {shown_bytes(self.shared_bytes)}; the whole: {self.hash[:12]}"]
         )

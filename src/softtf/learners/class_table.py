@@ -13,16 +13,21 @@ from softtf.errors import UserError, unknown
 
 @dataclass(frozen=True)
 class Record:
-    """When a task was learned, and from how many examples; unknown for tasks that softtf 0.1 saved.
+    """When a task was learned, from how many examples, and how well; unknown for tasks that softtf 0.1 saved.
 
     Attributes:
         learned: the time at which it was finished, such as 2026-11-26T10:14:17Z. If SOURCE_DATE_EPOCH is set in the
             environment it is that time, so that the same run writes the same bytes (reproducible-builds.org).
         examples: the number of examples of each class.
+        accuracy: the percentage of its test examples that was answered right when it was learned; None if none were
+            given.
+        tested: the number of these test examples.
     """
 
     learned: str | None = None
     examples: tuple[int, ...] | None = None
+    accuracy: float | None = None
+    tested: int | None = None
 
     @classmethod
     def now(cls, examples: Sequence[int]) -> "Record":
@@ -31,12 +36,15 @@ class Record:
         when = datetime.fromtimestamp(int(seconds), UTC) if seconds.isdecimal() else datetime.now(UTC)
         return cls(f"{when:%Y-%m-%dT%H:%M:%SZ}", tuple(examples))
 
+    def in_words(self) -> str:
+        """Return the accuracy in words; it is known."""
+        return f"{self.accuracy:.1f} % of its {self.tested:,} test examples were right when it was learned"
+
 
 class ClassTable:
     """The classes of each task in the order of learning; a label may return in a later task if that is allowed.
 
-    tasks: the classes of each task. names: the tasks' names. records: when each was learned, and from how many
-    examples.
+    tasks: the classes of each task. names: the tasks' names. records: when each was learned, and so on.
     """
 
     def __init__(self, allow_repeated: bool = False) -> None:

@@ -26,7 +26,7 @@ class Part:
     Attributes:
         name: the task's name.
         classes: its labels, in the order of their columns.
-        record: when it was learned, and from how many examples.
+        record: when it was learned, and so on.
         state: its parameters, named as in `LearnerState.task_state_dict`.
         shares: what it added to sums.
         shared: modules whose parameters later tasks change, or that are solved anew; the task owns nothing in them.
@@ -157,7 +157,8 @@ def without_classes(learner: Learner, part: Part, task: int, gone: Sequence[Hash
         state |= {f"{name}.{n}": value for n, value in slots.without_classes(own, kept).items()}
     shares = {owner: learner.share_without(owner, share, kept) for owner, share in part.shares.items()}
     counts = part.record.examples
-    record = replace(part.record, examples=None if counts is None else tuple(counts[i] for i in kept.tolist()))
+    left = None if counts is None else tuple(counts[i] for i in kept.tolist())
+    record = replace(part.record, examples=left, accuracy=None, tested=None)  # these were of all its classes
     classes = tuple(part.classes[i] for i in kept.tolist())
     return replace(part, classes=classes, record=record, state=state, shares=shares)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from softtf.config.arguments import checked
 from softtf.errors import UserError
+from softtf.inference.held_out import held_out, keep_accuracy
 from softtf.learners import changes
 from softtf.learners.class_table import ClassTable
 from softtf.learners.extending import Extending
@@ -56,6 +57,7 @@ class Living(Sending):
         task: Task,
         train: Any,
         *,
+        test: Any = None,
         config: TrainConfig | None = None,
         progress: bool = True,
         callbacks: Sequence[TaskCallback] = (),
@@ -69,6 +71,7 @@ class Living(Sending):
         Args:
             task: its number, from 0, or its name.
             train: as for `learn`; with parameters to train, examples of each of the task's classes.
+            test: as for `learn`, of any of the task's classes; without it the task's accuracy is unknown afterwards.
             config: other training settings.
             progress: show it live.
             callbacks: as for `learn`.
@@ -87,11 +90,14 @@ class Living(Sending):
             number = known.classes.task_number(task)
             name = known.classes.names[number]
             examples = examples_from(train, f"more of {name}")
+            tests = held_out(test, name, known.classes.tasks[number])
             check_training(config, self.header.learner, known.learner)
             more, settings = Extending.of(known, number, examples), config or self.train_config
             training = begin_training(more.learner, more.classes, more.examples, name, settings, self.store, more.start)
             reports = learn_task(training, (*callbacks, *([TaskProgress(name)] if progress else [])))
-            return more.ended(), reports
+            ended = more.ended()
+            keep_accuracy(ended, number, tests, self.inference, self.dtype)
+            return ended, reports
 
         return self.knowledge.put(extended)
 

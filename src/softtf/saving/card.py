@@ -142,7 +142,8 @@ def _task(task: TaskDescription) -> str:
     more = f" and {len(task.classes) - SHOWN_CLASSES} more" if len(task.classes) > SHOWN_CLASSES else ""
     examples = "" if task.record.examples is None else f" from {sum(task.record.examples):,} examples"
     learned = f"learned {literal(task.record.learned)}" if task.record.learned else "learned at an unknown time"
-    return f"{literal(task.name)}, {learned}{examples}: {shown}{more}"
+    tested = "" if task.record.accuracy is None else f"; {task.record.in_words()}"
+    return f"{literal(task.name)}, {learned}{examples}: {shown}{more}{tested}"
 
 
 def _results(measured: Measured | None) -> str:
