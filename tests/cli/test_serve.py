@@ -60,9 +60,11 @@ def test_a_signal_ends_it_once_all_is_answered(
     token = "0123456789abcdef"
     environment = os.environ | {VARIABLE: token, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-m", "softtf", "serve", str(run), "--port", "0", "--device", "cpu", "--wait-ms", "20"]
+    before = signal.signal(number, signal.SIG_DFL)  # under nohup it is ignored, and a service inherits that
     service = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
     )
+    signal.signal(number, before)
     try:
         assert service.stdout is not None
         first = service.stdout.readline()
@@ -73,7 +75,7 @@ def test_a_signal_ends_it_once_all_is_answered(
         answered, lost, stopped = [0], [0], threading.Event()
 
         def client(_: int) -> None:
-            while True:
+            while answered[0] < 10_000:
                 connection = HTTPConnection("127.0.0.1", int(found[1]), timeout=SECONDS)
                 try:
                     connection.connect()
