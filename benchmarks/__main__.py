@@ -5,12 +5,13 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import NoReturn
 
 import torch
 
-from benchmarks import data, growth, inference, kernels, mixed, results, rows, serving, texts, training
+from benchmarks import against, data, growth, inference, kernels, mixed, results, rows, serving, texts, training
 from benchmarks.results import Result, Row
 from benchmarks.setup import CPU, Setup, setup_for
 from benchmarks.timing import matrix_rate
@@ -35,7 +36,7 @@ ALONE = {
 }  # cases that are measured once
 CASES = {f"{group}-{backbone}": (group, backbone) for group in GROUPS if group not in ALONE for backbone in CPU}
 CASES |= {case: (group, "bundled") for group, case in ALONE.items()}  # as many rounds as the bundled ViT gets
-OPTIONS = ("--device", "--only", "--quick", "--output", "--help")
+OPTIONS = ("--device", "--only", "--against", "--quick", "--output", "--help")
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,7 +51,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """Return the options.
 
     Raises:
-        UserError: an option, a case or a value that does not exist.
+        UserError: an option, a case, a value or a checkout that does not exist.
     """
     parser = Parser(
         "python -m benchmarks",
@@ -66,6 +67,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help=f"cases or groups of cases: {', '.join([*GROUPS, *CASES])}",
     )
     parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="FOLDER",
+        help="a checkout of the published code: measures both on a CPU",
+    )
+    parser.add_argument(
         "--quick", action="store_true", help="the smallest sizes: shows that it works, measures nothing"
     )
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="where benchmarks.md and benchmarks.json go")
@@ -75,6 +82,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     for name in found.only:
         if name not in GROUPS and name not in CASES:
             raise unknown("case", name, [*GROUPS, *CASES])
+    if found.against is not None:
+        against.check(found.against)
     return found
 
 
@@ -94,12 +103,15 @@ def header(device: torch.device, quick: bool) -> list[str]:
 RATED = (torch.float32, torch.bfloat16)
 
 
-def measure(device: torch.device, only: list[str], quick: bool) -> Iterator[Result]:
-    """Run the cases asked for; in a quick run nothing is held against a limit."""
-    for name, (group, backbone) in CASES.items():
-        if name in only or group in only:
-            for result in GROUPS[group](setup_for(backbone, device, quick)):
-                yield result if isinstance(result, Row) or not quick else replace(result, at_least=None, at_most=None)
+def measure(device: torch.device, only: list[str], quick: bool, published: Path | None) -> Iterator[Result]:
+    """Run the cases asked for, or those beside the published code; in a quick run nothing is held against a limit."""
+    if published is not None:
+        found = against.measure(setup_for("vit-b", device, quick), published)
+    else:
+        chosen = [case for name, case in CASES.items() if name in only or case[0] in only]
+        found = chain.from_iterable(GROUPS[group](setup_for(backbone, device, quick)) for group, backbone in chosen)
+    for result in found:
+        yield result if isinstance(result, Row) or not quick else replace(result, at_least=None, at_most=None)
 
 
 def main(argv: list[str]) -> int:
@@ -123,7 +135,7 @@ def report(options: argparse.Namespace) -> None:
     about = header(device, options.quick)
     print("\n".join(f"- {text}" for text in about), "", results.head(), sep="\n", flush=True)
     found: list[Result] = []
-    for result in measure(device, options.only, options.quick):
+    for result in measure(device, options.only, options.quick, options.against):
         found.append(result)
         if isinstance(result, Row):
             print(results.line(result.cells), flush=True)

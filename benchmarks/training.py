@@ -13,6 +13,7 @@ from benchmarks.setup import CLASSES, METHOD, Setup, learner_with
 from benchmarks.timing import in_turns, matrix_rate
 from benchmarks.twin import TwinTraining, twin_of
 from softtf.backbones import Backbone
+from softtf.devices.device import Precision
 from softtf.learners import Learner
 from softtf.learners.class_table import ClassTable
 from softtf.streams import Examples, Loader
@@ -69,7 +70,9 @@ PAPERS = Variant()
 VARIANTS = (PAPERS, Variant(", clean queries", True), Variant(", clean queries, G-prompt frozen", True, True))
 
 
-def begin(learner: Learner, batch: int, steps: int, clean_query: bool = False) -> TaskTraining:
+def begin(
+    learner: Learner, batch: int, steps: int, clean_query: bool = False, precision: Precision = "auto"
+) -> TaskTraining:
     """Open the learner's next task and return its training, `steps` batches of noise an epoch."""
     size = learner.network.backbone.preparation.size
     pixels = torch.randint(0, 256, (batch * steps, size, size, 3), dtype=torch.uint8)
@@ -78,7 +81,8 @@ def begin(learner: Learner, batch: int, steps: int, clean_query: bool = False) -
         classes.add([(task, i) for i in range(CLASSES)], f"task {task + 1}")
     labels = [(learner.num_tasks, i % CLASSES) for i in range(batch * steps)]
     examples = Examples(list(pixels), labels, "noise")
-    config = TrainConfig(batch_size=batch, learning_rate=RATE * 256 / batch, clean_query=clean_query)
+    rate = RATE * 256 / batch
+    config = TrainConfig(batch_size=batch, learning_rate=rate, clean_query=clean_query, precision=precision)
     training = begin_training(learner, classes, examples, "task", config)
     training.loader = Replayed(training.loader)
     if training.queries:

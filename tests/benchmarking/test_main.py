@@ -67,6 +67,7 @@ def test_the_report_is_printed_and_written(small: None, tmp_path, capsys) -> Non
         (["extra"], "unknown option 'extra'"),
         (["--device", "gpu"], "'gpu' is unknown"),
         (["--output", __file__], "File exists"),
+        (["--against", "."], ". is no checkout of github.com/ihaeyong/Soft-TF: there is no engine.py"),
     ],
 )
 def test_wrong_options_are_one_line(args: list[str], words: str, capsys) -> None:
