@@ -2,6 +2,7 @@
 
 import ast
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,11 @@ def test_imports_point_down(module: str) -> None:
     beside = {m for m in direct(module) if FLOOR[place(m)] == FLOOR[place(module)] and place(m) != place(module)}
     assert not wrong, f"{module} reaches up to {sorted(wrong)}"
     assert not beside or {place(module), *map(place, beside)} <= BESIDE, f"{module} reaches {sorted(beside)}"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Nor for types alone: whoever reads one of them would have to read all."""
+    tuple(TopologicalSorter({module: direct(module) - {module} for module in MODULES}).static_order())
 
 
 BESIDE = {"runs", "recipes"}

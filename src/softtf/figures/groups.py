@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from softtf.errors import UserError
+from softtf.figures.mean import Mean
 from softtf.figures.numbers import Numbers
-from softtf.figures.results import Mean, RunResults, about, check_alike, mean_of, policies_of
+from softtf.figures.results import RunResults, about, check_alike, mean_of, policies_of
 from softtf.figures.style import TWO_COLUMNS, check_series, line_or_level, look, new_figure, say_below
 from softtf.inference import INFERENCES
 from softtf.inference.policy import parse_policy

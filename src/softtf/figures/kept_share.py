@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from softtf.errors import UserError
+from softtf.figures.mean import Mean
 from softtf.figures.numbers import Numbers
-from softtf.figures.results import Mean, RunResults, check_alike, check_kind, layers_title, measured
+from softtf.figures.results import RunResults, check_alike, check_kind, layers_title, measured
 from softtf.figures.style import TWO_COLUMNS, legend_above, line_or_level, look, new_figure, say_below, widen
 
 if TYPE_CHECKING:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from softtf.figures.mean import Mean
 from softtf.figures.numbers import Numbers
-from softtf.figures.results import Mean, RunResults, check_kind, layers_title, measured
+from softtf.figures.results import RunResults, check_kind, layers_title, measured
 from softtf.figures.style import ONE_COLUMN, TWO_COLUMNS, lengths, look, new_figure, say_below, widen
 from softtf.recipes.methods import title_of
 

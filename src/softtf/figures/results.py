@@ -11,6 +11,7 @@ from softtf.adaptations.base import parse_layers
 from softtf.config.tree import Spec
 from softtf.errors import UserError
 from softtf.evaluation.accuracy_matrix import AccuracyMatrix
+from softtf.figures.mean import Mean
 from softtf.figures.style import check_series
 from softtf.files.plain_json import NUMBER, fits
 from softtf.inference.policy import parse_policy
@@ -127,17 +128,6 @@ class RunResults:
     def _check_finished(self) -> None:
         if not (self.folder.path / "summary.json").exists():
             raise UserError(f"{self.path} is not finished; go on with `softtf resume {self.path}`")
-
-
-@dataclass(frozen=True)
-class Mean:
-    """Mean and sample standard deviation over seeds, in percent; the deviation is None for one seed."""
-
-    seeds: str
-    acc: float
-    acc_std: float | None
-    forget: float | None
-    forget_std: float | None
 
 
 def mean_of(runs: Sequence[RunResults], code: str) -> Mean:

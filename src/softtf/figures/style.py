@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from softtf.errors import UserError, visible
+from softtf.figures.mean import Mean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from softtf.figures.results import Mean
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito (2008)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -101,7 +100,7 @@ def lengths(deviations: Iterable[float | None]) -> list[float]:
 
 
 def line_or_level(
-    axis: Any, x: Sequence[float | None], means: "Sequence[Mean]", line: dict[str, Any], label: str
+    axis: Any, x: Sequence[float | None], means: Sequence[Mean], line: dict[str, Any], label: str
 ) -> None:
     """Draw mean ACC over x with error bars; one mean without x as a level line with a band.
 
