@@ -58,6 +58,7 @@ def test_the_default_answers_as_if_no_class_had_come_back() -> None:
         for task in stream:
             model.learn(task.train)
         assert sorted(model.labels) == list(range(6))
+        assert "3 tasks, 6 classes" in model.summary()
         probabilities = model.predict_proba(inputs(20, seed=2))
         answers.append(probabilities[:, torch.tensor([model.labels.index(label) for label in range(6)])])
     torch.testing.assert_close(*answers, rtol=1e-5, atol=1e-6)

@@ -56,10 +56,14 @@ class Description:
     shared_bytes: int
     hash: str
 
+    @property
+    def counted(self) -> str:
+        """How many tasks and classes there are, in words; a class of several tasks counts once."""
+        return f"{len(self.tasks)} tasks, {len({label for task in self.tasks for label in task.classes})} classes"
+
     def text(self) -> str:
         """Return it in lines: one for the whole, two for each task, and one for what tasks share."""
-        known = f"{len(self.tasks)} tasks, {sum(len(task.classes) for task in self.tasks)} classes"
-        lines = [f"{self.method} on {self.backbone} ({self.backbone_sha256[:12]}): {known}"]
+        lines = [f"{self.method} on {self.backbone} ({self.backbone_sha256[:12]}): {self.counted}"]
         for number, task in enumerate(self.tasks, 1):
             more = ", ..." if len(task.classes) > SHOWN else ""
             counts = task.record.examples

@@ -56,7 +56,7 @@ def card_text(header: Header, finished: Finished, measured: Measured | None = No
     spec = header.backbone
     about = describe(finished, header.learner.kind, spec.name, header.backbone_sha256)
     reads_text = finished.learner.network.backbone.reads_text
-    title = f"{header.learner.title}: {_counted(about)}"
+    title = f"{header.learner.title}: {about.counted}"
     parts = [
         "---\n" + yaml.safe_dump(_for_the_hub(header, reads_text), sort_keys=False) + "---",
         f"# {title}",
@@ -110,11 +110,6 @@ def literal(text: object, longest: int = LONGEST) -> str:
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", shown)), default=0))
     pad = " " if not shown.strip() or shown[0] in "` " or shown[-1] in "` " else ""
     return f"{fence}{pad}{shown}{pad}{fence}"
-
-
-def _counted(about: Description) -> str:
-    classes = sum(len(task.classes) for task in about.tasks)
-    return f"{len(about.tasks)} tasks, {classes} classes"
 
 
 def _for_the_hub(header: Header, reads_text: bool) -> dict[str, Any]:
