@@ -1,6 +1,7 @@
 """For every test: one thread (small matrices gain nothing from more), no state left in the global generator, no file
-left in the user's cache; the same date; and hypothesis looks at no clock."""
+left in the user's cache; the same date; nothing waits for the disk; and hypothesis looks at no clock."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from threading import RLock
@@ -22,8 +23,9 @@ settings.load_profile("no clock")
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _features_in_a_folder_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)  # no test cuts the power; those of its calls set another
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("SOFTTF_CACHE", str(folder / "features"))
         patch.setenv("SOFTTF_CACHE_KEY", str(folder / "key"))

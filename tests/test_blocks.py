@@ -7,7 +7,6 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from softtf.config.yaml import load_yaml
 from softtf.learners import BlockRidge
 from softtf.recipes.recipes import run_of_file
 from support.blocks import JUNE, MONTHS, PAGES, TUTORIALS, Block, blocks, build_world, months, pictures
-from support.registries import forgetting_names
+from support.registries import forgetting_modules, forgetting_names
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 RUNNABLE = [block for block in BLOCKS if block.reason is None]
@@ -59,14 +58,6 @@ def _here(page: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("webbrowser.open", lambda *_: True)
     with forgetting_names(), forgetting_modules():
         yield
-
-
-@contextmanager
-def forgetting_modules() -> Iterator[None]:
-    """Let a file of the examples be imported again."""
-    yield
-    for name in [name for name in sys.modules if name.startswith("my_")]:
-        del sys.modules[name]
 
 
 def pages_with(*languages: str) -> list[Path]:

@@ -1,17 +1,19 @@
 """The examples of docs/extend, from outside the package: short, lawful, and known to every command."""
 
-import os
-import subprocess
-import sys
+import importlib
+import runpy
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import softtf as package
+from cli import call
+from softtf import ContinualClassifier
+from softtf.errors import UserError
+from support.registries import forgetting_modules, forgetting_names
 
 EXTEND = Path(__file__).parents[1] / "docs" / "extend"
 LONGEST = {path.stem: 40 for path in EXTEND.glob("my_*.py")} | {"my_method": 20, "my_inference": 25}
-SOURCES = str(Path(package.__file__).parents[1])
 YAML = """
 method: scaled
 stream: {source: rows, num_tasks: 2}
@@ -21,18 +23,20 @@ evaluate: {policies: [task-mean, gradient-id]}
 """
 
 
-def softtf(cwd: Path, *args: str, files: tuple[str, ...] = (), code: int = 0) -> str:
-    """What the command says, in a process of its own in another folder."""
+@pytest.fixture(autouse=True)
+def _in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    with forgetting_names(), forgetting_modules():
+        yield
+
+
+def said(capsys: pytest.CaptureFixture[str], *args: str, files: tuple[str, ...] = (), code: int = 0) -> str:
+    """What a command says that imports some of the files."""
     imports = [part for name in files for part in ("--import", str(EXTEND / f"{name}.py"))]
-    command = [sys.executable, "-m", "softtf", *args, *imports]
-    done = process(cwd, *command)
-    assert done.returncode == code, done.stderr
-    return done.stdout + done.stderr
-
-
-def process(cwd: Path, *command: str, path: str = SOURCES) -> "subprocess.CompletedProcess[str]":
-    environment = os.environ | {"SOFTTF_CACHE": str(cwd / "cache"), "COLUMNS": "200", "PYTHONPATH": path}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    with forgetting_names(), forgetting_modules():
+        assert call(*args, *imports) == code
+    return "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize("name", LONGEST)
@@ -42,31 +46,36 @@ def test_an_example_is_short(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_every_example_keeps_the_laws(tmp_path: Path) -> None:
-    done = process(tmp_path, sys.executable, str(EXTEND / "check.py"))
-    assert done.returncode == 0 and "all laws hold" in done.stdout, done.stderr
+def test_every_example_keeps_the_laws(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.syspath_prepend(EXTEND)
+    runpy.run_path(str(EXTEND / "check.py"))
+    assert "all laws hold" in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_a_method_runs_by_its_kind_on_an_own_source_and_backbone_with_an_own_metric(tmp_path: Path) -> None:
+def test_a_method_runs_by_its_kind_on_an_own_source_and_backbone_with_an_own_metric(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     files = ("my_method", "my_source", "my_backbone", "my_metric")
     options = ("--method", "class-means", "--stream.source", "rows", "--stream.num-tasks", "4", "--output", "run")
-    said = softtf(tmp_path, "run", "quickstart", *options, "--backbone.name", "small", files=files)
-    assert "Class means" in said and "Plasticity" in said
-    assert "Class means" in softtf(tmp_path, "evaluate", "run", files=files)
-    assert "--import FILE" in softtf(tmp_path, "evaluate", "run", code=2)
-    assert "Class means" in softtf(tmp_path, "table", "methods", "--dry-run", "--rows", "Class means", files=files[:1])
+    told = said(capsys, "run", "quickstart", *options, "--backbone.name", "small", files=files)
+    assert "Class means" in told and "Plasticity" in told
+    assert "Class means" in said(capsys, "evaluate", "run", files=files)
+    assert "--import FILE" in said(capsys, "evaluate", "run", code=2)
+    assert "Class means" in said(capsys, "table", "methods", "--dry-run", "--rows", "Class means", files=files[:1])
 
 
 @pytest.mark.slow
-def test_an_adaptation_and_an_inference_run_from_yaml_and_load_again(tmp_path: Path) -> None:
+def test_an_adaptation_and_an_inference_run_from_yaml_and_load_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = ("my_adaptation", "my_inference", "my_source")
-    (tmp_path / "run.yaml").write_text(YAML)
-    said = softtf(tmp_path, "run", "--config", "run.yaml", "--output", "run", files=files)
-    assert "Nearest task mean" in said and "Gradient ID" in said
-    script = "from softtf import ContinualClassifier; ContinualClassifier.from_pretrained('run/learner')"
-    alone = process(tmp_path, sys.executable, "-c", script)
-    assert "unknown adaptation 'scaling'" in alone.stderr and "import my_file" in alone.stderr
-    known = f"import my_adaptation, my_inference; {script}"
-    again = process(tmp_path, sys.executable, "-c", known, path=f"{SOURCES}{os.pathsep}{EXTEND}")
-    assert again.returncode == 0, again.stderr
+    Path("run.yaml").write_text(YAML)
+    told = said(capsys, "run", "--config", "run.yaml", "--output", "run", files=files)
+    assert "Nearest task mean" in told and "Gradient ID" in told
+    with pytest.raises(UserError, match=r"unknown adaptation 'scaling'.*import my_file"):
+        ContinualClassifier.from_pretrained("run/learner")
+    monkeypatch.syspath_prepend(EXTEND)
+    for name in files[:2]:
+        importlib.import_module(name)
+    assert ContinualClassifier.from_pretrained("run/learner").num_tasks == 2

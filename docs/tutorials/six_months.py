@@ -157,6 +157,7 @@ hers.save_pretrained(place / "hers-learner")
 
 model.merge(ContinualClassifier.from_pretrained(place / "hers-learner"))
 model.save_pretrained(place / "production", replace=True)
+assert model.classes.names == ["January", "February", "May", "June", "April, sixes", "hers"]
 [(task.name, task.classes) for task in model.describe().tasks]
 
 # %% [markdown]
@@ -180,7 +181,7 @@ f"{accuracy:.0%} of {len(right)} pictures of {len(known)} classes"
 
 # %%
 card = (place / "production" / "README.md").read_text()
-assert card == model.card()
+assert card == model.card() and "`April, sixes`" in card and "March" not in card
 print(card[card.index("\n# ") :])
 
 # %% [markdown]
@@ -192,7 +193,7 @@ print(card[card.index("\n# ") :])
 about = model.export(place / "exported")
 program = [sys.executable, str(place / "exported" / "answer.py"), *map(str, photos)]
 lines = subprocess.run(program, check=True, capture_output=True, text=True).stdout.splitlines()
-assert [json.loads(line)[1] for line in lines] == answers
+assert [json.loads(line)[1] for line in lines] == answers and about["largest_difference"] < 1e-4
 f"the same {len(lines)} answers; probabilities differ by at most {about['largest_difference']:.0e}"
 
 # %% [markdown]
@@ -213,5 +214,5 @@ f"{rejected} of {len(sevens)} sevens rejected"
 
 # %%
 apart = model.evaluate_unknown(photos, sevens)
-assert apart["auroc"] > 80
+assert apart["auroc"] > 80 and apart["unknown_rejected"] > apart["known_rejected"]
 apart

@@ -253,6 +253,15 @@ def kinds_of(spec: object) -> set[str]:
     return found.union(*(kinds_of(p) for p in parts if isinstance(p, (tuple, AdaptationSpec, LearnerSpec))))
 
 
+def methods() -> dict[str, LearnerCase]:
+    """A case of each method and of each kind of adaptation in it, and the representatives: for laws that take long."""
+    found: dict[str, LearnerCase] = {}
+    for name, case in LEARNERS.items():
+        if name in REPRESENTATIVES or not any(kinds_of(case.spec) <= kinds_of(c.spec) for c in found.values()):
+            found[name] = case
+    return found
+
+
 def random_tasks(case: AdaptationCase, backbone: Backbone, tasks: int) -> list:
     """The case's adaptations with `tasks` tasks that have gone some way from where they start, in float64."""
     adaptations = case.spec.build(backbone)

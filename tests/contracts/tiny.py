@@ -160,8 +160,18 @@ def exact(model: ContinualClassifier) -> ContinualClassifier:
 
 
 @cache
+def _trained(spec: LearnerSpec, tasks: int) -> ContinualClassifier:
+    return classifier(spec, tasks)
+
+
+def trained(spec: LearnerSpec, tasks: int = 3) -> ContinualClassifier:
+    """A copy of a classifier that learned as `classifier` does; training is done once per spec."""
+    return copy.deepcopy(_trained(spec, tasks))
+
+
+@cache
 def _learned(spec: LearnerSpec, tasks: int) -> ContinualClassifier:
-    return spread(exact(classifier(spec, tasks)))
+    return spread(exact(trained(spec, tasks)))
 
 
 @torch.no_grad()

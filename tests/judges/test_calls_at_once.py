@@ -10,18 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.cases import LEARNERS
+from contracts.cases import LEARNERS, REPRESENTATIVES
 from contracts.tiny import backbone_for, classifier, held_out, pictures, task_data
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 
 pytestmark = pytest.mark.slow
 
-NAMES = [name for name, case in LEARNERS.items() if not case.texts][::3]
 SECONDS = 120  # none of this takes so long
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_calls_at_once_are_of_finished_tasks(name: str) -> None:
     spec = LEARNERS[name].spec
     backbone, images = backbone_for(spec), pictures(6, 4)

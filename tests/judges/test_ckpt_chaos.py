@@ -16,7 +16,7 @@ from support.folders import SOFT_TF, load
 
 pytestmark = pytest.mark.slow
 
-POINTS = 32
+POINTS = 16
 RESULT = "result.json"
 SHORT = ("--stream.num-tasks", "2", "--device", "cpu")
 STEPS = ("--train.epochs", "2", "--train.batch-size", "10", "--train.precision", "float32")

@@ -96,13 +96,13 @@ def check(runs: Runs, damage: Damage, found: Callable[[Path], dict[str, Any]], *
             assert any(found(folder).items() >= expected.items() for expected in runs.expected)
 
 
-@trials(150)
+@trials(90)
 @given(damages())
 def test_a_damaged_run_goes_on_to_the_same_results_or_is_refused(going: Runs, damage: Damage) -> None:
     check(going, damage, results, "resume")
 
 
-@trials(50)
+@trials(40)
 @given(damages())
 def test_a_damaged_run_is_scored_as_before_or_refused(finished: Runs, damage: Damage) -> None:
     check(finished, damage, rescored, "evaluate", "--policy", "oracle")

@@ -13,14 +13,14 @@ import pytest
 import torch
 
 import softtf
-from contracts.cases import LEARNERS
+from contracts.cases import methods
 from contracts.tiny import assert_same, classifier, pictures, snapshot, task_data
 from softtf.errors import UserError
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_locks")]
 
 ROOT = softtf.__path__[0]
-NAMES = [name for name, case in LEARNERS.items() if not case.texts]
+CASES = {name: case for name, case in methods().items() if not case.texts}
 ERRORS = (KeyboardInterrupt, SystemExit, MemoryError, RuntimeError)
 TRIALS = os.environ.get("TRIALS")  # a learner, drawn anew; otherwise two, the same ones each time
 
@@ -44,10 +44,10 @@ def lines(stop: int | None = None, error: type[BaseException] = KeyboardInterrup
         sys.settrace(None)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CASES)
 def test_raised_at_any_line_nothing_is_left_half_done(name: str) -> None:
     draw = random.Random(None if TRIALS else name)
-    before, images = classifier(LEARNERS[name].spec, 2), pictures(6, 4)
+    before, images = classifier(CASES[name].spec, 2), pictures(6, 4)
     whole = copy.deepcopy(before)
     with lines() as total:
         whole.learn(task_data(2), progress=False)

@@ -11,12 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from contracts.cases import LEARNERS, REPRESENTATIVES
-from contracts.state import data, fresh
 from contracts.tiny import TRAIN, assert_same, classifier, pictures, snapshot, task_data, tiny_backbone, training_of
 from softtf.adaptations import Adapter, LoRA, Projection
-from softtf.adaptations.quantised import QuantisedAdaptation
-from softtf.adaptations.slots import TaskSlots
 from softtf.classifier import ContinualClassifier
 from softtf.config.tree import from_dict
 from softtf.errors import UserError
@@ -26,7 +22,6 @@ from softtf.saving.manifest import Manifest, count_tasks, seal, task_json
 from softtf.saving.shares import task_tensors_of
 from softtf.training.config import TrainConfig
 from support.folders import change, load, read, replace_tensors
-from support.slow import each
 
 ADAPTED = DualPrompt((1,), 2, (3,), 2, adapt=Adapter((2,), 2))
 
@@ -336,18 +331,3 @@ def test_a_run_is_gone_through_task_by_task_and_each_tasks_own_file_is_read_once
         assert_same(snapshot(found), snapshot(whole[tasks]))
         assert_same(found.shared_state_dict(), whole[tasks].shared_state_dict())
     assert tasks == 2
-
-
-@each("name", list(LEARNERS), REPRESENTATIVES)
-def test_loading_opens_no_slot_and_copies_no_task(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The forms of what is saved are found without values."""
-    case = LEARNERS[name]
-    model = fresh(case)
-    for task in range(3):
-        model.learn(data(case, task), progress=False)
-    model.save_pretrained(tmp_path)
-    monkeypatch.setattr(TaskSlots, "add_task", lambda *_: pytest.fail("a slot was opened"))
-    monkeypatch.setattr(QuantisedAdaptation, "matrix", lambda *_: pytest.fail("a task's matrix was made"))
-    backbone = model.learner.network.backbone
-    again = ContinualClassifier.from_pretrained(tmp_path, backbone=backbone, device="cpu", inference="oracle")
-    assert_same(snapshot(again.learner), snapshot(model.learner))

@@ -1,5 +1,6 @@
-"""Names that a test registers are gone after it."""
+"""Names that a test registers, and the modules of the examples that it imports, are gone after it."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,3 +18,13 @@ def forgetting_names() -> Iterator[None]:
             for registry, kept in ((REGISTRIES[what], names), (REGISTRIES[what].origins, origins)):
                 registry.clear()
                 registry.update(kept)
+
+
+@contextmanager
+def forgetting_modules() -> Iterator[None]:
+    """Let a file of the examples be imported again."""
+    try:
+        yield
+    finally:
+        for name in [name for name in sys.modules if name.startswith("my_")]:
+            del sys.modules[name]

@@ -23,6 +23,8 @@ from softtf.errors import UserError, unknown
 from softtf.files.plain_json import read_json
 
 BUNDLED_SIZE, BUNDLED_PATCH = 64, 8
+UNDRAWN = {"weight_init": "skip"}
+"""The option of timm for a model whose weights nobody reads: drawing them takes longer than building the model."""
 
 
 def architecture_of(name: str) -> str:
@@ -52,7 +54,7 @@ def is_supported(architecture: str) -> bool:
     """
     try:
         with torch.device("meta"):
-            vit = timm.create_model(architecture, pretrained=False, num_classes=0, depth=1)
+            vit = timm.create_model(architecture, pretrained=False, num_classes=0, depth=1, **UNDRAWN)
         check_plain(vit, architecture)
         _check_images(vit, architecture)
     except (UserError, TypeError, ValueError, RuntimeError, AssertionError):  # such as a model without a depth
@@ -65,7 +67,7 @@ def load_vit(spec: BackboneSpec) -> TimmViT:
     spec.refuse("max_tokens", "pooling")
     if spec.name == BUNDLED:
         options: dict[str, Any] = {"patch_size": BUNDLED_PATCH, "img_size": spec.image_size or BUNDLED_SIZE}
-        vit = _create("vit_tiny_patch16_224", spec, options)
+        vit = _create("vit_tiny_patch16_224", spec, options, drawn=False)
         own = Path(str(resources.files("softtf.backbones") / "bundled" / f"{BUNDLED}.safetensors"))
         side = BUNDLED_SIZE // BUNDLED_PATCH
         load_weights(vit, spec.weights or own, spec.name, None if spec.weights else (side, side))
@@ -75,7 +77,7 @@ def load_vit(spec: BackboneSpec) -> TimmViT:
         raise UserError(f"backbone {spec.name!r} has random weights, but weights is {spec.weights}; choose one")
     _check_tag(name)
     options = {"img_size": spec.image_size} if spec.image_size else {}
-    vit = _create(name, spec, options)
+    vit = _create(name, spec, options, drawn=random)
     if spec.weights:
         load_weights(vit, spec.weights, spec.name)
     elif not random:
@@ -115,7 +117,7 @@ def load_saved(spec: BackboneSpec, config: Path, weights: Path | None) -> TimmVi
         sides = (size, size) if isinstance(size, int) else size
     if spec.image_size:
         options["img_size"] = spec.image_size
-    vit = _create(architecture.partition(".")[0], spec, options)
+    vit = _create(architecture.partition(".")[0], spec, options, drawn=weights is None)
     if weights is not None:
         patch = vit.patch_embed.patch_size
         grid = None if None in sides else (int(sides[0]) // patch[0], int(sides[1]) // patch[1])
@@ -172,18 +174,18 @@ def _check_tag(name: str) -> None:
         raise UserError(f"unknown backbone {name!r}: timm has no weights for {architecture!r}; leave the tag out")
 
 
-def _create(name: str, spec: BackboneSpec, options: dict[str, Any]) -> VisionTransformer:
-    """Create a timm model without its classifier, with random weights from a fixed seed.
+def _create(name: str, spec: BackboneSpec, options: dict[str, Any], drawn: bool) -> VisionTransformer:
+    """Create a timm model without its classifier; if `drawn`, with random weights from a fixed seed.
 
     It is first built without memory for its weights, to check its form and its size.
     """
     with torch.device("meta"):
-        vit = _built(name, spec, options)
+        vit = _built(name, spec, options | UNDRAWN)
     check_plain(vit, spec.name)
     _check_images(vit, spec.name, options.get("in_chans", 3))
     check_fits(vit, spec.name)
     with drawing_from(0):
-        return _built(name, spec, options)
+        return _built(name, spec, options if drawn else options | UNDRAWN)
 
 
 def _check_images(vit: VisionTransformer, name: str, channels: int = 3) -> None:

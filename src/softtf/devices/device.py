@@ -2,6 +2,7 @@
 
 import platform
 import subprocess  # nosec B404 # for git, below
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -71,6 +72,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)

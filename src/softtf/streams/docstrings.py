@@ -1,6 +1,7 @@
 """Docstrings of Python's standard library, which needs no download, labelled by module. No module is run."""
 
 import ast
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -40,8 +41,10 @@ def _sources(module: str) -> list[Path]:
     return [file for file in sorted(origin.parent.rglob("*.py")) if "test" not in file.parts]
 
 
-def _docstrings(file: Path) -> list[str]:
+@cache
+def _docstrings(file: Path) -> tuple[str, ...]:
+    """Return the long docstrings of a file, which is parsed once: a comparison reads the data for each method."""
     nodes = ast.walk(ast.parse(file.read_bytes()))
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     texts = [ast.get_docstring(node) for node in nodes if isinstance(node, kinds)]
-    return [text for text in texts if text and len(text) >= SHORTEST]
+    return tuple(text for text in texts if text and len(text) >= SHORTEST)
