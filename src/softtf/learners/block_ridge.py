@@ -15,7 +15,7 @@ W solves the ridge regression of `ExactRidge`, and m is the mean of all m_c. Not
 each sample is answered alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -29,7 +29,8 @@ from softtf.config.bounds import Between
 from softtf.errors import UserError
 from softtf.files.tensor_form import Forms, TensorForm
 from softtf.learners.base import Learner
-from softtf.learners.closed_form import ClosedFormLearner, ClosedFormSpec
+from softtf.learners.closed_form import ClosedFormSpec
+from softtf.learners.ridge import RegressionLearner
 from softtf.statistics import Share
 from softtf.statistics.base import Dimension
 from softtf.statistics.exact_ridge import ExactRidge, ExactRidgeSolution
@@ -73,12 +74,13 @@ more than two standard errors on both (docs/results-details.md).
 """
 
 
-class BlockRidgeLearner(ClosedFormLearner):
+class BlockRidgeLearner(RegressionLearner):
     """The head is W, solved anew with each task. A task's sums are its share; the features' range is remembered.
 
     A head's weights are its classes' columns of W; its bias has the constants of their scores.
     """
 
+    regression: ExactRidge
     common = RANGE
 
     def __init__(self, backbone: BlockFeatures, seed: int, size: int) -> None:
@@ -91,10 +93,6 @@ class BlockRidgeLearner(ClosedFormLearner):
         """Return the forms of the features' range, and of the columns' examples and labels."""
         dim = (self.features.view_dim,)
         return {"mean": TensorForm(dim), "spread": TensorForm(dim, least=1e-9), **column_forms(labels)}
-
-    def share_forms(self, labels: Tensor, tasks: int) -> Forms:
-        """Return the forms of the sums."""
-        return self.regression.forms(labels)
 
     @torch.no_grad()
     def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
@@ -110,14 +108,6 @@ class BlockRidgeLearner(ClosedFormLearner):
         self.memory = self.memory or self._usual_range() if shares else {}
         if shares:
             self._set(self.regression.solve(shares))
-
-    def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
-        """Return a task's sums for the classes at `kept` alone."""
-        return self.regression.without(share, kept)
-
-    def joined(self, one: Share, more: Share) -> Mapping[str, Tensor]:
-        """Return a task's sums with those of more of its examples."""
-        return self.regression.joined(one, more)
 
     def _set(self, found: ExactRidgeSolution) -> float:
         self.memory = self.memory | {"counts": found.counts, "labels": found.labels}

@@ -10,7 +10,7 @@ from torch import Tensor
 from softtf.backbones.base import Tokens
 from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner, LearnerSpec
-from softtf.learners.shares import METHOD, TaskShares
+from softtf.learners.shares import METHOD
 from softtf.learners.task_data import TaskData
 from softtf.statistics import Share
 
@@ -47,8 +47,9 @@ class ClosedFormLearner(Learner):
 
     @property
     def takes_steps(self) -> bool:
-        """Whether the current task trains by gradient steps before it is solved, as RanPAC's first task does."""
-        return False
+        """Whether the current task has parameters beside its head, which gradient steps train before it is solved."""
+        beside = [slots for slots in self.slot_modules().values() if slots is not self.network.heads]
+        return any(slots.num_parameters(self.task) for slots in beside)
 
     def features_to_fit(self, data: TaskData) -> Tensor:
         """Return the features [n, size] of the task's own examples for `fit`: here the frozen backbone's.
@@ -116,9 +117,6 @@ class ClosedFormLearner(Learner):
             UserError: a share cannot be added to.
         """
         raise UserError(f"{type(self).__name__} takes a task's examples at once; learn the whole task again")
-
-    def follow(self, task: int, shares: TaskShares) -> None:  # noqa: B027 - most have no parameters of one task alone
-        """Set the parameters of task `task` that follow from its own shares alone, to which more was added."""
 
     def settle(self, labels: Tensor) -> None:
         """Set everything that follows from the tasks' shares: statistics, heads and memory."""

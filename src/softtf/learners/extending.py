@@ -76,8 +76,6 @@ class Extending:
         place = self.number if self.start is None else last
         shares = self._shares(learner.shares.tasks[last])
         learner.shares = learner.shares.with_task(place, shares)
-        if isinstance(learner, ClosedFormLearner):
-            learner.follow(place, shares)
         classes.records[place] = self._record(classes.records[last])
         order = [t for t in range(last) if t != place]
         order.insert(self.number, place)

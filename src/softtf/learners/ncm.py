@@ -11,7 +11,7 @@ from softtf.backbones.base import Backbone, Tokens
 from softtf.files.tensor_form import Forms, TensorForm
 from softtf.learners.base import Learner
 from softtf.learners.closed_form import ClosedFormLearner, ClosedFormSpec
-from softtf.learners.shares import METHOD, TaskShares
+from softtf.learners.shares import METHOD
 from softtf.statistics import Share
 from softtf.statistics.random_ridge import column_counts, column_forms, columns_without
 from softtf.statistics.shares import all_labels, joined_columns, local_numbers, own_share
@@ -91,6 +91,17 @@ class NCMLearner(ClosedFormLearner):
                 TEMPERATURE.name: temperatures,
             }
 
+    def settle(self, labels: Tensor) -> None:
+        """Add up all shares; a head whose task got more examples becomes its new means, others keep their bits."""
+        super().settle(labels)
+        heads = self.network.heads
+        for task, share in enumerate(own.get(METHOD) for own in self.shares.tasks):
+            if share is None or len(share["counts"]) != heads.num_classes(task):  # of several tasks, in softtf 0.1
+                continue
+            state, means = heads.task_state_dict(task), F.normalize(share["sums"])
+            if not torch.allclose(state["weight"].to(means), means, rtol=0, atol=4 * eps(state["weight"])):
+                heads.close(task, {**state, "weight": means})
+
     def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
         """Return a task's sums for the classes at `kept` alone."""
         return {**share, "sums": share["sums"][kept], **columns_without(share, kept)}
@@ -99,11 +110,6 @@ class NCMLearner(ClosedFormLearner):
         """Return a task's sums with those of more of its examples."""
         sums = one.tensors["sums"].double().index_add(0, more.labels, more.tensors["sums"].double()).float()
         return {**joined_columns(one, more), "sums": sums, **TEMPERATURE.joined(one.tensors, more.tensors)}
-
-    def follow(self, task: int, shares: TaskShares) -> None:
-        """Set a task's head to its means."""
-        means = F.normalize(shares[METHOD]["sums"])
-        self.network.heads.close(task, {**self.network.heads.task_state_dict(task), "weight": means})
 
     def fitted_beside(self, task: int) -> list[str]:
         """Return the temperature; no answer depends on it."""
@@ -116,6 +122,11 @@ class NCMLearner(ClosedFormLearner):
         means = F.normalize(self.memory["sums"])[labels].to(features)
         shares = log_shares(self.memory["counts"], labels).to(features)
         return features @ means.T / TEMPERATURE.scalar(self.memory).to(features) + shares
+
+
+def eps(value: Tensor) -> float:
+    """Return the distance of 1 from the next larger number of a tensor's type."""
+    return torch.finfo(value.dtype).eps
 
 
 def unit_sums(features: Tensor, classes: Tensor, count: int) -> Tensor:

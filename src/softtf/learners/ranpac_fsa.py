@@ -82,11 +82,6 @@ class RanPACFSALearner(RanPACLearner):
             slots.first_only = True
 
     @property
-    def takes_steps(self) -> bool:
-        """Whether this is the first task."""
-        return self.task == 0
-
-    @property
     def answer_depends_on_task(self) -> bool:
         """False: all tasks have one network."""
         return False
@@ -99,8 +94,9 @@ class RanPACFSALearner(RanPACLearner):
 
     def end_task(self, data: TaskData) -> None:
         """Close the task; solve the first task, whose adaptation is now finished."""
+        stepped = self.takes_steps
         super().end_task(data)
-        if self.takes_steps:
+        if stepped:
             self.fit(self.features_to_fit(data), data.columns, data.column_labels)
 
     def features_to_fit(self, data: TaskData) -> Tensor:

@@ -12,11 +12,30 @@ from softtf.backbones.base import Backbone, Tokens
 from softtf.files.tensor_form import Forms
 from softtf.learners.closed_form import ClosedFormLearner
 from softtf.statistics import RandomRidge, Share
+from softtf.statistics.exact_ridge import ExactRidge
 from softtf.statistics.random_ridge import RidgeSolution
 from softtf.statistics.task_ridge import TaskRidge
 
 
-class RidgeLearner(ClosedFormLearner):
+class RegressionLearner(ClosedFormLearner):
+    """A method whose shares are the sums of a regression, which adds them up and divides them."""
+
+    regression: RandomRidge | TaskRidge | ExactRidge
+
+    def share_forms(self, labels: Tensor, tasks: int) -> Forms:
+        """Return the forms of the sums."""
+        return self.regression.forms(labels)
+
+    def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
+        """Return a task's sums for the classes at `kept` alone."""
+        return self.regression.without(share, kept)
+
+    def joined(self, one: Share, more: Share) -> Mapping[str, Tensor]:
+        """Return a task's sums with those of more of its examples."""
+        return self.regression.joined(one, more)
+
+
+class RidgeLearner(RegressionLearner):
     """The head is W, solved anew with each task; each task's sums are its share.
 
     W is divided by the regression's temperature, and each column's bias is the log of its share of its label's
@@ -26,6 +45,7 @@ class RidgeLearner(ClosedFormLearner):
     classes known at the time.
     """
 
+    regression: RandomRidge | TaskRidge
     error_name: ClassVar[str]
     fitted: ClassVar[str] = ""
 
@@ -41,10 +61,6 @@ class RidgeLearner(ClosedFormLearner):
         self.regression = regression
         self.unit_size = regression.size
 
-    def share_forms(self, labels: Tensor, tasks: int) -> Forms:
-        """Return the forms of the sums."""
-        return self.regression.forms(labels)
-
     @torch.no_grad()
     def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
         """Add the task's sums and solve; return lambda and the error by which it was chosen, to show."""
@@ -57,14 +73,6 @@ class RidgeLearner(ClosedFormLearner):
         """Solve the regression over all shares."""
         if shares:
             self._set(self.regression.solve(shares))
-
-    def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
-        """Return a task's sums for the classes at `kept` alone."""
-        return self.regression.without(share, kept)
-
-    def joined(self, one: Share, more: Share) -> Mapping[str, Tensor]:
-        """Return a task's sums with those of more of its examples."""
-        return self.regression.joined(one, more)
 
     def fitted_beside(self, task: int) -> list[str]:
         """Return what later tasks fitted on all classes known at the time, if the method fits anything."""
