@@ -28,8 +28,8 @@ def test_it_learns_task_by_task_and_anew_says_what_pays_and_goes_on(tmp_path: Pa
     trials = [Trial(read_run(tmp_path / "all" / name), name in AT_ONCE) for name in (*TASK_BY_TASK, *AT_ONCE)]
     for trial in trials:
         matrix = trial.run.headline.matrix
-        assert trial.acc == pytest.approx(100 * sum(matrix.correct[-1]) / 30) and trial.update > 0
-        assert trial.run.method.split()[0] in shown and f"{trial.acc:.1f}" in shown
+        assert trial.pooled == pytest.approx(100 * sum(matrix.correct[-1]) / 30) and trial.update > 0
+        assert trial.run.method.split()[0] in shown and f"{trial.pooled:.1f}" in shown
     assert " ".join(verdict(trials).split()) in " ".join(shown.split())
     before = contents(tmp_path / "all")
     assert output(capsys, *SMALL, "--output", tmp_path / "all").count("finished before") == len(tasks)
@@ -38,7 +38,7 @@ def test_it_learns_task_by_task_and_anew_says_what_pays_and_goes_on(tmp_path: Pa
 
 def trial(method: str, right: int, seconds: float, at_once: bool = False) -> Trial:
     """Return a trial of 1,000 test samples."""
-    matrix = SimpleNamespace(correct=[[right // 2, right - right // 2]], total=[500, 500])
+    matrix = SimpleNamespace(pooled=right / 10, total=[500, 500])
     event = {"event": "epoch", "task": 1, "seconds": seconds, "kept": 1.0}
     config = SimpleNamespace(train=SimpleNamespace(epochs=9))
     run = SimpleNamespace(method=method, config=config, headline=SimpleNamespace(matrix=matrix), events=[event])

@@ -51,15 +51,14 @@ class Trial:
         return f"{self.run.method}, all at once in {epochs} epochs" if self.at_once else self.run.method
 
     @property
-    def acc(self) -> float:
+    def pooled(self) -> float:
         """The percentage of all test samples that are answered correctly."""
-        matrix = self.run.headline.matrix
-        return 100 * sum(matrix.correct[-1]) / sum(matrix.total)
+        return self.run.headline.matrix.pooled
 
     @property
     def variance(self) -> float:
-        """The variance of `acc` over draws of the test data."""
-        return self.acc * (100 - self.acc) / sum(self.run.headline.matrix.total)
+        """The variance of `pooled` over draws of the test data."""
+        return self.pooled * (100 - self.pooled) / sum(self.run.headline.matrix.total)
 
     @property
     def update(self) -> float:
@@ -115,22 +114,22 @@ def rendered(trials: Sequence[Trial]) -> Table:
     grid.add_column("Method")
     for heading in ("Right %", "Forget %", "To learn all", "For the newest data"):
         grid.add_column(heading, justify="right")
-    for trial in sorted(trials, key=lambda trial: -trial.acc):
+    for trial in sorted(trials, key=lambda trial: -trial.pooled):
         forget = "–" if trial.at_once else f"{trial.run.headline.matrix.forget:.1f}"
         times = (duration(trial.run.train_seconds), duration(trial.update))
-        grid.add_row(*map(plain, (trial.method, f"{trial.acc:.1f}", forget, *times)))
+        grid.add_row(*map(plain, (trial.method, f"{trial.pooled:.1f}", forget, *times)))
     return grid
 
 
 def verdict(trials: Sequence[Trial]) -> str:
     """Say whether learning task by task pays. A difference counts from two standard errors on."""
-    best = max((trial for trial in trials if not trial.at_once), key=lambda trial: trial.acc)
-    answer = f"{best.method}: {best.acc:.1f}% right, its newest task learned in {duration(best.update)}"
+    best = max((trial for trial in trials if not trial.at_once), key=lambda trial: trial.pooled)
+    answer = f"{best.method}: {best.pooled:.1f}% right, its newest task learned in {duration(best.update)}"
     if not (others := [trial for trial in trials if trial.at_once]):
         return f"Task by task, the most accurate is {answer}."
-    other = max(others, key=lambda trial: trial.acc)
-    points = best.acc - other.acc
-    again = f"training anew on all data ({other.method}: {other.acc:.1f}% in {duration(other.update)})"
+    other = max(others, key=lambda trial: trial.pooled)
+    points = best.pooled - other.pooled
+    again = f"training anew on all data ({other.method}: {other.pooled:.1f}% in {duration(other.update)})"
     if abs(points) < 2 * sqrt(best.variance + other.variance):
         return f"Learning task by task pays ({answer}). It is level with {again}."
     if points > 0:

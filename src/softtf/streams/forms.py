@@ -26,16 +26,7 @@ from torch import Tensor
 from softtf.config.arguments import checked
 from softtf.errors import UserError
 from softtf.streams.archive import ending_of, images_in_archive
-from softtf.streams.columns import (
-    Column,
-    input_name,
-    is_hub_dataset,
-    named,
-    one_split,
-    read_labels,
-    usual_input,
-    usual_label,
-)
+from softtf.streams.columns import Column, is_hub_dataset, named, read_labels, usual_input, usual_label
 from softtf.streams.decode import CHANNELS
 from softtf.streams.examples import Examples
 from softtf.streams.files import read_images
@@ -44,6 +35,7 @@ from softtf.streams.gathering import gathered
 from softtf.streams.remote import is_url, read_url
 from softtf.streams.sources import read_source
 from softtf.streams.splits import Say, quiet
+from softtf.streams.tables import filled, is_column, is_polars, is_table, plain, table_inputs, table_labels
 from softtf.streams.walk import Skipped, entries, images_below, say_skipped
 
 NEAREST = "give a list, an array, a column, or a map-style data set (the .dataset of a DataLoader)"
@@ -70,11 +62,11 @@ def examples_from(data: Any, name: str = "data", split: Literal["train", "test"]
         train, test = read_source(os.fspath(data))
         return test if split == "test" and test is not None else train
     data = gathered(data, name, split)
-    if _is_table(data):
+    if is_table(data):
         if is_hub_dataset(data):
             return named_examples(data, name)
         known = list(data.columns)
-        return Examples(_filled(data, usual_input(known, name), name), list(data[usual_label(known, name)]), name)
+        return Examples(filled(data, usual_input(known, name), name), list(data[usual_label(known, name)]), name)
     if isinstance(data, tuple) and len(data) == 2:
         labels = _labels(data[1], name)
         return Examples(rows_of(gathered(data[0], name, split), name, len(labels)), labels, name)
@@ -161,18 +153,18 @@ def rows_of(inputs: Any, name: str, labels: int | None = None) -> Sequence[Any]:
     Raises:
         UserError: the inputs have no order, or could mean two things.
     """
-    if _is_table(inputs):
-        return _table_inputs(inputs, name)
+    if is_table(inputs):
+        return table_inputs(inputs, name)
     if _is_one(inputs, labels):
         return [inputs]
     if hasattr(inputs, "read"):
         raise UserError(f"{name}: a {type(inputs).__name__} is an open file; give its path, or its bytes by .read()")
     if not hasattr(inputs, "__len__") or not hasattr(inputs, "__getitem__"):
         raise UserError(f"{name}: a {type(inputs).__name__} is neither an input nor a sequence of inputs; {NEAREST}")
-    if _is_column(inputs):
+    if is_column(inputs):
         whole = is_hub_dataset(inputs.source) and type(inputs.source).__name__ == "Dataset"
-        return Column(inputs.source, inputs.column_name) if whole and _plain(inputs.source) else inputs
-    if hasattr(inputs, "iloc") or _is_polars(inputs):
+        return Column(inputs.source, inputs.column_name) if whole and plain(inputs.source) else inputs
+    if hasattr(inputs, "iloc") or is_polars(inputs):
         return list(inputs)  # pandas has its own index
     if isinstance(inputs, np.ndarray | Tensor):
         _check_array(inputs, name, labels)
@@ -210,16 +202,16 @@ def _check_array(array: np.ndarray[Any, Any] | Tensor, name: str, labels: int | 
 
 def _labels(labels: Any, name: str) -> Sequence[Hashable]:
     """Return labels as a sequence; the integers of a data set's ClassLabel column become names."""
-    if _is_table(labels):
-        return _table_labels(labels, name)
+    if is_table(labels):
+        return table_labels(labels, name)
     if not isinstance(labels, Iterable) or isinstance(labels, str | bytes | Mapping | set | frozenset):
         raise UserError(f"{name}: (inputs, labels) has a list or an array of labels, not {type(labels).__name__}")
     if hasattr(labels, "to_pylist"):  # of Arrow
         return labels.to_pylist()  # type: ignore[no-any-return]
     column: Any = labels
-    if _is_column(labels) and type(column.source).__name__ == "Dataset" and _plain(column.source):
+    if is_column(labels) and type(column.source).__name__ == "Dataset" and plain(column.source):
         return read_labels(column.source, column.column_name, name)[0]
-    if _is_column(labels) and (names := getattr(column.features, "names", None)):
+    if is_column(labels) and (names := getattr(column.features, "names", None)):
         return named(list(labels), names, name, column.column_name)
     return labels if hasattr(labels, "__len__") else list(labels)  # type: ignore[return-value]
 
@@ -228,60 +220,10 @@ def _with_labels(data: Any) -> bool:
     """Return whether this is (inputs, labels), not two inputs: labels are several values that are not inputs."""
     if not isinstance(data, tuple) or len(data) != 2:
         return False
-    if _is_table(data[1]):
+    if is_table(data[1]):
         return True
     several = hasattr(data[1], "__len__") and not _is_one(data[1], None)
     return several and getattr(data[1], "ndim", 1) == 1
-
-
-def _is_table(data: Any) -> bool:
-    """Return whether this is a data set with columns: of the datasets library, or a DataFrame of pandas or polars."""
-    if _is_polars(data) and type(data).__name__ == "LazyFrame":
-        raise UserError("a polars LazyFrame has no rows yet; call .collect() on it")
-    frame = (hasattr(data, "iloc") or _is_polars(data)) and hasattr(data, "columns")
-    return frame or (is_hub_dataset(data) and not _is_column(data))
-
-
-def _is_polars(data: Any) -> bool:
-    return type(data).__module__.split(".")[0] == "polars"
-
-
-def _is_column(data: Any) -> bool:
-    return is_hub_dataset(data) and hasattr(data, "column_name") and hasattr(data, "source")
-
-
-def _plain(dataset: Any) -> bool:
-    return bool(dataset.format["type"] != "custom")
-
-
-def _table_inputs(table: Any, name: str) -> Sequence[Any]:
-    """Return the inputs of a table: its only column, or the one that is found by type and name."""
-    if is_hub_dataset(table):
-        known = one_split(table, name).column_names
-        return Column(table, input_name(table, name, known[0] if len(known) == 1 else None))
-    known = list(table.columns)
-    return _filled(table, known[0] if len(known) == 1 else usual_input(known, name), name)
-
-
-def _table_labels(table: Any, name: str) -> Sequence[Hashable]:
-    """Return the labels of a table: its only column, or the one that has a usual name."""
-    hub = is_hub_dataset(table)
-    known = one_split(table, name).column_names if hub else list(table.columns)
-    column = known[0] if len(known) == 1 else usual_label(known, name)
-    return read_labels(table, column, name)[0] if hub else list(table[column])
-
-
-def _filled(frame: Any, column: str, name: str) -> list[Any]:
-    """Return the values of a DataFrame's column.
-
-    Raises:
-        UserError: a row has no value.
-    """
-    values = frame[column]
-    missing = values.is_null() if _is_polars(values) else values.isna()
-    if (empty := missing.to_numpy().nonzero()[0]).size:
-        raise UserError(f"{name}: row {empty[0]} has nothing in column {column!r}; fill it or leave the row out")
-    return list(values)
 
 
 class _Firsts(Sequence[Any]):
