@@ -2,6 +2,7 @@
 left in the user's cache; the same date; nothing waits for the disk; and hypothesis looks at no clock."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from threading import RLock
@@ -54,8 +55,13 @@ def notes() -> Notes:
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(_saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A learner of three tasks, saved after each."""
+    return shutil.copytree(_saved, tmp_path_factory.mktemp("saved") / "learner")
+
+
+@pytest.fixture(scope="session")
+def _saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("saved")
     model = ContinualClassifier(tiny_backbone(), SOFT_TF, TRAIN, device="cpu", seed=3)
     model.header.write(folder)

@@ -96,6 +96,7 @@ def test_a_pickle_holds_safe_files_and_answers_alike_and_a_clone_knows_nothing()
         clone(found).predict(images)
 
 
+@pytest.mark.slow
 def test_cross_validation_and_pipelines_take_arrays_and_lists_of_paths(tmp_path: Path) -> None:
     images, labels = data(0, 6)
     paths = []

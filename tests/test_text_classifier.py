@@ -9,6 +9,8 @@ from softtf import ContinualClassifier, DualPrompt, SoftMask, TrainConfig, load_
 from softtf.backbones import BackboneSpec
 from softtf.streams import Examples
 
+pytestmark = pytest.mark.slow
+
 SPEC = DualPrompt(g_layers="1", e_layers="5-6", adapt=SoftMask("5-6", "attn"), key_scale=0.1, feature_id=100)
 CONFIG = TrainConfig(epochs=3, batch_size=6, learning_rate=0.3, precision="float32")
 WORDS = "a word of many"
@@ -31,7 +33,6 @@ def model(tests: list[Examples]) -> ContinualClassifier:
     return found
 
 
-@pytest.mark.slow
 def test_it_learns_and_forgets_nothing(model: ContinualClassifier, tests: list[Examples]) -> None:
     scores = model.evaluate(tests[1::2])
     assert scores["oracle (task given)"]["acc"] >= 75
@@ -49,7 +50,6 @@ def test_a_text_gets_the_same_answer_alone_and_beside_longer_ones(model: Continu
     assert together.isfinite().all()
 
 
-@pytest.mark.slow
 def test_it_loads_as_it_was_saved(model: ContinualClassifier, tests: list[Examples], tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "saved")
     again = ContinualClassifier.from_pretrained(tmp_path / "saved", device="cpu")

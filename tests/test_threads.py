@@ -169,6 +169,7 @@ def test_of_learns_that_begin_at_once_one_learns() -> None:
 # --- Precision, and a backbone that several share ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_predictions_in_several_precisions_on_one_backbone_do_not_disturb_each_other() -> None:
     backbone = tiny_backbone().float()
     backbone.compute_dtype = torch.float32
@@ -189,6 +190,7 @@ def test_predictions_in_several_precisions_on_one_backbone_do_not_disturb_each_o
     assert backbone.compute_dtype is torch.float32
 
 
+@pytest.mark.slow
 def test_two_classifiers_on_one_backbone_learn_at_once_as_they_do_alone() -> None:
     def learned(backbone: Any, spec: Any, precision: Any) -> ContinualClassifier:
         config = TrainConfig(epochs=2, batch_size=4, learning_rate=0.1, precision=precision)

@@ -118,6 +118,7 @@ def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 1500
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize(
     ("name", "words"),

@@ -138,6 +138,7 @@ def test_all_policies_share_the_trunk(shape: Shape) -> None:
     assert floors.all_policies(shape, 10, 1) == apart - 2 * trunk - 2 * top
 
 
+@pytest.mark.slow
 def test_the_readmes_table_is_what_the_formulas_give() -> None:
     assert floors.papers_table() in (Path(floors.__file__).parent / "README.md").read_text(encoding="utf-8")
 

@@ -27,10 +27,11 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("group", "part"), [(g, p) for g in command.GROUPS for p in ("cpu", "gpu") if (g, p) != ("serving", "gpu")]
+    ("group", "part"),
+    [*((group, "cpu") for group in command.GROUPS), ("training", "gpu"), ("inference", "gpu"), ("data", "gpu")],
 )
 def test_every_case_runs(small: None, group: str, part: str) -> None:
-    """The GPU's sizes too, cut down, where there is none."""
+    """The GPU's sizes too, cut down, where there is none and a case reads them."""
     setup = CPU["vit-b"]
     setup = replace(quickly(on_gpu(setup) if part == "gpu" else setup), files=3)
     results = list(command.GROUPS[group](setup))
@@ -126,6 +127,7 @@ def test_what_takes_long_is_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert runs == ["long", "short", "short", "short"] and best["long"] >= 0.02 > best["short"]
 
 
+@pytest.mark.slow
 def test_peak_memory_sees_what_a_call_frees_again() -> None:
     def call() -> None:
         torch.ones(50_000_000, dtype=torch.uint8).max()

@@ -30,6 +30,7 @@ def rows_of(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
+@pytest.mark.slow
 def test_each_seed_is_the_run_that_it_is_alone(seeds: Path, run: Path, tmp_path: Path) -> None:
     assert results(seeds / "seed-0") == results(run)
     assert call(*TINY, "--seed", 1, "--output", tmp_path / "one") == 0

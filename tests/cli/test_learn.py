@@ -24,6 +24,7 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
     return folder / "learner", new
 
 
+@pytest.mark.slow
 def test_a_saved_learner_learns_a_folder_as_python_does(places: tuple[Path, Path], capsys: Capture) -> None:
     learner, data = places
     before = contents(learner)

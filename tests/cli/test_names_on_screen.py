@@ -44,6 +44,7 @@ def shown(capsys: Capture) -> str:
     return text
 
 
+@pytest.mark.slow
 @each("name", {"markup": "o[/b]", "nasty": f"p{NASTY}"}, ("nasty",))
 def test_a_finished_run_is_shown_whatever_its_folder_is_called(name: str, capsys: Capture) -> None:
     assert call(*TINY, "--output", name) == 0
@@ -55,6 +56,7 @@ def test_a_finished_run_is_shown_whatever_its_folder_is_called(name: str, capsys
     assert call(*TINY, "--output", name) == 2 and visible(name) in shown(capsys)
 
 
+@pytest.mark.slow
 def test_labels_files_and_tasks_are_shown_as_they_are_written(capsys: Capture) -> None:
     image_folder(Path("data"), ["[red]x", FILE, "cat\tdog\nx", "d\u2028e"])
     (Path("data/test") / FILE / f"{FILE}.png").write_bytes(b"no image")

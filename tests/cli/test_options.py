@@ -137,6 +137,7 @@ def test_the_size_of_evaluation_batches_changes_nothing(run: Path) -> None:
     assert results(Path("new")) == results(run)
 
 
+@pytest.mark.slow
 def test_shuffling_the_test_samples_spoils_pooled_evidence_only() -> None:
     policies = ("--evaluate.policies", "prompt-id", "prompt-id:batch3", "oracle", "--stream.test-per-class", 15)
     assert call(*TINY, *policies, "--output", "in-order") == 0

@@ -52,6 +52,7 @@ def read(path: Path) -> list[dict[str, Any]]:
         ]
 
 
+@pytest.mark.slow
 def test_files_say_the_same_as_the_screen(places: tuple[Path, Path], capsys: Capture) -> None:
     expected = rows_of(capsys, *places)
     assert len(expected) == 32
@@ -62,6 +63,7 @@ def test_files_say_the_same_as_the_screen(places: tuple[Path, Path], capsys: Cap
     assert sorted(p.name for p in Path().iterdir()) == ["answers.csv", "answers.jsonl", "answers.parquet"]
 
 
+@pytest.mark.slow
 def test_answers_are_shown_as_they_come(
     places: tuple[Path, Path], capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,7 @@ def test_the_files_of_a_run(run: Path) -> None:
     assert {"torch", "timm", "numpy"} <= environment["packages"].keys()
 
 
+@pytest.mark.slow
 def test_one_event_an_epoch_and_then_one_each_for_what_follows() -> None:
     assert call(*TINY, "--train.epochs", 3, "--output", "new") == 0
     events = [json.loads(line) for line in Path("new/events.jsonl").read_text().splitlines()]

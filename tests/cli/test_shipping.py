@@ -33,6 +33,7 @@ def learner(*words: object) -> int:
     return main(["learner", *map(str, words)])
 
 
+@pytest.mark.slow
 def test_a_learner_is_packed_described_and_unpacked(
     birds: Path, vit: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

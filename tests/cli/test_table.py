@@ -63,6 +63,7 @@ def go_on(capsys: Capture, whole: dict[str, dict[str, bytes]]) -> str:
     return text
 
 
+@pytest.mark.slow
 def test_a_table_from_start_to_end_and_again(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     first = output(capsys, *TABLE)
     assert len(runs()) == 2
@@ -105,6 +106,7 @@ def test_seeds_give_mean_and_deviation(capsys: Capture) -> None:
     assert f"{mean}±{deviation}" in text and "seeds 0, 1" in text
 
 
+@pytest.mark.slow
 def test_formats_stand_alone_on_stdout(finished: None, capsys: Capture) -> None:
     capsys.readouterr()
     for form, first, parts in (
@@ -215,6 +217,7 @@ def test_the_batch_of_scoring_makes_no_other_run(tmp_path: Path) -> None:
         assert table_runs.place(tmp_path, scored) == table_runs.place(tmp_path, config)
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_does_not_stop_the_others(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     capsys.readouterr()
     assert call(*TABLE[: -len(ROWS)], "train.learning_rate=1e30", *ROWS) == 2

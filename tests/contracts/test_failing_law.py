@@ -14,7 +14,7 @@ from softtf.errors import OutOfMemoryError
 from softtf.learners import Learner
 from support.slow import each
 
-QUICK = ("block ridge", "Soft-TF, Feature ID", "EWC", "DER++", "MBPA++", "DualPrompt, PGP")
+QUICK = ("block ridge", "Soft-TF, Feature ID", "DER++", "MBPA++")
 ERRORS = (KeyboardInterrupt, MemoryError, RuntimeError, OSError)
 
 

@@ -16,6 +16,7 @@ from softtf.adaptations.lora import LoRAsBeside, parts_of
 from softtf.adaptations.prefix import ExpertPrefix
 from softtf.backbones import Backbone
 from softtf.learners import DualPrompt, Learner
+from support.slow import each
 
 TASKS = range(3)
 
@@ -40,7 +41,7 @@ CASES = ADAPTATIONS | {name: AdaptationCase(spec, spec) for name, spec in BESIDE
 
 
 @pytest.mark.parametrize("prompts", ["mixed", "key-matched"])
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@each("case", CASES, ("mask ff", "LoRA", "SoftNet", "LoRA beside, all kinds"))
 def test_scores_equal_the_slow_loop_with_every_tasks_weights_written_out(case: AdaptationCase, prompts: str) -> None:
     learner, x = (
         learned(DualPrompt(g_layers="none", e_layers=(3,), adapt=case.spec, storage=case.storage)).learner,

@@ -22,14 +22,13 @@ from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.files.tensors import load_tensors
 from softtf.inference.policy import usual_policy
+from softtf.learners import DualPrompt
 from softtf.learners.shares import SHARE
 from softtf.learners.state import MEMORY
 from support.folders import replace_tensors
-from support.slow import each
 
-ONE_OF_A_KIND = {type(case.spec): name for name, case in reversed(LEARNERS.items())}
+ONE_OF_A_KIND = {type(case.spec): name for name, case in reversed(LEARNERS.items())} | {DualPrompt: "DualPrompt"}
 NAMES = sorted({*ONE_OF_A_KIND.values(), "linear head, Feature ID", "Soft-TF, offsets", "linear head, MCG", "L2P, PGP"})
-QUICK = ("NCM",)
 REAL, WHOLE = (float("nan"), 3e38), (2**62,)
 
 
@@ -40,9 +39,10 @@ def changes(value: Tensor) -> Iterator[tuple[str, Tensor | None, bool]]:
     for number in (*(REAL if real else WHOLE), 0, -1, 10**6):
         if real or torch.iinfo(value.dtype).min <= number <= torch.iinfo(value.dtype).max:
             yield f"filled with {number}", torch.full_like(value, number), False
-            first = value.clone()
-            first.view(-1)[:1] = number
-            yield f"begins with {number}", first, False
+            if number in (-1, 2**62, 3e38):
+                first = value.clone()
+                first.view(-1)[:1] = number
+                yield f"begins with {number}", first, False
     if real:
         yield "float64", value.double(), True
         yield "float16", value.clamp(-100, 100).half(), False
@@ -64,7 +64,8 @@ def remembered(tensors: Mapping[str, Tensor]) -> list[str]:
     return [name for name in names if name not in fisher[2:]]
 
 
-@each("name", NAMES, QUICK)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
 def test_a_changed_memory_is_refused_or_everything_goes_on(name: str, tmp_path: Path) -> None:
     case = LEARNERS[name]
     backbone = tiny_bert() if case.texts else backbone_for(case.spec)

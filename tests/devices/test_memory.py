@@ -33,6 +33,7 @@ def raising(error: Exception) -> Callable[..., Any]:
     return function
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 @each("place", ("loss", "begin_task", "end_task"), ("loss",))
 def test_learn_names_the_batch_size_and_leaves_the_classifier_as_it_was(
@@ -87,6 +88,7 @@ def test_a_batch_beyond_the_memory_is_refused_in_one_line() -> None:
     assert code == 0, line
 
 
+@pytest.mark.slow
 @linux
 def test_a_task_beyond_the_memory_is_refused_in_one_line() -> None:
     model = ContinualClassifier(tiny_backbone(), SOFT_TF, TRAIN, device="cpu", seed=3)

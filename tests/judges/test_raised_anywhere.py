@@ -13,16 +13,16 @@ import pytest
 import torch
 
 import softtf
-from contracts.cases import methods
+from contracts.cases import LEARNERS, methods
 from contracts.tiny import assert_same, classifier, pictures, snapshot, task_data
 from softtf.errors import UserError
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_locks")]
 
 ROOT = softtf.__path__[0]
-CASES = {name: case for name, case in methods().items() if not case.texts}
 ERRORS = (KeyboardInterrupt, SystemExit, MemoryError, RuntimeError)
-TRIALS = os.environ.get("TRIALS")  # a learner, drawn anew; otherwise two, the same ones each time
+TRIALS = os.environ.get("TRIALS")  # of every learner, drawn anew; otherwise two of each method, the same ones each time
+CASES = {name: case for name, case in (LEARNERS if TRIALS else methods()).items() if not case.texts}
 
 
 @contextmanager

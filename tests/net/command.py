@@ -61,6 +61,7 @@ def everything(folder: Path, only: list[str]) -> Found:
     """Run every case, or those named, and return what is found of each; what fails is found too."""
     torch.set_num_threads(1)
     os.environ["SOFTTF_CACHE"] = str(folder / "features")
+    os.fsync = lambda _: None  # nobody cuts the power
     methods = _methods()
     chosen = [case for case in cases(methods) if not only or case.name in only]
     if unknown := set(only) - {case.name for case in chosen} - {"presets"}:

@@ -373,6 +373,7 @@ def test_table_5_has_the_papers_both_settings() -> None:
     assert [(f.acc, f.forget) for f in pair] == [(85.9, 3.07), (96.83, 0.44)]  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_comparators_are_as_published() -> None:
     """What the code of Soft-TransFormers (LoRA, adapter) and of PGP says; on a small backbone LoRA starts as LoRA."""
     runs = {

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from softtf.report.comparison import Group, groups_of
 from softtf.report.comparison_page import _table, cost_chart
 from softtf.report.found import read_run
@@ -28,6 +30,7 @@ def known(run: Path) -> dict[str, Group]:
     }
 
 
+@pytest.mark.slow
 def test_evidence_that_samples_share_is_never_marked_as_best(run: Path) -> None:
     groups = list(known(run).values())
     groups.append(replace(groups[1], about="of another", policy="per-sample of another"))

@@ -31,6 +31,7 @@ def test_what_was_asked_gives_the_same_runs(folder: Path) -> None:
     assert all(job.finished for cell in cells for job in cell.jobs)
 
 
+@pytest.mark.slow
 def test_papers_figures_stand_beside_ours_under_both_policies(folder: Path) -> None:
     page = Page(write_page([folder]).read_text())
     table = page.table("Table 8")

@@ -32,6 +32,7 @@ def tasks(counts: Counter[str]) -> dict[str, int]:
     return {name: count for name, count in counts.items() if name.startswith("task-")}
 
 
+@pytest.mark.slow
 def test_scoring_a_finished_run_again_reads_each_task_once(reads: Counter[str]) -> None:
     assert call("evaluate", "run", "--policy", "oracle") == 0
     assert tasks(reads) == {f"task-{number:03d}.safetensors": 1 for number in range(1, 6)}

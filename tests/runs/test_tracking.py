@@ -63,6 +63,7 @@ def numbers(tree: object) -> list[float]:
     return [float(tree)] if isinstance(tree, int | float) else []
 
 
+@pytest.mark.slow
 def test_every_number_of_the_log_and_every_matrix_arrive(notebook: type[Notebook]) -> None:
     assert call(*TINY, "--train.epochs", 2, "--track", "notebook", "--output", "run") == 0
     (told,) = notebook.opened
@@ -73,6 +74,7 @@ def test_every_number_of_the_log_and_every_matrix_arrive(notebook: type[Notebook
     assert ("matrix/oracle", 1) in told.pictures and ("matrix/prompt-id", 2) in told.pictures
 
 
+@pytest.mark.slow
 def test_a_tracker_changes_no_result_and_a_run_that_goes_on_is_one_to_it(notebook: type[Notebook]) -> None:
     assert call(*TINY, "--output", "alone") == 0
     assert call(*TINY, "--track", "notebook", "--output", "run") == 0

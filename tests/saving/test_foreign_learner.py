@@ -27,6 +27,7 @@ from softtf.errors import UserError
 from softtf.files.tensors import load_tensors, save_tensors
 from softtf.learners import LinearHead
 from support.folders import change
+from support.slow import each
 
 CODE = """
 from pathlib import Path
@@ -90,7 +91,7 @@ NAMES: dict[str, Callable[[Path], str]] = {
 }
 
 
-@pytest.mark.parametrize("model_type", ["bert", "evil"])
+@each("model_type", ["bert", "evil"], ("evil",))
 @pytest.mark.parametrize("name", NAMES)
 def test_a_learner_that_names_a_model_with_code_never_runs_it_and_nobody_is_asked(
     name: str, model_type: str, marker: Path, asked: Asked, capsys: pytest.CaptureFixture[str]
@@ -113,6 +114,7 @@ def test_a_learner_that_names_a_model_with_code_never_runs_it_and_nobody_is_aske
 # --- Paths that stand in a file ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_a_file_names_by_a_path_is_used_only_if_the_user_gives_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

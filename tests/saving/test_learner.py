@@ -315,6 +315,7 @@ def test_learners_saved_before_published_settings_were_there_mean_what_they_mean
     assert from_dict(TrainConfig, {"epochs": 3}).of_task(0) == TrainConfig(3, weight_decay=0.0, clip_norm=1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [FT(), DERpp(exemplars=9), SLM(groups=4), RanPAC(9), ADAPTED], ids=lambda s: s.kind)
 def test_a_run_is_gone_through_task_by_task_and_each_tasks_own_file_is_read_once(
     spec: LearnerSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

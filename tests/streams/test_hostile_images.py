@@ -101,7 +101,7 @@ FILES: dict[str, Callable[[], bytes]] = {
 
 
 @linux
-@each("name", list(FILES), ("long", "beyond", "text", "profile"))
+@each("name", list(FILES), ("long", "beyond"))
 def test_a_small_file_takes_little_memory(name: str) -> None:
     raw = FILES[name]()
     assert len(raw) < 40_000_000
@@ -124,6 +124,7 @@ def test_what_does_not_fit_into_memory_is_named() -> None:
     assert line.startswith("birds[4]: there is not enough memory to read the image of 9000 x 9000 pixels")
 
 
+@pytest.mark.slow
 @linux
 def test_arrays_and_tensors_of_extreme_shapes_are_refused_before_they_are_copied() -> None:
     one = torch.zeros(1, dtype=torch.float16)

@@ -247,6 +247,7 @@ def smooth(height, width):
     return torch.from_numpy(np.clip(128 + 50 * values / values.std(), 0, 255).astype(np.uint8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 @each("orientation", {"1": 1, "3": 3, "6": 6}, ("6",))
 def test_a_large_photos_crop_is_close_to_that_of_the_whole(kind, orientation):
@@ -265,6 +266,7 @@ def test_a_large_photos_crop_is_close_to_that_of_the_whole(kind, orientation):
     assert max(change.max() for change in changes) < (0.01 if kind == "PNG" else 20)
 
 
+@pytest.mark.slow
 def test_of_a_large_jpeg_no_more_is_decoded_than_a_crop_needs():
     file = encoded(smooth(1024, 2048), "JPEG")
     sizes = {}

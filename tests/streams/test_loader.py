@@ -131,6 +131,7 @@ def test_inputs_are_loaded_once_if_they_fit_and_each_time_if_not():
         assert len(Watched.loads) == loads
 
 
+@pytest.mark.slow
 def test_photos_are_not_kept_where_workers_decode_ahead_but_small_images_are():
     for examples, kept in ((EQUAL, 0), (SMALL, 11)):
         made = loader(examples, workers=2)
@@ -180,6 +181,7 @@ def test_training_inputs_in_order_are_those_of_an_epoch_that_augments_nothing():
     assert TrainingInputs(plain).fingerprint != plain.fingerprint
 
 
+@pytest.mark.slow
 def test_an_abandoned_epoch_harms_nothing():
     made = loader(workers=2)
     next(made.epoch(0))
@@ -229,6 +231,7 @@ def test_wrong_settings_and_uses_are_refused():
             action()
 
 
+@pytest.mark.slow
 def test_workers_leave_no_file_open_for_each_input_that_is_kept():
     many = pictures([(4, 4 + i % 2) for i in range(200)])
     made = loader(many, workers=2, cache_bytes=2**30)

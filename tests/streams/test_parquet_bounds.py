@@ -54,6 +54,7 @@ def many(folder: Path) -> Path:
     return written(folder / "train.parquet", columns)
 
 
+@pytest.mark.slow
 @linux
 @each("make", {made.__name__: made for made in (repeated, prefixes, packed, many)}, ("repeated", "many"))
 def test_rows_that_would_fill_the_memory_are_refused(make: Any, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from softtf.learners.ncm import NCMLearner
 from softtf.testing import check_learner
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [NCM(), LinearHead(), DualPrompt(e_layers="3", adapt=SoftMask("4"))])
 def test_learners_of_ours_are_lawful(spec: LearnerSpec) -> None:
     check_learner(spec)

@@ -1,6 +1,7 @@
 """A checkpoint is the one of this run, task and learner, bit for bit, or it is refused and costs its epochs only."""
 
 import random
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -40,16 +41,22 @@ def state() -> dict[str, Tensor]:
     return {name: value.clone() for name, value in training.state().items()}
 
 
-@pytest.fixture
-def folder(tmp_path: Path, saved: Path) -> RunFolder:
-    """A run whose learner has two tasks."""
-    run = RunFolder(tmp_path)
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose learner has two tasks; no test may change it."""
+    run = RunFolder(tmp_path_factory.mktemp("runs") / "two")
     model = ContinualClassifier(tiny_backbone(), SOFT_TF, TRAIN, device="cpu", seed=3)
     model.header.write(run.learner)
     for task in range(2):
         model.learn(task_data(task), progress=False)
         save_task(run.learner, model.learner, model.classes, task)
-    return run
+    return run.path
+
+
+@pytest.fixture
+def folder(tmp_path: Path, whole_run: Path) -> RunFolder:
+    """A copy of that run."""
+    return RunFolder(shutil.copytree(whole_run, tmp_path / "run"))
 
 
 def test_a_checkpoint_comes_back_bit_for_bit(folder: RunFolder, state: Mapping[str, Tensor]) -> None:
@@ -101,7 +108,6 @@ def test_a_checkpoint_of_softtf_0_1_is_refused_unless_it_is_only_what_an_earlier
         folder.load_checkpoint(1)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("task", ["", "abc", "1.0", "1e3", " 1", "-1", "01", "\uff11", "1" * 5000])
 def test_what_is_no_number_of_a_task_is_refused(task: str, folder: RunFolder, state: Mapping[str, Tensor]) -> None:
     learner = Manifest.read(folder.learner).identity
