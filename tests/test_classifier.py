@@ -157,6 +157,7 @@ def test_a_repeated_class_gets_the_sum_of_its_columns() -> None:
     assert [d[1] for d in described] == pytest.approx(proba[:, 1].tolist())
 
 
+@pytest.mark.slow
 def test_evaluate_counts_what_predict_answers_where_tasks_share_labels() -> None:
     model = repeated()
     tests = [(pictures(4, 8), ["a", "both", "both", "both"]), (pictures(2, 9), ["both", "c"])]
@@ -215,6 +216,7 @@ def test_not_one_group_per_input_is_refused(groups: list[int]) -> None:
         learned(SOFT_TF).predict(pictures(3), groups=groups)
 
 
+@pytest.mark.slow
 def test_fewer_tasks_are_loaded_with_the_statistics_as_they_were_then(tmp_path: Path) -> None:
     """They follow from what each task added; what tasks share and trained since does not, and is refused."""
     spec = DualPrompt(g_layers="none", e_layers=(3,))

@@ -55,6 +55,7 @@ def test_a_second_learner_reads_what_the_first_one_computed(kind: str, tmp_path:
     assert all(torch.equal(model.predict_proba(pictures(9, 1)), expected) for model in models)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", [FIXED, replace(FIXED, augment=True, clean_query=True)], ids=["plain", "clean"])
 def test_queries_of_a_matching_learner_too(train: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = DualPrompt(g_layers=(1,), e_layers=(3,), adapt=SoftMask((3, 4)))

@@ -46,6 +46,7 @@ def twin() -> NaiveTwin:
     return twin_of(learned(SPEC).learner).requires_grad_(False)
 
 
+@pytest.mark.slow
 def test_the_shape_is_the_networks(shape: Shape) -> None:
     expected = Shape(32, 128, 5, 1, 192, (2, 2, 3, 3), ((), (), ("qkv", "proj"), ("qkv", "proj")), 0, 2)
     assert shape == expected

@@ -108,6 +108,7 @@ def test_examples_of_some_classes_are_enough_for_sums() -> None:
     assert torch.equal(model.learner.memory["counts"], whole.learner.memory["counts"])
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_the_tasks_own_parameters() -> None:
     """Without a step the part is the same, but for rounding; a task learned anew would be another."""
 

@@ -311,7 +311,7 @@ def test_a_learner_saved_task_by_task_loads_as_it_was_after_each_and_learns_on(
     assert empty.num_tasks == 0 and table.labels == []
 
 
-@learners
+@costly
 def test_training_resumed_between_epochs_ends_bit_for_bit_the_same(case: LearnerCase, tmp_path: Path) -> None:
     config = TrainConfig(4, 8, 1.6, "cosine", precision="float32")
 
@@ -341,7 +341,7 @@ def test_training_resumed_between_epochs_ends_bit_for_bit_the_same(case: Learner
 # --- Law 7: the backbone is never written to --------------------------------------------------------------------
 
 
-@learners
+@costly
 def test_the_backbone_is_never_written_to(case: LearnerCase) -> None:
     backbone = backbone_for(case.spec)
     before = backbone.weights_hash()

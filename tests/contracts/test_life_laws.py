@@ -136,6 +136,7 @@ def part_tensors(model: ContinualClassifier, task: int) -> dict[str, Tensor]:
 SOLVED = {n: c for n, c in APART.items() if n in ("block ridge", "NCM", "RanPAC", "Fly-CL", "KLDA", "LayUP")}
 
 
+@pytest.mark.slow
 @each("case", SOLVED, ("block ridge", "RanPAC"))
 def test_a_solved_learner_without_any_of_its_tasks_never_saw_it(case: LearnerCase) -> None:
     for gone in ([0], [1], [0, 1], [0, 1, 2]):

@@ -21,7 +21,6 @@ from softtf.inference.policy import Policy
 from softtf.inference.pooling import Pooling
 from softtf.learners import FT, L2P, NCM, CLIPZeroShot, DualPrompt, LearnerSpec, LinearHead, RanPAC
 from softtf.learners.class_table import ClassTable
-from support.slow import each
 
 BARE: dict[str, LearnerSpec] = {
     "NCM": NCM(),
@@ -116,7 +115,8 @@ def test_logits_of_kept_features_are_those_of_the_tokens_up_to_rounding(
     torch.testing.assert_close(kept, fresh, rtol=tolerance, atol=tolerance * float(fresh.abs().max()))
 
 
-@each("name", list(SETTLED), ("G frozen",))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(SETTLED))
 def test_a_settled_trunk_is_computed_once_and_is_bit_for_bit_a_fresh_one(name: str) -> None:
     spec = SETTLED[name]
     policies, kept, fresh = policies_of(spec), Stream(spec, True), Stream(spec, False)

@@ -38,6 +38,7 @@ def test_densities_are_those_of_the_saved_masks(made: Make) -> None:
     assert len(drawn("densities", found).axes) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dual-prompt+wsn", "dual-prompt+softnet"])
 def test_hard_and_minor_masks_have_densities_too(method: str, made: Make) -> None:
     found = numbers_of("densities", [made(method)], layer=5)

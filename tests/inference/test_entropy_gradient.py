@@ -225,7 +225,7 @@ def own_entropy(learner: Learner, trunk, task: int) -> Tensor:
 
 
 @pytest.mark.parametrize("name", ["gradient-id", "gradient-id-full"])
-@each("scale", {f"{scale:g}": scale for scale in (1e-4, 0.01, 1.0, 5.0)}, ("0.01", "5"))
+@each("scale", {f"{scale:g}": scale for scale in (1e-4, 0.01, 1.0, 5.0)}, ("5",))
 @pytest.mark.parametrize("sure", [0, 1, 2])
 def test_the_task_whose_network_is_certain_is_named(sure: int, scale: float, name: str) -> None:
     """The sign: scores are -dH/dalpha, so the highest is the task that lowers the entropy, at any scale of logits."""

@@ -31,6 +31,7 @@ def pulled(name: str = NAME, **options: object) -> ContinualClassifier:
     return ContinualClassifier.from_pretrained(name, backbone=tiny_backbone(), device="cpu", **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_learner_comes_back_the_same_and_its_commit_is_told(hub: FakeHub, saved: Path) -> None:
     model = load(saved)
     commit = model.push_to_hub(NAME, private=True, sign=b"k" * 16)

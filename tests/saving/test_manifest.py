@@ -64,6 +64,7 @@ def test_a_flipped_bit_in_any_file_is_found(folder: Path) -> None:
     load(folder)
 
 
+@pytest.mark.slow
 def test_every_bit_of_a_sealed_file_is_sealed(saved: Path) -> None:
     path = saved / "learner.json"
     data = path.read_bytes()

@@ -19,7 +19,6 @@ from softtf.errors import UserError
 from softtf.learners import NCM, DualPrompt, LearnerSpec, LinearHead, RanPAC
 from softtf.training.config import TrainConfig
 from support.folders import as_softtf_0_1_saved_it, change
-from support.slow import each
 
 SOFT_TF = DualPrompt(e_layers=(3,), adapt=MASK)
 SAVED: dict[str, Any] = {  # by the constructor's argument, a value that is not its default
@@ -79,7 +78,8 @@ def test_every_argument_of_the_constructor_is_thought_of() -> None:
     assert all(options[name].default is None for name in ("train", "repeated_classes", "inference", "precision"))
 
 
-@each("argument", list(SAVED), ("train", "seed"))
+@pytest.mark.slow
+@pytest.mark.parametrize("argument", list(SAVED))
 def test_a_value_that_is_not_the_default_comes_back(argument: str, tmp_path: Path) -> None:
     model = learned(**{argument: SAVED[argument]})
     again = reloaded(model, tmp_path / "saved")
@@ -88,6 +88,7 @@ def test_a_value_that_is_not_the_default_comes_back(argument: str, tmp_path: Pat
     assert_equal(again, model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LEARNERS)
 def test_all_of_them_at_once_for_several_learners(name: str, tmp_path: Path) -> None:
     spec, train = LEARNERS[name], replace(TRAIN, epochs=2, learning_rate=1.6)
@@ -136,6 +137,7 @@ def test_an_option_that_does_not_fit_is_refused(option: dict[str, Any], words: s
             ContinualClassifier(tiny_backbone(), SOFT_TF, device="cpu", **option)
 
 
+@pytest.mark.slow
 def test_shared_labels_cannot_be_refused_afterwards(tmp_path: Path) -> None:
     model = learned(repeated_classes="allow")
     model.learn((pictures(6, 8), [*task_labels(0)] * 2), progress=False)

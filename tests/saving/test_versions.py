@@ -63,6 +63,7 @@ def only_the_learner(folder: Path) -> bool:
 # --- folders of all kinds
 
 
+@pytest.mark.slow
 def test_a_link_to_an_empty_folder_an_own_folder_below_a_foreign_one_and_a_long_name(
     models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

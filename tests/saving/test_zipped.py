@@ -30,6 +30,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_what_is_packed_comes_back_and_loads_by_itself(archive: Path, saved: Path, tmp_path: Path) -> None:
     unpack(archive, tmp_path / "new")
     assert contents(tmp_path / "new") == contents(archive.with_suffix(""))
