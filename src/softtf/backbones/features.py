@@ -13,7 +13,7 @@ import hmac
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from softtf.backbones.base import Backbone
 from softtf.backbones.kept_features import cache_folder, cache_limit, trim
+from softtf.devices import processes
 from softtf.errors import UserError
 from softtf.files import private
 from softtf.files.private import make_private, user_key
@@ -109,11 +110,11 @@ def fixed_queries(
     Raises:
         UserError: an input cannot be loaded.
     """
+    store = store if processes.is_first() else None  # of several processes of a run, the first reads and writes
     path = store.path(backbone, loader) if store else None
-    if store and path and (found := store.read(path, (len(loader.examples), backbone.dim))):
-        if _probes_agree(backbone, loader, found.values):
-            return found
-        store.say(f"{path} is not what this backbone computes; its features are computed again")
+    found = _kept(backbone, loader, store, path) if store and path else None
+    if (known := _found_by_first(found, (len(loader.examples), backbone.dim))) is not None:
+        return known
     queries = _compute(backbone, loader.fresh(TOKENS if backbone.reads_text else 0), on_step)
     if store and path:
         if store.path(backbone, loader) == path:
@@ -123,25 +124,51 @@ def fixed_queries(
     return queries
 
 
+def _kept(backbone: Backbone, loader: Loader, store: "FeatureStore", path: Path) -> Queries | None:
+    """Return the features in a file, if there are any and they are what the backbone computes."""
+    found = store.read(path, (len(loader.examples), backbone.dim))
+    if found is None or _probes_agree(backbone, loader, found.values):
+        return found
+    store.say(f"{path} is not what this backbone computes; its features are computed again")
+    return None
+
+
+def _found_by_first(found: Queries | None, shape: tuple[int, int]) -> Queries | None:
+    """Return what the first process of the run found, for all of them."""
+    about = found and [str(found.values.dtype).removeprefix("torch."), found.seconds, found.loading]
+    if (about := processes.told(about)) is None:
+        return None
+    dtype, seconds, loading = about
+    values = found.values if found else torch.empty(shape, dtype=getattr(torch, dtype))
+    return Queries(processes.given(values), seconds, True, loading)
+
+
 @torch.no_grad()
 def _compute(backbone: Backbone, loader: Loader, on_step: OnStep) -> Queries:
     """Run the backbone over all examples in batches of a fixed size: images in order, texts sorted by length.
 
-    Batches of texts with similar lengths have little padding.
+    Batches of texts with similar lengths have little padding. The processes of a run each compute some batches.
     """
     order = loader.lengths().argsort(stable=True) if backbone.reads_text else torch.arange(len(loader.examples))
     began = time.perf_counter()
-    values, seconds, done = torch.empty(0), 0.0, 0
-    for inputs in loader.batches(order.tolist(), BATCH):
-        start = time.perf_counter()
-        found = _query(backbone, inputs).cpu()  # the copy waits for the device, so the time is right
-        seconds += time.perf_counter() - start
-        if not done:
-            values = found.new_empty(len(order), *found.shape[1:])
-        values[order[done : done + len(inputs)]] = found
-        done += len(inputs)
-        on_step(done, len(order))
-    return Queries(values, seconds, loading=time.perf_counter() - began - seconds)
+    seconds, all_done = 0.0, len(order)
+
+    def compute(batches: list[Sequence[int]]) -> Iterator[Tensor]:
+        nonlocal seconds
+        done = 0
+        for inputs in loader.batches([row for batch in batches for row in batch], BATCH):
+            start = time.perf_counter()
+            found = _query(backbone, inputs).cpu()  # the copy waits for the device, so the time is right
+            seconds += time.perf_counter() - start
+            done += len(inputs) * processes.count()
+            on_step(min(done, all_done), all_done)
+            yield found
+
+    sorted_values = processes.together([batch.tolist() for batch in order.split(BATCH)], compute)
+    values = torch.empty_like(sorted_values)
+    values[order] = sorted_values
+    whole, computing = processes.mean(time.perf_counter() - began, seconds)
+    return Queries(values, computing, loading=whole - computing)
 
 
 def _query(backbone: Backbone, inputs: Tensor) -> Tensor:

@@ -3,7 +3,9 @@
 import io
 import os
 import sys
-from contextlib import suppress
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from importlib import import_module
 from typing import Annotated, Any, Union
 
@@ -14,11 +16,14 @@ from softtf.cli.importing import import_file
 from softtf.cli.options import COMMANDS, Command
 from softtf.cli.parse import CONFIG, asks_help, glimpse, parse
 from softtf.cli.stopping import exit_code, stopped, stopped_by_signals
+from softtf.devices.launch import launched, may_speak, shows
 from softtf.errors import UserError, unknown
 from softtf.screen import note
 
 ABOUT = "Continual learning with frozen pre-trained transformers."
 SHELLS = ("bash", "zsh", "fish", "tcsh")  # in which tyro completes commands
+DIVIDED = ("run", "resume")
+"""The commands that several processes can carry out together (docs/devices.md)."""
 
 
 def main(args: list[str] | None = None) -> int:
@@ -36,7 +41,7 @@ def main(args: list[str] | None = None) -> int:
                 raise
             leave()
             with suppress(OSError):  # of a terminal that is gone
-                note("stopped")
+                _tell("stopped")
             _flush()
             return exit_code(stop)
 
@@ -51,13 +56,14 @@ def _run(argv: list[str]) -> int:
         if not argv or argv[0] == "help" or argv[0].startswith("-"):
             return _about(argv)
         options = command_of(argv)
-        return int(import_module(f"softtf.cli.{argv[0]}").run(options))
+        with _one_of_several(argv[0]):
+            return int(import_module(f"softtf.cli.{argv[0]}").run(options))
     except SystemExit as leaving:  # help was asked for
         return leaving.code if isinstance(leaving.code, int) else 0
     except UserError as error:
         if stopped(error):
             raise
-        note(f"error: {' '.join(str(error).split())}")
+        _tell(f"error: {' '.join(str(error).split())}")
         return 2
     except (MemoryError, RuntimeError) as error:
         from softtf.devices.memory import is_shortage, wanted
@@ -65,7 +71,7 @@ def _run(argv: list[str]) -> int:
         if stopped(error) or not is_shortage(error):
             raise
         command, amount = argv[0], wanted(error)
-        note(
+        _tell(
             f"error: there is not enough memory to {command}{amount}; free memory, or give less at once"
             " (softtf COMMAND --help: batch sizes, --masks disk)"
         )
@@ -76,8 +82,39 @@ def _run(argv: list[str]) -> int:
     except OSError as error:  # a full disk, a missing permission
         if stopped(error):
             raise
-        note(f"error: {error.filename or 'input or output'}: {error.strerror or error}")
+        _tell(f"error: {error.filename or 'input or output'}: {error.strerror or error}")
         return 2
+
+
+@contextmanager
+def _one_of_several(command: str) -> Iterator[None]:
+    """Within the block, a process that `torchrun` or `accelerate launch` started beside the first prints nothing.
+
+    Raises:
+        UserError: the command does not divide its work among processes.
+    """
+    if launched() == 1:
+        yield
+        return
+    if command not in DIVIDED:
+        raise UserError(
+            f"`softtf {command}` does not divide its work among processes, of which {launched()} were started; start"
+            f" it without torchrun and accelerate launch. These do: {', '.join(DIVIDED)}"
+        )
+    from softtf.devices.processes import leave
+
+    with ExitStack() as stack:
+        stack.callback(leave)
+        if not shows():
+            stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w", encoding="utf-8"))))
+            warnings.simplefilter("ignore")
+        yield
+
+
+def _tell(line: str) -> None:
+    """Say why the command ends, in one of the processes of a run."""
+    if may_speak():
+        note(line)
 
 
 def command_of(argv: list[str]) -> Command:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from softtf.cli.options import Quickstart
 from softtf.cli.stopping import stopped
+from softtf.devices.processes import LostProcessError, is_first
 from softtf.errors import TrainingError, UserError
 from softtf.evaluation.report import Row, render, to_markdown
 from softtf.files.plain_json import fits, read_object
@@ -126,22 +127,28 @@ def resumed(path: Path, console: Screen, places: Places = NO_PLACES) -> Run:
 
 
 def finish(begin: Callable[[], Run], path: Path, resume: Path) -> list[Row]:
-    """Learn to the end and return the rows. If stopped, print how to resume; if a task fails, say what is kept."""
+    """Learn to the end and return the rows. If stopped, print how to resume; if a task fails, say what is kept.
+
+    Of several processes the first returns rows, the others none.
+    """
     try:
         learn_stream(begin())
     except BaseException as error:
+        can_resume = (resume / "config.yaml").exists() or (resume / MARKER).exists()
+        given = "".join(f" --backbone {shlex.quote(path)}" for path in _paths(path))
+        kept = f"everything up to the last full epoch is kept. Go on with: softtf resume {resume}{given}"
         if stopped(error):
-            if (resume / "config.yaml").exists() or (resume / MARKER).exists():
-                given = "".join(f" --backbone {shlex.quote(path)}" for path in _paths(path))
-                kept = "everything up to the last full epoch is kept"
+            if can_resume:
                 with suppress(OSError):  # of a terminal that is gone
-                    say(f"\nstopped; {kept}. Go on with: softtf resume {resume}{given}")
+                    say(f"\nstopped; {kept}")
             raise
+        if isinstance(error, LostProcessError):
+            raise LostProcessError(f"{error}; {kept if can_resume else 'start it again'}") from None
         if not isinstance(error, TrainingError):
             raise
         kept = f" (finished tasks are in {path / 'learner'})" if (path / "learner").exists() else ""
         raise TrainingError(f"{error}{kept}") from None
-    return _rows(path)
+    return _rows(path) if is_first() else []
 
 
 def _paths(path: Path) -> list[str]:

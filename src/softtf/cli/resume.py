@@ -3,6 +3,8 @@
 from softtf.cli.options import Resume
 from softtf.cli.quickstart import MARKER, compare_methods, finish, resumed
 from softtf.cli.results import show
+from softtf.devices.launch import launched
+from softtf.devices.processes import join
 from softtf.errors import UserError
 from softtf.runs.folder import RunFolder
 from softtf.runs.places import NO_PLACES, Places
@@ -14,11 +16,14 @@ def run(options: Resume) -> int:
     places = Places(options.source, options.backbone, options.feature_cache)
     console = Screen(quiet=options.quiet)
     if (options.folder / MARKER).exists():
+        if launched() > 1:
+            raise UserError("a quickstart runs in one process; start it without torchrun and accelerate launch")
         if places != NO_PLACES:
             raise UserError("a quickstart takes no --source, --backbone or --feature-cache: they are built in")
         compare_methods(options.folder, None, console)
         return 0
     folder, config = RunFolder.open(options.folder)
+    join(config.device)
     rows = finish(lambda: resumed(folder.path, console, places), folder.path, folder.path)
     show(rows, config, folder.path, console)
     return 0

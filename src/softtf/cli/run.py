@@ -12,6 +12,8 @@ from softtf.cli.results import show
 from softtf.cli.seeds import place, run_seeds
 from softtf.config.dotted import with_settings
 from softtf.config.yaml import load_yaml
+from softtf.devices.launch import launched
+from softtf.devices.processes import join, told
 from softtf.errors import UserError, reason_of
 from softtf.files.reading import read_text
 from softtf.recipes.presets import OWN_TEXTS, RECIPES
@@ -74,11 +76,14 @@ def run(options: RunSettings) -> int:
     if not seeds:
         raise UserError("--seed needs at least one number")
     if len(seeds) > 1:
+        if launched() > 1:
+            raise UserError(f"--seed: a run on several devices takes one seed, not {len(seeds)}; start one run a seed")
         run_seeds(config, seeds, options.output, console)
         return 0
     config = replace(config, seed=seeds[0])
+    join(config.device)
     path = place(config)
-    path = options.output or (free(path) if options.config else path)
+    path = Path(told(str(options.output or (free(path) if options.config else path))))
     rows = finish(lambda: start(config, path, console), path, path)
     show(rows, config, path, console)
     return 0

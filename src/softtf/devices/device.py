@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from accelerate import PartialState
 
+from softtf.devices import processes
 from softtf.errors import UserError, unknown
 
 Precision = Literal["auto", "bfloat16", "float32"]
@@ -17,13 +17,15 @@ PACKAGES = ("softtf", "torch", "timm", "torchvision", "datasets", "accelerate", 
 
 
 def find_device(name: str = "auto") -> torch.device:
-    """Return the device `name`: `cpu`, `cuda`, `cuda:1`, `mps` ..., or `auto`, for which accelerate chooses.
+    """Return the device `name`: `cpu`, `cuda`, `cuda:1`, `mps` ..., or `auto`, the machine's accelerator if it has one.
+
+    For one of several processes of a run, `auto` is the process's own device.
 
     Raises:
         UserError: this machine has no such device.
     """
     try:
-        device = PartialState().default_device if name == "auto" else torch.device(name)
+        device = torch.device(processes.device() or _accelerator() if name == "auto" else name)
         if device.type not in ("cpu", "cuda", "mps", "xpu"):
             raise RuntimeError
     except (RuntimeError, TypeError):
@@ -34,6 +36,11 @@ def find_device(name: str = "auto") -> torch.device:
     if missing.get(device.type):
         raise UserError(f"device {name!r} is not on this machine")
     return torch.device(device)
+
+
+def _accelerator() -> str:
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return found.type if found else "cpu"
 
 
 def matmul_dtype(precision: Precision, device: torch.device) -> torch.dtype:

@@ -13,6 +13,7 @@ from torch import Tensor
 from softtf.backbones.base import Tokens
 from softtf.backbones.features import Queries
 from softtf.devices.memory import needs_memory
+from softtf.devices.processes import count, mine, summed
 from softtf.evaluation.calibration import calibration_error, reliability
 from softtf.evaluation.kept import KeptTrunk
 from softtf.evaluation.test_data import TestData
@@ -125,6 +126,8 @@ def evaluate(
         shuffle_seed: shuffle the test samples across tasks first (pooled policies then lose their advantage).
         on_progress: called after each chunk of samples.
 
+    The processes of a run each answer some batches; all get the whole result.
+
     Returns:
         counts per policy. The seconds are those of the parts of the pass that this policy alone would need.
 
@@ -133,32 +136,34 @@ def evaluate(
     """
     order, segments = _order(data, learner.num_tasks, shuffle_seed)
     clock = Clock(next(learner.parameters()).device)
-    labels = torch.empty(len(order), len(policies), dtype=torch.int64)
-    tasks, confidence = torch.empty_like(labels), torch.empty(labels.shape)
-    tops, alone, done = 0, torch.zeros(len(policies), dtype=torch.int64), 0
+    labels = torch.zeros(len(order), len(policies), dtype=torch.int64)
+    tasks, confidence = torch.zeros_like(labels), torch.zeros(labels.shape, dtype=torch.float32)
+    tops, done = torch.zeros(1 + len(policies), dtype=torch.int64), 0
     with learner.computing_in(dtype):
         start = time.perf_counter()
         queries = _known_queries(learner, data, policies, partial(on_progress, FEATURES))
         if queries is not None:  # loading inputs is on no clock, neither here nor in what computing them took
             clock.seconds["features"] += min(time.perf_counter() - start, queries.seconds)
         batches = _Batches(learner, data, queries, clock, keep=shuffle_seed is None)
-        for rows in chunks(segments, math.lcm(*(p.pooling.group for p in policies)), batch_size):
+        for rows in mine(chunks(segments, math.lcm(*(p.pooling.group for p in policies)), batch_size)):
             probabilities, tasks[rows], needed = _answer(
                 learner, data, order[rows], policies, batch_size, clock, batches
             )
-            tops, alone = tops + needed[0], alone + needed[1]
+            tops += torch.cat([torch.tensor([needed[0]]), needed[1]])
             likely = by_label(probabilities, column_labels)
             labels[rows] = likely.argmax(2)
             confidence[rows] = likely.amax(2).float()
-            done += len(rows)
+            done = min(done + len(rows) * count(), len(order))
             on_progress(SAMPLES, done, len(order))
+    labels, tasks, confidence, tops = map(summed, (labels, tasks, confidence, tops))  # each sample is in one process
+    clock.average([p.inference for p in policies])
     place = order.argsort()  # from the order of testing back to that of the test sets
     truth = data.labels[order[place]], data.tasks[order[place]]
     return {
         p: _score(
             learner.num_tasks,
             Samples(*truth, labels[place, i], tasks[place, i], confidence[place, i]),
-            _alone(learner, p, clock, int(alone[i]) / tops),
+            _alone(learner, p, clock, int(tops[1 + i]) / int(tops[0])),
         )
         for i, p in enumerate(policies)
     }

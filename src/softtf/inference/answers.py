@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from softtf.backbones.base import Tokens
+from softtf.devices.processes import mean
 from softtf.errors import UserError
 from softtf.inference.base import inference_named
 from softtf.learners.base import Learner
@@ -34,6 +35,12 @@ class Clock:
         start = self._now()
         yield
         self.seconds[name] += self._now() - start
+
+    def average(self, inferences: Iterable[str]) -> None:
+        """Take the mean over the processes of a run, which divide the work; inferences: those that have a part."""
+        parts = sorted({"features", "query", "trunk", "answer", *inferences})
+        for seconds in (self.seconds, self.kept):
+            seconds |= zip(parts, mean(*(seconds[part] for part in parts)), strict=True)
 
     def _now(self) -> float:
         if self.device.type == "cuda":

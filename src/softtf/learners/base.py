@@ -156,13 +156,21 @@ class Learner(DividedState):
     query_use: what the loss uses the query for; this decides whether a query computed earlier may be passed to it.
     `matching`: it is compared with keys, so the query of the unaugmented image may be passed. `features`: it replaces
     the image, so it is passed only without augmentation. `none`: it is not used.
+    loss_is_mean: whether `loss` is a mean over the batch's rows, each on its own, plus terms that do not depend on the
+    batch, and neither draws nor keeps anything for a batch. A class with a `loss` of its own says so anew.
     answers_by_features: whether `logits` reads only the network's features, never the tokens of a trunk. Scoring then
     reads the queries of test inputs that were kept, and need not run a backbone that nothing edits.
     """
 
     query_use: Literal["none", "matching", "features"] = "none"
+    loss_is_mean: bool = False
     answers_by_features: bool = False
     told_of_one_class = False  # whether the warning was given; it is given once
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "loss" in vars(cls):  # another loss is a mean only if its own class says so
+            cls.loss_is_mean = vars(cls).get("loss_is_mean", False)
 
     def __init__(
         self,
@@ -194,6 +202,15 @@ class Learner(DividedState):
         Every learner supports `oracle` too; it is listed only if there is no other.
         """
         return self.inferences if self.task_inferences else ("none", *self.inferences)
+
+    @property
+    def divides_batches(self) -> bool:
+        """Whether the processes of a run can each take some of a batch's rows (`softtf.devices.processes`).
+
+        Otherwise each computes the whole batch: the result is right, but no faster.
+        """
+        noisy = any(isinstance(part, Adaptation) and part.draws_noise for part in self.modules())
+        return self.loss_is_mean and not noisy
 
     def begin_task(self, data: TaskData) -> None:
         """Open the next task; `data` can be extended (`TaskData.rehearse`) until its loader is read.

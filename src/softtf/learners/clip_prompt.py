@@ -131,6 +131,8 @@ class CLIPPromptPublished(CLIPPrompt, kind="clip-prompt-published"):
 class CLIPPromptLearner(ProjectedLearner):
     """Cross-entropy of images with the texts of their task; where tasks differ, also the matching loss of a key."""
 
+    loss_is_mean = True
+
     def __init__(self, clip: ClipImage, seed: int, spec: CLIPPrompt) -> None:
         self.spec, self.projection = spec, spec.projection
         generator = torch.Generator().manual_seed(derive_seed(seed, "shared"))

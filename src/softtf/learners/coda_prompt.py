@@ -76,6 +76,7 @@ class CODAPrompt(LearnerSpec, kind="coda-prompt"):
 class CODAPromptLearner(Learner):
     """Cross-entropy of features with each sample's own prefixes; with masks also the task key's matching loss."""
 
+    loss_is_mean = True
     query_use = "matching"
 
     def __init__(self, backbone: Backbone, adaptations: list[Adaptation], seed: int, spec: CODAPrompt) -> None:

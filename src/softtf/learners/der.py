@@ -124,6 +124,8 @@ class AuxiliaryHead(Heads):
 class DERLearner(Learner):
     """Cross-entropy over all classes seen, and that of the auxiliary classifier, on new data and exemplars alike."""
 
+    loss_is_mean = True
+
     def __init__(self, backbone: Backbone, seed: int, spec: DER) -> None:
         extra = {"auxiliary": AuxiliaryHead(backbone.dim)}
         heads = ExpandingHeads(backbone.dim)

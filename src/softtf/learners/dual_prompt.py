@@ -93,6 +93,7 @@ class DualPrompt(LearnerSpec, kind="dual-prompt"):
 class DualPromptLearner(ProjectedLearner):
     """Cross-entropy of the task's own network, and the matching loss of its key."""
 
+    loss_is_mean = True
     query_use = "matching"
 
     def __init__(self, backbone: Backbone, adaptations: list[Adaptation], seed: int, spec: DualPrompt) -> None:

@@ -72,6 +72,8 @@ class EASE(LearnerSpec, kind="ease"):
 class EASELearner(Learner):
     """Remembers the prototypes [classes, tasks, dim]; they are exact unless the space is newer than the class."""
 
+    loss_is_mean = True
+
     def __init__(self, backbone: Backbone, seed: int, spec: EASE) -> None:
         self.spec = spec
         heads = ClassCounts(backbone.dim)

@@ -62,6 +62,8 @@ class EWC(LearnerSpec, kind="ewc"):
 class EWCLearner(FTLearner):
     """Remembers the Fisher information of all tasks so far under `fisher.` and each shared parameter's name."""
 
+    loss_is_mean = True
+
     def __init__(self, backbone: Backbone, seed: int, spec: EWC) -> None:
         super().__init__(backbone, spec.tune, seed, spec.classes)
         self.spec = spec

@@ -82,6 +82,8 @@ def network_logits(network: AdaptedNetwork, inputs: Tensor) -> Tensor:
 class FTLearner(FineTunedLearner):
     """Cross-entropy, and nothing against forgetting."""
 
+    loss_is_mean = True
+
     def __init__(self, backbone: Backbone, tune: FineTuning, seed: int, classes: LossClasses) -> None:
         super().__init__(backbone, tune, seed, classes, Heads(backbone.dim, retrained=classes == "seen"))
 

@@ -48,6 +48,8 @@ class ICaRLLearner(FineTunedLearner):
     of its columns are added.
     """
 
+    loss_is_mean = True
+
     def __init__(self, backbone: Backbone, seed: int, spec: ICaRL) -> None:
         super().__init__(backbone, spec.tune, seed, spec.classes)
         self.teacher, self.exemplars = Teacher(), Exemplars(spec.exemplars)

@@ -29,6 +29,7 @@ from softtf.adaptations.slots import Heads
 from softtf.backbones.base import Backbone, Tokens
 from softtf.backbones.random_inputs import random_inputs
 from softtf.config.bounds import Between, Positive
+from softtf.devices.processes import mine
 from softtf.files.tensor_form import Forms, TensorForm
 from softtf.learners.base import Learner
 from softtf.learners.closed_form import ClosedFormLearner, ClosedFormSpec
@@ -170,9 +171,11 @@ class KLDALearner(ClosedFormLearner):
     def _summed(self, features: Tensor, gamma: Tensor, own: Tensor, count: int) -> list[RidgeSums]:
         """Return each map's sums over a task's examples; own: [n], their labels, numbered within the task."""
         maps = [RidgeSums.zeros(self.spec.projection, count) for _ in range(self.spec.maps)]
-        for part, of_part in zip(features.split(ROWS // 4), own.split(ROWS // 4), strict=True):
+        for part, of_part in mine(zip(features.split(ROWS // 4), own.split(ROWS // 4), strict=True)):
             for sums, phi in zip(maps, self.fourier(part.to(self.fourier.phases.device), gamma), strict=True):
                 sums.add(phi.cpu().double(), of_part)
+        for sums in maps:
+            sums.gather()
         return maps
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:

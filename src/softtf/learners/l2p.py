@@ -85,6 +85,7 @@ class L2P(LearnerSpec, kind="l2p"):
 class L2PLearner(ProjectedLearner):
     """Cross-entropy of features with each sample's own prompts, and the matching loss of the chosen keys."""
 
+    loss_is_mean = True
     query_use = "matching"
 
     def __init__(self, backbone: Backbone, adaptations: list[Adaptation], seed: int, spec: L2P) -> None:

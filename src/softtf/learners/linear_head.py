@@ -31,6 +31,7 @@ class LinearHead(LearnerSpec, kind="linear-head"):
 class LinearHeadLearner(Learner):
     """Cross-entropy on the frozen backbone's features."""
 
+    loss_is_mean = True
     query_use = "features"
     answers_by_features = True
 

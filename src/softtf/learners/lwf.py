@@ -46,6 +46,8 @@ class LwF(LearnerSpec, kind="lwf"):
 class LwFLearner(FineTunedLearner):
     """Cross-entropy on the new task and distillation on every old one."""
 
+    loss_is_mean = True
+
     def __init__(self, backbone: Backbone, seed: int, spec: LwF) -> None:
         super().__init__(backbone, spec.tune, seed, spec.classes)
         self.spec, self.teacher = spec, Teacher()

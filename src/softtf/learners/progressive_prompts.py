@@ -51,6 +51,8 @@ class ProgressivePrompts(LearnerSpec, kind="progressive-prompts"):
 class ProgressivePromptsLearner(Learner):
     """Cross-entropy of the task's own network."""
 
+    loss_is_mean = True
+
     @property
     def policies(self) -> tuple[str, ...]:
         """Names of the task inferences that the spec asks for; without any, the oracle alone."""

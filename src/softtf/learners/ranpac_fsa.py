@@ -72,6 +72,7 @@ class RanPACFSA(RanPAC, kind="ranpac-fsa"):
 class RanPACFSALearner(RanPACLearner):
     """The first task trains the adaptation; all tasks have its network."""
 
+    loss_is_mean = True
     answers_by_features = False
     trained_by_steps = True
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.config.bounds import Count
+from softtf.devices.processes import together
 from softtf.errors import UserError
 from softtf.files.tensor_form import TensorForm, in_runs
 from softtf.learners.base import Learner, LearnerSpec
@@ -102,8 +103,13 @@ class Exemplars:
 
 @torch.no_grad()
 def features_of(loader: Loader, features: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the features [n, dim] of all training data, exemplars too, without augmentation."""
-    return torch.cat([features(inputs) for inputs in loader.unaugmented()])
+    """Return the features [n, dim] of all training data, exemplars too, without augmentation.
+
+    The processes of a run each compute some batches.
+    """
+    return together(
+        loader.all_batches(), lambda batches: (features(loader.prepared(loader.loaded(batch))) for batch in batches)
+    )
 
 
 def check_budget(exemplars: int, least: int, classes: int) -> None:

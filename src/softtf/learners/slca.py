@@ -56,6 +56,7 @@ class SLCA(AlignedSpec, kind="slca"):
 class SLCALearner(AlignedLearner):
     """One set of weights that every task trains further, slowly."""
 
+    loss_is_mean = True
     carries_on = False
 
     def __init__(self, backbone: Backbone, seed: int, spec: SLCA) -> None:

@@ -83,6 +83,7 @@ class SLMLearner(Learner):
     The memory holds every key and its task.
     """
 
+    loss_is_mean = True
     query_use = "matching"
 
     def __init__(self, backbone: Backbone, increments: LoRAsBeside, seed: int, spec: SLM) -> None:

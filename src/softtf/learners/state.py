@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from softtf.adaptations.base import Adaptation
 from softtf.adaptations.slots import Heads, Storage, TaskSlots
 from softtf.backbones.base import Backbone
+from softtf.devices import processes
 from softtf.errors import UserError
 from softtf.files.tensor_form import Forms, check_forms, form_like
 from softtf.learners.shares import Shares, TaskShares
@@ -205,6 +206,20 @@ class LearnerState(nn.Module):
         shared = {name: parameter.detach() for name, parameter in self.shared_parameters()}
         gathered = {f"{STATISTICS}{n}.{key}": v for n, found in self.gathered.items() for key, v in found.items()}
         return shared | {MEMORY + name: value for name, value in self.memory.items()} | gathered
+
+    def check_alike(self) -> None:
+        """Refuse to go on if the processes of a run hold different values of the newest task, or of what tasks share.
+
+        Raises:
+            UserError: they do; nothing that this learner learned is certain then.
+        """
+        task = self.num_tasks - 1
+
+        def held() -> list[dict[str, Tensor]]:
+            own = [self.task_state_dict(task), self.shares.tensors(task)] if self.num_tasks else []
+            return [*own, self.shared_state_dict()]
+
+        processes.check_alike(f"parameters or sums after task {task + 1}", held)
 
     def load_shared(self, state: Mapping[str, Tensor]) -> None:
         """Set the values that all tasks share."""

@@ -78,6 +78,8 @@ class CosineHeads(Heads):
 class TUNALearner(AlignedLearner):
     """One network per task and a universal one, with one aligned cosine head."""
 
+    loss_is_mean = True
+
     def __init__(self, backbone: Backbone, seed: int, spec: TUNA) -> None:
         self.spec = self.aligning = spec
         adapters = continued(spec.layers, spec.rank, backbone)

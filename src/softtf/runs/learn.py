@@ -2,6 +2,7 @@
 
 import time
 
+from softtf.devices.processes import check_alike, count, is_first, told
 from softtf.errors import UserError
 from softtf.evaluation.scorer import Scorer
 from softtf.learners.base import Learner
@@ -24,7 +25,12 @@ def learn_stream(run: Run) -> None:
         UserError: the frozen backbone was changed (a bug in a method).
     """
     with leaving_no_empty_run(run):
-        scorer = run.scorer(run.config.evaluate)
+        scorer, learner = run.scorer(run.config.evaluate), run.model.learner
+        if count() > 1 and learner.trained_by_steps and not learner.divides_batches:
+            noting(run.console)(
+                f"each of the {count()} processes trains on whole batches, as this method's loss cannot be divided by"
+                " rows; they divide frozen features and evaluation"
+            )
         with run.tracked(), RunView(run) as view:
             _score_lost(run, scorer, view)
             for index in range(run.model.num_tasks, len(run.stream)):
@@ -32,12 +38,18 @@ def learn_stream(run: Run) -> None:
                 score_task(run, run.model.learner, scorer, view)
         if not run.model.frozen_backbone_unchanged:
             raise UserError("the frozen backbone's weights have changed during the run; its results are void")
-        finish_saving(run.folder.learner)
-        matrices = run.folder.scores.matrices(len(run.stream))
-        results = results_of(run.folder, run.stream, run.model.learner, run.config, matrices)
-        write_card(run.folder.learner, run.model.card(measured_of(results)), noting(run.console))
-        write_results(run.folder, matrices, results)
+        if is_first():
+            _complete(run)
     run.folder.unlock()
+
+
+def _complete(run: Run) -> None:
+    """Write the results of a run whose tasks are all learned and scored."""
+    finish_saving(run.folder.learner)
+    matrices = run.folder.scores.matrices(len(run.stream))
+    results = results_of(run.folder, run.stream, run.model.learner, run.config, matrices)
+    write_card(run.folder.learner, run.model.card(measured_of(results)), noting(run.console))
+    write_results(run.folder, matrices, results)
 
 
 def learn_task(run: Run, index: int, view: RunView) -> None:
@@ -45,7 +57,8 @@ def learn_task(run: Run, index: int, view: RunView) -> None:
     task, shown = run.stream[index], TaskProgress(f"task {index + 1}/{len(run.stream)}", run.console)
     with view.learning(index):
         run.model.learn(task.train, task.name, progress=False, callbacks=(KeptEpochs(run, index), view, shown))
-        save_task(run.folder.learner, run.model.learner, run.model.classes, index)
+        if is_first():
+            save_task(run.folder.learner, run.model.learner, run.model.classes, index)
 
 
 class KeptEpochs(TaskCallback):
@@ -62,13 +75,16 @@ class KeptEpochs(TaskCallback):
                 training.load_state(state)
         except UserError as error:
             noting(self.run.console)(f"{error}; task {self.task + 1} starts again from its first epoch")
-        folder.forget_events_after(self.task, training.epoch)
+        check_alike("checkpoints", lambda: [training.state()])
+        if is_first():
+            folder.forget_events_after(self.task, training.epoch)
 
     def epoch(self, training: TaskTraining, report: EpochReport) -> None:
         """Log the epoch, and replace the checkpoint."""
         fields = {"losses": report.losses, "samples": report.samples, "seconds": report.seconds, "kept": report.kept}
         self.run.log("epoch", task=self.task, epoch=report.epoch, **fields)
-        self.run.folder.save_checkpoint(self.task, training.state())
+        if is_first():
+            self.run.folder.save_checkpoint(self.task, training.state())
 
     def ended(self, seconds: float, kept: float) -> None:
         """Log the end of the task."""
@@ -77,7 +93,7 @@ class KeptEpochs(TaskCallback):
 
 def _score_lost(run: Run, scorer: Scorer, view: RunView) -> None:
     """Score the learner as it was after each finished task that has no scores."""
-    lost = [task for task in range(run.model.num_tasks) if not run.folder.scores.has(task)]
+    lost = told([task for task in range(run.model.num_tasks) if not run.folder.scores.has(task)])
     if lost == [run.model.num_tasks - 1]:  # stopped before the newest was scored
         score_task(run, run.model.learner, scorer, view)
     elif lost:
@@ -98,6 +114,8 @@ def score_task(run: Run, learner: Learner, scorer: Scorer, view: RunView) -> Non
     nothing = {policy.code: score.from_nothing for policy, score in scores.items()}
     wall = time.perf_counter() - began
     run.log("evaluation", task=index, accuracy=accuracies, seconds=seconds, from_nothing=nothing, wall=wall)
+    if not is_first():
+        return
     for policy, score in scores.items():
         if score.samples is not None:
             run.folder.predictions.save(way_of(policy.code, run.config.evaluate), index + 1, score.samples)

@@ -13,6 +13,7 @@ from softtf.classifier import ContinualClassifier
 from softtf.config.dotted import first_difference
 from softtf.config.tree import to_dict, to_yaml
 from softtf.devices.device import environment, find_device, matmul_dtype
+from softtf.devices.processes import check_alike, is_first, wait
 from softtf.errors import OutOfMemoryError, TrainingError, UserError
 from softtf.evaluation.scorer import Scorer
 from softtf.evaluation.test_data import TestData
@@ -35,6 +36,8 @@ from softtf.training.data import check_training
 @dataclass
 class Run:
     """A run in progress: everything that `softtf.runs.learn` works on.
+
+    Of several processes, only the first writes the folder.
 
     tests, table: the test sets and the classes of all tasks. model: the classifier that learns. fresh: whether the
     folder is new, so that it is removed if nothing can be learned.
@@ -59,7 +62,8 @@ class Run:
         Raises:
             UserError: one does not start.
         """
-        self.tracking = Tracking(self.folder, noting(self.console), open_trackers(self.config, self.folder))
+        trackers = open_trackers(self.config, self.folder) if is_first() else {}
+        self.tracking = Tracking(self.folder, noting(self.console), trackers)
         try:
             yield
         finally:
@@ -71,8 +75,9 @@ class Run:
         Raises:
             UserError: it cannot be written.
         """
-        self.folder.log(event, **fields)
-        self.tracking.event(event, fields)
+        if is_first():
+            self.folder.log(event, **fields)
+            self.tracking.event(event, fields)
 
     def scorer(self, settings: EvaluateConfig, again: bool = True) -> Scorer:
         """Return a scorer of the run's test sets; `again`: whether it is used more than once.
@@ -94,7 +99,8 @@ def start(config: RunConfig, path: Path, console: Screen) -> Run:
     Raises:
         UserError: the folder is in use, the data or the backbone cannot be read, or a setting does not fit them.
     """
-    RunFolder.check_free(path)
+    if is_first():
+        RunFolder.check_free(path)
     check_trackers(config)
     device = find_device(config.device)
     config = replace(config, stream=config.stream.located(), backbone=config.backbone.located())
@@ -107,13 +113,15 @@ def start(config: RunConfig, path: Path, console: Screen) -> Run:
     learner = config.learner.new_learner(backbone, config.seed).to(device)
     check_training(config.train, config.learner, learner)
     run = _assemble(config, RunFolder(path), stream, header, learner, ClassTable(header.allow_repeated), console)
-    run.folder = RunFolder.create(path, config)
-    run.fresh = True
-    with leaving_no_empty_run(run):
-        run.folder.write_json(DATA, data)
-        write_settings(run.folder, config)
-        run.folder.write_json("environment.json", environment(device))
-        header.write(run.folder.learner)
+    check_alike("settings, data or backbones", lambda: [to_dict(config), data, header.backbone_sha256])
+    if is_first():
+        run.folder = RunFolder.create(path, config)
+        run.fresh = True
+        with leaving_no_empty_run(run):
+            run.folder.write_json(DATA, data)
+            write_settings(run.folder, config)
+            run.folder.write_json("environment.json", environment(device))
+            header.write(run.folder.learner)
     return run
 
 
@@ -157,7 +165,8 @@ def reopen(
     check_settings(folder, config)
     if not repair:
         return _reopened(folder, config, console, False, masks, places)
-    folder.lock()
+    if is_first():
+        folder.lock()
     try:
         return _reopened(folder, config, console, True, masks, places)
     except BaseException:
@@ -175,14 +184,15 @@ def _reopened(
     stream = config.stream.build()
     config = _knowing(config, stream)
     device = find_device(config.device)
-    if repair:
+    if repair and is_first():
         folder.sweep(noting(console))
         if not (folder.path / "environment.json").exists():
             folder.write_json("environment.json", environment(device))
         if not (folder.learner / HEADER).exists() and not folder.learner_files():
             _header(config, load_named(config.backbone, places.backbone, device)).write(folder.learner)
-    elif not folder.learner_files():
+    elif not repair and not folder.learner_files():
         raise nothing
+    wait()
     counted = folder.scores.counted()
     header, learner, classes = load_learner(
         folder.learner, lambda saved: load_named(saved, places.backbone, device), strict=False, masks=masks
@@ -200,6 +210,9 @@ def _reopened(
         raise UserError(f"{path} learned other classes than {config.stream.given!r} holds now; the data have changed")
     run = _assemble(config, folder, stream, replace(header, train=config.train), learner, classes, console)
     if repair:
+        check_alike("settings, data or finished tasks", lambda: [to_dict(config), identities(stream), learned])
+        learner.check_alike()
+    if repair and is_first():
         folder.write_json(DATA, identities(stream))
         if places.source is not None:
             folder.write_text("config.yaml", to_yaml(config))

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from softtf.devices.processes import mine
 from softtf.files.tensor_form import Forms
 from softtf.seeds import derive_seed
 from softtf.statistics.random_ridge import column_counts, column_forms, share_joined, share_without
@@ -107,8 +108,9 @@ class ExactRidge(nn.Module):
         columns, labels = own_share(before, columns, labels)
         numbers, local = local_numbers(labels)
         sums = RidgeSums.zeros(self.size, len(numbers))
-        for chunk, of_chunk in zip(features.split(ROWS), local[columns].split(ROWS), strict=True):
+        for chunk, of_chunk in mine(zip(features.split(ROWS), local[columns].split(ROWS), strict=True)):
             sums.add(self(standardise(chunk).to(self.projection)).cpu().double().round_(), of_chunk)
+        sums.gather()
         counts = {"counts": torch.bincount(columns, minlength=len(labels)), "labels": local}
         return Share(sums.kept("", whole=True) | counts, labels)
 

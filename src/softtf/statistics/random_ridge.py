@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from softtf.devices.processes import mine
 from softtf.errors import TrainingError
 from softtf.files.tensor_form import INTEGERS, Forms, TensorForm
 from softtf.seeds import derive_seed
@@ -169,16 +170,16 @@ class RandomRidge(nn.Module):
         numbers, local = local_numbers(labels)
         sums, held_sums = (RidgeSums.zeros(self.size, len(numbers)) for _ in range(2))
         for part, rows in ((held_sums, held), (sums, ~held)):
-            for h, chunk in self._projected(features, rows):
+            for h, chunk in self._projected(features, mine(chunks(rows))):
                 part.add(h, local[columns[chunk]])
+            part.gather()
         counts = {"counts": torch.bincount(columns, minlength=len(labels)), "labels": local}
         return Share(sums.add_sums(held_sums).kept("") | held_sums.kept("held_") | counts, labels)
 
-    def _projected(self, features: Tensor, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield h [chunk, M] in float64 and the indices [chunk] of the features in the mask `rows`, `ROWS` at once."""
-        for chunk in rows.nonzero()[:, 0].split(ROWS):
-            if len(chunk):
-                yield self(features[chunk].to(self.projection)).cpu().double(), chunk
+    def _projected(self, features: Tensor, chunks: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield h [chunk, M] in float64 and the indices [chunk] of the features in each chunk."""
+        for chunk in chunks:
+            yield self(features[chunk].to(self.projection)).cpu().double(), chunk
 
     def _choose(self, shares: Sequence[Share]) -> Chosen:
         """Choose lambda on the held-out examples of all shares."""
@@ -199,11 +200,16 @@ class RandomRidge(nn.Module):
         self, fitted: Tensor, features: Tensor, own: Tensor, held: Tensor, weights: Tensor
     ) -> float | None:
         """Return the best temperature for the scores of a task's held-out examples; None if there are none."""
-        scored = [(h @ fitted, chunk) for h, chunk in self._projected(features, held)]
+        scored = [(h @ fitted, chunk) for h, chunk in self._projected(features, chunks(held))]
         if not scored:
             return None
         rows = torch.cat([chunk for _, chunk in scored])
         return fit_temperature(torch.cat([scores for scores, _ in scored]), own[rows], weights[rows])
+
+
+def chunks(rows: Tensor) -> list[Tensor]:
+    """Return the indices of the rows in a mask, at most `ROWS` at once."""
+    return [chunk for chunk in rows.nonzero()[:, 0].split(ROWS) if len(chunk)]
 
 
 def solve(moments: Moments, ridge: float) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from softtf.devices.processes import summed
 from softtf.errors import TrainingError
 from softtf.files.tensor_form import FLOATS, INTEGERS, Forms, TensorForm
 from softtf.statistics.shares import Share, local_numbers
@@ -56,6 +57,12 @@ class RidgeSums:
         self.gram.addmm_(h.T, h)
         self.cross.index_add_(1, labels, h.T)
         self.counts.add_(torch.bincount(labels, minlength=len(self.counts)))
+
+    def gather(self) -> None:
+        """Add, in place, the sums of the other processes of the run; integers stay exact."""
+        for part in (self.gram, self.cross, self.counts):
+            if (total := summed(part)) is not part:
+                part.copy_(total)
 
     def add_sums(self, other: "RidgeSums") -> "RidgeSums":
         """Add others in place, and return these."""

@@ -18,6 +18,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from softtf.devices.processes import mine
 from softtf.errors import TrainingError
 from softtf.files.tensor_form import Forms
 from softtf.statistics.random_ridge import (
@@ -96,8 +97,9 @@ class TaskRidge(nn.Module, ABC):
         own_columns, own_labels = own_share(before, columns, labels)
         numbers, local = local_numbers(own_labels)
         sums = RidgeSums.zeros(self.size, len(numbers))
-        for part, of_part in zip(features.split(ROWS), local[own_columns].split(ROWS), strict=True):
+        for part, of_part in mine(zip(features.split(ROWS), local[own_columns].split(ROWS), strict=True)):
             sums.add(self(part).cpu().double(), of_part)
+        sums.gather()
         counts = {"counts": torch.bincount(own_columns, minlength=len(own_labels)), "labels": local}
         share = Share(sums.kept("") | counts, own_labels)
 

@@ -1,7 +1,7 @@
 """Batches of prepared inputs: shuffled and augmented for training, in order for testing."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, cast
 
 import torch
@@ -83,10 +83,15 @@ class Loader:
     def __len__(self) -> int:
         return -(-len(self.examples) // self.batch_size)
 
-    def epoch(self, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def epoch(self, seed: int, part: Callable[[int], slice] = slice) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield augmented inputs [b, ...], targets [b] and rows [b] of all examples, shuffled by `seed`.
 
         The rows, on the CPU, are the indices of the examples.
+
+        Args:
+            seed: of the order and of the augmentation.
+            part: says which places of a batch of so many examples are loaded; by default all are. What is drawn for an
+                example does not depend on it.
 
         Raises:
             UserError: the loader is not for training, or an input cannot be loaded.
@@ -95,19 +100,23 @@ class Loader:
             raise UserError(f"{self.examples.name}: a loader with train=False has no epochs; use batches()")
         order = torch.randperm(len(self.examples), generator=_generator(seed, "order"))
         augmentation = _generator(seed, "augmentation")
-        batches = self._split(order.tolist(), self.batch_size)
-        for batch, inputs in zip(batches, self._augmented(batches, augmentation), strict=True):
-            rows = torch.tensor(batch)
+        whole = self._split(order.tolist(), self.batch_size)
+        parts = [part(len(batch)) for batch in whole]
+        for batch, places, inputs in zip(whole, parts, self._augmented(whole, parts, augmentation), strict=True):
+            rows = torch.tensor(batch)[places]
             yield inputs, self.targets[rows.to(self.device)], rows
 
-    def _augmented(self, batches: list[Sequence[int]], generator: torch.Generator) -> Iterator[Tensor]:
-        """Yield the inputs of each batch; their random numbers depend only on the generator and the batches."""
+    def _augmented(
+        self, whole: list[Sequence[int]], parts: list[slice], generator: torch.Generator
+    ) -> Iterator[Tensor]:
+        """Yield the inputs of each batch's part; their random numbers depend only on the generator and the batches."""
+        batches = [batch[places] for batch, places in zip(whole, parts, strict=True)]
         if not self.preparation.augment:
             for loaded in self._load(batches):
                 yield self.preparation.augment_batch(loaded, self.device, generator)
             return
         preparation = cast(Augmentation, self.preparation)
-        drawn = [preparation.draw(len(batch), generator) for batch in batches]
+        drawn = [preparation.draw(len(b), generator)[places] for b, places in zip(whole, parts, strict=True)]
         for loaded, numbers in zip(self._load(batches, drawn), drawn, strict=True):
             yield preparation.augment_drawn(loaded, numbers, self.device)
 
@@ -181,6 +190,10 @@ class Loader:
         count = len(self.examples) if loaded is None else len(loaded)
         for part in self._split(range(count), self.batch_size):
             yield self.prepared(self.loaded(part) if loaded is None else [loaded[i] for i in part])
+
+    def all_batches(self) -> list[Sequence[int]]:
+        """Return the indices of all examples in their order, in batches."""
+        return self._split(range(len(self.examples)), self.batch_size)
 
     @staticmethod
     def _split(order: Sequence[int], size: int) -> list[Sequence[int]]:

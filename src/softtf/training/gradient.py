@@ -13,12 +13,14 @@ from torch.nn.utils import clip_grad_norm_
 from softtf.adaptations.base import drawing_noise
 from softtf.backbones.features import OnStep, Queries, no_progress
 from softtf.devices.memory import needs_memory
+from softtf.devices.processes import count, is_first, own_rows, share
 from softtf.errors import OutOfMemoryError, TrainingError, UserError
 from softtf.files.tensor_form import INTEGERS, TensorForm, check_forms, form_like
 from softtf.learners.base import Batch, Learner
 from softtf.learners.state import MEMORY
 from softtf.learners.task_data import TaskData
 from softtf.seeds import derive_seed
+from softtf.training.combined import combine
 from softtf.training.config import TrainConfig
 from softtf.training.task import EpochReport, TaskTraining
 
@@ -32,7 +34,9 @@ KEPT_BY_OPTIMIZER = {
 class GradientTraining(TaskTraining):
     """Trains the task by gradient steps, epoch by epoch, with a new optimizer.
 
-    queries: the frozen features of the training examples, if the loss reads them.
+    queries: the frozen features of the training examples, if the loss reads them. Of several processes of a run, each
+    takes some rows of each batch. Where the loss cannot be divided (`Learner.divides_batches`), each takes the whole
+    batch, and the first's gradients are those of all.
     """
 
     def __init__(self, learner: Learner, data: TaskData, config: TrainConfig) -> None:
@@ -62,15 +66,13 @@ class GradientTraining(TaskTraining):
             known = self.queries.get() if self.queries else None
             for step, batch in enumerate(self._batches(known)):
                 self._set_rate(batch.step, self.epochs * steps)
-                losses = self.learner.loss(batch)
-                self.optimizer.zero_grad(set_to_none=True)
-                torch.stack(list(losses.values())).sum().backward()
-                watch.add(losses)
+                size = self._size(step)
+                watch.add(self._backward(batch, size))
                 self.learner.after_backward()
                 if self.config.clip_norm is not None:
                     clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
                 self.optimizer.step()
-                samples += len(batch.targets)
+                samples += size
                 on_step(step + 1, steps)
         means = watch.means()
         self.epoch += 1
@@ -83,9 +85,30 @@ class GradientTraining(TaskTraining):
         kept = self.queries.kept_seconds if self.queries and self.epoch == 1 else 0.0
         return EpochReport(self.task, self.epoch, self.epochs, means, samples, seconds, kept)
 
+    def _backward(self, batch: Batch, size: int) -> Mapping[str, Tensor]:
+        """Set the gradients of a batch of `size` examples, of which `batch` is this process's part; return its losses.
+
+        The shares by which processes weigh their losses add up to 1. So do gradients and losses: to those of the whole
+        batch, where each loss is a mean over its rows.
+        """
+        losses = self.learner.loss(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.stack(list(losses.values())).sum()
+        if count() == 1:
+            total.backward()
+            return losses
+        part = share(size) if self.learner.divides_batches else float(is_first())
+        (part * total).backward()
+        return combine(list(self.parameters.values()), losses, part)
+
+    def _size(self, step: int) -> int:
+        """Return the number of examples in a batch of an epoch, in all processes together."""
+        return min(self.loader.batch_size, len(self.loader.examples) - step * self.loader.batch_size)
+
     def _batches(self, known: Queries | None) -> Iterator[Batch]:
         first = self.epoch * len(self.loader)
-        order = self.loader.epoch(derive_seed(self.learner.seed, self.task, self.epoch))
+        part = own_rows if self.learner.divides_batches else slice
+        order = self.loader.epoch(derive_seed(self.learner.seed, self.task, self.epoch), part)
         for step, (inputs, targets, rows) in enumerate(order, first):
             query = None if known is None else known.values[rows].to(inputs.device)
             yield Batch(inputs, targets, rows, query, step)

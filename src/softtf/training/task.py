@@ -76,11 +76,13 @@ class TaskTraining(ABC):
 
         Raises:
             TrainingError: a feature is not finite, or there is not enough memory (an OutOfMemoryError).
+            UserError: the processes of the run have learned different things.
         """
         start = time.perf_counter()
         with self.learner.computing_in(self.dtype):
             self.learner.end_task(self.data)
             gather_answers(self.learner, self.loader)
+        self.learner.check_alike()
         kept = 0.0 if self.counts_features else self.data.own_queries.kept_seconds
         return time.perf_counter() - start, kept
 

@@ -1,0 +1,35 @@
+"""The launcher of a run on several devices, `torchrun` or `accelerate launch`, as the environment shows it."""
+
+import os
+
+SPOKEN = "softtf/spoken"
+SECONDS_TO_ASK = 5
+
+
+def launched() -> int:
+    """Return how many processes the launcher started for one run; 1 without a launcher."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+
+
+def shows() -> bool:
+    """Return whether this process shows progress and results: of all processes of a run, the first does."""
+    return launched() == 1 or os.environ["RANK"] == "0"
+
+
+def may_speak() -> bool:
+    """Return whether this process shows why it ends: of all processes of a run, the first to ask does.
+
+    The launcher's store knows who asked. If the store is gone, each process speaks for itself.
+    """
+    if launched() == 1:
+        return True
+    from datetime import timedelta
+
+    from torch.distributed import TCPStore
+
+    place = os.environ.get("MASTER_ADDR", "localhost"), int(os.environ.get("MASTER_PORT", "29500"))
+    try:
+        store = TCPStore(*place, is_master=False, timeout=timedelta(seconds=SECONDS_TO_ASK), wait_for_workers=False)
+        return bool(store.add(f"{SPOKEN}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", 1) == 1)
+    except RuntimeError:
+        return True

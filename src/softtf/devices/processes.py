@@ -1,0 +1,267 @@
+"""The processes of one run on several devices. `torchrun` or `accelerate launch` starts them, accelerate connects them.
+
+All processes run the same program from the same seeds and hold the same learner. They divide the rows of each training
+batch, the batches of frozen features, the sums of closed forms and the batches of test samples. After each they add up
+what they found, so that all know the whole. Everything else each of them does alike. Only the first writes and shows.
+
+Without `join` there is one process, and all functions here return what they are given.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from softtf.devices.launch import launched
+from softtf.devices.memory import is_shortage
+from softtf.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Group:
+    """This process among those of the run: its number, how many there are, and its device."""
+
+    number: int = 0
+    count: int = 1
+    device: str = "cpu"
+    sends_from_device: bool = False  # NCCL sends what lies on a GPU, gloo what lies in memory
+
+
+_group = Group()
+
+
+class LostProcessError(UserError):
+    """Another process of the run has ended, so that this one cannot go on."""
+
+
+def is_first() -> bool:
+    """Return whether this is the process that writes."""
+    return _group.number == 0
+
+
+def count() -> int:
+    """Return how many processes have joined; 1 without a launcher."""
+    return _group.count
+
+
+def device() -> str | None:
+    """Return the device of this process; None if there is one process."""
+    return _group.device if _group.count > 1 else None
+
+
+def join(asked: str = "auto") -> None:
+    """Connect this process with the others that the launcher started; without a launcher do nothing.
+
+    Args:
+        asked: the device that the settings name. `cpu` connects by gloo; `auto` and `cuda` give each process a device
+            of its own, if there are any.
+
+    Raises:
+        UserError: accelerate is not installed, or a process cannot have this device.
+    """
+    global _group
+    if launched() == 1 or _group.count > 1:
+        return
+    try:
+        from accelerate import PartialState
+    except ImportError:
+        raise UserError(
+            f"this is one of {launched()} processes of a run, which accelerate connects, and it is not installed:"
+            " `pip install 'softtf[devices]'`, or start softtf without torchrun"
+        ) from None
+    import torch
+
+    if ":" in asked:
+        raise UserError(f"device {asked!r} is for one process; give auto or cpu, and each process has its own device")
+    with _lost():
+        state = PartialState(cpu=asked == "cpu" or not torch.accelerator.is_available())
+    if state.num_processes != launched():
+        raise UserError(f"{launched()} processes were started, but accelerate connects none on {asked!r}; give cpu")
+    _group = Group(state.process_index, state.num_processes, str(state.device), state.device.type != "cpu")
+
+
+def leave() -> None:
+    """Disconnect at the end of the command."""
+    global _group
+    if _group.count > 1:
+        import torch.distributed as dist
+
+        _group = Group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def mine(items: Iterable[T]) -> list[T]:
+    """Return the items that this process does: every `count`-th."""
+    return list(items)[_group.number :: _group.count]
+
+
+def own_rows(rows: int) -> slice:
+    """Return which of `rows` rows this process takes: a run of them, equally many up to one; at least one row.
+
+    Where there are fewer rows than processes, the last processes take a row whose `share` is 0.
+    """
+    first, last = (rows * n // _group.count for n in (_group.number, _group.number + 1))
+    return slice(first, last) if last > first else slice(0, 1)
+
+
+def share(rows: int) -> float:
+    """Return the share of `rows` rows that this process takes (`own_rows`); those of all processes add up to 1."""
+    return (rows * (_group.number + 1) // _group.count - rows * _group.number // _group.count) / rows
+
+
+def summed(tensor: "Tensor") -> "Tensor":
+    """Return the sum of all processes' tensors, in their type; each gives one of the same shape and type.
+
+    Raises:
+        LostProcessError: another process has ended.
+    """
+    if _group.count == 1:
+        return tensor
+    import torch.distributed as dist
+
+    sent = _sent(tensor)
+    with _lost():
+        dist.all_reduce(sent)
+    return sent.to(tensor.device)
+
+
+def mean(*values: float) -> list[float]:
+    """Return the mean over processes of each value, such as the seconds of a part that they divide.
+
+    Raises:
+        LostProcessError: another process has ended.
+    """
+    if _group.count == 1:
+        return list(values)
+    import torch
+
+    found: list[float] = (summed(torch.tensor(values, dtype=torch.float64)) / _group.count).tolist()
+    return found
+
+
+def given(tensor: "Tensor") -> "Tensor":
+    """Return the first process's tensor; the others give one of the same shape and type.
+
+    Raises:
+        LostProcessError: another process has ended.
+    """
+    if _group.count == 1:
+        return tensor
+    import torch.distributed as dist
+
+    sent = _sent(tensor)
+    with _lost():
+        dist.broadcast(sent, 0)
+    return sent.to(tensor.device)
+
+
+def told(value: Any) -> Any:
+    """Return what the first process says, as JSON; the others' value is not used.
+
+    Raises:
+        LostProcessError: another process has ended.
+    """
+    if _group.count == 1:
+        return value
+    import torch
+
+    text = json.dumps(value if _group.number == 0 else None).encode()
+    length = int(given(torch.tensor(len(text))))
+    return json.loads(bytes(given(torch.tensor([*text[:length].ljust(length)], dtype=torch.uint8)).tolist()))
+
+
+def wait() -> None:
+    """Wait until all processes are here.
+
+    Raises:
+        LostProcessError: another process has ended.
+    """
+    told(None)
+
+
+def check_alike(what: str, find: Callable[[], Iterable[Any]]) -> None:
+    """Refuse processes that differ in something that all must have alike.
+
+    Args:
+        what: named in the message.
+        find: returns it; it is called if there are several processes. Each item is a mapping, whose values may be
+            tensors, or anything that JSON can write.
+
+    Raises:
+        UserError: they differ from the first process's.
+    """
+    if _group.count == 1:
+        return
+    import torch
+
+    found = torch.tensor([*_digest(find())], dtype=torch.uint8)
+    differ = torch.tensor(int(not torch.equal(found, given(found))))
+    if int(summed(differ)):
+        raise UserError(f"{what} differ between the processes of this run; give them the same, or run in one process")
+
+
+def together(
+    batches: Sequence[Sequence[int]], compute: Callable[[list[Sequence[int]]], Iterable["Tensor"]]
+) -> "Tensor":
+    """Return a result for each row of all batches, [rows, ...] in their order; each process computes some batches.
+
+    Args:
+        batches: each a sequence as long as its result.
+        compute: yields the result [len(batch), ...] of each of the batches that it gets.
+
+    Raises:
+        LostProcessError: another process has ended.
+    """
+    starts = [0, *accumulate(map(len, batches))]
+    numbers = mine(range(len(batches)))
+    whole: Tensor | None = None
+    for place, part in enumerate(compute([batches[n] for n in numbers or [0]])):  # one without batches finds the shape
+        if whole is None:
+            whole = part.new_zeros(starts[-1], *part.shape[1:])
+        if numbers:
+            whole[starts[numbers[place]] : starts[numbers[place] + 1]] = part
+    assert whole is not None, "there are batches"
+    return summed(whole)
+
+
+def _sent(tensor: "Tensor") -> "Tensor":
+    """Return a copy of a tensor where it can be sent from."""
+    where: torch.device | str = tensor.device
+    if _group.sends_from_device and tensor.device.type == "cpu":
+        where = _group.device
+    return tensor.detach().to(where, copy=True).contiguous()
+
+
+def _digest(parts: Iterable[Any]) -> bytes:
+    """Return the SHA-256 of tensors and of what JSON can write."""
+    import torch
+
+    digest = hashlib.sha256()
+    for part in parts:
+        for name, value in part.items() if isinstance(part, Mapping) else [("", part)]:
+            is_tensor = isinstance(value, torch.Tensor)
+            digest.update(f"{name}|{list(value.shape) if is_tensor else json.dumps(value, default=str)}\n".encode())
+            if is_tensor:
+                digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.digest()
+
+
+@contextmanager
+def _lost() -> Iterator[None]:
+    """Turn the error of a connection that broke into one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_shortage(error):
+            raise
+        raise LostProcessError("another process of this run has ended") from error
