@@ -30,6 +30,7 @@ from softtf.learners import Learner, LearnerSpec
 from softtf.learners.base import Batch
 from softtf.learners.class_table import ClassTable
 from softtf.learners.state import LearnerState
+from softtf.testing.learner import check_mean
 from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training
 from support.several import several
@@ -177,11 +178,7 @@ def test_a_loss_that_is_called_a_mean_is_that_of_its_parts(case: LearnerCase) ->
     if not learner.loss_is_mean:
         return
     with learner.computing_in(torch.float64):
-        whole = learner.loss(batch)
-        parts = [learner.loss(rows(batch, places)) for places in (slice(0, 3), slice(3, 5))]
-    assert [part.keys() for part in parts] == [whole.keys()] * 2
-    for name, value in whole.items():
-        torch.testing.assert_close(0.6 * parts[0][name] + 0.4 * parts[1][name], value, rtol=1e-6, atol=1e-9)
+        check_mean(learner, batch)
 
 
 def second_task(case: LearnerCase) -> tuple[Learner, Batch]:
@@ -197,10 +194,6 @@ def second_task(case: LearnerCase) -> tuple[Learner, Batch]:
     learner.double()
     whole = next(data.loader.fresh().epoch(0)) if texts else (inputs(5), data.targets[[0, 7, 3, 5, 1]], torch.arange(5))
     return learner, Batch(*whole)
-
-
-def rows(batch: Batch, places: slice) -> Batch:
-    return replace(batch, inputs=batch.inputs[places], targets=batch.targets[places], rows=batch.rows[places])
 
 
 def test_another_loss_is_a_mean_only_if_its_class_says_so() -> None:

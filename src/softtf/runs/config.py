@@ -240,7 +240,7 @@ class RunConfig(Settings):
         train: how each task is trained.
         evaluate: how the learner is scored.
         seed: the seed of all random numbers.
-        device: `cpu`, `cuda`, `cuda:1`, `mps`, or `auto`, which lets accelerate choose.
+        device: `cpu`, `cuda`, `cuda:1`, `mps`, or `auto`, the machine's accelerator if it has one.
         feature_cache: the folder in which runs share the frozen backbone's features; None is $SOFTTF_CACHE or, without
             it, ~/.cache/softtf/features; `off` keeps them in memory.
         track: trackers that also get the numbers while it runs (`softtf list trackers`; needs softtf[tracking]).

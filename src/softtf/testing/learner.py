@@ -3,6 +3,8 @@
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from copy import deepcopy
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,14 +13,18 @@ from softtf.backbones import Backbone
 from softtf.classifier import ContinualClassifier
 from softtf.inference import Oracle, policies_of
 from softtf.inference.policy import usual_policy
-from softtf.learners import LearnerSpec
+from softtf.learners import Learner, LearnerSpec
+from softtf.learners.base import Batch
 from softtf.testing.laws import equal, law, same
 from softtf.testing.tiny import CLASSES, TASKS, pictures, task_data, tiny_backbone
 from softtf.training.config import TrainConfig
+from softtf.training.data import begin_training
 
 
 def check_learner(spec: LearnerSpec, backbone: Callable[[], Backbone] = tiny_backbone) -> None:
     """Check a learner: earlier tasks stay, a failed task leaves no trace, samples are answered alone, saving is exact.
+
+    Where its loss is said to be a mean over rows (`Learner.loss_is_mean`), that is checked too.
 
     Args:
         spec: its layers must be in the backbone.
@@ -42,6 +48,7 @@ def check_learner(spec: LearnerSpec, backbone: Callable[[], Backbone] = tiny_bac
         law(equal(now, owned), "learning changes no other task's parameters")
     _check_answers(model)
     check_saving(model, backbone)
+    _check_parts(model, train)
     law(frozen.weights_hash() == before, "the frozen backbone is never written to")
 
 
@@ -80,6 +87,37 @@ def _check_answers(model: ContinualClassifier) -> None:
             found = model.predict_proba([images[i] for i in rows], inference=name, batch_size=size)
             same(found, whole[rows], f"an answer by {name!r} does not depend on batch or neighbours", 1e-5)
     law(whole.shape == (7, TASKS * CLASSES), "there is a probability for every class seen")
+
+
+def _check_parts(model: ContinualClassifier, train: TrainConfig) -> None:
+    """Check, by one more task, that a loss which is called a mean over rows is one."""
+    if not model.learner.loss_is_mean:
+        return
+    learner, classes, task = deepcopy(model.learner), deepcopy(model.classes), task_data(TASKS)
+    training = begin_training(learner, classes, task, "one more", replace(train, augment=False, batch_size=5))
+    learner.double()
+    inputs, targets, rows = next(training.loader.epoch(0))
+    with learner.computing_in(torch.float64):
+        check_mean(learner, Batch(inputs.double(), targets, rows))
+
+
+def check_mean(learner: Learner, batch: Batch) -> None:
+    """Check that each term of a loss on a batch is the mean of those on its parts, weighted by their rows.
+
+    Several processes of a run take parts of each batch if the learner's `loss_is_mean` says that they can.
+    """
+
+    def loss(rows: slice) -> dict[str, Tensor]:
+        query = None if batch.query is None else batch.query[rows]
+        return learner.loss(
+            replace(batch, inputs=batch.inputs[rows], targets=batch.targets[rows], rows=batch.rows[rows], query=query)
+        )
+
+    size, first = len(batch.rows), len(batch.rows) // 2
+    whole, one, other = (loss(rows) for rows in (slice(size), slice(first), slice(first, size)))
+    for name, value in whole.items():
+        mean = (first * one[name] + (size - first) * other[name]) / size
+        same(mean, value, f"the {name} loss is a mean over the rows of a batch, as loss_is_mean says", 1e-6)
 
 
 def check_saving(model: ContinualClassifier, backbone: Callable[[], Backbone]) -> None:
