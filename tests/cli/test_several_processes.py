@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -14,23 +14,37 @@ import torch
 from safetensors.torch import load_file
 
 from cli import TINY, call, refused
+from softtf.backbones.features import OnStep
 from softtf.cli.main import main
+from softtf.errors import UserError
 from softtf.training.gradient import GradientTraining
+from softtf.training.task import EpochReport
 from support.several import several
 
 EXACT = ("--learner.storage", "float32", "--train.epochs", "2", "--feature-cache", "features")
 
 
-def command(args: Sequence[str], killed: int | None, folder: Path) -> None:
-    """Carry out a command as one of several processes; process `killed` dies in the second epoch of task 2."""
+Fault = Callable[[], object]
+
+
+def killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def unreadable() -> None:
+    raise UserError("photo.png cannot be read")
+
+
+def command(args: Sequence[str], number: int, fault: Fault, folder: Path) -> None:
+    """Carry out a command as one of several processes; one has a fault in the second epoch of task 2."""
     os.chdir(folder.parent)
     usual = GradientTraining.run_epoch
 
-    def run_epoch(training: GradientTraining, on_step: object) -> object:
+    def run_epoch(training: GradientTraining, on_step: OnStep) -> EpochReport:
         def step(done: int, steps: int) -> None:
-            if (training.task, training.epoch, folder.name) == (1, 1, str(killed)):
-                os.kill(os.getpid(), signal.SIGKILL)
-            on_step(done, steps)  # type: ignore[operator]
+            if (training.task, training.epoch, folder.name) == (1, 1, str(number)):
+                fault()
+            on_step(done, steps)
 
         return usual(training, step)
 
@@ -38,11 +52,13 @@ def command(args: Sequence[str], killed: int | None, folder: Path) -> None:
         raise SystemExit(main(list(args)))
 
 
-def together(count: int, name: str, *args: str, killed: int | None = None) -> tuple[list[int], list[str], list[str]]:
-    """Carry out a command in several processes: their exit codes, and what each prints on stdout and stderr."""
-    codes = several(count, partial(command, args, killed), Path(name).resolve())
-    said = [[(Path(name) / str(number) / stream).read_text() for number in range(count)] for stream in ("out", "err")]
-    return codes, *said
+def together(
+    count: int, name: str, *args: str, number: int = -1, fault: Fault = killed
+) -> tuple[list[int], list[str], list[str]]:
+    """Carry out a command in several processes in a folder: exit codes, and what each prints on stdout and stderr."""
+    codes = several(count, partial(command, args, number, fault), Path(name).resolve())
+    out, err = ([(Path(name) / str(n) / stream).read_text() for n in range(count)] for stream in ("out", "err"))
+    return codes, out, err
 
 
 def assert_same_results(found: Path, expected: Path) -> None:
@@ -59,7 +75,7 @@ def assert_same_results(found: Path, expected: Path) -> None:
 @pytest.mark.slow
 def test_a_run_in_several_processes_is_killed_resumed_by_others_and_ends_as_in_one() -> None:
     assert call(*TINY, *EXACT, "--output", "alone") == 0
-    codes, out, errors = together(3, "first", *TINY, *EXACT, "--output", "run", killed=0)
+    codes, out, errors = together(3, "first", *TINY, *EXACT, "--output", "run", number=0)
     assert codes == [-signal.SIGKILL, 2, 2]
     lines = "".join(errors).splitlines()
     assert lines == [
@@ -76,14 +92,11 @@ def test_a_run_in_several_processes_is_killed_resumed_by_others_and_ends_as_in_o
 
 
 @pytest.mark.slow
-def test_wrong_settings_are_told_once_by_any_number_of_processes() -> None:
-    Path("wrong/run").mkdir(parents=True)
-    Path("wrong/run/something").write_text("")
-    for args in ((*TINY, "--output", "run"), ("run", "nonsense")):
-        name = f"wrong/{args[1]}"
-        codes, out, errors = together(2, name, *args[:-1], "../run" if args[-1] == "run" else args[-1])
-        assert codes == [2, 2]
-        assert out == ["", ""] and len("".join(errors).splitlines()) == 1, errors
+def test_what_one_process_finds_wrong_ends_all_and_is_told_once() -> None:
+    codes, out, errors = together(2, "first", *TINY, *EXACT, "--output", "run", number=1, fault=unreadable)
+    assert codes == [2, 2] and out[1] == ""
+    assert errors == ["", "softtf: error: photo.png cannot be read\n"]
+    assert Path("first/run/checkpoint.safetensors").exists()
 
 
 @pytest.mark.parametrize(

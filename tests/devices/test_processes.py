@@ -52,7 +52,6 @@ FEW = (  # one for each way to divide a task, or not to
 )
 FAMILIES = (
     *FEW,
-    "L2P + Soft-TF, PGP",
     "DualPrompt + WSN",
     "CODA-Prompt + Soft-TF",
     "CLIP-Prompt as published, masked",

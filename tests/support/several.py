@@ -16,7 +16,7 @@ Work = Callable[[Path], None]
 """What a process does; it may write what it found below the folder that it gets."""
 
 
-def several(count: int, work: Work, folder: Path, seconds: float = 120) -> list[int]:
+def several(count: int, work: Work, folder: Path, seconds: float = 600) -> list[int]:
     """Run a function in so many processes, and return their exit codes; one that hangs is killed.
 
     Each gets a folder of its own, `folder`/0, 1, ..., with what it prints in `out` and `err`.

@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from importlib import import_module
 from typing import Annotated, Any, Union
 
@@ -44,6 +44,9 @@ def main(args: list[str] | None = None) -> int:
                 _tell("stopped")
             _flush()
             return exit_code(stop)
+        finally:
+            if launched() > 1:  # after the error was told, since the others then say that a process has ended
+                import_module("softtf.devices.processes").leave()
 
 
 def _run(argv: list[str]) -> int:
@@ -101,13 +104,11 @@ def _one_of_several(command: str) -> Iterator[None]:
             f"`softtf {command}` does not divide its work among processes, of which {launched()} were started; start"
             f" it without torchrun and accelerate launch. These do: {', '.join(DIVIDED)}"
         )
-    from softtf.devices.processes import leave
-
-    with ExitStack() as stack:
-        stack.callback(leave)
-        if not shows():
-            stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w", encoding="utf-8"))))
-            warnings.simplefilter("ignore")
+    if shows():
+        yield
+        return
+    warnings.simplefilter("ignore")
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
         yield
 
 

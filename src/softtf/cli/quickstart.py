@@ -134,21 +134,26 @@ def finish(begin: Callable[[], Run], path: Path, resume: Path) -> list[Row]:
     try:
         learn_stream(begin())
     except BaseException as error:
-        can_resume = (resume / "config.yaml").exists() or (resume / MARKER).exists()
-        given = "".join(f" --backbone {shlex.quote(path)}" for path in _paths(path))
-        kept = f"everything up to the last full epoch is kept. Go on with: softtf resume {resume}{given}"
         if stopped(error):
-            if can_resume:
+            if (resume / "config.yaml").exists() or (resume / MARKER).exists():
                 with suppress(OSError):  # of a terminal that is gone
-                    say(f"\nstopped; {kept}")
+                    say(f"\nstopped; {_kept(path, resume)}")
             raise
         if isinstance(error, LostProcessError):
-            raise LostProcessError(f"{error}; {kept if can_resume else 'start it again'}") from None
+            folder = RunFolder(path)
+            going_on = folder.checkpoint.exists() or folder.learner_files()
+            raise LostProcessError(f"{error}; {_kept(path, resume) if going_on else 'start it again'}") from None
         if not isinstance(error, TrainingError):
             raise
         kept = f" (finished tasks are in {path / 'learner'})" if (path / "learner").exists() else ""
         raise TrainingError(f"{error}{kept}") from None
     return _rows(path) if is_first() else []
+
+
+def _kept(path: Path, resume: Path) -> str:
+    """Say what is kept of a stopped run, and how to go on."""
+    given = "".join(f" --backbone {shlex.quote(path)}" for path in _paths(path))
+    return f"everything up to the last full epoch is kept. Go on with: softtf resume {resume}{given}"
 
 
 def _paths(path: Path) -> list[str]:

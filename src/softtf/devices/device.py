@@ -75,6 +75,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "system": platform.platform(),
         "processor": _processor(),
         "threads": torch.get_num_threads(),
+        **({"processes": processes.count()} if processes.count() > 1 else {}),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
     }
 

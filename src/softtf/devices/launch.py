@@ -5,7 +5,7 @@ import socket
 from datetime import timedelta
 
 SPOKEN = "softtf/spoken"
-SECONDS_TO_ASK = 5
+SECONDS_TO_ASK = 30
 
 
 def launched() -> int:

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from softtf.config.bounds import AtLeast, BatchSize
 from softtf.config.tree import check_value
+from softtf.devices.processes import count
 from softtf.errors import UserError
 from softtf.seeds import derive_seed
 from softtf.streams.cache import Cache
@@ -47,7 +48,7 @@ class Loader:
             batch_size: the size of a batch; the last one of a pass may be smaller.
             device: the device of the batches.
             cache_bytes: the memory for loaded inputs; an input that does not fit is loaded again each time.
-            workers: the number of loading processes; None is 0 on a CPU and up to eight on a GPU. With workers, photos
+            workers: the number of loading processes; None is 0 on a CPU and up to eight for a GPU. With workers, photos
                 are decoded in each epoch instead of cached: the device does not wait for the workers, but it would wait
                 for this process to crop cached photos.
 
@@ -69,7 +70,8 @@ class Loader:
         self.device = torch.device(device)
         self.targets = targets.to(self.device)
         if workers is None:
-            workers = min(8, os.cpu_count() or 1) if self.device.type == "cuda" else 0
+            cores = (os.cpu_count() or 1) // count()
+            workers = min(8, max(1, cores)) if self.device.type == "cuda" else 0
         self.workers = workers
         room = 0 if workers else cache_bytes // len(examples)
         self._rows = _Rows(examples, preparation, train, room)
