@@ -30,6 +30,7 @@ EXTRAS = {  # in src, by a name
     "onnxscript": "from onnxscript",
     "prometheus-client": "prometheus_client",
     "python-multipart": "python_multipart",
+    "ray": "import ray",
     "uvicorn": "uvicorn",
     "tensorboard": "torch.utils.tensorboard",
     "trackio": 'library("trackio")',

@@ -32,6 +32,7 @@ FLOORS = (
     ("sklearn",),
     ("testing",),
     ("runs", "recipes", "public"),
+    ("sweeps",),
     ("paper",),
     ("figures",),
     ("report",),

@@ -59,8 +59,23 @@ class TrainingError(UserError):
     """Learning a task failed, for example because the loss is not finite; earlier tasks stay usable."""
 
 
-class OutOfMemoryError(TrainingError):
+class ShortageError(UserError):
+    """There is not enough memory for what was asked."""
+
+
+class OutOfMemoryError(TrainingError, ShortageError):
     """A task needed more memory than there was; its training can go on from its last full epoch."""
+
+
+def interrupt_of(error: BaseException | None) -> KeyboardInterrupt | None:
+    """Return the interrupt that caused this error; None if none did.
+
+    A signal may go to all processes of a terminal or a job. A process that loads data may then end first, and the error
+    is that it is gone.
+    """
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error
 
 
 def reason_of(error: BaseException) -> str:

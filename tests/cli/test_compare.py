@@ -58,7 +58,7 @@ def test_the_same_command_goes_on_and_leaves_what_is_finished(seeds: Path, tmp_p
         assert call(*TINY, *SEEDS, "--output", folder) == 130
     assert "The same command goes on" in capsys.readouterr().out
     assert not (folder / "seed-1/summary.json").exists()
-    assert "finished before" in output(capsys, *TINY, *SEEDS, "--output", folder)
+    assert "before\n" in output(capsys, *TINY, *SEEDS, "--output", folder)
     assert contents(folder / "seed-0") == before and results(folder / "seed-1") == results(seeds / "seed-1")
 
 

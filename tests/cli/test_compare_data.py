@@ -32,7 +32,7 @@ def test_it_learns_task_by_task_and_anew_says_what_pays_and_goes_on(tmp_path: Pa
         assert trial.run.method.split()[0] in shown and f"{trial.pooled:.1f}" in shown
     assert " ".join(verdict(trials).split()) in " ".join(shown.split())
     before = contents(tmp_path / "all")
-    assert output(capsys, *SMALL, "--output", tmp_path / "all").count("finished before") == len(tasks)
+    assert output(capsys, *SMALL, "--output", tmp_path / "all").count(" before\n") == len(tasks)
     assert contents(tmp_path / "all") == before
 
 

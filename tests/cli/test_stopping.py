@@ -16,10 +16,10 @@ from softtf.evaluation import scorer
 from softtf.files import tensors as store
 from softtf.files.lock import NAME
 from softtf.learners.dual_prompt import DualPromptLearner
-from softtf.paper import runs as table_runs
 from softtf.runs import learn as learning
 from softtf.runs.folder import RunFolder
 from softtf.streams import loader as loader_module
+from softtf.sweeps import work
 from support.stopping import RUN, STEPS, at_call, go_on, in_another_process, send, wait_for
 from support.tables import TABLE
 
@@ -115,7 +115,7 @@ def test_sigterm_while_worker_processes_are_waited_for(all_of_them: bool, capsys
 
 
 def test_a_table_that_is_stopped_says_how_to_go_on() -> None:
-    stop = at_call(1, table_runs, "learn_stream", send(signal.SIGTERM))
+    stop = at_call(1, work, "learn_stream", send(signal.SIGTERM))
     assert in_another_process(stop, *TABLE) == 143
     assert "The same command goes on from there." in Path("stdout").read_text()
     assert Path("stderr").read_text() == "softtf: stopped\n"

@@ -17,9 +17,10 @@ import pytest
 from cli import call, contents, output, read_json, refused, results
 from softtf.evaluation import AccuracyMatrix, metric, scorer
 from softtf.learners.dual_prompt import DualPromptLearner
-from softtf.paper import runs as table_runs
 from softtf.runs import learn as learning
 from softtf.runs.config import EvaluateConfig, RunConfig
+from softtf.sweeps import work
+from softtf.sweeps.place import place
 from support.registries import forgetting_names
 from support.stopping import Killer, at_call, in_another_process, send
 from support.tables import ROWS, RUNS, SMALL, TABLE, WHERE
@@ -74,7 +75,7 @@ def test_a_table_from_start_to_end_and_again(capsys: Capture, monkeypatch: pytes
     assert "cifar100 from digits" in first and "train.epochs=1" in first
     before = contents(RUNS)
     asked = before["table-8.json"].decode()
-    monkeypatch.setattr(table_runs, "learn_stream", never)
+    monkeypatch.setattr(work, "learn_stream", never)
     again = output(capsys, *TABLE)
     assert again[again.index("Table 8") :] == first[first.index("Table 8") :]
     assert len(re.findall(r"finished in .+ before", again)) == 2
@@ -214,7 +215,7 @@ def test_the_batch_of_scoring_makes_no_other_run(tmp_path: Path) -> None:
     config = RunConfig()
     for size in (1, 60, 120):
         scored = replace(config, evaluate=EvaluateConfig(batch_size=size))
-        assert table_runs.place(tmp_path, scored) == table_runs.place(tmp_path, config)
+        assert place(tmp_path, scored) == place(tmp_path, config)
 
 
 @pytest.mark.slow

@@ -26,10 +26,10 @@ from softtf.inference.base import gather_answers
 from softtf.learners import L2P, NCM, CLIPPrompt, DualPrompt, LearnerSpec, LinearHead
 from softtf.learners.class_table import ClassTable
 from softtf.network import SharedPass
-from softtf.paper import runs as table_runs
 from softtf.runs.config import EvaluateConfig, RunConfig
 from softtf.statistics.task_offsets import fit_offsets
 from softtf.streams import Examples, Loader
+from softtf.sweeps import place as places
 
 MASK = SoftMask((3, 4), init="uniform(0.5,1.5)")
 SPEC = DualPrompt(e_layers=(3,), adapt=MASK, gradient_offset=6)
@@ -141,8 +141,8 @@ def test_asked_for_in_the_constructor_offsets_are_the_inference() -> None:
 def test_finished_table_runs_of_before_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run's folder is named after its settings; one that came later and is not used does not rename it."""
     named_after: list[dict] = []
-    monkeypatch.setattr(table_runs.json, "dumps", lambda plain, **_: named_after.append(plain) or "")
+    monkeypatch.setattr(places.json, "dumps", lambda plain, **_: named_after.append(plain) or "")
     for count in (0, 5):
-        table_runs.place(tmp_path, RunConfig(learner=DualPrompt(gradient_offset=count)))
+        places.place(tmp_path, RunConfig(learner=DualPrompt(gradient_offset=count)))
     assert "gradient_offset" not in named_after[0]["learner"]
     assert named_after[1]["learner"]["gradient_offset"] == 5

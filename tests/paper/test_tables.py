@@ -25,13 +25,14 @@ from softtf.paper.figures import STREAMS
 from softtf.paper.lines import lines_of
 from softtf.paper.notes import title
 from softtf.paper.report import to_csv
-from softtf.paper.runs import Wish, place, plan, resolve
+from softtf.paper.runs import Wish, plan, resolve
 from softtf.recipes import RECIPES, known_methods
 from softtf.recipes.presets import ORDERS
 from softtf.recipes.recipes import recipe_named
 from softtf.recipes.texts import rows_protocol
 from softtf.runs.config import EvaluateConfig
 from softtf.streams import TextPreparation
+from softtf.sweeps.place import place
 from support.slow import each
 
 PAPER = Path("/work/shared/paper/tables.csv")

@@ -15,7 +15,6 @@ from softtf.backbones.features import FeatureStore, Queries
 from softtf.evaluation.report import HEADERS, to_csv
 from softtf.learners import NCM as NCM_METHOD
 from softtf.paper import table_named
-from softtf.paper.jobs import Job
 from softtf.paper.lines import lines_of
 from softtf.paper.report import CSV_FIELDS
 from softtf.paper.report import HEADERS as TABLE_HEADERS
@@ -25,6 +24,7 @@ from softtf.runs.folder import RunFolder
 from softtf.runs.results import result_rows
 from softtf.runs.seconds import seconds_of, upgraded
 from softtf.streams import ImagePreparation
+from softtf.sweeps.job import Job
 
 NCM = ("run", "quickstart", "--method", "ncm", *BACKBONE, *SMALL, *DIGITS, "--feature-cache", "features")
 KINDS = ("this run", "from nothing")

@@ -12,7 +12,7 @@ from rich.table import Table
 from softtf.cli.options import Compare
 from softtf.cli.quickstart import free
 from softtf.cli.results import tell_page
-from softtf.cli.seeds import check_same, complete
+from softtf.cli.seeds import one_by_one
 from softtf.cli.settings import named_settings
 from softtf.config.dotted import with_settings
 from softtf.errors import UserError
@@ -24,6 +24,7 @@ from softtf.report.found import RunResult, read_run
 from softtf.runs.config import RunConfig
 from softtf.runs.seconds import seconds_of
 from softtf.screen import Screen, duration, plain
+from softtf.sweeps.job import Job
 
 TASK_BY_TASK = ("ncm", "ranpac", DEFAULT)
 AT_ONCE = ("linear-head", "ft")
@@ -71,11 +72,8 @@ def run(options: Compare, source: str) -> int:
     """Make every run that is not finished, then print the table and the verdict."""
     settings = configs(options, source)
     folder = options.output or free(Path("runs") / "compare")
-    for name, config in settings.items():
-        check_same(config, folder / name)
     console = Screen()
-    for name, config in settings.items():
-        complete(config, folder / name, name, console)
+    one_by_one([Job(config, folder / name, name) for name, config in settings.items()], console)
     trials = [Trial(read_run(folder / name), name in AT_ONCE) for name in settings]
     console.print(rendered(trials))
     console.print(plain(verdict(trials)), soft_wrap=True)

@@ -6,6 +6,7 @@ Only the command line imports: a config.yaml or a saved learner names kinds, nev
 import importlib.util
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from softtf.errors import UserError
@@ -32,6 +33,16 @@ def import_file(path: Path) -> None:
     except Exception as error:
         del sys.modules[name]
         raise UserError(f"--import {path}: {_place(error, path)}{type(error).__name__}: {error}") from error
+
+
+def import_files(paths: Sequence[Path]) -> None:
+    """Import Python files, as in the process that was given them with --import.
+
+    Raises:
+        UserError: as `import_file`.
+    """
+    for path in paths:
+        import_file(path)
 
 
 def _place(error: Exception, path: Path) -> str:

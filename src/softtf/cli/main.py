@@ -15,9 +15,9 @@ from tyro.conf import subcommand
 from softtf.cli.importing import import_file
 from softtf.cli.options import COMMANDS, Command
 from softtf.cli.parse import CONFIG, asks_help, glimpse, parse
-from softtf.cli.stopping import exit_code, stopped, stopped_by_signals
+from softtf.cli.stopping import exit_code, stopped_by_signals
 from softtf.devices.launch import launched, may_speak, shows
-from softtf.errors import UserError, unknown
+from softtf.errors import UserError, interrupt_of, unknown
 from softtf.screen import note
 
 ABOUT = "Continual learning with frozen pre-trained transformers."
@@ -37,7 +37,7 @@ def main(args: list[str] | None = None) -> int:
         try:
             return _run(sys.argv[1:] if args is None else args)
         except BaseException as error:
-            if (stop := stopped(error)) is None:
+            if (stop := interrupt_of(error)) is None:
                 raise
             leave()
             with suppress(OSError):  # of a terminal that is gone
@@ -64,14 +64,14 @@ def _run(argv: list[str]) -> int:
     except SystemExit as leaving:  # help was asked for
         return leaving.code if isinstance(leaving.code, int) else 0
     except UserError as error:
-        if stopped(error):
+        if interrupt_of(error):
             raise
         _tell(f"error: {' '.join(str(error).split())}")
         return 2
     except (MemoryError, RuntimeError) as error:
         from softtf.devices.memory import is_shortage, wanted
 
-        if stopped(error) or not is_shortage(error):
+        if interrupt_of(error) or not is_shortage(error):
             raise
         command, amount = argv[0], wanted(error)
         _tell(
@@ -83,7 +83,7 @@ def _run(argv: list[str]) -> int:
         _flush()
         return 0
     except OSError as error:  # a full disk, a missing permission
-        if stopped(error):
+        if interrupt_of(error):
             raise
         _tell(f"error: {error.filename or 'input or output'}: {error.strerror or error}")
         return 2

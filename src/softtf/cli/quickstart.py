@@ -11,9 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from softtf.cli.options import Quickstart
-from softtf.cli.stopping import stopped
 from softtf.devices.processes import LostProcessError, is_first
-from softtf.errors import TrainingError, UserError
+from softtf.errors import TrainingError, UserError, interrupt_of
 from softtf.evaluation.report import Row, render, to_markdown
 from softtf.files.plain_json import fits, read_object
 from softtf.files.tensors import write_atomic
@@ -21,10 +20,10 @@ from softtf.recipes.methods import DEFAULT, title_of
 from softtf.recipes.recipes import recipe_named
 from softtf.runs.folder import RunFolder
 from softtf.runs.learn import learn_stream
-from softtf.runs.places import NO_PLACES, Places
 from softtf.runs.results import result_rows
-from softtf.runs.run import Run, reopen, start
+from softtf.runs.run import Run, start
 from softtf.screen import Screen, say
+from softtf.sweeps.work import resumed
 
 MARKER = "quickstart.json"
 METHODS = (DEFAULT, "linear-head", "dual-prompt", "dual-prompt+soft-tf")
@@ -119,13 +118,6 @@ def _one(recipe: str, method: str, seed: int, folder: Path, console: Screen) -> 
     return finish(lambda: start(config, path, console), path, folder)
 
 
-def resumed(path: Path, console: Screen, places: Places = NO_PLACES) -> Run:
-    """Open a stopped run, repair what a crash left, and print where it continues; `places` as for `reopen`."""
-    run = reopen(path, console, repair=True, places=places)
-    console.print(f"resumed from task {run.model.num_tasks} of {len(run.stream)}", soft_wrap=True)
-    return run
-
-
 def finish(begin: Callable[[], Run], path: Path, resume: Path) -> list[Row]:
     """Learn to the end and return the rows. If stopped, print how to resume; if a task fails, say what is kept.
 
@@ -134,7 +126,7 @@ def finish(begin: Callable[[], Run], path: Path, resume: Path) -> list[Row]:
     try:
         learn_stream(begin())
     except BaseException as error:
-        if stopped(error):
+        if interrupt_of(error):
             if (resume / "config.yaml").exists() or (resume / MARKER).exists():
                 with suppress(OSError):  # of a terminal that is gone
                     say(f"\nstopped; {_kept(path, resume)}")

@@ -1,7 +1,7 @@
 """`softtf resume`: continue a stopped run."""
 
 from softtf.cli.options import Resume
-from softtf.cli.quickstart import MARKER, compare_methods, finish, resumed
+from softtf.cli.quickstart import MARKER, compare_methods, finish
 from softtf.cli.results import show
 from softtf.devices.launch import launched
 from softtf.devices.processes import join
@@ -9,6 +9,7 @@ from softtf.errors import UserError
 from softtf.runs.folder import RunFolder
 from softtf.runs.places import NO_PLACES, Places
 from softtf.screen import Screen
+from softtf.sweeps.work import resumed
 
 
 def run(options: Resume) -> int:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from softtf.errors import interrupt_of
+
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # of which Windows has not all
 
 
@@ -53,19 +55,8 @@ def stopped_by_signals() -> Iterator[Callable[[], None]]:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    if stopped(sys.exception()) is None:  # else it is being obeyed: something is cleaned up
+    if interrupt_of(sys.exception()) is None:  # else it is being obeyed: something is cleaned up
         raise Stopped(number)
-
-
-def stopped(error: BaseException | None) -> Stopped | KeyboardInterrupt | None:
-    """Return the interrupt that caused this error; None if none did.
-
-    A signal may go to all processes of a terminal or a job. A process that loads data may then end first, and the error
-    is that it is gone.
-    """
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__context__
-    return error
 
 
 def exit_code(error: KeyboardInterrupt) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from softtf.cli.options import Table
 from softtf.cli.results import tell_page
 from softtf.cli.settings import named_settings
-from softtf.cli.stopping import stopped
+from softtf.cli.workers import workers_of
 from softtf.config.bounds import whole_number
 from softtf.config.dotted import flat
 from softtf.config.tree import to_dict
@@ -17,13 +17,16 @@ from softtf.errors import UserError, unknown
 from softtf.paper import TABLES, TableRow, lines, notes, report, table_named
 from softtf.paper import Table as PaperTable
 from softtf.paper.asked import save_asked
-from softtf.paper.jobs import amount, data_of, left
-from softtf.paper.runs import Cell, Wish, complete, jobs_of, plan
+from softtf.paper.runs import Cell, Wish, jobs_of, plan
 from softtf.recipes.presets import RECIPES
 from softtf.runs.config import RunConfig
 from softtf.screen import Screen, say
 from softtf.streams import STREAMS as DATA_SETS
 from softtf.streams import local_path
+from softtf.sweeps.check import check_jobs
+from softtf.sweeps.file import save_plan
+from softtf.sweeps.job import amount, data_of, left
+from softtf.sweeps.queue import carry_out
 
 WIDTH = 150  # of a table that is not shown on a terminal
 
@@ -43,7 +46,7 @@ def run(options: Table) -> int:
     # A table for a pipe stands alone on stdout; what happens meanwhile goes to stderr.
     out = contextlib.nullcontext() if options.format == "terminal" else contextlib.redirect_stdout(sys.stderr)
     with out:
-        failed = _run(chosen, cells, wish, options.dry_run)
+        failed = _run(chosen, cells, wish, options)
     if failed is None:
         return 0
     _print(chosen, streams, cells, wish, failed, options.format)
@@ -52,26 +55,22 @@ def run(options: Table) -> int:
     return 2 if failed else 0
 
 
-def _run(table: PaperTable, cells: Sequence[Cell], wish: Wish, dry_run: bool) -> dict[Path, str] | None:
+def _run(table: PaperTable, cells: Sequence[Cell], wish: Wish, options: Table) -> dict[Path, str] | None:
     """Carry out the runs and return those that failed; None if they were only listed."""
     for cell in cells:
         if cell.left_out:
             say(f"left out: {cell.row.title} on {cell.stream}: {cell.left_out}")
     if not (jobs := jobs_of(cells)):
         raise UserError(f"no row of table {table.name} that was asked for can be run: {cells[0].left_out}")
-    if dry_run:
+    if options.dry_run:
         _list_runs(table, cells, wish)
         return None
+    console = Screen()
+    engaged = workers_of(options, console)
+    check_jobs(jobs, here=options.ray is None)
     save_asked(table, cells, wish)
-    try:
-        return complete(cells, Screen(), say)
-    except BaseException as error:
-        if stopped(error):
-            done = sum(job.finished for job in jobs)
-            with contextlib.suppress(OSError):  # of a terminal that is gone
-                say(f"\nstopped; {done} of {len(jobs)} runs are finished, of the others every full epoch is kept.")
-                say("The same command goes on from there.")
-        raise
+    save_plan(jobs, wish.folder)
+    return carry_out(jobs, engaged(), console)
 
 
 def _list_tables() -> None:

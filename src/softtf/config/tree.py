@@ -215,6 +215,10 @@ def check_value(hint: Any, value: Any, where: str) -> Any:
         raise wrong(hint, value, where)
     if origin is tuple:
         return _tuple(hint, value, where)
+    if origin is dict:  # whose values are read elsewhere
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            raise wrong(hint, value, where)
+        return value
     if dataclasses.is_dataclass(hint) or (isinstance(hint, type) and issubclass(hint, Spec)):
         return value if isinstance(value, cast(type, hint)) else from_dict(cast(type[Any], hint), value, where)
     if hint not in NAMES:

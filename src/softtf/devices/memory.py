@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from softtf.errors import UserError
+from softtf.errors import ShortageError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,7 +29,7 @@ def wanted(error: BaseException) -> str:
 
 
 def needs_memory(
-    doing: str, batch_size: Callable[..., int] | None = None, kind: type[UserError] = UserError
+    doing: str, batch_size: Callable[..., int] | None = None, kind: type[ShortageError] = ShortageError
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Return a decorator that turns errors about too little memory into errors of one class.
 

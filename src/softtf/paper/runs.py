@@ -1,34 +1,21 @@
-"""The runs behind a table: plan them, find the finished ones, carry out the others.
+"""The runs behind a table. Their folders are named after their settings (`softtf.sweeps.place`): tables share runs."""
 
-A run's folder is named after its settings (a hash), so tables share runs:
-FOLDER/<data>-<tasks>-<method>-<hash>/seed-<n>.
-"""
-
-import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from softtf.config.dotted import with_settings
 from softtf.config.names import CLIP_VIT_B
-from softtf.config.tree import to_dict, to_yaml
-from softtf.errors import TrainingError, UserError
-from softtf.files.lock import BusyError, check_idle
-from softtf.files.tensors import write_atomic
-from softtf.learners.earlier import in_earlier_words
+from softtf.errors import UserError
 from softtf.learners.spans import has_choice
 from softtf.paper import TableRow
-from softtf.paper.jobs import Job, data_of, left
 from softtf.recipes.presets import RECIPES, Scale
 from softtf.recipes.recipes import at_scale, unscaled
-from softtf.runs.config import ELSEWHERE, RunConfig
-from softtf.runs.learn import learn_stream
-from softtf.runs.places import Places
-from softtf.runs.run import reopen, start
-from softtf.screen import Screen
+from softtf.runs.config import RunConfig
 from softtf.streams import STREAMS
+from softtf.sweeps.job import Job, data_of
+from softtf.sweeps.place import place
 from softtf.training.data import unread_by
 
 # What a method's name stands for, beside what a row itself says.
@@ -39,15 +26,6 @@ METHOD_SETTINGS = tuple(
         *("text_prompts", "before_norm"),
     )
 )
-# Settings that came later: where they are as before, runs of earlier versions are found.
-LATER = {
-    "stream": ("datasets", "train_per_dataset", "test_per_dataset", "merge_labels", "blurry"),
-    "backbone": ("max_tokens", "pooling", "revision"),
-    "learner": ("key_eps", "text_prompts", "before_norm", "classes", "total_classes", "gradient_offset", "gather"),
-    "learner.projection": ("spectrum",),
-    "train": ("weight_decay", "first_task_learning_rate", "first_task_weight_decay", "warmup"),
-}
-NOT_LATER = ("ft", "ewc")  # learners that had all of these but `gather` from the start
 
 
 @dataclass(frozen=True)
@@ -141,71 +119,9 @@ def resolve(row: TableRow, stream: str, wish: Wish) -> RunConfig:
     return replace(config, stream=config.stream.located(), backbone=config.backbone.located())
 
 
-def place(folder: Path, config: RunConfig) -> Path:
-    """Return the folder of a run."""
-    plain = {name: value for name, value in to_dict(config).items() if name not in ELSEWHERE}
-    plain["learner"] = in_earlier_words(plain["learner"])
-    plain["evaluate"]["batch_size"] = 120  # the default when names were first made; it changes no answer of a sample
-    for part, names in LATER.items():
-        spec: Any = config
-        settings: Any = plain
-        for step in part.split("."):
-            spec, settings = getattr(spec, step, None), settings.get(step)
-        if getattr(spec, "kind", None) in NOT_LATER:
-            names = tuple(name for name in names if name == "gather")
-        before = to_dict(type(spec)()) if hasattr(spec, "__dataclass_fields__") else {}
-        for name in (n for n in names if n in before and settings[n] == before[n]):
-            del settings[name]
-    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
-    data = Path(config.stream.given).name
-    return folder / f"{data}-{config.stream.num_tasks}-{config.method}-{digest}" / f"seed-{config.seed}"
-
-
 def jobs_of(cells: Sequence[Cell]) -> list[Job]:
-    """Return every run once, in the order of the rows."""
-    return list({job.path: job for cell in cells for job in cell.jobs}.values())
-
-
-def complete(cells: Sequence[Cell], console: Screen, say: Callable[[str], None]) -> dict[Path, str]:
-    """Carry out the runs that are not finished; a stopped run continues.
-
-    Returns:
-        the runs that failed or that another process works on: the reason, by folder.
-
-    Raises:
-        UserError: data, backbone or disk cannot be used.
-    """
-    jobs, failed = jobs_of(cells), dict[Path, str]()
-    for number, job in enumerate(jobs, 1):
-        served = "; ".join(dict.fromkeys(_name(cell) for cell in cells if job in cell.jobs))
-        title = f"run {number} of {len(jobs)}, seed {job.config.seed}: {served}"
-        if job.finished:
-            say(f"{title}: {job.state} before")
-            continue
-        say(f"{title}: {job.state}")
-        try:
-            _finish(job, console)
-        except BusyError as error:
-            failed[job.path] = str(error)
-            say(f"{title}: skipped: {error}")
-        except TrainingError as error:
-            failed[job.path] = str(error)
-            say(f"{title}: failed: {error}")
-        else:
-            say(f"{title}: {job.state}; {left(jobs)}")
-    return failed
-
-
-def _name(cell: Cell) -> str:
-    return f"{cell.row.title} on {cell.stream}"
-
-
-def _finish(job: Job, console: Screen) -> None:
-    if not (job.path / "config.yaml").exists():
-        learn_stream(start(job.config, job.path, console))
-        return
-    check_idle(job.path)
-    write_atomic(job.path / "config.yaml", to_yaml(job.config))  # the same but for ELSEWHERE, such as another device
-    config = job.config  # which the user gave: also its paths
-    places = Places(backbone=config.backbone if config.backbone.paths else None, feature_cache=config.feature_cache)
-    learn_stream(reopen(job.path, console, repair=True, places=places))
+    """Return every run once, in the order of the rows; each is named after the rows that it serves."""
+    return [
+        replace(job, title="; ".join(dict.fromkeys(f"{c.row.title} on {c.stream}" for c in cells if job in c.jobs)))
+        for job in {job.path: job for cell in cells for job in cell.jobs}.values()
+    ]

@@ -226,6 +226,8 @@ def _rescored(folder: RunFolder, tasks: int) -> Iterator[PolicyResult]:
 def runs_in(paths: Sequence[Path]) -> list[Path]:
     """Return the folders of the named runs, and of the runs in named folders, to a depth of two.
 
+    Where a folder holds several runs, those that have nothing to show yet are left out.
+
     Raises:
         UserError: a path has no run.
     """
@@ -235,5 +237,7 @@ def runs_in(paths: Sequence[Path]) -> list[Path]:
         files = next((files for level in levels if (files := sorted(path.glob(level)))), [])
         if not files:
             raise UserError(f"{path} is not a run and holds none: there is no {path / 'config.yaml'}")
-        found |= dict.fromkeys(file.parent for file in files)
+        runs = [file.parent for file in files]
+        begun = [run for run in runs if any(run.glob("accuracy/after-*.json"))]
+        found |= dict.fromkeys(begun or runs)
     return list(found)

@@ -101,28 +101,47 @@ def start(config: RunConfig, path: Path, console: Screen) -> Run:
     """
     if is_first():
         RunFolder.check_free(path)
+    run, header = prepare(config, path, console)
+    data = identities(run.stream)
+    check_alike("settings, data or backbones", lambda: [to_dict(run.config), data, header.backbone_sha256])
+    if is_first():
+        run.folder = RunFolder.create(path, run.config)
+        run.fresh = True
+        with leaving_no_empty_run(run):
+            run.folder.write_json(DATA, data)
+            write_settings(run.folder, run.config)
+            run.folder.write_json("environment.json", environment(run.model.device))
+            header.write(run.folder.learner)
+    return run
+
+
+def prepare(config: RunConfig, path: Path, console: Screen, stream: TaskStream | None = None) -> tuple[Run, Header]:
+    """Load what a new run needs and check its settings with it; nothing is written.
+
+    Args:
+        config: the settings.
+        path: the folder that the run will have.
+        console: gets notes.
+        stream: the data, if they are loaded already.
+
+    Returns:
+        the run, and what its learner's header says.
+
+    Raises:
+        UserError: the data or the backbone cannot be read, or a setting does not fit them.
+    """
     check_trackers(config)
     device = find_device(config.device)
     config = replace(config, stream=config.stream.located(), backbone=config.backbone.located())
-    stream = config.stream.build(noting(console))
-    data = identities(stream)
+    stream = config.stream.build(noting(console)) if stream is None else stream
     config = _knowing(config, stream)
     backbone = load_backbone(config.backbone, device)
     config = replace(config, backbone=backbone.spec or config.backbone)  # with the commit of the Hub that it is of
     header = _header(config, backbone)
     learner = config.learner.new_learner(backbone, config.seed).to(device)
     check_training(config.train, config.learner, learner)
-    run = _assemble(config, RunFolder(path), stream, header, learner, ClassTable(header.allow_repeated), console)
-    check_alike("settings, data or backbones", lambda: [to_dict(config), data, header.backbone_sha256])
-    if is_first():
-        run.folder = RunFolder.create(path, config)
-        run.fresh = True
-        with leaving_no_empty_run(run):
-            run.folder.write_json(DATA, data)
-            write_settings(run.folder, config)
-            run.folder.write_json("environment.json", environment(device))
-            header.write(run.folder.learner)
-    return run
+    table = ClassTable(header.allow_repeated)
+    return _assemble(config, RunFolder(path), stream, header, learner, table, console), header
 
 
 @contextmanager

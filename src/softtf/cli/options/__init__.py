@@ -3,11 +3,11 @@
 The module of the same name as a command has the function `run`, which does what its options ask for.
 """
 
-from softtf.cli.options.command import Command
+from softtf.cli.options.command import Command, Many
 from softtf.cli.options.learners import Learn, Learner, Predict, Serve
 from softtf.cli.options.others import Cache, List
 from softtf.cli.options.results import Compare, Figure, Report, Table
-from softtf.cli.options.runs import Evaluate, OfRun, Quickstart, Resume, Run
+from softtf.cli.options.runs import Evaluate, OfRun, Quickstart, Resume, Run, Sweep
 
 __all__ = [
     "COMMANDS",
@@ -19,6 +19,7 @@ __all__ = [
     "Learn",
     "Learner",
     "List",
+    "Many",
     "OfRun",
     "Predict",
     "Quickstart",
@@ -26,6 +27,7 @@ __all__ = [
     "Resume",
     "Run",
     "Serve",
+    "Sweep",
     "Table",
 ]
 
@@ -33,6 +35,7 @@ COMMANDS: dict[str, type[Command]] = {
     "quickstart": Quickstart,
     "run": Run,
     "resume": Resume,
+    "sweep": Sweep,
     "predict": Predict,
     "learn": Learn,
     "serve": Serve,

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from tyro.conf import UseAppendAction, arg
 
+from softtf.config.bounds import Count, NonNegative, Positive
 from softtf.config.tree import Settings
 
 UNPREFIXED = arg(name="")
@@ -27,6 +28,26 @@ class Command(Settings):
         """Return the options that differ from their defaults, by name."""
         own = [field for field in fields(self) if field.name != "imports"]
         return {field.name: value for field in own if (value := getattr(self, field.name)) != field.default}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Many(Command):
+    """What the commands take that do many runs.
+
+    Attributes:
+        jobs: how many runs at once on this machine, each in a process of its own; they share the cores.
+        ray: do the runs on the Ray cluster at this address (auto finds it); without an address, on one of this machine
+            alone (needs softtf[ray], docs/sweep.md).
+        cpus: with --ray, the cores of each run.
+        gpus: with --ray, the GPUs of each run, such as 0.5; without it, one where the cluster has any.
+        memory: with --ray, the GiB of memory that each run needs.
+    """
+
+    jobs: Count = 1
+    ray: tuple[str, ...] | None = None
+    cpus: Count = 1
+    gpus: NonNegative | None = None
+    memory: Positive | None = None
 
 
 def flag(name: str) -> str:

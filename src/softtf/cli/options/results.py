@@ -6,12 +6,12 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from softtf.cli.options.command import Command
+from softtf.cli.options.command import Command, Many
 from softtf.recipes.presets import Scale
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table(Command):
+class Table(Many):
     """Carry out the missing runs of a table of the paper, and print the table; without a number, list the tables.
 
     Attributes:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from softtf.cli.options.command import Command
+from softtf.cli.options.command import Command, Many
 from softtf.config.bounds import BatchSize, FalseRejection
 from softtf.recipes.presets import Scale
 
@@ -55,6 +55,28 @@ class Run(Command):
     policy: tuple[str, ...] = ()
     seed: tuple[int, ...] | None = None
     quiet: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep(Many):
+    """Do every run that a sweep file asks for; the same command goes on where it was stopped.
+
+    A sweep file names recipes, methods, seeds and settings; docs/sweep.md has an example. `softtf sweep status FOLDER`
+    shows how far the runs of a folder are, from any shell. softtf compare and softtf report read the folder too.
+
+    Attributes:
+        file: the sweep file; or the word status.
+        folder: with status, the folder of the runs.
+        output: the folder for the runs; without it, runs/sweeps/NAME, after the file.
+        print: only check all runs, and print a command for each, such as for SLURM's arrays.
+        only: do only this run, by the name of its folder; the commands of --print have it.
+    """
+
+    file: Positional[str | None] = None
+    folder: Positional[Path | None] = None
+    output: Path | None = None
+    print: bool = False
+    only: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
-"""One run behind a table: its settings, its place, how far it is and how much is left."""
+"""One run of many: its settings, its place, how far it is and how much is left."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,17 @@ from softtf.streams import STREAMS
 
 @dataclass(frozen=True)
 class Job:
-    """One run: its settings and its place."""
+    """One run of many.
+
+    Attributes:
+        config: its settings.
+        path: its folder.
+        title: what the user asked for by it.
+    """
 
     config: RunConfig
     path: Path
+    title: str = field(default="", compare=False)
 
     @property
     def finished(self) -> bool:
@@ -83,14 +90,15 @@ def data_of(stream: str) -> str:
     return RECIPES[stream].settings["stream.source"] or stream
 
 
-def left(jobs: Sequence[Job]) -> str:
-    """Return how many runs are left, and how long they take at the speed of the finished ones."""
+def left(jobs: Sequence[Job], at_once: int = 1) -> str:
+    """Return how many runs are left, and how long they take at the speed of the finished ones, so many at once."""
     done = [job for job in jobs if job.finished]
     others = [job for job in jobs if not job.finished]
     if not done or not others:
         return f"{len(others) or 'none'} left"
     speed = sum(job.seconds for job in done) / sum(job.work for job in done)
-    return f"{len(others)} left, about {duration(speed * sum(job.work for job in others))}"
+    seconds = speed * sum(job.work for job in others) / min(at_once, len(others))
+    return f"{len(others)} left, about {duration(seconds)}"
 
 
 def amount(jobs: Sequence[Job]) -> str:

@@ -1,0 +1,53 @@
+"""What is shown while many runs go on: a line when one begins or ends, and on a terminal how far each is."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Self
+
+from rich.live import Live
+from rich.table import Table
+
+from softtf.evaluation.progress import is_live
+from softtf.screen import Screen, plain
+from softtf.sweeps.job import Job
+from softtf.sweeps.state import state_of
+
+
+class Shown:
+    """Shows many runs; a context manager.
+
+    Args:
+        jobs: all of them.
+        console: where they are shown.
+        apart: whether they run in other processes, so that nothing else draws on the terminal.
+    """
+
+    def __init__(self, jobs: Sequence[Job], console: Screen, apart: bool) -> None:
+        self.jobs, self.console = jobs, console
+        self.names = {job.path: _name(job, number, len(jobs)) for number, job in enumerate(jobs, 1)}
+        self.live = Live(console=console, transient=True, auto_refresh=False) if apart and is_live(console) else None
+
+    def __enter__(self) -> Self:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.live:
+            self.live.stop()
+
+    def say(self, job: Job, text: str) -> None:
+        """Print what became of a run."""
+        self.console.print(f"{self.names[job.path]}: {text}", soft_wrap=True)
+
+    def refresh(self, going: Collection[Path]) -> None:
+        """Draw how far the runs are that go on."""
+        if self.live:
+            grid = Table(box=None, padding=(0, 2, 0, 0))
+            for path in going:
+                grid.add_row(plain(self.names[path]), plain(state_of(path).words))
+            self.live.update(grid, refresh=True)
+
+
+def _name(job: Job, number: int, jobs: int) -> str:
+    return f"run {number} of {jobs}, seed {job.config.seed}: {job.title or job.path}"

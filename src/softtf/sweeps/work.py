@@ -1,0 +1,119 @@
+"""Do one run of many, whatever is left of it, and say how that ended."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from softtf.config.dotted import flat
+from softtf.config.tree import to_dict, to_yaml
+from softtf.devices.memory import is_shortage, wanted
+from softtf.errors import ShortageError, UserError, interrupt_of
+from softtf.files.lock import BusyError, check_idle
+from softtf.files.tensors import write_atomic
+from softtf.runs.config import ELSEWHERE, RunConfig
+from softtf.runs.folder import RunFolder
+from softtf.runs.learn import learn_stream
+from softtf.runs.places import NO_PLACES, Places
+from softtf.runs.run import Run, reopen, start
+from softtf.screen import Screen
+from softtf.streams.remote import is_url
+from softtf.sweeps.job import Job
+
+MACHINE = ("device", "feature_cache", "track")
+"""Settings that a run which goes on takes from the command."""
+NO_OTHER = (*ELSEWHERE, "evaluate.batch_size")
+"""Settings in which two commands for one run may differ: no answer depends on them."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt at a run ended.
+
+    Attributes:
+        kind: done; busy: another process works on the run; failed: it would fail again; memory: there was too little;
+            killed: its process or its machine is gone.
+        reason: one line, but for a run that is done.
+    """
+
+    kind: Literal["done", "busy", "failed", "memory", "killed"]
+    reason: str = ""
+
+
+def do(job: Job, console: Screen, batch_size: int | None = None) -> None:
+    """Begin a run, go on with it from its checkpoint, or do nothing if it is finished.
+
+    Args:
+        job: the run.
+        console: shows it.
+        batch_size: of scoring, in place of the run's own; it changes no answer.
+
+    Raises:
+        UserError: it cannot be done.
+    """
+    if job.finished:
+        return
+    check_same(job.config, job.path)
+    begun = (job.path / "config.yaml").exists()
+    run = _reopened(job, console) if begun else start(job.config, job.path, console)
+    if batch_size is not None:
+        run.config = replace(run.config, evaluate=replace(run.config.evaluate, batch_size=batch_size))
+    learn_stream(run)
+
+
+def outcome_of(act: Callable[[], None]) -> Outcome:
+    """Return how an attempt ended; what is no fault of the user's, of memory or of a file is raised."""
+    try:
+        act()
+    except (MemoryError, RuntimeError, UserError, OSError) as error:
+        if interrupt_of(error):
+            raise
+        if isinstance(error, BusyError):
+            return Outcome("busy", str(error))
+        if isinstance(error, ShortageError):
+            return Outcome("memory", str(error))
+        if is_shortage(error):
+            return Outcome("memory", f"there is not enough memory{wanted(error)}")
+        if isinstance(error, OSError):
+            return Outcome("failed", f"{error.filename or 'input or output'}: {error.strerror or error}")
+        if not isinstance(error, UserError):
+            raise
+        return Outcome("failed", str(error))
+    return Outcome("done")
+
+
+def check_same(config: RunConfig, path: Path) -> None:
+    """Refuse a folder that holds a run of other settings; what a run finds out by itself, None before, may differ.
+
+    Raises:
+        UserError: it names the first setting that differs.
+    """
+    if not (path / "config.yaml").exists():
+        return
+    wished = replace(config, stream=config.stream.located(), backbone=config.backbone.located())
+    there = flat(to_dict(RunFolder.open(path)[1]))
+    for name, value in flat(to_dict(wished)).items():
+        if value is not None and name not in NO_OTHER and there.get(name) != value:
+            raise UserError(
+                f"{path} holds a run with {name}={there.get(name)}, not {value}; give another folder with --output"
+            )
+
+
+def resumed(path: Path, console: Screen, places: Places = NO_PLACES) -> Run:
+    """Open a stopped run, repair what a crash left, and print where it continues; `places` as for `reopen`."""
+    run = reopen(path, console, repair=True, places=places)
+    console.print(f"resumed from task {run.model.num_tasks} of {len(run.stream)}", soft_wrap=True)
+    return run
+
+
+def _reopened(job: Job, console: Screen) -> Run:
+    """Open a run that was begun, with the device, caches and trackers that are asked for now."""
+    check_idle(job.path)
+    config = job.config
+    there = RunFolder.open(job.path)[1]
+    now = replace(there, **{name: getattr(config, name) for name in MACHINE})
+    if now != there:
+        write_atomic(job.path / "config.yaml", to_yaml(now))
+    named = config.stream.source or ""
+    backbone = config.backbone if config.backbone.paths else None  # which the user gave, as the rest
+    return resumed(job.path, console, Places(named if is_url(named) else None, backbone, config.feature_cache))

@@ -1,0 +1,56 @@
+"""A sweep on runs of a second."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+SETTINGS = {
+    **{"stream.num_tasks": 2, "stream.train_per_class": 6, "stream.test_per_class": 3, "device": "cpu"},
+    **{"train.epochs": 2, "train.batch_size": 10, "train.precision": "float32", "learner.e_layers": "4-6"},
+    **{"backbone.name": "random:test_vit", "backbone.image_size": 32},
+}
+STEPS = 3  # an epoch; a task has two epochs
+SWEEP = {
+    "recipes": ["quickstart"],
+    "methods": ["dual-prompt+soft-tf"],
+    "seeds": [0, 1],
+    "settings": SETTINGS,
+    "vary": {"learner.adapt.layers": ["5", "5-6"]},
+}
+"""Four runs."""
+
+
+def sweep_file(**changes: Any) -> Path:
+    """Write the sweep file, with other values of some keys; JSON is YAML too."""
+    file = Path("small.yaml")
+    file.write_text(json.dumps({**SWEEP, **changes}, indent=1))
+    return file
+
+
+KILLER = """
+import os, signal
+from pathlib import Path
+from softtf.learners.dual_prompt import DualPromptLearner
+
+HERE = Path(__file__).parent
+true, steps = DualPromptLearner.loss, iter(range(1, 10**6))
+
+def loss(*args, **options):
+    if next(steps) == {step}:
+        for mark in ("first", "second", "third")[: {times}]:
+            try:
+                (HERE / mark).touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            os.kill(os.getpid(), signal.SIGKILL)
+    return true(*args, **options)
+
+DualPromptLearner.loss = loss
+"""
+
+
+def killer(times: int) -> Path:
+    """Write a file for --import that kills a process in the middle of its second epoch, so many times in all."""
+    file = Path("killer.py").absolute()
+    file.write_text(KILLER.format(step=STEPS + 2, times=times))
+    return file

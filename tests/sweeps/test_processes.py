@@ -1,0 +1,63 @@
+"""Runs in processes of this machine: killed, stopped and gone on with, they give what they give one by one."""
+
+import re
+import signal
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from cli import call, results
+from softtf.errors import UserError
+from softtf.runs.config import RunConfig
+from softtf.sweeps.file import read_sweep
+from softtf.sweeps.job import Job
+from softtf.sweeps.processes import Order
+from softtf.sweeps.queue import Attempt, Queue
+from softtf.sweeps.work import Outcome
+from support.stopping import at_call, in_another_process, send
+from support.sweeps import killer, sweep_file
+
+TWO = {"vary": {"learner.adapt.layers": ["5"]}, "seeds": [0, 1]}
+JOBS = ("sweep", "small.yaml", "--jobs", 2, "--import", "killer.py")
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def fail(error: Exception) -> None:
+    raise error
+
+
+def test_a_process_tells_a_users_error_from_a_fault_of_softtf(capsys: pytest.CaptureFixture[str]) -> None:
+    def obeyed(prepare: Callable[[], object]) -> Outcome:
+        return Order.of(Attempt(Job(RunConfig(), Path("run"))), prepare, 1).obey()
+
+    assert obeyed(partial(fail, UserError("no such file"))) == Outcome("failed", "no such file")
+    assert obeyed(partial(fail, TypeError("a fault"))) == Outcome("failed", "TypeError: a fault")
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_killed_then_stopped_then_killed_again_all_runs_end_as_one_by_one() -> None:
+    sweep_file(**TWO)
+    killer(times=3)  # of which the first or the first two come before the stop
+    jobs = read_sweep(Path("small.yaml")).jobs(Path("runs/sweeps/small"))
+    stop = at_call(1, Queue, "_again", send(signal.SIGTERM))  # when the first kill is taken up
+    assert in_another_process(stop, *JOBS) == 143
+    said = Path("stdout").read_text()
+    assert "The same command goes on from there." in said
+    assert Path("stderr").read_text().endswith("softtf: stopped\n")
+    assert not any(job.finished for job in jobs) and any((job.path / "checkpoint.safetensors").exists() for job in jobs)
+    assert in_another_process(lambda: None, *JOBS) == 0, Path("stderr").read_text()
+    said = Path("stdout").read_text()
+    assert re.search(r"its process has ended \(SIGKILL\); it goes on from its last full epoch", said)
+    assert "resumed from task" in "".join(log.read_text() for log in Path("runs").glob("**/seed-*.log"))
+    for job in jobs:
+        alone = Path("alone") / job.path.name
+        assert call("run", "--config", job.path / "config.yaml", "--output", alone) == 0
+        assert results(job.path) == results(alone)
+    assert call("report", "runs/sweeps/small") == 0
