@@ -14,9 +14,11 @@ import pytest
 import softtf
 from cli import call
 from softtf.cli.main import command_of
+from softtf.config.tree import from_dict
 from softtf.config.yaml import load_yaml
 from softtf.learners import BlockRidge
 from softtf.recipes.recipes import run_of_file
+from softtf.sweeps.file import Sweep
 from support.blocks import JUNE, MONTHS, PAGES, TUTORIALS, Block, blocks, build_world, months, pictures
 from support.registries import forgetting_modules, forgetting_names
 
@@ -24,7 +26,10 @@ BLOCKS = [block for page in PAGES for block in blocks(page)]
 RUNNABLE = [block for block in BLOCKS if block.reason is None]
 SHELL, PYTHON = ("bash", "sh"), "python"
 HUB = ("learner push", "learner pull")
-LONG = ("run", "quickstart", "learn", "serve", "figure convergence", "compare --source", *HUB, "learner export")
+LONG = (
+    *("run", "quickstart", "learn", "serve", "sweep", "figure convergence", "compare --source", "learner export"),
+    *HUB,
+)
 """Commands that are only parsed: they take more than a moment, go on until they are stopped, or need the Hub."""
 CHANGED = ("birds", "colleagues-birds", "DIR")
 """What blocks write into."""
@@ -138,6 +143,9 @@ def test_the_commands_of_a_tutorial_are_right(tutorial: Path, tmp_path: Path, mo
 def test_the_settings_of_a_block_are_right(block: Block) -> None:
     if block.language == "json":
         assert json.loads(block.text)["answers"]  # of the service
+        return
+    if block.page.name == "sweep.md":
+        assert len(from_dict(Sweep, load_yaml(block.text, str(block)), str(block)).jobs(Path("runs"))) == 24
         return
     assert block.language == "yaml", f"{block}: no test knows {block.language!r}; say why it is not run"
     with forgetting_names(), forgetting_modules():
