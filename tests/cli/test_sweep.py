@@ -10,7 +10,6 @@ import pytest
 
 from cli import call, contents, output, read_json, refused, results
 from softtf.learners.dual_prompt import DualPromptLearner
-from softtf.sweeps import check as checking
 from softtf.sweeps.file import name_of, read_sweep
 from softtf.sweeps.job import Job
 from support.sweeps import SETTINGS, sweep_file
@@ -110,19 +109,6 @@ def test_every_run_is_checked_before_the_first_begins(capsys: Capture) -> None:
 
 def without(varied: str) -> dict[str, object]:
     return {name: value for name, value in {**SETTINGS, "learner.adapt.layers": "5"}.items() if name != varied}
-
-
-def test_what_is_checked_is_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[object] = []
-    monkeypatch.setattr(checking, "prepare", lambda config, path, console, stream: seen.append(stream))
-    found = jobs(recipes=["quickstart"], vary={"learner.adapt.layers": ["4", "5", "6"]}, seeds=[0, 1, 2])
-    checking.check_jobs(found)
-    assert len(seen) == 3 and len({id(stream) for stream in seen}) == 1
-    seen.clear()
-    checking.check_jobs(found[:3])  # which differ in their seed alone
-    assert len(seen) == 1
-    checking.check_jobs(found[:1])  # which is checked when it begins
-    assert len(seen) == 1
 
 
 @pytest.mark.slow

@@ -19,7 +19,9 @@ from softtf.evaluation import AccuracyMatrix, metric, scorer
 from softtf.learners.dual_prompt import DualPromptLearner
 from softtf.runs import learn as learning
 from softtf.runs.config import EvaluateConfig, RunConfig
-from softtf.sweeps import work
+from softtf.screen import Screen
+from softtf.sweeps import processes, work
+from softtf.sweeps.here import Here
 from softtf.sweeps.place import place
 from support.registries import forgetting_names
 from support.stopping import Killer, at_call, in_another_process, send
@@ -225,6 +227,21 @@ def test_a_run_that_fails_does_not_stop_the_others(capsys: Capture, monkeypatch:
     out = capsys.readouterr().out
     assert out.count(": failed: ") == 2
     assert "failed: DualPrompt on cifar100-10" in out and "86.50 / 5.77" in out
+
+
+def test_several_runs_at_once_are_those_of_a_sweep(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    engaged: list[int] = []
+
+    class One(Here):
+        """As if there were processes."""
+
+        def __init__(self, places: int, prepare: object) -> None:
+            engaged.append(places)
+            super().__init__(Screen(quiet=True))
+
+    monkeypatch.setattr(processes, "Processes", One)
+    assert "none left" in output(capsys, *TABLE[: -len(ROWS)], "--rows", "1", "--jobs", "3")
+    assert engaged == [3] and "1 of 1 runs are finished" in output(capsys, "sweep", "status", RUNS)
 
 
 def test_a_damaged_summary_is_named(finished: None, capsys: Capture) -> None:

@@ -66,7 +66,7 @@ def jobs(folder: Path, *names: str) -> list[Job]:
 
 def test_each_run_is_begun_once_and_no_more_at_once_than_there_are_places(tmp_path: Path) -> None:
     workers = Scripted(2)
-    assert carry_out(jobs(tmp_path, *"abcde"), workers, Screen(quiet=True)) == {}
+    assert carry_out(jobs(tmp_path, *"abcde"), lambda: workers, Screen(quiet=True)) == {}
     assert [(name, size) for name, size, _ in workers.begun] == [(name, None) for name in "abcde"]
     assert max(beside for *_, beside in workers.begun) == 2 and workers.stopped
 
@@ -75,24 +75,24 @@ def test_a_finished_run_is_not_begun(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "a").mkdir()
     (tmp_path / "a/summary.json").touch()
     workers = Scripted()
-    carry_out(jobs(tmp_path, "a", "b"), workers, Screen(width=200))
+    carry_out(jobs(tmp_path, "a", "b"), lambda: workers, Screen(width=200))
     assert [name for name, *_ in workers.begun] == ["b"]
     assert "run 1 of 2, seed 0: run a: finished before" in capsys.readouterr().out
 
 
 def test_a_users_error_is_never_retried_and_stops_no_other_run(tmp_path: Path) -> None:
     workers = Scripted(a=[Outcome("failed", "no such layer")])
-    failed = carry_out(jobs(tmp_path, "a", "b"), workers, Screen(quiet=True))
+    failed = carry_out(jobs(tmp_path, "a", "b"), lambda: workers, Screen(quiet=True))
     assert failed == {tmp_path / "a": "no such layer"}
     assert workers.tries("a") == workers.tries("b") == [None]
     assert json.loads(failure_file(tmp_path / "a").read_text()) == {"reason": "no such layer"}
-    assert carry_out(jobs(tmp_path, "a", "b"), Scripted(), Screen(quiet=True)) == {}
+    assert carry_out(jobs(tmp_path, "a", "b"), lambda: Scripted(), Screen(quiet=True)) == {}
     assert not failure_file(tmp_path / "a").exists()
 
 
 def test_out_of_memory_gets_smaller_batches_and_fewer_runs_beside_it(tmp_path: Path) -> None:
     workers = Scripted(4, a=[FULL, FULL])
-    assert carry_out(jobs(tmp_path, *"abcd"), workers, Screen(quiet=True)) == {}
+    assert carry_out(jobs(tmp_path, *"abcd"), lambda: workers, Screen(quiet=True)) == {}
     assert workers.tries("a") == [None, 30, 15] and workers.places == 1
     beside = [count for name, _, count in workers.begun if name == "a"]
     assert beside == [1, 2, 1]
@@ -100,13 +100,13 @@ def test_out_of_memory_gets_smaller_batches_and_fewer_runs_beside_it(tmp_path: P
 
 def test_out_of_memory_for_ever_fails_after_a_few_tries(tmp_path: Path) -> None:
     workers = Scripted(a=[FULL] * 99)
-    assert carry_out(jobs(tmp_path, "a"), workers, Screen(quiet=True)) == {tmp_path / "a": FULL.reason}
+    assert carry_out(jobs(tmp_path, "a"), lambda: workers, Screen(quiet=True)) == {tmp_path / "a": FULL.reason}
     assert workers.tries("a") == [None, 30, 15, 7]
 
 
 def test_a_killed_run_goes_on_until_it_is_killed_too_often_without_a_new_epoch(tmp_path: Path) -> None:
     workers = Scripted(a=[KILLED] * 99)
-    assert carry_out(jobs(tmp_path, "a"), workers, Screen(quiet=True)) == {tmp_path / "a": KILLED.reason}
+    assert carry_out(jobs(tmp_path, "a"), lambda: workers, Screen(quiet=True)) == {tmp_path / "a": KILLED.reason}
     assert workers.tries("a") == [None, None, 30, 15], "twice in one epoch: perhaps the system did it for the memory"
 
 
@@ -118,17 +118,18 @@ def test_a_run_that_learns_an_epoch_between_kills_goes_on_to_its_end(tmp_path: P
 
     workers = Scripted(a=[KILLED] * 9)
     workers.before_end = learn
-    assert carry_out(jobs(tmp_path, "a"), workers, Screen(quiet=True)) == {}
+    assert carry_out(jobs(tmp_path, "a"), lambda: workers, Screen(quiet=True)) == {}
     assert workers.tries("a") == [None] * 10
 
 
-def test_a_run_that_another_process_does_is_tried_again_then_skipped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, 99])
+def test_a_run_that_another_process_does_is_tried_again_then_skipped(times: int, tmp_path: Path) -> None:
     busy = Outcome("busy", "a is in use by process 7")
-    for times, expected in ((1, {}), (99, {tmp_path / "a": busy.reason})):
-        workers = Scripted(a=[busy] * times)
-        assert carry_out(jobs(tmp_path, "a", "b"), workers, Screen(quiet=True)) == expected
-        assert len(workers.tries("a")) == min(times + 1, TRIES)
-        assert not failure_file(tmp_path / "a").exists()
+    workers = Scripted(a=[busy] * times)
+    failed = carry_out(jobs(tmp_path, "a", "b"), lambda: workers, Screen(quiet=True))
+    assert failed == ({tmp_path / "a": busy.reason} if times > TRIES else {})
+    assert len(workers.tries("a")) == min(times + 1, TRIES)
+    assert not failure_file(tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), UserError("a disk is full")])
@@ -142,7 +143,7 @@ def test_whatever_ends_the_queue_the_workers_are_stopped(
 
     workers.before_end = fail
     with pytest.raises(type(error)):
-        carry_out(jobs(tmp_path, "a", "b"), workers, Screen(quiet=True))
+        carry_out(jobs(tmp_path, "a", "b"), lambda: workers, Screen(quiet=True))
     assert workers.stopped
     said = "stopped; 0 of 2 runs are finished" in capsys.readouterr().out
     assert said == isinstance(error, KeyboardInterrupt)

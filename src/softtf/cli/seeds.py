@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from softtf.cli.groups import show_groups
@@ -52,6 +53,6 @@ def one_by_one(jobs: Sequence[Job], console: Screen) -> None:
     for job in jobs:
         check_same(job.config, job.path)
     check_jobs(jobs)
-    if failed := carry_out(jobs, Here(console), console):
+    if failed := carry_out(jobs, partial(Here, console), console):
         path, reason = next(iter(failed.items()))
         raise TrainingError(f"{len(failed)} of {len(jobs)} runs failed; {path}: {reason}")

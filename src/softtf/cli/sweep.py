@@ -23,7 +23,7 @@ from softtf.sweeps.queue import carry_out
 from softtf.sweeps.state import Kind, state_of
 
 STATUS = "status"
-WIDTH = 160  # of what is not shown on a terminal
+WIDTH = 300  # of what is not shown on a terminal: a line a run
 
 
 def run(options: Sweep) -> int:
@@ -43,10 +43,10 @@ def run(options: Sweep) -> int:
         return 0
     chosen = jobs if options.only is None else _only(jobs, folder, options.only)
     console = Screen()
-    engaged = workers_of(options, console)
+    engage = workers_of(options, console)
     check_jobs(chosen, here=options.ray is None)
     save_plan(jobs, folder)
-    failed = carry_out(chosen, engaged(), console)
+    failed = carry_out(chosen, engage, console)
     if paths := [job.path for job in chosen if job.finished]:
         show_groups(groups_of([read_run(path) for path in paths]), console)
         tell_page([folder], console)

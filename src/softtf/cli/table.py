@@ -66,11 +66,11 @@ def _run(table: PaperTable, cells: Sequence[Cell], wish: Wish, options: Table) -
         _list_runs(table, cells, wish)
         return None
     console = Screen()
-    engaged = workers_of(options, console)
+    engage = workers_of(options, console)
     check_jobs(jobs, here=options.ray is None)
     save_asked(table, cells, wish)
     save_plan(jobs, wish.folder)
-    return carry_out(jobs, engaged(), console)
+    return carry_out(jobs, engage, console)
 
 
 def _list_tables() -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -73,7 +74,9 @@ class OnRay:
 
     def ended(self) -> list[tuple[Path, Outcome]]:
         """Wait until a run ends, at most WAIT seconds."""
-        ready, _ = self.ray.wait(list(self.going), num_returns=1, timeout=WAIT)
+        ready, _ = self.ray.wait(list(self.going), num_returns=1, timeout=0)
+        if not ready:
+            time.sleep(WAIT)  # and not in Ray, which makes a KeyboardInterrupt of every signal
         return [(self.going.pop(task), self._outcome(task)) for task in ready]
 
     def ease(self, attempt: Attempt) -> str:

@@ -2,8 +2,8 @@
 
 import json
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -80,21 +80,33 @@ class Workers(Protocol):
         """Stop the runs that are going on; each keeps its last full epoch. Let go of the workers."""
 
 
-def carry_out(jobs: Sequence[Job], workers: Workers, console: Screen) -> dict[Path, str]:
+def carry_out(jobs: Sequence[Job], engage: Callable[[], Workers], console: Screen) -> dict[Path, str]:
     """Do all runs that are not finished, and show it.
 
+    Args:
+        jobs: all runs.
+        engage: returns the workers; is called if there is anything to do.
+        console: shows what becomes of each run.
+
     Returns:
-        those that failed or that another process works on: the reason, by folder.
+        the runs that failed or that another process works on: the reason, by folder.
 
     Raises:
-        UserError: a run's results cannot be read.
+        UserError: a run's results cannot be read, or there are no workers.
     """
+    shown = Shown(jobs, console)
+    for job in jobs:
+        if job.finished:
+            shown.say(job, f"{job.state} before")
+    waiting = [Attempt(job) for job in jobs if not job.finished]
+    if not waiting:
+        return {}
+    workers = engage()
+    queue = Queue(waiting, workers, shown)
     try:
-        with Shown(jobs, console, workers.apart) as shown:
-            queue = Queue(jobs, workers, shown)
+        with shown.drawing() if workers.apart else nullcontext():
             while queue.waiting or queue.going:
                 queue.step()
-            return queue.failed
     except BaseException as error:
         if interrupt_of(error):
             done = sum(job.finished for job in jobs)
@@ -104,17 +116,14 @@ def carry_out(jobs: Sequence[Job], workers: Workers, console: Screen) -> dict[Pa
         raise
     finally:
         workers.stop()
+    return queue.failed
 
 
 class Queue:
     """The runs that wait and those that are going on."""
 
-    def __init__(self, jobs: Sequence[Job], workers: Workers, shown: Shown) -> None:
-        self.workers, self.shown = workers, shown
-        for job in jobs:
-            if job.finished:
-                shown.say(job, f"{job.state} before")
-        self.waiting = [Attempt(job) for job in jobs if not job.finished]
+    def __init__(self, waiting: list[Attempt], workers: Workers, shown: Shown) -> None:
+        self.waiting, self.workers, self.shown = waiting, workers, shown
         self.going: dict[Path, Attempt] = {}
         self.failed: dict[Path, str] = {}
 

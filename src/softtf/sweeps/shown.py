@@ -1,8 +1,8 @@
 """What is shown while many runs go on: a line when one begins or ends, and on a terminal how far each is."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
 
 from rich.live import Live
 from rich.table import Table
@@ -14,27 +14,26 @@ from softtf.sweeps.state import state_of
 
 
 class Shown:
-    """Shows many runs; a context manager.
+    """Shows many runs.
 
     Args:
         jobs: all of them.
         console: where they are shown.
-        apart: whether they run in other processes, so that nothing else draws on the terminal.
     """
 
-    def __init__(self, jobs: Sequence[Job], console: Screen, apart: bool) -> None:
+    def __init__(self, jobs: Sequence[Job], console: Screen) -> None:
         self.jobs, self.console = jobs, console
         self.names = {job.path: _name(job, number, len(jobs)) for number, job in enumerate(jobs, 1)}
-        self.live = Live(console=console, transient=True, auto_refresh=False) if apart and is_live(console) else None
+        self.live = Live(console=console, transient=True, auto_refresh=False)
 
-    def __enter__(self) -> Self:
-        if self.live:
-            self.live.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.live:
-            self.live.stop()
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Draw meanwhile how far the runs are that go on, if this is a terminal."""
+        if not is_live(self.console):
+            yield
+            return
+        with self.live:
+            yield
 
     def say(self, job: Job, text: str) -> None:
         """Print what became of a run."""
@@ -42,7 +41,7 @@ class Shown:
 
     def refresh(self, going: Collection[Path]) -> None:
         """Draw how far the runs are that go on."""
-        if self.live:
+        if self.live.is_started:
             grid = Table(box=None, padding=(0, 2, 0, 0))
             for path in going:
                 grid.add_row(plain(self.names[path]), plain(state_of(path).words))
