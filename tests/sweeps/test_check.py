@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from softtf.runs.config import StreamConfig
 from softtf.sweeps import check as checking
 from softtf.sweeps.file import read_sweep
 from support.sweeps import sweep_file
@@ -12,11 +13,13 @@ from support.sweeps import sweep_file
 def test_what_is_checked_is_loaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     seen: list[object] = []
+    built: list[object] = []
+    monkeypatch.setattr(StreamConfig, "build", lambda self: built.append(self) or object())
     monkeypatch.setattr(checking, "prepare", lambda config, path, console, stream: seen.append(stream))
     file = sweep_file(vary={"learner.adapt.layers": ["4", "5", "6"]}, seeds=[0, 1, 2])
     found = read_sweep(file).jobs(Path("runs"))
     checking.check_jobs(found)
-    assert len(seen) == 3 and len({id(stream) for stream in seen}) == 1
+    assert len(seen) == 3 and len(built) == len(set(seen)) == 1
     seen.clear()
     checking.check_jobs(found[:3])  # which differ in their seed alone
     assert len(seen) == 1

@@ -5,15 +5,17 @@ import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from cli import call, results
 from softtf.errors import UserError
 from softtf.runs.config import RunConfig
+from softtf.sweeps import processes
 from softtf.sweeps.file import read_sweep
 from softtf.sweeps.job import Job
-from softtf.sweeps.processes import Order
+from softtf.sweeps.processes import Order, Processes
 from softtf.sweeps.queue import Attempt, Queue
 from softtf.sweeps.work import Outcome
 from support.stopping import at_call, in_another_process, send
@@ -38,6 +40,36 @@ def test_a_process_tells_a_users_error_from_a_fault_of_softtf(capsys: pytest.Cap
     assert obeyed(partial(fail, UserError("no such file"))) == Outcome("failed", "no such file")
     assert obeyed(partial(fail, TypeError("a fault"))) == Outcome("failed", "TypeError: a fault")
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_runs_at_once_are_spread_over_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert processes.visible_gpus() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,3")
+    monkeypatch.setattr(processes, "_context", Recording)
+    workers = Processes(4, print)
+    orders: list[Order] = []
+    monkeypatch.setattr(Recording, "orders", orders)
+    for number, device in enumerate(("auto", "cuda", "cpu", "auto", "cuda:1")):
+        workers.begin(Attempt(Job(RunConfig(device=device), Path(str(number)))))
+    assert [order.gpu for order in orders] == ["5", "3", None, "5", None]
+    del workers.going[Path("1")]
+    workers.begin(Attempt(Job(RunConfig(device="auto"), Path("6"))))
+    assert orders[-1].gpu == "3"
+
+
+class Recording:
+    """A way to make processes that makes none, and keeps their orders."""
+
+    orders: list[Order] = []
+
+    def Pipe(self, duplex: bool) -> tuple[SimpleNamespace, SimpleNamespace]:  # noqa: N802
+        return SimpleNamespace(), SimpleNamespace(close=lambda: None)
+
+    def Process(self, target: object, args: tuple[Order, object]) -> SimpleNamespace:  # noqa: N802
+        self.orders.append(args[0])
+        return SimpleNamespace(start=lambda: None)
 
 
 @pytest.mark.slow

@@ -39,7 +39,11 @@ class Scripted:
         path = next(iter(self.going))
         script = self.scripts.get(self.going.pop(path), [])
         self.before_end(path)
-        return [(path, script.pop(0) if script else DONE)]
+        outcome = script.pop(0) if script else DONE
+        if outcome is DONE:
+            path.mkdir(exist_ok=True)
+            (path / "summary.json").touch()
+        return [(path, outcome)]
 
     def ease(self, attempt: Attempt) -> str:
         self.places = max(1, self.places // 2)
@@ -130,6 +134,13 @@ def test_a_run_that_another_process_does_is_tried_again_then_skipped(times: int,
     assert failed == ({tmp_path / "a": busy.reason} if times > TRIES else {})
     assert len(workers.tries("a")) == min(times + 1, TRIES)
     assert not failure_file(tmp_path / "a").exists()
+
+
+def test_a_run_whose_results_are_on_another_machine_is_not_done(tmp_path: Path) -> None:
+    workers = Scripted(a=[Outcome("done")] * 99)
+    failed = carry_out(jobs(tmp_path, "a"), lambda: workers, Screen(quiet=True))
+    assert "is it on storage that all machines share?" in failed[tmp_path / "a"]
+    assert len(workers.tries("a")) == TRIES
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), UserError("a disk is full")])

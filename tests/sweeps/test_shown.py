@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+from softtf.files.lock import Lock
 from softtf.runs.config import RunConfig
 from softtf.screen import Screen
 from softtf.sweeps.job import Job
@@ -13,10 +14,12 @@ def shown(console: Screen, folder: Path) -> str:
     jobs = [Job(RunConfig(seed=seed), folder / str(seed), "ncm on digits") for seed in (3, 4)]
     (folder / "3/learner").mkdir(parents=True)
     (folder / "3/config.yaml").touch()
+    lock = Lock(folder / "3")  # it goes on
     what = Shown(jobs, console)
     with what.drawing():
         what.say(jobs[1], "to do")
         what.refresh([jobs[0].path])
+    lock.release()
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 

@@ -40,6 +40,7 @@ def test_a_finished_run_is_left_as_it_is(whole: Path) -> None:
     do(Job(CONFIG, whole), QUIET)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_begun_elsewhere_goes_on_with_the_commands_device_and_keeps_the_rest(
     whole: Path, tmp_path: Path
 ) -> None:

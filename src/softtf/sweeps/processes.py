@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
@@ -41,6 +41,7 @@ class Order:
         batch_size: of scoring, if it is another than the run's.
         prepare: is called first, and imports files of the user's.
         threads: how many it may use.
+        gpu: the one GPU that it sees, as CUDA_VISIBLE_DEVICES names it; None: all.
     """
 
     config: dict[str, Any]
@@ -49,16 +50,20 @@ class Order:
     batch_size: int | None
     prepare: Callable[[], object]
     threads: int
+    gpu: str | None = None
 
     @classmethod
-    def of(cls, attempt: Attempt, prepare: Callable[[], object], threads: int) -> "Order":
-        """Return the order to do a run."""
+    def of(cls, attempt: Attempt, prepare: Callable[[], object], threads: int, gpus: Sequence[str] = ()) -> "Order":
+        """Return the order to do a run; it sees the first of `gpus`, unless it wants a certain device."""
         job = attempt.job
-        return cls(to_dict(job.config), job.path, Path.cwd(), attempt.batch_size, prepare, threads)
+        gpu = gpus[0] if gpus and job.config.device in ("auto", "cuda") else None
+        return cls(to_dict(job.config), job.path, Path.cwd(), attempt.batch_size, prepare, threads, gpu)
 
     def obey(self) -> Outcome:
         """Do the run, and return how it ended; a fault of softtf is printed, and fails it too."""
         os.chdir(self.cwd)
+        if self.gpu is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = self.gpu
         try:
             return outcome_of(self._act)
         except Exception as error:
@@ -75,7 +80,7 @@ class Processes:
     """Does runs in processes of this machine; what each prints is in a file beside its folder.
 
     Args:
-        places: how many at once; they share the cores.
+        places: how many at once; they share the cores, and each has one GPU, of which several may have the same.
         prepare: is called in each process first; it can be pickled.
     """
 
@@ -85,6 +90,7 @@ class Processes:
         self.places, self.prepare = places, prepare
         self.threads = max(1, torch.get_num_threads() // places)
         self.going: dict[Path, tuple[BaseProcess, Connection]] = {}
+        self.gpus: dict[Path, str | None] = {}
         self.context = _context()
 
     @property
@@ -95,7 +101,9 @@ class Processes:
     def begin(self, attempt: Attempt) -> None:
         """Start a process for a run."""
         ours, theirs = self.context.Pipe(duplex=False)
-        order = Order.of(attempt, self.prepare, self.threads)
+        taken = [self.gpus[path] for path in self.going]
+        order = Order.of(attempt, self.prepare, self.threads, sorted(visible_gpus(), key=taken.count))
+        self.gpus[attempt.job.path] = order.gpu
         process: BaseProcess = self.context.Process(target=_work, args=(order, theirs))  # type: ignore[attr-defined]
         process.start()
         theirs.close()
@@ -126,6 +134,13 @@ class Processes:
             process.kill()
             process.join()
         self.going.clear()
+
+
+def visible_gpus() -> list[str]:
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
+    return named.split(",")[:count] if named else [str(number) for number in range(count)]
 
 
 def log_file(path: Path) -> Path:

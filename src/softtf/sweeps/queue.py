@@ -149,6 +149,8 @@ class Queue:
 
     def _ended(self, attempt: Attempt, outcome: Outcome) -> None:
         job = attempt.job
+        if outcome.kind == "done" and not job.finished:
+            outcome = Outcome("busy", f"{job.path} has no results here yet; is it on storage that all machines share?")
         if outcome.kind == "done":
             self.shown.say(job, f"{job.state}; {left(self.shown.jobs, self.workers.at_once)}")
         elif (again := self._again(attempt, outcome)) is not None:

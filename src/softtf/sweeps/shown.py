@@ -12,6 +12,9 @@ from softtf.screen import Screen, plain
 from softtf.sweeps.job import Job
 from softtf.sweeps.state import state_of
 
+BESIDE = 5
+"""Lines of the terminal that the runs which go on leave to the rest."""
+
 
 class Shown:
     """Shows many runs.
@@ -43,8 +46,10 @@ class Shown:
         """Draw how far the runs are that go on."""
         if self.live.is_started:
             grid = Table(box=None, padding=(0, 2, 0, 0))
-            for path in going:
-                grid.add_row(plain(self.names[path]), plain(state_of(path).words))
+            states = [(path, state_of(path)) for path in going]
+            running = [(path, state.words) for path, state in states if state.kind == "running"]
+            for path, words in running[: max(1, self.console.height - BESIDE)]:
+                grid.add_row(plain(self.names[path]), plain(words))
             self.live.update(grid, refresh=True)
 
 
