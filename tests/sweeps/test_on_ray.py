@@ -29,8 +29,7 @@ import sys
 from ray.cluster_utils import Cluster
 small = {"object_store_memory": 8 * 10**7, "include_dashboard": False}
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
-for _ in range(2):
-    cluster.add_node(num_cpus=1, object_store_memory=8 * 10**7)
+cluster.add_node(num_cpus=2, object_store_memory=8 * 10**7)
 print("at", cluster.address, flush=True)
 sys.stdin.read()
 cluster.shutdown()
@@ -44,7 +43,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def cluster() -> Iterator[str]:
-    """The address of a cluster of two machines of one core each, and a head that does no runs."""
+    """The address of a cluster of a head that does no runs, and what stands for a machine of two cores."""
     folder = tempfile.mkdtemp(prefix="ray-")  # whose path is short: sockets lie in it
     environment = {
         **os.environ,
@@ -52,17 +51,22 @@ def cluster() -> Iterator[str]:
         "RAY_TMPDIR": folder,
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-    with subprocess.Popen(
-        [sys.executable, "-c", CLUSTER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=environment,
-    ) as process:
+    with (
+        open("cluster", "w+") as said,
+        subprocess.Popen(
+            [sys.executable, "-c", CLUSTER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            env=environment,
+        ) as process,
+    ):
         assert process.stdout is not None and process.stdin is not None
         try:
-            yield next(line.split()[1] for line in process.stdout if line.startswith("at "))
+            address = next((line.split()[1] for line in process.stdout if line.startswith("at ")), None)
+            assert address is not None, Path("cluster").read_text()
+            yield address
         finally:
             process.stdin.close()
             process.wait()
