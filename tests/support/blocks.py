@@ -121,5 +121,6 @@ def _runs(folder: Path) -> None:
         assert call(*RUN, *options, "--output", folder / "runs" / name) == 0
     encoder = ("--backbone", "minilm-l6-v2", "--backbone.max-tokens", 9, "--device", "cpu")
     assert call("run", folder / "my-texts.csv", "--method", "ncm", *encoder, "--output", folder / "runs/T") == 0
-    for name, same in {"X": "A", "Z": "Y", "tables/digits-3-ncm/seed-0": "Y"}.items():
+    copies = {"X": "A", "Z": "Y", "tables/digits-3-ncm/seed-0": "Y", "sweeps/sweep/digits-3-ncm/seed-0": "Y"}
+    for name, same in copies.items():
         shutil.copytree(folder / "runs" / same, folder / "runs" / name)
