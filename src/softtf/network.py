@@ -121,16 +121,19 @@ class AdaptedNetwork(nn.Module):
         task: int | None = None,
         mixture: Tensor | None = None,
         prompts: Tensor | None = None,
+        among: Tensor | None = None,
     ) -> Tensor:
         """Run the rest and return features [batch, dim].
 
         The network is that of one task, or the mixture alpha [batch, tasks] (see `Selection`), with mixed prompts or
-        with the prompts of each sample's task in `prompts` [batch].
+        with the prompts of each sample's task in `prompts` [batch]. With `among` [batch, k] a mixed weight gives alpha
+        a gradient for a sample's own k tasks alone.
         """
         if trunk.features is not None:
             assert self.is_untouched
             return trunk.features
-        selection = Selection(task, mixture, prompts, trunk.query)
+        even = mixture is not None and bool((mixture == mixture[0, 0]).all())
+        selection = Selection(task, mixture, prompts, trunk.query, among, even)
         tokens = self._run(self._appended(trunk, selection), self.first_task_block, self.backbone.depth, selection)
         return self.backbone.pool(tokens)
 
@@ -218,7 +221,8 @@ class AdaptedNetwork(nn.Module):
         if selection is None or selection.mixture is None or site not in self._task_weight_sites:
             weight = self._edited_weight(site, frozen, selection.task if selection else None)
             return None if weight is frozen else weight
-        return MixedWeight(selection.mixture, frozen.shape, self._component(site))
+        kept = (self, site) if selection.even else None
+        return MixedWeight(selection.mixture, frozen.shape, self._component(site), selection.among, kept)
 
     def _component(self, site: Site) -> Callable[[int, slice], Tensor]:
         """Return what gives some rows of a task's weight."""

@@ -157,7 +157,7 @@ class Ensemble:
         self.logits[classes, self.task_of, classes] += 1
         self.logits *= scale
 
-    def top(self, trunk: Tensor, mixture: Tensor, prompts: None) -> Tensor:
+    def top(self, trunk: Tensor, mixture: Tensor, prompts: None, among: None) -> Tensor:
         return torch.einsum("bt,btc->bc", mixture, self.logits)
 
     def heads(self, features: Tensor, tasks: range) -> Tensor:

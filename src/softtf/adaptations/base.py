@@ -41,13 +41,16 @@ class Selection:
     Exactly one of two is set: task (an index), or mixture, alpha [batch, tasks] with rows on the simplex, for the
     superposed network. Where a weight is mixed, all rows must be equal; an `output` hook accepts rows that differ.
     `prompts` [batch] gives each sample the prompts of one task instead of mixed ones. `query` is q(x) [batch, dim],
-    if the adaptation `reads_query`.
+    if the adaptation `reads_query`. `among` [batch, k] are the tasks for which a sample's gradient of the mixture is
+    wanted, where it is of a weight; None for all. `even`: whether all entries of the mixture are equal.
     """
 
     task: int | None = None
     mixture: Tensor | None = None
     prompts: Tensor | None = None
     query: Tensor | None = None
+    among: Tensor | None = None
+    even: bool = False
 
     def __post_init__(self) -> None:
         assert (self.task is None) != (self.mixture is None)

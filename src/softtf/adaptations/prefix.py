@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from softtf.adaptations.base import Adaptation, Selection, stack_slots
+from softtf.backbones.answering import once
 from softtf.config.bounds import Between
 
 Length = Annotated[int, Between(1, 10_000)]
@@ -78,7 +79,7 @@ class ExpertPrefix(Adaptation):
             return None
         if selection.task is not None:
             return self.value(selection.task, _key(block))[None]
-        prompts = stack_slots(self, _key(block))
+        prompts = once(self, block, lambda: stack_slots(self, _key(block)))
         if selection.prompts is not None:
             return prompts[selection.prompts]
         assert selection.mixture is not None

@@ -5,12 +5,14 @@ What tasks share (a G-prompt, a pool of prompts, a whole network) is in no slot,
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from softtf.adaptations.quantise import halve
+from softtf.backbones.answering import once
 
 Storage = Literal["int8", "float16", "float32"]
 """How a finished task's own parameters are kept, in memory and on disk (`LearnerSpec.storage`)."""
@@ -88,11 +90,14 @@ class TaskSlots(nn.Module):
 
     def freeze(self) -> None:
         """Close the slots that were trained: nothing in them changes again."""
-        if self.retrained:
-            return
-        for task in range(self.num_tasks):
-            if any(parameter.requires_grad for parameter in self.own_slot(task).values()):
-                self.close(task, self.task_state_dict(task))
+        if self._newest_is_open:
+            self.close(self.num_tasks - 1, self.task_state_dict(self.num_tasks - 1))
+
+    @property
+    def _newest_is_open(self) -> bool:
+        """Whether the newest slot is in training; no other can be."""
+        newest = self.own_slot(self.num_tasks - 1).values() if self.num_tasks and not self.retrained else ()
+        return any(parameter.requires_grad for parameter in newest)
 
     def close(self, task: int, values: dict[str, Tensor]) -> None:
         """Keep values, in the form of `closed`, as the finished slot of task `task`."""
@@ -129,8 +134,16 @@ class TaskSlots(nn.Module):
         return iter(()) if self.retrained else iter(self.own_slot(task).items())
 
     def shared_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield the name and value of each parameter that all tasks share."""
-        return ((n, p) for n, p in self.named_parameters() if self.retrained or not n.startswith("slots."))
+        """Yield the name and value of each parameter that all tasks share; unless `retrained`, no slot is looked at."""
+        if self.retrained:
+            return self.named_parameters()
+        beside = ((name, child) for name, child in self.named_children() if name != "slots")
+        below = ((f"{name}.{n}", p) for name, child in beside for n, p in child.named_parameters())
+        return chain(self.named_parameters(recurse=False), below)
+
+    def finished_slots(self) -> list[nn.Module]:
+        """Return the slots that are never changed again; copies of a learner share them."""
+        return [] if self.retrained else [*self.slots][: self.num_tasks - self._newest_is_open]
 
 
 class MappedSlot(nn.ParameterDict):
@@ -183,6 +196,9 @@ class Heads(TaskSlots):
 
     def forward(self, features: Tensor, tasks: range) -> Tensor:
         """Return logits [batch, classes of `tasks`] of features [batch, dim]."""
-        weight = torch.cat([self.value(t, "weight") for t in tasks]).to(features.dtype)
-        bias = torch.cat([self.value(t, "bias") for t in tasks]).to(features.dtype)
+        weight, bias = (self._side_by_side(name, tasks, features.dtype) for name in ("weight", "bias"))
         return nn.functional.linear(features, weight, bias)
+
+    def _side_by_side(self, name: str, tasks: range, dtype: torch.dtype) -> Tensor:
+        values = (self.value(task, name) for task in tasks)
+        return once(self, (name, tasks, dtype), lambda: torch.cat([*values]).to(dtype))

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from softtf.adaptations.base import stack_slots
 from softtf.adaptations.slots import TaskSlots
+from softtf.backbones.answering import once
 
 
 class TaskKeys(TaskSlots):
@@ -29,5 +30,5 @@ class TaskKeys(TaskSlots):
 
     def similarities(self, query: Tensor) -> Tensor:
         """Return cos(q, k_t) [batch, tasks]."""
-        keys = F.normalize(stack_slots(self, "key").to(query.dtype), dim=-1)
+        keys = once(self, query.dtype, lambda: F.normalize(stack_slots(self, "key").to(query.dtype), dim=-1))
         return F.normalize(query, dim=-1) @ keys.T

@@ -11,13 +11,14 @@ the matrix are done at a time. Their G_x and W_j are made, used while they are i
 memory does not grow with the number of tasks.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from softtf.backbones.answering import once
 from softtf.backbones.kernels import linear
 
 BLOCK = 2**24  # entries of a matrix that are done at a time
@@ -34,11 +35,15 @@ class MixedWeight:
         alpha: [batch, tasks], equal rows on the simplex.
         shape: the shape of a weight, (out, in).
         component: returns the given rows of the given task's weight.
+        among: [batch, k], the tasks for which each sample's gradient is wanted; None for all.
+        kept: the owner and the name under which W(alpha) is made once for all batches; None to make it for each.
     """
 
     alpha: Tensor
     shape: torch.Size
     component: Callable[[int, slice], Tensor]
+    among: Tensor | None = None
+    kept: tuple[object, Hashable] | None = None
 
     def blocks(self, outputs: slice) -> Iterator[slice]:
         """Cut the rows `outputs` into runs of at most BLOCK (on a CPU CPU_BLOCK) entries, but of at least one row."""
@@ -55,7 +60,7 @@ def runs(start: int, stop: int, step: int) -> Iterator[slice]:
 class _MixedLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, alpha: Tensor, mixed: MixedWeight, outputs: slice) -> Tensor:
-        weight = _mixture(mixed, outputs).to(x.dtype)
+        weight = _kept_mixture(mixed, outputs).to(x.dtype)
         ctx.save_for_backward(x, weight)
         ctx.mixed, ctx.outputs = mixed, outputs
         return linear(x, weight)
@@ -66,8 +71,17 @@ class _MixedLinear(torch.autograd.Function):
         grad_x = linear(grad, weight.T) if ctx.needs_input_grad[0] else None
         grad_alpha = None
         if ctx.needs_input_grad[1]:
-            grad_alpha = _inner_products(grad, x, ctx.mixed, ctx.outputs)
+            of = _inner_products if ctx.mixed.among is None else _inner_products_among
+            grad_alpha = of(grad, x, ctx.mixed, ctx.outputs)
         return grad_x, grad_alpha, None, None
+
+
+def _kept_mixture(mixed: MixedWeight, outputs: slice) -> Tensor:
+    """Return `_mixture`, made once for all batches where it is kept."""
+    if mixed.kept is None:
+        return _mixture(mixed, outputs)
+    owner, name = mixed.kept
+    return once(owner, (name, outputs.start, outputs.stop, mixed.alpha.dtype), lambda: _mixture(mixed, outputs))
 
 
 def _mixture(mixed: MixedWeight, outputs: slice) -> Tensor:
@@ -83,21 +97,41 @@ def _mixture(mixed: MixedWeight, outputs: slice) -> Tensor:
 
 def _inner_products(grad: Tensor, x: Tensor, mixed: MixedWeight, outputs: slice) -> Tensor:
     """Return <G_x, W_j> [batch, tasks]; grad [batch, tokens, out], x [batch, tokens, in]."""
-    samples, tasks = mixed.alpha.shape
+    tasks = mixed.alpha.shape[1]
     products = torch.zeros_like(mixed.alpha)
+    for rows, part, formed in _formed(grad, x, mixed, outputs):
+        weights = formed.new_empty(min(COMPONENTS, tasks), formed.shape[1])
+        for chosen in runs(0, tasks, COMPONENTS):
+            for place, task in enumerate(range(chosen.start, chosen.stop)):
+                weights[place] = mixed.component(task, rows).flatten()
+            products[part, chosen] += linear(formed, weights[: chosen.stop - chosen.start])
+    return products
+
+
+def _inner_products_among(grad: Tensor, x: Tensor, mixed: MixedWeight, outputs: slice) -> Tensor:
+    """Return `_inner_products` for the k tasks of each sample, and 0 for the others; no other W_j is made."""
+    assert mixed.among is not None
+    products = torch.zeros_like(mixed.alpha)
+    wanted = torch.zeros_like(products, dtype=torch.bool).scatter_(1, mixed.among, True)
+    for rows, part, formed in _formed(grad, x, mixed, outputs):
+        for task in wanted[part].any(0).nonzero()[:, 0].tolist():
+            those = wanted[part, task].nonzero()[:, 0]
+            weight = mixed.component(task, rows).flatten().to(formed)
+            products[part.start + those, task] += formed[those] @ weight
+    return products
+
+
+def _formed(grad: Tensor, x: Tensor, mixed: MixedWeight, outputs: slice) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Yield rows of the matrix, some samples, and these rows of their G_x, flat [samples, entries].
+
+    The tasks' weights differ little, so the inner products keep the precision of alpha.
+    """
     first, _, _ = outputs.indices(mixed.shape[0])
     for rows in mixed.blocks(outputs):
-        size = (rows.stop - rows.start) * mixed.shape[1]
-        weights = mixed.alpha.new_empty(min(COMPONENTS, tasks), size)
-        for part in runs(0, samples, max(1, GRADIENT_BYTES // (4 * size))):
+        entries = (rows.stop - rows.start) * mixed.shape[1]
+        for part in runs(0, len(mixed.alpha), max(1, GRADIENT_BYTES // (4 * entries))):
             deltas = grad[part, :, rows.start - first : rows.stop - first]
-            # The tasks' weights differ little, so the inner products keep the components' precision.
-            formed = torch.bmm(deltas.transpose(1, 2), x[part]).flatten(1).to(weights.dtype)
-            for chosen in runs(0, tasks, COMPONENTS):
-                for place, task in enumerate(range(chosen.start, chosen.stop)):
-                    weights[place] = mixed.component(task, rows).flatten()
-                products[part, chosen] += linear(formed, weights[: chosen.stop - chosen.start])
-    return products
+            yield rows, part, torch.bmm(deltas.transpose(1, 2), x[part]).flatten(1).to(mixed.alpha.dtype)
 
 
 def mixed_linear(x: Tensor, mixed: MixedWeight, bias: Tensor | None, outputs: slice = slice(None)) -> Tensor:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from softtf.backbones.answering import answering
 from softtf.backbones.base import Tokens
 from softtf.backbones.features import Queries
 from softtf.devices.memory import needs_memory
@@ -139,7 +140,7 @@ def evaluate(
     labels = torch.zeros(len(order), len(policies), dtype=torch.int64)
     tasks, confidence = torch.zeros_like(labels), torch.zeros(labels.shape, dtype=torch.float32)
     tops, done = torch.zeros(1 + len(policies), dtype=torch.int64), 0
-    with learner.computing_in(dtype):
+    with learner.computing_in(dtype), answering({}):
         start = time.perf_counter()
         queries = _known_queries(learner, data, policies, partial(on_progress, FEATURES))
         if queries is not None:  # loading inputs is on no clock, neither here nor in what computing them took
@@ -156,7 +157,7 @@ def evaluate(
             done = min(done + len(rows) * count(), len(order))
             on_progress(SAMPLES, done, len(order))
     labels, tasks, confidence, tops = map(summed, (labels, tasks, confidence, tops))  # each sample is in one process
-    clock.average([p.inference for p in policies])
+    clock.average([p.evidence for p in policies])
     place = order.argsort()  # from the order of testing back to that of the test sets
     truth = data.labels[order[place]], data.tasks[order[place]]
     return {
@@ -232,7 +233,7 @@ class _Batches:
 
 
 def _needs_query(learner: Learner, policy: Policy) -> bool:
-    return INFERENCES[policy.inference].needs_query or learner.network.needs_query
+    return policy.needs_query or learner.network.needs_query
 
 
 def _order(data: TestData, num_tasks: int, shuffle_seed: int | None) -> tuple[Tensor, Tensor]:
@@ -257,10 +258,10 @@ def _answer(
     batches: _Batches,
 ) -> tuple[Tensor, Tensor, tuple[int, Tensor]]:
     """Return probabilities [samples, policies, columns], the named tasks [samples, policies] and `tops_needed`."""
-    inferences = sorted({p.inference for p in policies})
+    inferences = sorted({p.evidence for p in policies})
     evidence = gather_evidence(learner, batches.passes(positions), inferences, clock)
     place = torch.arange(len(positions), device=clock.device)
-    weights = torch.stack([p.weights(evidence.scores[p.inference], place // p.pooling.group) for p in policies], 1)
+    weights = torch.stack([p.weights(evidence.scores[p.evidence], place // p.pooling.group) for p in policies], 1)
     within = [p.within_task for p in policies]
     probabilities = class_probabilities(learner, evidence.trunk, weights, within, batch_size, clock)
     column_task, tasks = learner.column_tasks().to(clock.device), weights.argmax(2)
@@ -284,7 +285,7 @@ def _alone(learner: Learner, policy: Policy, clock: Clock, share: float) -> tupl
     run; here those of getting the kept features, from nothing those that computing what was kept took.
     """
     needs = _needs_query(learner, policy)
-    parts = ["trunk", *["query"] * needs, policy.inference]
+    parts = ["trunk", *["query"] * needs, policy.evidence]
     common = sum(clock.seconds[part] for part in parts) + clock.seconds["answer"] * share
     reads = needs or _features_suffice(learner)
     return common + clock.seconds["features"] * reads, common + sum(clock.kept[part] for part in parts)

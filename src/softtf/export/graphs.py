@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from softtf.backbones.base import Tokens
 from softtf.errors import UserError
 from softtf.inference.answers import Clock, class_probabilities, gather_evidence
-from softtf.inference.base import INFERENCES, inference_named
+from softtf.inference.base import INFERENCES
 from softtf.inference.policy import Policy
 from softtf.inference.pooling import PER_SAMPLE
+from softtf.inference.shortlist import scorer_of
 from softtf.learners.base import Learner
 from softtf.network import SharedPass
 
@@ -66,7 +67,7 @@ class Trunk(nn.Module):
         """Return them; tensors: the prepared inputs alone."""
         (learner,), (inputs,) = self.held, tensors
         shared = SharedPass(learner.network, inputs)
-        scores = inference_named(self.policy.inference, learner).scores(learner, shared)
+        scores = scorer_of(self.policy.evidence, learner).scores(learner, shared)
         return *tensors_of(shared.trunk), self.policy.shares(scores.double()).to(torch.float32)
 
 
@@ -112,6 +113,6 @@ def _tokens(like: Tokens, tensors: tuple[Tensor, ...]) -> Tokens:
 def right_answer(learner: Learner, policy: Policy, inputs: Tensor) -> Tensor:
     """Return the learner's own probabilities [n, columns] for prepared inputs."""
     clock, rows = Clock(inputs.device), torch.arange(len(inputs))
-    evidence = gather_evidence(learner, [SharedPass(learner.network, inputs)], [policy.inference], clock)
-    weights = policy.weights(evidence.scores[policy.inference], rows)[:, None]
+    evidence = gather_evidence(learner, [SharedPass(learner.network, inputs)], [policy.evidence], clock)
+    weights = policy.weights(evidence.scores[policy.evidence], rows)[:, None]
     return class_probabilities(learner, evidence.trunk, weights, [policy.within_task], len(inputs), clock)[:, 0]

@@ -13,7 +13,7 @@ from torch import Tensor
 from softtf.backbones.base import Tokens
 from softtf.devices.processes import mean
 from softtf.errors import UserError
-from softtf.inference.base import inference_named
+from softtf.inference.shortlist import scorer_of
 from softtf.learners.base import Learner
 from softtf.network import SharedPass
 
@@ -65,14 +65,14 @@ def gather_evidence(
     Args:
         learner: what answers.
         passes: one per batch, of the learner's network; what a pass has already is not computed.
-        inferences: names of the task inferences.
+        inferences: names of the task inferences, as `scorer_of` reads them.
         clock: gets the seconds of each part; loading is not timed.
 
     Raises:
         UserError: a score is not a number.
     """
     network = learner.network
-    methods = {name: inference_named(name, learner) for name in inferences}
+    methods = {name: scorer_of(name, learner) for name in inferences}
     trunks: list[Tokens] = []
     scores: dict[str, list[Tensor]] = {name: [] for name in inferences}
     for shared in passes:

@@ -59,6 +59,10 @@ class TaskInference(ABC):
     def scores(self, learner: Learner, shared: SharedPass) -> Tensor:
         """Return scores [batch, tasks]; row i depends on sample i alone."""
 
+    def scores_among(self, learner: Learner, shared: SharedPass, among: Tensor) -> Tensor:
+        """Return the scores of each sample's own tasks `among` [batch, k]; override it where that is cheaper."""
+        return self.scores(learner, shared).gather(1, among)
+
 
 def policies_of(learner: Learner) -> tuple[str, ...]:
     """Return the inferences that a learner supports, the usual one first: `Learner.policies`, and those that fit it."""

@@ -24,12 +24,20 @@ class GradientID(TaskInference):
 
     def scores(self, learner: Learner, shared: SharedPass) -> Tensor:
         """Return -dH_x/dalpha [batch, tasks]."""
+        return self._scores(learner, shared, None)
+
+    def scores_among(self, learner: Learner, shared: SharedPass, among: Tensor) -> Tensor:
+        """Return -dH_x/dalpha_j of each sample's own tasks [batch, k], with inner products for these alone."""
+        return self._scores(learner, shared, among).gather(1, among)
+
+    def _scores(self, learner: Learner, shared: SharedPass, among: Tensor | None) -> Tensor:
+        """Return -dH_x/dalpha [batch, tasks]; with `among`, only the scores of each sample's own tasks are whole."""
         tasks = learner.num_tasks
         trunk = shared.trunk
         alpha = torch.full((len(trunk), tasks), 1 / tasks, device=trunk.x.device, dtype=trunk.x.dtype)
         with torch.enable_grad():
             alpha.requires_grad_()
-            features = learner.network.top(trunk, mixture=alpha, prompts=self.prompts(learner, shared))
+            features = learner.network.top(trunk, mixture=alpha, prompts=self.prompts(learner, shared), among=among)
             logits = learner.network.heads(features, range(tasks))
             entropy = largest_entropy(logits, self.entries(logits.shape[1], tasks))
             (gradient,) = torch.autograd.grad(entropy.sum(), alpha)

@@ -26,5 +26,4 @@ class FeatureID(TaskInference):
         statistics = learner.statistics[self.name]
         assert isinstance(statistics, ClassScores)
         log_p = statistics.log_probabilities(learner.gathered[self.name], shared.query)
-        tasks = [learner.task_columns(task) for task in range(learner.num_tasks)]
-        return torch.stack([log_p[:, columns].logsumexp(1) for columns in tasks], 1)
+        return torch.stack([log_p[:, own].logsumexp(1) for own in learner.column_slices], 1)

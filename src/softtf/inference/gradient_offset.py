@@ -32,6 +32,10 @@ class GradientIDOffset(GradientID):
     name = "gradient-id-offset"
     title = "Gradient ID (offsets)"
 
+    def scores_among(self, learner: Learner, shared: SharedPass, among: Tensor) -> Tensor:
+        """Return the scores [batch, k] of each sample's own tasks; their mean needs those of all."""
+        return self.scores(learner, shared).gather(1, among)
+
     def scores(self, learner: Learner, shared: SharedPass) -> Tensor:
         """Return s - b [batch, tasks]: Gradient ID's scores, of each sample less their mean, and the offsets."""
         return self.centred(learner, shared) - learner.gathered[self.name]["offsets"].to(shared.trunk.x)

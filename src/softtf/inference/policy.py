@@ -1,5 +1,6 @@
 """A policy: a task inference, the samples that pool their evidence, and the classes that may be the answer."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +14,7 @@ from softtf.config.tree import Settings
 from softtf.errors import UserError, unknown
 from softtf.inference import INFERENCES, policies_of, unsupported
 from softtf.inference.pooling import PER_SAMPLE, Pooling, parse_pooling
+from softtf.inference.shortlist import MARK, statistics_for
 from softtf.learners.base import Learner
 
 LIKELY = 0.99  # of the probability is held by the tasks whose networks answer together
@@ -35,6 +37,8 @@ class Policy(Settings):
             (`log_probabilities`). Only the networks of a sample's likely tasks run (`likely_tasks`), so an unsure
             sample costs more. P(t|x) has a temperature, fitted on held-out training examples. P(c|x,t) has none: on
             test images 1 was the best (docs/results-details.md).
+        shortlist: how many tasks may be named for a sample: its best ones by the statistics of frozen features that the
+            learner gathers (`softtf.inference.shortlist`). None: all. It is of single samples, so nothing is pooled.
 
     Raises:
         UserError: there is no such inference, or the three do not fit together.
@@ -43,6 +47,7 @@ class Policy(Settings):
     inference: str
     pooling: Pooling = PER_SAMPLE
     answer: Answer = "any"
+    shortlist: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,6 +67,11 @@ class Policy(Settings):
             )
         if self.answer == "joint" and self.pooling.vote:
             raise UserError(f"policy {self.code!r}: a vote names one task, and :joint weighs several; leave one out")
+        if self.shortlist is not None and (self.shortlist < 1 or self.pooling != PER_SAMPLE or not kind.pools):
+            raise UserError(
+                f"policy {self.code!r}: a shortlist is of 1 task or more, by a task inference, for samples alone; write"
+                f" for example prompt-id:top16 or feature-id:top16:joint"
+            )
 
     @property
     def within_task(self) -> bool:
@@ -71,12 +81,25 @@ class Policy(Settings):
     @property
     def code(self) -> str:
         """The short form that `parse_policy` reads."""
-        return ":".join(filter(None, [self.inference, self.pooling.code, "" if self.answer == "any" else self.answer]))
+        answer = "" if self.answer == "any" else self.answer
+        return ":".join(filter(None, [self.evidence, self.pooling.code, answer]))
+
+    @property
+    def evidence(self) -> str:
+        """What gives its scores, as `scorer_of` reads it; policies that differ in other things share it."""
+        return self.inference if self.shortlist is None else f"{self.inference}{MARK}{self.shortlist}"
+
+    @property
+    def needs_query(self) -> bool:
+        """Whether its scores read the query."""
+        return self.shortlist is not None or INFERENCES[self.inference].needs_query
 
     def title(self, shuffled: bool = False) -> str:
         """The form for table headers, with the policy spelled out."""
         kind = INFERENCES[self.inference]
-        return f"{kind.title}, {self.pooling.title(shuffled)}{ANSWERS[self.answer]}" if kind.pools else kind.title
+        among = "" if self.shortlist is None else f" among {self.shortlist}"
+        pooled = f"{among}, {self.pooling.title(shuffled)}{ANSWERS[self.answer]}" if kind.pools else ""
+        return kind.title + pooled
 
     def weights(self, scores: Tensor, groups: Tensor) -> Tensor:
         """Return the share of each task's network in each sample's answer, [n, tasks]; rows sum to 1.
@@ -114,7 +137,7 @@ def likely_tasks(probabilities: Tensor) -> Tensor:
 
 @checked
 def parse_policy(text: str) -> Policy:
-    """Read `gradient-id`, `prompt-id:vote24`, `gradient-id:3-shot/24:own`, `feature-id:joint`, `oracle` and so on.
+    """Read `gradient-id`, `prompt-id:vote24`, `gradient-id:3-shot/24:own`, `feature-id:top9:joint`, `oracle` and so on.
 
     Raises:
         UserError: the inference or the form is unknown, a number is out of range, or the parts do not fit together.
@@ -122,24 +145,28 @@ def parse_policy(text: str) -> Policy:
     name, *parts = text.strip().lower().split(":")
     answer: Answer = "own" if parts[-1:] == ["own"] else "joint" if parts[-1:] == ["joint"] else "any"
     written = parts if answer == "any" else parts[:-1]
+    listed = re.fullmatch(r"top(\d{1,6})", written[0]) if written else None
+    written = written[1:] if listed else written
     pooling = parse_pooling(written[0]) if len(written) == 1 else None if written else PER_SAMPLE
     if name in INFERENCES and parts and not INFERENCES[name].pools:
         raise UserError(f"policy {text!r}: {name} pools nothing; write {name!r} alone")
     if name in INFERENCES and pooling is None:
         raise UserError(
             f"policy {text!r} is not understood; write for example {name}, {name}:batch24, {name}:vote24,"
-            f" {name}:3-shot/24 or {name}:own"
+            f" {name}:3-shot/24, {name}:top16 or {name}:own"
         )
-    return Policy(name, pooling or PER_SAMPLE, answer)
+    return Policy(name, pooling or PER_SAMPLE, answer, int(listed[1]) if listed else None)
 
 
 def policy_of(text: str, learner: Learner) -> Policy:
     """Read a policy, and check that a learner supports it.
 
     Raises:
-        UserError: as `parse_policy`, or the learner does not support the inference.
+        UserError: as `parse_policy`, or the learner does not support the inference or the shortlist.
     """
     policy = parse_policy(text)
     if policy.inference not in policies_of(learner):
         raise unsupported(policy.inference, learner)
+    if policy.shortlist is not None:
+        statistics_for(learner)
     return policy

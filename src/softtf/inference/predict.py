@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from softtf.backbones.answering import Kept, answering
 from softtf.backbones.base import Backbone
 from softtf.devices.memory import needs_memory
 from softtf.errors import UserError
@@ -50,6 +51,7 @@ def predict(
     task: int | Sequence[int] | None = None,
     dtype: torch.dtype = torch.float32,
     unknown: Unknown | None = None,
+    kept: Kept | None = None,
 ) -> Answers:
     """Answer for every input of a loader; inputs of different tasks share a pass.
 
@@ -62,6 +64,7 @@ def predict(
             is then not used.
         dtype: of the matrix products.
         unknown: tells how unknown each input is; None if nobody asks.
+        kept: what was put together from the slots of this very learner, for further calls; None: only for this one.
 
     Raises:
         UserError: an input cannot be loaded, or there is not enough memory.
@@ -81,7 +84,7 @@ def predict(
     strange = None if unknown is None else torch.empty(count, dtype=torch.float64)
     column_task = learner.column_tasks().to(device)
     clock = Clock(device)
-    with learner.computing_in(dtype):
+    with learner.computing_in(dtype), answering({} if kept is None else kept):
         for rows in whole_groups(groups, loader.batch_size):
             batches = zip(rows.split(loader.batch_size), loader.batches(rows.tolist()), strict=True)
             passes: Iterable[SharedPass] = (
@@ -91,9 +94,9 @@ def predict(
             found_unknown: list[Tensor] = []
             if unknown is not None:
                 passes = unknown.watch(learner, passes, found_unknown)
-            evidence = gather_evidence(learner, passes, [policy.inference], clock)
+            evidence = gather_evidence(learner, passes, [policy.evidence], clock)
             members = torch.unique(groups[rows], return_inverse=True)[1].to(device)
-            weights = policy.weights(evidence.scores[policy.inference], members)
+            weights = policy.weights(evidence.scores[policy.evidence], members)
             found = class_probabilities(
                 learner, evidence.trunk, weights[:, None], [policy.within_task], loader.batch_size, clock
             )[:, 0]

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from softtf.backbones.answering import Kept
 from softtf.backbones.features import BATCH, FeatureStore, fixed_queries
 from softtf.config.arguments import checked
 from softtf.config.bounds import FalseRejection
@@ -46,6 +47,7 @@ class Predictor:
     ) -> None:
         self.knowledge, self.dtype, self.store = knowledge, dtype, store
         self._telling: tuple[Finished, Unknown] | None = None
+        self._kept: tuple[Finished, Kept] | None = None
         if inference is None:
             supported = policies_of(self.learner)
             best = "none" not in supported and "feature-id" in supported
@@ -156,6 +158,8 @@ class Predictor:
         policy = policy_of(inference, learner) if inference else self.inference
         if groups is not None and not INFERENCES[policy.inference].names_task:
             raise UserError(f"{type(learner).__name__} infers no task, so there is nothing to pool in groups")
+        if groups is not None and policy.shortlist is not None:
+            raise UserError(f"{policy.code} looks at each sample's own tasks; leave out the groups, or the shortlist")
         if policy.inference == Oracle.name and task is None:
             raise UserError("the oracle needs the task; give task=..., on the command line --task")
         loader = test_loader(self.examples(inputs), learner.network.backbone, batch_size)
@@ -163,7 +167,12 @@ class Predictor:
             raise UserError(f"task must be one, or one per input: {len(loader.examples)} inputs but {len(task)} tasks")
         numbers = None if groups is None else group_numbers(groups, len(loader.examples))
         telling = self._unknown(finished) if unknown else None
-        found = predict(learner, loader, policy, groups=numbers, task=task, dtype=self.dtype, unknown=telling)
+        kept = self._kept
+        if kept is None or kept[0] is not finished:
+            kept = self._kept = finished, {}
+        found = predict(
+            learner, loader, policy, groups=numbers, task=task, dtype=self.dtype, unknown=telling, kept=kept[1]
+        )
         return replace(found, classes=classes)
 
     def _unknown(self, finished: Finished) -> Unknown:

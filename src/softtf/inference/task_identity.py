@@ -20,5 +20,4 @@ class TaskIdentity(TaskInference):
         """Return the scores [batch, tasks]."""
         assert isinstance(learner, HiDePromptLearner)
         log_p = learner.identity_logits(shared.query).log_softmax(1)
-        tasks = [learner.task_columns(task) for task in range(learner.num_tasks)]
-        return torch.stack([log_p[:, columns].amax(1) for columns in tasks], 1)
+        return torch.stack([log_p[:, own].amax(1) for own in learner.column_slices], 1)

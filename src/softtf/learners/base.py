@@ -266,9 +266,8 @@ class Learner(DividedState):
         return self.network.top_depends_on_task
 
     def task_columns(self, task: int) -> slice:
-        """Return the columns of task `task`'s own classes."""
-        sizes = [self.network.heads.num_classes(t) for t in range(task + 1)]
-        return slice(sum(sizes[:-1]), sum(sizes))
+        """Return the columns of task `task`'s own classes; `column_slices` has those of all tasks in one pass."""
+        return self.column_slices[task]
 
     def column_tasks(self) -> Tensor:
         """Return the task of each logit column, [classes seen]."""

@@ -4,6 +4,7 @@ import os
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -53,6 +54,13 @@ class ClassTable:
         self.names: list[str] = []
         self.records: list[Record] = []
         self._numbers: dict[Hashable, int] = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy the lists; what is in them never changes."""
+        other = type(self)(self.allow_repeated)
+        other.tasks, other.names, other.records = [*self.tasks], [*self.names], [*self.records]
+        other._numbers = {**self._numbers}
+        return other
 
     @property
     def labels(self) -> list[Hashable]:

@@ -131,8 +131,8 @@ class ClosedFormLearner(Learner):
     @torch.no_grad()
     def set_heads(self, weights: Tensor, bias: Tensor) -> None:
         """Set every task's head to its columns of weights [size, classes seen] and bias [classes seen]."""
-        for task in range(self.num_tasks):
-            own, head = self.task_columns(task), self.network.heads.slot(task)
+        for task, own in enumerate(self.column_slices):
+            head = self.network.heads.slot(task)
             head["weight"].copy_(weights[:, own].T)
             head["bias"].copy_(bias[own])
 

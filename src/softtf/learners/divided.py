@@ -62,6 +62,12 @@ class DividedState(LearnerState):
         return list(accumulate(map(self.network.heads.num_classes, range(self.num_tasks))))
 
     @property
+    def column_slices(self) -> list[slice]:
+        """For each task, the logit columns of its own classes."""
+        stops = self.column_stops
+        return [slice(first, stop) for first, stop in zip([0, *stops], stops, strict=False)]
+
+    @property
     def divisible(self) -> bool:
         """Whether all that the method remembers follows from shares, so that tasks can be removed and added."""
         return not self.memory

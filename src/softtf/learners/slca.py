@@ -78,7 +78,7 @@ class SLCALearner(AlignedLearner):
     def alignment_loss(self, features: Tensor, targets: Tensor, head: Mapping[str, Tensor]) -> Tensor:
         """Return the cross-entropy of logits / (tau n) (stage 2)."""
         logits = self.class_logits(features, head)
-        norms = [logits[:, self.task_columns(task)].norm(dim=1) for task in range(self.num_tasks)]
+        norms = [logits[:, own].norm(dim=1) for own in self.column_slices]
         mean = torch.stack(norms).mean(0)[:, None]
         return F.cross_entropy(logits / (self.spec.temperature * mean), targets)
 

@@ -1,7 +1,7 @@
 """What a learner holds, by name: slots, shared parameters, memory and statistics; it is saved and copied as a whole."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, Self
 
@@ -74,7 +74,7 @@ class LearnerState(nn.Module):
         device = next(self.network.backbone.parameters()).device
         for slots in self.slot_modules().values():
             slots.add_task(num_classes, generator)
-            slots.to(device)
+            slots.own_slot(self.num_tasks - 1).to(device)
 
     @torch.no_grad()
     def start_from(self, state: Mapping[str, Tensor]) -> None:
@@ -247,16 +247,20 @@ class LearnerState(nn.Module):
     def go_on(self) -> None:
         """Go on in a copy of the state: later changes to this object do not reach the objects that `face` gave.
 
-        The copy owns everything that training may change in place, and shares everything else: backbones, the values
-        of closed parameters, and the memory. `copy.deepcopy` must be able to copy anything else that a method holds
-        from task to task.
+        The copy owns everything that training may change in place, and shares everything else: backbones, the slots of
+        finished tasks, the values of other closed parameters, the shares and the memory. `copy.deepcopy` must be able
+        to copy anything else that a method holds from task to task.
         """
         before = self.face()
-        own = (share for task in self.shares.tasks for share in task.values())
-        remembered = (self.memory, *self.gathered.values(), *own)
-        shared: dict[int, Any] = {id(value): value for kept in remembered for value in kept.values()}
-        shared |= {id(module): module for module in self.modules() if isinstance(module, Backbone)}
-        shared |= {id(p): nn.Parameter(p.detach(), False) for p in self.parameters() if not p.requires_grad}
+        shared: dict[int, Any] = {id(v): v for kept in (self.memory, *self.gathered.values()) for v in kept.values()}
+        shared |= {id(self.shares): self.shares}
+        for slots in self.slot_modules().values():
+            shared |= {id(slot): slot for slot in slots.finished_slots()}
+        for module in _modules_but(self, shared):
+            if isinstance(module, Backbone):
+                shared[id(module)] = module
+            closed = (p for p in module.parameters(recurse=False) if not p.requires_grad)
+            shared |= {id(p): nn.Parameter(p.detach(), False) for p in closed if id(p) not in shared}
         after = deepcopy(before, shared)
         after.shared_before = before.shared_state_dict()
         self.become(after)
@@ -267,3 +271,11 @@ class LearnerState(nn.Module):
         memo[id(self)] = other
         object.__setattr__(other, "__dict__", deepcopy(vars(self), memo))
         return other
+
+
+def _modules_but(module: nn.Module, left_out: Container[int]) -> Iterator[nn.Module]:
+    """Yield a module and those inside it, without those whose ids are in `left_out` and what is inside these."""
+    yield module
+    for child in module.children():
+        if id(child) not in left_out:
+            yield from _modules_but(child, left_out)
