@@ -16,7 +16,7 @@ from softtf.backbones.base import Backbone, ComputingIn, Tokens
 from softtf.backbones.segments import segments_of
 from softtf.config.tree import Spec
 from softtf.errors import UserError
-from softtf.learners.divided import DividedState
+from softtf.learners.divided import ONE_COLUMN, DividedState
 from softtf.learners.earlier import in_todays_words, refuse_earlier_words
 from softtf.learners.spans import AnyClasses
 from softtf.learners.task_data import TaskData
@@ -62,6 +62,9 @@ class LearnerSpec(Spec, family="learner"):
         mcg: centroids of frozen features per task; MCG infers the task of the nearest one. 0 means no MCG.
         gradient_offset: training examples per task on which Gradient ID's offsets are fitted; 200 is a good start.
             Each costs one answer by Gradient ID. 0 means no offsets.
+        sums: whether what each task adds to sums is kept by `task`, or as `one` sum of all tasks, which does not grow
+            with their number, only with their classes. With one sum no task or class can be taken out, extended or
+            moved; learners can still be merged.
         gather: other task inferences whose statistics are gathered, such as `my-id`, or `my-id=30` with an amount.
     """
 
@@ -73,6 +76,7 @@ class LearnerSpec(Spec, family="learner"):
     feature_id: Amount = field(default=0, kw_only=True)
     mcg: Amount = field(default=0, kw_only=True)
     gradient_offset: Amount = field(default=0, kw_only=True)
+    sums: Literal["task", "one"] = field(default="task", kw_only=True)
     gather: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -129,6 +133,10 @@ class LearnerSpec(Spec, family="learner"):
                     " statistics go with; leave it out"
                 )
             learner.statistics[name] = kind(learner.network.backbone.dim, amounts[name], derive_seed(seed, name))
+        if self.sums == "one":
+            if not learner.can_unite or not (learner.shared_statistics or learner.share_forms(ONE_COLUMN, 1)):
+                raise UserError(f"sums: {self.kind!r} keeps no sums that can be one; leave sums='one' out")
+            learner.one_sum = True
         return learner
 
     def statistics(self) -> dict[str, int]:
@@ -246,6 +254,8 @@ class Learner(DividedState):
                 continue
             self.gathered = self.gathered | {name: found}
         self.close_slots()
+        if self.one_sum:
+            self.unite_shares(data.column_labels)
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
         """Return logits [batch, classes seen] of task `task`'s network; columns are in the order of learning."""

@@ -112,7 +112,7 @@ def merged(one: Finished, other: Finished) -> Finished:
             raise UserError(f"the statistics of {names[0]} keep all tasks as one sum, so learners cannot be merged")
         lumps = [task for task in range(len(classes.tasks)) if len(learner.shares.covered(task)) > 1]
         if lumps and learner is its and len(new) < len(classes.tasks):
-            raise UserError("both learners know a task, among others whose sums earlier versions kept as one")
+            raise UserError("both learners know a task, among others whose sums are kept as one with its own")
     if one.classes.tasks and other.classes.tasks:
         _check_shared(mine, its)
         first_only = [name for name, slots in mine.slot_modules().items() if slots.first_only]

@@ -10,6 +10,7 @@ from torch import Tensor
 from softtf.backbones.base import Tokens
 from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.divided import ONE_COLUMN
 from softtf.learners.shares import METHOD
 from softtf.learners.task_data import TaskData
 from softtf.statistics import Share
@@ -117,6 +118,23 @@ class ClosedFormLearner(Learner):
             UserError: a share cannot be added to.
         """
         raise UserError(f"{type(self).__name__} takes a task's examples at once; learn the whole task again")
+
+    def share_united(self, owner: str, shares: Sequence[Share]) -> Mapping[str, Tensor]:
+        """Return one share of the tasks of some shares together."""
+        return self.united(shares) if owner == METHOD else super().share_united(owner, shares)
+
+    def united(self, shares: Sequence[Share]) -> Mapping[str, Tensor]:
+        """Return one share of the method's sums for the tasks of some shares together.
+
+        A method without it keeps its sums by task.
+        """
+        raise NotImplementedError
+
+    @property
+    def can_unite(self) -> bool:
+        """Whether the shares of method and statistics can be one sum."""
+        own = type(self).united is not ClosedFormLearner.united
+        return (own or not self.share_forms(ONE_COLUMN, 1)) and super().can_unite
 
     def settle(self, labels: Tensor) -> None:
         """Set everything that follows from the tasks' shares: statistics, heads and memory."""

@@ -5,17 +5,20 @@ its share of the sums (`keep_share`) and all else follows from the shares (`sett
 task of another learner added (`softtf.learners.parts`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from softtf.files.tensor_form import Forms
-from softtf.learners.shares import METHOD
+from softtf.learners.shares import METHOD, Shares
 from softtf.learners.state import LearnerState
 from softtf.statistics import Share, SharedStatistics
 from softtf.statistics.shares import local_numbers
+
+ONE_COLUMN = torch.zeros(1, dtype=torch.int64)
 
 
 class DividedState(LearnerState):
@@ -23,19 +26,21 @@ class DividedState(LearnerState):
 
     common: the names in `memory` of values that must be equal in learners that are merged. trained_by_steps: whether a
     task's parameters are trained by gradient steps, for all of its classes together. sums_by_class: whether all that a
-    task adds to the method's sums is kept by class, so that a class can go and leave nothing.
+    task adds to the method's sums is kept by class, so that a class can go and leave nothing. one_sum: whether the sums
+    of all tasks are kept as one (`LearnerSpec.sums`).
     """
 
     common: ClassVar[tuple[str, ...]] = ()
     trained_by_steps: ClassVar[bool] = True
     sums_by_class: ClassVar[bool] = False
+    one_sum: bool = False
 
     def share_forms(self, labels: Tensor, tasks: int) -> Forms:
         """Return the form of each tensor that a task adds to the method's sums (`keep_share`).
 
         Args:
             labels: [columns of the task], numbered within it.
-            tasks: 1, unless an earlier version kept the sums of several tasks as one.
+            tasks: 1, unless the sums of several tasks are kept as one.
         """
         return {}
 
@@ -111,6 +116,26 @@ class DividedState(LearnerState):
             UserError: a share cannot be added to.
         """
         return self.shared_statistics[owner].joined(one, more)
+
+    def share_united(self, owner: str, shares: Sequence[Share]) -> Mapping[str, Tensor]:
+        """Return one share of the tasks of some shares together.
+
+        Args:
+            owner: whose shares they are: the method, or the statistics of that name.
+            shares: of all tasks, in their order.
+        """
+        return self.shared_statistics[owner].united(shares)
+
+    def unite_shares(self, labels: Tensor) -> None:
+        """Keep what all tasks added to sums as one share, that of the newest task; labels: as for `memory_forms`."""
+        owners = dict.fromkeys(owner for task in self.shares.tasks for owner in task)
+        found = {owner: dict(self.share_united(owner, self.shares_of(labels, owner))) for owner in owners}
+        self.shares = Shares([*[{}] * (self.num_tasks - 1), found])
+
+    @property
+    def can_unite(self) -> bool:
+        """Whether the shares of all statistics can be one sum."""
+        return all(type(s).united is not SharedStatistics.united for s in self.shared_statistics.values())
 
     def by_class(self, owner: str) -> bool:
         """Return whether the method, or the statistics of that name, keep all sums by class (`sums_by_class`)."""

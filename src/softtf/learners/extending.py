@@ -56,7 +56,7 @@ class Extending:
         allowed = finished.classes.allow_repeated
         examples = _checked(part, examples)
         if len(learner.shares.covered(number)) > 1:
-            raise UserError(f"the sums of task {part.name!r} are kept in one with others', as earlier versions did")
+            raise UserError(f"the sums of task {part.name!r} are kept in one with others' (sums='one')")
         if isinstance(learner, ClosedFormLearner):
             classes = deepcopy(finished.classes)
             classes.allow_repeated = True  # as long as the examples are a task of their own

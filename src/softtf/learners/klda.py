@@ -37,7 +37,7 @@ from softtf.seeds import derive_seed
 from softtf.statistics import Share
 from softtf.statistics.base import Dimension
 from softtf.statistics.exact_ridge import RIDGE
-from softtf.statistics.random_ridge import ROWS, column_counts, column_forms, share_joined, share_without
+from softtf.statistics.random_ridge import ROWS, column_counts, column_forms, share_joined, share_united, share_without
 from softtf.statistics.ridge_sums import NO_EXAMPLES, RidgeSums, solve_positive
 from softtf.statistics.shares import all_labels, local_numbers, own_share
 from softtf.statistics.temperature import log_shares
@@ -153,6 +153,11 @@ class KLDALearner(ClosedFormLearner):
     def joined(self, one: Share, more: Share) -> Mapping[str, Tensor]:
         """Return a task's sums with those of more of its examples; gamma stays."""
         return share_joined(one, more, self.spec.projection, *map(_prefix, range(self.spec.maps)))
+
+    def united(self, shares: Sequence[Share]) -> Mapping[str, Tensor]:
+        """Return the sums of the tasks of some shares together; gamma is the same in all."""
+        sums = share_united(shares, self.spec.projection, *map(_prefix, range(self.spec.maps)))
+        return {**sums, "gamma": shares[0].tensors["gamma"]}
 
     def fitted_beside(self, task: int) -> list[str]:
         """Return gamma for the first task, since it comes from that task's distances."""

@@ -111,6 +111,13 @@ class NCMLearner(ClosedFormLearner):
         sums = one.tensors["sums"].double().index_add(0, more.labels, more.tensors["sums"].double()).float()
         return {**joined_columns(one, more), "sums": sums, **TEMPERATURE.joined(one.tensors, more.tensors)}
 
+    def united(self, shares: Sequence[Share]) -> Mapping[str, Tensor]:
+        """Return the sums of the tasks of some shares together."""
+        numbers, local = local_numbers(all_labels(shares))
+        sums = label_sums(shares, int(numbers.max()) + 1, self.network.heads.dim)[numbers].float()
+        fitted = TEMPERATURE.joined(*(share.tensors for share in shares))
+        return {"sums": sums, "counts": column_counts(shares), "labels": local, **fitted}
+
     def fitted_beside(self, task: int) -> list[str]:
         """Return the temperature; no answer depends on it."""
         return super().fitted_beside(task) + (["the temperature that later tasks fitted"] if task < self.task else [])

@@ -116,15 +116,15 @@ def chosen(finished: Finished, tasks: Sequence[int]) -> Finished:
 
 
 def _check_together(learner: Learner, classes: ClassTable, tasks: Sequence[int]) -> None:
-    """Refuse to separate tasks whose sums an earlier version kept as one."""
+    """Refuse to separate tasks whose sums are kept as one."""
     for task in tasks:
         together = learner.shares.covered(task)
         place = list(tasks).index(task) - (task - together.start)
         if len(together) > 1 and list(tasks[max(place, 0) : place + len(together)]) != list(together):
             names = f"{classes.names[together.start]!r} to {classes.names[together.stop - 1]!r}"
             raise UserError(
-                f"the sums of tasks {names} are kept as one, as earlier versions did, so these tasks go or stay"
-                " together, in their order; learn them again to separate them"
+                f"the sums of tasks {names} are kept as one (sums='one', or an earlier version), so these tasks go"
+                " or stay together, in their order; learn them again with sums='task' to separate them"
             )
 
 
@@ -148,7 +148,7 @@ def without_classes(learner: Learner, part: Part, task: int, gone: Sequence[Hash
     """
     kept = torch.tensor([place for place, label in enumerate(part.classes) if label not in gone])
     if len(learner.shares.covered(task)) > 1:
-        raise UserError(f"the sums of task {part.name!r} are kept in one with others', as earlier versions did")
+        raise UserError(f"the sums of task {part.name!r} are kept in one with others' (sums='one')")
     if names := learner.undivided_statistics:
         raise UserError(f"the statistics of {names[0]} are not kept by class; remove the whole task {part.name!r}")
     state = dict[str, Tensor]()

@@ -34,6 +34,10 @@ class RegressionLearner(ClosedFormLearner):
         """Return a task's sums with those of more of its examples."""
         return self.regression.joined(one, more)
 
+    def united(self, shares: Sequence[Share]) -> Mapping[str, Tensor]:
+        """Return the sums of the tasks of some shares together."""
+        return self.regression.united(shares)
+
 
 class RidgeLearner(RegressionLearner):
     """The head is W, solved anew with each task; each task's sums are its share.

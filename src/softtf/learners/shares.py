@@ -23,8 +23,8 @@ TaskShares = Mapping[str, Mapping[str, Tensor]]
 class Shares:
     """The shares of a learner's finished tasks; an object of this class never changes.
 
-    tasks: what each task added. Where an earlier version kept the sums of several tasks as one, the last of them has
-    the share of all, and the others have none.
+    tasks: what each task added. Where the sums of several tasks are kept as one (`LearnerSpec.sums`, or an earlier
+    version), the last of them has the share of all, and the others have none.
     """
 
     def __init__(self, tasks: Sequence[TaskShares] = ()) -> None:
@@ -71,7 +71,7 @@ class Shares:
         return Shares([own if len(self.pending(task)) == 1 else {} for task, own in enumerate(self.tasks)])
 
     def covered(self, task: int) -> range:
-        """Return the tasks whose sums are kept with those of a task: itself, or more in a learner of softtf 0.1."""
+        """Return the tasks whose sums are kept with those of a task: itself, or more if they are one."""
         return next((self.pending(t) for t in range(task, len(self.tasks)) if self.tasks[t]), range(task, task + 1))
 
     def tensors(self, task: int) -> dict[str, Tensor]:

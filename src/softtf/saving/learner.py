@@ -257,6 +257,9 @@ def as_after_each_task(
         growing.shares = Shares(apart.tasks[:task])  # sums of several tasks in one are read again with each
         growing.load_task(learner.task_state_dict(task), apart.tasks[task])
         classes.add(*read_task(manifest, task))
+        if learner.one_sum:
+            file, sha256 = manifest.path(task_tensors(task))
+            put_shares(growing, split(load_tensors(file, sha256))[1], classes.column_labels(), str(file))
         _load_shared(manifest, growing, classes.column_labels(), task)
         yield growing.to(next(backbone.parameters()).device)
 

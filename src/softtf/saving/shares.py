@@ -1,7 +1,8 @@
-"""What each task added to sums, in the file of its tensors; and sums of several tasks in one, of earlier versions.
+"""What each task added to sums, in the file of its tensors; and sums of several tasks in one.
 
-Earlier versions kept one sum of all tasks with what tasks share. Such sums are loaded as the share of all these tasks
-together. Saved again, they are in the file of the last of these tasks, which says how many they are.
+A learner with one sum of all tasks has it in the file of the newest, which says how many tasks it covers. In a run the
+file of each earlier task has the sum as it was then; the newest replaces it. Earlier versions kept one sum with what
+tasks share; it is loaded as the share of all these tasks together.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from softtf.errors import UserError
 from softtf.learners.base import Learner
-from softtf.learners.shares import SHARE, read_shares, start_of
+from softtf.learners.shares import SHARE, Shares, read_shares, start_of
 from softtf.learners.state import MEMORY
 
 COVERS = SHARE + "covers"
@@ -51,9 +52,11 @@ def put_shares(learner: Learner, tensors: Mapping[str, Tensor], labels: Tensor, 
     covers = left.pop(COVERS, torch.tensor(1))
     if not left:
         return range(0)
-    if covers.shape or covers.dtype != torch.int64 or int(covers) not in (1, len(pending)):
-        raise UserError(f"{where}: {COVERS!r} must be 1 or {len(pending)}, the tasks whose sums are in this file")
+    if covers.shape or covers.dtype != torch.int64 or int(covers) not in (1, len(pending), pending.stop):
+        raise UserError(f"{where}: {COVERS!r} must be 1, {len(pending)} or {pending.stop}: the tasks whose sums it has")
     first = pending.stop - int(covers)
+    if first < pending.start:
+        learner.shares = Shares([{}] * pending.stop)
     found = read_shares(left, learner.all_share_forms(range(first, pending.stop), labels), where)
     learner.shares = learner.shares.with_task(learner.task, found)
     return range(pending.start, first)

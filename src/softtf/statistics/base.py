@@ -131,13 +131,20 @@ class SharedStatistics(Statistics):
         """
         raise UserError(f"the statistics of {self.name} take a task's examples at once; learn the whole task again")
 
+    def united(self, shares: Sequence[Share]) -> Mapping[str, Tensor]:
+        """Return one share of the tasks of some shares together, for a learner that keeps one sum.
+
+        A subclass that does not have it goes only with learners whose sums are kept by task.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def share_forms(self, labels: Tensor, tasks: int) -> Forms:
         """Return the form of each tensor of a share.
 
         Args:
             labels: [columns of the share], numbered within it.
-            tasks: how many tasks it covers: 1, unless an earlier version kept several as one.
+            tasks: how many tasks it covers: 1, unless several are kept as one (`LearnerSpec.sums`).
         """
 
     @abstractmethod

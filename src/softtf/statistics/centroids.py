@@ -69,6 +69,11 @@ class TaskCentroids(SharedStatistics):
         share = share._replace(tensors={**share.tensors, **TEMPERATURE.kept(chosen, float(held.sum()))})
         return share, self.combined([*before, share])
 
+    def united(self, shares: Sequence[Share]) -> Mapping[str, Tensor]:
+        """Return the centroids of the tasks of some shares; they are as many as before."""
+        temperatures = TEMPERATURE.joined(*(share.tensors for share in shares))
+        return {n: v for n, v in self.combined(shares).items() if n != "temperature"} | temperatures
+
     def combined(self, shares: Sequence[Share]) -> dict[str, Tensor]:
         """Return `centroids` [centroids of all tasks, dim], `tasks` [same length] and the temperature."""
         first, tasks = 0, []
@@ -93,7 +98,7 @@ class TaskCentroids(SharedStatistics):
         """Return minus the squared distance [n, tasks] of normalised features to each task's nearest centroid."""
         centroids, tasks = known["centroids"].to(features), known["tasks"].to(features.device)
         unit = F.normalize(features)
-        own = [centroids[tasks == t] for t in range(int(tasks[-1]) + 1)]
+        own = centroids.split(torch.bincount(tasks).tolist())
         return torch.stack([-nearest_of(unit, some, EXACT)[0].square() for some in own], 1)
 
 

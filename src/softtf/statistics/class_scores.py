@@ -59,6 +59,10 @@ class ClassScores(SharedStatistics):
         """Return a task's sums with those of more of its examples."""
         return self.regression.joined(one, more)
 
+    def united(self, shares: Sequence[Share]) -> Mapping[str, Tensor]:
+        """Return the sums of the tasks of some shares together."""
+        return self.regression.united(shares)
+
     def log_probabilities(self, known: Mapping[str, Tensor], features: Tensor) -> Tensor:
         """Return log P(column|x) [n, columns] of features [n, dim]: log softmax(h W / temperature + log_shares)."""
         scores: Tensor = self.regression(features) @ known["weights"].to(features)

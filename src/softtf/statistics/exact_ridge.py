@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from softtf.devices.processes import mine
 from softtf.files.tensor_form import Forms
 from softtf.seeds import derive_seed
-from softtf.statistics.random_ridge import column_counts, column_forms, share_joined, share_without
+from softtf.statistics.random_ridge import column_counts, column_forms, share_joined, share_united, share_without
 from softtf.statistics.ridge_sums import NO_EXAMPLES, RidgeSums, solve_positive
 from softtf.statistics.shares import Share, all_labels, local_numbers, own_share
 from softtf.statistics.temperature import log_shares
@@ -121,6 +121,10 @@ class ExactRidge(nn.Module):
     def joined(self, one: Share, more: Share) -> dict[str, Tensor]:
         """Return a task's share with that of more of its examples added: that of them all, exactly."""
         return share_joined(one, more, self.size, "")
+
+    def united(self, shares: Sequence[Share]) -> dict[str, Tensor]:
+        """Return the share of the tasks of some shares together, exactly."""
+        return share_united(shares, self.size, "")
 
     @torch.no_grad()
     def solve(self, shares: Sequence[Share]) -> ExactRidgeSolution:

@@ -29,6 +29,7 @@ from softtf.statistics.ridge_sums import RidgeSums, are_integers
 from softtf.statistics.shares import Share, all_labels, local_numbers
 
 DRAWS, LEAST_DRAWS = 20_000, 20  # in all; of each class of a task
+AT_ONCE = 2**24  # values drawn at a time: 128 MB
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,9 @@ def _drawn(
     scores = right - (right - (means - found.centre[:, None]).T @ found.weights) / kept
     draws = max(LEAST_DRAWS, DRAWS // count)
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(len(numbers), draws, count, generator=generator, dtype=torch.float64)
-    each = (scores @ inverse - squares / 2)[:, None] + noise * values.clamp_min(0).sqrt() @ vectors.T
-    return each.amax(2).flatten(), (own.counts[:, None] / draws).expand(-1, draws).flatten()
+    found_maxima = []
+    for centres in (scores @ inverse - squares / 2).split(max(1, AT_ONCE // (draws * count))):
+        noise = torch.randn(len(centres), draws, count, generator=generator, dtype=torch.float64)
+        each = centres[:, None] + noise * values.clamp_min(0).sqrt() @ vectors.T
+        found_maxima.append(each.amax(2).flatten())
+    return torch.cat(found_maxima), (own.counts[:, None] / draws).expand(-1, draws).flatten()

@@ -23,7 +23,7 @@ from softtf.devices.processes import mine
 from softtf.errors import TrainingError
 from softtf.files.tensor_form import INTEGERS, Forms, TensorForm
 from softtf.seeds import derive_seed
-from softtf.statistics.ridge_sums import Moments, RidgeSums, mean_square, solve_positive
+from softtf.statistics.ridge_sums import Moments, RidgeSums, are_integers, mean_square, solve_positive
 from softtf.statistics.shares import Share, all_labels, joined_columns, local_numbers, own_share, side_by_side
 from softtf.statistics.temperature import FittedMean, first_of_five, fit_temperature, log_shares
 
@@ -155,6 +155,11 @@ class RandomRidge(nn.Module):
         fitted = SHARPNESS.joined(one.tensors, more.tensors)
         return {**share_joined(one, more, self.size, "", "held_"), **fitted}
 
+    def united(self, shares: Sequence[Share]) -> dict[str, Tensor]:
+        """Return the share of the tasks of some shares together (`share_united`)."""
+        fitted = SHARPNESS.joined(*(share.tensors for share in shares))
+        return {**share_united(shares, self.size, "", "held_"), **fitted}
+
     def _solution(self, shares: Sequence[Share], chosen: Chosen) -> RidgeSolution:
         labels = all_labels(shares)
         return RidgeSolution(
@@ -262,6 +267,18 @@ def share_joined(one: Share, more: Share, size: int, *prefixes: str) -> dict[str
     """Return a task's share with that of more of its examples added: columns, and the sums of each prefix."""
     sums = (RidgeSums.joined(one, more, prefix, size) for prefix in prefixes)
     return {**joined_columns(one, more), **{name: value for part in sums for name, value in part.items()}}
+
+
+def share_united(shares: Sequence[Share], size: int, *prefixes: str) -> dict[str, Tensor]:
+    """Return the share of the tasks of some shares together: their columns, and the sums of each prefix."""
+    numbers, local = local_numbers(all_labels(shares))
+    places = local.split([len(share.labels) for share in shares])
+    within = [share._replace(labels=place) for share, place in zip(shares, places, strict=True)]
+    found = {"counts": column_counts(shares), "labels": local}
+    for prefix in prefixes:
+        total = RidgeSums.total(within, prefix, size, len(numbers))
+        found |= total.kept(prefix, are_integers(shares[0].tensors, prefix))
+    return found
 
 
 def columns_without(share: Mapping[str, Tensor], kept: Tensor) -> dict[str, Tensor]:

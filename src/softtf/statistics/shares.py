@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class Share(NamedTuple):
-    """What one task added, or several tasks whose sums an earlier version kept as one.
+    """What one task added, or several tasks whose sums are kept as one.
 
     Attributes:
         tensors: by name; labels are numbered from 0 in the order of the share's own columns (`local_numbers`).

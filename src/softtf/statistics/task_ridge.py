@@ -31,6 +31,7 @@ from softtf.statistics.random_ridge import (
     column_forms,
     mean_right_score,
     share_joined,
+    share_united,
     share_without,
     solve,
 )
@@ -118,6 +119,10 @@ class TaskRidge(nn.Module, ABC):
     def joined(self, one: Share, more: Share) -> dict[str, Tensor]:
         """Return a task's share with that of more of its examples added (`share_joined`)."""
         return {**share_joined(one, more, self.size, ""), **RIDGES.joined(one.tensors, more.tensors)}
+
+    def united(self, shares: Sequence[Share]) -> dict[str, Tensor]:
+        """Return the share of the tasks of some shares together (`share_united`)."""
+        return {**share_united(shares, self.size, ""), **RIDGES.joined(*(share.tensors for share in shares))}
 
     @torch.no_grad()
     def solve(self, shares: Sequence[Share]) -> RidgeSolution:

@@ -16,7 +16,9 @@ from softtf.runs.config import ELSEWHERE, RunConfig
 LATER = {
     "stream": ("datasets", "train_per_dataset", "test_per_dataset", "merge_labels", "blurry"),
     "backbone": ("max_tokens", "pooling", "revision"),
-    "learner": ("key_eps", "text_prompts", "before_norm", "classes", "total_classes", "gradient_offset", "gather"),
+    "learner": (
+        *("key_eps", "text_prompts", "before_norm", "classes", "total_classes", "gradient_offset", "gather", "sums"),
+    ),
     "learner.projection": ("spectrum",),
     "train": ("weight_decay", "first_task_learning_rate", "first_task_weight_decay", "warmup"),
 }
@@ -34,7 +36,7 @@ def place(folder: Path, config: RunConfig) -> Path:
         for step in part.split("."):
             spec, settings = getattr(spec, step, None), settings.get(step)
         if getattr(spec, "kind", None) in NOT_LATER:
-            names = tuple(name for name in names if name == "gather")
+            names = tuple(name for name in names if name in ("gather", "sums"))
         before = to_dict(type(spec)()) if hasattr(spec, "__dataclass_fields__") else {}
         for name in (n for n in names if n in before and settings[n] == before[n]):
             del settings[name]
