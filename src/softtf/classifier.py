@@ -27,8 +27,9 @@ from softtf.learners.class_table import ClassTable
 from softtf.learners.knowledge import Finished, Knowledge
 from softtf.life import Living
 from softtf.saving.header import Header
-from softtf.saving.learner import MaskPlace, load_learner
+from softtf.saving.learner import load_learner
 from softtf.saving.manifest import Manifest
+from softtf.saving.mask_place import Masks, mask_place
 from softtf.saving.places import located
 from softtf.screen import warn
 from softtf.streams import examples_from
@@ -233,7 +234,8 @@ class ContinualClassifier(Living):
         inference: str | None = None,
         precision: Precision | None = None,
         unfinished: bool = False,
-        masks: MaskPlace = "memory",
+        masks: Masks = "memory",
+        memory_limit: int | str | None = None,
         feature_cache: str | Path | None = None,
         verify: bytes | None = None,
         revision: str | None = None,
@@ -258,6 +260,10 @@ class ContinualClassifier(Living):
             masks: `memory`, or `disk` to leave the loaded tasks' masks in their files. Each prediction then reads what
                 it uses, on the CPU, and copies it to the device. The files must not be changed; replacing the folder
                 (`save_pretrained`) does not affect a classifier that was loaded from it.
+            memory_limit: the most bytes of loaded tasks' masks in memory (or in the device's), such as `500MB` or
+                `2GB`. All are left in their files then, as by `disk`; those of the tasks that answered last stay in
+                memory too, and are not read again. The answers are the same. Masks of tasks that are learned later are
+                in memory beside these.
             feature_cache: as in the constructor.
             verify: the key that the folder must have been signed with; None checks no signature.
             revision: the commit, branch or tag on the Hub; the commit is the classifier's `revision` afterwards.
@@ -267,9 +273,15 @@ class ContinualClassifier(Living):
                 another one, or an argument does not fit the learner.
         """
         place, where = find_device(device), str(backbone) if isinstance(backbone, Path) else backbone
+        masks_at = mask_place(masks, memory_limit)
         with located(folder, revision) as (path, commit):
             header, learner, classes = load_learner(
-                path, lambda saved: load_named(saved, where, place), tasks, not unfinished, masks, verify
+                path,
+                lambda saved: load_named(saved, where, place),
+                tasks,
+                not unfinished,
+                masks_at,
+                verify,
             )
             identity = frozenset([Manifest.read(path).identity] if tasks is None else ())
         if repeated_classes is not None:

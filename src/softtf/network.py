@@ -132,6 +132,8 @@ class AdaptedNetwork(nn.Module):
         if trunk.features is not None:
             assert self.is_untouched
             return trunk.features
+        if task is not None:
+            self._use([task], trunk)
         even = mixture is not None and bool((mixture == mixture[0, 0]).all())
         selection = Selection(task, mixture, prompts, trunk.query, among, even)
         tokens = self._run(self._appended(trunk, selection), self.first_task_block, self.backbone.depth, selection)
@@ -153,10 +155,15 @@ class AdaptedNetwork(nn.Module):
         grows = any(a.appended(selection) is not None for a in self._adaptations for selection in selections[:1])
         if len(segments) == 1 or grows:  # tasks may append different numbers of tokens
             return torch.cat([self.top(trunk[rows], task) for rows, task in segments])
+        self._use([task for _, task in segments], trunk)
         tokens = trunk
         for block in range(self.first_task_block, self.backbone.depth):
             tokens = self.backbone.block(block, tokens, self._edit_of_each(block, segments, selections))
         return self.backbone.pool(tokens)
+
+    def _use(self, tasks: Sequence[int], trunk: Tokens) -> None:
+        for adaptation in self._adaptations:
+            adaptation.use(tasks, trunk.x.device)
 
     def _edit_of_each(self, block: int, segments: list[Segment], selections: list[Selection]) -> BlockEdit:
         """Return the edit of a block for a batch of several tasks."""

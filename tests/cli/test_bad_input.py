@@ -33,6 +33,7 @@ MISSPELT = [
     ((*TINY, "--train.schedule", "cosinus"), ["'cosinus'", "cosine"]),
     (("predict", "RUN", "IMAGE", "--masks", "disc"), ["'disc'", "memory", "disk"]),
     (("evaluate", "RUN", "--masks", "disc"), ["'disc'", "memory", "disk"]),
+    (("evaluate", "RUN", "--memory-limit", "much"), ["memory_limit", "2GB", "'much'"]),
     (("predict", "RUN", "IMAGE", "--mask", "disk"), ["'--mask'", "did you mean --masks"]),
     ((*TINY, "--train.precision", "float16"), ["'float16'", "bfloat16"]),
     ((*TINY, "--device", "gpu"), ["device", "'gpu'", "cuda"]),

@@ -253,7 +253,8 @@ def test_masks_left_on_disk_give_the_same_predictions(
     in_memory = output(capsys, *args)
     assert output(capsys, *args, "--masks", "disk") == in_memory  # all digits of every confidence
     assert output(capsys, *args, "--masks", "memory") == in_memory
-    assert places == ["memory", "disk", "memory"]
+    assert output(capsys, *args, "--memory-limit", "30KB") == in_memory
+    assert places == ["memory", "disk", "memory", "disk"]
 
 
 def test_masks_left_on_disk_give_the_same_scores(run: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

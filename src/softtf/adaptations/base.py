@@ -7,7 +7,7 @@ hooks: keys and values before a block's, or tokens beside the input's.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -106,6 +106,9 @@ class Adaptation(TaskSlots):
     def sites(self) -> frozenset[Site]:
         """All sites that it edits."""
         return self.weight_sites | self.output_sites
+
+    def use(self, tasks: Sequence[int], device: torch.device) -> None:  # noqa: B027 - few can stay on disk
+        """Called with the tasks whose networks are about to run on a device."""
 
     def weight(self, site: Site, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
         """Return the replacement of a weight at one of `weight_sites`.

@@ -1,13 +1,15 @@
 """Adaptations whose finished tasks take one byte per parameter and can stay on disk (`softtf.adaptations.quantise`)."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from softtf.adaptations.base import ALL_ROWS, Adaptation
+from softtf.adaptations.hot import HotSlots
 from softtf.adaptations.quantise import Quantised, quantise
-from softtf.adaptations.slots import MappedSlot, widened
+from softtf.adaptations.slots import MappedSlot, TaskSlots, widened
 from softtf.config.bounds import Between
 
 Rank = Annotated[int, Between(1, 100_000)]
@@ -15,7 +17,24 @@ STEPS = "_steps"  # the end of the names of quantised matrices' steps
 
 
 class LargeAdaptation(Adaptation):
-    """An adaptation whose finished slots can stay on disk; values move to the weight's device when they are read."""
+    """An adaptation whose finished slots can stay on disk; values move to the weight's device when they are read.
+
+    hot: has copies in memory of the slots on disk that answered last; None: there are no copies.
+    """
+
+    hot: HotSlots | None = None
+
+    def slot(self, task: int) -> nn.ParameterDict:
+        """Return the parameters of task `task`'s network by name; of a slot on disk its copy, if it has one."""
+        slot = super().slot(task)
+        copy = self.hot.copy_of(slot) if self.hot is not None and isinstance(slot, MappedSlot) else None
+        return slot if copy is None else copy
+
+    def use(self, tasks: Sequence[int], device: torch.device) -> None:
+        """Copy the slots of these tasks into memory, as far as the limit allows."""
+        if self.hot is not None:
+            slots = (TaskSlots.slot(self, task) for task in tasks)
+            self.hot.use([slot for slot in slots if isinstance(slot, MappedSlot)], device)
 
     def load_task(self, state: dict[str, Tensor]) -> None:
         """Append a finished task, in the form in which it was saved."""

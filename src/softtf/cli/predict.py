@@ -39,6 +39,7 @@ def run(options: Predict) -> int:
         device=options.device,
         inference=options.policy,
         masks=options.masks,
+        memory_limit=options.memory_limit,
     )
     if options.task is not None and not 1 <= options.task <= model.num_tasks:
         raise UserError(f"there is no task {options.task}; tasks 1 to {model.num_tasks} were learned")

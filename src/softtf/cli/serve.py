@@ -30,6 +30,7 @@ def run(options: Serve) -> int:
             device=options.device,
             inference=options.policy,
             masks=options.masks,
+            memory_limit=options.memory_limit,
         )
 
     with server.bound(options.host, options.port) as listener:

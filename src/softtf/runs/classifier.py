@@ -5,7 +5,7 @@ from pathlib import Path
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.runs.folder import RunFolder
-from softtf.saving.learner import MaskPlace
+from softtf.saving.mask_place import Masks
 
 
 def learner_folder(path: Path) -> Path:
@@ -19,7 +19,8 @@ def open_classifier(
     backbone: str | None = None,
     device: str = "auto",
     inference: str | None = None,
-    masks: MaskPlace = "memory",
+    masks: Masks = "memory",
+    memory_limit: int | str | None = None,
 ) -> ContinualClassifier:
     """Return the classifier in the folder of a run, or of a learner that was saved, with at least one task.
 
@@ -38,6 +39,7 @@ def open_classifier(
         inference=inference,
         unfinished=is_run,
         masks=masks,
+        memory_limit=memory_limit,
     )
     scores.check_nothing_lost(counted, model.num_tasks)
     if not model.num_tasks:

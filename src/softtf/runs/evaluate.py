@@ -15,7 +15,8 @@ from softtf.runs.folder import RunFolder
 from softtf.runs.places import NO_PLACES, Places
 from softtf.runs.predictions import way_of
 from softtf.runs.run import reopen
-from softtf.saving.learner import MaskPlace, as_after_each_task
+from softtf.saving.learner import as_after_each_task
+from softtf.saving.mask_place import MaskPlace
 from softtf.screen import Screen
 
 

@@ -26,8 +26,9 @@ from softtf.runs.places import NO_PLACES, Places
 from softtf.runs.settings import check_settings, write_settings
 from softtf.runs.tracking import Tracking, check_trackers, open_trackers
 from softtf.saving.header import Header
-from softtf.saving.learner import MaskPlace, load_learner
+from softtf.saving.learner import load_learner
 from softtf.saving.manifest import HEADER
+from softtf.saving.mask_place import MaskPlace
 from softtf.screen import Screen
 from softtf.streams import Examples, TaskStream
 from softtf.training.data import check_training

@@ -15,14 +15,15 @@ task that was being saved, and a run's learner can be loaded as it was after any
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
 
 from torch import Tensor
 
+from softtf.adaptations.hot import HotSlots
+from softtf.adaptations.quantised import LargeAdaptation
 from softtf.backbones.base import Backbone
 from softtf.backbones.load import BackboneSpec
 from softtf.devices.memory import needs_memory
-from softtf.errors import UserError, unknown
+from softtf.errors import UserError
 from softtf.files.label_json import encode_label
 from softtf.files.lock import check_ours
 from softtf.files.tensor_form import require
@@ -48,12 +49,11 @@ from softtf.saving.manifest import (
     task_json,
     task_tensors,
 )
+from softtf.saving.mask_place import MaskPlace
 from softtf.saving.shares import put_shares, split, take_old_sums, task_tensors_of
 from softtf.saving.task import read_task, task_text
 from softtf.saving.versions import new_version
 from softtf.screen import warn
-
-MaskPlace = Literal["memory", "disk"]
 
 
 def save_task(folder: Path, learner: Learner, classes: ClassTable, task: int) -> None:
@@ -159,14 +159,13 @@ def load_learner(
         tasks: how many tasks to load; None for all.
         strict: refuse a task whose tensors are there but whose json is not (a crash while saving leaves that).
         masks: `disk` leaves them in their files, mapped: memory is used as tasks are. The files must not be changed.
+            A number of bytes also keeps copies in memory of those that answered last, of so many bytes at most.
         verify: the key that the learner must be signed with; None asks for no signature.
 
     Raises:
         UserError: a file is missing, has another hash, name or shape, lies outside the folder, is a pickle; or
             the backbone's weights are others than those it was learned on; or it is not signed with the key.
     """
-    if masks not in ("memory", "disk"):
-        raise unknown("place for masks", str(masks), ["memory", "disk"])
     while True:
         manifest = Manifest.read(folder, verify)
         try:
@@ -203,7 +202,7 @@ def _load(
     classes = ClassTable(header.allow_repeated)
     wanted = count if tasks is None else tasks
     for task in range(wanted):
-        _load_task(manifest, learner, classes, task, map_tensors if masks == "disk" else load_tensors)
+        _load_task(manifest, learner, classes, task, load_tensors if masks == "memory" else map_tensors)
     if wanted:
         _load_shared(manifest, learner, classes.column_labels(), wanted - 1)
     if tasks is None:
@@ -228,9 +227,11 @@ def _rolled_back(
 
 def _without_tasks(header: Header, backbone: Backbone, masks: MaskPlace) -> Learner:
     learner = header.learner.new_learner(backbone, header.seed)
-    if masks == "disk":
-        for slots in learner.slot_modules().values():
-            slots.on_disk = True
+    hot = HotSlots(masks) if isinstance(masks, int) else None
+    for slots in learner.slot_modules().values():
+        slots.on_disk = masks != "memory"
+        if isinstance(slots, LargeAdaptation):
+            slots.hot = hot
     return learner
 
 

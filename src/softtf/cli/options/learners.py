@@ -37,6 +37,7 @@ class Predict(Command):
         device: auto, cpu, cuda, ...
         input_column: the column of texts or images in a file of rows; without it, the column is found by its name.
         masks: disk leaves masks in their files and reads only those that answers use; the answers are the same.
+        memory_limit: the most bytes of masks in memory, such as 2GB; the others stay in their files.
         backbone: the path of the backbone, if the learner names it by a path.
         attention: also draw the attention maps of up to twelve images into this file (.png, .pdf or .svg), and write
             their numbers as CSV beside it.
@@ -57,6 +58,7 @@ class Predict(Command):
     device: str = "auto"
     input_column: str | None = None
     masks: Literal["memory", "disk"] = "memory"
+    memory_limit: str | None = None
     backbone: str | None = None
     attention: Path | None = None
 
@@ -110,6 +112,7 @@ class Serve(Command):
         policy: another policy, such as gradient-id (`softtf list policies`).
         device: auto, cpu, cuda, ...
         masks: disk leaves them in their files and reads in those that answers use; the answers are the same.
+        memory_limit: the most bytes of masks in memory, such as 2GB; the others stay in their files.
         backbone: where the backbone is, if the learner names it by a path.
     """
 
@@ -122,6 +125,7 @@ class Serve(Command):
     policy: str | None = None
     device: str = "auto"
     masks: Literal["memory", "disk"] = "memory"
+    memory_limit: str | None = None
     backbone: str | None = None
 
 
