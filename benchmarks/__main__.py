@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import torch
 
-from benchmarks import against, data, growth, inference, kernels, mixed, results, rows, serving, texts, training
+from benchmarks import against, data, growth, inference, kernels, mixed, results, rows, serving, tasks, texts, training
 from benchmarks.results import Result, Row
 from benchmarks.setup import CPU, Setup, setup_for
 from benchmarks.timing import matrix_rate
@@ -28,11 +28,13 @@ GROUPS: dict[str, Callable[[Setup], Iterator[Result]]] = {
     "texts": texts.measure,
     "rows": rows.measure,
     "serving": serving.measure,
+    "tasks": tasks.measure,
 }
 ALONE = {
     "texts": "texts-minilm",
     "rows": "rows-of-a-task",
     "serving": "serving-bundled",
+    "tasks": "tasks-simulated",
 }  # cases that are measured once
 CASES = {f"{group}-{backbone}": (group, backbone) for group in GROUPS if group not in ALONE for backbone in CPU}
 CASES |= {case: (group, "bundled") for group, case in ALONE.items()}  # as many rounds as the bundled ViT gets

@@ -50,6 +50,7 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded: docs/performance.md, "A busy machine"
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # they would cut through ours
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its retries; their outcome is told in one line
     for stream in (sys.stdout, sys.stderr):
