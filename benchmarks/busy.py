@@ -73,9 +73,8 @@ def main(args: list[str]) -> None:
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     print(f"bundled ViT, batch 24, two training steps, {cores} cores\n")
-    print(
-        "| busy processes beside it | threads | waiting | seconds | processor seconds |\n| --: | --: | --- | --: | --: |"
-    )
+    print("| busy processes beside it | threads | waiting | seconds | processor seconds |")
+    print("| ---: | ---: | --- | ---: | ---: |")
     for others in (0, cores):
         with busy(others):
             for way, threads in (("spinning", cores), ("passive", cores), ("passive", 1)):

@@ -1,25 +1,27 @@
-"""`python -m benchmarks.shortlist FOLDER`: how often the answer among all tasks is on a shortlist, on real images.
+"""`python -m benchmarks.shortlist RUN`: how often the answer among all tasks is on a shortlist, on a run's test data.
 
-FOLDER has the images of CIFAR-100, as for `softtf run cifar100-10 --source FOLDER`. DualPrompt + Soft-TF on the bundled
-ViT learns them as 50 tasks of two classes; other streams by `--recipe` and `--tasks`.
+RUN is the folder of a finished run whose learner gathers statistics for Feature ID and infers tasks otherwise, too,
+such as `softtf run cifar100-10 --method dual-prompt+soft-tf --learner.feature-id 1000`.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from softtf.classifier import ContinualClassifier
-from softtf.config.dotted import with_settings
 from softtf.evaluation.evaluate import evaluate
 from softtf.evaluation.test_data import TestData
 from softtf.inference.policy import parse_policy
-from softtf.recipes.recipes import recipe_named
-from softtf.training.config import TrainConfig
+from softtf.runs.run import reopen
+from softtf.screen import Screen
+from softtf.streams import Examples
 
-SIZES = (1, 2, 4, 8, 16, 32)
+SIZES = (1, 2, 4, 8)
 FULL = ("gradient-id", "prompt-id", "feature-id:joint")
 
 
@@ -38,27 +40,17 @@ class Found:
     right: float
 
 
-def measure(recipe: str, source: str, tasks: int, per_class: int, tests: int, epochs: int) -> dict[str, Found]:
-    """Learn the stream, and compare each policy with its shortlists."""
-    settings = {"stream.source": source, "stream.num_tasks": tasks, "stream.train_per_class": per_class}
-    config = with_settings(recipe_named(recipe, "dual-prompt+soft-tf"), settings | {"stream.test_per_class": tests})
-    stream = config.stream.build(print)
-    spec = with_settings(config, {"learner.feature_id": 500, "learner.sums": "one"}).learner
-    train = TrainConfig(epochs, 20, 0.03, augment=False, precision="float32")
-    model = ContinualClassifier("vit_tiny_patch8_64", spec, train, device="cpu")
-    for task in stream:
-        model.learn(task.train, task.name, progress=False)
-    return compared(model, [task.test for task in stream])
-
-
-def compared(model: ContinualClassifier, tests: list) -> dict[str, Found]:
-    """Return what each policy finds, by its code."""
+def compared(model: ContinualClassifier, tests: Sequence[Examples]) -> dict[str, Found]:
+    """Return what each policy finds without a shortlist, and with one of each size, by its code."""
     learner, classes = model.knowledge.finished
     codes = [*FULL, *(shortened(code, size) for code in FULL for size in SIZES)]
     data = TestData.of(tests, classes, learner.network.backbone, 60, None)
     policies = [parse_policy(code) for code in codes]
     scores = evaluate(learner, data, classes.column_labels(), policies)
-    samples = {code: scores[policy].samples for code, policy in zip(codes, policies, strict=True)}
+    samples = {}
+    for code, policy in zip(codes, policies, strict=True):
+        samples[code] = scores[policy].samples
+        assert samples[code] is not None
     return {
         code: Found(
             share(samples[code].task == samples[full_of(code)].task),
@@ -88,15 +80,12 @@ def full_of(code: str) -> str:
 def main(args: list[str]) -> None:
     """Print a Markdown table."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("folder")
-    parser.add_argument("--recipe", default="cifar100-10")
-    parser.add_argument("--tasks", type=int, default=50)
-    parser.add_argument("--per-class", type=int, default=10)
-    parser.add_argument("--tests", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--tests", type=int, default=4, help="test examples of each class")
     given = parser.parse_args(args)
     torch.set_num_threads(1)
-    found = measure(given.recipe, given.folder, given.tasks, given.per_class, given.tests, given.epochs)
+    run = reopen(given.run, Screen())
+    found = compared(run.model, [test.per_class(given.tests, 0) for test in run.tests])
     print("| policy | same task as among all | same label | right |\n| --- | ---: | ---: | ---: |")
     for code, one in found.items():
         print(f"| `{code}` | {one.same_task:.1%} | {one.same_label:.1%} | {one.right:.1%} |")

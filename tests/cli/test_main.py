@@ -1,5 +1,6 @@
 """Commands that only tell something answer without the heavy libraries; shells can complete all commands."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -98,3 +99,15 @@ def test_texts_behind_dashes_are_inputs_wherever_options_stand() -> None:
         assert found.json and found.folder == Path("DIR")
         assert found.inputs == (*words[1 : words.index("--json")], *words[words.index("--") + 1 :])
     assert parse(Predict, ["DIR", "-5 degrees", "-"], "softtf predict").inputs == ("-5 degrees", "-")
+
+
+@pytest.mark.parametrize("own", [None, "active"])
+def test_openmp_threads_sleep_while_they_wait_unless_the_user_says_otherwise(
+    own: str | None, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """It is set before torch is loaded, which reads it once; `LIGHT` shows that a command starts without torch."""
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if own:
+        monkeypatch.setenv("OMP_WAIT_POLICY", own)
+    refused(capsys, "lsit")
+    assert os.environ["OMP_WAIT_POLICY"] == (own or "passive")
