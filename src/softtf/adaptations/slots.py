@@ -200,5 +200,7 @@ class Heads(TaskSlots):
         return nn.functional.linear(features, weight, bias)
 
     def _side_by_side(self, name: str, tasks: range, dtype: torch.dtype) -> Tensor:
-        values = (self.value(task, name) for task in tasks)
-        return once(self, (name, tasks, dtype), lambda: torch.cat([*values]).to(dtype))
+        def together() -> Tensor:
+            return torch.cat([self.value(task, name) for task in tasks]).to(dtype)
+
+        return once(self, (name, dtype), together) if tasks == range(self.num_tasks) else together()
