@@ -87,7 +87,7 @@ def measured(tasks: int, counts: tuple[int, ...]) -> Iterator[tuple[str, str, fl
         for policy, code in POLICIES.items():
             if code == "feature-id:joint" and tasks > 1000:
                 continue  # minutes
-            some = pictures if code != "feature-id:joint" and tasks <= 1000 else pictures[:8]
+            some = pictures[:8] if code == "feature-id:joint" or (code == "gradient-id" and tasks > 1000) else pictures
             call = answering(model, some, code)
             call()  # what all batches share is put together once
             yield f"a sample, {policy}", "s", least(call, 3 if tasks <= 1000 else 1) / len(some)

@@ -82,9 +82,9 @@ def predict(
     tasks = torch.empty(count, dtype=torch.int64)
     networks = torch.empty(count, learner.num_tasks)
     strange = None if unknown is None else torch.empty(count, dtype=torch.float64)
-    column_task = learner.column_tasks().to(device)
     clock = Clock(device)
     with learner.computing_in(dtype), answering({} if kept is None else kept):
+        column_task = learner.column_tasks().to(device)
         for rows in whole_groups(groups, loader.batch_size):
             batches = zip(rows.split(loader.batch_size), loader.batches(rows.tolist()), strict=True)
             passes: Iterable[SharedPass] = (

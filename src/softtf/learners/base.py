@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from softtf.adaptations.base import Adaptation
 from softtf.adaptations.slots import Heads, Storage, TaskSlots
+from softtf.backbones.answering import once
 from softtf.backbones.base import Backbone, ComputingIn, Tokens
 from softtf.backbones.segments import segments_of
 from softtf.config.tree import Spec
@@ -281,8 +282,12 @@ class Learner(DividedState):
 
     def column_tasks(self) -> Tensor:
         """Return the task of each logit column, [classes seen]."""
-        sizes = [self.network.heads.num_classes(t) for t in range(self.num_tasks)]
-        return torch.repeat_interleave(torch.arange(self.num_tasks), torch.tensor(sizes, dtype=torch.int64))
+
+        def counted() -> Tensor:
+            sizes = [self.network.heads.num_classes(t) for t in range(self.num_tasks)]
+            return torch.repeat_interleave(torch.arange(self.num_tasks), torch.tensor(sizes, dtype=torch.int64))
+
+        return once(self.network.heads, "column tasks", counted)
 
     @property
     def task(self) -> int:
