@@ -66,7 +66,7 @@ def main(args: list[str]) -> None:
     """Print a Markdown table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--limit", type=float, default=60.0, help="seconds that a process may take")
+    parser.add_argument("--limit", type=float, default=180.0, help="seconds that a process may take")
     given = parser.parse_args(args)
     if given.child:
         print(*trained())

@@ -53,7 +53,7 @@ def tasks_in(model: ContinualClassifier) -> list[int]:
     return [slots.index(slot) for slot in hot(model)]
 
 
-@pytest.mark.parametrize("fit", [0, 1, 2, TASKS])
+@pytest.mark.parametrize("fit", [2, *(pytest.param(fit, marks=pytest.mark.slow) for fit in (0, 1, TASKS))])
 def test_answers_are_the_same_within_the_limit(load: Any, fit: int) -> None:
     size = size_of(masks_of(load()).own_slot(0))
     limited, plain = load(memory_limit=fit * size + size // 2), load()
@@ -87,6 +87,7 @@ def test_a_learner_learns_on_and_its_copies_share_the_limit(load: Any) -> None:
     assert tasks_in(model) == []
 
 
+@pytest.mark.slow
 def test_threads_stay_within_it_too(load: Any) -> None:
     size = size_of(masks_of(load()).own_slot(0))
     model, plain = load(memory_limit=2 * size), load()

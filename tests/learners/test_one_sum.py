@@ -24,7 +24,7 @@ SPECS: dict[str, LearnerSpec] = {
     "Feature ID and MCG": LinearHead(feature_id=24, mcg=3),
     "both": BlockRidge(20, views=1, feature_id=24),
 }
-QUICK = ("block ridge", "RanPAC", "Feature ID and MCG")
+QUICK = ("block ridge", "Feature ID and MCG")
 each = pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in SPECS])
 
 
