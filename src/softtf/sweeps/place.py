@@ -22,7 +22,7 @@ LATER = {
     "learner.projection": ("spectrum",),
     "train": ("weight_decay", "first_task_learning_rate", "first_task_weight_decay", "warmup"),
 }
-NOT_LATER = ("ft", "ewc")  # learners that had all of these but `gather` from the start
+NOT_LATER = ("ft", "ewc")  # learners that had the others from the start
 
 
 def place(folder: Path, config: RunConfig) -> Path:
