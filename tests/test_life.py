@@ -1,5 +1,6 @@
 """The life of a classifier beside its laws (`contracts/test_life_laws`): threads, names, accounts, earlier versions."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -177,8 +178,19 @@ def test_a_merged_learner_of_other_settings_is_refused() -> None:
     one = ContinualClassifier(tiny_backbone(), LinearHead(), TrainConfig(epochs=1), device="cpu", seed=1)
     with pytest.raises(UserError, match="another seed"):
         one.merge(ContinualClassifier(tiny_backbone(), LinearHead(), device="cpu", seed=2))
-    with pytest.raises(UserError, match="another method"):
+    with pytest.raises(
+        UserError, match="method cannot be merged .learner.kind: linear-head and block-ridge.; learn"
+    ):
         one.merge(ContinualClassifier(tiny_backbone(), BlockRidge(), device="cpu", seed=1))
+    two, other = (ContinualClassifier(tiny_backbone(), BlockRidge(size), device="cpu") for size in (20, 30))
+    with pytest.raises(UserError, match="learner.projection: 20 and 30"):
+        two.merge(other)
+
+
+def test_learners_that_answer_by_other_policies_differ() -> None:
+    model = learned(tasks=2)
+    other = ContinualClassifier.of(replace(model.header, inference="oracle"), model.learner, model.classes)
+    assert model.diff(other) == ["inference: none and oracle"]
 
 
 def test_a_classifier_says_what_it_is() -> None:

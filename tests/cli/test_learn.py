@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli import contents, image_folder, output, refused
+from cli import contents, image_folder, output, read_json, refused
 from softtf import BackboneSpec, BlockRidge, ContinualClassifier
 from softtf.saving.zipped import pack
 from softtf.streams import load_source
@@ -66,6 +66,10 @@ def test_a_run_keeps_its_learner_and_its_settings_are_used(
     before, after = (ContinualClassifier.from_pretrained(f, device="cpu") for f in (run / "learner", "more"))
     assert after.num_tasks == before.num_tasks + 1 and after.train_config == before.train_config
     assert "give --output FOLDER" in refused(capsys, "learn", run, places[1], "--in-place")
+    matrix = read_json(run / "accuracy.json")[before.inference.code]
+    found = [(record.accuracy, record.tested) for record in after.classes.records[: before.num_tasks]]
+    right = [row[task] for task, row in enumerate(matrix["correct"])]
+    assert found == [(pytest.approx(100 * r / n), n) for r, n in zip(right, matrix["total"], strict=True)]
 
 
 def test_what_cannot_be_learned_is_refused(places: tuple[Path, Path], capsys: Capture) -> None:

@@ -93,6 +93,7 @@ def test_it_is_that_of_the_learner_that_never_saw_what_is_gone_or_saw_what_was_m
         (BlockRidge(24), 2, {"unknown": "drop"}, "unknown value 'drop'. Known: answer, reject"),
         (BlockRidge(24), 2, {"false_rejection": 5}, "above 0 and below 1, not 5"),
         (BlockRidge(24), 2, {"false_rejection": float("nan")}, "above 0 and below 1, not nan"),
+        (BlockRidge(24), 2, {"unknown": "answer", "false_rejection": 0.2}, "goes with unknown='reject'"),
         (BlockRidge(24), 0, {}, "nothing was learned yet"),
     ],
 )

@@ -6,7 +6,8 @@ import pytest
 
 import softtf
 from softtf.errors import UserError
-from softtf.streams import examples_from, patterns
+from softtf.streams import examples_from, load_source, patterns
+from softtf.streams.decode import decode
 
 
 @pytest.fixture
@@ -36,3 +37,14 @@ def test_what_names_no_image_or_too_many_is_refused(photos: Path, monkeypatch: p
 def test_a_path_is_no_pattern_elsewhere(photos: Path) -> None:
     with pytest.raises(UserError, match="there is no folder"):
         examples_from(f"{photos}/*")
+
+
+def test_a_pattern_where_a_path_belongs_is_told_of_glob(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"there is no folder .*; a path is no pattern: give softtf.glob\(pattern\)"):
+        load_source(str(tmp_path / "*/*.png"))
+    with pytest.raises(UserError, match=r"does not exist; a path is no pattern"):
+        decode(str(tmp_path / "[ab].png"), "image 1")
+    with pytest.raises(UserError, match=r"expected an \(input, label\) pair, not str; give \(inputs, labels\)"):
+        examples_from([str(tmp_path / "a.png"), str(tmp_path / "b.png")], "month 1")
+    with pytest.raises(UserError, match=r"expected an \(input, label\) pair, not one of 3 values"):
+        examples_from([("a.png", "cat", 1)], "month 1")

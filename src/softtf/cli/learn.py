@@ -1,5 +1,6 @@
 """`softtf learn`: teach a saved learner, or that of a finished run, one more task."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from softtf.classifier import ContinualClassifier
@@ -7,6 +8,7 @@ from softtf.cli.options import Learn
 from softtf.cli.shipping import check_target
 from softtf.errors import UserError
 from softtf.runs.classifier import learner_folder
+from softtf.runs.results import learned_accuracies
 from softtf.saving.manifest import HEADER, holds_learner
 from softtf.saving.versions import check_place
 from softtf.screen import say
@@ -35,6 +37,8 @@ def run(options: Learn) -> int:
         repeated_classes="allow" if options.allow_repeated else None,
         feature_cache=options.feature_cache,
     )
+    if is_run:
+        _keep_accuracies(model, options.folder)
     name = options.name or Path(options.data).stem or options.data
     model.learn(train, name, test=test)
     model.save_pretrained(target, replace=options.in_place)
@@ -43,3 +47,10 @@ def run(options: Learn) -> int:
     if (record := model.classes.records[-1]).accuracy is not None:
         say(record.in_words())
     return 0
+
+
+def _keep_accuracies(model: ContinualClassifier, run: Path) -> None:
+    """Keep with each task what its run measured when it was learned."""
+    records = model.classes.records
+    for task, (accuracy, tested) in enumerate(learned_accuracies(run, model.num_tasks, model.inference.code)):
+        records[task] = replace(records[task], accuracy=accuracy, tested=tested)

@@ -73,7 +73,7 @@ def run(options: Learner) -> int:
     model = _loaded(options.folder, options)
     left = actions[options.action](model, options)
     if looks:
-        return 0
+        return int(options.action == "diff" and bool(left))  # as diff does
     model.save_pretrained(target, replace=options.in_place, keep_versions=options.keep_versions)
     for words in left or ():
         note(f"still holds something of what is gone: {words}")
@@ -164,7 +164,7 @@ def _card(model: ContinualClassifier, options: Learner) -> None:
         say(text.rstrip())
 
 
-def _diff(model: ContinualClassifier, options: Learner) -> None:
+def _diff(model: ContinualClassifier, options: Learner) -> list[str]:
     if len(options.names) != 1:
         raise UserError(f"softtf learner diff compares two learners; name one beside {options.folder}")
     found = model.diff(_loaded(Path(options.names[0]), options))
@@ -172,15 +172,19 @@ def _diff(model: ContinualClassifier, options: Learner) -> None:
         say(json.dumps(found))
     else:
         say("\n".join(found) or "no difference: they answer alike")
+    return found
 
 
 def _audit(model: ContinualClassifier, options: Learner) -> None:
-    held = [*model.audit(), *_earlier(learner_folder(options.folder))]
+    folder = learner_folder(options.folder)
+    held = [*model.audit(), *_earlier(folder)]
+    if folder != options.folder:
+        note("the run's folder holds answers and perhaps pictures too, and the cache features (docs/forget-a-class.md)")
     if options.json:
         say(json.dumps([asdict(one) for one in held], indent=2))
         return
     for one in held:
-        say(f"{one.what} ({shown_bytes(one.bytes)}): {one.how}{': ' if one.tasks else ''}{', '.join(one.tasks)}")
+        say(f"{one.what} ({shown_bytes(one.bytes)}): {one.how}{': ' if one.tasks else ''}{'; '.join(one.tasks)}")
 
 
 def _earlier(folder: Path) -> list[Held]:

@@ -137,7 +137,10 @@ def _unexpected(words: list[str], config: Any, prog: str) -> UserError:
     flag, equals, value = word.partition("=")
     if told := _of_a_kind(flag, [value] * bool(equals) + values, config):
         return told
-    near = get_close_matches(flag.replace("_", "-"), options(config), n=2, cutoff=0.5)
+    known = options(config)
+    near = get_close_matches(flag.replace("_", "-"), known, n=2, cutoff=0.5)
+    if flag == "--no-cache" and "--feature-cache" in known:
+        near = ["--feature-cache off"]
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     return UserError(f"unknown option {word!r}{hint} (`{prog} --help` lists all)")
 

@@ -78,7 +78,8 @@ def images_of(name: str, column: str | None) -> list[Row]:
     if path.is_symlink() and not path.exists():
         raise UserError(f"{path} is a link to {os.readlink(path)}, which is not there")
     if not path.exists():
-        raise UserError(f"there is no file or folder {path}")
+        remedy = "; give a folder, or a pattern without quotes" if set("*?[") & set(str(path)) else ""
+        raise UserError(f"there is no file or folder {path}{remedy}")
     if column is None and path.is_file() and ending_of(path):
         images = images_in_archive(path)
         return [(f"{path}/{member.name}", partial(images.__getitem__, i)) for i, member in enumerate(images.chosen)]

@@ -105,6 +105,8 @@ class Predictor:
             UserError: nothing was learned yet, an input cannot be read, an option does not fit, or the learner cannot
                 tell unknown inputs.
         """
+        if unknown == "answer" and false_rejection != USUAL_RATE:
+            raise UserError("false_rejection goes with unknown='reject'; without it every input gets a label")
         answers = self.answer(
             inputs,
             groups=groups,

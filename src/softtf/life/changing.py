@@ -4,6 +4,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from softtf.config.arguments import checked
+from softtf.config.dotted import first_difference
+from softtf.config.tree import to_dict
 from softtf.errors import UserError
 from softtf.inference.held_out import held_out, keep_accuracy
 from softtf.learners import changes
@@ -151,10 +153,12 @@ class Living(Sending):
                 way.
         """
         for name in self.header.differing(other.header):
+            mine, its = to_dict(self.header)[name], to_dict(other.header)[name]
             words = {"backbone_sha256": "backbone", "learner": "method"}.get(name, name)
+            where, mine, its = first_difference(mine, its, name)
             raise UserError(
-                f"learners of another {words} cannot be merged:"
-                f" {short(getattr(self.header, name))} and {short(getattr(other.header, name))}"
+                f"learners of another {words} cannot be merged ({where}: {short(mine)} and {short(its)}); learn one of"
+                " them again with the other's"
             )
         self._change(lambda known: (changes.merged(known, other.knowledge.finished), []))
 

@@ -95,6 +95,22 @@ def last_accuracies(path: Path, tasks: int) -> dict[str, list[float]]:
     return {titles[code]: matrix.a[:, -1].tolist() for code, matrix in folder.scores.matrices(tasks).items()}
 
 
+def learned_accuracies(path: Path, tasks: int, policy: str) -> list[tuple[float, int]]:
+    """Return each task's accuracy in percent when a run learned it, and the number of its test samples.
+
+    Args:
+        path: the run's folder.
+        tasks: how many tasks it has.
+        policy: the code of the policy; the list is empty if that was not measured.
+
+    Raises:
+        UserError: the counts cannot be read.
+    """
+    folder = _finished(path)
+    matrix = None if folder is None else folder.scores.matrices(tasks).get(policy)
+    return [] if matrix is None else list(zip(matrix.a.diagonal().tolist(), matrix.total, strict=True))
+
+
 def _finished(path: Path) -> RunFolder | None:
     """Return the folder of a finished run; None for another run, or for a learner that was saved."""
     is_finished = all((path / name).exists() for name in ("config.yaml", "summary.json"))

@@ -164,12 +164,12 @@ def _old_version(folder: Path, replace: bool, marker: Path | None = None) -> Man
         return None
     if not replace:
         raise UserError(
-            f"{folder} exists and is not empty; choose another folder, or replace=True to replace a learner"
+            f"{folder} exists and is not empty; choose another folder, or replace a learner (replace=True, --in-place)"
         )
     try:
         old = Manifest.read(folder)
     except UserError as error:
-        raise UserError(f"{folder} is not empty, and replace=True replaces a whole learner only: {error}") from None
+        raise UserError(f"{folder} is not empty, and only a whole learner can be replaced: {error}") from None
     run = folder.resolve().parent
     if (run / "config.yaml").exists() and folder.resolve().name == "learner":
         raise UserError(f"{folder} belongs to the run {run}, which would be lost; choose another folder")

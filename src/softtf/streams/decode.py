@@ -15,7 +15,7 @@ from torch import Tensor
 from softtf.devices.memory import is_shortage
 from softtf.errors import UserError, one_line, reason_of
 from softtf.files.reading import IMAGE, LARGEST_IMAGE, read_bytes
-from softtf.streams.walk import image_formats
+from softtf.streams.walk import image_formats, no_pattern
 
 CHANNELS = (1, 3, 4)
 LONGEST = 100  # the most that the long side may be, times the short: resizing by the short side would fill the memory
@@ -75,7 +75,7 @@ def _read(path: Path, where: str) -> bytes:
         return read_bytes(path, IMAGE)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         problem = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({reason_of(error)})"
-        raise UserError(f"{where}: the image file {str(path)!r} {problem}") from error
+        raise UserError(f"{where}: the image file {str(path)!r} {problem}{no_pattern(str(path))}") from error
 
 
 def _from_bytes(raw: bytes | bytearray | memoryview, where: str, view: View | None) -> np.ndarray[Any, Any]:

@@ -21,6 +21,7 @@ from softtf.streams.load_archive import load_archive
 from softtf.streams.registry import STREAMS
 from softtf.streams.remote import is_url, read_url
 from softtf.streams.splits import Say, named_as, quiet, say_splits
+from softtf.streams.walk import no_pattern
 
 HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 Pair = tuple[Examples, Examples | None]
@@ -146,7 +147,7 @@ def read_source(
         raise UserError(f"{source!r} is a pipe or a device, not a file; give a file or a folder with the data")
     if source not in STREAMS and not HUB_NAME.fullmatch(source):
         if "/" in source or "\\" in source or source in ("", "~"):
-            raise UserError(f"there is no folder {source!r}")
+            raise UserError(f"there is no folder {source!r}{no_pattern(source)}")
         raise unknown("data set or folder", source, {*STREAMS, *SOURCES}, imports=True)
     return _load_hub(source, split_train, split_test, image_column, label_column, task_column, say)
 

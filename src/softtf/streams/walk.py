@@ -109,3 +109,8 @@ def _kind(path: Path) -> str:
     if is_litter(path.name):
         return path.name
     return f"*{path.suffix.lower()}" if path.suffix else "without an ending"
+
+
+def no_pattern(path: str) -> str:
+    """Return what to add to a message about a path that is not there: a remedy, if it looks like a pattern."""
+    return "; a path is no pattern: give softtf.glob(pattern), or a folder" if set("*?[") & set(path) else ""
