@@ -178,9 +178,7 @@ def test_a_merged_learner_of_other_settings_is_refused() -> None:
     one = ContinualClassifier(tiny_backbone(), LinearHead(), TrainConfig(epochs=1), device="cpu", seed=1)
     with pytest.raises(UserError, match="another seed"):
         one.merge(ContinualClassifier(tiny_backbone(), LinearHead(), device="cpu", seed=2))
-    with pytest.raises(
-        UserError, match="method cannot be merged .learner.kind: linear-head and block-ridge.; learn"
-    ):
+    with pytest.raises(UserError, match="method cannot be merged .learner.kind: linear-head and block-ridge.; learn"):
         one.merge(ContinualClassifier(tiny_backbone(), BlockRidge(), device="cpu", seed=1))
     two, other = (ContinualClassifier(tiny_backbone(), BlockRidge(size), device="cpu") for size in (20, 30))
     with pytest.raises(UserError, match="learner.projection: 20 and 30"):
