@@ -41,7 +41,7 @@ APART = {
 QUICK = ("block ridge", "NCM", "RanPAC", "KLDA", "linear head, MCG", "masks, Feature ID", "texts, block ridge")
 TIED = {
     "G-prompt": (LEARNERS["Soft-TF"], "GeneralPrefix, which it trained and all tasks share"),
-    "E-prompt": (LEARNERS["Soft-TF, no G"], "ExpertPrefix of task 'task 3' and later, which started from its own"),
+    "E-prompt": (LEARNERS["Soft-TF, no G"], "ExpertPrefix of task 'task 3', which started from its own"),
     "G frozen": (LEARNERS["Soft-TF, G frozen"], "ExpertPrefix of task 'task 3'"),
     "pool": (LEARNERS["L2P"], "PromptPool, which it trained"),
     "whole network": (LEARNERS["FT"], "FineTunedWeights, which it trained"),

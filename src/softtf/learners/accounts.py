@@ -1,6 +1,6 @@
 """What a learner knows, which data each thing it holds came from, and how two learners differ."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from softtf.files.tensors import checksum
 from softtf.learners.class_table import Record
+from softtf.learners.descent import ancestors
 from softtf.learners.knowledge import Finished
 from softtf.learners.parts import Part, parts_of
 from softtf.learners.shares import METHOD
@@ -61,8 +62,19 @@ class Description:
         """How many tasks and classes there are, in words; a class of several tasks counts once."""
         return f"{len(self.tasks)} tasks, {len({label for task in self.tasks for label in task.classes})} classes"
 
+    @property
+    def gone(self) -> tuple[str, ...]:
+        """What is left of tasks and classes that were removed, in words."""
+        return _gone(task.record for task in self.tasks)
+
+    @property
+    def left(self) -> str:
+        """The first lines of `gone` in one; empty if there is none."""
+        more = f"; and {len(self.gone) - SHOWN} more" if len(self.gone) > SHOWN else ""
+        return "; ".join(self.gone[:SHOWN]) + more
+
     def text(self) -> str:
-        """Return it in lines: one for the whole, two for each task, and one for what tasks share."""
+        """Return it in lines: the whole, each task, what tasks share, and what is left of removed ones if anything."""
         lines = [f"{self.method} on {self.backbone} ({self.backbone_sha256[:12]}): {self.counted}"]
         for number, task in enumerate(self.tasks, 1):
             more = ", ..." if len(task.classes) > SHOWN else ""
@@ -75,9 +87,8 @@ class Description:
             )
             if task.record.accuracy is not None:
                 lines.append(f"   {task.record.in_words()}")
-        return "\n".join(
-            [*lines, f"shared by all tasks: {shown_bytes(self.shared_bytes)}; the whole: {self.hash[:12]}"]
-        )
+        lines.append(f"shared by all tasks: {shown_bytes(self.shared_bytes)}; the whole: {self.hash[:12]}")
+        return "\n".join([*lines, f"left of what was removed: {self.left}"] if self.gone else lines)
 
 
 @dataclass(frozen=True)
@@ -115,7 +126,7 @@ def audit(finished: Finished) -> list[Held]:
     learner, classes = finished
     names, held = tuple(classes.names), []
     shared = learner.shared_state_dict() if names else {}
-    trained = [set(learner.trained_by(task)) for task in range(len(names))]
+    trained = [set(learner.trained_by(record.place)) for record in classes.records]
     for name in sorted({name.split(".")[0] for one in trained for name in one}):
         own = {n: v for n, v in shared.items() if n.split(".")[0] == name}
         by = tuple(names[t] for t, one in enumerate(trained) if not one.isdisjoint(own))
@@ -132,7 +143,12 @@ def audit(finished: Finished) -> list[Held]:
         )
     for task, part in enumerate(parts_of(finished)):
         held += _of_task(finished, part, task)
-    return held
+    return held + [Held("trace of what was removed", line, (), 0) for line in _gone(classes.records)]
+
+
+def _gone(records: Iterable[Record]) -> tuple[str, ...]:
+    """Return, in words, what tasks hold of what was removed, each line once."""
+    return tuple(dict.fromkeys(line for record in records for line in record.gone))
 
 
 def _of_task(finished: Finished, part: Part, task: int) -> list[Held]:
@@ -150,11 +166,11 @@ def _of_task(finished: Finished, part: Part, task: int) -> list[Held]:
         own = {n: v for n, v in part.state.items() if n.startswith(f"{name}.")}
         if slots.retrained or not _bytes(own):
             continue
-        first = 0 if slots.starts_from_last else task
-        how = "trained on its examples" if first == task else "trained on its examples, from the last task's on"
+        before = ancestors(classes, task) if slots.starts_from_last else []
+        how = "trained on its examples, from the last task's on" if before else "trained on its examples"
         if not learner.trained_by_steps:
             how = "solved from the sums of features"
-        held.append(Held(name, how, tuple(classes.names[first : task + 1]), _bytes(own)))
+        held.append(Held(name, how, (*before, part.name), _bytes(own)))
     covered = learner.shares.covered(task)
     for owner, share in part.shares.items():
         what = "sums" if owner == METHOD else f"sums of {owner}"
@@ -168,25 +184,40 @@ def _of_task(finished: Finished, part: Part, task: int) -> list[Held]:
 def differences(one: Finished, other: Finished) -> list[str]:
     """Return, in words, how two learners of one method differ in what they know."""
     mine, its = parts_of(one), parts_of(other)
-    found = []
-    for part in mine:
-        twin = [p for p in its if p.classes == part.classes]
-        if not twin:
+    twins, found = _twins(mine, its), []
+    for number, part in enumerate(mine):
+        if number not in twins:
             found.append(f"only the first has the task {part.name!r} of {len(part.classes)} classes")
-        elif not part.same(twin[0]):
-            found.append(f"the task {part.name!r} differs in {_difference(part, twin[0])}")
-    known = [part.classes for part in mine]
-    found += [
-        f"only the second has the task {p.name!r} of {len(p.classes)} classes" for p in its if p.classes not in known
-    ]
-    theirs = [part.classes for part in its]
-    if [c for c in known if c in theirs] != [c for c in theirs if c in known]:
+        elif not part.same(twin := its[twins[number]]):
+            found.append(f"the task {part.name!r} differs in {_difference(part, twin)}")
+    new = [part for number, part in enumerate(its) if number not in twins.values()]
+    found += [f"only the second has the task {part.name!r} of {len(part.classes)} classes" for part in new]
+    if (order := [twins[number] for number in sorted(twins)]) != sorted(order):
         found.append("the tasks are in another order")
     if not found:
         first, second = one.learner.shared_state_dict(), other.learner.shared_state_dict()
         names = [n for n in sorted(first.keys() | second.keys()) if not _same(first.get(n), second.get(n))]
         found += [f"what all tasks share differs in {', '.join(names[:5])}"] if names else []
     return found
+
+
+def _twins(mine: Sequence[Part], its: Sequence[Part]) -> dict[int, int]:
+    """Return which task of the second learner is that of the first, by number; each is so once.
+
+    Equal tasks come first, then those of the same name and classes, then those of the same classes.
+    """
+    rules: list[Callable[[Part, Part], bool]] = [
+        lambda one, other: (one.name, one.classes) == (other.name, other.classes) and one.same(other),
+        lambda one, other: (one.name, one.classes) == (other.name, other.classes),
+        lambda one, other: one.classes == other.classes,
+    ]
+    twins, free = dict[int, int](), list(range(len(its)))
+    for rule in rules:
+        for number in (n for n in range(len(mine)) if n not in twins):
+            if (twin := next((n for n in free if rule(mine[number], its[n])), None)) is not None:
+                twins[number] = twin
+                free.remove(twin)
+    return twins
 
 
 def _difference(one: Part, other: Part) -> str:

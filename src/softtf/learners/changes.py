@@ -12,8 +12,9 @@ from softtf.errors import UserError
 from softtf.files.label_json import decode_label, encode_label
 from softtf.learners.base import Learner
 from softtf.learners.class_table import ClassTable
+from softtf.learners.descent import Trace, in_words, write_down
 from softtf.learners.knowledge import Finished
-from softtf.learners.parts import Part, assembled, chosen, parts_of, traces, without_classes
+from softtf.learners.parts import Part, assembled, chosen, fitted_beside, parts_of, traces, without_classes
 
 Changed = tuple[Finished, list[str]]
 
@@ -29,8 +30,9 @@ def keep_tasks(finished: Finished, tasks: Sequence[int], leave_traces: bool) -> 
         raise UserError("a task is named twice; name each task that is to be kept once")
     gone = [task for task in range(len(finished.classes.tasks)) if task not in tasks]
     found = chosen(finished, tasks)
-    left = _allowed(finished, gone, traces(finished, gone), leave_traces)
-    return found, left + [words for task in gone for words in finished.learner.fitted_beside(task) if tasks]
+    left = _allowed(finished, gone, traces(finished, gone, tasks), leave_traces) + fitted_beside(finished, gone, tasks)
+    write_down(found.classes, tasks, left, {task: f"task {finished.classes.names[task]!r} (removed)" for task in gone})
+    return found, in_words(left)
 
 
 def forget_labels(finished: Finished, labels: Sequence[Hashable], leave_traces: bool) -> Changed:
@@ -47,14 +49,25 @@ def forget_labels(finished: Finished, labels: Sequence[Hashable], leave_traces: 
     whole = [t for t in touched if set(classes.tasks[t]) <= set(labels)]
     some = [t for t in touched if t not in whole]
     parts = parts_of(finished)
-    left = traces(finished, touched) + [words for task in some for words in _held(learner, parts[task], task)]
     kept = [t for t in range(len(parts)) if t not in whole]
+    left = traces(finished, touched, kept)
+    left += [Trace(task, words, (task,)) for task in some for words in _held(learner, parts[task], task)]
     found = chosen(finished, kept)
-    left = _allowed(finished, touched, list(dict.fromkeys(left)), leave_traces)
+    left = _allowed(finished, touched, left, leave_traces) + fitted_beside(finished, touched, kept)
     if some:
         new = [without_classes(learner, parts[t], t, labels) if t in some else parts[t] for t in kept]
         found = assembled(finished, new)
-    return found, left + [words for task in touched for words in learner.fitted_beside(task) if kept]
+    write_down(found.classes, kept, left, {task: _removed(classes, task, labels) for task in touched})
+    return found, in_words(left)
+
+
+def _removed(classes: ClassTable, task: int, labels: Sequence[Hashable]) -> str:
+    """Return, in words, what goes of a task if some labels are forgotten."""
+    name, gone = classes.names[task], [label for label in classes.tasks[task] if label in labels]
+    if len(gone) == len(classes.tasks[task]):
+        return f"task {name!r} (removed)"
+    listed = ", ".join(map(repr, gone[:5])) + (", ..." if len(gone) > 5 else "")
+    return f"{listed} of task {name!r} (forgotten)"
 
 
 def _held(learner: Learner, part: Part, task: int) -> list[str]:
@@ -67,12 +80,12 @@ def _held(learner: Learner, part: Part, task: int) -> list[str]:
     return held + [f"the sums of task {name!r} over all its classes{f' ({owner})' if owner else ''}" for owner in sums]
 
 
-def _allowed(finished: Finished, gone: Sequence[int], left: list[str], leave_traces: bool) -> list[str]:
+def _allowed(finished: Finished, gone: Sequence[int], left: list[Trace], leave_traces: bool) -> list[Trace]:
     if left and not leave_traces:
         names = ", ".join(repr(finished.classes.names[task]) for task in gone[:5])
         raise UserError(
-            f"what is to go of task {names} also shaped {'; '.join(left)}. leave_traces=True (--leave-traces) takes out"
-            " the rest; to leave nothing, learn all that it shaped again without it"
+            f"what is to go of task {names} also shaped {'; '.join(in_words(left))}. leave_traces=True"
+            " (--leave-traces) takes out the rest; to leave nothing, learn all that it shaped again without it"
         )
     return left
 

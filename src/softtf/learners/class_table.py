@@ -23,12 +23,21 @@ class Record:
         accuracy: the percentage of its test examples that was answered right when it was learned; None if none were
             given.
         tested: the number of these test examples.
+        key: 16 hex digits that name the task wherever its part goes, whatever it is called; None if it is not known.
+        place: how many tasks had been learned before it.
+        shaped_by: the key and the name, at that time, of every task whose parameters its own started from, directly or
+            through other tasks; earliest first.
+        gone: in words, what it still holds of tasks and classes that were removed (`softtf.learners.descent`).
     """
 
     learned: str | None = None
     examples: tuple[int, ...] | None = None
     accuracy: float | None = None
     tested: int | None = None
+    key: str | None = None
+    place: int = 0
+    shaped_by: tuple[tuple[str, str], ...] = ()
+    gone: tuple[str, ...] = ()
 
     @classmethod
     def now(cls, examples: Sequence[int]) -> "Record":

@@ -142,11 +142,10 @@ class DividedState(LearnerState):
         return self.sums_by_class if owner == METHOD else self.shared_statistics[owner].sums_by_class
 
     def fitted_beside(self, task: int) -> list[str]:
-        """Return, in words, the parameters that later tasks fitted while task `task` was known; removal leaves them."""
-        shared = [s for s in self.shared_statistics.values() if s.fitted]
-        return (
-            [f"the {s.fitted} of {s.name} that later tasks fitted" for s in shared] if task < self.num_tasks - 1 else []
-        )
+        """Return, in words, the parameters that later tasks fit while task `task` is known; removal leaves them."""
+        return [
+            f"the {s.fitted} of {s.name} that later tasks fitted" for s in self.shared_statistics.values() if s.fitted
+        ]
 
     def settle(self, labels: Tensor) -> None:
         """Set what follows from the tasks' shares, as the last task did when it was learned; labels: of all columns.

@@ -92,11 +92,12 @@ class Extending:
         }
 
     def _record(self, new: Record) -> Record:
-        """Return when the newest examples were learned, and how many there are of each class in all."""
-        counts = Counter(self.examples.labels)
-        before = self.part.record.examples
+        """Return the task's record with the time of the newest examples, and the counts of all."""
+        counts, record = Counter(self.examples.labels), self.part.record
+        before = record.examples
         after = before and tuple(n + counts[c] for n, c in zip(before, self.part.classes, strict=True))
-        return replace(new, examples=after)
+        place = min(record.place, new.place)  # 0 if no other task is left: then it trains what the first one trains
+        return replace(record, learned=new.learned, examples=after, accuracy=None, tested=None, place=place)
 
 
 def _checked(part: Part, examples: Examples) -> Examples:

@@ -120,7 +120,7 @@ class NCMLearner(ClosedFormLearner):
 
     def fitted_beside(self, task: int) -> list[str]:
         """Return the temperature; no answer depends on it."""
-        return super().fitted_beside(task) + (["the temperature that later tasks fitted"] if task < self.task else [])
+        return [*super().fitted_beside(task), "the temperature that later tasks fitted"]
 
     def logits(self, trunk: Tokens, task: int) -> Tensor:
         """Return cosines divided by the temperature plus the log of each column's share, [batch, classes seen]."""

@@ -15,6 +15,7 @@ from softtf.adaptations.slots import TaskSlots
 from softtf.errors import UserError
 from softtf.learners.base import Learner
 from softtf.learners.class_table import ClassTable, Record
+from softtf.learners.descent import Trace
 from softtf.learners.knowledge import Finished
 from softtf.learners.shares import Shares, TaskShares
 
@@ -163,19 +164,41 @@ def without_classes(learner: Learner, part: Part, task: int, gone: Sequence[Hash
     return replace(part, classes=classes, record=record, state=state, shares=shares)
 
 
-def traces(finished: Finished, tasks: Sequence[int]) -> list[str]:
-    """Return, in words, what still holds something of the data of some tasks once their parts are gone."""
+def traces(finished: Finished, tasks: Sequence[int], kept: Sequence[int]) -> list[Trace]:
+    """Return what still holds something of the data of some tasks once their parts, or some of their classes, are gone.
+
+    kept: the tasks of which something stays.
+    """
     learner, classes = finished
-    found: dict[str, None] = {}
-    modules = learner.slot_modules()
+    ancestors = [{key for key, _ in record.shaped_by} for record in classes.records]
+    modules, found = learner.slot_modules(), []
     for task in tasks:
-        trained = {name.split(".")[0] for name in learner.trained_by(task)}
-        found |= dict.fromkeys(f"the {_words(modules[name])}, which it trained and all tasks share" for name in trained)
-        later = [other for other in range(task + 1, learner.num_tasks) if other not in tasks]
+        record = classes.records[task]
+        for name in dict.fromkeys(name.split(".")[0] for name in learner.trained_by(record.place)):
+            found.append(Trace(task, f"the {_words(modules[name])}, which it trained and all tasks share", tuple(kept)))
+        shaped = tuple(other for other in kept if record.key in ancestors[other])
         for name, slots in modules.items():
-            if later and slots.starts_from_last and slots.num_parameters(task):
-                found[f"the {name} of task {classes.names[later[0]]!r} and later, which started from its own"] = None
-    return list(found)
+            if shaped and slots.starts_from_last and slots.num_parameters(task):
+                words = f"the {name} of {_listed(classes, shaped)}, which started from its own"
+                found.append(Trace(task, words, shaped))
+    return found
+
+
+def fitted_beside(finished: Finished, tasks: Sequence[int], kept: Sequence[int]) -> list[Trace]:
+    """Return what tasks that are kept fitted while others, of which something goes, were known."""
+    learner, records = finished.learner, finished.classes.records
+    later = {task: tuple(t for t in kept if records[t].place > records[task].place) for task in tasks}
+    return [
+        Trace(task, words, later[task])
+        for task in tasks
+        if later[task]
+        for words in learner.fitted_beside(records[task].place)
+    ]
+
+
+def _listed(classes: ClassTable, tasks: Sequence[int]) -> str:
+    names = ", ".join(repr(classes.names[task]) for task in tasks[:5]) + (", ..." if len(tasks) > 5 else "")
+    return f"task{'s' if len(tasks) > 1 else ''} {names}"
 
 
 def _words(slots: TaskSlots) -> str:

@@ -80,7 +80,7 @@ class RidgeLearner(RegressionLearner):
 
     def fitted_beside(self, task: int) -> list[str]:
         """Return what later tasks fitted on all classes known at the time, if the method fits anything."""
-        own = [f"the {self.fitted} that later tasks fitted"] if self.fitted and task < self.task else []
+        own = [f"the {self.fitted} that later tasks fitted"] if self.fitted else []
         return super().fitted_beside(task) + own
 
     def _set(self, found: RidgeSolution) -> None:

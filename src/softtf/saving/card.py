@@ -33,6 +33,7 @@ CARD = "README.md"
 MARK = "<!-- softtf wrote all above, and writes it again on every save. What you write below this line stays. -->"
 LICENCES = {BUNDLED: "Apache-2.0", MINILM: "Apache-2.0", BERT: "Apache-2.0", CLIP_VIT_B: "MIT"}
 SHOWN_CLASSES, SHOWN_TASKS, LONGEST = 20, 100, 80  # classes of a task, tasks, characters of a name
+LONGEST_LINE = 1000  # characters of what is left of removed tasks
 HEAD = ("Policy", "ACC", "Forget", "Task right")
 
 
@@ -74,7 +75,7 @@ def card_text(header: Header, finished: Finished, measured: Measured | None = No
         "## Size",
         _size(about),
         "## Limits",
-        _limits(header),
+        _limits(header, about),
         "## Use it",
         _use(spec, reads_text, place),
         MARK,
@@ -189,14 +190,17 @@ def _size(about: Description) -> str:
     )
 
 
-def _limits(header: Header) -> str:
+def _limits(header: Header, about: Description) -> str:
     policy = f" It answers by the policy {literal(parse_policy(header.inference).title())}." if header.inference else ""
+    left = (
+        f"- It still holds something of what was removed: {literal(about.left, LONGEST_LINE)}\n" if about.gone else ""
+    )
     return (
         "- It gives one of the classes above to every input, also to one of a class that it never saw, unless `predict`"
         " is asked to reject unknown inputs.\n"
         f"- Its accuracy is known only for the data and the policies named above.{policy}\n"
         "- It holds numbers that were derived from its training data; `softtf learner audit FOLDER` lists them.\n"
-        "- Anybody who passed this page on can have changed it: it is neither hashed nor signed."
+        f"{left}- Anybody who passed this page on can have changed it: it is neither hashed nor signed."
         " `softtf learner card FOLDER` shows what the learner's own files say."
     )
 

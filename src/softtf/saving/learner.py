@@ -38,6 +38,7 @@ from softtf.files.tensors import (
 from softtf.learners.base import Learner
 from softtf.learners.changes import keep_tasks
 from softtf.learners.class_table import ClassTable
+from softtf.learners.descent import begun
 from softtf.learners.knowledge import Finished
 from softtf.learners.shares import Shares
 from softtf.saving.header import Header
@@ -279,6 +280,8 @@ def _load_task(
     # An earlier version quantised no masks: what it saved has the form of a task in training, and is kept as it is.
     require(state, trained if state.keys() == trained.keys() else finished, str(path))
     learner.load_task(state)
+    if record.key is None:  # an earlier version saved it: it started from the task before it, if any did
+        record = begun(learner, classes, labels, name, record)
     classes.add(labels, name, record)
     if earlier := put_shares(learner, shares, classes.column_labels(), str(path)):
         _load_old_sums(manifest, learner, earlier, classes.column_labels())

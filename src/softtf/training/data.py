@@ -11,6 +11,7 @@ from softtf.devices.memory import needs_memory
 from softtf.errors import OutOfMemoryError, UserError
 from softtf.learners import ClosedFormLearner, Learner, LearnerSpec
 from softtf.learners.class_table import ClassTable, Record
+from softtf.learners.descent import begun
 from softtf.learners.task_data import TaskData
 from softtf.streams import Examples
 from softtf.training.closed_form import ClosedFormTraining
@@ -48,7 +49,8 @@ def begin_training(
     """
     learner.go_on()
     counts = Counter(examples.labels)
-    classes.add(examples.classes, name, Record.now([counts[label] for label in examples.classes]))
+    record = Record.now([counts[label] for label in examples.classes])
+    classes.add(examples.classes, name, begun(learner, classes, examples.classes, name, record))
     data = TaskData(examples, classes, learner.network.backbone, config.batch_size, config.augment, store)
     learner.begin_task(data)
     if start is not None:

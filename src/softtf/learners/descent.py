@@ -1,0 +1,82 @@
+"""Descent: which tasks a task's parameters come from, and what is left of tasks and classes that were removed.
+
+Both are written down when they happen, with the task's record: the places of tasks say nothing once tasks were removed,
+reordered or merged.
+"""
+
+import hashlib
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from softtf.learners.base import Learner
+from softtf.learners.class_table import ClassTable, Record
+
+LONGEST = 1000
+"""The most characters of a line of `Record.gone`."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What is left of a task, or of some of its classes, once they are removed.
+
+    Attributes:
+        task: the task's number before the removal.
+        words: what still holds something of it.
+        holders: the numbers, before the removal, of the tasks that hold it.
+    """
+
+    task: int
+    words: str
+    holders: tuple[int, ...]
+
+
+def begun(learner: Learner, classes: ClassTable, labels: Sequence[Hashable], name: str, record: Record) -> Record:
+    """Return the record of a task that starts now, or started then, behind the tasks of a class table.
+
+    Args:
+        learner: knows these tasks; it may have the new one too.
+        classes: the table of these tasks.
+        labels: the new task's classes.
+        name: the new task's name.
+        record: when it was learned, and from how much.
+    """
+    known, place = classes.records, 1 + max((one.place for one in classes.records), default=-1)
+    said = [name, record.learned, record.examples, place, *labels]
+    key = hashlib.sha256("\n".join(map(repr, said)).encode()).hexdigest()[:16]
+    found = replace(record, key=key, place=place)
+    if not known:
+        return found
+    last = len(known) - 1
+    if any(slots.starts_from_last and slots.num_parameters(last) for slots in learner.slot_modules().values()):
+        assert (parent := known[last].key) is not None
+        shaped_by = (*known[last].shaped_by, (parent, classes.names[last]))
+        return replace(found, shaped_by=shaped_by, gone=known[last].gone)
+    if learner.trained_by(0) or learner.fitted_beside(0):  # what is shared goes on to the new task
+        return replace(found, gone=tuple(line for line in known[0].gone if all(line in one.gone for one in known)))
+    return found
+
+
+def ancestors(classes: ClassTable, task: int) -> list[str]:
+    """Return the names of the tasks from whose parameters a task's own started, as they are called now."""
+    now = {record.key: name for record, name in zip(classes.records, classes.names, strict=True)}
+    return [now.get(key, f"{name} (removed)") for key, name in classes.records[task].shaped_by]
+
+
+def write_down(classes: ClassTable, kept: Sequence[int], left: Sequence[Trace], removed: Mapping[int, str]) -> None:
+    """Add traces to the records of the tasks that hold them.
+
+    Args:
+        classes: of the tasks that are kept.
+        kept: their numbers before the removal.
+        left: the traces.
+        removed: what was removed of each task, in words, by its number before.
+    """
+    for place, task in enumerate(kept):
+        lines = [f"{removed[trace.task]}: {trace.words}"[:LONGEST] for trace in left if task in trace.holders]
+        record = classes.records[place]
+        classes.records[place] = replace(record, gone=tuple(dict.fromkeys((*record.gone, *lines))))
+
+
+def in_words(left: Sequence[Trace]) -> list[str]:
+    """Return each trace in words, once."""
+    return list(dict.fromkeys(trace.words for trace in left))
