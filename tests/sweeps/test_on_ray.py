@@ -28,8 +28,14 @@ CLUSTER = """
 import sys
 from ray.cluster_utils import Cluster
 small = {"object_store_memory": 8 * 10**7, "include_dashboard": False}
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
-cluster.add_node(num_cpus=2, object_store_memory=8 * 10**7)
+for left in reversed(range(3)):  # Ray gives a node 30 seconds to start, which a busy machine may not keep
+    try:
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
+        cluster.add_node(num_cpus=2, object_store_memory=8 * 10**7)
+        break
+    except Exception:
+        if not left:
+            raise
 print("at", cluster.address, flush=True)
 sys.stdin.read()
 cluster.shutdown()
