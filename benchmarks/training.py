@@ -38,7 +38,7 @@ class Replayed:
     def __len__(self) -> int:
         return len(self.batches)
 
-    def epoch(self, seed: int) -> Iterator[Any]:
+    def epoch(self, seed: int, part: object = None) -> Iterator[Any]:
         """Yield the same batches again."""
         yield from self.batches
 

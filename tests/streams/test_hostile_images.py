@@ -154,11 +154,11 @@ def test_a_batch_of_extreme_shapes_takes_little_memory_and_is_as_its_parts() -> 
     alone = torch.cat([plain.augment_batch([image], "cpu", torch.Generator()) for image in images])
 
     def together() -> None:
-        found = plain.augment_batch(images * 25, "cpu", torch.Generator())  # 1.2 GB on one canvas
+        found = plain.augment_batch(images * 100, "cpu", torch.Generator())  # 6 GB on one canvas
         for i in range(len(images)):
             assert torch.allclose(found[i :: len(images)], alone[i], atol=1e-5)
 
-    assert with_little_memory(GIB, together) == (0, "")
+    assert with_little_memory(3 * GIB // 2, together) == (0, "")
 
 
 # Each can hold a file of another format, unpacks without a bound, or is read by a program.

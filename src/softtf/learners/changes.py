@@ -12,7 +12,7 @@ from softtf.errors import UserError
 from softtf.files.label_json import decode_label, encode_label
 from softtf.learners.base import Learner
 from softtf.learners.class_table import ClassTable
-from softtf.learners.descent import Trace, in_words, write_down
+from softtf.learners.descent import Trace, close_up, in_words, write_down
 from softtf.learners.knowledge import Finished
 from softtf.learners.parts import Part, assembled, chosen, fitted_beside, parts_of, traces, without_classes
 
@@ -31,6 +31,8 @@ def keep_tasks(finished: Finished, tasks: Sequence[int], leave_traces: bool) -> 
     gone = [task for task in range(len(finished.classes.tasks)) if task not in tasks]
     found = chosen(finished, tasks)
     left = _allowed(finished, gone, traces(finished, gone, tasks), leave_traces) + fitted_beside(finished, gone, tasks)
+    if not left:
+        close_up(found.classes, finished.classes, tasks)
     write_down(found.classes, tasks, left, {task: f"task {finished.classes.names[task]!r} (removed)" for task in gone})
     return found, in_words(left)
 
@@ -57,6 +59,8 @@ def forget_labels(finished: Finished, labels: Sequence[Hashable], leave_traces: 
     if some:
         new = [without_classes(learner, parts[t], t, labels) if t in some else parts[t] for t in kept]
         found = assembled(finished, new)
+    if not left:
+        close_up(found.classes, classes, kept)
     write_down(found.classes, kept, left, {task: _removed(classes, task, labels) for task in touched})
     return found, in_words(left)
 

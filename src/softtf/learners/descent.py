@@ -7,6 +7,7 @@ reordered or merged.
 import hashlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from softtf.learners.base import Learner
 from softtf.learners.class_table import ClassTable, Record
@@ -41,15 +42,16 @@ def begun(learner: Learner, classes: ClassTable, labels: Sequence[Hashable], nam
         record: when it was learned, and from how much.
     """
     known, place = classes.records, 1 + max((one.place for one in classes.records), default=-1)
-    said = [name, record.learned, record.examples, place, *labels]
+    said = [name, record.learned, record.examples, *labels]
     key = hashlib.sha256("\n".join(map(repr, said)).encode()).hexdigest()[:16]
     found = replace(record, key=key, place=place)
     if not known:
         return found
     last = len(known) - 1
     if any(slots.starts_from_last and slots.num_parameters(last) for slots in learner.slot_modules().values()):
-        assert (parent := known[last].key) is not None
-        shaped_by = (*known[last].shaped_by, (parent, classes.names[last]))
+        parent = known[last].key  # None: put into the table by hand, with no record
+        own = () if parent is None else ((parent, classes.names[last]),)
+        shaped_by = (*known[last].shaped_by, *own)
         return replace(found, shaped_by=shaped_by, gone=known[last].gone)
     if learner.trained_by(0) or learner.fitted_beside(0):  # what is shared goes on to the new task
         return replace(found, gone=tuple(line for line in known[0].gone if all(line in one.gone for one in known)))
@@ -75,6 +77,24 @@ def write_down(classes: ClassTable, kept: Sequence[int], left: Sequence[Trace], 
         lines = [f"{removed[trace.task]}: {trace.words}"[:LONGEST] for trace in left if task in trace.holders]
         record = classes.records[place]
         classes.records[place] = replace(record, gone=tuple(dict.fromkeys((*record.gone, *lines))))
+
+
+def close_up(classes: ClassTable, before: ClassTable, kept: Sequence[int]) -> None:
+    """Give the tasks that are kept the places that they have in the learner that never saw the others.
+
+    Args:
+        classes: of the tasks that are kept; nothing of the others is left in them.
+        before: of all tasks.
+        kept: the numbers in it of those that are kept.
+    """
+    places = [record.place for record in before.records]
+    merged = len(set(places)) < len(places)  # then each learner's tasks follow one another
+    starts = [merged and task > 0 and places[task] <= places[task - 1] for task in range(len(places))]
+    learner = list(accumulate(map(int, starts)))
+    gone = [(learner[task], places[task]) for task in range(len(places)) if task not in kept]
+    for new, task in enumerate(kept):
+        earlier = sum(one == learner[task] and place < places[task] for one, place in gone)
+        classes.records[new] = replace(classes.records[new], place=places[task] - earlier)
 
 
 def in_words(left: Sequence[Trace]) -> list[str]:

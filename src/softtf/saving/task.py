@@ -22,6 +22,8 @@ def task_text(classes: ClassTable, task: int, files: dict[str, str]) -> str:
     """Return the JSON of a task whose tensors are in these files, with their hashes."""
     labels, record = [encode_label(label) for label in classes.tasks[task]], classes.records[task]
     known = {name: value for name, value in asdict(record).items() if value not in (None, ())}
+    if record.key is None:  # put into the table by hand: nothing is known of its descent
+        del known["place"]
     return seal({"name": classes.names[task], "classes": labels, **known, "files": files})
 
 
