@@ -4,6 +4,7 @@ import re
 import signal
 from collections.abc import Callable
 from functools import partial
+from multiprocessing import forkserver
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,6 +28,7 @@ JOBS = ("sweep", "small.yaml", "--jobs", 2, "--import", "killer.py")
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # of an earlier test: no child of a fork's
 
 
 def fail(error: Exception) -> None:
