@@ -54,7 +54,7 @@ def lines(series: Mapping[str, Sequence[float]], across: str, up: str, name: str
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel=across, ylabel=up)
         axes.set_ylim(bottom=0)
-        _legend(axes, len(series))
+        _legend(axes)
 
     return draw(paint, _height(series), name)
 
@@ -71,7 +71,7 @@ def bars_and_marks(bars: Sequence[float], marks: Sequence[float] | None, titles:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(axis="x", visible=False)
         axes.set(xlabel="task", ylabel="accuracy after the last task, %", ylim=(0, 100))
-        _legend(axes, 2)
+        _legend(axes)
 
     return draw(paint, 3.2, name)
 
@@ -87,7 +87,7 @@ def reliability_diagram(bins: Sequence[Bin | None], name: str) -> str:
                 axes.bar((place + 0.5) * width, found.accuracy, 0.9 * width, color=SERIES[0])
                 axes.plot(found.confidence, found.accuracy, marker="o", color=INK)
         axes.set(xlabel="confidence, %", ylabel="accuracy, %", xlim=(0, 100), ylim=(0, 100))
-        _legend(axes, 1)
+        _legend(axes)
 
     return draw(paint, 3.2, name)
 
@@ -109,7 +109,7 @@ def points(places: Sequence[tuple[str, float, float]], across: str, up: str, nam
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.margins(0.12)
         axes.set(xlabel=across, ylabel=up)
-        _legend(axes, len(places))
+        _legend(axes)
 
     return draw(paint, _height(names), name)
 
@@ -146,7 +146,7 @@ def stacked_bars(parts: Mapping[str, Sequence[float]], up: str, name: str) -> st
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(axis="x", visible=False)
         axes.set(xlabel="task", ylabel=up)
-        _legend(axes, len(parts))
+        _legend(axes)
 
     return draw(paint, 3.0, name)
 
@@ -165,6 +165,8 @@ def _height(titles: Iterable[str]) -> float:
     return 2.8 + 0.22 * sum(_wrapped(title).count("\n") + 1 for title in titles)
 
 
-def _legend(axes: Axes, count: int) -> None:
-    """Put a legend below the axes, where it hides nothing."""
-    axes.figure.legend(loc="outside lower left", ncols=2 if count == 2 else 1, fontsize=9.5)
+def _legend(axes: Axes) -> None:
+    """Put a legend below the axes, where it hides nothing; two short names stand side by side."""
+    names = axes.get_legend_handles_labels()[1]
+    beside = len(names) == 2 and max(map(len, names)) < NAME_WIDTH // 2 - 4
+    axes.figure.legend(loc="outside lower left", ncols=2 if beside else 1, fontsize=9.5)
