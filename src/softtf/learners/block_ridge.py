@@ -29,11 +29,11 @@ from softtf.config.bounds import Between
 from softtf.errors import UserError
 from softtf.files.tensor_form import Forms, TensorForm
 from softtf.learners.base import Learner
-from softtf.learners.closed_form import ClosedFormSpec
-from softtf.learners.ridge import RegressionLearner
+from softtf.learners.closed_form import ClosedFormLearner, ClosedFormSpec
 from softtf.statistics import Share
 from softtf.statistics.base import Dimension
 from softtf.statistics.exact_ridge import ExactRidge, ExactRidgeSolution
+from softtf.statistics.of_regression import OfRegression
 from softtf.statistics.random_ridge import column_forms
 from softtf.streams.views import MOST_VIEWS
 
@@ -74,7 +74,7 @@ more than two standard errors on both (docs/results-details.md).
 """
 
 
-class BlockRidgeLearner(RegressionLearner):
+class BlockRidgeLearner(OfRegression, ClosedFormLearner):
     """The head is W, solved anew with each task. A task's sums are its share; the features' range is remembered.
 
     A head's weights are its classes' columns of W; its bias has the constants of their scores.

@@ -9,37 +9,14 @@ from torch import Tensor
 from softtf.adaptations.base import Adaptation
 from softtf.adaptations.slots import Heads, TaskSlots
 from softtf.backbones.base import Backbone, Tokens
-from softtf.files.tensor_form import Forms
 from softtf.learners.closed_form import ClosedFormLearner
 from softtf.statistics import RandomRidge, Share
-from softtf.statistics.exact_ridge import ExactRidge
+from softtf.statistics.of_regression import OfRegression
 from softtf.statistics.random_ridge import RidgeSolution
 from softtf.statistics.task_ridge import TaskRidge
 
 
-class RegressionLearner(ClosedFormLearner):
-    """A method whose shares are the sums of a regression, which adds them up and divides them."""
-
-    regression: RandomRidge | TaskRidge | ExactRidge
-
-    def share_forms(self, labels: Tensor, tasks: int) -> Forms:
-        """Return the forms of the sums."""
-        return self.regression.forms(labels)
-
-    def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
-        """Return a task's sums for the classes at `kept` alone."""
-        return self.regression.without(share, kept)
-
-    def joined(self, one: Share, more: Share) -> Mapping[str, Tensor]:
-        """Return a task's sums with those of more of its examples."""
-        return self.regression.joined(one, more)
-
-    def united(self, shares: Sequence[Share]) -> Mapping[str, Tensor]:
-        """Return the sums of the tasks of some shares together."""
-        return self.regression.united(shares)
-
-
-class RidgeLearner(RegressionLearner):
+class RidgeLearner(OfRegression, ClosedFormLearner):
     """The head is W, solved anew with each task; each task's sums are its share.
 
     W is divided by the regression's temperature, and each column's bias is the log of its share of its label's

@@ -7,12 +7,13 @@ from torch import Tensor
 
 from softtf.files.tensor_form import Forms, TensorForm
 from softtf.statistics.base import SharedStatistics
+from softtf.statistics.of_regression import OfRegression
 from softtf.statistics.random_ridge import RandomRidge, RidgeSolution
 from softtf.statistics.shares import Share
 from softtf.statistics.temperature import POSITIVE
 
 
-class ClassScores(SharedStatistics):
+class ClassScores(OfRegression, SharedStatistics):
     """The sums and the solution of `RandomRidge` over all tasks, for task inference; the learner does not use them.
 
     The amount is M, the dimension of the random projection; see `RandomRidge` for the bytes.
@@ -22,6 +23,7 @@ class ClassScores(SharedStatistics):
     setting = "feature_id"
     amount = 1000
     fitted = "temperature"
+    regression: RandomRidge
 
     def __init__(self, dim: int, amount: int, seed: int) -> None:
         super().__init__(dim, amount, seed)
@@ -36,10 +38,6 @@ class ClassScores(SharedStatistics):
             "temperature": POSITIVE,
         }
 
-    def share_forms(self, labels: Tensor, tasks: int) -> Forms:
-        """Return the forms of the sums."""
-        return self.regression.forms(labels)
-
     def learn(
         self, before: Sequence[Share], features: Tensor, columns: Tensor, labels: Tensor
     ) -> tuple[Share, dict[str, Tensor]]:
@@ -50,18 +48,6 @@ class ClassScores(SharedStatistics):
     def combined(self, shares: Sequence[Share]) -> dict[str, Tensor]:
         """Return the weights of the solution, the columns' log shares and the temperature."""
         return _kept(self.regression.solve(shares))
-
-    def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
-        """Return a task's sums of the classes at `kept`."""
-        return self.regression.without(share, kept)
-
-    def joined(self, one: Share, more: Share) -> Mapping[str, Tensor]:
-        """Return a task's sums with those of more of its examples."""
-        return self.regression.joined(one, more)
-
-    def united(self, shares: Sequence[Share]) -> Mapping[str, Tensor]:
-        """Return the sums of the tasks of some shares together."""
-        return self.regression.united(shares)
 
     def log_probabilities(self, known: Mapping[str, Tensor], features: Tensor) -> Tensor:
         """Return log P(column|x) [n, columns] of features [n, dim]: log softmax(h W / temperature + log_shares)."""
