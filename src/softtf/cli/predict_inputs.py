@@ -15,6 +15,7 @@ from softtf.streams.files import ENDINGS, not_empty, read_images, read_texts
 from softtf.streams.forms import images_in, tables_in
 from softtf.streams.lines import within_bounds
 from softtf.streams.remote import is_url, read_url
+from softtf.streams.walk import no_pattern
 
 Row = tuple[str, Any]
 """What to call an input, and the input; or, of an archive, a call that reads it."""
@@ -78,7 +79,7 @@ def images_of(name: str, column: str | None) -> list[Row]:
     if path.is_symlink() and not path.exists():
         raise UserError(f"{path} is a link to {os.readlink(path)}, which is not there")
     if not path.exists():
-        remedy = "; give a folder, or a pattern without quotes" if set("*?[") & set(str(path)) else ""
+        remedy = no_pattern(name, "give a folder, or a pattern without quotes")
         raise UserError(f"there is no file or folder {path}{remedy}")
     if column is None and path.is_file() and ending_of(path):
         images = images_in_archive(path)

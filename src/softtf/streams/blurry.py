@@ -24,24 +24,21 @@ def blurred(stream: TaskStream, share: Blur, seed: int = 0) -> TaskStream:
     """
     if len(stream) == 1:
         return stream
-    kept: list[list[int]] = []
-    away: list[list[tuple[int, int]]] = [[] for _ in stream]  # to each task: (its own task, index in it)
+    moved: list[dict[int, list[int]]] = [{} for _ in stream]  # to each task: of each, the indices of its examples
     for own, task in enumerate(stream):
         others = [number for number in range(len(stream)) if number != own]
-        going: set[int] = set()
+        staying = set(range(len(task.train)))
         for position, members in enumerate(task.train.members()):
             draw = random.Random(derive_seed(seed, "blurry", own, position))
-            leaving = draw.sample(members, min(round(share * len(members)), len(members) - 1))
-            going.update(leaving)
-            for index in leaving:
-                away[draw.choice(others)].append((own, index))
-        kept.append([index for index in range(len(task.train)) if index not in going])
-    return TaskStream([_task(stream, task, kept[task.index], away[task.index]) for task in stream], stream.name)
+            for index in draw.sample(members, min(round(share * len(members)), len(members) - 1)):
+                staying.remove(index)
+                moved[draw.choice(others)].setdefault(own, []).append(index)
+        moved[own][own] = list(staying)
+    return TaskStream([_task(stream, task, moved[task.index]) for task in stream], stream.name)
 
 
-def _task(stream: TaskStream, task: Task, kept: list[int], came: list[tuple[int, int]]) -> Task:
-    parts = [task.train.select(kept)]
-    for own in sorted({own for own, _ in came}):
-        parts.append(stream[own].train.select(sorted(index for task, index in came if task == own)))
-    train = Examples.concatenate(parts)
+def _task(stream: TaskStream, task: Task, moved: dict[int, list[int]]) -> Task:
+    """Return a task of its own examples and then those of others; moved: the indices of each task's that it gets."""
+    order = sorted(moved, key=lambda number: (number != task.index, number))
+    train = Examples.concatenate([stream[number].train.select(sorted(moved[number])) for number in order])
     return Task(task.index, task.name, train.classes, train, task.test)

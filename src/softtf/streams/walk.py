@@ -111,6 +111,6 @@ def _kind(path: Path) -> str:
     return f"*{path.suffix.lower()}" if path.suffix else "without an ending"
 
 
-def no_pattern(path: str) -> str:
+def no_pattern(path: str, remedy: str = "a path is no pattern: give softtf.glob(pattern), or a folder") -> str:
     """Return what to add to a message about a path that is not there: a remedy, if it looks like a pattern."""
-    return "; a path is no pattern: give softtf.glob(pattern), or a folder" if set("*?[") & set(path) else ""
+    return f"; {remedy}" if set("*?[") & set(path) else ""
