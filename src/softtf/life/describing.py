@@ -43,8 +43,7 @@ class Describing(Explaining):
         """Return, in words, how another classifier differs; empty if both answer alike, bit for bit."""
         found = [
             f"{name}: {short(getattr(self.header, name))} and {short(getattr(other.header, name))}"
-            for name in (*self.header.differing(other.header), "inference", "precision")
-            if getattr(self.header, name) != getattr(other.header, name)
+            for name in self.header.differing(other.header, "inference", "precision")
         ]
         return found + differences(self.knowledge.finished, other.knowledge.finished)
 

@@ -37,9 +37,9 @@ class Header:
         """Return the text of `learner.json`; manifest: whether the learner needs a `manifest.json` to be complete."""
         return seal({"format": FORMAT, "manifest": manifest, **to_dict(self)})
 
-    def differing(self, other: "Header") -> list[str]:
-        """Return the fields, out of backbone, method and seed, in which another header differs."""
-        fields = ("backbone_sha256", "learner", "seed")
+    def differing(self, other: "Header", *more: str) -> list[str]:
+        """Return the fields, out of backbone, method, seed and `more`, in which another header differs."""
+        fields = ("backbone_sha256", "learner", "seed", *more)
         return [name for name in fields if getattr(self, name) != getattr(other, name)]
 
     @classmethod
