@@ -125,14 +125,7 @@ def summed(tensor: "Tensor") -> "Tensor":
     Raises:
         LostProcessError: another process has ended.
     """
-    if _group.count == 1:
-        return tensor
-    import torch.distributed as dist
-
-    sent = _sent(tensor)
-    with _lost():
-        dist.all_reduce(sent)
-    return sent.to(tensor.device)
+    return _exchanged(tensor, lambda dist, sent: dist.all_reduce(sent))
 
 
 def mean(*values: float) -> list[float]:
@@ -155,14 +148,7 @@ def given(tensor: "Tensor") -> "Tensor":
     Raises:
         LostProcessError: another process has ended.
     """
-    if _group.count == 1:
-        return tensor
-    import torch.distributed as dist
-
-    sent = _sent(tensor)
-    with _lost():
-        dist.broadcast(sent, 0)
-    return sent.to(tensor.device)
+    return _exchanged(tensor, lambda dist, sent: dist.broadcast(sent, 0))
 
 
 def told(value: Any) -> Any:
@@ -234,12 +220,19 @@ def together(
     return summed(whole)
 
 
-def _sent(tensor: "Tensor") -> "Tensor":
-    """Return a copy of a tensor where it can be sent from."""
+def _exchanged(tensor: "Tensor", exchange: Callable[[Any, "Tensor"], object]) -> "Tensor":
+    """Return what an operation of `torch.distributed`, the first argument of `exchange`, makes of a copy in place."""
+    if _group.count == 1:
+        return tensor
+    import torch.distributed as dist
+
     where: torch.device | str = tensor.device
     if _group.sends_from_device and tensor.device.type == "cpu":
         where = _group.device
-    return tensor.detach().to(where, copy=True).contiguous()
+    sent = tensor.detach().to(where, copy=True).contiguous()
+    with _lost():
+        exchange(dist, sent)
+    return sent.to(tensor.device)
 
 
 def _digest(parts: Iterable[Any]) -> bytes:
