@@ -9,7 +9,7 @@ Without `join` there is one process, and all functions here return what they are
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
@@ -175,13 +175,12 @@ def wait() -> None:
     told(None)
 
 
-def check_alike(what: str, find: Callable[[], Iterable[Any]]) -> None:
+def check_alike(what: str, find: Callable[[], Any]) -> None:
     """Refuse processes that differ in something that all must have alike.
 
     Args:
         what: named in the message.
-        find: returns it; it is called if there are several processes. Each item is a mapping, whose values may be
-            tensors, or anything that JSON can write.
+        find: returns it, or its checksum, as what JSON can write; it is called if there are several processes.
 
     Raises:
         UserError: they differ from the first process's.
@@ -190,7 +189,8 @@ def check_alike(what: str, find: Callable[[], Iterable[Any]]) -> None:
         return
     import torch
 
-    found = torch.tensor([*_digest(find())], dtype=torch.uint8)
+    digest = hashlib.sha256(json.dumps(find()).encode()).digest()
+    found = torch.tensor([*digest], dtype=torch.uint8)
     differ = torch.tensor(int(not torch.equal(found, given(found))))
     if int(summed(differ)):
         raise UserError(f"{what} differ between the processes of this run; give them the same, or run in one process")
@@ -233,20 +233,6 @@ def _exchanged(tensor: "Tensor", exchange: Callable[[Any, "Tensor"], object]) ->
     with _lost():
         exchange(dist, sent)
     return sent.to(tensor.device)
-
-
-def _digest(parts: Iterable[Any]) -> bytes:
-    """Return the SHA-256 of tensors and of what JSON can write."""
-    import torch
-
-    digest = hashlib.sha256()
-    for part in parts:
-        for name, value in part.items() if isinstance(part, Mapping) else [("", part)]:
-            is_tensor = isinstance(value, torch.Tensor)
-            digest.update(f"{name}|{list(value.shape) if is_tensor else json.dumps(value, default=str)}\n".encode())
-            if is_tensor:
-                digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.digest()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from softtf.backbones.base import Backbone
 from softtf.devices import processes
 from softtf.errors import UserError
 from softtf.files.tensor_form import Forms, check_forms, form_like
+from softtf.files.tensors import checksum
 from softtf.learners.shares import Shares, TaskShares
 from softtf.network import AdaptedNetwork
 from softtf.seeds import derive_seed
@@ -215,9 +216,9 @@ class LearnerState(nn.Module):
         """
         task = self.num_tasks - 1
 
-        def held() -> list[dict[str, Tensor]]:
+        def held() -> list[str]:
             own = [self.task_state_dict(task), self.shares.tensors(task)] if self.num_tasks else []
-            return [*own, self.shared_state_dict()]
+            return [checksum(part) for part in (*own, self.shared_state_dict())]
 
         processes.check_alike(f"parameters or sums after task {task + 1}", held)
 

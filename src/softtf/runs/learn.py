@@ -5,6 +5,7 @@ import time
 from softtf.devices.processes import check_alike, count, is_first, told
 from softtf.errors import UserError
 from softtf.evaluation.scorer import Scorer
+from softtf.files.tensors import checksum
 from softtf.learners.base import Learner
 from softtf.runs.predictions import way_of
 from softtf.runs.results import measured_of, results_of, write_results
@@ -75,7 +76,7 @@ class KeptEpochs(TaskCallback):
                 training.load_state(state)
         except UserError as error:
             noting(self.run.console)(f"{error}; task {self.task + 1} starts again from its first epoch")
-        check_alike("checkpoints", lambda: [training.state()])
+        check_alike("checkpoints", lambda: checksum(training.state()))
         if is_first():
             folder.forget_events_after(self.task, training.epoch)
 

@@ -230,7 +230,7 @@ def _reopened(
         raise UserError(f"{path} learned other classes than {config.stream.given!r} holds now; the data have changed")
     run = _assemble(config, folder, stream, replace(header, train=config.train), learner, classes, console)
     if repair:
-        check_alike("settings, data or finished tasks", lambda: [to_dict(config), identities(stream), learned])
+        check_alike("settings, data or finished tasks", lambda: [to_dict(config), identities(stream), len(learned)])
         learner.check_alike()
     if repair and is_first():
         folder.write_json(DATA, identities(stream))
