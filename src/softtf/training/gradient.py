@@ -13,7 +13,7 @@ from torch.nn.utils import clip_grad_norm_
 from softtf.adaptations.base import drawing_noise
 from softtf.backbones.features import OnStep, Queries, no_progress
 from softtf.devices.memory import needs_memory
-from softtf.devices.processes import count, is_first, own_rows, share
+from softtf.devices.processes import is_first, own_rows, share
 from softtf.errors import OutOfMemoryError, TrainingError, UserError
 from softtf.files.tensor_form import INTEGERS, TensorForm, check_forms, form_like
 from softtf.learners.base import Batch, Learner
@@ -46,6 +46,7 @@ class GradientTraining(TaskTraining):
         fixed = learner.query_use != "none" and (config.clean_query or not augmented)
         self.queries = data.queries if fixed else None
         self.counts_features = self.queries is data.own_queries
+        self.divides = learner.divides_batches
         self.parameters = learner.trained_parameters()
         self.rate = config.learning_rate * config.batch_size / 256
         self.optimizer = _optimizer(config, self._groups(), self.rate)
@@ -93,12 +94,8 @@ class GradientTraining(TaskTraining):
         """
         losses = self.learner.loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        total = torch.stack(list(losses.values())).sum()
-        if count() == 1:
-            total.backward()
-            return losses
-        part = share(size) if self.learner.divides_batches else float(is_first())
-        (part * total).backward()
+        part = share(size) if self.divides else float(is_first())
+        (part * torch.stack(list(losses.values())).sum()).backward()
         return combine(list(self.parameters.values()), losses, part)
 
     def _size(self, step: int) -> int:
@@ -107,7 +104,7 @@ class GradientTraining(TaskTraining):
 
     def _batches(self, known: Queries | None) -> Iterator[Batch]:
         first = self.epoch * len(self.loader)
-        part = own_rows if self.learner.divides_batches else slice
+        part = own_rows if self.divides else slice
         order = self.loader.epoch(derive_seed(self.learner.seed, self.task, self.epoch), part)
         for step, (inputs, targets, rows) in enumerate(order, first):
             query = None if known is None else known.values[rows].to(inputs.device)
