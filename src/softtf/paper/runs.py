@@ -116,7 +116,7 @@ def resolve(row: TableRow, stream: str, wish: Wish) -> RunConfig:
     without += [] if has_choice(config.learner) else ["learner.classes"]  # its column says what it has
     wanted = {name: value for name, value in wish.settings.items() if name not in without}
     config = with_settings(config, {**changes, "evaluate.policies": list(trained.policies), **wanted})
-    return replace(config, stream=config.stream.located(), backbone=config.backbone.located())
+    return config.located()
 
 
 def jobs_of(cells: Sequence[Cell]) -> list[Job]:

@@ -260,6 +260,10 @@ class RunConfig(Settings):
     feature_cache: str | None = None
     track: tuple[str, ...] = ()
 
+    def located(self) -> "RunConfig":
+        """Return the same run with full paths of what it reads."""
+        return replace(self, stream=self.stream.located(), backbone=self.backbone.located())
+
     @classmethod
     def of_earlier(cls, settings: dict[str, Any]) -> dict[str, Any]:
         """Return the settings with a tracker for what was a switch, `tensorboard`."""

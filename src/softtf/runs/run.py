@@ -133,7 +133,7 @@ def prepare(config: RunConfig, path: Path, console: Screen, stream: TaskStream |
     """
     check_trackers(config)
     device = find_device(config.device)
-    config = replace(config, stream=config.stream.located(), backbone=config.backbone.located())
+    config = config.located()
     stream = config.stream.build(noting(console)) if stream is None else stream
     config = _knowing(config, stream)
     backbone = load_backbone(config.backbone, device)

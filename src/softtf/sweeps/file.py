@@ -101,7 +101,7 @@ def _config(recipe: str, method: str, scale: Scale, settings: Mapping[str, Any])
     if file := own_file(recipe, settings.get("stream.source")):
         data = of_file(file, settings.get("stream.task_column", TASK), settings.get("stream.label_column"))
     config = with_settings(config, {**data, **settings})
-    return replace(config, stream=config.stream.located(), backbone=config.backbone.located())
+    return config.located()
 
 
 def name_of(job: Job, folder: Path) -> str:

@@ -90,9 +90,8 @@ def check_same(config: RunConfig, path: Path) -> None:
     """
     if not (path / "config.yaml").exists():
         return
-    wished = replace(config, stream=config.stream.located(), backbone=config.backbone.located())
     there = flat(to_dict(RunFolder.open(path)[1]))
-    for name, value in flat(to_dict(wished)).items():
+    for name, value in flat(to_dict(config.located())).items():
         if value is not None and name not in NO_OTHER and there.get(name) != value:
             raise UserError(
                 f"{path} holds a run with {name}={there.get(name)}, not {value}; give another folder with --output"
