@@ -7,7 +7,7 @@ import pytest
 from softtf.runs.config import StreamConfig
 from softtf.sweeps import check as checking
 from softtf.sweeps.file import read_sweep
-from support.sweeps import sweep_file
+from support.sweeps import SETTINGS, sweep_file
 
 
 def test_what_is_checked_is_loaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,6 +16,12 @@ def test_what_is_checked_is_loaded_once(tmp_path: Path, monkeypatch: pytest.Monk
     built: list[object] = []
     monkeypatch.setattr(StreamConfig, "build", lambda self: built.append(self) or object())
     monkeypatch.setattr(checking, "prepare", lambda config, path, console, stream: seen.append(stream))
+    settings = {name: value for name, value in SETTINGS.items() if name != "stream.num_tasks"}
+    vary = {"learner.adapt.layers": ["4", "5"], "stream.num_tasks": [2, 5]}
+    checking.check_jobs(read_sweep(sweep_file(vary=vary, settings=settings)).jobs(Path("runs")))
+    assert len(seen) == 4 and len(built) == len(set(seen)) == 2
+    seen.clear()
+    built.clear()
     file = sweep_file(vary={"learner.adapt.layers": ["4", "5", "6"]}, seeds=[0, 1, 2])
     found = read_sweep(file).jobs(Path("runs"))
     checking.check_jobs(found)

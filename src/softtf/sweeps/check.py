@@ -32,7 +32,7 @@ def check_jobs(jobs: Sequence[Job], here: bool = True) -> None:
         return
     configs = {to_yaml(replace(job.config, seed=0)): job for job in unfinished}
     streams: dict[str, TaskStream] = {}
-    for job in configs.values():
+    for job in sorted(configs.values(), key=lambda job: to_yaml(job.config.stream)):  # each data set once
         config = job.config if here else replace(job.config, device="cpu")
         try:
             stream = config.stream.located()
