@@ -40,7 +40,7 @@ def test_a_process_tells_a_users_error_from_a_fault_of_softtf(capsys: pytest.Cap
         return Order.of(Attempt(Job(RunConfig(), Path("run"))), prepare, 1).obey()
 
     assert obeyed(partial(fail, UserError("no such file"))) == Outcome("failed", "no such file")
-    assert obeyed(partial(fail, TypeError("a fault"))) == Outcome("failed", "TypeError: a fault")
+    assert obeyed(partial(fail, TypeError("a fault\nand its stack"))) == Outcome("failed", "TypeError: a fault")
     assert "Traceback" in capsys.readouterr().err
 
 

@@ -19,7 +19,7 @@ from softtf.screen import note
 from softtf.sweeps.job import Job
 from softtf.sweeps.processes import GRACE, WAIT, Order, log_file, print_into
 from softtf.sweeps.queue import Attempt
-from softtf.sweeps.work import Outcome
+from softtf.sweeps.work import Outcome, fault_of
 
 GIB = 2**30
 STORE = 10**8
@@ -100,8 +100,7 @@ class OnRay:
         except errors.OutOfMemoryError:
             return Outcome("memory", "Ray has ended its process, as its machine ran out of memory")
         except (errors.RayTaskError, errors.RuntimeEnvSetupError, errors.TaskUnschedulableError) as error:
-            cause = getattr(error, "cause", None) or error
-            return Outcome("failed", f"{type(cause).__name__}: {first_line_of(cause)}")
+            return fault_of(getattr(error, "cause", None) or error)
         except errors.RayError as error:  # its worker, its machine or Ray on it is gone
             return Outcome("killed", f"its process or machine is gone ({type(error).__name__})")
 

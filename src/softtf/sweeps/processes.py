@@ -22,7 +22,7 @@ from softtf.runs.config import RunConfig
 from softtf.screen import Screen
 from softtf.sweeps.job import Job
 from softtf.sweeps.queue import TRIES, Attempt
-from softtf.sweeps.work import Outcome, do, outcome_of
+from softtf.sweeps.work import Outcome, do, fault_of, outcome_of
 
 WAIT = 1.0
 """Seconds between two looks at what the runs do."""
@@ -68,7 +68,7 @@ class Order:
             return outcome_of(self._act)
         except Exception as error:
             traceback.print_exc()
-            return Outcome("failed", f"{type(error).__name__}: {error}")
+            return fault_of(error)
 
     def _act(self) -> None:
         self.prepare()

@@ -8,7 +8,7 @@ from typing import Literal
 from softtf.config.dotted import flat
 from softtf.config.tree import to_dict, to_yaml
 from softtf.devices.memory import is_shortage, wanted
-from softtf.errors import ShortageError, UserError, interrupt_of
+from softtf.errors import ShortageError, UserError, first_line_of, interrupt_of
 from softtf.files.lock import BusyError, check_idle
 from softtf.files.tensors import write_atomic
 from softtf.runs.config import ELSEWHERE, RunConfig
@@ -80,6 +80,11 @@ def outcome_of(act: Callable[[], None]) -> Outcome:
             raise
         return Outcome("failed", str(error))
     return Outcome("done")
+
+
+def fault_of(error: BaseException) -> Outcome:
+    """Return the outcome of a run that ended with an error of another kind, such as a fault of softtf, in one line."""
+    return Outcome("failed", f"{type(error).__name__}: {first_line_of(error)}")
 
 
 def check_same(config: RunConfig, path: Path) -> None:
