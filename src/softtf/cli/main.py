@@ -12,7 +12,7 @@ from typing import Annotated, Any, Union
 import tyro
 from tyro.conf import subcommand
 
-from softtf.cli.importing import import_file
+from softtf.cli.importing import import_files
 from softtf.cli.options import COMMANDS, Command
 from softtf.cli.parse import CONFIG, asks_help, glimpse, parse
 from softtf.cli.stopping import exit_code, stopped_by_signals
@@ -128,8 +128,7 @@ def command_of(argv: list[str]) -> Command:
     name, args = argv[0], argv[1:]
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
-    for file in glimpse(Command, args, f"softtf {name}").imports:
-        import_file(file)
+    import_files(glimpse(Command, args, f"softtf {name}").imports)
     default = import_module("softtf.cli.run").settings(args) if name == "run" and not asks_help(args) else None
     kind = COMMANDS[name] if default is None else type(default)
     found: Command = parse(kind, args, " ".join(["softtf", name, *args[: bool(default)]]), default)
