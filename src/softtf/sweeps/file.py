@@ -76,9 +76,9 @@ class Sweep(Settings):
                 config = _config(recipe, method, self.scale, {**self.settings, **varied})
             except UserError as error:
                 raise UserError(f"{title}: {error}") from error
-            for seed in self.seeds:
-                job = Job(replace(config, seed=seed), place(folder, replace(config, seed=seed)), title)
-                found.setdefault(job.path, job)
+            for one in (replace(config, seed=seed) for seed in self.seeds):
+                path = place(folder, one)
+                found.setdefault(path, Job(one, path, title))
         return list(found.values())
 
 
