@@ -1,5 +1,6 @@
 """Law 9, continued: whom a task's parameters come from is known whatever becomes of the tasks, and traces are told."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -121,6 +122,62 @@ def test_a_task_that_learns_more_comes_from_the_same_tasks() -> None:
     after = model.classes.records[1]
     assert (after.key, after.place, after.shaped_by) == (before.key, before.place, before.shaped_by)
     assert refused(model) == {"task 1", "task 2"}
+
+
+def taught(*names: str) -> ContinualClassifier:
+    """A learner of small tasks of these names, whose classes are called after them."""
+    model = learner("block ridge", 0)
+    for name in names:
+        more(model, name)
+    return model
+
+
+def more(model: ContinualClassifier, name: str) -> None:
+    model.learn((pictures(4, ord(name)), [f"{name}1", f"{name}2"] * 2), name, progress=False)
+
+
+def reordered(*names: str) -> ContinualClassifier:
+    model = taught(*names)
+    model.keep(names[::-1])
+    return model
+
+
+def merged(mine: str, its: str, later: str = "") -> ContinualClassifier:
+    model = taught(*mine)
+    model.merge(taught(*its))
+    for name in later:
+        more(model, name)
+    return model
+
+
+GONE: dict[str, tuple[Callable[[], ContinualClassifier], Callable[[], ContinualClassifier]]] = {
+    "the first": (lambda: taught(*"xab"), lambda: taught(*"ab")),
+    "a middle one": (lambda: taught(*"axb"), lambda: taught(*"ab")),
+    "of reordered": (lambda: reordered(*"axb"), lambda: reordered(*"ab")),
+    "of the first of two": (lambda: merged("axb", "c"), lambda: merged("ab", "c")),
+    "of the second of two": (lambda: merged("a", "bxc"), lambda: merged("a", "bc")),
+    "of two that learned more": (lambda: merged("ax", "b", "cd"), lambda: merged("a", "b", "cd")),
+    "all of the second": (lambda: merged("ab", "x", "c"), lambda: taught(*"abc")),
+    "what was learned since": (lambda: merged("a", "b", "xc"), lambda: merged("a", "b", "c")),
+}
+
+
+@pytest.mark.parametrize("kind", GONE)
+def test_what_is_gone_without_traces_leaves_the_files_of_the_learner_that_never_saw_it(
+    kind: str, tmp_path: Path
+) -> None:
+    """Byte for byte, and so does the next task, which counts the places."""
+    model, never = (make() for make in GONE[kind])
+    if kind == "a middle one":
+        model.forget(["x1", "x2"])
+    else:
+        model.remove_task("x")
+    files = []
+    for place, one in enumerate((model, never)):
+        more(one, "z")
+        one.save_pretrained(tmp_path / str(place))
+        files.append({path.name: path.read_bytes() for path in (tmp_path / str(place)).iterdir()})
+    assert files[0] == files[1]
 
 
 @pytest.fixture(scope="module")

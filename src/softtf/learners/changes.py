@@ -32,7 +32,7 @@ def keep_tasks(finished: Finished, tasks: Sequence[int], leave_traces: bool) -> 
     found = chosen(finished, tasks)
     left = _allowed(finished, gone, traces(finished, gone, tasks), leave_traces) + fitted_beside(finished, gone, tasks)
     if not left:
-        close_up(found.classes, finished.classes, tasks)
+        close_up(found.classes, finished.classes)
     write_down(found.classes, tasks, left, {task: f"task {finished.classes.names[task]!r} (removed)" for task in gone})
     return found, in_words(left)
 
@@ -60,7 +60,7 @@ def forget_labels(finished: Finished, labels: Sequence[Hashable], leave_traces: 
         new = [without_classes(learner, parts[t], t, labels) if t in some else parts[t] for t in kept]
         found = assembled(finished, new)
     if not left:
-        close_up(found.classes, classes, kept)
+        close_up(found.classes, classes)
     write_down(found.classes, kept, left, {task: _removed(classes, task, labels) for task in touched})
     return found, in_words(left)
 

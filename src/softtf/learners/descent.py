@@ -7,7 +7,6 @@ reordered or merged.
 import hashlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 
 from softtf.learners.base import Learner
 from softtf.learners.class_table import ClassTable, Record
@@ -79,22 +78,19 @@ def write_down(classes: ClassTable, kept: Sequence[int], left: Sequence[Trace], 
         classes.records[place] = replace(record, gone=tuple(dict.fromkeys((*record.gone, *lines))))
 
 
-def close_up(classes: ClassTable, before: ClassTable, kept: Sequence[int]) -> None:
-    """Give the tasks that are kept the places that they have in the learner that never saw the others.
+def close_up(classes: ClassTable, before: ClassTable) -> None:
+    """Close up the places that no task has any more, as if the tasks that are gone had never been learned.
+
+    In a merged learner two tasks may have one place; it stays as long as one of them does. No order changes.
 
     Args:
         classes: of the tasks that are kept; nothing of the others is left in them.
         before: of all tasks.
-        kept: the numbers in it of those that are kept.
     """
-    places = [record.place for record in before.records]
-    merged = len(set(places)) < len(places)  # then each learner's tasks follow one another
-    starts = [merged and task > 0 and places[task] <= places[task - 1] for task in range(len(places))]
-    learner = list(accumulate(map(int, starts)))
-    gone = [(learner[task], places[task]) for task in range(len(places)) if task not in kept]
-    for new, task in enumerate(kept):
-        earlier = sum(one == learner[task] and place < places[task] for one, place in gone)
-        classes.records[new] = replace(classes.records[new], place=places[task] - earlier)
+    gone = {record.place for record in before.records} - {record.place for record in classes.records}
+    classes.records[:] = [
+        replace(record, place=record.place - sum(place < record.place for place in gone)) for record in classes.records
+    ]
 
 
 def in_words(left: Sequence[Trace]) -> list[str]:
