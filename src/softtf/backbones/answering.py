@@ -10,8 +10,8 @@ from contextvars import ContextVar
 
 from torch import Tensor
 
-Kept = dict[tuple[int, Hashable], tuple[object, Tensor]]
-"""By the id of the module and a name: the module itself, so that its id stays its own, and the tensor."""
+Kept = dict[tuple[Hashable, Hashable], Tensor]
+"""By the module, which is equal to itself alone, and a name."""
 
 _kept: ContextVar[Kept | None] = ContextVar("kept", default=None)
 
@@ -26,7 +26,7 @@ def answering(kept: Kept) -> Iterator[None]:
         _kept.reset(before)
 
 
-def once(owner: object, name: Hashable, make: Callable[[], Tensor]) -> Tensor:
+def once(owner: Hashable, name: Hashable, make: Callable[[], Tensor]) -> Tensor:
     """Return what `make` returns, without a gradient if it is kept; it is made anew outside of `answering`.
 
     Args:
@@ -37,7 +37,7 @@ def once(owner: object, name: Hashable, make: Callable[[], Tensor]) -> Tensor:
     kept = _kept.get()
     if kept is None:
         return make()
-    key = (id(owner), name)
+    key = (owner, name)
     if key not in kept:
-        kept[key] = owner, make().detach()
-    return kept[key][1]
+        kept[key] = make().detach()
+    return kept[key]

@@ -43,7 +43,7 @@ class MixedWeight:
     shape: torch.Size
     component: Callable[[int, slice], Tensor]
     among: Tensor | None = None
-    kept: tuple[object, Hashable] | None = None
+    kept: tuple[Hashable, Hashable] | None = None
 
     def blocks(self, outputs: slice) -> Iterator[slice]:
         """Cut the rows `outputs` into runs of at most BLOCK (on a CPU CPU_BLOCK) entries, but of at least one row."""
