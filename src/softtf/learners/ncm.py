@@ -99,7 +99,8 @@ class NCMLearner(ClosedFormLearner):
             if share is None or len(share["counts"]) != heads.num_classes(task):  # of several tasks, in softtf 0.1
                 continue
             state, means = heads.task_state_dict(task), F.normalize(share["sums"])
-            if not torch.allclose(state["weight"].to(means), means, rtol=0, atol=4 * eps(state["weight"])):
+            rounding = eps(state["weight"]) / 2 + 4 * eps(means)  # of the head's form, and of the sums
+            if not torch.allclose(state["weight"].to(means), means, rtol=rounding, atol=eps(means)):
                 heads.close(task, {**state, "weight": means})
 
     def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
