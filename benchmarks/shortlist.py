@@ -7,7 +7,7 @@ such as `softtf run cifar100-10 --method dual-prompt+soft-tf --learner.feature-i
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -47,10 +47,7 @@ def compared(model: ContinualClassifier, tests: Sequence[Examples]) -> dict[str,
     data = TestData.of(tests, classes, learner.network.backbone, 60, None)
     policies = [parse_policy(code) for code in codes]
     scores = evaluate(learner, data, classes.column_labels(), policies)
-    samples = {}
-    for code, policy in zip(codes, policies, strict=True):
-        samples[code] = scores[policy].samples
-        assert samples[code] is not None
+    samples = {policy.code: scores[policy].samples for policy in policies}
     return {
         code: Found(
             share(samples[code].task == samples[full_of(code)].task),
@@ -68,13 +65,12 @@ def share(mask: Tensor) -> float:
 
 def shortened(code: str, size: int) -> str:
     """Return a policy's code with a shortlist."""
-    name, _, answer = code.partition(":")
-    return ":".join(filter(None, [name, f"top{size}", answer]))
+    return replace(parse_policy(code), shortlist=size).code
 
 
 def full_of(code: str) -> str:
     """Return the code without its shortlist."""
-    return ":".join(part for part in code.split(":") if not part.startswith("top"))
+    return replace(parse_policy(code), shortlist=None).code
 
 
 def main(args: list[str]) -> None:
