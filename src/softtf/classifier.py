@@ -276,12 +276,7 @@ class ContinualClassifier(Living):
         masks_at = mask_place(masks, memory_limit)
         with located(folder, revision) as (path, commit):
             header, learner, classes = load_learner(
-                path,
-                lambda saved: load_named(saved, where, place),
-                tasks,
-                not unfinished,
-                masks_at,
-                verify,
+                path, lambda saved: load_named(saved, where, place), tasks, not unfinished, masks_at, verify
             )
             identity = frozenset([Manifest.read(path).identity] if tasks is None else ())
         if repeated_classes is not None:
