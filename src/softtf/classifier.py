@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 import torch
 
 from softtf.backbones.base import Backbone
-from softtf.backbones.features import FeatureStore, open_store
+from softtf.backbones.feature_store import FeatureStore, open_store
 from softtf.backbones.kept_features import OFF
 from softtf.backbones.load import BackboneSpec, load_backbone, load_named, random_name, spec_of
 from softtf.config.arguments import checked

@@ -24,7 +24,8 @@ from contracts.tiny_bert import (
 from softtf.backbones import BackboneSpec, load_backbone
 from softtf.backbones.base import Backbone, BlockEdit, Tokens
 from softtf.backbones.bert import Bert
-from softtf.backbones.features import FeatureStore, fixed_queries
+from softtf.backbones.feature_store import FeatureStore
+from softtf.backbones.features import fixed_queries
 from softtf.backbones.from_transformers import offline_folder
 from softtf.errors import UserError
 from softtf.streams import Examples, Loader, TextPreparation

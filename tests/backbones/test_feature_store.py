@@ -15,7 +15,8 @@ import torch
 
 from contracts.tiny import pictures
 from softtf.backbones import features
-from softtf.backbones.features import FeatureStore, Queries, fixed_queries, open_store
+from softtf.backbones.feature_store import FeatureStore, Queries, open_store
+from softtf.backbones.features import fixed_queries
 from softtf.backbones.timm_vit import TimmViT
 from softtf.errors import UserError
 from softtf.files import tensors as store_module

@@ -8,7 +8,8 @@ import torch
 
 from contracts.tiny import MEAN, STD, pictures, tiny_backbone, tiny_vit
 from references.vit import vit_forward
-from softtf.backbones.features import PROBES, FixedQueries, Queries, fixed_queries
+from softtf.backbones.feature_store import Queries
+from softtf.backbones.features import PROBES, FixedQueries, fixed_queries
 from softtf.backbones.timm_vit import TimmViT
 from softtf.classifier import ContinualClassifier
 from softtf.learners import LinearHead

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from contracts.tiny import pictures
-from softtf.backbones.features import PROBES, Queries, fixed_queries
+from softtf.backbones.feature_store import Queries
+from softtf.backbones.features import PROBES, fixed_queries
 from support.counting import COUNT, Notes, backbone_of, kept, loader_of
 
 KEY = "SOFTTF_CACHE_KEY"

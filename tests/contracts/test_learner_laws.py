@@ -28,7 +28,8 @@ from contracts.tiny import (
 )
 from softtf.adaptations.quantised import QuantisedAdaptation
 from softtf.adaptations.slots import TaskSlots
-from softtf.backbones.features import FeatureStore, FixedQueries
+from softtf.backbones.feature_store import FeatureStore
+from softtf.backbones.features import FixedQueries
 from softtf.classifier import ContinualClassifier
 from softtf.evaluation.evaluate import evaluate
 from softtf.evaluation.test_data import TestData

@@ -10,7 +10,8 @@ from hypothesis import given
 
 from backbones.test_poisoned_features import KEY, poisoned
 from contracts.tiny import pictures
-from softtf.backbones.features import Queries, fixed_queries
+from softtf.backbones.feature_store import Queries
+from softtf.backbones.features import fixed_queries
 from support.counting import Notes, backbone_of, loader_of
 from support.damage import KINDS, Damage, damages, trials
 from support.guards import bounded

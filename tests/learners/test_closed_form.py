@@ -20,7 +20,7 @@ from contracts.tiny import (
     task_labels,
     tiny_backbone,
 )
-from softtf.backbones.features import FeatureStore
+from softtf.backbones.feature_store import FeatureStore
 from softtf.classifier import ContinualClassifier
 from softtf.config.tree import to_dict
 from softtf.errors import TrainingError, UserError

@@ -7,7 +7,8 @@ import torch
 
 from contracts.tiny import task_data, task_labels, tiny_backbone
 from softtf.backbones.base import Backbone
-from softtf.backbones.features import FeatureStore, FixedQueries
+from softtf.backbones.feature_store import FeatureStore
+from softtf.backbones.features import FixedQueries
 from softtf.learners.class_table import ClassTable
 from softtf.learners.task_data import TaskData
 

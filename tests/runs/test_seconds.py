@@ -11,7 +11,7 @@ import pytest
 from torch import Tensor
 
 from cli import BACKBONE, DIGITS, SMALL, call, output, read_json
-from softtf.backbones.features import FeatureStore, Queries
+from softtf.backbones.feature_store import FeatureStore, Queries
 from softtf.evaluation.report import HEADERS, to_csv
 from softtf.learners import NCM as NCM_METHOD
 from softtf.paper import table_named

@@ -9,7 +9,8 @@ from PIL import Image
 from timm.models.vision_transformer import VisionTransformer
 
 from contracts.tiny import MEAN, STD, pictures, tiny_vit
-from softtf.backbones.features import BATCH, FeatureStore, Queries, fixed_queries
+from softtf.backbones.feature_store import FeatureStore, Queries
+from softtf.backbones.features import BATCH, fixed_queries
 from softtf.backbones.timm_vit import TimmViT
 from softtf.streams import Examples, ImagePreparation, Loader
 

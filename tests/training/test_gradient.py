@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from contracts.tiny import TRAIN, assert_same, classifier, learned, snapshot, task_data, tiny_backbone
-from softtf.backbones.features import FeatureStore
+from softtf.backbones.feature_store import FeatureStore
 from softtf.errors import TrainingError, UserError
 from softtf.files.tensors import load_tensors, save_tensors
 from softtf.learners import DualPrompt, LinearHead

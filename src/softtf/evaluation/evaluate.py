@@ -12,7 +12,7 @@ from torch import Tensor
 
 from softtf.backbones.answering import answering
 from softtf.backbones.base import Tokens
-from softtf.backbones.features import Queries
+from softtf.backbones.feature_store import Queries
 from softtf.devices.memory import needs_memory
 from softtf.devices.processes import count, mine, summed
 from softtf.evaluation.calibration import calibration_error, reliability

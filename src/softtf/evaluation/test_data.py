@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from softtf.backbones.base import Backbone
-from softtf.backbones.features import FeatureStore, FixedQueries
+from softtf.backbones.feature_store import FeatureStore
+from softtf.backbones.features import FixedQueries
 from softtf.evaluation.kept import KeptTrunks
 from softtf.inference.predict import test_loader
 from softtf.learners.class_table import ClassTable

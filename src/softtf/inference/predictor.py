@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from softtf.backbones.answering import Kept
-from softtf.backbones.features import BATCH, FeatureStore, fixed_queries
+from softtf.backbones.feature_store import FeatureStore
+from softtf.backbones.features import BATCH, fixed_queries
 from softtf.config.arguments import checked
 from softtf.config.bounds import FalseRejection
 from softtf.devices.memory import needs_memory

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from softtf.backbones.base import Backbone
-from softtf.backbones.features import FeatureStore, FixedQueries, Queries
+from softtf.backbones.feature_store import FeatureStore, Queries
+from softtf.backbones.features import FixedQueries
 from softtf.errors import TrainingError
 from softtf.learners.class_table import ClassTable, own_columns
 from softtf.streams import Examples, Loader

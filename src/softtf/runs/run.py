@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from softtf.backbones.base import Backbone
-from softtf.backbones.features import open_store
+from softtf.backbones.feature_store import open_store
 from softtf.backbones.load import load_backbone, load_named, random_name
 from softtf.classifier import ContinualClassifier
 from softtf.config.dotted import first_difference

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from torch import Tensor
 
-from softtf.backbones.features import FeatureStore
+from softtf.backbones.feature_store import FeatureStore
 from softtf.devices.memory import needs_memory
 from softtf.errors import OutOfMemoryError, UserError
 from softtf.learners import ClosedFormLearner, Learner, LearnerSpec

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from softtf.adaptations.base import drawing_noise
-from softtf.backbones.features import OnStep, Queries, no_progress
+from softtf.backbones.feature_store import Queries
+from softtf.backbones.features import OnStep, no_progress
 from softtf.devices.memory import needs_memory
 from softtf.devices.processes import is_first, own_rows, share
 from softtf.errors import OutOfMemoryError, TrainingError, UserError
