@@ -23,7 +23,7 @@ from softtf.devices.processes import mine
 from softtf.errors import TrainingError
 from softtf.files.tensor_form import INTEGERS, Forms, TensorForm
 from softtf.seeds import derive_seed
-from softtf.statistics.ridge_sums import Moments, RidgeSums, are_integers, mean_square, solve_positive
+from softtf.statistics.ridge_sums import Moments, RidgeSums, mean_square, solve_positive
 from softtf.statistics.shares import Share, all_labels, joined_columns, local_numbers, own_share, side_by_side
 from softtf.statistics.temperature import FittedMean, first_of_five, fit_temperature, log_shares
 
@@ -265,7 +265,7 @@ def share_without(share: Mapping[str, Tensor], size: int, kept: Tensor, *prefixe
 
 def share_joined(one: Share, more: Share, size: int, *prefixes: str) -> dict[str, Tensor]:
     """Return a task's share with that of more of its examples added: columns, and the sums of each prefix."""
-    sums = (RidgeSums.joined(one, more, prefix, size) for prefix in prefixes)
+    sums = (RidgeSums.joined([one, more], prefix, size, len(one.labels)) for prefix in prefixes)
     return {**joined_columns(one, more), **{name: value for part in sums for name, value in part.items()}}
 
 
@@ -274,11 +274,9 @@ def share_united(shares: Sequence[Share], size: int, *prefixes: str) -> dict[str
     numbers, local = local_numbers(all_labels(shares))
     places = local.split([len(share.labels) for share in shares])
     within = [share._replace(labels=place) for share, place in zip(shares, places, strict=True)]
-    found = {"counts": column_counts(shares), "labels": local}
-    for prefix in prefixes:
-        total = RidgeSums.total(within, prefix, size, len(numbers))
-        found |= total.kept(prefix, are_integers(shares[0].tensors, prefix))
-    return found
+    sums = (RidgeSums.joined(within, prefix, size, len(numbers)) for prefix in prefixes)
+    columns = {"counts": column_counts(shares), "labels": local}
+    return {**columns, **{name: value for part in sums for name, value in part.items()}}
 
 
 def columns_without(share: Mapping[str, Tensor], kept: Tensor) -> dict[str, Tensor]:

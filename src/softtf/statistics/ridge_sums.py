@@ -166,9 +166,9 @@ class RidgeSums:
         return RidgeSums(gram.round_() if whole else gram, cross, counts).kept(prefix, whole)
 
     @classmethod
-    def joined(cls, one: Share, more: Share, prefix: str, size: int) -> dict[str, Tensor]:
-        """Return what `kept` would return for a task's examples and more of them (`joined_columns`)."""
-        return cls.total([one, more], prefix, size, len(one.labels)).kept(prefix, are_integers(one.tensors, prefix))
+    def joined(cls, shares: Sequence[Share], prefix: str, size: int, labels: int) -> dict[str, Tensor]:
+        """Return what `kept` would return for the examples of all shares; the arguments are as for `total`."""
+        return cls.total(shares, prefix, size, labels).kept(prefix, are_integers(shares[0].tensors, prefix))
 
     @classmethod
     def total(cls, shares: Sequence[Share], prefix: str, size: int, labels: int) -> "RidgeSums":
