@@ -110,13 +110,18 @@ def own_rows(rows: int) -> slice:
 
     Where there are fewer rows than processes, the last processes take a row whose `share` is 0.
     """
-    first, last = (rows * n // _group.count for n in (_group.number, _group.number + 1))
+    first, last = _bounds(rows)
     return slice(first, last) if last > first else slice(0, 1)
 
 
 def share(rows: int) -> float:
     """Return the share of `rows` rows that this process takes (`own_rows`); those of all processes add up to 1."""
-    return (rows * (_group.number + 1) // _group.count - rows * _group.number // _group.count) / rows
+    first, last = _bounds(rows)
+    return (last - first) / rows
+
+
+def _bounds(rows: int) -> tuple[int, int]:
+    return rows * _group.number // _group.count, rows * (_group.number + 1) // _group.count
 
 
 def summed(tensor: "Tensor") -> "Tensor":
