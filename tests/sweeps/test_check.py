@@ -31,3 +31,16 @@ def test_what_is_checked_is_loaded_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(seen) == 1
     checking.check_jobs(found[:1])  # which is checked when it begins
     assert len(seen) == 1
+
+
+def test_runs_of_other_machines_are_checked_without_their_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    seen: list[str] = []
+    monkeypatch.setattr(StreamConfig, "build", lambda self: object())
+    monkeypatch.setattr(checking, "prepare", lambda config, *_: seen.append(config.device))
+    found = read_sweep(sweep_file(settings={**SETTINGS, "device": "cuda:7"})).jobs(Path("runs"))
+    checking.check_jobs(found[:1], here=False)  # here nothing begins that would check it
+    checking.check_jobs(found)
+    assert seen == ["cpu", "cuda:7", "cuda:7"]

@@ -44,8 +44,9 @@ def test_a_process_tells_a_users_error_from_a_fault_of_softtf(capsys: pytest.Cap
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_runs_at_once_are_spread_over_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_at_once_are_spread_over_the_gpus_and_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 9)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert processes.visible_gpus() == ["0", "1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,3")
@@ -58,7 +59,16 @@ def test_runs_at_once_are_spread_over_the_gpus(monkeypatch: pytest.MonkeyPatch) 
     assert [order.gpu for order in orders] == ["5", "3", None, "5", None]
     del workers.going[Path("1")]
     workers.begin(Attempt(Job(RunConfig(device="auto"), Path("6"))))
-    assert orders[-1].gpu == "3"
+    assert orders[-1].gpu == "3" and {order.threads for order in orders} == {9 // 4}
+
+
+def test_after_a_shortage_half_as_many_runs_go_on_at_once() -> None:
+    workers, attempt = Processes(5, print), Attempt(Job(RunConfig(), Path("run")))
+    assert [(workers.ease(attempt), workers.at_once) for _ in range(3)] == [
+        (", at most 1 beside it", 2),
+        (", at most 0 beside it", 1),
+        (", at most 0 beside it", 1),
+    ]
 
 
 class Recording:
