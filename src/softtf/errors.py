@@ -83,6 +83,11 @@ def reason_of(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
+def refusal_of(error: OSError) -> str:
+    """Return what the operating system refused and why, such as a full disk or a missing permission."""
+    return f"{error.filename or 'input or output'}: {reason_of(error)}"
+
+
 def first_line_of(error: BaseException) -> str:
     """Return the first line of what another library says, or the kind of its error if it says nothing; cut if long."""
     return str(error).strip().partition("\n")[0].strip()[:LONGEST] or type(error).__name__

@@ -17,7 +17,7 @@ from softtf.cli.options import COMMANDS, Command
 from softtf.cli.parse import CONFIG, asks_help, glimpse, parse
 from softtf.cli.stopping import exit_code, stopped_by_signals
 from softtf.devices.launch import launched, may_speak, shows
-from softtf.errors import UserError, interrupt_of, unknown
+from softtf.errors import UserError, interrupt_of, refusal_of, unknown
 from softtf.screen import note
 
 ABOUT = "Continual learning with frozen pre-trained transformers."
@@ -86,7 +86,7 @@ def _run(argv: list[str]) -> int:
     except OSError as error:  # a full disk, a missing permission
         if interrupt_of(error):
             raise
-        _tell(f"error: {error.filename or 'input or output'}: {error.strerror or error}")
+        _tell(f"error: {refusal_of(error)}")
         return 2
 
 

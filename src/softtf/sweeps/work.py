@@ -8,7 +8,7 @@ from typing import Literal
 from softtf.config.dotted import flat
 from softtf.config.tree import to_dict, to_yaml
 from softtf.devices.memory import is_shortage, wanted
-from softtf.errors import ShortageError, UserError, first_line_of, interrupt_of
+from softtf.errors import ShortageError, UserError, first_line_of, interrupt_of, refusal_of
 from softtf.files.lock import BusyError, check_idle
 from softtf.files.tensors import write_atomic
 from softtf.runs.config import ELSEWHERE, RunConfig
@@ -75,7 +75,7 @@ def outcome_of(act: Callable[[], None]) -> Outcome:
         if is_shortage(error):
             return Outcome("memory", f"there is not enough memory{wanted(error)}")
         if isinstance(error, OSError):
-            return Outcome("failed", f"{error.filename or 'input or output'}: {error.strerror or error}")
+            return Outcome("failed", refusal_of(error))
         if not isinstance(error, UserError):
             raise
         return Outcome("failed", str(error))
