@@ -51,6 +51,10 @@ class Screen(Console):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"markup": False, "emoji": False, "highlight": False, **settings})
 
+    def wide(self, width: int) -> "Screen":
+        """Return this console; in a pipe, which has no width of its own, one of so many characters."""
+        return self if self.is_terminal else Screen(width=width, quiet=self.quiet)
+
     def render_str(self, text: str, **settings: Any) -> Text:
         """Return text as rich does, with an escape for each character that rich would drop."""
         return super().render_str(visible(text, LINES), **settings)

@@ -16,8 +16,7 @@ TITLE = "Mean ± standard deviation over seeds, percent; each row names its poli
 
 def show_groups(groups: Sequence[Group], console: Screen) -> None:
     """Print the groups as a table, in a pipe as wide as it needs."""
-    console = console if console.is_terminal else Screen(width=WIDTH, quiet=console.quiet)
-    console.print(rendered(groups))
+    console.wide(WIDTH).print(rendered(groups))
 
 
 def rendered(groups: Sequence[Group]) -> Table:

@@ -87,8 +87,7 @@ def _status(options: Sweep) -> int:
     grid = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for (name, title), state in zip(runs, states, strict=True):
         grid.add_row(*map(plain, (state.kind, name, title, state.words)))
-    console = Screen()
-    console = console if console.is_terminal else Screen(width=WIDTH)
+    console = Screen().wide(WIDTH)
     console.print(grid)
     counts = Counter(state.kind for state in states)
     kinds: tuple[Kind, ...] = ("running", "failed", "stopped", "to do")

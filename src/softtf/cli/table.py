@@ -111,8 +111,7 @@ def _print(
         say(report.to_csv(table.name, parts, cells).removesuffix("\n"))
         return
     if form == "terminal":
-        console = Screen()
-        console = console if console.is_terminal else Screen(width=WIDTH)
+        console = Screen().wide(WIDTH)
         for stream, found in parts.items():
             console.print(report.render(found, notes.title(table, stream, cells)))
         for note in said:
