@@ -158,8 +158,8 @@ class ContinualClassifier(Living):
                 or file of data (docs/data.md). Labels are strings, integers, booleans, finite floats, bytes, or tuples
                 of these.
             name: the task's name.
-            test: test examples of the task's classes. They are answered once the task is learned; `describe()` and the
-                model card tell how many were right.
+            test: test examples of the task's classes. They are read before the task is trained, and answered once it is
+                learned; `describe()` and the model card tell how many were right.
             config: other training settings for this task.
             progress: show the progress.
             callbacks: called in the course of the task, for logs, checkpoints and resuming.
@@ -175,8 +175,8 @@ class ContinualClassifier(Living):
         def learn(classes: ClassTable) -> list[EpochReport]:
             task = name or f"task {self.num_tasks + 1}"
             examples = examples_from(train, task)
-            tests = held_out(test, task, examples.classes)
             check_training(config, self.header.learner, self.learner)
+            tests = held_out(test, task, examples.classes, self.learner.network.backbone)
             settings = config or self.train_config
             training = begin_training(self.learner, classes, examples, task, settings, self.store)
             reports = learn_task(training, (*callbacks, *([TaskProgress(task)] if progress else [])))

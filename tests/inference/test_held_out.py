@@ -4,11 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from contracts.tiny import SOFT_TF, assert_same, held_out, snapshot, task_data, tiny_backbone, training_of
+from contracts.tiny import SOFT_TF, assert_same, held_out, pictures, snapshot, task_data, tiny_backbone, training_of
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.learners import NCM, LearnerSpec
+from softtf.training.loop import TaskCallback
+from softtf.training.task import TaskTraining
 from support.folders import change, load
 
 
@@ -66,6 +69,40 @@ def test_other_classes_are_refused_before_anything_is_learned() -> None:
     with pytest.raises(UserError, match="test examples of January: .* is no class of the task; leave its examples out"):
         model.learn(task_data(0), "January", test=held_out([1])[0], progress=False)
     assert model.num_tasks == 0
+
+
+@pytest.mark.parametrize("way", ["learn", "extend"])
+def test_what_cannot_be_read_is_refused_before_anything_is_trained(way: str, tmp_path: Path) -> None:
+    model, trained = taught(SOFT_TF), list[str]()
+    before = snapshot(model.learner)
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n no picture")
+
+    class Watch(TaskCallback):
+        def begun(self, training: TaskTraining) -> None:
+            trained.append("begun")
+
+    task, data = (0, task_data(0, seed=7)) if way == "extend" else (3, (list(pictures(4)), ["new"] * 4))
+    label = "new" if way == "learn" else task_data(0).labels[0]
+    for broken in (tmp_path / "broken.png", tmp_path / "missing.png"):
+        given: Any = {"test": ([pictures(1)[0], broken], [label] * 2), "callbacks": [Watch()], "progress": False}
+        with pytest.raises(UserError, match=broken.name):
+            model.extend(task, data, **given) if way == "extend" else model.learn(data, **given)
+    assert trained == [] and model.num_tasks == 3
+    assert_same(snapshot(model.learner), before)
+
+
+def test_a_task_stays_if_its_test_examples_go_while_it_is_trained(tmp_path: Path) -> None:
+    model, picture = empty(NCM()), tmp_path / "held-out.png"
+    Image.fromarray(pictures(1)[0].numpy()).save(picture)
+
+    class Removed(TaskCallback):
+        def begun(self, training: TaskTraining) -> None:
+            picture.unlink()
+
+    test = ([str(picture)], [task_data(0).labels[0]])
+    with pytest.warns(UserWarning, match="January is learned, but its test examples were not answered: .*held-out"):
+        model.learn(task_data(0), "January", test=test, callbacks=[Removed()], progress=False)
+    assert model.num_tasks == 1 and model.classes.records[0].accuracy is None
 
 
 def test_the_task_is_given_to_the_oracle() -> None:

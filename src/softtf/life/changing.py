@@ -92,8 +92,8 @@ class Living(Sending):
             number = known.classes.task_number(task)
             name = known.classes.names[number]
             examples = examples_from(train, f"more of {name}")
-            tests = held_out(test, name, known.classes.tasks[number])
             check_training(config, self.header.learner, known.learner)
+            tests = held_out(test, name, known.classes.tasks[number], known.learner.network.backbone)
             more, settings = Extending.of(known, number, examples), config or self.train_config
             training = begin_training(more.learner, more.classes, more.examples, name, settings, self.store, more.start)
             reports = learn_task(training, (*callbacks, *([TaskProgress(name)] if progress else [])))

@@ -155,6 +155,15 @@ class Loader:
         batches = self._load(self._split(range(len(self.examples)), self.batch_size))
         return torch.tensor([len(loaded) for batch in batches for loaded in batch])
 
+    def check(self) -> None:
+        """Load every input once, and keep none.
+
+        Raises:
+            UserError: an input cannot be loaded.
+        """
+        for _ in self.fresh()._load(self.all_batches()):
+            pass
+
     def loaded(self, indices: Sequence[int]) -> list[Tensor]:
         """Return the inputs of the examples at `indices` in their loaded form, on the CPU, to be kept as exemplars.
 
