@@ -90,7 +90,7 @@ def test_values_out_of_range_are_named(flag: str, value: str, capsys: Capture) -
         (["--learner.adapt.rank", "4"], ["unknown setting 'rank' of adaptation 'soft-mask'", "adapter, lora;"]),
         (["--method", "ncm", "--learner.adapt.kind", "lora"], ["unknown setting 'adapt' of learner 'ncm'", "l2p"]),
         (["--learner.build", "4"], ["unknown option '--learner.build'"]),
-        (["--no-cache"], ["unknown option '--no-cache'; did you mean --feature-cache off?"]),
+        (["--no-cache", "--feature-cache", "here"], ["--no-cache keeps no features", "give one of the two"]),
         (["--learner.adapt.layrs", "4"], ["'--learner.adapt.layrs'; did you mean --learner.adapt.layers"]),
     ],
 )

@@ -8,9 +8,11 @@ import pytest
 import yaml
 
 from cli import BACKBONE, DIGITS, LAYERS, MASKS, SMALL, TINY, call, output, read_json, results
-from softtf.cli.options import Predict
+from softtf.cli.main import command_of
+from softtf.cli.options import COMMANDS, Predict
 from softtf.cli.parse import options, parse
 from softtf.config.tree import from_yaml, to_dict, to_yaml
+from softtf.errors import UserError
 from softtf.recipes.methods import title_of
 from softtf.recipes.recipes import recipe_named
 from softtf.runs.config import RunConfig
@@ -117,6 +119,19 @@ def test_an_option_changes_its_setting_and_no_other(name: str) -> None:
     before, after = flat(to_dict(default)), flat(to_dict(changed))
     assert {key for key in before if before[key] != after[key]} == {name}
     assert from_yaml(RunConfig, to_yaml(changed)) == changed
+
+
+@pytest.mark.parametrize("spelling", ["--no-cache", "--no_cache"])
+def test_no_cache_is_short_for_a_feature_cache_that_is_off(spelling: str) -> None:
+    words = {"run": ["quickstart"], "learn": ["birds", "May"], "resume": ["a"], "evaluate": ["a"], "cache": []}
+    having = [name for name, kind in COMMANDS.items() if "--feature-cache" in options(kind)]
+    assert {*having, "run"} == words.keys()
+    for name, others in words.items():
+        found: Any = command_of([name, *others, spelling])
+        assert getattr(found, "settings", found).feature_cache == "off", name
+    for name, hint in (("compare", "did you mean --set feature_cache=off"), ("predict", "unknown option")):
+        with pytest.raises(UserError, match=hint):
+            command_of([name, "here", spelling])
 
 
 @each("name", list(CHANGED), ("seed", "stream.num_tasks", "learner.adapt.layers", "train.epochs"))

@@ -20,6 +20,7 @@ from softtf.errors import UserError, unknown, visible
 from softtf.screen import say
 
 C = TypeVar("C")
+CACHE, NO_CACHE = "--feature-cache", "--no-cache"  # the second is short for `--feature-cache off`
 CONFIG = (
     tyro.conf.AvoidSubcommands,
     tyro.conf.SuppressFixed,
@@ -34,6 +35,7 @@ def parse(kind: type[C], args: list[str], prog: str, default: C | None = None) -
     Raises:
         UserError: an option or a value is wrong, in one line.
     """
+    args = _with_cache_off(args, options(default or kind))
     # tyro prints values as they are: those of a file that somebody else wrote lose its colours.
     shown = io.StringIO()
     try:
@@ -51,6 +53,20 @@ def parse(kind: type[C], args: list[str], prog: str, default: C | None = None) -
     if rest:
         raise _unexpected(rest, default or kind, prog)
     return found
+
+
+def _with_cache_off(args: list[str], known: dict[str, Any]) -> list[str]:
+    """Return arguments in which `--no-cache` is spelled out, where a command has `--feature-cache`.
+
+    Raises:
+        UserError: both are given.
+    """
+    given = [flag.replace("_", "-") for flag, _ in _given(args)]
+    if NO_CACHE not in given or CACHE not in known:
+        return args
+    if CACHE in given:
+        raise UserError(f"{NO_CACHE} keeps no features, and {CACHE} names a folder for them; give one of the two")
+    return [word for arg in args for word in ([CACHE, "off"] if arg.replace("_", "-") == NO_CACHE else [arg])]
 
 
 def asks_help(args: list[str]) -> bool:
@@ -139,8 +155,8 @@ def _unexpected(words: list[str], config: Any, prog: str) -> UserError:
         return told
     known = options(config)
     near = get_close_matches(flag.replace("_", "-"), known, n=2, cutoff=0.5)
-    if flag == "--no-cache" and "--feature-cache" in known:
-        near = ["--feature-cache off"]
+    if flag.replace("_", "-") == NO_CACHE and "--set" in known:
+        near = ["--set feature_cache=off"]
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     return UserError(f"unknown option {word!r}{hint} (`{prog} --help` lists all)")
 

@@ -242,7 +242,7 @@ class RunConfig(Settings):
         seed: the seed of all random numbers.
         device: `cpu`, `cuda`, `cuda:1`, `mps`, or `auto`, the machine's accelerator if it has one.
         feature_cache: the folder in which runs share the frozen backbone's features; None is $SOFTTF_CACHE or, without
-            it, ~/.cache/softtf/features; `off` keeps them in memory.
+            it, ~/.cache/softtf/features; `off`, or --no-cache on the command line, keeps none on disk.
         track: trackers that also get the numbers while it runs (`softtf list trackers`; needs softtf[tracking]).
     """
 

@@ -80,7 +80,7 @@ class Learn(Command):
         label_column: the column of labels, likewise.
         device: auto, cpu, cuda, ...
         backbone: the path of the backbone, if the learner names it by a path.
-        feature_cache: a folder to keep features of the images in; without it, none are kept.
+        feature_cache: a folder to keep features of the images in; without it, or with --no-cache, none are kept.
     """
 
     folder: Positional[Path]

@@ -87,7 +87,7 @@ class OfRun(Command):
         folder: the run's folder.
         source: the new place of the run's data, if they were moved.
         backbone: the path of the backbone, if the run names it by a path.
-        feature_cache: the folder of cached features, if it is not the default; off keeps features in memory.
+        feature_cache: the folder of cached features, if it is not the default; off, or --no-cache, keeps none on disk.
     """
 
     folder: Positional[Path]
