@@ -115,6 +115,22 @@ def test_a_hub_data_set_is_an_input_with_and_without_labels() -> None:
     assert model.predict(data["image"]) == model.predict((data["image"], data["label"])) == expected
 
 
+def test_a_file_of_rows_is_learned_and_answered_as_its_rows_are(tmp_path: Path) -> None:
+    images = pictures(4, 2)
+    rows = {"image": [Image.fromarray(i.numpy()) for i in images], "label": ["p", "q", "p", "q"]}
+    data = datasets.Dataset.from_dict(
+        rows, features=datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+    )
+    data.to_parquet(tmp_path / "birds.parquet")
+    for i, image in enumerate(rows["image"]):
+        image.save(tmp_path / f"{i}.png")
+    (tmp_path / "birds.csv").write_text("image,label\n0.png,p\n1.png,q\n2.png,p\n3.png,q\n")
+    for file in (tmp_path / "birds.parquet", str(tmp_path / "birds.parquet"), tmp_path / "birds.csv"):
+        model = empty(LinearHead())
+        model.learn(file, progress=False)
+        assert torch.equal(model.predict_proba(file), model.predict_proba(images))
+
+
 def test_predict_evaluate_and_features_take_what_learn_takes() -> None:
     """Forms are read in one place, `softtf.streams.forms`; here only that everything reads them there."""
     images = pictures(4, 2)

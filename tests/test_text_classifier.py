@@ -7,6 +7,7 @@ import torch
 
 from softtf import ContinualClassifier, DualPrompt, SoftMask, TrainConfig, load_source, split_by_class
 from softtf.backbones import BackboneSpec
+from softtf.errors import UserError
 from softtf.streams import Examples
 
 pytestmark = pytest.mark.slow
@@ -48,6 +49,17 @@ def test_a_text_gets_the_same_answer_alone_and_beside_longer_ones(model: Continu
     torch.testing.assert_close(alone, together, rtol=0, atol=1e-5)
     torch.testing.assert_close(model.predict_proba(texts[1], **options), together[1:2], rtol=0, atol=1e-5)
     assert together.isfinite().all()
+
+
+def test_a_path_stands_for_the_texts_in_its_file_and_a_string_is_a_text(
+    model: ContinualClassifier, tmp_path: Path
+) -> None:
+    file, texts = tmp_path / "texts.csv", ["short", f"{WORDS} of more"]
+    file.write_text("text\n" + "\n".join(texts))
+    assert torch.equal(model.predict_proba(file), model.predict_proba(texts))
+    assert len(model.predict_proba(str(file))) == 1
+    with pytest.raises(UserError, match="there is no file"):
+        model.predict(tmp_path / "no.csv")
 
 
 def test_it_loads_as_it_was_saved(model: ContinualClassifier, tests: list[Examples], tmp_path: Path) -> None:

@@ -182,7 +182,10 @@ def frames():
         (np.array([["a"], ["b"]]), "strings or objects has one axis, not 2"),
         (torch.utils.data.DataLoader([1, 2], sampler=[1, 1]), "list draws examples.*give its .dataset"),
         (hub().with_transform(lambda rows: rows), "has a transform"),
-        (datasets.DatasetDict({"one": hub(), "two": hub()}), "unknown split of inputs 'test'"),
+        (
+            datasets.DatasetDict({"one": hub(), "two": hub()}),
+            r"none of the splits one, two is called test; give.*data\['one'\]",
+        ),
         (pandas.DataFrame({"x": [1], "y": [2]}), "no input column.*Columns: x, y"),
         (pandas.DataFrame({"text": ["a", None]}), "row 1 has nothing in column 'text'"),
     ],

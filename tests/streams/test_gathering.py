@@ -56,8 +56,22 @@ def test_every_form_is_what_a_list_of_pairs_is(form: str) -> None:
 def test_the_split_that_is_wanted_is_taken() -> None:
     both = datasets.DatasetDict({"train": hub(label=NAMES), "validation": hub(label=NAMES).select([1])})
     assert len(examples_from(both)) == 3 and len(examples_from(both, split="test")) == 1
-    with pytest.raises(UserError, match="unknown split of data 'train'"):
-        examples_from(datasets.DatasetDict({"first": hub(label=NAMES), "second": hub(label=NAMES)}))
+    for none in ({"first": hub(label=NAMES), "second": hub(label=NAMES)}, {}):
+        with pytest.raises(UserError, match=r"none of the splits .* is called train; give one of them, such as data\["):
+            examples_from(datasets.DatasetDict(none))
+
+
+def test_a_table_of_pyarrow_is_read_as_the_data_set_of_its_rows_is() -> None:
+    for labelled in (hub(label=NAMES), hub(label=datasets.Value("int64"))):
+        table = labelled.data.table
+        for form in (table, table.to_batches()[0]):
+            found, expected = examples_from(form), examples_from(labelled)
+            assert found.labels == expected.labels and torch.equal(shown(found), shown(expected))
+            assert torch.equal(shown(unlabelled(form)), shown(expected))
+    columns = examples_from((table["image"], table["label"]))
+    assert torch.equal(shown(columns), shown(expected)) and columns.labels == expected.labels
+    with pytest.raises(UserError, match="no input column.*Columns: label"):
+        examples_from(table.select(["label"]))
 
 
 def test_a_loader_of_a_subset_is_that_subset_and_one_that_draws_is_refused() -> None:

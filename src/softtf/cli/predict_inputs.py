@@ -11,10 +11,11 @@ from softtf.errors import UserError
 from softtf.screen import note
 from softtf.streams.archive import ending_of, images_in_archive
 from softtf.streams.columns import Column, input_name
-from softtf.streams.files import ENDINGS, not_empty, read_images, read_texts
-from softtf.streams.forms import images_in, tables_in
+from softtf.streams.files import ENDINGS, not_empty, read_images
+from softtf.streams.forms import images_in, texts_in
 from softtf.streams.lines import within_bounds
 from softtf.streams.remote import is_url, read_url
+from softtf.streams.shards import shards
 from softtf.streams.walk import no_pattern
 
 Row = tuple[str, Any]
@@ -48,18 +49,8 @@ def texts_of(name: str, column: str | None) -> list[Row]:
     """Return the texts of a file or a folder of parquet files, the lines of stdin for `-`, or the text itself."""
     if name == "-":
         texts = not_empty(within_bounds(sys.stdin.buffer, "standard input"))
-    elif os.path.isfile(name):
-        texts = read_texts(Path(name), column)
-    elif os.path.isdir(name):
-        if not (files := tables_in(Path(name), note)):
-            raise UserError(
-                f"{name} is a folder without parquet files; give texts, files of texts, or - for the lines of stdin"
-            )
-        texts = [text for file in files for text in read_texts(file, column)]
-    elif os.path.exists(name):
-        raise UserError(f"{name} is a pipe or a device, not a file; give a file, or - for the lines of stdin")
-    elif name.lower().endswith((".txt", *ENDINGS)) and " " not in name:
-        raise UserError(f"there is no file {name}")
+    elif os.path.exists(name) or (name.lower().endswith((".txt", *ENDINGS)) and " " not in name):
+        texts = texts_in(Path(name), column, note)
     else:
         texts = [name]
     return [(text, text) for text in texts]
@@ -74,6 +65,8 @@ def rows_at(url: str, column: str | None) -> list[Row]:
 def images_of(name: str, column: str | None) -> list[Row]:
     """Return the image of a file, those of a file of rows, or those in a folder or an archive."""
     path = Path(name)
+    if files := shards(path):
+        return [row for file in files for row in images_of(str(file), column)]
     if path.is_dir():
         return images_in(path, column, note)
     if path.is_symlink() and not path.exists():

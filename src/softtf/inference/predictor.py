@@ -1,7 +1,9 @@
 """Answers for inputs of a user's: labels, probabilities and tasks, read from a learner's finished tasks."""
 
+import os
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +25,7 @@ from softtf.learners.base import Learner
 from softtf.learners.class_table import ClassTable
 from softtf.learners.knowledge import Finished, Knowledge
 from softtf.streams import Examples, unlabelled
+from softtf.streams.forms import texts_in
 
 DEFAULT = "feature-id:joint"  # by far the best per sample (docs/results.md)
 
@@ -92,7 +95,8 @@ class Predictor:
 
         Args:
             inputs: images (files, bytes, PIL images, arrays), or texts if the backbone reads texts; several, or one;
-                or the path of a folder or an archive of images, which are answered in the order of their paths.
+                or the path of a folder, an archive or a file of rows with images, which are answered in their order; of
+                texts, a `Path` of a file.
             groups: one hashable per input: samples known to belong to one task (one visit, one camera), whose
                 evidence is pooled.
             task: the task, from 0, where it is known: one for all inputs, or one for each.
@@ -186,12 +190,16 @@ class Predictor:
         return kept[1]
 
     def examples(self, inputs: Inputs) -> Examples:
-        """Return inputs as Examples without labels; the path of a folder or an archive stands for the images in it.
+        """Return inputs as Examples without labels; the path of a folder or a file stands for what is in it.
+
+        If the backbone reads texts, a string is a text, and only a `Path` is a path.
 
         Raises:
             UserError: there are no inputs, or they have another form.
         """
-        return unlabelled(inputs, folders=not self.learner.network.backbone.reads_text)
+        if not self.learner.network.backbone.reads_text:
+            return unlabelled(inputs, folders=True)
+        return unlabelled(texts_in(Path(inputs)) if isinstance(inputs, os.PathLike) else inputs)
 
     @needs_memory("compute features", lambda *_, **__: BATCH)
     @with_own_settings

@@ -29,10 +29,11 @@ from softtf.streams.archive import ending_of, images_in_archive
 from softtf.streams.columns import Column, is_hub_dataset, named, read_labels, usual_input, usual_label
 from softtf.streams.decode import CHANNELS
 from softtf.streams.examples import Examples
-from softtf.streams.files import read_images
+from softtf.streams.files import ENDINGS, read_images, read_texts
 from softtf.streams.folders import named_examples, parquet_files
 from softtf.streams.gathering import gathered
 from softtf.streams.remote import is_url, read_url
+from softtf.streams.shards import shards
 from softtf.streams.sources import read_source
 from softtf.streams.splits import Say, quiet
 from softtf.streams.tables import filled, is_column, is_polars, is_table, plain, table_inputs, table_labels
@@ -46,7 +47,7 @@ def examples_from(data: Any, name: str = "data", split: Literal["train", "test"]
 
     Args:
         data: Examples (returned as they are); a path of a folder or a file of data, as `load_source` reads it, of which
-            nothing is held out; a tuple `(inputs, labels)`; a `datasets.Dataset` or a DataFrame, whose
+            nothing is held out; a tuple `(inputs, labels)`; a `datasets.Dataset`, an Arrow table or a DataFrame, whose
             columns are found by type and name (the integers of a ClassLabel become names); or a list, a torch Dataset
             or a stream of `(input, label)` pairs, which is read once for its labels (`gathered` has the rest). Inputs
             and labels of a tuple may be tables of one column too.
@@ -74,7 +75,7 @@ def examples_from(data: Any, name: str = "data", split: Literal["train", "test"]
     if no_list or not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
         raise UserError(
             f"{name}: cannot read examples from {type(data).__name__}; give (inputs, labels), a list of (input, label)"
-            " pairs, a DataFrame, a map-style data set, or the path of a folder or file of data"
+            " pairs, a DataFrame, an Arrow table, a map-style data set, or the path of a folder or file of data"
         )
     return Examples(_Firsts(data), [_pair(data, i, name)[1] for i in range(len(data))], name)
 
@@ -85,8 +86,8 @@ def unlabelled(data: Any, folders: bool = False) -> Examples:
 
     Args:
         data: the inputs.
-        folders: whether the path of a folder (`images_in`) or an archive, or the URL of a parquet file, stands for the
-            images in it.
+        folders: whether the path of a folder (`images_in`), an archive or a file of rows, or the URL of a parquet file,
+            stands for the images in it.
 
     Raises:
         UserError: there are no inputs, or they have another form.
@@ -95,12 +96,8 @@ def unlabelled(data: Any, folders: bool = False) -> Examples:
         return data
     name = "inputs"
     data = gathered(data, name, "test")
-    if folders and isinstance(data, str | os.PathLike) and os.path.isdir(data):
-        rows: Sequence[Any] = [image for _, image in images_in(Path(data))]
-    elif folders and isinstance(data, str) and is_url(data):
-        rows = rows_of(read_url(data), data)
-    elif folders and isinstance(data, str | os.PathLike) and ending_of(Path(data)) and os.path.isfile(data):
-        rows = images_in_archive(Path(data))
+    if folders and isinstance(data, str | os.PathLike):
+        rows: Sequence[Any] = _images_at(os.fspath(data))
     elif _with_labels(data):
         rows = rows_of(data[0], name, len(data[1]))
     else:
@@ -110,6 +107,42 @@ def unlabelled(data: Any, folders: bool = False) -> Examples:
     if not len(rows):
         raise UserError("there are no inputs to predict")
     return Examples(rows, [0] * len(rows), name)  # the label is never read
+
+
+def _images_at(place: str) -> Sequence[Any]:
+    """Return the images at a path or a URL; of a file that is no archive and no file of rows, its path alone."""
+    path, is_file = Path(place), os.path.isfile(place)
+    if os.path.isdir(place):
+        return [image for _, image in images_in(path)]
+    if is_url(place):
+        return rows_of(read_url(place), place)
+    if files := shards(path):
+        return Examples.concatenate([unlabelled(file, folders=True) for file in files])
+    if is_file and ending_of(path):
+        return images_in_archive(path)
+    return [image for _, image in read_images(path)] if is_file and path.suffix.lower() in ENDINGS else [place]
+
+
+def texts_in(path: Path, column: str | None = None, say: Say = quiet) -> list[str]:
+    """Return the texts in a file, or in the parquet files of a folder.
+
+    Args:
+        path: the file or folder.
+        column: of files of rows, the column of the texts; None finds it by its name.
+        say: is called with a line about what is skipped.
+
+    Raises:
+        UserError: it is not there or cannot be read, or the folder has no parquet files.
+    """
+    if path.is_file():
+        return read_texts(path, column)
+    if not path.exists():
+        raise UserError(f"there is no file {path}")
+    if not path.is_dir():
+        raise UserError(f"{path} is a pipe or a device, not a file; give a file")
+    if not (files := tables_in(path, say)):
+        raise UserError(f"{path} is a folder without parquet files; give texts, or files of texts")
+    return [text for file in files for text in read_texts(file, column)]
 
 
 def images_in(folder: Path, column: str | None = None, say: Say = quiet) -> list[tuple[str, Any]]:
@@ -155,6 +188,8 @@ def rows_of(inputs: Any, name: str, labels: int | None = None) -> Sequence[Any]:
     """
     if is_table(inputs):
         return table_inputs(inputs, name)
+    if hasattr(inputs, "to_pylist"):  # of Arrow
+        return inputs.to_pylist()  # type: ignore[no-any-return]
     if _is_one(inputs, labels):
         return [inputs]
     if hasattr(inputs, "read"):

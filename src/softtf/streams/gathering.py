@@ -8,9 +8,9 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Subset
 from torch.utils.data.sampler import RandomSampler, SequentialSampler, SubsetRandomSampler
 
-from softtf.errors import UserError, unknown
+from softtf.errors import UserError
 from softtf.streams.columns import is_hub_dataset
-from softtf.streams.splits import named_as
+from softtf.streams.splits import listed, named_as
 
 MOST = 2**20
 """Examples that are read into memory from what can be read once."""
@@ -19,9 +19,9 @@ MOST = 2**20
 def gathered(data: Any, name: str, split: Literal["train", "test"]) -> Any:
     """Return data in a form that can be read again; what is in one already is returned as it is.
 
-    A DatasetDict gives the split that is wanted, or its only one. What is streamed (an IterableDataset of `datasets` or
-    of torch, a generator) is read to its end, into memory. A DataLoader gives its data set: batches, order and what
-    joins examples are the training's own.
+    A DatasetDict gives the split that is wanted, or its only one. A table of pyarrow becomes a `datasets.Dataset`. What
+    is streamed (an IterableDataset of `datasets` or of torch, a generator) is read to its end, into memory. A
+    DataLoader gives its data set: batches, order and what joins examples are the training's own.
 
     Args:
         data: any.
@@ -35,8 +35,14 @@ def gathered(data: Any, name: str, split: Literal["train", "test"]) -> Any:
     if kind in ("DatasetDict", "IterableDatasetDict"):
         found = named_as(split, data) or (list(data) if len(data) == 1 else [])
         if not found:
-            raise unknown(f"split of {name}", split, data)
+            example = next(iter(data), "...")
+            raise UserError(
+                f"{name}: none of the splits {listed([*map(str, data)]) or '(there are none)'} is called {split}; give"
+                f" one of them, such as data[{example!r}]"
+            )
         return gathered(data[found[0]], name, split)
+    if type(data).__module__.split(".")[0] == "pyarrow" and type(data).__name__ in ("Table", "RecordBatch"):
+        return _of_arrow(data)
     if kind == "IterableDataset":
         return _rows(data, name)
     if isinstance(data, DataLoader):
@@ -44,6 +50,14 @@ def gathered(data: Any, name: str, split: Literal["train", "test"]) -> Any:
     if isinstance(data, Iterator | IterableDataset) and not hasattr(data, "read"):
         return _listed(data, name)
     return data
+
+
+def _of_arrow(data: Any) -> Any:
+    """Return the rows of a pyarrow Table or RecordBatch as a `datasets.Dataset`; they are not copied."""
+    import datasets
+    import pyarrow  # type: ignore[import-untyped]
+
+    return datasets.Dataset(data if isinstance(data, pyarrow.Table) else pyarrow.Table.from_batches([data]))
 
 
 def _listed(data: Iterable[Any], name: str) -> list[Any]:

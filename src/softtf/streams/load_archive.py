@@ -1,4 +1,4 @@
-"""The examples of a zip or tar file of images, by class folders or as a webdataset."""
+"""The examples of a zip or tar file of images, or of several, by class folders or as a webdataset."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from softtf.streams.archive import CLASS, Archive, ArchiveImages, Member, images
 from softtf.streams.examples import Examples
 from softtf.streams.files import typed
 from softtf.streams.image_folders import WHOLE
-from softtf.streams.splits import Say, named_as, say_splits
+from softtf.streams.splits import Say, named_as, quiet, say_splits
 
 
 def load_archive(file: Path, split_train: str, split_test: str, say: Say) -> tuple[Examples, Examples | None]:
@@ -50,6 +50,33 @@ def load_archive(file: Path, split_train: str, split_test: str, say: Say) -> tup
     unread = [f"{split}/" for split in others if split not in tests[:1]]
     say_splits(say, file.name, (f"{found[0]}/", train), None if test is None else (f"{tests[0]}/", test), unread)
     return train, test
+
+
+def load_shards(
+    files: Sequence[Path], name: str, split_train: str, split_test: str
+) -> tuple[Examples, Examples | None]:
+    """Return the training and test examples of several archives as those of one.
+
+    Args:
+        files: the archives, each as for `load_archive`.
+        name: what errors call the examples.
+        split_train: as for `load_archive`.
+        split_test: as for `load_archive`.
+
+    Raises:
+        UserError: as for `load_archive`.
+    """
+    parts = [load_archive(file, split_train, split_test, quiet) for file in files]
+    tests = [test for _, test in parts if test is not None]
+    return _joined([train for train, _ in parts], name), _joined(tests, name) if tests else None
+
+
+def _joined(parts: Sequence[Examples], name: str) -> Examples:
+    """Return the examples of several archives; if the labels of one are no integers, those of none are."""
+    whole = Examples.concatenate(parts)
+    whole.name = name
+    alike = len({type(label) for label in whole.labels}) == 1
+    return whole if alike else whole.with_labels(map(str, whole.labels))
 
 
 def _check_whole(file: Path, split: str) -> None:

@@ -3,8 +3,10 @@
 import glob as patterns
 import os
 from itertools import islice
+from pathlib import Path
 
 from softtf.errors import UserError
+from softtf.streams.archive import ending_of
 from softtf.streams.examples import Examples
 from softtf.streams.walk import is_image_name
 
@@ -27,5 +29,7 @@ def glob(pattern: str) -> Examples:
     found = sorted(name for name in named if is_image_name(name) and os.path.isfile(name))
     if not found:
         also = f"; it names {len(named):,} others" if named else ""
+        if any(ending_of(Path(name)) for name in named):
+            also += ". Give one archive by its path, several as shard-{000..009}.tar"
         raise UserError(f"{pattern} names no image{also}")
     return Examples(found, [os.path.basename(os.path.dirname(os.path.abspath(name))) for name in found], pattern)

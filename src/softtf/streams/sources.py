@@ -17,9 +17,10 @@ from softtf.streams.examples import Examples
 from softtf.streams.files import ENDINGS, load_file
 from softtf.streams.folders import load_folder, named_examples, silent_datasets
 from softtf.streams.holdout import hold_out, with_test
-from softtf.streams.load_archive import load_archive
+from softtf.streams.load_archive import load_archive, load_shards
 from softtf.streams.registry import STREAMS
 from softtf.streams.remote import is_url, read_url
+from softtf.streams.shards import shards
 from softtf.streams.splits import Say, named_as, quiet, say_splits
 from softtf.streams.walk import no_pattern
 
@@ -59,7 +60,7 @@ def local_path(source: str) -> Path:
 def located(source: str) -> str:
     """Return a source that means the same data in any working directory: the full path of a folder or file."""
     path = local_path(source)
-    return source if source in (*SOURCES, "") or not path.exists() else os.path.abspath(path)
+    return os.path.abspath(path) if source not in (*SOURCES, "") and (path.exists() or shards(path)) else source
 
 
 @checked
@@ -86,7 +87,8 @@ def load_source(
       Tiny-ImageNet and CUB-200; hidden and other files are skipped, links are followed;
     - a file of rows (.csv, .tsv, .jsonl, .parquet) with columns such as `text` and `label`, or `image` with paths
       relative to the file's folder, and perhaps `split`, which names the split of each row;
-    - a .zip, .tar or .tar.gz of images in such folders, or of a webdataset (0001.jpg beside its label in 0001.cls);
+    - a .zip, .tar or .tar.gz of images in such folders, or of a webdataset (0001.jpg beside its label in 0001.cls); or
+      several of them, as shard-{000..009}.tar;
     - the URL of a .parquet file, as fsspec reads it, such as s3://bucket/birds.parquet;
     - a name in STREAMS;
     - "owner/name" on the Hub.
@@ -134,8 +136,11 @@ def read_source(
         return SOURCES[source]()
     if source and folder.is_dir():
         return load_folder(folder.resolve(), split_train, split_test, image_column, label_column, task_column, say=say)
+    without_columns = {image_column, label_column, task_column} == {None}
+    if without_columns and (files := shards(folder)):
+        return load_shards(files, folder.name, split_train, split_test)
     if folder.is_file():
-        if ending_of(folder) and {image_column, label_column, task_column} == {None}:
+        if ending_of(folder) and without_columns:
             return load_archive(folder, split_train, split_test, say)
         if folder.suffix.lower() not in ENDINGS:
             known = ", ".join((*ENDINGS, *ARCHIVES))

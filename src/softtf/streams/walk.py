@@ -113,4 +113,6 @@ def _kind(path: Path) -> str:
 
 def no_pattern(path: str, remedy: str = "a path is no pattern: give softtf.glob(pattern), or a folder") -> str:
     """Return what to add to a message about a path that is not there: a remedy, if it looks like a pattern."""
-    return f"; {remedy}" if set("*?[") & set(path) else ""
+    if {"{", "}"} <= set(path):
+        remedy = "a range is read in the names of archives alone, shard-{000..009}.tar; give a folder, or one file"
+    return f"; {remedy}" if set("*?[{") & set(path) else ""
