@@ -1,7 +1,10 @@
 """Messages of errors are one line of some length, whatever they repeat."""
 
+from pathlib import Path
+
 import pytest
 
+import softtf
 from softtf.errors import LONGEST, MOST, UserError, catchable, first_line_of, one_line, reason_of
 
 
@@ -47,3 +50,9 @@ def test_the_reason_is_the_systems_words_or_the_errors_own(error: Exception, rea
 )
 def test_the_first_line_is_short_and_never_empty(error: Exception, line: str) -> None:
     assert first_line_of(error) == line
+
+
+def test_the_systems_reason_is_read_in_one_place() -> None:
+    """By hand, a refusal of our own (`OSError("...")`, which has no `strerror`) was told as None."""
+    sources = Path(softtf.__file__).parent.rglob("*.py")
+    assert [path.name for path in sources if "strerror" in path.read_text()] == ["errors.py"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from softtf.cli.answer_rows import AnswerRow, columns
-from softtf.errors import UserError, unknown
+from softtf.errors import UserError, reason_of, unknown
 from softtf.files.temporary import temporary_name
 
 Write = Callable[[Sequence[AnswerRow]], None]
@@ -41,7 +41,7 @@ def answers_file(path: Path, kind: str, top: int) -> Iterator[Write]:
             yield write
         own.replace(path)
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise UserError(f"{path} cannot be written: {reason_of(error)}") from error
     finally:
         own.unlink(missing_ok=True)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from softtf.errors import UserError
+from softtf.errors import UserError, reason_of
 from softtf.files.temporary import temporary_name
 
 
@@ -26,6 +26,6 @@ def new_folder(folder: Path) -> Iterator[Path]:
             folder.rmdir()
         place.rename(folder)
     except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
+        raise UserError(f"cannot write to {folder}: {reason_of(error)}") from error
     finally:
         shutil.rmtree(place, ignore_errors=True)

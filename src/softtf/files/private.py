@@ -51,7 +51,7 @@ def user_key() -> bytes:
     try:
         key, about = read_bytes(file, LARGEST), file.stat()
     except OSError as error:
-        raise UserError(f"{file}, the key of cached features, cannot be read: {error.strerror}") from None
+        raise UserError(f"{file}, the key of cached features, cannot be read: {reason_of(error)}") from None
     if os.name != "nt" and (about.st_uid != os.geteuid() or about.st_mode & 0o077):
         raise UserError(f"{file}, the key of cached features, is readable by others; remove it, and a new one is made")
     if len(key) != 32:

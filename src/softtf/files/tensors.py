@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from softtf.errors import UserError, one_line
+from softtf.errors import UserError, one_line, reason_of
 from softtf.files.label_json import is_unicode
 from softtf.files.lock import check_ours
 from softtf.files.reading import open_regular
@@ -56,8 +56,7 @@ def write_atomic(path: Path, data: bytes | str, mode: int = 0o666) -> None:
             temp.unlink(missing_ok=True)
         if not isinstance(error, OSError):
             raise
-        reason = error.strerror or error
-        raise UserError(f"could not write {path}: {reason}; what was saved before is intact") from error
+        raise UserError(f"could not write {path}: {reason_of(error)}; what was saved before is intact") from error
     _sync_folder(path)
 
 
@@ -72,7 +71,7 @@ def _sync_folder(path: Path) -> None:
             os.close(folder)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems lack this call
-            raise UserError(f"wrote {path}, but the disk did not confirm it: {error.strerror}") from error
+            raise UserError(f"wrote {path}, but the disk did not confirm it: {reason_of(error)}") from error
 
 
 def save_tensors(
@@ -172,7 +171,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         with open_regular(path) as file:
             yield file
     except OSError as error:
-        raise UserError(f"could not read {path}: {error.strerror or error}") from error
+        raise UserError(f"could not read {path}: {reason_of(error)}") from error
 
 
 def _check_hash(path: Path, file: BinaryIO, expected: str) -> None:
@@ -219,7 +218,7 @@ def _check_header(path: Path) -> None:
     except SafetensorError as error:
         raise _broken(path, error) from error
     except OSError as error:
-        raise UserError(f"could not read {path}: {error.strerror or error}") from error
+        raise UserError(f"could not read {path}: {reason_of(error)}") from error
 
 
 @contextmanager
@@ -253,7 +252,7 @@ def _broken(path: Path, error: Exception) -> UserError:
         with open_regular(path) as file:
             start, size = file.read(3), os.fstat(file.fileno()).st_size
     except OSError as gone:
-        return UserError(f"could not read {path}: {gone.strerror or gone}")
+        return UserError(f"could not read {path}: {reason_of(gone)}")
     if _is_pickle(start):
         return _pickle(path)
     reason = one_line(error, LONGEST_REASON)  # may quote the file's content

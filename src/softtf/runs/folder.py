@@ -26,7 +26,7 @@ from typing import Any
 from torch import Tensor
 
 from softtf.config.tree import from_yaml, to_yaml
-from softtf.errors import UserError
+from softtf.errors import UserError, reason_of
 from softtf.evaluation.accuracy_matrix import AccuracyMatrix
 from softtf.files.lock import NAME as LOCK
 from softtf.files.lock import Lock, check_idle, check_ours
@@ -96,7 +96,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = Lock(self.path)
         except OSError as error:
-            raise UserError(f"could not lock {self.path}: {error.strerror or error}") from None
+            raise UserError(f"could not lock {self.path}: {reason_of(error)}") from None
 
     def unlock(self) -> None:
         """Release the lock."""
@@ -137,7 +137,7 @@ class RunFolder:
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"{path} is not a run: there is no {file}") from None
         except OSError as error:
-            raise UserError(f"{file} cannot be read: {error.strerror}") from None
+            raise UserError(f"{file} cannot be read: {reason_of(error)}") from None
         except UnicodeDecodeError as error:
             raise UserError(f"{file} is not a text file: {error}") from None
         return cls(path), from_yaml(RunConfig, text, str(file))
@@ -211,7 +211,7 @@ class RunFolder:
             with open(self.events, "a", encoding="utf-8", opener=_follow_no_link) as file:
                 file.write(json.dumps({"event": event, **fields}) + "\n")
         except OSError as error:
-            raise UserError(f"could not write {self.events}: {error.strerror}; finished tasks are intact") from None
+            raise UserError(f"could not write {self.events}: {reason_of(error)}; finished tasks are intact") from None
 
     def sweep(self, note: Callable[[str], object] = quiet) -> None:
         """Remove incomplete files, lines and evaluations that a crash left.

@@ -6,7 +6,7 @@ A crash may leave half a line, and people may edit it, so lines that cannot be r
 from pathlib import Path
 from typing import Any
 
-from softtf.errors import UserError
+from softtf.errors import UserError, reason_of
 from softtf.files.plain_json import NUMBER, fits, parse_json
 from softtf.files.reading import open_regular
 
@@ -32,7 +32,7 @@ def read_log(file: Path) -> tuple[list[dict[str, Any]], int]:
     try:
         lines = open_regular(file, LARGEST)
     except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror or error}") from None
+        raise UserError(f"{file} cannot be read: {reason_of(error)}") from None
     with lines:
         while line := lines.readline(LONGEST):
             if (event := _event(line)) is not None:

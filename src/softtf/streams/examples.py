@@ -18,7 +18,7 @@ import torch
 from softtf.config.arguments import checked
 from softtf.config.bounds import Count
 from softtf.config.tree import check_value
-from softtf.errors import UserError
+from softtf.errors import UserError, reason_of
 from softtf.files.reading import IMAGE, read_bytes
 from softtf.seeds import derive_seed
 from softtf.streams.labels import check_saved, hashable_label
@@ -261,4 +261,4 @@ def _content_of(path: str | os.PathLike[str], where: str) -> bytes:
     try:
         return read_bytes(Path(path), IMAGE)
     except OSError as error:
-        raise UserError(f"{where}: the file {str(path)!r} cannot be read ({error.strerror})") from None
+        raise UserError(f"{where}: the file {str(path)!r} cannot be read ({reason_of(error)})") from None

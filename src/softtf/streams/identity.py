@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 from pathlib import Path
 
-from softtf.errors import UserError
+from softtf.errors import UserError, reason_of
 from softtf.seeds import derive_seed
 from softtf.streams.examples import Examples, content
 
@@ -61,7 +61,7 @@ def _file(path: Path, where: str) -> bytes:
     try:
         return repr((path.name, os.stat(path).st_size)).encode("utf-8", "surrogateescape")
     except OSError as error:
-        raise UserError(f"{where}: the file {str(path)!r} cannot be read ({error.strerror})") from None
+        raise UserError(f"{where}: the file {str(path)!r} cannot be read ({reason_of(error)})") from None
 
 
 def _sample(length: int) -> list[int]:

@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from softtf.errors import UserError
+from softtf.errors import UserError, reason_of
 from softtf.files.reading import ROWS, open_regular
 
 BOM = "\ufeff"
@@ -24,7 +24,7 @@ def lines(file: Path) -> Iterator[str]:
         with open_regular(file, ROWS) as opened:
             yield from within_bounds(opened, str(file))
     except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}") from None
+        raise UserError(f"{file} cannot be read: {reason_of(error)}") from None
 
 
 def within_bounds(opened: io.BufferedIOBase | Iterable[bytes], name: str) -> Iterator[str]:
