@@ -30,10 +30,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, Any]:
     return worlds.pictures(tmp_path_factory.mktemp("data") / "pictures", "bmp")
 
 
-@pytest.mark.parametrize("masks", ["memory", "disk"])
+@pytest.mark.parametrize("limit", [None, 0])
 @pytest.mark.parametrize("name", LEARNERS)
-def test_a_learner_answers_as_it_did(name: str, masks: Any, vit: Path, data: tuple[Path, Any, Any]) -> None:
-    model = ContinualClassifier.from_pretrained(HERE / name, backbone=str(vit), device="cpu", masks=masks)
+def test_a_learner_answers_as_it_did(name: str, limit: int | None, vit: Path, data: tuple[Path, Any, Any]) -> None:
+    model = ContinualClassifier.from_pretrained(HERE / name, backbone=str(vit), device="cpu", memory_limit=limit)
     found, expected = answers(model, data[2]), EXPECTED[name]
     assert len(set(expected["labels"])) > 1
     assert found["labels"] == expected["labels"] and found["tasks"] == expected["tasks"]

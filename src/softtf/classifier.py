@@ -29,7 +29,7 @@ from softtf.life import Living
 from softtf.saving.header import Header
 from softtf.saving.learner import load_learner
 from softtf.saving.manifest import Manifest
-from softtf.saving.mask_place import Masks, mask_place
+from softtf.saving.memory_limit import bytes_of
 from softtf.saving.places import located
 from softtf.screen import warn
 from softtf.streams import examples_from
@@ -234,7 +234,6 @@ class ContinualClassifier(Living):
         inference: str | None = None,
         precision: Precision | None = None,
         unfinished: bool = False,
-        masks: Masks = "memory",
         memory_limit: int | str | None = None,
         feature_cache: str | Path | None = None,
         verify: bytes | None = None,
@@ -257,13 +256,11 @@ class ContinualClassifier(Living):
             inference: as in the constructor, out of those that the learner was saved with.
             precision: as in the constructor.
             unfinished: accept a run's folder in which a crash interrupted the saving of a task, without that task.
-            masks: `memory`, or `disk` to leave the loaded tasks' masks in their files. Each prediction then reads what
-                it uses, on the CPU, and copies it to the device. The files must not be changed; replacing the folder
-                (`save_pretrained`) does not affect a classifier that was loaded from it.
-            memory_limit: the most bytes of loaded tasks' masks in memory (or in the device's), such as `500MB` or
-                `2GB`. All are left in their files then, as by `disk`; those of the tasks that answered last stay in
-                memory too, and are not read again. The answers are the same. Masks of tasks that are learned later are
-                in memory beside these.
+            memory_limit: the most bytes of the loaded tasks' masks in memory (or in the device's), such as `500MB`,
+                `2GB` or 0; None loads all. With a limit the masks stay in their files, and those of the tasks that
+                answered last are also in memory. The answers are the same. Nobody may change the files; replacing the
+                folder (`save_pretrained`) does not affect a classifier that was loaded from it. Masks of tasks that are
+                learned later are in memory beside these.
             feature_cache: as in the constructor.
             verify: the key that the folder must have been signed with; None checks no signature.
             revision: the commit, branch or tag on the Hub; the commit is the classifier's `revision` afterwards.
@@ -273,10 +270,10 @@ class ContinualClassifier(Living):
                 another one, or an argument does not fit the learner.
         """
         place, where = find_device(device), str(backbone) if isinstance(backbone, Path) else backbone
-        masks_at = mask_place(masks, memory_limit)
+        most = bytes_of(memory_limit)
         with located(folder, revision) as (path, commit):
             header, learner, classes = load_learner(
-                path, lambda saved: load_named(saved, where, place), tasks, not unfinished, masks_at, verify
+                path, lambda saved: load_named(saved, where, place), tasks, not unfinished, most, verify
             )
             identity = frozenset([Manifest.read(path).identity] if tasks is None else ())
         if repeated_classes is not None:

@@ -13,6 +13,7 @@ from references.vit import vit_forward
 from softtf.adaptations import Adapter, Compose, Site
 from softtf.adaptations.adapter import Adapters, parse_places
 from softtf.adaptations.base import Selection
+from softtf.adaptations.hot import HotSlots
 from softtf.adaptations.slots import Storage
 from softtf.backbones.timm_vit import TimmViT
 from softtf.errors import UserError
@@ -155,7 +156,7 @@ def test_adapters_left_on_disk_serve_beside_new_ones(storage: Storage) -> None:
     source.freeze()
     (adapters,) = Adapter((2,), 3, "fc1").build(tiny_backbone())
     assert isinstance(adapters, Adapters)
-    adapters.storage, adapters.on_disk = storage, True
+    adapters.storage, adapters.hot = storage, HotSlots(0)
     state = source.task_state_dict(0)
     adapters.load_task(state)
     adapters.add_task(2, generator(1))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from contracts.tiny import MEAN, STD, assert_same, generator, noise, tiny_backbone
 from softtf.adaptations import BinaryMask, Site
 from softtf.adaptations.binary_mask import BinaryMasks, top_share
+from softtf.adaptations.hot import HotSlots
 from softtf.backbones.timm_vit import TimmViT
 from softtf.errors import UserError
 
@@ -103,7 +104,7 @@ def test_a_vit_b_task_has_the_papers_number_of_parameters(
 def test_masks_kept_on_disk_go_to_the_weights_device_when_they_are_used_only() -> None:
     source, masks = masks_of(BinaryMask((2,), "fc1", 60)), masks_of(BinaryMask((2,), "fc1", 60), 0)
     source.freeze()
-    masks.on_disk = True
+    masks.hot = HotSlots(0)
     masks.load_task(source.task_state_dict(0))
     masks.add_task(2, generator(0))
     masks.to("meta")

@@ -14,7 +14,7 @@ from softtf.adaptations.hot import HotSlots, size_of
 from softtf.adaptations.soft_mask import SoftMasks
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
-from softtf.saving.mask_place import mask_place
+from softtf.saving.memory_limit import bytes_of
 from softtf.streams import Examples
 
 TASKS = 5
@@ -111,7 +111,7 @@ def test_threads_stay_within_it_too(load: Any) -> None:
     ("text", "number"), [("2GB", 2 * 10**9), ("1.5 mb", 1_500_000), ("700", 700), (12, 12), ("0", 0)]
 )
 def test_it_is_a_number_of_bytes(text: int | str, number: int) -> None:
-    assert mask_place("memory", text) == mask_place("disk", text) == number
+    assert bytes_of(text) == number and bytes_of(None) is None
 
 
 @pytest.mark.parametrize("text", ["much", "-1", "2 gigs", "", True, 1e9])

@@ -10,6 +10,7 @@ import torch
 
 from contracts.tiny import MEAN, STD, assert_same, noise, tiny_backbone
 from softtf.adaptations import Site, SoftMask
+from softtf.adaptations.hot import HotSlots
 from softtf.adaptations.quantise import Quantised
 from softtf.adaptations.slots import Storage
 from softtf.adaptations.soft_mask import SoftMasks, initial_mask
@@ -205,7 +206,7 @@ def test_masks_loaded_in_float32_stay_in_float32() -> None:
 def test_masks_kept_on_disk_go_to_the_weights_device_when_they_are_used_only(storage: Storage) -> None:
     source, _ = finished(SoftMask((2,), "fc1"), storage=storage)
     (masks,) = SoftMask((2,), "fc1").build(tiny_backbone())
-    masks.storage, masks.on_disk = storage, True
+    masks.storage, masks.hot = storage, HotSlots(0)
     state = source.task_state_dict(0)
     masks.load_task(state)
     masks.add_task(2, torch.Generator())

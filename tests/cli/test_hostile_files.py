@@ -55,10 +55,10 @@ def test_a_pipe_in_a_run(name: str, copy: Path, capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize("name", ["task-001.safetensors", "task-002.safetensors"])
-@pytest.mark.parametrize("masks", ["memory", "disk"])
-def test_a_pipe_for_tensors(name: str, masks: str, copy: Path, capsys: Capture) -> None:
+@pytest.mark.parametrize("limit", [(), ("--memory-limit", "0")])
+def test_a_pipe_for_tensors(name: str, limit: tuple[str, ...], copy: Path, capsys: Capture) -> None:
     fifo(copy / "learner" / name)
-    assert name in refused(capsys, "evaluate", copy, "--masks", masks)
+    assert name in refused(capsys, "evaluate", copy, *limit)
 
 
 def test_a_folder_of_images_with_a_pipe_in_it(images: Path, finished: Path, capsys: Capture) -> None:

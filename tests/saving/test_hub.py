@@ -40,7 +40,7 @@ def test_a_learner_comes_back_the_same_and_its_commit_is_told(hub: FakeHub, save
         assert back.revision == commit and back.labels == model.labels
         assert torch.equal(back.predict_proba(pictures(6)), model.predict_proba(pictures(6)))
     assert back.learner.num_tasks == 3 and model.revision is None and hub.private[NAME] in (True, "private")
-    on_disk = pulled(masks="disk")
+    on_disk = pulled(memory_limit=0)
     assert torch.equal(on_disk.predict_proba(pictures(6)), model.predict_proba(pictures(6)))
 
 

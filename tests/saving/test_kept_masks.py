@@ -13,7 +13,6 @@ from softtf.adaptations import BinaryMask, SoftMask, SoftNet, TaskWeights
 from softtf.adaptations.slots import Heads
 from softtf.backbones.load import load_backbone
 from softtf.classifier import ContinualClassifier
-from softtf.errors import UserError
 from softtf.files.tensors import save_tensors
 from softtf.learners import DER, L2P, DualPrompt, LinearHead
 from softtf.recipes.recipes import recipe_named
@@ -42,19 +41,19 @@ def in_float32(folder: Path) -> list[dict[str, torch.Tensor]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("masks", ["memory", "disk"])
+@pytest.mark.parametrize("limit", [None, 0])
 def test_masks_that_an_earlier_version_saved_in_float32_stay_as_they_are(
-    saved: Path, tmp_path: Path, masks: str
+    saved: Path, tmp_path: Path, limit: int | None
 ) -> None:
     folder = tmp_path / "old"
     shutil.copytree(saved, folder)
     old = in_float32(folder)
-    model = load(folder, masks=masks, train=TRAIN)
+    model = load(folder, memory_limit=limit, train=TRAIN)
     for task in range(3):
         assert_same(model.learner.task_state_dict(task), split(old[task])[0])
     model.learn((pictures(4), [91, 92, 91, 92]), progress=False)
     model.save_pretrained(tmp_path / "new")
-    again = load(tmp_path / "new", masks=masks)
+    again = load(tmp_path / "new", memory_limit=limit)
     for task in range(3):
         assert_same(again.learner.task_state_dict(task), split(old[task])[0])
     new = again.learner.task_state_dict(3)
@@ -131,7 +130,7 @@ def test_a_task_of_fifty_classes_takes_a_byte_and_a_tenth_for_each_mask_entry(me
 def test_masks_left_on_disk_answer_learn_on_and_save_bit_for_bit_as_those_in_memory(tmp_path: Path, name: str) -> None:
     spec = DualPrompt(e_layers=(3,), adapt=ADAPTATIONS[name].spec, storage=ADAPTATIONS[name].storage)
     classifier(spec).save_pretrained(tmp_path / "first")
-    models = [load(tmp_path / "first", masks=place, train=TRAIN) for place in ("memory", "disk")]
+    models = [load(tmp_path / "first", memory_limit=limit, train=TRAIN) for limit in (None, 0)]
     for _ in range(2):
         for name in models[0].learner.task_inferences:
             ours, theirs = (m.predict_proba(pictures(9, 2), inference=name) for m in models)
@@ -149,7 +148,7 @@ def test_masks_left_on_disk_answer_learn_on_and_save_bit_for_bit_as_those_in_mem
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="asks Linux what memory is mapped from")
 def test_masks_left_on_disk_have_no_memory_but_their_file(saved: Path) -> None:
-    model = load(saved, masks="disk", train=TRAIN)
+    model = load(saved, memory_limit=0, train=TRAIN)
     model.learn((pictures(4), [91, 92, 91, 92]), progress=False)
     model.predict(pictures(3))
     lines = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
@@ -159,8 +158,3 @@ def test_masks_left_on_disk_have_no_memory_but_their_file(saved: Path) -> None:
         for value in slot.values():
             start, end = value.data_ptr(), value.data_ptr() + value.nbytes
             assert any(a <= start and end <= b for a, b in ranges) == (task < 3)
-
-
-def test_masks_are_in_memory_or_on_disk(saved: Path) -> None:
-    with pytest.raises(UserError, match="masks: unknown value 'disc'; did you mean 'disk'"):
-        load(saved, masks="disc")

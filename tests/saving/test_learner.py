@@ -151,9 +151,9 @@ def test_a_damaged_folder_is_refused_in_one_clear_line(kind: str, saved: Path, t
     shutil.copytree(saved, folder)
     load(folder)
     damage(folder)
-    for masks in ("memory", "disk"):
+    for limit in (None, 0):
         with pytest.raises(UserError, match=words) as caught:
-            load(folder, masks=masks)
+            load(folder, memory_limit=limit)
         message = str(caught.value)
         assert "\n" not in message and len(message) < 600
 

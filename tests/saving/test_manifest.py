@@ -55,10 +55,10 @@ def test_a_flipped_bit_in_any_file_is_found(folder: Path) -> None:
     for file in files:
         whole = file.read_bytes()
         bits = {0, 8 * len(whole) - 1, *(draw.randrange(8 * len(whole)) for _ in range(6))}
-        for masks, bit in zip(cycle(("memory", "disk")), bits):
+        for limit, bit in zip(cycle((None, 0)), bits):
             flip(file, bit)
             with pytest.raises(UserError) as caught:
-                load(folder, masks=masks)
+                load(folder, memory_limit=limit)
             assert "\n" not in str(caught.value) and len(str(caught.value)) < 700
             file.write_bytes(whole)
     load(folder)
@@ -178,7 +178,7 @@ def signed(saved: Path, tmp_path: Path) -> Path:
 
 
 def test_a_signed_learner_loads_for_who_has_the_key_and_for_who_does_not_ask(signed: Path, saved: Path) -> None:
-    for model in (load(signed, verify=KEY), load(signed), load(signed, verify=KEY, masks="disk")):
+    for model in (load(signed, verify=KEY), load(signed), load(signed, verify=KEY, memory_limit=0)):
         assert model.labels == load(saved).labels
     again = load(signed, verify=KEY)
     assert_same(snapshot(again.learner), snapshot(load(saved).learner))

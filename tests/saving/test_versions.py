@@ -115,11 +115,11 @@ def test_a_new_disk_with_nothing_but_lost_and_found_is_empty(models: Models, tmp
     assert same(load(tmp_path), models[1])
 
 
-@pytest.mark.parametrize("masks", ["memory", "disk"])
-def test_a_folder_whose_name_is_not_utf_8(masks: str, models: Models, tmp_path: Path) -> None:
+@pytest.mark.parametrize("limit", [None, 0])
+def test_a_folder_whose_name_is_not_utf_8(limit: int | None, models: Models, tmp_path: Path) -> None:
     folder = tmp_path / "r\udcff"
     models[0].save_pretrained(folder)
-    assert same(load(folder, masks=masks), models[0])
+    assert same(load(folder, memory_limit=limit), models[0])
     (folder / "task-001.safetensors").write_bytes(b"x")
     with pytest.raises(UserError, match=r"r\\udcff/task-001\.safetensors is not the file that was saved"):
         load(folder)
@@ -318,10 +318,10 @@ def test_a_crash_at_any_file_leaves_the_old_version_or_the_new_one(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("masks", ["memory", "disk"])
+@pytest.mark.parametrize("limit", [None, 0])
 @pytest.mark.parametrize("start", ["older version", "softtf 0.1"])
 def test_who_loads_while_it_is_replaced_gets_the_old_version_or_the_new_one_whole(
-    start: str, masks: str, smaller: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: str, limit: int | None, smaller: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The folder is replaced just before the k-th file is read, for every k."""
     old, new = smaller
@@ -341,7 +341,7 @@ def test_who_loads_while_it_is_replaced_gets_the_old_version_or_the_new_one_whol
 
         with monkeypatch.context() as patch:
             tell_before_reading(patch, before_reading)
-            now = load(folder, masks=masks)
+            now = load(folder, memory_limit=limit)
         assert same(now, new if now.num_tasks == 2 else old)
         found.append(now.num_tasks)
         if left[0] >= 0:
@@ -363,12 +363,12 @@ def tell_before_reading(patch: pytest.MonkeyPatch, tell: Callable[[str], None]) 
         patch.setattr(module, name, told, raising=False)
 
 
-@pytest.mark.parametrize("masks", ["memory", "disk"])
-def test_who_has_loaded_the_old_version_goes_on_with_it(masks: str, models: Models, tmp_path: Path) -> None:
+@pytest.mark.parametrize("limit", [None, 0])
+def test_who_has_loaded_the_old_version_goes_on_with_it(limit: int | None, models: Models, tmp_path: Path) -> None:
     old, new = models
     other = classifier(SOFT_TF, 2)  # other masks in the same files' places
     other.save_pretrained(tmp_path)
-    reader, images = load(tmp_path, masks=masks), pictures(6)
+    reader, images = load(tmp_path, memory_limit=limit), pictures(6)
     expected = load(tmp_path).predict_proba(images)
     with pytest.warns(UserWarning, match="it is replaced"):
         new.save_pretrained(tmp_path, replace=True)

@@ -35,8 +35,8 @@ def test_what_is_packed_comes_back_and_loads_by_itself(archive: Path, saved: Pat
     unpack(archive, tmp_path / "new")
     assert contents(tmp_path / "new") == contents(archive.with_suffix(""))
     for place in (tmp_path / "new", archive):
-        for masks in ("memory", "disk"):
-            assert_same(snapshot(load(place, masks=masks).learner), snapshot(load(saved).learner))
+        for limit in (None, 0):
+            assert_same(snapshot(load(place, memory_limit=limit).learner), snapshot(load(saved).learner))
 
 
 @pytest.mark.slow

@@ -19,7 +19,8 @@ STEPS = "_steps"  # the end of the names of quantised matrices' steps
 class LargeAdaptation(Adaptation):
     """An adaptation whose finished slots can stay on disk; values move to the weight's device when they are read.
 
-    hot: has copies in memory of the slots on disk that answered last; None: there are no copies.
+    hot: leaves finished slots in their files, and has copies in memory of those that answered last; None: all slots
+        are in memory.
     """
 
     hot: HotSlots | None = None
@@ -38,7 +39,7 @@ class LargeAdaptation(Adaptation):
 
     def load_task(self, state: dict[str, Tensor]) -> None:
         """Append a finished task, in the form in which it was saved."""
-        if self.on_disk:
+        if self.hot is not None:
             self.slots.append(MappedSlot(state))
         else:
             super().load_task(state)

@@ -26,7 +26,6 @@ class TaskSlots(nn.Module):
 
     Attributes:
         storage: how finished slots are kept; the learner sets it.
-        on_disk: leave loaded slots in the files that they are mapped from; only large ones do.
     """
 
     retrained = False  # True: later tasks train every slot, so all slots count as shared
@@ -35,7 +34,6 @@ class TaskSlots(nn.Module):
     reads_earlier = False  # True: a task's network reads the slots of earlier tasks
     rate_factor = 1.0  # its parameters' learning rate as a multiple of the training's
     storage: Storage = "int8"
-    on_disk = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ from softtf.runs.evaluate import rescore
 from softtf.runs.folder import RunFolder
 from softtf.runs.places import Places
 from softtf.runs.unknown import save_unknown, score_unknown
-from softtf.saving.mask_place import MaskPlace, mask_place
+from softtf.saving.memory_limit import bytes_of
 from softtf.screen import Screen
 
 OF_POLICIES = ("policy", "shuffle", "last", "matrix", "batch_size", "precision")
@@ -29,7 +29,7 @@ def run(options: Evaluate) -> int:
     if not options.unknown and "false_rejection" in given:
         raise UserError("--false-rejection goes with --unknown")
     settings = EvaluateConfig(options.policy, options.shuffle, options.batch_size, options.precision)
-    place = mask_place(options.masks, options.memory_limit)
+    most = bytes_of(options.memory_limit)
     folder, config = RunFolder.open(options.folder)
     console = Screen()
     if who := holder(folder.path):
@@ -37,8 +37,8 @@ def run(options: Evaluate) -> int:
         console.print(note, soft_wrap=True)
     places = Places(options.source, options.backbone, options.feature_cache)
     if options.unknown:
-        return _unknown(options, folder, console, place, places)
-    results = rescore(folder.path, settings, console, options.last, place, places)
+        return _unknown(options, folder, console, most, places)
+    results = rescore(folder.path, settings, console, options.last, most, places)
     about = title_of(config.method), span_of(config.learner), folder.weights
     rows = [found.row(*about) for found in results]
     console.print(render(rows, heading(f"{config.recipe}: {folder.path}", config), POLICY_NOTE))
@@ -52,9 +52,9 @@ def run(options: Evaluate) -> int:
     return 0
 
 
-def _unknown(options: Evaluate, folder: RunFolder, console: Screen, place: MaskPlace, places: Places) -> int:
+def _unknown(options: Evaluate, folder: RunFolder, console: Screen, most: int | None, places: Places) -> int:
     """Measure how well the run's learner tells unknown inputs, and add that to its folder."""
-    scores = score_unknown(folder.path, options.false_rejection, console, place, places)
+    scores = score_unknown(folder.path, options.false_rejection, console, most, places)
     rate = f"{100 * options.false_rejection:g} %"
     for score in scores:
         console.print(

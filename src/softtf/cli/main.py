@@ -77,7 +77,7 @@ def _run(argv: list[str]) -> int:
         command, amount = argv[0], wanted(error)
         _tell(
             f"error: there is not enough memory to {command}{amount}; free memory, or give less at once"
-            " (softtf COMMAND --help: batch sizes, --masks disk)"
+            " (softtf COMMAND --help: batch sizes, --memory-limit 0)"
         )
         return 2
     except BrokenPipeError:  # the reader of a pipe, such as head, has enough

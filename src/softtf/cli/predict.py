@@ -38,7 +38,6 @@ def run(options: Predict) -> int:
         backbone=options.backbone,
         device=options.device,
         inference=options.policy,
-        masks=options.masks,
         memory_limit=options.memory_limit,
     )
     if options.task is not None and not 1 <= options.task <= model.num_tasks:

@@ -29,7 +29,6 @@ def run(options: Serve) -> int:
             backbone=options.backbone,
             device=options.device,
             inference=options.policy,
-            masks=options.masks,
             memory_limit=options.memory_limit,
         )
 

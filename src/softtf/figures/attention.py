@@ -82,7 +82,7 @@ def numbers(
     pictures: dict[str, NDArray[np.uint8]] = {}
     caption = []
     for label, run in zip(labels_of(runs), runs, strict=True):
-        model = open_classifier(run.path, device="cpu", backbone=backbone, masks="disk")
+        model = open_classifier(run.path, device="cpu", backbone=backbone, memory_limit=0)
         check_images(model, len(images))
         files = [str(image) for image in images]
         found = maps_of(model, [(Path(file).name, file) for file in files], model.answer(files), label, layer)

@@ -65,7 +65,7 @@ def numbers(
     (run,) = runs
     check_kind(run, MASKS, "a run with Soft-TF, WSN or SoftNet")
     check_series(len(tasks), "tasks")
-    model = open_classifier(run.path, device="cpu", backbone=backbone, masks="disk")
+    model = open_classifier(run.path, device="cpu", backbone=backbone, memory_limit=0)
     (masks,) = (a for a in model.learner.network.adaptations if isinstance(a, SoftMasks | BinaryMasks))
     wanted = _tasks(tasks, model.num_tasks)
     sites = _sites(masks, layer, run)

@@ -5,7 +5,6 @@ from pathlib import Path
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.runs.folder import RunFolder
-from softtf.saving.mask_place import Masks
 
 
 def learner_folder(path: Path) -> Path:
@@ -19,7 +18,6 @@ def open_classifier(
     backbone: str | None = None,
     device: str = "auto",
     inference: str | None = None,
-    masks: Masks = "memory",
     memory_limit: int | str | None = None,
 ) -> ContinualClassifier:
     """Return the classifier in the folder of a run, or of a learner that was saved, with at least one task.
@@ -38,7 +36,6 @@ def open_classifier(
         device=device,
         inference=inference,
         unfinished=is_run,
-        masks=masks,
         memory_limit=memory_limit,
     )
     scores.check_nothing_lost(counted, model.num_tasks)

@@ -16,7 +16,6 @@ from softtf.runs.places import NO_PLACES, Places
 from softtf.runs.predictions import way_of
 from softtf.runs.run import reopen
 from softtf.saving.learner import as_after_each_task
-from softtf.saving.mask_place import MaskPlace
 from softtf.screen import Screen
 
 
@@ -87,20 +86,21 @@ def rescore(
     settings: EvaluateConfig,
     console: Screen,
     last_only: bool = False,
-    masks: MaskPlace = "memory",
+    memory_limit: int | None = None,
     places: Places = NO_PLACES,
 ) -> list[Rescored]:
     """Score the learner of a run as it was after each task (the whole matrix), or after the last task only.
 
-    `masks` and `places` are as for `reopen`. Nothing is written.
+    `memory_limit` and `places` are as for `reopen`. Nothing is written.
 
     Raises:
         UserError: no task is finished, the data are gone or others, or the learner does not support a policy.
     """
-    run = reopen(path, console, masks=masks, places=places)
+    run = reopen(path, console, memory_limit=memory_limit, places=places)
     model, scorer = run.model, run.scorer(settings, again=not last_only)
     scores: dict[Policy, list[Score]] = {policy: [] for policy in scorer.policies}
-    each = [model.learner] if last_only else as_after_each_task(run.folder.learner, model.header, model.learner, masks)
+    saved = run.folder.learner, model.header, model.learner
+    each = [model.learner] if last_only else as_after_each_task(*saved, memory_limit)
     for learner in each:
         found = scorer.score(learner, f"after task {learner.num_tasks} of {model.num_tasks}", console=console)
         for policy, score in found.items():

@@ -28,7 +28,6 @@ from softtf.runs.tracking import Tracking, check_trackers, open_trackers
 from softtf.saving.header import Header
 from softtf.saving.learner import load_learner
 from softtf.saving.manifest import HEADER
-from softtf.saving.mask_place import MaskPlace
 from softtf.screen import Screen
 from softtf.streams import Examples, TaskStream
 from softtf.training.data import check_training
@@ -167,7 +166,7 @@ def reopen(
     path: Path,
     console: Screen,
     repair: bool = False,
-    masks: MaskPlace = "memory",
+    memory_limit: int | None = None,
     places: Places = NO_PLACES,
 ) -> Run:
     """Open a run at its last finished task; with `repair`, first remove or complete what a crash left in the folder.
@@ -175,7 +174,7 @@ def reopen(
     With `repair` the run is locked until `learn_stream` ends. Without it nothing is written, so a run in progress can
     be read.
 
-    `masks` is as for `load_learner`.
+    `memory_limit` is as for `load_learner`.
 
     Raises:
         UserError: there is no run, or its data are gone or others than those that it learned; with `repair`, another
@@ -184,18 +183,18 @@ def reopen(
     folder, config = RunFolder.open(path)
     check_settings(folder, config)
     if not repair:
-        return _reopened(folder, config, console, False, masks, places)
+        return _reopened(folder, config, console, False, memory_limit, places)
     if is_first():
         folder.lock()
     try:
-        return _reopened(folder, config, console, True, masks, places)
+        return _reopened(folder, config, console, True, memory_limit, places)
     except BaseException:
         folder.unlock()
         raise
 
 
 def _reopened(
-    folder: RunFolder, config: RunConfig, console: Screen, repair: bool, masks: MaskPlace, places: Places
+    folder: RunFolder, config: RunConfig, console: Screen, repair: bool, memory_limit: int | None, places: Places
 ) -> Run:
     path = folder.path
     nothing = UserError(f"nothing was learned yet: {path} has no finished task; go on with `softtf resume {path}`")
@@ -215,7 +214,10 @@ def _reopened(
     wait()
     counted = folder.scores.counted()
     header, learner, classes = load_learner(
-        folder.learner, lambda saved: load_named(saved, places.backbone, device), strict=False, masks=masks
+        folder.learner,
+        lambda saved: load_named(saved, places.backbone, device),
+        strict=False,
+        memory_limit=memory_limit,
     )
     _check_settings(config, header, path)
     learned = [tuple(c) for c in classes.tasks]

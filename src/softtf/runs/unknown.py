@@ -25,7 +25,6 @@ from softtf.runs.folder import RunFolder
 from softtf.runs.places import NO_PLACES, Places
 from softtf.runs.run import reopen
 from softtf.saving.learner import as_after_each_task
-from softtf.saving.mask_place import MaskPlace
 from softtf.screen import Screen
 
 FILE = "unknown"
@@ -43,7 +42,7 @@ class UnknownScore:
 
 
 def score_unknown(
-    path: Path, rate: float, console: Screen, masks: MaskPlace = "memory", places: Places = NO_PLACES
+    path: Path, rate: float, console: Screen, memory_limit: int | None = None, places: Places = NO_PLACES
 ) -> list[UnknownScore]:
     """Measure it after each task but the last, in a run's folder; nothing is written.
 
@@ -51,17 +50,17 @@ def score_unknown(
         path: the run's folder.
         rate: the share of known inputs that may be rejected.
         console: for progress and notes.
-        masks: as for `reopen`.
+        memory_limit: as for `reopen`.
         places: as for `reopen`.
 
     Raises:
         UserError: no task is to come after one with two classes or more, the learner cannot tell, or the data are gone.
     """
     check_value(FalseRejection, rate, "rate")
-    run = reopen(path, console, masks=masks, places=places)
+    run = reopen(path, console, memory_limit=memory_limit, places=places)
     model, data = run.model, run.scorer(run.config.evaluate).data
     classes, found = ClassTable(allow_repeated=True), []
-    for learner in as_after_each_task(run.folder.learner, model.header, model.learner, masks):
+    for learner in as_after_each_task(run.folder.learner, model.header, model.learner, memory_limit):
         tasks = learner.num_tasks
         classes.add(model.classes.tasks[tasks - 1], model.classes.names[tasks - 1])
         seen = torch.isin(data.labels, torch.tensor([run.table.number(label) for label in classes.labels]))

@@ -50,7 +50,6 @@ from softtf.saving.manifest import (
     task_json,
     task_tensors,
 )
-from softtf.saving.mask_place import MaskPlace
 from softtf.saving.shares import put_shares, split, take_old_sums, task_tensors_of
 from softtf.saving.task import read_task, task_text
 from softtf.saving.versions import new_version
@@ -146,7 +145,7 @@ def load_learner(
     backbone_of: Callable[[BackboneSpec], Backbone],
     tasks: int | None = None,
     strict: bool = True,
-    masks: MaskPlace = "memory",
+    memory_limit: int | None = None,
     verify: bytes | None = None,
 ) -> tuple[Header, Learner, ClassTable]:
     """Load a learner, or what it was after its first `tasks` tasks.
@@ -159,8 +158,8 @@ def load_learner(
         backbone_of: gives the backbone that the header names.
         tasks: how many tasks to load; None for all.
         strict: refuse a task whose tensors are there but whose json is not (a crash while saving leaves that).
-        masks: `disk` leaves them in their files, mapped: memory is used as tasks are. The files must not be changed.
-            A number of bytes also keeps copies in memory of those that answered last, of so many bytes at most.
+        memory_limit: the most bytes of masks in memory. With a limit they stay in their files, mapped, and those that
+            answered last have copies in memory. Nobody may change the files. None loads all masks.
         verify: the key that the learner must be signed with; None asks for no signature.
 
     Raises:
@@ -170,7 +169,7 @@ def load_learner(
     while True:
         manifest = Manifest.read(folder, verify)
         try:
-            return _load(manifest, backbone_of, tasks, strict, masks)
+            return _load(manifest, backbone_of, tasks, strict, memory_limit)
         except UserError:
             if Manifest.read(folder, verify).parts == manifest.parts:
                 raise  # else another version has taken its place meanwhile
@@ -181,7 +180,7 @@ def _load(
     backbone_of: Callable[[BackboneSpec], Backbone],
     tasks: int | None,
     strict: bool,
-    masks: MaskPlace,
+    memory_limit: int | None,
 ) -> tuple[Header, Learner, ClassTable]:
     folder, count = manifest.folder, manifest.tasks
     header = Header.read(manifest)
@@ -191,7 +190,7 @@ def _load(
         raise UserError(f"{folder} holds {count} tasks; {tasks} cannot be loaded")
     kept_shared = [task for task in range(count) if shared_tensors(task) in manifest.parts]
     if tasks and tasks < count and kept_shared == [count - 1]:  # `save_learner` keeps the last one
-        return _rolled_back(_load(manifest, backbone_of, None, strict, masks), folder, tasks)
+        return _rolled_back(_load(manifest, backbone_of, None, strict, memory_limit), folder, tasks)
     backbone = backbone_of(header.backbone)
     found = backbone.weights_hash()
     if found != header.backbone_sha256:
@@ -199,11 +198,11 @@ def _load(
             f"{folder} was learned on other weights of {header.backbone.name!r}: SHA {header.backbone_sha256[:12]}...,"
             f" these have {found[:12]}...; give the backbone it was learned on"
         )
-    learner = _without_tasks(header, backbone, masks)
+    learner = _without_tasks(header, backbone, memory_limit)
     classes = ClassTable(header.allow_repeated)
     wanted = count if tasks is None else tasks
     for task in range(wanted):
-        _load_task(manifest, learner, classes, task, load_tensors if masks == "memory" else map_tensors)
+        _load_task(manifest, learner, classes, task, load_tensors if memory_limit is None else map_tensors)
     if wanted:
         _load_shared(manifest, learner, classes.column_labels(), wanted - 1)
     if tasks is None:
@@ -226,18 +225,18 @@ def _rolled_back(
     return header, learner, classes
 
 
-def _without_tasks(header: Header, backbone: Backbone, masks: MaskPlace) -> Learner:
+def _without_tasks(header: Header, backbone: Backbone, memory_limit: int | None) -> Learner:
     learner = header.learner.new_learner(backbone, header.seed)
-    hot = HotSlots(masks) if isinstance(masks, int) else None
-    for slots in learner.slot_modules().values():
-        slots.on_disk = masks != "memory"
-        if isinstance(slots, LargeAdaptation):
-            slots.hot = hot
+    if memory_limit is not None:
+        hot = HotSlots(memory_limit)
+        for slots in learner.slot_modules().values():
+            if isinstance(slots, LargeAdaptation):
+                slots.hot = hot
     return learner
 
 
 def as_after_each_task(
-    folder: Path, header: Header, learner: Learner, masks: MaskPlace = "memory"
+    folder: Path, header: Header, learner: Learner, memory_limit: int | None = None
 ) -> Iterator[Learner]:
     """Yield a learner as it was after each of its tasks, from the first on: one object that gains a task each time.
 
@@ -247,13 +246,13 @@ def as_after_each_task(
         folder: of a run's learner, which keeps what tasks share as it was after each.
         header: of the learner.
         learner: as it was loaded, with all tasks that are wanted.
-        masks: as for `load_learner`.
+        memory_limit: as for `load_learner`.
 
     Raises:
         UserError: a file is missing or damaged.
     """
     manifest, backbone = Manifest.read(folder), learner.network.backbone
-    growing, classes = _without_tasks(header, backbone, masks), ClassTable(header.allow_repeated)
+    growing, classes = _without_tasks(header, backbone, memory_limit), ClassTable(header.allow_repeated)
     apart = learner.shares.apart()
     for task in range(learner.num_tasks):
         growing.shares = Shares(apart.tasks[:task])  # sums of several tasks in one are read again with each

@@ -36,8 +36,8 @@ class Predict(Command):
         batch_size: samples that are run at once; answers do not depend on it.
         device: auto, cpu, cuda, ...
         input_column: the column of texts or images in a file of rows; without it, the column is found by its name.
-        masks: disk leaves masks in their files and reads only those that answers use; the answers are the same.
-        memory_limit: the most bytes of masks in memory, such as 2GB; the others stay in their files.
+        memory_limit: the most bytes of masks in memory, such as 2GB or 0; the others stay in their files, and the
+            answers are the same. Without it, all masks are loaded.
         backbone: the path of the backbone, if the learner names it by a path.
         attention: also draw the attention maps of up to twelve images into this file (.png, .pdf or .svg), and write
             their numbers as CSV beside it.
@@ -57,7 +57,6 @@ class Predict(Command):
     batch_size: BatchSize = 64
     device: str = "auto"
     input_column: str | None = None
-    masks: Literal["memory", "disk"] = "memory"
     memory_limit: str | None = None
     backbone: str | None = None
     attention: Path | None = None
@@ -111,8 +110,8 @@ class Serve(Command):
         limits: of requests and batches.
         policy: another policy, such as gradient-id (`softtf list policies`).
         device: auto, cpu, cuda, ...
-        masks: disk leaves them in their files and reads in those that answers use; the answers are the same.
-        memory_limit: the most bytes of masks in memory, such as 2GB; the others stay in their files.
+        memory_limit: the most bytes of masks in memory, such as 2GB or 0; the others stay in their files, and the
+            answers are the same. Without it, all masks are loaded.
         backbone: where the backbone is, if the learner names it by a path.
     """
 
@@ -124,7 +123,6 @@ class Serve(Command):
     limits: Annotated[Limits, UNPREFIXED] = Limits()
     policy: str | None = None
     device: str = "auto"
-    masks: Literal["memory", "disk"] = "memory"
     memory_limit: str | None = None
     backbone: str | None = None
 

@@ -122,8 +122,8 @@ class Evaluate(OfRun):
         matrix: print the accuracy matrices.
         batch_size: samples that are run at once; changes no per-sample answer.
         precision: precision of matrix products; with float32, answers do not depend on the batch.
-        masks: disk leaves masks in their files and reads only those that answers use; the answers are the same.
-        memory_limit: the most bytes of masks in memory, such as 2GB; the others stay in their files.
+        memory_limit: the most bytes of masks in memory, such as 2GB or 0; the others stay in their files, and the
+            answers are the same. Without it, all masks are loaded.
     """
 
     policy: tuple[str, ...] = ()
@@ -134,5 +134,4 @@ class Evaluate(OfRun):
     matrix: bool = False
     batch_size: BatchSize = 60
     precision: Literal["auto", "bfloat16", "float32"] = "float32"
-    masks: Literal["memory", "disk"] = "memory"
     memory_limit: str | None = None
