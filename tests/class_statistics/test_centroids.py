@@ -2,87 +2,58 @@
 
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 from torch.nn import functional as F
 
-from contracts.tiny import generator, noise
-from softtf.statistics import Share, centroids
-from softtf.statistics.centroids import TaskCentroids, k_means, nearest_of, seeds_of
+from contracts.tiny import noise
+from softtf.statistics import Share
+from softtf.statistics.centroids import TaskCentroids, k_means
 from support.tracing import Traced
 
 
 def test_every_centroid_is_the_mean_of_the_points_nearest_to_it() -> None:
     points = noise(80, 5, seed=1)
-    centroids = k_means(points, 6, generator(0))
+    centroids, own = k_means(points, 6, 0)
     nearest = [min(range(6), key=lambda k: float((p - centroids[k]).norm())) for p in points]
+    assert own.tolist() == nearest
     for k in range(6):
-        own = [p for p, place in zip(points, nearest, strict=True) if place == k]
-        torch.testing.assert_close(centroids[k], sum(own) / len(own))
+        members = [p for p, place in zip(points, nearest, strict=True) if place == k]
+        torch.testing.assert_close(centroids[k], sum(members) / len(members))
 
 
-def slow_seeds(points: torch.Tensor, count: int, draw: torch.Generator) -> torch.Tensor:
-    """k-means++ with the distances to all seeds so far computed anew for each."""
-    seeds = [points[int(torch.randint(len(points), (), generator=draw))]]
-    while len(seeds) < count:
-        nearest = torch.stack([min((p - s).square().sum() for s in seeds) for p in points])
-        if not nearest.any():
-            break
-        seeds.append(points[int(torch.multinomial(nearest, 1, generator=draw))])
-    return torch.stack(seeds)
+@pytest.mark.parametrize("threads", [1, 4])
+def test_the_seed_decides_whatever_the_threads(threads: int) -> None:
+    points = noise(2000, 8)  # several of the pieces that threads share out
+    once = k_means(points, 6, 3)[0]
+    with threadpool_limits(threads):
+        assert all(torch.equal(k_means(points, 6, 3)[0], once) for _ in range(3))
+    assert not torch.equal(k_means(points, 6, 4)[0], once)
 
 
-@pytest.mark.parametrize(("different", "count"), [(60, 9), (5, 9)])
-def test_seeds_are_those_of_distances_computed_anew(different: int, count: int) -> None:
-    points = noise(different, 4, seed=3).repeat(60 // different, 1)
-    for seed in range(5):
-        found = seeds_of(points, count, generator(seed))
-        assert torch.equal(found, slow_seeds(points, count, generator(seed)))
-        assert len(found) == min(count, different)
+def test_the_order_of_rows_does_not_matter_to_clear_clusters() -> None:
+    points, order = torch.cat([50 * k + noise(12, 4, seed=k) for k in range(5)]), torch.randperm(60)
+    once, shuffled = k_means(points, 5, 0)[0], k_means(points[order], 5, 0)[0]
+    torch.testing.assert_close(*(found[found[:, 0].argsort()] for found in (once, shuffled)))
 
 
-def test_a_seed_costs_as_much_whichever_it_is() -> None:
-    points = noise(500, 8)
-
-    def cost(count: int) -> int:
-        with Traced() as traced:
-            seeds_of(points, count, generator(0))
-        return traced.operations
-
-    assert cost(40) - cost(30) == cost(30) - cost(20)
-
-
-@pytest.mark.parametrize("at_once", [1, 100, 2**24])
-def test_the_nearest_centroid_is_the_same_in_parts(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(centroids, "AT_ONCE", at_once)
-    points, centres = noise(41, 6), noise(7, 6, seed=1)
-    distances, own = nearest_of(points, centres)
-    for point, distance, place in zip(points, distances, own, strict=True):
-        every = (centres - point).norm(dim=1)
-        assert int(place) == int(every.argmin())
-        torch.testing.assert_close(distance, every.min())
-
-
-def test_clusters_and_nearness_hold_no_cube_and_not_all_distances(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(centroids, "AT_ONCE", 1000)
+def test_nearness_holds_no_cube() -> None:
     points, known = noise(3000, 64).float(), {"centroids": noise(50, 64).float(), "tasks": torch.arange(50) // 10}
     with Traced() as traced:
         TaskCentroids(6, 10, 0).nearness(known, points)
     assert traced.largest == points.numel()  # the unit features; the cube would be 50 times them
-    with Traced() as traced:
-        nearest_of(points, noise(100, 64).float())
-    assert traced.largest < 3000 * 100 / 10
 
 
 def test_well_separated_clusters_are_found() -> None:
     middles = 50 * noise(7, 4, seed=2)
     points = torch.cat([m + noise(12, 4, seed=k) for k, m in enumerate(middles)])
-    found = k_means(points, 7, generator(3))
+    found = k_means(points, 7, 3)[0]
     assert torch.cdist(middles, found).amin(1).max() < 2 and torch.cdist(found, middles).amin(1).max() < 2
 
 
 @pytest.mark.parametrize(("points", "count", "expected"), [(3, 10, 3), (1, 4, 1), (10, 1, 1)])
 def test_there_are_no_more_centroids_than_different_points(points: int, count: int, expected: int) -> None:
     different = noise(points, 4)
-    found = k_means(torch.cat([different, different]), count, generator(0))
+    found = k_means(torch.cat([different, different]), count, 0)[0]
     assert len(found) == expected and found.isfinite().all()
 
 

@@ -228,13 +228,13 @@ def test_a_resumed_training_ends_the_same(task: int) -> None:
 def test_of_each_cluster_the_member_nearest_to_its_centre_is_kept() -> None:
     heaps = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]]).repeat_interleave(7, 0)
     points = heaps + 0.5 * noise(21, 2)
-    found = most_central(points, 3, generator(4)).tolist()
+    found = most_central(points, 3, 4).tolist()
     assert sorted(i // 7 for i in found) == [0, 1, 2]
     for i in found:
         heap = points[i // 7 * 7 : i // 7 * 7 + 7]
         distances = (heap - heap.mean(0)).norm(dim=1)
         assert int(distances.argmin()) == i % 7
-    assert sorted(most_central(points[:4], 9, generator(4)).tolist()) == [0, 1, 2, 3]
+    assert sorted(most_central(points[:4], 9, 4).tolist()) == [0, 1, 2, 3]
 
 
 def test_a_share_of_each_task_is_kept_and_stays() -> None:

@@ -186,8 +186,7 @@ class IDBRLearner(Learner):
         """Keep the texts nearest to the centres of the task's features."""
         features = torch.cat([network_features(self.network, inputs).cpu() for inputs in loader.unaugmented()])
         count = max(1, round(self.spec.share * len(features)))
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, "exemplars", self.task))
-        rows = most_central(features, count, generator)
+        rows = most_central(features, count, derive_seed(self.seed, "exemplars", self.task))
         kept = separate(EXAMPLES, self.memory) + loader.loaded(rows.tolist())
         columns = torch.cat([*([self.memory[COLUMNS]] if self.task else []), loader.targets.cpu()[rows]])
         self.memory = self.memory | concatenate(EXAMPLES, kept) | {COLUMNS: columns}

@@ -108,9 +108,8 @@ class SLMLearner(Learner):
             TrainingError: a feature is not finite.
         """
         super().begin_task(data)
-        queries = data.features.values
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, "keys", self.task))
-        keys = k_means(self.in_groups(queries.double()), self.spec.keys, generator).float()
+        queries = self.in_groups(data.features.values.double())
+        keys = k_means(queries, self.spec.keys, derive_seed(self.seed, "keys", self.task))[0].float()
         tasks = torch.full((len(keys),), self.task)
         if KEYS in self.memory:
             keys, tasks = torch.cat([self.memory[KEYS], keys]), torch.cat([self.memory[TASKS], tasks])

@@ -3,19 +3,20 @@
 import torch
 from torch import Tensor
 
-from softtf.statistics.centroids import k_means, nearest_of
+from softtf.statistics.centroids import k_means
 
 
-def most_central(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def most_central(features: Tensor, count: int, seed: int) -> Tensor:
     """Return, for each cluster that k-means finds, the index of the example nearest to its centre: [at most `count`].
 
     Args:
         features: [n, dim], to be clustered.
         count: the number of clusters.
-        generator: draws the first centres.
+        seed: of k-means.
     """
     points = features.double()
-    distances, own = nearest_of(points, k_means(points, count, generator))
+    centres, own = k_means(points, count, seed)
+    distances: Tensor = (points - centres[own]).norm(dim=1)
     order = distances.argsort(stable=True)
     order = order[own[order].argsort(stable=True)]  # by cluster, the nearest example first
     sizes = torch.unique_consecutive(own[order], return_counts=True)[1]

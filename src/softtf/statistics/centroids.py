@@ -18,10 +18,8 @@ from softtf.statistics.base import SharedStatistics
 from softtf.statistics.shares import Share, own_share, side_by_side
 from softtf.statistics.temperature import POSITIVE, FittedMean, first_of_five, fit_temperature
 
-ROUNDS = 100
 TEMPERATURE = FittedMean("temperatures", default=1.0)
 EXACT = "donot_use_mm_for_euclid_dist"  # with matrix products, rounding would depend on the size of the batch
-AT_ONCE = 2**24  # distances held at a time: 128 MB in float64
 
 
 class TaskCentroids(SharedStatistics):
@@ -55,8 +53,7 @@ class TaskCentroids(SharedStatistics):
         """
         task = _count(before)
         held = first_of_five(columns)
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, task))
-        new = k_means(F.normalize(features[~held].double()), self.amount, generator).float()
+        new = k_means(F.normalize(features[~held].double()), self.amount, derive_seed(self.seed, task))[0].float()
         nothing = TEMPERATURE.kept(None, 0.0)
         share = Share(
             {"centroids": new, "tasks": torch.zeros(len(new), dtype=torch.int64), **nothing},
@@ -90,7 +87,7 @@ class TaskCentroids(SharedStatistics):
     def joined(self, one: Share, more: Share) -> Mapping[str, Tensor]:
         """Return at most `amount` centroids of a task's centroids and those of more of its examples."""
         both = torch.cat([one.tensors["centroids"], more.tensors["centroids"]]).double()
-        found = k_means(both, self.amount, torch.Generator().manual_seed(derive_seed(self.seed, "joined"))).float()
+        found = k_means(both, self.amount, derive_seed(self.seed, "joined"))[0].float()
         tasks = torch.zeros(len(found), dtype=torch.int64)
         return {"centroids": found, "tasks": tasks, **TEMPERATURE.joined(one.tensors, more.tensors)}
 
@@ -99,7 +96,7 @@ class TaskCentroids(SharedStatistics):
         centroids, tasks = known["centroids"].to(features), known["tasks"].to(features.device)
         unit = F.normalize(features)
         own = centroids.split(torch.bincount(tasks).tolist())
-        return torch.stack([-nearest_of(unit, some, EXACT)[0].square() for some in own], 1)
+        return torch.stack([-torch.cdist(unit, some, compute_mode=EXACT).amin(1).square() for some in own], 1)
 
 
 def _count(shares: Sequence[Share]) -> int:
@@ -107,44 +104,16 @@ def _count(shares: Sequence[Share]) -> int:
     return sum(int(share.tensors["tasks"][-1]) + 1 for share in shares)
 
 
-def nearest_of(
-    points: Tensor, centroids: Tensor, mode: str = "use_mm_for_euclid_dist_if_necessary"
-) -> tuple[Tensor, Tensor]:
-    """Return the distance [n] of points [n, dim] to the nearest of centroids [k, dim], and that centroid's index [n].
+def k_means(points: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return at most `count` centroids [k, dim] of points [n, dim], and the index [n] of each point's own centroid.
 
-    At most AT_ONCE distances are held at a time. `mode` is the `compute_mode` of `torch.cdist`.
+    There are no more centroids than different points. One thread does it: several would add up a centroid's points in
+    any order.
     """
-    parts = points.split(max(1, AT_ONCE // len(centroids)))
-    found = [torch.cdist(part, centroids, compute_mode=mode).min(1) for part in parts]
-    return torch.cat([part.values for part in found]), torch.cat([part.indices for part in found])
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
 
-
-def seeds_of(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return at most `count` different points of points [n, dim], drawn by k-means++ (Arthur and Vassilvitskii, 2007).
-
-    A point's probability is proportional to the square of its distance to the nearest point drawn before. These
-    distances are kept, so each draw costs n distances.
-    """
-    chosen = [int(torch.randint(len(points), (), generator=generator))]
-    nearest = points.new_full((len(points),), torch.inf)
-    while len(chosen) < count:
-        newest = torch.cdist(points, points[chosen[-1:]], compute_mode=EXACT)[:, 0].square()
-        nearest = torch.minimum(nearest, newest)
-        if not nearest.any():
-            break  # every point is drawn
-        chosen.append(int(torch.multinomial(nearest, 1, generator=generator)))
-    return points[chosen]
-
-
-def k_means(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return at most `count` centroids [k, dim] of points [n, dim]: k-means++ seeds, then Lloyd's iterations."""
-    centroids = seeds_of(points, count, generator)
-    for _ in range(ROUNDS):
-        own = nearest_of(points, centroids)[1]
-        sizes = torch.bincount(own, minlength=len(centroids))
-        sums = torch.zeros_like(centroids).index_add_(0, own, points)
-        moved = torch.where(sizes[:, None] > 0, sums / sizes.clamp(min=1)[:, None], centroids)
-        if torch.equal(moved, centroids):
-            break
-        centroids = moved
-    return centroids
+    most = min(count, len(points.unique(dim=0)))
+    with threadpool_limits(1, user_api="openmp"):
+        found = KMeans(most, n_init=1, random_state=seed % 2**32).fit(points.numpy())
+    return torch.from_numpy(found.cluster_centers_), torch.from_numpy(found.labels_).long()
