@@ -80,3 +80,15 @@ def test_training_at_once_can_be_left_out_or_given_more_epochs() -> None:
     assert {name: made[name].train.epochs for name in AT_ONCE} == dict.fromkeys(AT_ONCE, 7)
     assert [config.stream.num_tasks for config in made.values()] == [3, 3, 3, 1, 1]
     assert tuple(configs(replace(options, set=(), at_once=False), "digits")) == TASK_BY_TASK
+
+
+@pytest.mark.parametrize(
+    ("settings", "tasks"), [((), 3), (("stream.task_column=month",), 2), (("stream.num_tasks=1",), 1)]
+)
+def test_a_files_task_column_divides_it_as_in_run(settings: tuple[str, ...], tasks: int, tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    rows = [f"text {i},{i % 6},task {i % 3},month {i % 2}" for i in range(12)]
+    file.write_text("\n".join(["text,label,task,month", *rows]))
+    made = configs(Compare(source=str(file), set=settings), str(file))
+    assert [config.stream.num_tasks for config in made.values()] == [tasks] * len(TASK_BY_TASK) + [1] * len(AT_ONCE)
+    assert all(config.stream.source == str(file) for config in made.values())

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -17,9 +16,9 @@ from softtf.cli.settings import named_settings
 from softtf.config.dotted import with_settings
 from softtf.errors import UserError
 from softtf.recipes.methods import DEFAULT
-from softtf.recipes.presets import OWN_IMAGES, OWN_TEXTS, RECIPES
+from softtf.recipes.presets import OWN_IMAGES, OWN_TEXTS
 from softtf.recipes.recipes import recipe_named
-from softtf.recipes.texts import of_file, own_file
+from softtf.recipes.texts import file_settings, own_file
 from softtf.report.found import RunResult, read_run
 from softtf.runs.config import RunConfig
 from softtf.runs.seconds import seconds_of
@@ -94,12 +93,11 @@ def configs(options: Compare, source: str) -> dict[str, RunConfig]:
         raise UserError(
             f"--set {other[0]}: not every method has it; set what begins with {', '.join(OF_ALL)} or train."
         )
-    data: dict[str, Any] = {"stream.source": source}
-    if recipe in RECIPES and (file := own_file(recipe, source)):
-        data = of_file(file, given.get("stream.task_column"), given.get("stream.label_column"))
-    settings = dict.fromkeys(TASK_BY_TASK, {**data, **given})
+    given["stream.source"] = source
+    data = {**file_settings(recipe, given), **given}
+    settings = dict.fromkeys(TASK_BY_TASK, data)
     if options.at_once:
-        settings |= dict.fromkeys(AT_ONCE, {**data, **given, **ANEW, **training})
+        settings |= dict.fromkeys(AT_ONCE, {**data, **ANEW, **training})
     return {
         method: with_settings(recipe_named(recipe, method, options.scale), changes)
         for method, changes in settings.items()

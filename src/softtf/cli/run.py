@@ -18,7 +18,7 @@ from softtf.errors import UserError, reason_of
 from softtf.files.reading import read_text
 from softtf.recipes.presets import OWN_TEXTS, RECIPES
 from softtf.recipes.recipes import recipe_named, run_of_file
-from softtf.recipes.texts import TASK, of_file, own_file, tasks_of_file
+from softtf.recipes.texts import TASK, file_settings, own_file, tasks_of_file
 from softtf.runs.config import RunConfig
 from softtf.runs.run import start
 from softtf.screen import Screen
@@ -56,11 +56,11 @@ def settings(args: list[str]) -> RunSettings:
         return RunSettings(settings=_read_config(words.config))
     if words.recipe is None:
         raise UserError(f"name a recipe, or give --config FILE; recipes: {', '.join(RECIPES)}")
-    file = own_file(words.recipe, words.source or words.stream.source)
+    given = {f"stream.{name}": value for name, value in vars(words.stream).items()}
+    given["stream.source"] = words.source or words.stream.source
+    file = file_settings(words.recipe, given)
     config = recipe_named(OWN_TEXTS if file else words.recipe, words.method, words.scale)
-    if file:
-        config = with_settings(config, of_file(file, words.stream.task_column, words.stream.label_column))
-    return RunSettings(settings=config)
+    return RunSettings(settings=with_settings(config, file))
 
 
 def run(options: RunSettings) -> int:

@@ -1,5 +1,6 @@
 """Descriptions of text streams, and the settings for a file of the user's own."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +44,22 @@ def own_file(recipe: str, source: str | None) -> Path | None:
     return Path(named) if named and named.lower().endswith(ENDINGS) else None
 
 
-def of_file(file: Path, task_column: str | None, label_column: str | None) -> dict[str, Any]:
-    """Return the stream's settings for a user's file of texts.
+def file_settings(recipe: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the stream's settings for the user's file of rows that is to be learned; empty if there is none.
 
     Args:
-        file: of rows.
-        task_column: the column that names each row's task, used if the file has it; None deals classes out.
-        label_column: as asked for; None takes `label` or another usual name.
+        recipe: as for `own_file`.
+        given: the user's settings by their dotted names. `stream.source` may name the file; `stream.task_column` names
+            the column with each row's task, `task` by default, used if the file has it, None deals classes out; without
+            `stream.label_column`, the labels are in `label` or a column of another usual name.
 
     Raises:
         UserError: the file cannot be read, or is empty.
     """
+    file = own_file(recipe, given.get("stream.source"))
+    if file is None:
+        return {}
+    task_column, label_column = given.get("stream.task_column", TASK), given.get("stream.label_column")
     labels = [label_column] if label_column else list(LABEL_NAMES)
     counts = count_values(file, [*([task_column] if task_column else []), *labels])
     if task_column and (tasks := counts.pop(task_column, None)) is not None:

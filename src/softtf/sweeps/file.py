@@ -17,7 +17,7 @@ from softtf.files.tensors import write_atomic
 from softtf.recipes.methods import DEFAULT
 from softtf.recipes.presets import Scale
 from softtf.recipes.recipes import recipe_named
-from softtf.recipes.texts import TASK, of_file, own_file
+from softtf.recipes.texts import file_settings
 from softtf.runs.config import RunConfig
 from softtf.sweeps.job import Job
 from softtf.sweeps.place import place
@@ -97,11 +97,7 @@ def read_sweep(file: Path) -> Sweep:
 
 def _config(recipe: str, method: str, scale: Scale, settings: Mapping[str, Any]) -> RunConfig:
     config = recipe_named(recipe, method, scale)
-    data: dict[str, Any] = {}
-    if file := own_file(recipe, settings.get("stream.source")):
-        data = of_file(file, settings.get("stream.task_column", TASK), settings.get("stream.label_column"))
-    config = with_settings(config, {**data, **settings})
-    return config.located()
+    return with_settings(config, {**file_settings(recipe, settings), **settings}).located()
 
 
 def name_of(job: Job, folder: Path) -> str:
