@@ -158,3 +158,22 @@ def test_whatever_ends_the_queue_the_workers_are_stopped(
     assert workers.stopped
     said = "stopped; 0 of 2 runs are finished" in capsys.readouterr().out
     assert said == isinstance(error, KeyboardInterrupt)
+
+
+def test_the_plan_is_written_once_there_are_workers_and_not_without(tmp_path: Path) -> None:
+    """A demand that Ray could not meet left a sweep.json of runs that nobody began."""
+    found, workers, plans = jobs(tmp_path, "a"), Scripted(), list[int]()
+
+    def engage() -> Scripted:
+        raise UserError("this machine does not have what a run asks for")
+
+    def plan() -> None:
+        plans.append(len(workers.begun))
+
+    with pytest.raises(UserError, match="does not have"):
+        carry_out(found, engage, Screen(quiet=True), plan)
+    assert not plans
+    carry_out(found, lambda: workers, Screen(quiet=True), plan)
+    assert plans == [0] and len(workers.begun) == 1
+    carry_out(found, engage, Screen(quiet=True), plan)  # all is finished: no worker is wanted
+    assert plans == [0, 1]

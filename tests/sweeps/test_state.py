@@ -4,7 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from softtf.files.lock import Lock
+from softtf.sweeps import state
 from softtf.sweeps.state import State, epochs_of, failure_file, state_of
 
 
@@ -37,6 +40,18 @@ def test_from_nothing_to_the_end(tmp_path: Path) -> None:
     assert state_of(path) == State("failed", "the loss is not finite")
     (path / "summary.json").touch()
     assert state_of(path) == State("finished", "ACC 41.0 (prompt-id), in 2 min 34 s")
+
+
+def test_a_log_is_read_again_only_if_it_has_grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    true_read = state.read_log
+    monkeypatch.setattr(state, "read_log", lambda file: read.append(file) or true_read(file))
+    path = tmp_path / "run"
+    begun(path, 2, 3)
+    assert [epochs_of(path) for _ in range(3)] == [7] * 3 and len(read) == 1
+    with (path / "events.jsonl").open("a") as log:
+        log.write(json.dumps({"event": "epoch", "task": 2, "epoch": 4, "seconds": 30.0}) + "\n")
+    assert state_of(path).words == "ACC 41.0 (prompt-id), 2 tasks, 4 epochs of the next" and len(read) == 2
 
 
 def test_what_cannot_be_read_is_said_and_stops_nothing(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from cli import contents, results
 from softtf.config.dotted import with_settings
-from softtf.config.tree import from_yaml
+from softtf.config.tree import from_yaml, to_yaml
 from softtf.errors import OutOfMemoryError, ShortageError, TrainingError, UserError
 from softtf.files.lock import BusyError, Lock
 from softtf.recipes.recipes import recipe_named
@@ -58,6 +58,33 @@ def test_a_run_of_other_settings_is_refused(whole: Path) -> None:
     with pytest.raises(UserError, match=r"holds a run with stream\.train_per_class=6, not 7; give another folder"):
         work.check_same(other, whole)
     work.check_same(with_settings(CONFIG, {"evaluate.batch_size": 3, "device": "auto"}), whole)
+
+
+def test_none_is_a_wish_too(whole: Path) -> None:
+    with pytest.raises(UserError, match=r"holds a run with stream\.train_per_class=6, not None; give"):
+        work.check_same(with_settings(CONFIG, {"stream.train_per_class": None}), whole)
+
+
+def test_what_a_run_finds_out_by_itself_may_differ(tmp_path: Path) -> None:
+    wish = with_settings(recipe_named("quickstart", "der++"), {"learner.classes": "all"})
+    learner, commit = wish.learner.for_stream(10), "a" * 40
+    found = replace(wish, learner=learner, backbone=replace(wish.backbone, revision=commit))
+    (tmp_path / "config.yaml").write_text(to_yaml(found.located()))
+    assert work.check_same(wish, tmp_path) == found.located()
+    with pytest.raises(UserError, match=r"learner\.total_classes=10, not 11"):
+        work.check_same(replace(wish, learner=wish.learner.for_stream(11)), tmp_path)
+
+
+def test_a_run_that_goes_on_reads_its_settings_once_before_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(CONFIG, tmp_path / "run", QUIET).folder.unlock()
+    opened: list[Path] = []
+    true_open = work.RunFolder.open
+    monkeypatch.setattr(work.RunFolder, "open", lambda path: opened.append(path) or true_open(path))
+    monkeypatch.setattr(work, "learn_stream", lambda run: run.folder.unlock())
+    do(Job(CONFIG, tmp_path / "run"), QUIET)
+    assert len(opened) == 2  # to check it, and to open it
 
 
 def raising(error: BaseException) -> Outcome:

@@ -51,7 +51,8 @@ def one_by_one(jobs: Sequence[Job], console: Screen) -> None:
         TrainingError: a run failed; the others are done.
     """
     for job in jobs:
-        check_same(job.config, job.path)
+        if job.finished:  # the others are checked next
+            check_same(job.config, job.path)
     check_jobs(jobs)
     if failed := carry_out(jobs, partial(Here, console), console):
         path, reason = next(iter(failed.items()))

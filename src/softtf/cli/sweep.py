@@ -45,8 +45,7 @@ def run(options: Sweep) -> int:
     console = Screen()
     engage = workers_of(options, console)
     check_jobs(chosen, here=options.ray is None)
-    save_plan(jobs, folder)
-    failed = carry_out(chosen, engage, console)
+    failed = carry_out(chosen, engage, console, lambda: save_plan(jobs, folder))
     if paths := [job.path for job in chosen if job.finished]:
         show_groups(groups_of([read_run(path) for path in paths]), console)
         tell_page([folder], console)

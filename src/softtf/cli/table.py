@@ -68,9 +68,12 @@ def _run(table: PaperTable, cells: Sequence[Cell], wish: Wish, options: Table) -
     console = Screen()
     engage = workers_of(options, console)
     check_jobs(jobs, here=options.ray is None)
-    save_asked(table, cells, wish)
-    save_plan(jobs, wish.folder)
-    return carry_out(jobs, engage, console)
+
+    def save() -> None:
+        save_asked(table, cells, wish)
+        save_plan(jobs, wish.folder)
+
+    return carry_out(jobs, engage, console, save)
 
 
 def _list_tables() -> None:

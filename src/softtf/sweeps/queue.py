@@ -80,13 +80,16 @@ class Workers(Protocol):
         """Stop the runs that are going on; each keeps its last full epoch. Let go of the workers."""
 
 
-def carry_out(jobs: Sequence[Job], engage: Callable[[], Workers], console: Screen) -> dict[Path, str]:
+def carry_out(
+    jobs: Sequence[Job], engage: Callable[[], Workers], console: Screen, plan: Callable[[], None] = lambda: None
+) -> dict[Path, str]:
     """Do all runs that are not finished, and show it.
 
     Args:
         jobs: all runs.
         engage: returns the workers; is called if there is anything to do.
         console: shows what becomes of each run.
+        plan: is called once there are workers; writes which runs the folder is to have.
 
     Returns:
         the runs that failed or that another process works on: the reason, by folder.
@@ -100,10 +103,12 @@ def carry_out(jobs: Sequence[Job], engage: Callable[[], Workers], console: Scree
             shown.say(job, f"{job.state} before")
     waiting = [Attempt(job) for job in jobs if not job.finished]
     if not waiting:
+        plan()
         return {}
     workers = engage()
     queue = Queue(waiting, workers, shown)
     try:
+        plan()
         with shown.drawing() if workers.apart else nullcontext():
             while queue.waiting or queue.going:
                 queue.step()

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 from rich.live import Live
@@ -46,9 +47,9 @@ class Shown:
         """Draw how far the runs are that go on."""
         if self.live.is_started:
             grid = Table(box=None, padding=(0, 2, 0, 0))
-            states = [(path, state_of(path)) for path in going]
-            running = [(path, state.words) for path, state in states if state.kind == "running"]
-            for path, words in running[: max(1, self.console.height - BESIDE)]:
+            states = ((path, state_of(path)) for path in going)
+            running = ((path, state.words) for path, state in states if state.kind == "running")
+            for path, words in islice(running, max(1, self.console.height - BESIDE)):
                 grid.add_row(plain(self.names[path]), plain(words))
             self.live.update(grid, refresh=True)
 

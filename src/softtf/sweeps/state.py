@@ -1,6 +1,7 @@
 """How far a run is, read from its folder alone: from any shell, on any machine that sees the folder."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,7 +78,15 @@ def _failure(path: Path) -> str | None:
 
 
 def _events(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's log; they are read again only if the file has changed."""
+    file = path / "events.jsonl"
     try:
-        return read_log(path / "events.jsonl")[0]
-    except UserError:
+        about = file.stat()
+        return _read(file, about.st_mtime_ns, about.st_size)
+    except (OSError, UserError):
         return []
+
+
+@lru_cache(maxsize=64)
+def _read(file: Path, changed: int, size: int) -> list[dict[str, Any]]:
+    return read_log(file)[0]

@@ -1,7 +1,8 @@
 """Do one run of many, whatever is left of it, and say how that ended."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -53,9 +54,8 @@ def do(job: Job, console: Screen, batch_size: int | None = None) -> None:
     """
     if job.finished:
         return
-    check_same(job.config, job.path)
-    begun = (job.path / "config.yaml").exists()
-    run = _reopened(job, console) if begun else start(job.config, job.path, console)
+    there = check_same(job.config, job.path)
+    run = start(job.config, job.path, console) if there is None else _reopened(job, there, console)
     if batch_size is not None:
         run.config = replace(run.config, evaluate=replace(run.config.evaluate, batch_size=batch_size))
     learn_stream(run)
@@ -87,20 +87,36 @@ def fault_of(error: BaseException) -> Outcome:
     return Outcome("failed", f"{type(error).__name__}: {first_line_of(error)}")
 
 
-def check_same(config: RunConfig, path: Path) -> None:
-    """Refuse a folder that holds a run of other settings; what a run finds out by itself, None before, may differ.
+def check_same(config: RunConfig, path: Path) -> RunConfig | None:
+    """Return the settings of the run that a folder holds, None without one; refuse a run of other settings.
+
+    What a run finds out by itself may differ (`_found_out`).
 
     Raises:
         UserError: it names the first setting that differs.
     """
     if not (path / "config.yaml").exists():
-        return
-    there = flat(to_dict(RunFolder.open(path)[1]))
-    for name, value in flat(to_dict(config.located())).items():
-        if value is not None and name not in NO_OTHER and there.get(name) != value:
+        return None
+    found = RunFolder.open(path)[1]
+    wish, there = flat(to_dict(config.located())), flat(to_dict(found))
+    free = {*NO_OTHER, *_found_out(config)}
+    for name in {**wish, **there}:
+        if name not in free and wish.get(name) != there.get(name):
             raise UserError(
-                f"{path} holds a run with {name}={there.get(name)}, not {value}; give another folder with --output"
+                f"{path} holds a run with {name}={there.get(name)}, not {wish.get(name)}; give another folder with"
+                " --output"
             )
+    return found
+
+
+def _found_out(config: RunConfig) -> set[str]:
+    """Return the settings that are None and that a run fills in: the Hub's commit, and what the data tell a learner."""
+    names = {"backbone.revision"} if config.backbone.revision is None else set()
+    with suppress(UserError):  # of a learner that cannot learn two classes
+        before, filled = config.learner, config.learner.for_stream(2)
+        own = (field.name for field in fields(before))
+        names |= {f"learner.{n}" for n in own if getattr(before, n) is None and getattr(filled, n) is not None}
+    return names
 
 
 def resumed(path: Path, console: Screen, places: Places = NO_PLACES) -> Run:
@@ -110,11 +126,10 @@ def resumed(path: Path, console: Screen, places: Places = NO_PLACES) -> Run:
     return run
 
 
-def _reopened(job: Job, console: Screen) -> Run:
-    """Open a run that was begun, with the device, caches and trackers that are asked for now."""
+def _reopened(job: Job, there: RunConfig, console: Screen) -> Run:
+    """Open a run that was begun with the settings `there`; take device, caches and trackers that are asked for now."""
     check_idle(job.path)
     config = job.config
-    there = RunFolder.open(job.path)[1]
     now = replace(there, **{name: getattr(config, name) for name in MACHINE})
     if now != there:
         write_atomic(job.path / "config.yaml", to_yaml(now))
