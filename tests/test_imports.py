@@ -66,7 +66,7 @@ def place(module: str) -> str:
 
 
 def test_the_reader_of_imports_sees_them() -> None:
-    assert "softtf.backbones.base" in direct("softtf.network")
+    assert "softtf.backbones.base" in direct("softtf.network.adapted")
 
 
 def test_every_module_has_a_floor_and_few_stand_alone() -> None:

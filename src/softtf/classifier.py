@@ -22,12 +22,13 @@ from softtf.inference.held_out import held_out, keep_accuracy
 from softtf.inference.policy import Policy, parse_policy, policy_of
 from softtf.inference.predictor import DEFAULT
 from softtf.learners import SoftTF
-from softtf.learners.base import Learner, LearnerSpec
+from softtf.learners.base import Learner
 from softtf.learners.class_table import ClassTable
 from softtf.learners.knowledge import Finished, Knowledge
+from softtf.learners.spec import LearnerSpec
 from softtf.life import Living
 from softtf.saving.header import Header
-from softtf.saving.learner import load_learner
+from softtf.saving.loading import load_learner
 from softtf.saving.manifest import Manifest
 from softtf.saving.memory_limit import bytes_of
 from softtf.saving.places import located

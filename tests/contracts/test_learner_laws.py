@@ -43,7 +43,8 @@ from softtf.learners import ClosedFormLearner, Learner
 from softtf.learners.class_table import ClassTable
 from softtf.learners.slm import SLMLearner
 from softtf.network import SharedPass
-from softtf.saving.learner import load_learner, save_task
+from softtf.saving.learner import save_task
+from softtf.saving.loading import load_learner
 from softtf.training.closed_form import ClosedFormTraining
 from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training

@@ -1,4 +1,4 @@
-"""Settings that earlier versions saved: a `store` for each adaptation, and other words for `classes`."""
+"""Settings that earlier versions saved: a `store` for each adaptation, other words for `classes`, what was not said."""
 
 import re
 from typing import Any
@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from contracts.tiny import tiny_backbone
-from softtf.adaptations import Compose, LoRA, SoftMask, SoftNet, TaskWeights
+from softtf.adaptations import Adapter, Compose, LoRA, Projection, SoftMask, SoftNet, TaskWeights
 from softtf.config.dotted import with_settings
 from softtf.config.tree import from_dict, to_dict
 from softtf.errors import UserError
-from softtf.learners import DER, FT, NCM, SLM, CLIPPrompt, DualPrompt, LearnerSpec, RanPAC
+from softtf.learners import DER, FT, L2P, NCM, SLM, CLIPPrompt, DualPrompt, LearnerSpec, RanPAC
 from softtf.learners.earlier import in_earlier_words
+from softtf.training.config import TrainConfig
 
 SPECS = [
     DualPrompt(adapt=SoftMask(), storage="float32"),
@@ -64,3 +65,26 @@ def test_storage_is_refused_where_no_parameter_is_one_tasks_own(spec: LearnerSpe
 def test_another_storage_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=re.escape("ncm.storage")):
         NCM(**settings)
+
+
+@pytest.mark.parametrize(
+    ("saved", "meant"),
+    [
+        (
+            {"kind": "l2p", "key_weight": 0.1, "projection": {"eps": 0.5, "samples": 768}},
+            L2P(projection=Projection(0.5, 768, "ours"), key_eps=None),
+        ),
+        (
+            {"kind": "dual-prompt", "adapt": {"kind": "lora", "rank": 4, "alpha": None}},
+            DualPrompt(adapt=LoRA(rank=4, dropout=0.0, init="lora")),
+        ),
+        ({"kind": "dual-prompt", "adapt": {"kind": "adapter"}}, DualPrompt(adapt=Adapter(init="identity"))),
+        ({"kind": "slm", "top_k": 2}, SLM(top_k=2)),
+        ({"kind": "clip-prompt", "length": 5}, CLIPPrompt(text_prompts="class", before_norm=False)),
+    ],
+)
+def test_learners_saved_before_published_settings_were_there_mean_what_they_meant(
+    saved: dict[str, object], meant: LearnerSpec
+) -> None:
+    assert from_dict(LearnerSpec, saved) == meant
+    assert from_dict(TrainConfig, {"epochs": 3}).of_task(0) == TrainConfig(3, weight_decay=0.0, clip_norm=1.0)

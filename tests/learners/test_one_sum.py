@@ -11,7 +11,8 @@ from contracts.tiny import assert_same, classifier, pictures, snapshot, task_dat
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.learners import KLDA, NCM, BlockRidge, DualPrompt, FlyCL, LayUP, LearnerSpec, LinearHead, RanPAC
-from softtf.saving.learner import as_after_each_task, save_task
+from softtf.saving.learner import save_task
+from softtf.saving.loading import as_after_each_task
 from softtf.saving.manifest import HEADER
 
 SPECS: dict[str, LearnerSpec] = {

@@ -14,7 +14,7 @@ from cli import call, image_folder
 from net import worlds
 from softtf import BackboneSpec, ContinualClassifier
 from softtf.learners import NCM, BlockRidge
-from softtf.learners.base import LearnerSpec
+from softtf.learners.spec import LearnerSpec
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]

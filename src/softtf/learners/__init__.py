@@ -7,7 +7,7 @@ derives a `ClosedFormLearner` and has `fit` instead; the `training` of its spec 
 `softtf.testing.check_learner` checks your method.
 """
 
-from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.base import Batch, Learner
 from softtf.learners.bic import BiC
 from softtf.learners.block_ridge import BlockRidge, SoftTF
 from softtf.learners.clip_prompt import CLIPPrompt, CLIPPromptPublished
@@ -37,6 +37,7 @@ from softtf.learners.ranpac import RanPAC
 from softtf.learners.ranpac_fsa import RanPACFSA
 from softtf.learners.slca import SLCA
 from softtf.learners.slm import SLM
+from softtf.learners.spec import LearnerSpec
 from softtf.learners.task_data import TaskData
 from softtf.learners.tuna import TUNA
 

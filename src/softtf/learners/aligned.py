@@ -19,9 +19,10 @@ from torch.nn import functional as F
 from softtf.config.bounds import Between, NonNegative
 from softtf.errors import TrainingError
 from softtf.files.tensor_form import Forms, form_like
-from softtf.learners.base import Learner, LearnerSpec
+from softtf.learners.base import Learner
 from softtf.learners.fine_tuning import network_features
 from softtf.learners.rehearsing import features_of
+from softtf.learners.spec import LearnerSpec
 from softtf.learners.task_data import TaskData
 from softtf.seeds import derive_seed
 from softtf.statistics.class_gaussians import FACTORS, MEANS, GaussianDraws, add_gaussians, gaussian_forms

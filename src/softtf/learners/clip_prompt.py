@@ -34,9 +34,10 @@ from softtf.adaptations.task_keys import TaskKeys
 from softtf.backbones.base import Backbone
 from softtf.backbones.clip import ClipImage
 from softtf.config.bounds import NonNegative, Positive
-from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.base import Batch, Learner
 from softtf.learners.projected import Projected, ProjectedLearner, real_rows
 from softtf.learners.spans import LossClasses
+from softtf.learners.spec import LearnerSpec
 from softtf.learners.task_data import TaskData
 from softtf.learners.text_heads import ClassTexts, TextHeads, check_clip, check_template, text_ids
 from softtf.network import SharedPass

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from softtf.backbones.base import Tokens
 from softtf.errors import UserError
-from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.base import Batch, Learner
 from softtf.learners.divided import ONE_COLUMN
 from softtf.learners.shares import METHOD
+from softtf.learners.spec import LearnerSpec
 from softtf.learners.task_data import TaskData
 from softtf.statistics import Share
 

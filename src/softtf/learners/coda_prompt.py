@@ -26,8 +26,9 @@ from softtf.adaptations.task_keys import TaskKeys
 from softtf.backbones.base import Backbone, Tokens
 from softtf.config.bounds import Between, NonNegative, Positive
 from softtf.errors import UserError
-from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.base import Batch, Learner
 from softtf.learners.spans import LossClasses
+from softtf.learners.spec import LearnerSpec
 from softtf.network import SharedPass
 
 

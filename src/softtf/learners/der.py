@@ -17,11 +17,12 @@ from softtf.adaptations.task_weights import TaskWeights
 from softtf.backbones.base import Backbone, Tokens
 from softtf.config.bounds import Count, NonNegative
 from softtf.files.tensor_form import Forms
-from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.base import Batch, Learner
 from softtf.learners.fine_tuning import WHOLE_NETWORK
 from softtf.learners.minimise import minimise
 from softtf.learners.rehearsing import Exemplars, check_budget, features_of
 from softtf.learners.spans import LossClasses
+from softtf.learners.spec import LearnerSpec
 from softtf.learners.task_data import TaskData
 from softtf.network import SharedPass
 from softtf.statistics.base import Amount

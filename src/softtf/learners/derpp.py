@@ -24,10 +24,11 @@ from softtf.backbones.base import Backbone
 from softtf.config.bounds import Count, NonNegative
 from softtf.errors import UserError
 from softtf.files.tensor_form import INTEGERS, Forms, TensorForm
-from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.base import Batch, Learner
 from softtf.learners.fine_tuning import WHOLE_NETWORK, FineTunedLearner
 from softtf.learners.foreseen import ForeseenHeads
 from softtf.learners.spans import AnyClasses
+from softtf.learners.spec import LearnerSpec
 from softtf.learners.task_data import TaskData
 from softtf.memory import Reservoir, concatenate, concatenated_forms, separate
 from softtf.seeds import derive_seed

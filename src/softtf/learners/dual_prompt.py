@@ -25,9 +25,10 @@ from softtf.adaptations.projection import Projection
 from softtf.adaptations.task_keys import TaskKeys
 from softtf.backbones.base import Backbone
 from softtf.config.bounds import NonNegative, Positive
-from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.base import Batch, Learner
 from softtf.learners.projected import Projected, ProjectedLearner, real_rows
 from softtf.learners.spans import LossClasses
+from softtf.learners.spec import LearnerSpec
 from softtf.network import SharedPass
 from softtf.seeds import derive_seed
 

@@ -29,11 +29,12 @@ from softtf.adaptations.slots import Storage
 from softtf.backbones.base import Backbone, Tokens
 from softtf.config.bounds import NonNegative
 from softtf.files.tensor_form import Forms, TensorForm
-from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.base import Batch, Learner
 from softtf.learners.class_counts import ClassCounts
 from softtf.learners.cosine_head import CosineHead
 from softtf.learners.fine_tuning import network_features
 from softtf.learners.spans import LossClasses
+from softtf.learners.spec import LearnerSpec
 from softtf.learners.subspaces import subspaces, subspaces_of
 from softtf.learners.task_data import TaskData
 from softtf.statistics.temperature import FittedMean, fit_temperature

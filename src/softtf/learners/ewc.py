@@ -15,9 +15,10 @@ from softtf.adaptations.fine_tuning import FineTuning
 from softtf.backbones.base import Backbone
 from softtf.config.bounds import Count, NonNegative
 from softtf.files.tensor_form import Forms, TensorForm
-from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.base import Batch, Learner
 from softtf.learners.fine_tuning import WHOLE_NETWORK, FTLearner
 from softtf.learners.spans import LossClasses
+from softtf.learners.spec import LearnerSpec
 from softtf.learners.task_data import TaskData
 from softtf.seeds import derive_seed
 from softtf.streams import Loader

@@ -13,8 +13,9 @@ from torch import Tensor
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.adaptations.slots import Heads
 from softtf.backbones.base import Backbone
-from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.base import Batch, Learner
 from softtf.learners.spans import AnyClasses, LossClasses
+from softtf.learners.spec import LearnerSpec
 from softtf.network import AdaptedNetwork, SharedPass
 
 WHOLE_NETWORK = {"learning_rate": 3e-3}

@@ -40,10 +40,11 @@ from softtf.backbones.base import Backbone, Tokens
 from softtf.config.bounds import Count, NonNegative, Positive, Share
 from softtf.errors import UserError
 from softtf.files.tensor_form import INTEGERS, Forms, TensorForm
-from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.base import Batch, Learner
 from softtf.learners.fine_tuning import WHOLE_NETWORK, network_features
 from softtf.learners.idbr_codes import Codes, TaskClassifier
 from softtf.learners.spans import LossClasses
+from softtf.learners.spec import LearnerSpec
 from softtf.learners.task_data import TaskData
 from softtf.memory import concatenate, concatenated_forms, most_central, separate
 from softtf.seeds import derive_seed

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from softtf.backbones.base import Backbone
-from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.base import Batch, Learner
 from softtf.learners.spans import LossClasses
+from softtf.learners.spec import LearnerSpec
 from softtf.network import SharedPass
 
 

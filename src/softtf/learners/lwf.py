@@ -13,10 +13,11 @@ from torch import Tensor
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.backbones.base import Backbone
 from softtf.config.bounds import NonNegative, Positive
-from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.base import Batch, Learner
 from softtf.learners.distilling import Teacher, distillation
 from softtf.learners.fine_tuning import WHOLE_NETWORK, FineTunedLearner
 from softtf.learners.spans import LossClasses
+from softtf.learners.spec import LearnerSpec
 from softtf.learners.task_data import TaskData
 
 

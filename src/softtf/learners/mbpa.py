@@ -25,9 +25,10 @@ from softtf.adaptations.fine_tuning import FineTuning
 from softtf.backbones.base import Backbone, Tokens
 from softtf.config.bounds import AtLeast, Count, NonNegative, Share
 from softtf.files.tensor_form import INTEGERS, Forms, TensorForm
-from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.base import Batch, Learner
 from softtf.learners.fine_tuning import WHOLE_NETWORK, FineTunedLearner
 from softtf.learners.spans import LossClasses
+from softtf.learners.spec import LearnerSpec
 from softtf.learners.task_data import TaskData
 from softtf.memory import OnDevice, concatenate, concatenated_forms, separate
 from softtf.seeds import derive_seed

@@ -20,9 +20,10 @@ from softtf.adaptations.prefix import Length
 from softtf.adaptations.progressive import ProgressivePrompt
 from softtf.backbones.base import Backbone
 from softtf.config.bounds import AtLeast
-from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.base import Batch, Learner
 from softtf.learners.fine_tuning import network_features
 from softtf.learners.spans import LossClasses
+from softtf.learners.spec import LearnerSpec
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from softtf.config.bounds import Count
 from softtf.devices.processes import together
 from softtf.errors import UserError
 from softtf.files.tensor_form import TensorForm, in_runs
-from softtf.learners.base import Learner, LearnerSpec
+from softtf.learners.base import Learner
 from softtf.learners.fine_tuning import WHOLE_NETWORK
 from softtf.learners.spans import LossClasses
+from softtf.learners.spec import LearnerSpec
 from softtf.learners.task_data import TaskData
 from softtf.memory import concatenate, concatenated_forms, herd, separate
 from softtf.streams import Loader

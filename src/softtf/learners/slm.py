@@ -34,8 +34,9 @@ from softtf.backbones.base import Backbone, Tokens
 from softtf.config.bounds import Count
 from softtf.errors import UserError
 from softtf.files.tensor_form import Forms, TensorForm, in_runs
-from softtf.learners.base import Batch, Learner, LearnerSpec
+from softtf.learners.base import Batch, Learner
 from softtf.learners.spans import LossClasses
+from softtf.learners.spec import LearnerSpec
 from softtf.learners.task_data import TaskData
 from softtf.network import SharedPass
 from softtf.seeds import derive_seed

@@ -14,8 +14,9 @@ from softtf.errors import UserError
 from softtf.evaluation.evaluate import BATCH_SIZE
 from softtf.inference import INFERENCES, policies_of
 from softtf.inference.policy import Policy, parse_policy, policy_of, usual_policy
-from softtf.learners.base import Learner, LearnerSpec
+from softtf.learners.base import Learner
 from softtf.learners.block_ridge import SoftTF
+from softtf.learners.spec import LearnerSpec
 from softtf.recipes.methods import DEFAULT
 from softtf.streams import (
     HUB,

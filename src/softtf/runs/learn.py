@@ -12,7 +12,8 @@ from softtf.runs.results import measured_of, results_of, write_results
 from softtf.runs.run import Run, leaving_no_empty_run, noting
 from softtf.runs.view import RunView
 from softtf.saving.card import write_card
-from softtf.saving.learner import as_after_each_task, finish_saving, load_learner, save_task
+from softtf.saving.learner import finish_saving, save_task
+from softtf.saving.loading import as_after_each_task, load_learner
 from softtf.training.loop import TaskCallback
 from softtf.training.progress import TaskProgress
 from softtf.training.task import EpochReport, TaskTraining

@@ -26,7 +26,7 @@ from softtf.runs.places import NO_PLACES, Places
 from softtf.runs.settings import check_settings, write_settings
 from softtf.runs.tracking import Tracking, check_trackers, open_trackers
 from softtf.saving.header import Header
-from softtf.saving.learner import load_learner
+from softtf.saving.loading import load_learner
 from softtf.saving.manifest import HEADER
 from softtf.screen import Screen
 from softtf.streams import Examples, TaskStream

@@ -24,7 +24,7 @@ from softtf.network import SharedPass
 from softtf.runs.folder import RunFolder
 from softtf.runs.places import NO_PLACES, Places
 from softtf.runs.run import reopen
-from softtf.saving.learner import as_after_each_task
+from softtf.saving.loading import as_after_each_task
 from softtf.screen import Screen
 
 FILE = "unknown"

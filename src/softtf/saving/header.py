@@ -7,7 +7,7 @@ from softtf.backbones.load import BackboneSpec
 from softtf.config.tree import from_dict, to_dict
 from softtf.devices.device import Precision
 from softtf.files.tensors import write_atomic
-from softtf.learners.base import LearnerSpec
+from softtf.learners.spec import LearnerSpec
 from softtf.saving.manifest import FORMAT, HEADER, Manifest, check_format, seal
 from softtf.training.config import TrainConfig
 

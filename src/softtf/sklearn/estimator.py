@@ -16,7 +16,7 @@ from softtf.classifier import ContinualClassifier
 from softtf.config.names import BUNDLED
 from softtf.devices.device import Precision
 from softtf.errors import UserError
-from softtf.learners.base import LearnerSpec
+from softtf.learners.spec import LearnerSpec
 from softtf.sklearn.samples import as_images, as_samples
 from softtf.training.config import TrainConfig
 

@@ -144,13 +144,6 @@ def test_dropout_stands_within_what_follows_the_layer(name: str, dropout_first: 
     torch.testing.assert_close(network.top(trunk, task=0), later)
 
 
-def test_the_shared_part_is_computed_once() -> None:
-    learner = learned(DualPrompt(e_layers=(3, 4))).learner
-    shared = SharedPass(learner.network, inputs(2))
-    assert shared.stem is shared.stem and shared.trunk is shared.trunk and shared.query is shared.query
-    assert not shared.query.requires_grad and not shared.stem.x.requires_grad
-
-
 def test_heads_put_tasks_columns_side_by_side() -> None:
     heads = learned(LinearHead()).learner.network.heads
     features = inputs(2, 1).flatten(1)[:, :32]
