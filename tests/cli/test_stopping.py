@@ -130,7 +130,7 @@ def test_predict_and_evaluate_are_stopped_in_one_line(finished: Path) -> None:
 
     Image.new("L", (8, 8)).save(image)
     for owner, args in ((prediction, ("predict", finished, image)), (evaluation, ("evaluate", finished))):
-        stop = at_call(1, owner, "gather_evidence", send(signal.SIGTERM))
+        stop = at_call(1, owner, "answer", send(signal.SIGTERM))
         assert in_another_process(stop, *args) == 143
         assert Path("stderr").read_text() == "softtf: stopped\n"
 

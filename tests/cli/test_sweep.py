@@ -128,7 +128,7 @@ def test_out_of_memory_is_tried_again_with_smaller_batches_of_scoring(
 ) -> None:
     from softtf.evaluation import evaluate as evaluation
 
-    true, sizes = evaluation.gather_evidence, []
+    true, sizes = evaluation.answer, []
 
     def gather(*args: object, **options: object) -> object:
         sizes.append(args)
@@ -136,7 +136,7 @@ def test_out_of_memory_is_tried_again_with_smaller_batches_of_scoring(
             raise MemoryError
         return true(*args, **options)
 
-    monkeypatch.setattr(evaluation, "gather_evidence", gather)
+    monkeypatch.setattr(evaluation, "answer", gather)
     text = output(capsys, "sweep", sweep_file(**ONE))
     assert re.search(r"not enough memory to score with batch_size 60.*it goes on with 30 samples at once", text)
     assert re.search(r"not enough memory to score with batch_size 30.*it goes on with 15 samples at once", text)

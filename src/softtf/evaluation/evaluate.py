@@ -18,8 +18,7 @@ from softtf.devices.processes import count, mine, summed
 from softtf.evaluation.calibration import calibration_error, reliability
 from softtf.evaluation.kept import KeptTrunk
 from softtf.evaluation.test_data import TestData
-from softtf.inference import INFERENCES
-from softtf.inference.answers import Clock, class_probabilities, gather_evidence, tops_needed
+from softtf.inference.answers import Clock, answer, tops_needed
 from softtf.inference.policy import Policy
 from softtf.inference.predict import by_label
 from softtf.learners.base import Learner
@@ -147,11 +146,12 @@ def evaluate(
             clock.seconds["features"] += min(time.perf_counter() - start, queries.seconds)
         batches = _Batches(learner, data, queries, clock, keep=shuffle_seed is None)
         for rows in mine(chunks(segments, math.lcm(*(p.pooling.group for p in policies)), batch_size)):
-            probabilities, tasks[rows], needed = _answer(
-                learner, data, order[rows], policies, batch_size, clock, batches
-            )
-            tops += torch.cat([torch.tensor([needed[0]]), needed[1]])
-            likely = by_label(probabilities, column_labels)
+            place = torch.arange(len(rows), device=clock.device)
+            members = [place // p.pooling.group for p in policies]
+            found = answer(learner, batches.passes(order[rows]), policies, members, batch_size, clock)
+            tasks[rows] = found.tasks.cpu()
+            tops += tops_needed(learner, found.weights)
+            likely = by_label(found.probabilities.cpu(), column_labels)
             labels[rows] = likely.argmax(2)
             confidence[rows] = likely.amax(2).float()
             done = min(done + len(rows) * count(), len(order))
@@ -246,28 +246,6 @@ def _order(data: TestData, num_tasks: int, shuffle_seed: int | None) -> tuple[Te
         return order, data.tasks[order]
     generator = torch.Generator().manual_seed(derive_seed(shuffle_seed, "shuffle-test"))
     return order[torch.randperm(len(order), generator=generator)], torch.zeros_like(order)
-
-
-def _answer(
-    learner: Learner,
-    data: TestData,
-    positions: Tensor,
-    policies: Sequence[Policy],
-    batch_size: int,
-    clock: Clock,
-    batches: _Batches,
-) -> tuple[Tensor, Tensor, tuple[int, Tensor]]:
-    """Return probabilities [samples, policies, columns], the named tasks [samples, policies] and `tops_needed`."""
-    inferences = sorted({p.evidence for p in policies})
-    evidence = gather_evidence(learner, batches.passes(positions), inferences, clock)
-    place = torch.arange(len(positions), device=clock.device)
-    weights = torch.stack([p.weights(evidence.scores[p.evidence], place // p.pooling.group) for p in policies], 1)
-    within = [p.within_task for p in policies]
-    probabilities = class_probabilities(learner, evidence.trunk, weights, within, batch_size, clock)
-    column_task, tasks = learner.column_tasks().to(clock.device), weights.argmax(2)
-    by_task = torch.tensor([INFERENCES[p.inference].names_task for p in policies], device=clock.device)
-    named = torch.where(by_task, tasks, column_task[probabilities.argmax(2)])
-    return probabilities.cpu(), named.cpu(), tops_needed(learner, weights)
 
 
 def chunks(segments: Tensor, group: int, batch_size: int) -> list[Tensor]:

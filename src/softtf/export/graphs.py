@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from softtf.backbones.base import Tokens
 from softtf.errors import UserError
-from softtf.inference.answers import Clock, class_probabilities, gather_evidence
+from softtf.inference.answers import Clock, answer
 from softtf.inference.base import INFERENCES
 from softtf.inference.policy import Policy
 from softtf.inference.pooling import PER_SAMPLE
@@ -112,7 +112,5 @@ def _tokens(like: Tokens, tensors: tuple[Tensor, ...]) -> Tokens:
 @torch.no_grad()
 def right_answer(learner: Learner, policy: Policy, inputs: Tensor) -> Tensor:
     """Return the learner's own probabilities [n, columns] for prepared inputs."""
-    clock, rows = Clock(inputs.device), torch.arange(len(inputs))
-    evidence = gather_evidence(learner, [SharedPass(learner.network, inputs)], [policy.evidence], clock)
-    weights = policy.weights(evidence.scores[policy.evidence], rows)[:, None]
-    return class_probabilities(learner, evidence.trunk, weights, [policy.within_task], len(inputs), clock)[:, 0]
+    passes, rows = [SharedPass(learner.network, inputs)], torch.arange(len(inputs))
+    return answer(learner, passes, [policy], [rows], len(inputs), Clock(inputs.device)).probabilities[:, 0]

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from torch import Tensor
 from softtf.backbones.base import Tokens
 from softtf.devices.processes import mean
 from softtf.errors import UserError
+from softtf.inference import INFERENCES
+from softtf.inference.policy import Policy
 from softtf.inference.shortlist import scorer_of
 from softtf.learners.base import Learner
 from softtf.network import SharedPass
@@ -149,9 +152,51 @@ def class_probabilities(
     return probabilities
 
 
-def tops_needed(learner: Learner, weights: Tensor) -> tuple[int, Tensor]:
-    """Return the number of tops for weights [samples, policies, tasks], and that for each policy alone [policies]."""
+class Answered(NamedTuple):
+    """What was answered: under each policy the probabilities, the share of each task's network, the named task.
+
+    probabilities: [samples, policies, classes seen]. weights: [samples, policies, tasks]. tasks: [samples, policies].
+    """
+
+    probabilities: Tensor
+    weights: Tensor
+    tasks: Tensor
+
+
+@torch.no_grad()
+def answer(
+    learner: Learner,
+    passes: Iterable[SharedPass],
+    policies: Sequence[Policy],
+    members: Sequence[Tensor],
+    batch_size: int,
+    clock: Clock,
+) -> Answered:
+    """Answer for the samples of some passes under each policy.
+
+    Args:
+        learner: what answers.
+        passes: as for `gather_evidence`.
+        policies: what to answer by; they share the passes.
+        members: for each policy, the group number of each sample [samples], from 0; a group pools its evidence.
+        batch_size: samples run at once above the trunk.
+        clock: gets the seconds.
+
+    Raises:
+        UserError: a score or a probability is not a number.
+    """
+    evidence = gather_evidence(learner, passes, sorted({p.evidence for p in policies}), clock)
+    weights = [p.weights(evidence.scores[p.evidence], group) for p, group in zip(policies, members, strict=True)]
+    shares, within = torch.stack(weights, 1), [p.within_task for p in policies]
+    found = class_probabilities(learner, evidence.trunk, shares, within, batch_size, clock)
+    by_task = torch.tensor([INFERENCES[p.inference].names_task for p in policies], device=shares.device)
+    column_task = learner.column_tasks().to(shares.device)
+    return Answered(found, shares, torch.where(by_task, shares.argmax(2), column_task[found.argmax(2)]))
+
+
+def tops_needed(learner: Learner, weights: Tensor) -> Tensor:
+    """Return the number of tops for weights [samples, policies, tasks], and for each policy alone: [1 + policies]."""
     asked = weights > 0
     if not learner.answer_depends_on_task:
         asked = asked.any(2, keepdim=True)
-    return int(asked.any(1).sum()), asked.sum((0, 2)).cpu()
+    return torch.cat([asked.any(1).sum()[None], asked.sum((0, 2))]).cpu()

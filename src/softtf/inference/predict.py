@@ -11,8 +11,7 @@ from softtf.backbones.answering import Kept, answering
 from softtf.backbones.base import Backbone
 from softtf.devices.memory import needs_memory
 from softtf.errors import UserError
-from softtf.inference import INFERENCES
-from softtf.inference.answers import Clock, class_probabilities, gather_evidence
+from softtf.inference.answers import Clock, answer
 from softtf.inference.policy import Policy
 from softtf.inference.unknown import Unknown
 from softtf.learners.base import Learner
@@ -84,7 +83,6 @@ def predict(
     strange = None if unknown is None else torch.empty(count, dtype=torch.float64)
     clock = Clock(device)
     with learner.computing_in(dtype), answering({} if kept is None else kept):
-        column_task = learner.column_tasks().to(device)
         for rows in whole_groups(groups, loader.batch_size):
             batches = zip(rows.split(loader.batch_size), loader.batches(rows.tolist()), strict=True)
             passes: Iterable[SharedPass] = (
@@ -94,15 +92,10 @@ def predict(
             found_unknown: list[Tensor] = []
             if unknown is not None:
                 passes = unknown.watch(learner, passes, found_unknown)
-            evidence = gather_evidence(learner, passes, [policy.evidence], clock)
             members = torch.unique(groups[rows], return_inverse=True)[1].to(device)
-            weights = policy.weights(evidence.scores[policy.evidence], members)
-            found = class_probabilities(
-                learner, evidence.trunk, weights[:, None], [policy.within_task], loader.batch_size, clock
-            )[:, 0]
-            probabilities[rows], networks[rows] = found.float().cpu(), weights.float().cpu()
-            named = weights.argmax(1) if INFERENCES[policy.inference].names_task else column_task[found.argmax(1)]
-            tasks[rows] = named.cpu()
+            found = answer(learner, passes, [policy], [members], loader.batch_size, clock)
+            probabilities[rows], networks[rows] = (part[:, 0].float().cpu() for part in found[:2])
+            tasks[rows] = found.tasks[:, 0].cpu()
             if strange is not None:
                 strange[rows] = torch.cat(found_unknown)
     return Answers(probabilities, tasks, unknown=strange, networks=networks)
