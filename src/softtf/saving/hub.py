@@ -2,6 +2,11 @@
 
 A repository is read like a folder from a stranger (docs/security.md): its manifest first, then the files that it names,
 all of one commit, and nothing else. They are copied out of the Hub's cache, whose files are links.
+
+This does not build on huggingface_hub's ModelHubMixin: its `from_pretrained` hands what an unsealed config.json of the
+repository says, such as a folder for cached features, to the constructor; its `save_pretrained` writes this machine's
+settings into that file and ignores arguments that it does not know (`replace`); with both replaced, nothing of the
+mixin is left.
 """
 
 import re
