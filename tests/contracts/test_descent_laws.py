@@ -6,6 +6,7 @@ from itertools import permutations
 from pathlib import Path
 
 import pytest
+import torch
 
 from contracts.cases import LEARNERS
 from contracts.tiny import empty, pictures, task_data, tiny_backbone, trained
@@ -180,6 +181,28 @@ def test_what_is_gone_without_traces_leaves_the_files_of_the_learner_that_never_
     assert files[0] == files[1]
 
 
+def test_a_class_that_is_gone_without_traces_leaves_the_learner_that_never_saw_it() -> None:
+    """But for the temperature that the other classes fitted. Also the task's key is made of its classes."""
+    model, never = learner("NCM", 0), learner("NCM", 0)
+    images, labels = pictures(6, 1), ["a", "x", "b"] * 2
+    model.learn((images, labels), "task 1", progress=False)
+    kept = [i for i, label in enumerate(labels) if label != "x"]
+    never.learn((images[kept], [labels[i] for i in kept]), "task 1", progress=False)
+    assert model.forget(["x"]) == []
+    assert model.classes.records == never.classes.records and not any(model.learner.memory["temperatures"])
+    assert torch.equal(model.learner.memory["sums"], never.learner.memory["sums"])
+    assert model.predict(pictures(5, 2)) == never.predict(pictures(5, 2))
+
+
+def test_a_class_that_is_forgotten_with_traces_leaves_its_task_an_ancestor() -> None:
+    model = learner("Soft-TF, no G")
+    before = [record.key for record in model.classes.records]
+    model.forget([model.classes.tasks[1][0]], leave_traces=True)
+    after = [record.key for record in model.classes.records]
+    assert (before[0], before[2]) == (after[0], after[2]) and before[1] != after[1]
+    assert refused(model) == {"task 1", "task 2"}
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("descent") / "saved"
@@ -199,7 +222,7 @@ def test_a_learner_of_an_earlier_version_loads_and_goes_by_the_order_of_its_task
         path.write_text(seal({name: value for name, value in read(path).items() if name not in FIELDS}))
     fit_manifest(folder)
     old = load(folder)
-    assert old.classes.records == model.classes.records and [len(r.shaped_by) for r in old.classes.records] == [0, 1, 2]
+    assert old.classes.records == model.classes.records and [len(r.shaped_by) for r in old.classes.records] == [0, 1, 1]
     old.keep(["task 3", "task 2", "task 1"])
     assert refused(old) == {"task 1", "task 2"}
 

@@ -101,6 +101,19 @@ def test_without_its_last_task_a_learner_is_the_one_that_never_saw_it(case: Lear
     same(model, never, case)
 
 
+EMPTIED = {name: case for name, (case, _) in TIED.items()} | {n: LEARNERS[n] for n in ("block ridge", "KLDA")}
+
+
+@each("case", EMPTIED, ("G-prompt", "KLDA"))
+def test_without_any_task_a_learner_is_a_new_one(case: LearnerCase) -> None:
+    """Also what all tasks share; and what it learns then holds nothing of what is gone."""
+    model = learned(case, [0, 1])
+    assert model.keep([]) == [] == model.audit()
+    model.learn(data(case, 2), "task 3", progress=False)
+    same(model, learned(case, [2]), case)
+    assert not model.describe().gone and model.classes.records[0].shaped_by == ()
+
+
 @apart
 @pytest.mark.parametrize("task", [0, 1])
 def test_nothing_of_a_task_that_is_taken_out_is_left(case: LearnerCase, task: int) -> None:

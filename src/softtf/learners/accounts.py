@@ -141,8 +141,9 @@ def audit(finished: Finished) -> list[Held]:
         held.append(
             Held(name, f"statistics of features{', from the sums below' if divided else ''}", names, _bytes(values))
         )
+    before = ancestors(classes)
     for task, part in enumerate(parts_of(finished)):
-        held += _of_task(finished, part, task)
+        held += _of_task(finished, part, task, before[task])
     return held + [Held("trace of what was removed", line, (), 0) for line in _gone(classes.records)]
 
 
@@ -151,8 +152,8 @@ def _gone(records: Iterable[Record]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(line for record in records for line in record.gone))
 
 
-def _of_task(finished: Finished, part: Part, task: int) -> list[Held]:
-    """Return what a learner holds of one task alone."""
+def _of_task(finished: Finished, part: Part, task: int, before: Sequence[str]) -> list[Held]:
+    """Return what a learner holds of one task alone; before: the tasks from whose parameters its own started."""
     learner, classes = finished
     held = [
         Held(
@@ -166,11 +167,11 @@ def _of_task(finished: Finished, part: Part, task: int) -> list[Held]:
         own = {n: v for n, v in part.state.items() if n.startswith(f"{name}.")}
         if slots.retrained or not _bytes(own):
             continue
-        before = ancestors(classes, task) if slots.starts_from_last else []
-        how = "trained on its examples, from the last task's on" if before else "trained on its examples"
+        others = before if slots.starts_from_last else ()
+        how = "trained on its examples, from the last task's on" if others else "trained on its examples"
         if not learner.trained_by_steps:
             how = "solved from the sums of features"
-        held.append(Held(name, how, (*before, part.name), _bytes(own)))
+        held.append(Held(name, how, (*others, part.name), _bytes(own)))
     covered = learner.shares.covered(task)
     for owner, share in part.shares.items():
         what = "sums" if owner == METHOD else f"sums of {owner}"
@@ -184,12 +185,12 @@ def _of_task(finished: Finished, part: Part, task: int) -> list[Held]:
 def differences(one: Finished, other: Finished) -> list[str]:
     """Return, in words, how two learners of one method differ in what they know."""
     mine, its = parts_of(one), parts_of(other)
-    twins, found = _twins(mine, its), []
+    (twins, equal), found = _twins(mine, its), list[str]()
     for number, part in enumerate(mine):
         if number not in twins:
             found.append(f"only the first has the task {part.name!r} of {len(part.classes)} classes")
-        elif not part.same(twin := its[twins[number]]):
-            found.append(f"the task {part.name!r} differs in {_difference(part, twin)}")
+        elif number not in equal:
+            found.append(f"the task {part.name!r} differs in {_difference(part, its[twins[number]])}")
     new = [part for number, part in enumerate(its) if number not in twins.values()]
     found += [f"only the second has the task {part.name!r} of {len(part.classes)} classes" for part in new]
     if (order := [twins[number] for number in sorted(twins)]) != sorted(order):
@@ -201,23 +202,25 @@ def differences(one: Finished, other: Finished) -> list[str]:
     return found
 
 
-def _twins(mine: Sequence[Part], its: Sequence[Part]) -> dict[int, int]:
-    """Return which task of the second learner is that of the first, by number; each is so once.
+def _twins(mine: Sequence[Part], its: Sequence[Part]) -> tuple[dict[int, int], set[int]]:
+    """Return which task of the second learner is that of the first, by number, and which of the first are equal to it.
 
-    Equal tasks come first, then those of the same name and classes, then those of the same classes.
+    Each is so once: equal tasks come first, then those of the same name and classes, then those of the same classes.
     """
     rules: list[Callable[[Part, Part], bool]] = [
-        lambda one, other: (one.name, one.classes) == (other.name, other.classes) and one.same(other),
+        Part.same,
         lambda one, other: (one.name, one.classes) == (other.name, other.classes),
         lambda one, other: one.classes == other.classes,
     ]
-    twins, free = dict[int, int](), list(range(len(its)))
+    twins, equal, free = dict[int, int](), set[int](), list(range(len(its)))
     for rule in rules:
         for number in (n for n in range(len(mine)) if n not in twins):
             if (twin := next((n for n in free if rule(mine[number], its[n])), None)) is not None:
                 twins[number] = twin
                 free.remove(twin)
-    return twins
+        if rule is rules[0]:
+            equal = {*twins}
+    return twins, equal
 
 
 def _difference(one: Part, other: Part) -> str:

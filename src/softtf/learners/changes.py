@@ -14,7 +14,7 @@ from softtf.learners.base import Learner
 from softtf.learners.class_table import ClassTable
 from softtf.learners.descent import Trace, close_up, in_words, write_down
 from softtf.learners.knowledge import Finished
-from softtf.learners.parts import Part, assembled, chosen, fitted_beside, parts_of, traces, without_classes
+from softtf.learners.parts import Part, assembled, chosen, fitted_beside, parts_of, traces
 
 Changed = tuple[Finished, list[str]]
 
@@ -54,11 +54,8 @@ def forget_labels(finished: Finished, labels: Sequence[Hashable], leave_traces: 
     kept = [t for t in range(len(parts)) if t not in whole]
     left = traces(finished, touched, kept)
     left += [Trace(task, words, (task,)) for task in some for words in _held(learner, parts[task], task)]
-    found = chosen(finished, kept)
+    found = chosen(finished, kept, labels)
     left = _allowed(finished, touched, left, leave_traces) + fitted_beside(finished, touched, kept)
-    if some:
-        new = [without_classes(learner, parts[t], t, labels) if t in some else parts[t] for t in kept]
-        found = assembled(finished, new)
     if not left:
         close_up(found.classes, classes)
     write_down(found.classes, kept, left, {task: _removed(classes, task, labels) for task in touched})

@@ -25,8 +25,9 @@ class Record:
         tested: the number of these test examples.
         key: 16 hex digits that name the task wherever its part goes, whatever it is called; None if it is not known.
         place: how many tasks had been learned before it.
-        shaped_by: the key and the name, at that time, of every task whose parameters its own started from, directly or
-            through other tasks; earliest first.
+        shaped_by: the key and the name, at that time, of the tasks whose parameters its own started from, directly or
+            through other tasks; earliest first. The list goes back to the nearest that is an earlier task of the
+            learner, whose own ancestors come before (`softtf.learners.descent.lineages`).
         gone: in words, what it still holds of tasks and classes that were removed (`softtf.learners.descent`).
     """
 

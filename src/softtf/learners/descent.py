@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from softtf.learners.base import Learner
 from softtf.learners.class_table import ClassTable, Record
 
+Lineage = tuple[tuple[str, str], ...]
+"""Keys and names of tasks."""
 LONGEST = 1000
 """The most characters of a line of `Record.gone`."""
 
@@ -41,26 +43,77 @@ def begun(learner: Learner, classes: ClassTable, labels: Sequence[Hashable], nam
         record: when it was learned, and from how much.
     """
     known, place = classes.records, 1 + max((one.place for one in classes.records), default=-1)
-    said = [name, record.learned, record.examples, *labels]
-    key = hashlib.sha256("\n".join(map(repr, said)).encode()).hexdigest()[:16]
-    found = replace(record, key=key, place=place)
+    found = replace(record, key=key_of(name, record, labels), place=place)
     if not known:
         return found
     last = len(known) - 1
     if any(slots.starts_from_last and slots.num_parameters(last) for slots in learner.slot_modules().values()):
         parent = known[last].key  # None: put into the table by hand, with no record
-        own = () if parent is None else ((parent, classes.names[last]),)
-        shaped_by = (*known[last].shaped_by, *own)
+        shaped_by = lineages(known)[last] if parent is None else ((parent, classes.names[last]),)
         return replace(found, shaped_by=shaped_by, gone=known[last].gone)
     if learner.trained_by(0) or learner.fitted_beside(0):  # what is shared goes on to the new task
         return replace(found, gone=tuple(line for line in known[0].gone if all(line in one.gone for one in known)))
     return found
 
 
-def ancestors(classes: ClassTable, task: int) -> list[str]:
-    """Return the names of the tasks from whose parameters a task's own started, as they are called now."""
+def key_of(name: str, record: Record, labels: Sequence[Hashable]) -> str:
+    """Return the key of a task, of what its record and its classes say at that time."""
+    said = [name, record.learned, record.examples, *labels]
+    return hashlib.sha256("\n".join(map(repr, said)).encode()).hexdigest()[:16]
+
+
+def lineages(records: Sequence[Record]) -> list[Lineage]:
+    """Return for each task all tasks that its parameters come from, the earliest first.
+
+    Args:
+        records: of all tasks, in their order.
+    """
+    earlier, found = dict[str | None, Lineage](), list[Lineage]()
+    for record in records:
+        first = record.shaped_by[0][0] if record.shaped_by else None
+        found.append((*earlier.get(first, ()), *record.shaped_by))
+        if record.key is not None:
+            earlier[record.key] = found[-1]
+    return found
+
+
+def shortened(records: Sequence[Record]) -> list[Record]:
+    """Return records in which a task's ancestors go back only to the nearest that is an earlier task; see `lineages`.
+
+    Args:
+        records: of all tasks, in their order, with all ancestors.
+    """
+    earlier, found = dict[str | None, Lineage](), list[Record]()
+    for record in records:
+        whole = record.shaped_by
+        keys = [key for key, _ in whole]
+        start = next((i for i in reversed(range(len(keys))) if _keys(earlier.get(keys[i])) == keys[:i]), 0)
+        found.append(replace(record, shaped_by=whole[start:]))
+        if record.key is not None:
+            earlier[record.key] = whole
+    return found
+
+
+def _keys(lineage: Lineage | None) -> list[str] | None:
+    return None if lineage is None else [key for key, _ in lineage]
+
+
+def rekeyed(records: Sequence[Record], keys: Mapping[str | None, str]) -> list[Record]:
+    """Return records in which some tasks have other keys, also where they are ancestors."""
+    return [
+        replace(
+            record,
+            key=keys.get(record.key, record.key),
+            shaped_by=tuple((keys.get(key, key), name) for key, name in record.shaped_by),
+        )
+        for record in records
+    ]
+
+
+def ancestors(classes: ClassTable) -> list[list[str]]:
+    """Return for each task the names of the tasks from whose parameters its own started, as they are called now."""
     now = {record.key: name for record, name in zip(classes.records, classes.names, strict=True)}
-    return [now.get(key, f"{name} (removed)") for key, name in classes.records[task].shaped_by]
+    return [[now.get(key, f"{name} (removed)") for key, name in one] for one in lineages(classes.records)]
 
 
 def write_down(classes: ClassTable, kept: Sequence[int], left: Sequence[Trace], removed: Mapping[int, str]) -> None:

@@ -104,8 +104,9 @@ class NCMLearner(ClosedFormLearner):
                 heads.close(task, {**state, "weight": means})
 
     def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
-        """Return a task's sums for the classes at `kept` alone."""
-        return {**share, "sums": share["sums"][kept], **columns_without(share, kept)}
+        """Return a task's sums for the classes at `kept` alone, without the temperature, which all were fitted by."""
+        none = TEMPERATURE.kept(None, 0.0)
+        return {**share, "sums": share["sums"][kept], **columns_without(share, kept), **none}
 
     def joined(self, one: Share, more: Share) -> Mapping[str, Tensor]:
         """Return a task's sums with those of more of its examples."""

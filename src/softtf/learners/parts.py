@@ -15,7 +15,7 @@ from softtf.adaptations.slots import TaskSlots
 from softtf.errors import UserError
 from softtf.learners.base import Learner
 from softtf.learners.class_table import ClassTable, Record
-from softtf.learners.descent import Trace
+from softtf.learners.descent import Trace, key_of, lineages, rekeyed, shortened
 from softtf.learners.knowledge import Finished
 from softtf.learners.shares import Shares, TaskShares
 
@@ -27,7 +27,7 @@ class Part:
     Attributes:
         name: the task's name.
         classes: its labels, in the order of their columns.
-        record: when it was learned, and so on.
+        record: when it was learned, and so on; with all ancestors (`lineages`).
         state: its parameters, named as in `LearnerState.task_state_dict`.
         shares: what it added to sums.
         shared: modules whose parameters later tasks change, or that are solved anew; the task owns nothing in them.
@@ -47,9 +47,11 @@ class Part:
 
     def same(self, other: "Part") -> bool:
         """Return whether two parts are equal, bit for bit."""
+        if (self.name, self.classes) != (other.name, other.classes):
+            return False
         mine, its = self.tensors(), other.tensors()
-        same = (self.name, self.classes) == (other.name, other.classes) and mine.keys() == its.keys()
-        return same and all(torch.equal(value, its[name].to(value.device)) for name, value in mine.items())
+        alike = mine.keys() == its.keys()
+        return alike and all(torch.equal(value, its[name].to(value.device)) for name, value in mine.items())
 
 
 def parts_of(finished: Finished) -> list[Part]:
@@ -57,10 +59,10 @@ def parts_of(finished: Finished) -> list[Part]:
     learner, classes = finished
     shared = frozenset(name for name, slots in learner.slot_modules().items() if slots.retrained)
     found = []
-    for task, labels in enumerate(classes.tasks):
+    for task, (labels, lineage) in enumerate(zip(classes.tasks, lineages(classes.records), strict=True)):
         state = learner.task_state_dict(task)
         state = {n: v.clone() if n.split(".")[0] in shared else v for n, v in state.items()}
-        record, shares = classes.records[task], learner.shares.tasks[task]
+        record, shares = replace(classes.records[task], shaped_by=lineage), learner.shares.tasks[task]
         found.append(Part(classes.names[task], labels, record, state, shares, shared))
     return found
 
@@ -76,6 +78,7 @@ def assembled(finished: Finished, parts: Sequence[Part]) -> Finished:
     classes = ClassTable(known.allow_repeated)
     for part in parts:
         classes.add(part.classes, part.name, part.record)
+    classes.records[:] = shortened(classes.records)
     learner = before.face()
     learner.go_on()
     learner.shares, learner.shared_before = Shares(), {}
@@ -97,17 +100,26 @@ def check_divisible(learner: Learner) -> None:
         )
 
 
-def chosen(finished: Finished, tasks: Sequence[int]) -> Finished:
-    """Return the learner of some of its tasks, in the order given.
+def chosen(finished: Finished, tasks: Sequence[int], without: Sequence[Hashable] = ()) -> Finished:
+    """Return the learner of some of its tasks, in the order given, without some of their classes.
+
+    Each task keeps a class at least.
 
     Raises:
-        UserError: the method keeps all tasks in one, or some of these tasks belong together.
+        UserError: the method keeps all tasks in one, some of these tasks belong together, or something is not kept by
+            class.
     """
     learner, classes = finished
     _check_together(learner, classes, tasks)
     _check_read(learner, classes, tasks)
+    check_divisible(learner)
     parts = parts_of(finished)
+    some = [task for task in tasks if not set(without).isdisjoint(classes.tasks[task])]
+    for task in some:
+        parts[task] = without_classes(learner, parts[task], task, without)
     found = assembled(finished, [parts[task] for task in tasks])
+    new = {classes.records[t].key: key_of(parts[t].name, parts[t].record, parts[t].classes) for t in some}
+    found.classes.records[:] = rekeyed(found.classes.records, new)
     if not tasks:
         found.learner.gathered = {}
     for name in found.learner.undivided_statistics if tasks else ():
@@ -167,10 +179,12 @@ def without_classes(learner: Learner, part: Part, task: int, gone: Sequence[Hash
 def traces(finished: Finished, tasks: Sequence[int], kept: Sequence[int]) -> list[Trace]:
     """Return what still holds something of the data of some tasks once their parts, or some of their classes, are gone.
 
-    kept: the tasks of which something stays.
+    kept: the tasks of which something stays; without any, nothing does, as a learner of no tasks is a new one.
     """
     learner, classes = finished
-    ancestors = [{key for key, _ in record.shaped_by} for record in classes.records]
+    if not kept:
+        return []
+    ancestors = [{key for key, _ in lineage} for lineage in lineages(classes.records)]
     modules, found = learner.slot_modules(), []
     for task in tasks:
         record = classes.records[task]

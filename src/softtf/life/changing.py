@@ -107,6 +107,7 @@ class Living(Sending):
     def keep(self, tasks: Sequence[Task], *, leave_traces: bool = False) -> list[str]:
         """Keep some tasks, in the order given, and take out the others; naming all of them changes their order.
 
+        Without any task nothing is left, also of what tasks share: it is the learner before its first task.
         `leave_traces`, the returned list and the errors are as for `remove_task`.
         """
 
@@ -163,4 +164,14 @@ class Living(Sending):
         self._change(lambda known: (changes.merged(known, other.knowledge.finished), []))
 
     def _change(self, make: Callable[[Finished], changes.Changed]) -> list[str]:
-        return self.knowledge.put(lambda: make(self.knowledge.finished))
+        def changed() -> changes.Changed:
+            found, left = make(self.knowledge.finished)
+            return found if found.classes.tasks else self._new(found), left
+
+        return self.knowledge.put(changed)
+
+    def _new(self, empty: Finished) -> Finished:
+        """Return a learner that has learned nothing, in place of one whose tasks are all gone."""
+        backbone = empty.learner.network.backbone
+        learner = self.header.learner.new_learner(backbone, self.header.seed)
+        return Finished(learner.to(next(backbone.parameters()).device).face(), empty.classes)
