@@ -73,6 +73,18 @@ def test_a_texts_are_the_means_of_real_tokens_after_every_block() -> None:
     torch.testing.assert_close(read(backbone, ids), torch.stack(expected), rtol=0, atol=1e-9)
 
 
+def test_more_of_a_long_text_is_read_within_what_the_backbone_takes() -> None:
+    inner, text = tiny_bert(max_tokens=6), "abcdefgh " * 20
+    whole = tiny_bert(max_tokens=12)
+    backbone = BlockFeatures(inner, reach=2)
+    ids = [one.preparation.load_test(text, "a text") for one in (inner, backbone, whole)]
+    assert [len(each) for each in ids] == [6, 12, 12] and torch.equal(ids[1], ids[2])
+    batch = backbone.preparation.batch(ids[1:2], "cpu")
+    torch.testing.assert_close(read(backbone, batch), read(BlockFeatures(whole), batch))
+    far = BlockFeatures(inner, reach=1000)
+    assert len(far.preparation.load_test(text, "a text")) == inner.longest
+
+
 def test_views_stand_side_by_side_and_one_image_for_all() -> None:
     backbone, one = BlockFeatures(tiny_backbone(), 3), BlockFeatures(tiny_backbone(), 1)
     x = torch.stack([inputs(4, seed) for seed in range(3)], 1)

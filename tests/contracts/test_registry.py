@@ -12,7 +12,7 @@ from softtf.backbones import Backbone
 from softtf.backbones.block_features import BlockFeatures, LastTokens
 from softtf.config.tree import Spec
 from softtf.errors import UserError
-from softtf.inference import INFERENCES
+from softtf.inference import INFERENCES, policies_of
 from softtf.learners import LearnerSpec
 
 
@@ -31,7 +31,7 @@ def test_every_learner_has_a_case() -> None:
 def test_every_task_inference_serves_some_learner_case() -> None:
     own = {name for name, cls in INFERENCES.items() if cls.pools and cls.__module__.startswith("softtf.")}
     specs = [case.spec for case in LEARNERS.values() if not case.texts]
-    assert own <= {name for spec in specs for name in spec.new_learner(backbone_for(spec), 0).inferences}
+    assert own <= {name for spec in specs for name in policies_of(spec.new_learner(backbone_for(spec), 0))}
 
 
 def test_every_backbone_has_a_case() -> None:

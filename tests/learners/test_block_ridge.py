@@ -8,8 +8,9 @@ import torch
 from contracts.tiny import assert_same, task_data, tiny_backbone
 from contracts.tiny_bert import text_task, texts, tiny_bert
 from softtf.classifier import ContinualClassifier
+from softtf.config.tree import from_dict, to_dict
 from softtf.errors import UserError
-from softtf.learners import BlockRidge, SoftTF
+from softtf.learners import BlockRidge, LearnerSpec, SoftTF
 from softtf.statistics.ridge_sums import RidgeSums
 from softtf.streams import Examples
 
@@ -99,3 +100,9 @@ def test_one_class_of_two_examples_can_be_learned() -> None:
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, int], said: str) -> None:
     with pytest.raises(UserError, match=said):
         BlockRidge(**settings)
+
+
+def test_a_learner_of_before_reach_reads_its_texts_as_it_did() -> None:
+    earlier = {name: value for name, value in to_dict(BlockRidge(60)).items() if name != "reach"}
+    assert from_dict(LearnerSpec, earlier, "learner") == BlockRidge(60, reach=1)
+    assert from_dict(LearnerSpec, {"kind": "block-ridge"}, "learner") == BlockRidge()

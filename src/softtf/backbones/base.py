@@ -139,6 +139,7 @@ class Backbone(nn.Module, ABC):
     weight_names: tuple[str, ...]
     preparation: Preparation
     reads_text: bool = False  # True: inputs are token ids as `softtf.streams.texts` gives them
+    longest: int | None = None  # the most tokens of a text that it takes; None: those of its preparation
     revision: str | None = None  # the commit of its weights on the Hub
     spec: BackboneSpec | None = None  # given by `load_backbone`, to load it again
 

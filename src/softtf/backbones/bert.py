@@ -62,9 +62,10 @@ class Bert(Backbone):
         self.heads: int = model.config.num_attention_heads
         self.pad: int = model.config.pad_token_id or 0
         positions = self.embeddings.position_embeddings
-        longest = positions.num_embeddings - (0 if positions.padding_idx is None else positions.padding_idx + 1)
-        if preparation.max_tokens > longest:
-            raise UserError(f"backbone {name!r} takes at most {longest} tokens; max_tokens is {preparation.max_tokens}")
+        unused = 0 if positions.padding_idx is None else positions.padding_idx + 1
+        self.longest: int = positions.num_embeddings - unused
+        if (tokens := preparation.max_tokens) > self.longest:
+            raise UserError(f"backbone {name!r} takes at most {self.longest} tokens; max_tokens is {tokens}")
 
     @property
     def dtype(self) -> torch.dtype:

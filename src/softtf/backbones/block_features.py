@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from softtf.backbones.base import UNEDITED, Backbone, BlockEdit, Tokens
 from softtf.backbones.random_inputs import random_inputs
 from softtf.streams.images import ImagePreparation
+from softtf.streams.texts import TextPreparation
 from softtf.streams.views import ImageViews
 
 EPS = 1e-6
@@ -109,14 +110,17 @@ class BlockFeatures(ReadBlocks):
     Args:
         inner: the frozen backbone.
         views: the number of views of an image (`ImageViews`), each with its own forward pass; a text has one view.
+        reach: how many times `max_tokens` of a text are read, within what the backbone takes.
     """
 
-    def __init__(self, inner: Backbone, views: int = 1) -> None:
+    def __init__(self, inner: Backbone, views: int = 1, reach: int = 1) -> None:
         first = 0 if inner.reads_text else inner.depth - -(-inner.depth // 3)
         super().__init__(inner, first, embedded=inner.reads_text)
         self.views = 1
         if isinstance(inner.preparation, ImagePreparation):
             self.views, self.preparation = views, ImageViews.of(inner.preparation, views)
+        if isinstance(texts := inner.preparation, TextPreparation) and inner.longest is not None:
+            self.preparation = texts.reaching(min(reach * texts.max_tokens, inner.longest))
         pools = 1 if self.reads_text else 2 + (inner.leading_tokens > 0)
         self.view_dim = self.blocks_read * pools * inner.dim
         self.dim = self.views * self.view_dim

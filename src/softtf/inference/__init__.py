@@ -5,6 +5,7 @@ For one of your own, derive a `TaskInference`: `scores` of a `softtf.network.Sha
 `softtf.testing.check_inference` checks it.
 """
 
+from softtf.inference.answer_id import AnswerID
 from softtf.inference.base import INFERENCES, TaskInference, inference_named, policies_of, unsupported
 from softtf.inference.entropy_gradient import GradientID, GradientIDFull, GradientIDKeyPrompts
 from softtf.inference.feature_id import FeatureID
@@ -16,6 +17,7 @@ from softtf.inference.task_identity import TaskIdentity
 
 __all__ = [
     "INFERENCES",
+    "AnswerID",
     "FeatureID",
     "GradientID",
     "GradientIDFull",

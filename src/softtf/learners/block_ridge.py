@@ -4,8 +4,8 @@ It builds on two methods. RanPAC (McDonnell et al., "RanPAC: Random Projections 
 Learning", NeurIPS 2023) is a ridge regression on a random projection of the last block's features. LayUP (Ahrens et
 al., "Read Between the Layers: Leveraging Multi-Layer Representations for Rehearsal-Free Continual Learning with
 Pre-Trained Models", TMLR 2024) reads several blocks. New here are: the standard deviation of tokens beside their mean;
-several views of an image; features standardised by those of drawn inputs, so that no data set must come first; a fixed
-rule for lambda; integer sums, exact in any order of tasks; and probabilities.
+several views of an image, and more of a long text; features standardised by those of drawn inputs, so that no data set
+must come first; a fixed rule for lambda; integer sums, exact in any order of tasks; and probabilities.
 
 Let x_v be the standardised features of view v (`BlockFeatures`), D their dimension, and R_v drawn from the seed:
 
@@ -17,7 +17,7 @@ each sample is answered alone.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ from torch import Tensor
 from softtf.adaptations.slots import Heads
 from softtf.backbones.base import Backbone, Tokens
 from softtf.backbones.block_features import BlockFeatures
-from softtf.config.bounds import Between
+from softtf.config.bounds import AtLeast, Between
 from softtf.errors import UserError
 from softtf.files.tensor_form import Forms, TensorForm
 from softtf.learners.base import Learner
@@ -48,21 +48,31 @@ class BlockRidge(ClosedFormSpec, kind="block-ridge"):
         projection: M, the random units of all views together. A task's sums take 2 M (M + 1) bytes, and 4 M per class.
         views: views of an image: 1, the default, is the usual one; 2 adds the whole image; 3 also adds an enlarged
             centre. Each view costs one pass of the backbone. A text always has one view.
+        reach: how many times the backbone's `max_tokens` of a long text are read, within what the backbone takes.
     """
 
     title = "BlockRidge (frozen features)"
 
     projection: Dimension = 5000
     views: Annotated[int, Between(1, MOST_VIEWS)] = 3
+    reach: Annotated[int, AtLeast(1)] = 4
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.projection < self.views:
             raise UserError(f"projection must be at least views, {self.views}, not {self.projection}")
 
+    @classmethod
+    def of_earlier(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """Let a learner that was saved before there was `reach` read its texts as it did."""
+        settings = super().of_earlier(settings)
+        return {"reach": 1, **settings} if "views" in settings else settings
+
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner."""
-        features = backbone if isinstance(backbone, BlockFeatures) else BlockFeatures(backbone, self.views)
+        features = backbone
+        if not isinstance(features, BlockFeatures):
+            features = BlockFeatures(backbone, self.views, self.reach)
         return BlockRidgeLearner(features, seed, self.projection // features.views * features.views)
 
 

@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -42,6 +43,10 @@ class TextPreparation:
     def __post_init__(self) -> None:
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(self.max_tokens)
+
+    def reaching(self, max_tokens: int) -> "TextPreparation":
+        """Return the same preparation with another `max_tokens`, and a tokenizer of its own."""
+        return replace(self, tokenizer=deepcopy(self.tokenizer), max_tokens=max_tokens)
 
     @property
     def fingerprint(self) -> str:
