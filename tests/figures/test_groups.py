@@ -37,10 +37,21 @@ def test_each_kind_of_answer_has_a_panel(made: Make) -> None:
     assert titles == ["answer: a class of the inferred task", "answer: any class seen so far"]
 
 
+def test_methods_are_compared_each_under_its_own_policies(made: Make) -> None:
+    masks = made("dual-prompt+soft-tf", "--policy", *POLICIES, "--seed", 0)
+    head = made("linear-head", "--policy", "answer-id:own", "answer-id:batch24:own", "--seed", 0)
+    found = numbers_of("groups", [masks, head], policy=["prompt-id:own", "answer-id:own", "answer-id:batch24:own"])
+    rows = {(row["method"], row["inference"], row["samples"]) for row in table(found)}
+    ours, theirs = "DualPrompt + Soft-TF", "Linear head only"
+    assert rows == {(ours, "Prompt ID", "1"), (theirs, "Answer ID", "1"), (theirs, "Answer ID", "24")}
+    labels = [text.get_text() for text in drawn("groups", found).legends[0].get_texts()]
+    assert labels == [f"{ours}: Prompt ID", f"{theirs}: Answer ID"]
+    with pytest.raises(UserError, match="gradient-id"):
+        numbers_of("groups", [masks, head], policy=["gradient-id:own", "answer-id:batch24:own"])
+
+
 def test_other_kinds_of_runs_are_refused(made: Make, renamed: Renamed) -> None:
     with pytest.raises(UserError, match="scored by no policy that pools evidence; `softtf evaluate"):
         numbers_of("groups", [made()])
-    with pytest.raises(UserError, match="compares runs of one method"):
-        numbers_of("groups", [made(), made("dual-prompt")])
     with pytest.raises(UserError, match="scored on shuffled samples"):
         numbers_of("groups", [made("dual-prompt+soft-tf", "--evaluate.shuffle")])
