@@ -31,6 +31,12 @@ def test_answers_of_a_group_are_of_its_task() -> None:
     assert {TASK_OF[column] for column in columns} == {task}
 
 
+def test_groups_are_pooled_where_no_task_is_needed() -> None:
+    model, images, groups = learned(BlockRidge(60)), pictures(9, 5), [0, 1, 1] * 3
+    assert model.inference.code == "none"
+    assert model.predict(images, groups=groups) == model.predict(images, groups=groups, inference="answer-id:own")
+
+
 def test_a_method_that_needs_a_task_does_not_have_it() -> None:
     with pytest.raises(UserError, match="cannot infer the task by 'answer-id'"):
         learned(DualPrompt(e_layers=(3,))).predict(pictures(1, 5), inference="answer-id")

@@ -118,7 +118,7 @@ class ClipText(ClipTower):
         super().__init__(model.encoder.layers, model.final_layer_norm, projection, name)
         self.embeddings = model.embeddings
         self.tokenize = tokenize
-        self.longest = int(model.config.max_position_embeddings)
+        self.longest: int = int(model.config.max_position_embeddings)
         marks = tokenize([""])[0]
         if len(marks) < 2:
             raise UserError(f"{name!r} needs a tokenizer that puts a start and an end token round each text")

@@ -17,7 +17,7 @@ from softtf.config.bounds import FalseRejection
 from softtf.devices.memory import needs_memory
 from softtf.devices.torch_state import with_own_settings
 from softtf.errors import UserError
-from softtf.inference import INFERENCES, Oracle, policies_of
+from softtf.inference import INFERENCES, AnswerID, Oracle, policies_of
 from softtf.inference.policy import Policy, policy_of, usual_policy
 from softtf.inference.predict import Answers, by_label, group_numbers, predict, test_loader
 from softtf.inference.unknown import USUAL_RATE, Unknown, UnknownInputs, unknown_to
@@ -98,7 +98,7 @@ class Predictor:
                 or the path of a folder, an archive or a file of rows with images, which are answered in their order; of
                 texts, a `Path` of a file.
             groups: one hashable per input: samples known to belong to one task (one visit, one camera), whose
-                evidence is pooled.
+                evidence is pooled. If the method needs no task, it is then inferred by `answer-id:own`.
             task: the task, from 0, where it is known: one for all inputs, or one for each.
             inference: another task inference than the classifier's own.
             batch_size: samples run at once; answers do not depend on it.
@@ -164,7 +164,7 @@ class Predictor:
         _check_tasks(task, len(classes.tasks))
         policy = policy_of(inference, learner) if inference else self.inference
         if groups is not None and not INFERENCES[policy.inference].names_task:
-            raise UserError(f"{type(learner).__name__} infers no task, so there is nothing to pool in groups")
+            policy = policy_of(f"{AnswerID.name}:own", learner)
         if groups is not None and policy.shortlist is not None:
             raise UserError(f"{policy.code} looks at each sample's own tasks; leave out the groups, or the shortlist")
         if policy.inference == Oracle.name and task is None:
