@@ -6,6 +6,7 @@ import my_inference
 import my_lda
 import my_method
 import my_metric
+import my_smoothed
 import my_source
 import torch
 
@@ -28,6 +29,7 @@ def exact():
 
 check_learner(my_method.ClassMeans())
 check_learner(my_lda.LDA())
+check_learner(my_smoothed.Smoothed())
 check_adaptation(my_adaptation.Scaling(layers="3-4"))
 check_inference(my_inference.TaskMean)
 check_backbone(exact)

@@ -75,3 +75,16 @@ def test_an_amount_that_cannot_be_chosen_is_refused(nearest: Any) -> None:
     check_inference(inference)
     with pytest.raises(UserError, match="'first=30': first has no amount to choose; write first"):
         LinearHead(gather=("first=30",)).statistics()
+
+
+def test_fits_that_is_no_class_method_and_a_learner_that_is_not_served_are_told() -> None:
+    with forgetting_names(), pytest.raises(UserError, match="write @classmethod above"):
+
+        class Bound(TaskInference):
+            name, title = "bound", "Bound"
+
+            def fits(self, learner: Any) -> bool:  # type: ignore[override]
+                return True
+
+    with pytest.raises(AssertionError, match="linear-head supports it: .* give check_inference one"):
+        check_inference(GradientID, LinearHead())

@@ -40,6 +40,8 @@ class TaskInference(ABC):
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
+        if "fits" in vars(cls) and not isinstance(vars(cls)["fits"], classmethod):
+            raise UserError(f"{cls.__name__}.fits must be a class method: write @classmethod above fits(cls, learner)")
         if "name" in vars(cls):
             INFERENCES.add(cls.name, cls, cls)
 

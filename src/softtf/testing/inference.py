@@ -40,7 +40,11 @@ def check_inference(kind: type[TaskInference], spec: LearnerSpec | None = None) 
     frozen = tiny_backbone()
     law(INFERENCES.get(kind.name) is kind, f"no other task inference is named {kind.name!r}")
     supported = kind.name in policies_of(spec.new_learner(frozen, 0))
-    law(supported, "the learner supports it: it names it, it gathers its statistics, or `fits` says so")
+    law(
+        supported,
+        f"{spec.kind} supports it: it names it, it gathers its statistics, or `fits` says so; if it is for other"
+        " learners, give check_inference one of them",
+    )
     model = _learned(frozen, spec, kind)
     gathers = STATISTIC_KINDS.get(kind.name)
     if gathers is not None and gathers.amount:
