@@ -1,6 +1,7 @@
 """`softtf sweep`: every run that a sweep file asks for; `softtf sweep status`: how far they are."""
 
 import shlex
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from softtf.errors import UserError, unknown
 from softtf.report.comparison import groups_of
 from softtf.report.found import read_run
 from softtf.screen import Screen, plain, say
+from softtf.streams.remote import is_url
+from softtf.sweeps.away import at_hand, look
 from softtf.sweeps.check import check_jobs
 from softtf.sweeps.file import name_of, read_plan, read_sweep, save_plan
 from softtf.sweeps.job import Job
@@ -33,21 +36,28 @@ def run(options: Sweep) -> int:
     if options.file is None or options.folder is not None:
         raise UserError("name a sweep file: softtf sweep SWEEP.yaml; or a folder: softtf sweep status FOLDER")
     file = Path(options.file)
-    folder = options.output or Path("runs/sweeps") / file.stem
-    jobs = read_sweep(file).jobs(folder)
+    output = options.output or str(Path("runs/sweeps") / file.stem)
+    url = output if is_url(output) else None
+    folder = Path(output) if url is None else at_hand(url)
+    jobs = read_sweep(file).jobs(folder, url)
     if options.print:
         _refuse(options, ("jobs", "ray", "cpus", "gpus", "memory", "only"), "--print does no run")
         check_jobs(jobs, here=False)
         for job in jobs:
-            say(_command(file, folder, job, options.imports))
+            say(_command(file, output, name_of(job, folder), options.imports))
         return 0
     chosen = jobs if options.only is None else _only(jobs, folder, options.only)
     console = Screen()
     engage = workers_of(options, console)
+    if url is not None:
+        look(url, folder)
     check_jobs(chosen, here=options.ray is None)
-    failed = carry_out(chosen, engage, console, lambda: save_plan(jobs, folder))
-    if paths := [job.path for job in chosen if job.finished]:
-        show_groups(groups_of([read_run(path) for path in paths]), console)
+    failed = carry_out(chosen, engage, console, lambda: save_plan(jobs, folder, url))
+    if finished := [job for job in chosen if job.finished]:
+        for job in finished:
+            if job.url is not None:
+                look(job.url, job.path, weights=True)
+        show_groups(groups_of([read_run(job.path) for job in finished]), console)
         tell_page([folder], console)
     for path, reason in failed.items():
         say(f"failed: {path}: {reason}", error=True)
@@ -61,12 +71,10 @@ def _only(jobs: Sequence[Job], folder: Path, name: str) -> list[Job]:
     return found
 
 
-def _command(file: Path, folder: Path, job: Job, imports: Sequence[Path]) -> str:
+def _command(file: Path, output: str, name: str, imports: Sequence[Path]) -> str:
     """Return the command of one run; it can be given again and again, and goes on with what is left."""
     imported = [word for path in imports for word in ("--import", str(path))]
-    return shlex.join(
-        ["softtf", "sweep", str(file), "--output", str(folder), "--only", name_of(job, folder), *imported]
-    )
+    return shlex.join(["softtf", "sweep", str(file), "--output", output, "--only", name, *imported])
 
 
 def _refuse(options: Sweep, names: Sequence[str], why: str) -> None:
@@ -80,9 +88,13 @@ def _status(options: Sweep) -> int:
         raise UserError("name the sweep's folder: softtf sweep status FOLDER")
     others = [name for name in options.given() if name not in ("file", "folder")]
     _refuse(options, others, "status only looks at a folder")
-    folder = options.folder
-    runs = read_plan(folder)
-    states = [state_of(folder / name) for name, _ in runs]
+    with tempfile.TemporaryDirectory() as seen:
+        folder = Path(options.folder)
+        if is_url(options.folder):
+            folder = Path(seen)
+            look(options.folder, folder)
+        runs = read_plan(folder)
+        states = [state_of(folder / name) for name, _ in runs]
     grid = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for (name, title), state in zip(runs, states, strict=True):
         grid.add_row(*map(plain, (state.kind, name, title, state.words)))

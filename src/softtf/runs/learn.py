@@ -38,6 +38,7 @@ def learn_stream(run: Run) -> None:
             for index in range(run.model.num_tasks, len(run.stream)):
                 learn_task(run, index, view)
                 score_task(run, run.model.learner, scorer, view)
+                run.kept()
         if not run.model.frozen_backbone_unchanged:
             raise UserError("the frozen backbone's weights have changed during the run; its results are void")
         if is_first():
@@ -87,6 +88,7 @@ class KeptEpochs(TaskCallback):
         self.run.log("epoch", task=self.task, epoch=report.epoch, **fields)
         if is_first():
             self.run.folder.save_checkpoint(self.task, training.state())
+            self.run.kept()
 
     def ended(self, seconds: float, kept: float) -> None:
         """Log the end of the task."""

@@ -40,7 +40,8 @@ class Run:
     Of several processes, only the first writes the folder.
 
     tests, table: the test sets and the classes of all tasks. model: the classifier that learns. fresh: whether the
-    folder is new, so that it is removed if nothing can be learned.
+    folder is new, so that it is removed if nothing can be learned. kept: is called after each epoch and each task that
+    the folder keeps.
     """
 
     config: RunConfig
@@ -51,6 +52,7 @@ class Run:
     model: ContinualClassifier
     console: Screen
     fresh: bool = False
+    kept: Callable[[], object] = lambda: None
 
     def __post_init__(self) -> None:
         self.tracking = Tracking(self.folder, noting(self.console), {})

@@ -19,6 +19,7 @@ from softtf.recipes.presets import Scale
 from softtf.recipes.recipes import recipe_named
 from softtf.recipes.texts import file_settings
 from softtf.runs.config import RunConfig
+from softtf.sweeps.away import Storage
 from softtf.sweeps.job import Job
 from softtf.sweeps.place import place
 
@@ -62,8 +63,8 @@ class Sweep(Settings):
             if not isinstance(values, list) or not values:
                 raise UserError(f"vary: {name} must be a list of values, not {values!r}; settings are for one value")
 
-    def jobs(self, folder: Path) -> list[Job]:
-        """Return every run once, with its place in a folder.
+    def jobs(self, folder: Path, url: str | None = None) -> list[Job]:
+        """Return every run once, with its place in a folder, and at a URL if the output is there.
 
         Raises:
             UserError: a name is unknown, or a value is refused; the message names the run.
@@ -78,7 +79,8 @@ class Sweep(Settings):
                 raise UserError(f"{title}: {error}") from error
             for one in (replace(config, seed=seed) for seed in self.seeds):
                 path = place(folder, one)
-                found.setdefault(path, Job(one, path, title))
+                away = url and f"{url.rstrip('/')}/{path.relative_to(folder).as_posix()}"
+                found.setdefault(path, Job(one, path, title, away))
         return list(found.values())
 
 
@@ -105,14 +107,21 @@ def name_of(job: Job, folder: Path) -> str:
     return job.path.relative_to(folder).as_posix()
 
 
-def save_plan(jobs: Sequence[Job], folder: Path) -> None:
+def save_plan(jobs: Sequence[Job], folder: Path, url: str | None = None) -> None:
     """Write which runs a sweep or a table has, for who looks at its folder; the newest command's replace others.
+
+    Args:
+        jobs: the runs.
+        folder: of the sweep on this machine.
+        url: where its copy is that counts, if there is one.
 
     Raises:
         UserError: it cannot be written.
     """
     runs = [{"name": name_of(job, folder), "title": job.title} for job in jobs]
     write_atomic(folder / PLAN, json.dumps({"runs": runs}, indent=1) + "\n")
+    if url is not None:
+        Storage(url).send(folder / PLAN, PLAN)
 
 
 def read_plan(folder: Path) -> list[tuple[str, str]]:

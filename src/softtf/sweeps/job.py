@@ -21,11 +21,13 @@ class Job:
         config: its settings.
         path: its folder.
         title: what the user asked for by it.
+        url: where its folder's copy is that counts (`softtf.sweeps.away`); None: the folder itself counts.
     """
 
     config: RunConfig
     path: Path
     title: str = field(default="", compare=False)
+    url: str | None = None
 
     @property
     def finished(self) -> bool:

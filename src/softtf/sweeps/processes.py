@@ -37,6 +37,7 @@ class Order:
     Attributes:
         config: the run's settings.
         path: its folder.
+        url: where the folder's copy is that counts, if the output is at a URL.
         cwd: the working directory, from which paths lead that are not full.
         batch_size: of scoring, if it is another than the run's.
         prepare: is called first, and imports files of the user's.
@@ -46,6 +47,7 @@ class Order:
 
     config: dict[str, Any]
     path: Path
+    url: str | None
     cwd: Path
     batch_size: int | None
     prepare: Callable[[], object]
@@ -57,7 +59,7 @@ class Order:
         """Return the order to do a run; it sees the first of `gpus`, unless it wants a certain device."""
         job = attempt.job
         gpu = gpus[0] if gpus and job.config.device in ("auto", "cuda") else None
-        return cls(to_dict(job.config), job.path, Path.cwd(), attempt.batch_size, prepare, threads, gpu)
+        return cls(to_dict(job.config), job.path, job.url, Path.cwd(), attempt.batch_size, prepare, threads, gpu)
 
     def obey(self) -> Outcome:
         """Do the run, and return how it ended; a fault of softtf is printed, and fails it too."""
@@ -73,7 +75,7 @@ class Order:
     def _act(self) -> None:
         self.prepare()
         torch.set_num_threads(self.threads)
-        do(Job(from_dict(RunConfig, self.config), self.path), Screen(), self.batch_size)
+        do(Job(from_dict(RunConfig, self.config), self.path, url=self.url), Screen(), self.batch_size)
 
 
 class Processes:

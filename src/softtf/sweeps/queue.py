@@ -11,6 +11,7 @@ from typing import Protocol
 from softtf.errors import interrupt_of
 from softtf.files.tensors import write_atomic
 from softtf.screen import Screen, say
+from softtf.sweeps.away import Storage, look
 from softtf.sweeps.job import Job, left
 from softtf.sweeps.shown import Shown
 from softtf.sweeps.state import epochs_of, failure_file
@@ -147,13 +148,14 @@ class Queue:
 
     def _begin(self, attempt: Attempt) -> None:
         self.going[attempt.job.path] = attempt
-        with suppress(OSError):
-            failure_file(attempt.job.path).unlink(missing_ok=True)
+        _tell(attempt.job, None)
         self.shown.say(attempt.job, attempt.job.state)
         self.workers.begin(attempt)
 
     def _ended(self, attempt: Attempt, outcome: Outcome) -> None:
         job = attempt.job
+        if job.url is not None:
+            look(job.url, job.path)
         if outcome.kind == "done" and not job.finished:
             outcome = Outcome("busy", f"{job.path} has no results here yet; is it on storage that all machines share?")
         if outcome.kind == "done":
@@ -166,7 +168,7 @@ class Queue:
             self.failed[job.path] = outcome.reason
             self.shown.say(job, f"{'skipped' if outcome.kind == 'busy' else 'failed'}: {outcome.reason}")
             if outcome.kind != "busy":
-                write_atomic(failure_file(job.path), json.dumps({"reason": outcome.reason}) + "\n")
+                _tell(job, outcome.reason)
 
     def _again(self, attempt: Attempt, outcome: Outcome) -> str | None:
         """Return how a run is tried again, in words; None if it is not."""
@@ -189,3 +191,16 @@ class Queue:
         if attempt.shortages > TRIES:
             return None
         return f"it goes on with {attempt.batch_size} samples at once in scoring{self.workers.ease(attempt)}"
+
+
+def _tell(job: Job, reason: str | None) -> None:
+    """Write beside a run's folder why it failed, for who looks at it; None: that it did not."""
+    file = failure_file(job.path)
+    if reason is not None:
+        write_atomic(file, json.dumps({"reason": reason}) + "\n")
+    else:
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
+    if job.url is not None:
+        storage = Storage(job.url.rpartition("/")[0])
+        storage.remove(file.name) if reason is None else storage.send(file, file.name)

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from softtf.errors import UserError
-from softtf.files.lock import holder
+from softtf.files.lock import LARGEST, holder
 from softtf.files.plain_json import fits, read_object
+from softtf.files.reading import read_bytes
 from softtf.runs.log import read_log
 from softtf.runs.seconds import seconds_of
 from softtf.screen import duration
+from softtf.sweeps.away import holder_of, lease_file
 
 Kind = Literal["finished", "running", "failed", "stopped", "to do"]
 
@@ -44,13 +46,21 @@ def state_of(path: Path) -> State:
     if (path / "summary.json").exists():
         seconds = seconds_of(events)
         return State("finished", f"{_accuracy(events)}in {duration(seconds.train + seconds.evaluation)}")
-    if holder(path):
+    if holder(path) or _leased(path):
         return State("running", _far(path, events))
     if (reason := _failure(path)) is not None:
         return State("failed", reason)
     if (path / "config.yaml").exists():
         return State("stopped", _far(path, events))
     return State("to do")
+
+
+def _leased(path: Path) -> bool:
+    """Return whether a worker holds the lease of a run whose output is at a URL, as far as was seen."""
+    try:
+        return holder_of(read_bytes(lease_file(path), LARGEST)) is not None
+    except OSError:
+        return False
 
 
 def _far(path: Path, events: list[dict[str, Any]]) -> str:

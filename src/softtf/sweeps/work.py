@@ -19,6 +19,7 @@ from softtf.runs.places import NO_PLACES, Places
 from softtf.runs.run import Run, reopen, start
 from softtf.screen import Screen
 from softtf.streams.remote import is_url
+from softtf.sweeps.away import AwayError, Copy
 from softtf.sweeps.job import Job
 
 MACHINE = ("device", "feature_cache", "track")
@@ -33,7 +34,7 @@ class Outcome:
 
     Attributes:
         kind: done; busy: another process works on the run; failed: it would fail again; memory: there was too little;
-            killed: its process or its machine is gone.
+            killed: its process, its machine or its storage is gone.
         reason: one line, but for a run that is done.
     """
 
@@ -44,6 +45,8 @@ class Outcome:
 def do(job: Job, console: Screen, batch_size: int | None = None) -> None:
     """Begin a run, go on with it from its checkpoint, or do nothing if it is finished.
 
+    A run at a URL begins with what is there, and what it keeps is sent there.
+
     Args:
         job: the run.
         console: shows it.
@@ -52,12 +55,29 @@ def do(job: Job, console: Screen, batch_size: int | None = None) -> None:
     Raises:
         UserError: it cannot be done.
     """
+    if job.url is None:
+        _do(job, console, batch_size)
+        return
+    copy = Copy(job.url, job.path)
+    with copy.leased():
+        copy.take()
+        try:
+            _do(job, console, batch_size, copy.send)
+        except Exception:
+            with suppress(UserError):  # the failure is what is told
+                copy.send()
+            raise
+        copy.send()
+
+
+def _do(job: Job, console: Screen, batch_size: int | None, kept: Callable[[], object] = lambda: None) -> None:
     if job.finished:
         return
     there = check_same(job.config, job.path)
     run = start(job.config, job.path, console) if there is None else _reopened(job, there, console)
     if batch_size is not None:
         run.config = replace(run.config, evaluate=replace(run.config.evaluate, batch_size=batch_size))
+    run.kept = kept
     learn_stream(run)
 
 
@@ -70,6 +90,8 @@ def outcome_of(act: Callable[[], None]) -> Outcome:
             raise
         if isinstance(error, BusyError):
             return Outcome("busy", str(error))
+        if isinstance(error, AwayError):
+            return Outcome("killed", str(error))
         if isinstance(error, ShortageError):
             return Outcome("memory", str(error))
         if is_shortage(error):

@@ -1,5 +1,6 @@
 """What every command takes."""
 
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +9,9 @@ from tyro.conf import UseAppendAction, arg
 
 from softtf.config.bounds import Count, NonNegative, Positive
 from softtf.config.tree import Settings
+from softtf.errors import UserError
 
+URL_AS_PATH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # of two slashes a path keeps one
 UNPREFIXED = arg(name="")
 """Marks a part whose options do not begin with its name."""
 
@@ -23,6 +26,15 @@ class Command(Settings):
     """
 
     imports: Annotated[UseAppendAction[tuple[Path, ...]], arg(name="import", metavar="FILE")] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for path in (getattr(self, field.name) for field in fields(self)):
+            if isinstance(path, Path) and URL_AS_PATH.match(str(path)) and not path.exists():
+                raise UserError(
+                    f"{path} is a URL, where a file or folder of this machine is meant; of the commands that write,"
+                    " `softtf sweep` alone takes a URL (docs/sweep.md)"
+                )
 
     def given(self) -> dict[str, Any]:
         """Return the options that differ from their defaults, by name."""

@@ -62,19 +62,19 @@ class Sweep(Many):
     """Do every run that a sweep file asks for; the same command goes on where it was stopped.
 
     A sweep file names recipes, methods, seeds and settings; docs/sweep.md has an example. `softtf sweep status FOLDER`
-    shows how far the runs of a folder are, from any shell. softtf compare and softtf report read the folder too.
+    shows how far the runs of a folder (or a URL) are, from any shell. softtf compare and softtf report read a folder.
 
     Attributes:
         file: the sweep file; or the word status.
-        folder: with status, the folder of the runs.
-        output: the folder for the runs; without it, runs/sweeps/NAME, after the file.
+        folder: with status, the folder of the runs, or its URL.
+        output: the folder for the runs, or a URL such as s3://bucket/big; without it, runs/sweeps/NAME, after the file.
         print: only check all runs, and print a command for each, such as for SLURM's arrays.
         only: do only this run, by the name of its folder; the commands of --print have it.
     """
 
     file: Positional[str | None] = None
-    folder: Positional[Path | None] = None
-    output: Path | None = None
+    folder: Positional[str | None] = None
+    output: str | None = None
     print: bool = False
     only: str | None = None
 

@@ -1,0 +1,255 @@
+"""A sweep whose output is at a URL that fsspec writes to, such as s3://bucket/big.
+
+Each machine works in a folder of its own, as always. What counts is the URL. A worker begins with the run's files from
+there, and sends those that changed after each epoch and each task, in the order in which they were written; a finished
+run's summary.json is the last. So a worker that dies leaves at the URL what a killed run leaves in a folder, and any
+machine goes on from it.
+
+Object stores have no locks. While a worker is at a run, there is a lease beside it (`seed-0.lease.json`), which the
+worker renews. A lease that was not renewed for `STALE` seconds is void, so clocks must agree to about a minute. If two
+workers take a lease in one moment, the first notices before it sends anything, and stops.
+"""
+
+import json
+import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from softtf.errors import UserError, one_line
+from softtf.files.lock import NAME as LOCK
+from softtf.files.lock import BusyError, Owner, check_idle
+from softtf.files.temporary import is_temporary, temporary_name
+
+BEAT = 20.0
+"""Seconds between two renewals of a lease."""
+STALE = 120.0
+"""Seconds after which a lease that was not renewed is void."""
+FIRST, LAST = "config.yaml", "summary.json"
+LARGE = ".safetensors"
+"""The end of the names of files with weights."""
+
+
+class AwayError(UserError):
+    """The storage at a URL cannot be read or written."""
+
+
+def at_hand(url: str) -> Path:
+    """Return this machine's folder for a sweep at a URL."""
+    return Path("runs/sweeps") / re.sub(r"[^\w.-]+", "-", url)
+
+
+class Storage:
+    """The files below a URL; their names are relative to it.
+
+    Args:
+        url: as fsspec reads it.
+
+    Raises:
+        AwayError: there is no such storage, or the package for it is missing.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        if "::" in url:
+            raise AwayError(f"{url!r}: a chain of file systems cannot be written to; give a plain URL")
+        from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+
+        options = {"auto_mkdir": True} if url.startswith(("file:", "local:")) else {}
+        with self._reaching():
+            self.files, root = url_to_fs(self.url, **options)
+        self.root: str = root.rstrip("/")
+
+    def names(self, below: str = "") -> list[str]:
+        """Return the names of all files in a folder, relative to it."""
+        folder = f"{self.root}/{below}".rstrip("/")
+        with self._reaching():
+            self.files.invalidate_cache()
+            found = [file.removeprefix(folder + "/") for file in self.files.find(folder)]
+        if beyond := [name for name in found if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]:
+            raise AwayError(f"{self.url}/{below} holds {beyond[0]!r}, which no sweep has written")
+        return found
+
+    def fetch(self, name: str, file: Path) -> None:
+        """Copy a file from the URL."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(temporary_name())
+        with self._reaching():
+            self.files.get_file(f"{self.root}/{name}", str(partial))
+        os.replace(partial, file)
+
+    def send(self, file: Path, name: str) -> None:
+        """Copy a file to the URL."""
+        with self._reaching():
+            self.files.put_file(str(file), f"{self.root}/{name}")
+
+    def read(self, name: str) -> bytes | None:
+        """Return a small file's content; None if there is none."""
+        with self._reaching():
+            try:
+                content: bytes = self.files.cat_file(f"{self.root}/{name}")
+            except FileNotFoundError:
+                return None
+        return content
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a small file."""
+        with self._reaching():
+            self.files.pipe_file(f"{self.root}/{name}", content)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        with self._reaching(), suppress(FileNotFoundError):
+            self.files.rm_file(f"{self.root}/{name}")
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except AwayError:
+            raise
+        except Exception as error:  # each file system has its own kinds
+            reason = f"{type(error).__name__}: {one_line(error, 200)}"
+            raise AwayError(f"{self.url} cannot be read or written ({reason})") from error
+
+
+def look(url: str, folder: Path, weights: bool = False) -> None:
+    """Copy files from a URL, to see how far runs are and what they found.
+
+    Args:
+        url: of a sweep or a run.
+        folder: where they go.
+        weights: also files of weights that the folder lacks; only a finished run's change no more.
+
+    Raises:
+        AwayError: the URL cannot be read.
+    """
+    storage = Storage(url)
+    for name in storage.names():
+        if not name.endswith(LARGE) or (weights and not (folder / name).exists()):
+            storage.fetch(name, folder / name)
+
+
+class Copy:
+    """A run's folder, and its copy at a URL.
+
+    Args:
+        url: of the run.
+        path: its folder on this machine.
+
+    Raises:
+        AwayError: the URL cannot be read or written; so do all methods.
+    """
+
+    def __init__(self, url: str, path: Path) -> None:
+        place, _, self.name = url.rpartition("/")
+        self.url, self.path, self.storage = url, path, Storage(place)
+        self.there: dict[str, tuple[int, int]] = {}  # what the URL has: the state of the file that was sent
+
+    @contextmanager
+    def leased(self) -> Iterator[None]:
+        """Hold the run's lease meanwhile.
+
+        Raises:
+            BusyError: another worker has it.
+        """
+        lease = lease_file(self.path).name
+        if holder := holder_of(self.storage.read(lease)):
+            raise BusyError(f"{self.url} is in use by {holder}; wait until it ends, or stop it")
+        self.owner, ended = Owner.me(), threading.Event()
+        self._renew()
+
+        def renew() -> None:
+            while not ended.wait(BEAT):
+                with suppress(UserError):  # the next beat may reach it; if none does, the next `send` says so
+                    if self._is_ours():
+                        self._renew()
+
+        threading.Thread(target=renew, daemon=True).start()
+        try:
+            yield
+        finally:
+            ended.set()
+            with suppress(UserError):
+                if self._is_ours():
+                    self.storage.remove(lease)
+
+    def take(self) -> None:
+        """Put the URL's run into this machine's folder; if the URL has none, the folder stays as it is.
+
+        Raises:
+            BusyError: another process works on the folder.
+        """
+        check_idle(self.path)
+        names = self.storage.names(self.name)
+        self.there = dict.fromkeys(names, (0, 0))
+        if FIRST not in names:
+            return
+        if self.path.exists():
+            shutil.rmtree(self.path)
+        for name in names:
+            self.storage.fetch(f"{self.name}/{name}", self.path / name)
+            self.there[name] = _state(self.path / name)
+
+    def send(self) -> None:
+        """Make the URL's run equal to this machine's folder; what was written last is sent last.
+
+        Raises:
+            BusyError: another worker has taken the run.
+        """
+        if not self._is_ours():
+            raise BusyError(f"{self.url} was taken by another worker; nothing more is sent")
+        files = [file for file in self.path.rglob("*") if file.is_file() and not file.is_symlink()]
+        own = [file for file in files if file.name != LOCK and not is_temporary(file)]
+        now = {file.relative_to(self.path).as_posix(): _state(file) for file in own}
+        changed = sorted((name for name in now if self.there.get(name) != now[name]), key=lambda name: now[name])
+        for name in [name for name in changed if name != LAST]:
+            self._send(name, now[name])
+        for name in self.there.keys() - now:
+            self.storage.remove(f"{self.name}/{name}")
+            del self.there[name]
+        if LAST in changed:
+            self._send(LAST, now[LAST])
+
+    def _send(self, name: str, state: tuple[int, int]) -> None:
+        self.storage.send(self.path / name, f"{self.name}/{name}")
+        self.there[name] = state
+
+    def _renew(self) -> None:
+        content = {"owner": asdict(self.owner), "renewed": time.time()}
+        self.storage.write(lease_file(self.path).name, json.dumps(content).encode())
+
+    def _is_ours(self) -> bool:
+        return _lease(self.storage.read(lease_file(self.path).name))[0] == self.owner
+
+
+def lease_file(path: Path) -> Path:
+    """Return the file beside a run's folder that says who is at the run."""
+    return path.with_name(f"{path.name}.lease.json")
+
+
+def holder_of(content: bytes | None) -> str | None:
+    """Return who holds a lease, in words; None if it is void, or there is none."""
+    owner, renewed = _lease(content)
+    return None if owner is None or owner.is_gone or time.time() - renewed > STALE else str(owner)
+
+
+def _lease(content: bytes | None) -> tuple[Owner | None, float]:
+    """Return a lease's owner, and when it was renewed; None if it names nobody."""
+    try:
+        found: dict[str, Any] = json.loads(content or b"{}")
+        return Owner(**found["owner"]), float(found["renewed"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None, 0.0
+
+
+def _state(file: Path) -> tuple[int, int]:
+    """Return when a file was written, and its size."""
+    found = file.stat()
+    return found.st_mtime_ns, found.st_size
