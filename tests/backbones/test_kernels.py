@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from contracts.tiny import noise
-from softtf.backbones.kernels import linear
+from softtf.backbones.kernels import linear, linear_each
 
 
 @pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 3, 5), (2, 2, 3, 5), (0, 3, 5), (1, 1, 5)])
@@ -43,3 +43,11 @@ def test_strided_inputs_are_read_right() -> None:
 def test_bfloat16_stays_bfloat16() -> None:
     x, weight = noise(3, 5).bfloat16(), noise(4, 5, seed=1).bfloat16()
     assert torch.equal(linear(x, weight), F.linear(x, weight))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_each_product_has_a_weight_of_its_own(rows: int, dtype: torch.dtype) -> None:
+    x, weights = noise(4, 5, rows).to(dtype).transpose(1, 2), noise(4, 6, 5, seed=1).to(dtype)
+    expected = torch.stack([F.linear(x[i], weights[i]) for i in range(4)])
+    torch.testing.assert_close(linear_each(x, weights), expected)

@@ -15,15 +15,22 @@ ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_li
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return x W^T + b for x [..., in], weight [out, in]; differentiable in all three."""
-    if (
-        ONEDNN
-        and not torch.compiler.is_compiling()
-        and x.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
-    ):
+    if _by_onednn(x, weight):
         out: Tensor = _OneDnnLinear.apply(x, weight, bias)
         return out
     return F.linear(x, weight, bias)
+
+
+def linear_each(x: Tensor, weights: Tensor) -> Tensor:
+    """Return x_i W_i^T [n, rows, out] for x [n, rows, in], weights [n, out, in]."""
+    if _by_onednn(x, weights):
+        return torch.stack([linear(rows, weight) for rows, weight in zip(x, weights, strict=True)])
+    return torch.bmm(x, weights.transpose(1, 2))
+
+
+def _by_onednn(x: Tensor, weight: Tensor) -> bool:
+    fits = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
+    return ONEDNN and fits and not torch.compiler.is_compiling()
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

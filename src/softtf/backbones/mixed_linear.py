@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from softtf.backbones.answering import once
-from softtf.backbones.kernels import linear
+from softtf.backbones.kernels import linear, linear_each
 
 BLOCK = 2**24  # entries of a matrix that are done at a time
 CPU_BLOCK = 2**18
@@ -127,11 +127,12 @@ def _formed(grad: Tensor, x: Tensor, mixed: MixedWeight, outputs: slice) -> Iter
     The tasks' weights differ little, so the inner products keep the precision of alpha.
     """
     first, _, _ = outputs.indices(mixed.shape[0])
+    across = x.transpose(1, 2).contiguous()  # once for all rows of the matrix
     for rows in mixed.blocks(outputs):
         entries = (rows.stop - rows.start) * mixed.shape[1]
         for part in runs(0, len(mixed.alpha), max(1, GRADIENT_BYTES // (4 * entries))):
             deltas = grad[part, :, rows.start - first : rows.stop - first]
-            yield rows, part, torch.bmm(deltas.transpose(1, 2), x[part]).flatten(1).to(mixed.alpha.dtype)
+            yield rows, part, linear_each(deltas.transpose(1, 2), across[part]).flatten(1).to(mixed.alpha.dtype)
 
 
 def mixed_linear(x: Tensor, mixed: MixedWeight, bias: Tensor | None, outputs: slice = slice(None)) -> Tensor:
