@@ -41,8 +41,8 @@ class Selection:
     Exactly one of two is set: task (an index), or mixture, alpha [batch, tasks] with rows on the simplex, for the
     superposed network. Where a weight is mixed, all rows must be equal; an `output` hook accepts rows that differ.
     `prompts` [batch] gives each sample the prompts of one task instead of mixed ones. `query` is q(x) [batch, dim],
-    if the adaptation `reads_query`. `among` [batch, k] are the tasks for which a sample's gradient of the mixture is
-    wanted, where it is of a weight; None for all. `even`: whether all entries of the mixture are equal.
+    if the adaptation `reads_query`. `among` [batch, k]: where a weight is mixed, the tasks whose share of the mixture
+    gets a gradient from a sample; None for all. `even`: whether all entries of the mixture are equal.
     """
 
     task: int | None = None
@@ -108,7 +108,7 @@ class Adaptation(TaskSlots):
         return self.weight_sites | self.output_sites
 
     def use(self, tasks: Sequence[int], device: torch.device) -> None:  # noqa: B027 - few can stay on disk
-        """Called with the tasks whose networks are about to run on a device."""
+        """Get ready to run the networks of these tasks on a device; most adaptations need nothing."""
 
     def weight(self, site: Site, weight: Tensor, task: int | None, rows: slice = ALL_ROWS) -> Tensor:
         """Return the replacement of a weight at one of `weight_sites`.

@@ -40,7 +40,8 @@ class Projection(Settings):
     Attributes:
         eps: share of the spectrum that the space holds; 0.5 in the published runs.
         samples: training examples of each task that span the space.
-        spectrum: the spectrum whose share reaches eps: that of the rows' squared length (`ours`), or `published`.
+        spectrum: how the share is counted: `ours` takes the rows' squared length, `published` the spectrum of PGP's
+            code.
     """
 
     eps: Share = 0.5

@@ -42,7 +42,7 @@ class PromptPool(Adaptation):
         return F.normalize(query, dim=-1) @ F.normalize(self.keys.to(query.dtype), dim=-1).T
 
     def chosen(self, query: Tensor) -> Tensor:
-        """Return the numbers of each sample's prompts, [batch, top_k], in the pool's order."""
+        """Return the indices of each sample's prompts, [batch, top_k], in the pool's order."""
         return self.similarities(query).topk(self.top_k).indices.sort().values
 
     def matching_loss(self, query: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ class TaskSlots(nn.Module):
         return {name: halve(value) for name, value in values.items()} if self.storage == "float16" else values
 
     def reopened(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the values that a finished slot's training goes on from; where they are not kept, other names."""
+        """Return the values that a finished slot's training goes on from; it cannot if a new slot lacks one's name."""
         return {name: widened(value) for name, value in state.items()}
 
     @property

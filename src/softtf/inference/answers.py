@@ -25,7 +25,7 @@ from softtf.network import SharedPass
 class Clock:
     """Seconds by part of the work; it waits for the device before it reads the time.
 
-    seconds: those that passed. kept: those that results took which were kept and used here.
+    seconds: those that passed. kept: those that the cached results used here once took.
     """
 
     device: torch.device

@@ -1,4 +1,4 @@
-"""Where a task's network attends: the attention that the tokens which the pooling reads pay to each patch."""
+"""Where a task's network attends: how much the tokens that the pooling reads attend to each patch."""
 
 import math
 
@@ -11,7 +11,7 @@ from softtf.network import AdaptedNetwork, SharedPass
 
 
 def attending(network: AdaptedNetwork) -> AdaptedNetwork:
-    """Return the network whose blocks attend; a backbone that is read at several blocks has the frozen one inside."""
+    """Return the network whose attention is shown: of a backbone read at several blocks, the frozen one inside it."""
     backbone = network.backbone
     return AdaptedNetwork(backbone.inner, []) if isinstance(backbone, ReadBlocks) else network
 

@@ -87,8 +87,8 @@ def largest_entropy(logits: Tensor, entries: int) -> Tensor:
     """Return the entropy [batch] of the softmax over the `entries` largest of logits [batch, classes] alone.
 
     With d_c = z_1 - z_c for all but the largest logit z_1, and S the sum of exp(-d_c): H = log(1 + S) + sum of d_c p_c.
-    In -sum p log p the term of a p near 1 rounds to nothing, and its gradient to noise, once a float32 mixture is sure
-    by 17; here no digits cancel.
+    In float32, once the largest logit leads by 17, its term in -sum p log p rounds to zero and its gradient to noise.
+    Here no digits cancel.
     """
     largest = logits.topk(entries, dim=-1).values
     behind = largest[..., :1] - largest[..., 1:]

@@ -70,8 +70,8 @@ class Explaining(Predictor):
     def predict_unknown(self, inputs: Inputs, **options: Any) -> Tensor:
         """Return how unknown each input is, [inputs], float64 from 0 to 1: the share of known inputs more familiar.
 
-        Above 0.95 are about 5% of new inputs of the classes learned, as the training data tell it, and more of inputs
-        of other classes. Each input is looked at alone. Options as for `predict`.
+        By the training data, about 5% of new inputs of the learned classes are above 0.95, and more of the inputs of
+        other classes. Each input is looked at alone. Options as for `predict`.
 
         Raises:
             UserError: as `predict`; or the learner keeps no sums that tell it (the default does, and methods with

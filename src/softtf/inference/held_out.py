@@ -20,7 +20,7 @@ BATCH = 64
 def held_out(test: Any, task: str, classes: Sequence[Hashable], backbone: Backbone) -> Examples | None:
     """Return a task's test examples, given in any form that `learn` takes; None stays None.
 
-    Each is read once, before the task is trained: what cannot be read is told while nothing is lost by it.
+    Each is read once, before the task is trained, so that one that cannot be read costs no training.
 
     Raises:
         UserError: they have another form, one cannot be read, or one is of none of the task's classes.
@@ -37,7 +37,7 @@ def held_out(test: Any, task: str, classes: Sequence[Hashable], backbone: Backbo
 def keep_accuracy(finished: Finished, task: int, test: Examples | None, policy: Policy, dtype: torch.dtype) -> None:
     """Answer a task's test examples as `predict` would, and keep the share of right answers in the task's record.
 
-    If they cannot be answered, such as for want of memory, a warning says so: the task is trained, and stays.
+    If they cannot be answered, for example because memory is short, a warning says so, and the trained task stays.
 
     Args:
         finished: what is known, with this task.

@@ -38,7 +38,8 @@ class Policy(Settings):
             sample costs more. P(t|x) has a temperature, fitted on held-out training examples. P(c|x,t) has none: on
             test images 1 was the best (docs/results-details.md).
         shortlist: how many tasks may be named for a sample: its best ones by the statistics of frozen features that the
-            learner gathers (`softtf.inference.shortlist`). None: all. It is of single samples, so nothing is pooled.
+            learner gathers (`softtf.inference.shortlist`). None: all. It is made for each sample alone, so nothing may
+            be pooled.
 
     Raises:
         UserError: there is no such inference, or the three do not fit together.
@@ -104,8 +105,9 @@ class Policy(Settings):
     def weights(self, scores: Tensor, groups: Tensor) -> Tensor:
         """Return the share of each task's network in each sample's answer, [n, tasks]; rows sum to 1.
 
-        The named task's network has it all, except for a joint answer: there the shares are P(t|x) of the likely tasks.
-        A group's P(t|x) is the normalised product of its samples'. The largest share is that of the task named.
+        The named task's network has the whole share, except for a joint answer: there the shares are P(t|x) of the
+        likely tasks. A group's P(t|x) is the normalised product of its samples'. The largest share is that of the task
+        named.
         """
         return self.shares(self.pooling.pooled(scores, groups))
 

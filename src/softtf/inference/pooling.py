@@ -63,7 +63,7 @@ class Pooling(Settings):
     def pooled(self, scores: Tensor, groups: Tensor) -> Tensor:
         """Return each sample's scores summed over its group, or its group's votes, [n, tasks] in float64.
 
-        Among tasks with equally many votes, the one with the larger sum of scores leads by less than a vote.
+        A tie in votes goes to the larger sum of scores, which counts for less than one vote.
 
         scores: [n, tasks]; groups: [n], group numbers from 0, each group's samples in order.
         """

@@ -63,7 +63,8 @@ def predict(
             is then not used.
         dtype: of the matrix products.
         unknown: tells how unknown each input is; None if nobody asks.
-        kept: what was put together from the slots of this very learner, for further calls; None: only for this one.
+        kept: values that were computed from this learner's slots, for later calls to use; None keeps them for this call
+            alone.
 
     Raises:
         UserError: an input cannot be loaded, or there is not enough memory.
@@ -109,7 +110,7 @@ def by_label(probabilities: Tensor, column_labels: Tensor) -> Tensor:
 
 
 def shortest_first(groups: Tensor, lengths: Tensor) -> Tensor:
-    """Return the group numbers [samples] dealt anew, so that groups are in the order of their longest texts.
+    """Return the group numbers [samples], numbered anew in the order of the groups' longest texts.
 
     Texts that are run together are then of like length, and little is computed on padding.
     """

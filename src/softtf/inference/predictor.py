@@ -34,7 +34,7 @@ Inputs = Any
 
 
 class Predictor:
-    """Answers with the tasks that were learned; another one may be being learned meanwhile.
+    """Answers with the finished tasks; another task may be in training meanwhile.
 
     Args:
         knowledge: the learner and its classes.
@@ -183,7 +183,7 @@ class Predictor:
         return replace(found, classes=classes)
 
     def _unknown(self, finished: Finished) -> Unknown:
-        """Return what tells unknown inputs; it follows from what is known, and is made once for that."""
+        """Return what tells unknown inputs; it is computed once for what is known."""
         kept = self._telling
         if kept is None or kept[0] is not finished:
             kept = self._telling = finished, unknown_to(finished)
@@ -216,7 +216,7 @@ class Predictor:
             return fixed_queries(backbone, loader, self.store).values
 
     def _finished(self) -> Finished:
-        """Return what was learned so far, to be read as one: a task may be finished in another thread meanwhile."""
+        """Return what was learned so far, as one object: another thread may finish a task meanwhile."""
         finished = self.knowledge.finished
         if not finished.classes.tasks:
             raise UserError("nothing was learned yet; call learn(...) before predict or evaluate")

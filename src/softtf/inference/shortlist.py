@@ -1,8 +1,8 @@
 """Task inference among a few tasks: those that the statistics of frozen features find likeliest for a sample.
 
-Statistics score all tasks by one matrix product. What costs a task's own network, or inner products with its weights,
-is then done for the k best tasks of a sample alone. The answer is that of all tasks wherever the task that they would
-name is among the k (docs/performance.md, "Many tasks", says how often).
+Statistics score all tasks by one matrix product. Running a task's own network, or forming inner products with its
+weights, is then done for a sample's k best tasks alone. The answer is the same as among all tasks if the task named
+among all is one of the k (docs/performance.md, "Many tasks", says how often).
 """
 
 import torch

@@ -23,7 +23,7 @@ USUAL_RATE = 0.05
 
 @dataclass(frozen=True)
 class Unknown:
-    """The familiarity of inputs to a learner, and whose units it is by: the method's, or those of the statistics."""
+    """The familiarity of inputs to a learner, and the units that it reads: the method's, or those of the statistics."""
 
     familiarity: Familiarity
     owner: str
@@ -42,7 +42,7 @@ class Unknown:
         return self.familiarity.by_label(self.units(learner, SharedPass(learner.network, inputs))).cpu()
 
     def watch(self, learner: Learner, passes: Iterable[SharedPass], found: list[Tensor]) -> Iterator[SharedPass]:
-        """Yield passes, and add to `found` how unknown the inputs of each were, [batch], once it was used."""
+        """Yield passes; after each was used, add to `found` how unknown its inputs are, [batch]."""
         for shared in passes:
             yield shared
             found.append(self.familiarity.unknown(self.units(learner, shared)))

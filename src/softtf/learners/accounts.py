@@ -203,9 +203,10 @@ def differences(one: Finished, other: Finished) -> list[str]:
 
 
 def _twins(mine: Sequence[Part], its: Sequence[Part]) -> tuple[dict[int, int], set[int]]:
-    """Return which task of the second learner is that of the first, by number, and which of the first are equal to it.
+    """Pair the tasks of two learners: return the second's task for each of the first, and which of the first are equal.
 
-    Each is so once: equal tasks come first, then those of the same name and classes, then those of the same classes.
+    A task is in one pair at most. Equal tasks are paired first, then those of one name and the same classes, then those
+    of the same classes.
     """
     rules: list[Callable[[Part, Part], bool]] = [
         Part.same,

@@ -48,13 +48,14 @@ class Learner(DividedState):
     without steps is a `ClosedFormLearner`.
 
     classes: the classes that the cross-entropy compares (`softtf.learners.spans`); None for a method without one.
-    query_use: what the loss uses the query for; this decides whether a query computed earlier may be passed to it.
-    `matching`: it is compared with keys, so the query of the unaugmented image may be passed. `features`: it replaces
-    the image, so it is passed only without augmentation. `none`: it is not used.
-    loss_is_mean: whether `loss` is a mean over the batch's rows, each on its own, plus terms that do not depend on the
-    batch, and neither draws nor keeps anything for a batch. A class with a `loss` of its own says so anew.
-    answers_by_features: whether `logits` reads only the network's features, never the tokens of a trunk. Scoring then
-    reads the queries of test inputs that were kept, and need not run a backbone that nothing edits.
+    query_use: how the loss uses the query; this decides whether it may get a query that was computed earlier.
+    `matching`: it compares the query with keys, so the query of the unaugmented image will do. `features`: it reads the
+    query in place of the image, so it gets one only without augmentation. `none`: it is not used.
+    loss_is_mean: whether `loss` is a mean over the batch's rows, none of which affects another's term, plus terms that
+    do not depend on the batch; and whether it draws no random numbers and keeps nothing of a batch. A subclass that
+    overrides `loss` must set it again.
+    answers_by_features: whether `logits` reads only the network's features, never the tokens of a trunk. Scoring can
+    then read cached features of the test inputs, and need not run a backbone that no adaptation edits.
     """
 
     query_use: Literal["none", "matching", "features"] = "none"
@@ -151,7 +152,7 @@ class Learner(DividedState):
     def logits_of_each(self, trunk: Tokens, tasks: Tensor) -> Tensor:
         """Return logits [batch, classes seen] of each sample in its own task's network; tasks [batch] ascend.
 
-        In one pass, unless the method has `logits` of its own.
+        All samples share one pass, unless the method overrides `logits`.
         """
         if type(self).logits is Learner.logits:
             return self.network.heads(self.network.tops(trunk, tasks), range(self.num_tasks))  # type: ignore[no-any-return]

@@ -46,9 +46,10 @@ class BlockRidge(ClosedFormSpec, kind="block-ridge"):
 
     Attributes:
         projection: M, the random units of all views together. A task's sums take 2 M (M + 1) bytes, and 4 M per class.
-        views: views of an image: 1, the default, is the usual one; 2 adds the whole image; 3 also adds an enlarged
+        views: how many views of an image are read: 1 is the usual one, 2 adds the whole image, 3 also adds an enlarged
             centre. Each view costs one pass of the backbone. A text always has one view.
-        reach: how many times the backbone's `max_tokens` of a long text are read, within what the backbone takes.
+        reach: how much of a long text is read, as a multiple of the backbone's `max_tokens`, up to what the backbone
+            accepts.
     """
 
     title = "BlockRidge (frozen features)"

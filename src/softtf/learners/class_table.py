@@ -26,8 +26,8 @@ class Record:
         key: 16 hex digits that name the task wherever its part goes, whatever it is called; None if it is not known.
         place: how many tasks had been learned before it.
         shaped_by: the key and the name, at that time, of the tasks whose parameters its own started from, directly or
-            through other tasks; earliest first. The list goes back to the nearest that is an earlier task of the
-            learner, whose own ancestors come before (`softtf.learners.descent.lineages`).
+            through other tasks; earliest first. The list goes back to the nearest one that is an earlier task of the
+            learner; the tasks before that are in the record of that task (`softtf.learners.descent.lineages`).
         gone: in words, what it still holds of tasks and classes that were removed (`softtf.learners.descent`).
     """
 

@@ -33,7 +33,7 @@ class Trace:
 
 
 def begun(learner: Learner, classes: ClassTable, labels: Sequence[Hashable], name: str, record: Record) -> Record:
-    """Return the record of a task that starts now, or started then, behind the tasks of a class table.
+    """Return the record of a task that starts after the tasks of a class table, now or when it was learned.
 
     Args:
         learner: knows these tasks; it may have the new one too.
@@ -57,7 +57,7 @@ def begun(learner: Learner, classes: ClassTable, labels: Sequence[Hashable], nam
 
 
 def key_of(name: str, record: Record, labels: Sequence[Hashable]) -> str:
-    """Return the key of a task, of what its record and its classes say at that time."""
+    """Return the key of a task: a hash of its name, record and classes as they are at that time."""
     said = [name, record.learned, record.examples, *labels]
     return hashlib.sha256("\n".join(map(repr, said)).encode()).hexdigest()[:16]
 

@@ -68,7 +68,7 @@ class IDBR(LearnerSpec, kind="idbr"):
         specific: r_s, weight of the specific code's distance.
         hold: r, weight of both distances in steps that do not replay.
         hold_replayed: r in steps that replay.
-        task_rate: the task classifier's learning rate as a multiple of the others'; published is 5e-4 / 3e-5.
+        task_rate: the task classifier's learning rate as a multiple of the others'; 5e-4 / 3e-5 in the published code.
         tune: the weights that are trained.
         classes: new texts are compared with all classes `seen` (the published classifier has all classes of the stream
             from the start), or with the task's `own`; exemplars with all seen (`softtf.learners.spans`).

@@ -95,7 +95,7 @@ class MBPALearner(FineTunedLearner):
         self.loader = data.loader
 
     def end_task(self, data: TaskData) -> None:
-        """Write the task's share, close the task, and release its loader."""
+        """Write some of the task's examples, close the task, and release its loader."""
         self.write(data.loader)
         super().end_task(data)
         self.loader = None
@@ -134,7 +134,7 @@ class MBPALearner(FineTunedLearner):
 
     @torch.no_grad()
     def write(self, loader: Loader) -> None:
-        """Write this task's share with its keys; compute the network's features of all memories anew."""
+        """Write a random share of the task's examples with their keys; compute the whole memory's features anew."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "write", self.task))
         rows = (torch.rand(len(loader.examples), generator=generator) < self.spec.write).nonzero()[:, 0]
         new = loader.loaded(rows.tolist()) if len(rows) else []
@@ -165,7 +165,7 @@ class MBPALearner(FineTunedLearner):
 
 
 def nearest(queries: Tensor, keys: Tensor, count: int) -> Tensor:
-    """Return the numbers [b, min(count, n)] of the keys [n, dim] that are nearest to each query [b, dim]."""
+    """Return the indices [b, min(count, n)] of the keys [n, dim] that are nearest to each query [b, dim]."""
     return torch.cdist(queries, keys, compute_mode=EXACT).topk(min(count, len(keys)), largest=False).indices
 
 

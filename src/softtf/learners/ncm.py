@@ -92,7 +92,7 @@ class NCMLearner(ClosedFormLearner):
             }
 
     def settle(self, labels: Tensor) -> None:
-        """Add up all shares; a head whose task got more examples becomes its new means, others keep their bits."""
+        """Add up all shares; the head of a task with more examples gets its new means, the others stay bit for bit."""
         super().settle(labels)
         heads = self.network.heads
         for task, share in enumerate(own.get(METHOD) for own in self.shares.tasks):
@@ -134,7 +134,7 @@ class NCMLearner(ClosedFormLearner):
 
 
 def eps(value: Tensor) -> float:
-    """Return the distance of 1 from the next larger number of a tensor's type."""
+    """Return the machine epsilon of a tensor's type."""
     return torch.finfo(value.dtype).eps
 
 

@@ -179,7 +179,7 @@ def without_classes(learner: Learner, part: Part, task: int, gone: Sequence[Hash
 def traces(finished: Finished, tasks: Sequence[int], kept: Sequence[int]) -> list[Trace]:
     """Return what still holds something of the data of some tasks once their parts, or some of their classes, are gone.
 
-    kept: the tasks of which something stays; without any, nothing does, as a learner of no tasks is a new one.
+    kept: the tasks of which something stays. Without any, there are no traces: a learner of no tasks is a new one.
     """
     learner, classes = finished
     if not kept:
@@ -199,7 +199,7 @@ def traces(finished: Finished, tasks: Sequence[int], kept: Sequence[int]) -> lis
 
 
 def fitted_beside(finished: Finished, tasks: Sequence[int], kept: Sequence[int]) -> list[Trace]:
-    """Return what tasks that are kept fitted while others, of which something goes, were known."""
+    """Return what the tasks that stay fitted while tasks that are now removed, in whole or in part, were known."""
     learner, records = finished.learner, finished.classes.records
     later = {task: tuple(t for t in kept if records[t].place > records[task].place) for task in tasks}
     return [

@@ -28,8 +28,8 @@ BASIS = "basis."
 class Projected(NamedTuple):
     """A prompt whose gradient is projected: part `part` [..., dim] of a parameter.
 
-    eps: its own share of the spectrum, where it differs from the projection's. met_alone: whether its basis is of the
-    rows that it meets alone, without its own rows.
+    eps: its own share of the spectrum, where it differs from the projection's. met_alone: whether its basis spans only
+    the rows that it meets, not its own rows.
     """
 
     parameter: nn.Parameter

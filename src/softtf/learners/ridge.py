@@ -22,7 +22,7 @@ class RidgeLearner(OfRegression, ClosedFormLearner):
     W is divided by the regression's temperature, and each column's bias is the log of its share of its label's
     examples. So the softmax is a probability, and that of a label is the sum over its columns.
 
-    error_name: the name, where it is shown, of the error by which lambda was chosen. fitted: what a task fits on all
+    error_name: what the error by which lambda was chosen is called where it is shown. fitted: what a task fits on all
     classes known at the time.
     """
 

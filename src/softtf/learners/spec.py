@@ -25,7 +25,7 @@ class LearnerSpec(Spec, family="learner"):
     title: the method's name in tables; without one, the kind.
     training: the settings of `TrainConfig` for which the method needs other values. Recipes and `ContinualClassifier`
     start from them, and users can change them like any other setting. reads: the settings of training that the method
-    reads, if it does not read all; users cannot change the others.
+    reads, if it does not read all. Users cannot change the others.
 
     Attributes:
         storage: how a finished task's own parameters are kept, in memory and on disk. `int8` quantises the matrices of
@@ -37,9 +37,8 @@ class LearnerSpec(Spec, family="learner"):
         mcg: centroids of frozen features per task; MCG infers the task of the nearest one. 0 means no MCG.
         gradient_offset: training examples per task on which Gradient ID's offsets are fitted; 200 is a good start.
             Each costs one answer by Gradient ID. 0 means no offsets.
-        sums: whether what each task adds to sums is kept by `task`, or as `one` sum of all tasks, which does not grow
-            with their number, only with their classes. With one sum no task or class can be taken out, extended or
-            moved; learners can still be merged.
+        sums: how sums are kept: by `task`, or as `one` sum of all tasks, which grows with the classes but not with the
+            tasks. With one sum no task or class can be taken out, extended or moved; learners can still be merged.
         gather: other task inferences whose statistics are gathered, such as `my-id`, or `my-id=30` with an amount.
     """
 

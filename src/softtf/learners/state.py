@@ -79,7 +79,7 @@ class LearnerState(nn.Module):
 
     @torch.no_grad()
     def start_from(self, state: Mapping[str, Tensor]) -> None:
-        """Set the parameters of the newest task, which was opened, to those of a finished one (`task_state_dict`).
+        """Set the parameters of the newest task, which is in training, to those of a finished one (`task_state_dict`).
 
         Raises:
             UserError: what was trained is not kept.
@@ -236,7 +236,7 @@ class LearnerState(nn.Module):
         }
 
     def face(self) -> Self:
-        """Return another object with this very state; it keeps the state when this object goes on in a copy."""
+        """Return another object that has this state, and keeps it when this object goes on in a copy."""
         other: Self = object.__new__(type(self))
         other.become(self)
         return other

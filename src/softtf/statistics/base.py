@@ -23,8 +23,8 @@ Dimension = Annotated[int, Between(1, MOST)]
 class Statistics(nn.Module, ABC):
     """Statistics that a learner gathers beside its method; a subclass with a `name` registers itself.
 
-    The learner keeps the result (`Learner.gathered`) and saves it. The module itself holds only what its arguments
-    determine.
+    The learner keeps the result (`Learner.gathered`) and saves it. The object itself holds only what follows from its
+    arguments.
 
     name: the name of the task inference that reads them. setting: the setting of a learner's spec that gives the
     amount, 0 for nothing; None: a learner gathers them if its `gather` names them. needs: a task inference that the

@@ -107,8 +107,8 @@ def _count(shares: Sequence[Share]) -> int:
 def k_means(points: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Return at most `count` centroids [k, dim] of points [n, dim], and the index [n] of each point's own centroid.
 
-    There are no more centroids than different points. One thread does it: several would add up a centroid's points in
-    any order.
+    There are no more centroids than different points. It runs in one thread: several would add up a centroid's points
+    in no fixed order.
     """
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits

@@ -8,7 +8,7 @@ sums to keep.
 
 Training scores are more certain than those of new examples. By how much follows from the sums alone, by generalised
 cross-validation (Golub, Heath and Wahba, Technometrics 1979): `slope_for_new`. Scores are scaled towards their mean by
-it, which changes no answer, and calibrates the probabilities.
+this slope, which changes no answer and calibrates the probabilities.
 """
 
 import math

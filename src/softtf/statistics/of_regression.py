@@ -1,4 +1,4 @@
-"""What statistics and learners share whose shares are the sums of a regression."""
+"""What statistics and learners have in common if their shares are the sums of a regression."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +14,7 @@ from softtf.statistics.task_ridge import TaskRidge
 class OfRegression:
     """Shares that are the sums of a regression, which adds them up and divides them.
 
-    It comes before the class whose methods it is to replace.
+    Among base classes it stands before the class whose methods it replaces.
     """
 
     regression: RandomRidge | TaskRidge | ExactRidge

@@ -18,7 +18,7 @@ UNPREFIXED = arg(name="")
 
 @dataclass(frozen=True, kw_only=True)
 class Command(Settings):
-    """What all commands take; the type of an option carries its bounds.
+    """The options of all commands; the type of an option carries its bounds.
 
     Attributes:
         imports: a Python file of your own to run first; it defines a learner, an adaptation, ... (docs/extend). Repeat
@@ -44,10 +44,10 @@ class Command(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class Many(Command):
-    """What the commands take that do many runs.
+    """The options of commands that do many runs.
 
     Attributes:
-        jobs: how many runs at once on this machine, each in a process of its own; they share the cores.
+        jobs: how many runs go on at once on this machine, each in its own process; they share the cores.
         ray: do the runs on the Ray cluster at this address (auto finds it); without an address, on one of this machine
             alone (needs softtf[ray], docs/sweep.md).
         cpus: with --ray, the cores of each run.

@@ -1,4 +1,4 @@
-"""What the commands take that use or change a learner."""
+"""The options of commands that use or change a learner."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +66,7 @@ class Predict(Command):
 class Learn(Command):
     """Teach a saved learner, or that of a finished run, one more task, with the learner's own settings.
 
-    All of the training split is learned. If the data have a test split, its accuracy is told.
+    All of the training split is learned. If the data have a test split, the accuracy on it is printed.
 
     Attributes:
         folder: the folder of a saved learner or of a run.
@@ -102,17 +102,17 @@ class Serve(Command):
     A token in the file of --token-file, or in $SOFTTF_TOKEN, must then come with each request.
 
     Attributes:
-        folder: of a run, or of a learner that was saved.
-        host: the address to listen at; others than this machine reach it only if it is another than 127.0.0.1.
-        port: to listen at; 0 takes a free one.
+        folder: the folder of a run or of a saved learner.
+        host: the address to listen at; with 127.0.0.1, only this machine reaches the service.
+        port: the port to listen at; 0 takes a free one.
         token_file: the file with the token that clients must send.
-        watch: every how many seconds to look whether the folder holds a new version; 0 looks at POST /reload only.
-        limits: of requests and batches.
+        watch: the seconds between two looks for a new version in the folder; 0 looks only when POST /reload asks.
+        limits: the limits of requests and batches.
         policy: another policy, such as gradient-id (`softtf list policies`).
         device: auto, cpu, cuda, ...
         memory_limit: the most bytes of masks in memory, such as 2GB or 0; the others stay in their files, and the
             answers are the same. Without it, all masks are loaded.
-        backbone: where the backbone is, if the learner names it by a path.
+        backbone: the path of the backbone, if the learner names it by a path.
     """
 
     folder: Positional[Path]
@@ -147,8 +147,8 @@ class Learner(Command):
         tasks: rename tasks, not classes.
         json: print JSON (describe, audit, diff).
         backbone: the path of the backbone, if the learner names it by a path.
-        format: of an export: onnx or torch.
-        policy: of an export: how it answers; the saved policy if none is given.
+        format: the form of an export: onnx or torch.
+        policy: how an export answers; without it, by the saved policy.
         revision: push: the branch; pull: the commit, branch or tag.
         private: push: make a new repository private.
     """

@@ -1,4 +1,4 @@
-"""What the commands take that show what there is."""
+"""The options of commands that list names and show the cache."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What the commands take that show the results of runs."""
+"""The options of commands that show the results of runs."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the commands take that make a run, go on with it or score it."""
+"""The options of commands that make a run, go on with it or score it."""
 
 from dataclasses import dataclass
 from pathlib import Path
