@@ -48,7 +48,7 @@ def parts(learner: Learner) -> tuple[list, list, dict]:
 def test_scores_equal_the_slow_loop(
     spec: DualPrompt, limit: int, at_once: int, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mixed_linear, "GRADIENT_BYTES", limit)
+    monkeypatch.setattr(mixed_linear, "CPU_GRADIENT_BYTES", limit)
     monkeypatch.setattr(mixed_linear, "COMPONENTS", at_once)
     monkeypatch.setattr(mixed_linear, "CPU_BLOCK", block)
     learner, x = learned(spec).learner, inputs(5, 3)

@@ -23,7 +23,8 @@ from softtf.backbones.kernels import linear, linear_each
 
 BLOCK = 2**24  # entries of a matrix that are done at a time
 CPU_BLOCK = 2**18
-GRADIENT_BYTES = 2**27  # the most bytes of the rows of G_x that are held at once
+GRADIENT_BYTES = 2**30  # the most bytes of the rows of G_x that are held at once: all W_j are made anew for the next
+CPU_GRADIENT_BYTES = 2**27
 COMPONENTS = 10  # the W_j that are held at once: with all of them, memory would grow with the number of tasks
 
 
@@ -128,9 +129,10 @@ def _formed(grad: Tensor, x: Tensor, mixed: MixedWeight, outputs: slice) -> Iter
     """
     first, _, _ = outputs.indices(mixed.shape[0])
     across = x.transpose(1, 2).contiguous()  # once for all rows of the matrix
+    most = CPU_GRADIENT_BYTES if x.device.type == "cpu" else GRADIENT_BYTES
     for rows in mixed.blocks(outputs):
         entries = (rows.stop - rows.start) * mixed.shape[1]
-        for part in runs(0, len(mixed.alpha), max(1, GRADIENT_BYTES // (4 * entries))):
+        for part in runs(0, len(mixed.alpha), max(1, most // (4 * entries))):
             deltas = grad[part, :, rows.start - first : rows.stop - first]
             yield rows, part, linear_each(deltas.transpose(1, 2), across[part]).flatten(1).to(mixed.alpha.dtype)
 

@@ -38,6 +38,13 @@ def find_device(name: str = "auto") -> torch.device:
     return torch.device(device)
 
 
+def moved(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    """Return a tensor on a device; what goes to a GPU is copied while this process goes on."""
+    if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 def _accelerator() -> str:
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return found.type if found else "cpu"

@@ -33,7 +33,7 @@ from softtf.files.lock import Lock, check_idle, check_ours
 from softtf.files.plain_json import fits, read_object
 from softtf.files.reading import read_bytes, read_text
 from softtf.files.temporary import is_abandoned, is_of_file_system, is_temporary
-from softtf.files.tensors import checksum, load_metadata, load_tensors, save_tensors, write_atomic
+from softtf.files.tensors import checksum, load_metadata, load_tensors, tensor_bytes, write_atomic
 from softtf.runs.config import RunConfig
 from softtf.runs.log import LARGEST, read_log
 from softtf.runs.predictions import RunPredictions, file_name
@@ -262,7 +262,8 @@ class RunFolder:
     def save_checkpoint(self, task: int, tensors: Mapping[str, Tensor]) -> None:
         """Replace the checkpoint; it contains its task, and the hash of the learner before that task."""
         of = {"task": str(task), "learner": Manifest.read(self.learner).identity}
-        save_tensors(self.checkpoint, tensors, of | {"sha256": checksum(tensors, *of.values())})
+        here = {name: tensor.detach().cpu() for name, tensor in tensors.items()}  # read from the device once
+        write_atomic(self.checkpoint, tensor_bytes(here, of | {"sha256": checksum(here, *of.values())}))
 
     def load_checkpoint(self, task: int) -> dict[str, Tensor] | None:
         """Return the checkpoint of this task or a later one; None if there is none, or only one of an earlier task.

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from softtf.devices.device import moved
+
 LARGEST_MERGED = 2**19
 """Larger tensors (bytes) are not merged: photos are read in part, and a batch from one tensor would copy them whole."""
 
@@ -29,7 +31,7 @@ class Cache:
     def get(self, indices: Sequence[int]) -> Tensor | list[Tensor]:
         """Return the tensors at `indices`; if they are merged, as one tensor, which may be on the device."""
         if self._stack is not None:
-            return self._stack[torch.tensor(indices, dtype=torch.int64, device=self._stack.device)]
+            return self._stack[moved(torch.tensor(indices, dtype=torch.int64), self._stack.device)]
         return [self._kept[i] for i in indices]
 
     def put(self, index: int, loaded: Tensor) -> None:

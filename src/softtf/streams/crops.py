@@ -1,4 +1,4 @@
-"""Crops of a batch of small images: their boxes are drawn on the CPU, and their pixels are read on the device.
+"""Crops of a batch of small images: their boxes are drawn on the CPU, and all else is done on the device.
 
 Small images are those that no crop shrinks, and reduced copies. For photos see `photos`.
 """
@@ -10,13 +10,15 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from softtf.devices.device import moved
+
 TRIES = 10  # as in torchvision's RandomResizedCrop, which then takes the centre
 RATIOS = (3 / 4, 4 / 3)
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """One box for each image of a batch, all [b] on the CPU, in pixels of that image.
+    """One box for each image of a batch, all [b], in pixels of that image.
 
     Attributes:
         top: the first row, which may be fractional.
@@ -43,6 +45,12 @@ class Boxes:
     def part(self, start: int, end: int) -> "Boxes":
         """Return the boxes of the images `start` ... `end` - 1."""
         return Boxes(*(getattr(self, field.name)[start:end] for field in fields(self)))
+
+    def on(self, device: torch.device) -> "Boxes":
+        """Return the boxes on a device, by one copy; MPS has no float64, and they stay on the CPU."""
+        values = [getattr(self, field.name) for field in fields(self)]
+        there = moved(torch.stack([value.double() for value in values]), "cpu" if device.type == "mps" else device)
+        return Boxes(*(row.to(value.dtype) for row, value in zip(there, values, strict=True)))
 
 
 def draw(count: int, generator: torch.Generator) -> Tensor:
@@ -131,6 +139,7 @@ def sample(canvas: Tensor, boxes: Boxes, size: int) -> Tensor:
         float32 [b, c, size, size] in [0, 1] on the canvas's device.
     """
     b, c, height, width = canvas.shape
+    boxes = boxes.on(canvas.device)
     rows = _weights(boxes.top, boxes.height, boxes.low_y, boxes.high_y, size, height)
     columns = _weights(boxes.left, boxes.width, boxes.low_x, boxes.high_x, size, width)
     columns = torch.where(boxes.flip[:, None, None], columns.flip(1), columns)
@@ -143,12 +152,13 @@ def sample(canvas: Tensor, boxes: Boxes, size: int) -> Tensor:
 
 def _weights(start: Tensor, span: Tensor, low: Tensor, high: Tensor, size: int, pixels: int) -> Tensor:
     """Return float32 [b, size, pixels]: the weight of each pixel of a line for each output."""
-    places = (torch.arange(size, dtype=torch.float64) + 0.5) * (span / size)[:, None] - 0.5 + start[:, None]
+    outputs = torch.arange(size, dtype=torch.float64, device=start.device)
+    places = (outputs + 0.5) * (span / size)[:, None] - 0.5 + start[:, None]
     places = torch.minimum(torch.maximum(places, low[:, None].double()), high[:, None].double())
     before = places.floor().long()
     after = torch.minimum(before + 1, high[:, None])
     share = (places - before).float()
-    weights = torch.zeros(len(start), size, pixels)
+    weights = torch.zeros(len(start), size, pixels, device=start.device)
     weights.scatter_(2, before[..., None], 1 - share[..., None])
     return weights.scatter_add_(2, after[..., None], share[..., None])
 

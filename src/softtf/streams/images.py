@@ -16,6 +16,7 @@ from torch import Tensor
 
 from softtf.config.bounds import AtLeast, Count
 from softtf.config.tree import Settings
+from softtf.devices.device import moved
 from softtf.errors import UserError
 from softtf.files.tensor_form import TensorForm
 from softtf.streams.crops import Boxes, centre_boxes, draw, narrowed, random_boxes, sample
@@ -126,7 +127,10 @@ class ImagePreparation(Settings):
         self, loaded: Sequence[Tensor | Ready] | Tensor, drawn: Tensor, device: torch.device | str
     ) -> Tensor:
         """Return the crops given by `drawn`, as float32 [b, 3, size, size] in [0, 1] on `device`."""
-        small = [i for i, image in enumerate(loaded) if isinstance(image, Tensor) and self._fits(image)]
+        if isinstance(loaded, Tensor) and self._fits(loaded[0]):  # from the cache, maybe on the device
+            small: Sequence[int] = range(len(loaded))
+        else:
+            small = [i for i, image in enumerate(loaded) if isinstance(image, Tensor) and self._fits(image)]
         if len(small) == len(loaded):
             images: Any = loaded
             return self._sample(images, self._boxes(drawn, *_sides(images)), device)
@@ -169,11 +173,14 @@ class ImagePreparation(Settings):
     def batch(self, loaded: Sequence[Tensor] | Tensor, device: torch.device | str) -> Tensor:
         """Return the images of `load_test` as inputs: float32 [b, 3, size, size] in [0, 1] on `device`."""
         stacked = loaded if isinstance(loaded, Tensor) else torch.stack(list(loaded))
-        return stacked.to(device).float().div_(255)
+        return moved(stacked, device).float().div_(255)
 
 
 def _sides(loaded: Sequence[Tensor] | Tensor) -> tuple[Tensor, Tensor]:
     """Return the heights and the widths, both int64 [b]."""
+    if isinstance(loaded, Tensor):
+        count, _, height, width = loaded.shape
+        return torch.full((count,), height), torch.full((count,), width)
     heights, widths = zip(*(image.shape[1:] for image in loaded), strict=True)
     return torch.tensor(heights), torch.tensor(widths)
 
@@ -199,11 +206,11 @@ def _canvas_pixels(loaded: Sequence[Tensor]) -> int:
 def _canvas(loaded: Sequence[Tensor] | Tensor, device: torch.device | str) -> Tensor:
     """Return uint8 [b, 3, H, W] on `device`: each image is in the top left corner of a canvas that fits them all."""
     if isinstance(loaded, Tensor):
-        return loaded.to(device)
+        return moved(loaded, device)
     if len({image.shape for image in loaded}) == 1:
-        return torch.stack(list(loaded)).to(device)
+        return moved(torch.stack(list(loaded)), device)
     sides = [max(image.shape[axis] for image in loaded) for axis in (1, 2)]
     canvas = torch.zeros(len(loaded), 3, *sides, dtype=torch.uint8)
     for place, image in zip(canvas, loaded, strict=True):
         place[:, : image.shape[1], : image.shape[2]] = image
-    return canvas.to(device)
+    return moved(canvas, device)

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from softtf.config.bounds import AtLeast, BatchSize
 from softtf.config.tree import check_value
+from softtf.devices.device import moved
 from softtf.devices.processes import count
 from softtf.errors import UserError
 from softtf.seeds import derive_seed
@@ -106,7 +107,7 @@ class Loader:
         parts = [part(len(batch)) for batch in whole]
         for batch, places, inputs in zip(whole, parts, self._augmented(whole, parts, augmentation), strict=True):
             rows = torch.tensor(batch)[places]
-            yield inputs, self.targets[rows.to(self.device)], rows
+            yield inputs, self.targets[moved(rows, self.device)], rows
 
     def _augmented(
         self, whole: list[Sequence[int]], parts: list[slice], generator: torch.Generator

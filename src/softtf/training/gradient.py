@@ -13,6 +13,7 @@ from torch.nn.utils import clip_grad_norm_
 from softtf.adaptations.base import drawing_noise
 from softtf.backbones.feature_store import Queries
 from softtf.backbones.features import OnStep, no_progress
+from softtf.devices.device import moved
 from softtf.devices.memory import needs_memory
 from softtf.devices.processes import is_first, own_rows, share
 from softtf.errors import OutOfMemoryError, TrainingError, UserError
@@ -78,7 +79,7 @@ class GradientTraining(TaskTraining):
                 on_step(step + 1, steps)
         means = watch.means()
         self.epoch += 1
-        if not all(torch.isfinite(p).all() for p in self.parameters.values()):
+        if not torch.stack([torch.isfinite(p).all() for p in self.parameters.values()]).all():
             raise TrainingError(
                 f"a parameter is no longer finite after task {self.task + 1}, epoch {self.epoch}, step {steps};"
                 " earlier tasks are as they were; try a lower learning rate or float32"
@@ -108,7 +109,7 @@ class GradientTraining(TaskTraining):
         part = own_rows if self.divides else slice
         order = self.loader.epoch(derive_seed(self.learner.seed, self.task, self.epoch), part)
         for step, (inputs, targets, rows) in enumerate(order, first):
-            query = None if known is None else known.values[rows].to(inputs.device)
+            query = None if known is None else moved(known.values[rows], inputs.device)
             yield Batch(inputs, targets, rows, query, step)
 
     def finish(self) -> tuple[float, float]:
