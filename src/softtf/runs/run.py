@@ -10,7 +10,6 @@ from softtf.backbones.base import Backbone
 from softtf.backbones.feature_store import open_store
 from softtf.backbones.load import load_backbone, load_named, random_name
 from softtf.classifier import ContinualClassifier
-from softtf.config.dotted import first_difference
 from softtf.config.tree import to_dict, to_yaml
 from softtf.devices.device import environment, find_device, matmul_dtype
 from softtf.devices.processes import check_alike, is_first, wait
@@ -23,7 +22,7 @@ from softtf.runs.config import EvaluateConfig, RunConfig
 from softtf.runs.data import DATA, check_data, check_there, identities
 from softtf.runs.folder import RunFolder
 from softtf.runs.places import NO_PLACES, Places
-from softtf.runs.settings import check_settings, write_settings
+from softtf.runs.settings import check_header, check_settings, write_settings
 from softtf.runs.tracking import Tracking, check_trackers, open_trackers
 from softtf.saving.header import Header
 from softtf.saving.loading import load_learner
@@ -221,7 +220,7 @@ def _reopened(
         strict=False,
         memory_limit=memory_limit,
     )
-    _check_settings(config, header, path)
+    check_header(config, header, path)
     learned = [tuple(c) for c in classes.tasks]
     if repair:
         folder.scores.check(len(learned))
@@ -241,22 +240,6 @@ def _reopened(
         if places.source is not None:
             folder.write_text("config.yaml", to_yaml(config))
     return run
-
-
-def _check_settings(config: RunConfig, header: Header, path: Path) -> None:
-    """Refuse a run whose config.yaml has other settings than its learner was begun with.
-
-    Raises:
-        UserError: the first of them.
-    """
-    now, then = to_dict(config), to_dict(header)
-    for field in ("seed", "backbone", "learner", "train"):
-        if then[field] not in (None, now[field]):  # headers of softtf 0.1 may say nothing of training
-            name, mine, its = first_difference(now[field], then[field], field)
-            raise UserError(
-                f"{path / 'config.yaml'} says {name}: {mine!r}, but the learner beside it was begun with {its!r}; a run"
-                " keeps its settings: put the file back, or begin another run"
-            )
 
 
 def _knowing(config: RunConfig, stream: TaskStream) -> RunConfig:

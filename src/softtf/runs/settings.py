@@ -4,6 +4,7 @@ config.yaml is there to be read, copied and run again. A run that goes on with o
 of one method under the name of another.
 """
 
+from pathlib import Path
 from typing import Any
 
 from softtf.config.dotted import first_difference
@@ -12,6 +13,7 @@ from softtf.errors import UserError
 from softtf.files.plain_json import read_small
 from softtf.runs.config import RunConfig
 from softtf.runs.folder import SETTINGS, RunFolder
+from softtf.saving.header import Header
 from softtf.saving.manifest import seal, unsealed
 
 
@@ -36,13 +38,27 @@ def check_settings(folder: RunFolder, config: RunConfig) -> None:
         then = _lasting(from_dict(RunConfig, unsealed(read_small(file), file), str(file)))
     except UserError as error:
         raise UserError(f"{error}; remove it to go on by config.yaml alone") from None
-    now = _lasting(config)
-    for field in now:
+    _check_same(folder.path, "the run", _lasting(config), then)
+
+
+def check_header(config: RunConfig, header: Header, path: Path) -> None:
+    """Refuse a run whose config.yaml has other settings than its learner was begun with.
+
+    Raises:
+        UserError: it names the first setting that differs.
+    """
+    then = to_dict(header)
+    said = {field: then[field] for field in ("seed", "backbone", "learner", "train") if then[field] is not None}
+    _check_same(path, "the learner beside it", to_dict(config), said)  # headers of softtf 0.1 may not tell the training
+
+
+def _check_same(path: Path, what: str, now: dict[str, Any], then: dict[str, Any]) -> None:
+    for field in then:
         if then[field] != now[field]:
             name, mine, its = first_difference(now[field], then[field], field)
             raise UserError(
-                f"{folder.path / 'config.yaml'} says {name}: {mine!r}, but the run was begun with {its!r}; a run keeps"
-                " its settings: put the file back, or begin another run"
+                f"{path / 'config.yaml'} says {name}: {mine!r}, but {what} was begun with {its!r}; a run keeps its"
+                " settings: put the file back, or begin another run"
             )
 
 
