@@ -1,9 +1,9 @@
 """What grows with the rows of a task, 115,000 of each data set in Table 2: time or memory at n, 2 n and 4 n rows.
 
-The floor of each, by shapes alone: seeds of k-means++ n k D multiply-adds; nearness to K centroids of T tasks the unit
-features and the answer, 4 n (D + T) bytes; sums on a projection to M dimensions the sums, 8 M (M + C) bytes for C
-classes; tasks of a stream and a replay nothing that a count of multiply-adds could name; an answer of MBPA++ no copy at
-all. The twins are the ways that were here before.
+The floor of each, by shapes alone: nearness to K centroids of T tasks the unit features and the answer, 4 n (D + T)
+bytes; sums on a projection to M dimensions the sums, 8 M (M + C) bytes for C classes; tasks of a stream and a replay
+nothing that a count of multiply-adds could name; an answer of MBPA++ no copy at all. The twins are the ways that were
+here before.
 """
 
 import gc
@@ -16,14 +16,13 @@ from torch.nn import functional as F
 
 from benchmarks.results import Result, Row, Target
 from benchmarks.setup import Setup
-from benchmarks.timing import in_turns, matrix_rate, peak_bytes
+from benchmarks.timing import in_turns, peak_bytes
 from softtf.memory import OnDevice, concatenate, separate
 from softtf.statistics import TaskCentroids
-from softtf.statistics.centroids import seeds_of
 from softtf.statistics.exact_ridge import ExactRidge
 from softtf.streams import Examples, TaskStream, split_by_task
 
-WIDTH, SEEDS, CENTROIDS, TASKS, DRAWN, TOKENS, PROJECTED, CLASSES = 384, 32, 10, 50, 24, 64, 64, 5
+WIDTH, CENTROIDS, TASKS, DRAWN, TOKENS, PROJECTED, CLASSES = 384, 10, 50, 24, 64, 64, 5
 Call = Callable[[], object]
 
 
@@ -69,13 +68,6 @@ def measured(case: Case, setup: Setup) -> tuple[float, float]:
 def cases(count: int, setup: Setup) -> Iterator[Case]:
     """Yield the pieces of work on so many rows."""
     points = torch.randn(count, WIDTH, generator=torch.Generator().manual_seed(0))
-    seeds = min(SEEDS, count)
-    yield Case(
-        f"{SEEDS} seeds of k-means++, width {WIDTH} (twin: distances anew for each)",
-        lambda: seeds_of(points, seeds, torch.Generator().manual_seed(1)),
-        lambda: seeds_anew(points, seeds),
-        count * seeds * WIDTH / matrix_rate(torch.float32, torch.device("cpu")),
-    )
     tasks = torch.arange(TASKS * CENTROIDS) // CENTROIDS
     known = {"centroids": torch.randn(len(tasks), WIDTH), "tasks": tasks}
     few = points[: max(1, count // 10)]
@@ -118,16 +110,6 @@ def cases(count: int, setup: Setup) -> Iterator[Case]:
         0.0,
         "B",
     )
-
-
-def seeds_anew(points: Tensor, count: int) -> Tensor:
-    """Return seeds of k-means++ with the distances to all so far computed for each."""
-    generator = torch.Generator().manual_seed(1)
-    seeds = points[int(torch.randint(len(points), (), generator=generator))][None]
-    while len(seeds) < count:
-        nearest = torch.cdist(points, seeds).amin(1).square()
-        seeds = torch.cat([seeds, points[torch.multinomial(nearest, 1, generator=generator)]])
-    return seeds
 
 
 def summed_at_once(h: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
