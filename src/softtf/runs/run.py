@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from softtf.backbones.base import Backbone
 from softtf.backbones.feature_store import open_store
-from softtf.backbones.load import load_backbone, load_named, random_name
+from softtf.backbones.load import BackboneSpec, load_backbone, load_named, random_name
 from softtf.classifier import ContinualClassifier
 from softtf.config.tree import to_dict, to_yaml
 from softtf.devices.device import environment, find_device, matmul_dtype
@@ -204,22 +206,18 @@ def _reopened(
     stream = config.stream.build()
     config = _knowing(config, stream)
     device = find_device(config.device)
+
+    def backbone_of(saved: BackboneSpec) -> Backbone:
+        return load_named(saved, places.backbone, device)
+
     if repair and is_first():
         folder.sweep(noting(console))
-        if not (folder.path / "environment.json").exists():
-            folder.write_json("environment.json", environment(device))
-        if not (folder.learner / HEADER).exists() and not folder.learner_files():
-            _header(config, load_named(config.backbone, places.backbone, device)).write(folder.learner)
+        _complete(folder, config, backbone_of, device)
     elif not repair and not folder.learner_files():
         raise nothing
     wait()
     counted = folder.scores.counted()
-    header, learner, classes = load_learner(
-        folder.learner,
-        lambda saved: load_named(saved, places.backbone, device),
-        strict=False,
-        memory_limit=memory_limit,
-    )
+    header, learner, classes = load_learner(folder.learner, backbone_of, strict=False, memory_limit=memory_limit)
     check_header(config, header, path)
     learned = [tuple(c) for c in classes.tasks]
     if repair:
@@ -240,6 +238,16 @@ def _reopened(
         if places.source is not None:
             folder.write_text("config.yaml", to_yaml(config))
     return run
+
+
+def _complete(
+    folder: RunFolder, config: RunConfig, backbone_of: Callable[[BackboneSpec], Backbone], device: torch.device
+) -> None:
+    """Write what a crash at the start of a run left out."""
+    if not (folder.path / "environment.json").exists():
+        folder.write_json("environment.json", environment(device))
+    if not (folder.learner / HEADER).exists() and not folder.learner_files():
+        _header(config, backbone_of(config.backbone)).write(folder.learner)
 
 
 def _knowing(config: RunConfig, stream: TaskStream) -> RunConfig:
