@@ -220,7 +220,7 @@ class _Batches:
     def _query(self, rows: Tensor) -> Tensor | None:
         """Return the known queries of some samples, or None, and add their share of the seconds to the clock.
 
-        Those of the stem's blocks count as the trunk's, which are run anyway, but where the queries take its place.
+        The seconds of the stem's blocks count as the trunk's, which runs anyway, except where the queries replace it.
         """
         if self.queries is None:
             return None
@@ -259,8 +259,8 @@ def chunks(segments: Tensor, group: int, batch_size: int) -> list[Tensor]:
 def _alone(learner: Learner, policy: Policy, clock: Clock, share: float) -> tuple[float, float]:
     """Seconds for this policy alone, here and from nothing.
 
-    They are those of the shared trunk, the query where it is read, its own inference, its share of the tops that were
-    run; here those of getting the kept features, from nothing those that computing what was kept took.
+    They are those of the shared trunk, of the query where it is read, of the policy's own inference, and its share of
+    those of the tops. Here they include reading the cached features; from nothing, computing all that was cached.
     """
     needs = _needs_query(learner, policy)
     parts = ["trunk", *["query"] * needs, policy.evidence]

@@ -48,10 +48,10 @@ class Row:
         task_identity: Percent of samples whose task was named right; None if that was not recorded.
         parameters_per_task: Those trained in the last task, shared ones included; heads of earlier tasks, which some
             methods train again, are not counted.
-        train_seconds_this_run: That passed; None if not measured, as are all seconds.
-        train_seconds_from_nothing: If no feature had been kept from earlier runs.
-        test_seconds_this_run: That this policy alone took in all evaluations.
-        test_seconds_from_nothing: If nothing had been kept from earlier runs, tasks and evaluations.
+        train_seconds_this_run: Those that passed. All seconds are None if they were not measured.
+        train_seconds_from_nothing: What they would be if no feature had been kept from earlier runs.
+        test_seconds_this_run: Those that this policy alone took in all evaluations.
+        test_seconds_from_nothing: What they would be if nothing had been kept from earlier runs, tasks and evaluations.
         note: A remark.
         weights: The frozen backbone's, by name and hash (`BackboneSpec.weights_title`).
         others: Further metrics, by title (`printed_of`).

@@ -86,8 +86,8 @@ def card_text(header: Header, finished: Finished, measured: Measured | None = No
 def write_card(folder: Path, text: str, say: Callable[[str], None]) -> None:
     """Write a card into a learner's folder; what the user wrote below its mark stays.
 
-    A README.md without the mark is somebody's own, and is left as it is. If the card cannot be written, `say` is told,
-    as the learner is whole without it.
+    A README.md without the mark is somebody's own, and is left as it is. If the card cannot be written, `say` gets a
+    message and nothing is raised: the learner is whole without its card.
     """
     path = folder / CARD
     try:

@@ -36,12 +36,12 @@ def load_learner(
 ) -> tuple[Header, Learner, ClassTable]:
     """Load a learner, or what it was after its first `tasks` tasks.
 
-    Every file that is used is checked against its hash first; with `tasks` None every file of the learner is. If it is
-    replaced by another version meanwhile, this one or that is loaded, whole.
+    Every file that is used is checked against its hash first; with `tasks` None every file of the learner is. If
+    another version replaces it meanwhile, one of the two is loaded, whole.
 
     Args:
         folder: as `save_task` or `save_learner` filled it.
-        backbone_of: gives the backbone that the header names.
+        backbone_of: returns the backbone that the header names.
         tasks: how many tasks to load; None for all.
         strict: refuse a task whose tensors are there but whose json is not (a crash while saving leaves that).
         memory_limit: the most bytes of masks in memory. With a limit they stay in their files, mapped, and those that
