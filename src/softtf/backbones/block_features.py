@@ -135,7 +135,9 @@ class BlockFeatures(ReadBlocks):
         x = F.layer_norm(tokens.x, tokens.x.shape[-1:], eps=EPS)
         leading = self.inner.leading_tokens
         patches = x[:, leading:]
-        return torch.cat([*x[:, : min(leading, 1)].unbind(1), patches.mean(1), patches.std(1, correction=0)], 1)
+        mean = patches.mean(1)
+        spread = (patches - mean[:, None]).square().mean(1).sqrt()  # `Tensor.std` takes twenty times as long
+        return torch.cat([*x[:, : min(leading, 1)].unbind(1), mean, spread], 1)
 
     @torch.no_grad()
     def usual_range(self) -> tuple[Tensor, Tensor]:
