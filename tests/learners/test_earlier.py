@@ -1,16 +1,12 @@
 """Settings that earlier versions saved: a `store` for each adaptation, other words for `classes`, what was not said."""
 
-import re
-from typing import Any
-
 import pytest
 
-from contracts.tiny import tiny_backbone
 from softtf.adaptations import Adapter, Compose, LoRA, Projection, SoftMask, SoftNet, TaskWeights
 from softtf.config.dotted import with_settings
 from softtf.config.tree import from_dict, to_dict
 from softtf.errors import UserError
-from softtf.learners import DER, FT, L2P, NCM, SLM, CLIPPrompt, DualPrompt, LearnerSpec, RanPAC
+from softtf.learners import DER, FT, L2P, SLM, CLIPPrompt, DualPrompt, LearnerSpec
 from softtf.learners.earlier import in_earlier_words
 from softtf.training.config import TrainConfig
 
@@ -53,18 +49,6 @@ def test_an_adaptation_of_ones_own_may_have_a_store() -> None:
     settings = {"kind": "dual-prompt", "adapt": {"kind": "none", "store": 3}}
     with pytest.raises(UserError, match="no store now"):
         from_dict(LearnerSpec, settings)
-
-
-@pytest.mark.parametrize("spec", [FT(storage="float32"), RanPAC(10, storage="float16")])
-def test_storage_is_refused_where_no_parameter_is_one_tasks_own(spec: LearnerSpec) -> None:
-    with pytest.raises(UserError, match="^storage: no parameter of this method is one task's own; leave .* out$"):
-        spec.new_learner(tiny_backbone(), 0)
-
-
-@pytest.mark.parametrize("settings", [{"storage": "int4"}, {"storage": 8}])
-def test_another_storage_is_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=re.escape("ncm.storage")):
-        NCM(**settings)
 
 
 @pytest.mark.parametrize(
