@@ -102,7 +102,7 @@ def draw(found: Numbers[Point]) -> "Figure":
         handles.values(),
         handles,
         loc="outside upper center",
-        ncols=min(len(handles), 3 if several else 4),
+        ncols=2 if several else min(len(handles), 4),
         handlelength=3,
     )
     say_below(figure, found.caption + " Bars and bands: standard deviation over seeds.")
