@@ -209,8 +209,9 @@ assert rejected > len(sevens) / 2
 f"{rejected} of {len(sevens)} sevens rejected"
 
 # %% [markdown]
-# The AUROC says how often a seven looks less familiar than a picture of a known class. With a dozen pictures of a class
-# the learner is strict: of the known pictures it rejects more than the 5% that were asked for.
+# The AUROC says how often a seven looks less familiar than a picture of a known class. Of the known pictures more than
+# the 5% that were asked for are rejected: other people wrote them than the dozen of each class that were learned. The
+# rate holds for pictures like those learned from.
 
 # %%
 apart = model.evaluate_unknown(photos, sevens)

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from contracts.tiny import noise
-from softtf.statistics.exact_ridge import RIDGE
-from softtf.statistics.familiarity import Familiarity, familiarity
+from softtf.statistics.exact_ridge import RIDGE, centred
+from softtf.statistics.familiarity import Familiarity, _leverages, familiarity
 from softtf.statistics.ridge_sums import RidgeSums
 from softtf.statistics.shares import Share
 
@@ -69,12 +69,34 @@ def test_tasks_taken_out_leave_what_others_alone_give_to_the_bit_in_any_order() 
     torch.testing.assert_close(one.by_label(x).amax(1), other.by_label(x).amax(1), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("count", [8, 30, 200])
+@pytest.mark.parametrize("count", [4, 5, 8, 30, 200])
 def test_known_inputs_are_rejected_as_often_as_stated(count: int) -> None:
     known = torch.cat([units(label, 400, seed=5) for label in range(2 * TASKS)])
     unknown = found([0, 1, 2], count).unknown(known)
     for rate in (0.02, 0.05, 0.2):
         assert 0.4 * rate <= float((unknown > 1 - rate).double().mean()) <= 1.8 * rate, (rate, count)
+
+
+def test_a_class_of_fewer_examples_has_more_leverage() -> None:
+    """Against the leverage of each example in the regression in which all classes weigh the same."""
+    counts = [5, 5, 40, 40]
+    shares = [share([0, 1], [0, 1], 5), share([2, 3], [2, 3], 40)]
+    whole = centred(sums := RidgeSums.total(shares, "", SIZE, 4))
+    examples = [units(label, n) for label, n in enumerate(counts)]
+    means = torch.stack([x.mean(0) for x in examples], 1)
+    away = [x - m for x, m in zip(examples, means.T, strict=True)]
+    apart, n = means - means.mean(1, keepdim=True), sum(counts)
+    scatter = sum(x.T @ x for x in away) + n / 4 * apart @ apart.T
+    inverse = torch.linalg.inv(scatter + whole.ridge * torch.eye(SIZE, dtype=torch.float64))
+    for t in range(2):
+        own = RidgeSums.total([shares[t]._replace(labels=torch.arange(2))], "", SIZE, 2)
+        explained = (apart.T @ whole.weights).diagonal()[2 * t : 2 * t + 2]
+        found = _leverages(own.scatter(own.cross / own.counts), own.counts, explained, whole)
+        h = [x - means.mean(1) for x in examples[2 * t : 2 * t + 2]]
+        expected = [float((n / 4 / len(x)) * ((x @ inverse * x).sum(1).mean() + 1 / n)) for x in h]
+        pooled = sum(expected) / 2  # the share's classes have one covariance
+        assert found.mean() == pytest.approx(pooled, rel=0.2)
+    assert sums.counts.tolist() == counts
 
 
 def test_a_value_is_the_share_of_known_inputs_that_are_more_familiar() -> None:

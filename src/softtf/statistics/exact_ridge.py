@@ -164,6 +164,7 @@ class Centred(NamedTuple):
         examples: n.
         ridge: lambda.
         leverage: the mean leverage of an example, degrees of freedom over n.
+        inverse: (H + lambda I)^-1 Z [M, PROBES], with H the scatter and Z the `random_signs`.
     """
 
     weights: Tensor
@@ -174,6 +175,7 @@ class Centred(NamedTuple):
     examples: float
     ridge: float
     leverage: float
+    inverse: Tensor
 
 
 def centred(sums: RidgeSums, least: float = 1.0) -> Centred:
@@ -194,7 +196,7 @@ def centred(sums: RidgeSums, least: float = 1.0) -> Centred:
     solved = solve_positive(scatter, torch.cat([cross, probes], 1), NO_EXAMPLES)
     weights, inverse = solved[:, : cross.shape[1]], solved[:, cross.shape[1] :]
     freedom = len(scatter) - ridge * float((probes * inverse).sum()) / PROBES + 1
-    return Centred(weights, cross, centre, present, count, n, ridge, freedom / n)
+    return Centred(weights, cross, centre, present, count, n, ridge, freedom / n, inverse)
 
 
 def solve_centred(sums: RidgeSums) -> tuple[Tensor, Tensor, float]:
@@ -206,7 +208,7 @@ def solve_centred(sums: RidgeSums) -> tuple[Tensor, Tensor, float]:
     Raises:
         TrainingError: the sums contain no examples.
     """
-    weights, cross, centre, present, count, n, ridge, leverage = centred(sums)
+    weights, cross, centre, present, count, n, ridge, leverage, _ = centred(sums)
     explained, penalty = float((weights * cross).sum()) / n, ridge * float(weights.square().sum()) / n
     weights = weights * slope_for_new(explained, penalty, leverage, count) ** POWER
     return weights, present / count - centre @ weights, ridge

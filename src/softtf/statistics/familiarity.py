@@ -16,15 +16,20 @@ taken out or put in, give the familiarity of the learner that saw them alone.
 How familiar are known inputs that were not learned from? For each class of a task, the C values whose maximum is taken
 are about Gaussian. Their mean and covariance follow from the task's own sums, as they are for an example that is left
 out (generalised cross-validation, as in `softtf.statistics.exact_ridge`). The maximum is drawn from these Gaussians.
+
+With few examples three things count. A class of fewer examples has more leverage, as all classes weigh the same. The
+covariance of n_t examples around their classes' means is divided by n_t less the classes. And the mean of n_c examples
+is uncertain itself, so that a new example's variance is 1 + 1/n_c times that.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from softtf.statistics.exact_ridge import MOST_LEVERAGE, Centred, centred
+from softtf.statistics.exact_ridge import MOST_LEVERAGE, PROBES, Centred, centred, random_signs
 from softtf.statistics.ridge_sums import RidgeSums, are_integers
 from softtf.statistics.shares import Share, all_labels, local_numbers
 
@@ -75,40 +80,77 @@ def familiarity(shares: Sequence[Share], size: int) -> Familiarity:
     least = 1.0 if are_integers(shares[0].tensors, "") else torch.finfo(torch.float32).tiny
     found = centred(sums, least)
     apart = sums.cross / sums.counts.clamp_min(1) - found.centre[:, None] * found.present
+    pooled = found.weights.T @ sums.scatter(apart + found.centre[:, None]) @ found.weights
+    pooled /= max(1.0, found.examples - found.labels)
     del sums
     explained = apart.T @ found.weights  # K
     inverse = torch.linalg.inv(torch.eye(count, dtype=torch.float64) - explained) * found.labels
     squares = (explained @ inverse).diagonal()
     weights = found.weights @ inverse
-    known, counts = zip(*(_drawn(share, size, count, found, inverse, squares) for share in shares), strict=True)
+    model = _Model(found, explained, inverse, squares, pooled)
+    known, counts = zip(*(_drawn(share, size, count, model) for share in shares), strict=True)
     values, order = torch.cat(known).sort(stable=True)
     below = torch.cat(counts)[order].cumsum(0)
     share = (below - torch.cat(counts)[order]) / below[-1]
     return Familiarity(weights.float(), (-found.centre @ weights - squares / 2).float(), values, share)
 
 
-def _drawn(
-    share: Share, size: int, count: int, found: Centred, inverse: Tensor, squares: Tensor
-) -> tuple[Tensor, Tensor]:
+class _Model(NamedTuple):
+    """What familiarities are drawn by.
+
+    regression: of labels on units. explained: K [labels, labels]. inverse: (I - K)^-1 times the number of labels.
+    squares: D_c [labels]. pooled: [labels, labels], the covariance of all examples' scores around their classes' means.
+    """
+
+    regression: Centred
+    explained: Tensor
+    inverse: Tensor
+    squares: Tensor
+    pooled: Tensor
+
+
+def _drawn(share: Share, size: int, count: int, model: _Model) -> tuple[Tensor, Tensor]:
     """Return familiarities of inputs of a share's classes as if they were left out, and the examples that each is for.
 
-    An example that is left out, of leverage l, has y - s' = (y - s) / (1 - l), and all are taken to have the mean
-    leverage.
+    An example that is left out, of leverage l, has y - s' = (y - s) / (1 - l). All of a class are taken to have the
+    class's mean leverage.
     """
-    numbers, _ = local_numbers(share.labels)
+    found, numbers = model.regression, local_numbers(share.labels)[0]
     own = RidgeSums.total([share._replace(labels=torch.arange(len(numbers)))], "", size, len(numbers))
-    means = own.cross / own.counts.clamp_min(1)
-    kept = 1 - min(found.leverage, MOST_LEVERAGE)
-    spread = found.weights.T @ (own.scatter(means) / own.counts.sum()) @ found.weights
-    covariance = inverse.T @ spread @ inverse / kept**2
+    examples, means = own.counts, own.cross / own.counts.clamp_min(1)
+    scatter, freedom = own.scatter(means), float(own.counts.sum()) - len(numbers)
+    kept = 1 - _leverages(scatter, examples, model.explained.diagonal()[numbers], found)
+    spread = found.weights.T @ scatter @ found.weights / freedom if freedom > 0 else model.pooled
+    covariance = model.inverse.T @ spread @ model.inverse
     values, vectors = torch.linalg.eigh((covariance + covariance.T) / 2)
+    deviations = vectors.T * values.clamp_min(0).sqrt()[:, None]
     right = torch.eye(count, dtype=torch.float64)[numbers] - found.present / found.labels
-    scores = right - (right - (means - found.centre[:, None]).T @ found.weights) / kept
+    scores = right - (right - (means - found.centre[:, None]).T @ found.weights) / kept[:, None]
     draws = max(LEAST_DRAWS, DRAWS // count)
     generator = torch.Generator().manual_seed(0)
-    found_maxima = []
-    for centres in (scores @ inverse - squares / 2).split(max(1, AT_ONCE // (draws * count))):
-        noise = torch.randn(len(centres), draws, count, generator=generator, dtype=torch.float64)
-        each = centres[:, None] + noise * values.clamp_min(0).sqrt() @ vectors.T
-        found_maxima.append(each.amax(2).flatten())
-    return torch.cat(found_maxima), (own.counts[:, None] / draws).expand(-1, draws).flatten()
+    at_once, found_maxima = max(1, AT_ONCE // (draws * count)), []
+    centres, scales = scores @ model.inverse - model.squares / 2, (1 + 1 / examples).sqrt() / kept
+    for centre, scale in zip(centres.split(at_once), scales.split(at_once), strict=True):
+        noise = torch.randn(len(centre), draws, count, generator=generator, dtype=torch.float64)
+        found_maxima.append((centre[:, None] + noise * scale[:, None, None] @ deviations).amax(2).flatten())
+    return torch.cat(found_maxima), (examples[:, None] / draws).expand(-1, draws).flatten()
+
+
+def _leverages(scatter: Tensor, examples: Tensor, explained: Tensor, found: Centred) -> Tensor:
+    """Return the mean leverage of the examples of each class of a share [classes], at most MOST_LEVERAGE.
+
+    With A = H + lambda I and H the scatter of all n examples, it is w (tr A^-1 S / n_t + d^T A^-1 d + 1/n). S is the
+    scatter of the share's n_t examples around their classes' means, d the class's mean less the mean of all, and w the
+    weight of the class's examples.
+
+    Args:
+        scatter: S [M, M].
+        examples: [classes], each at least 1.
+        explained: [classes], their values on the diagonal of K, which is n / C times d^T A^-1 d.
+        found: the regression over all shares.
+    """
+    signs = random_signs(len(scatter))
+    within = float((signs * (scatter @ found.inverse)).sum()) / PROBES / float(examples.sum())
+    around = explained * found.labels / found.examples
+    weight = found.examples / (found.labels * examples)
+    return (weight * (within + around + 1 / found.examples)).clamp(0, MOST_LEVERAGE)
