@@ -11,7 +11,7 @@ from contracts.tiny import noise
 from softtf.files.tensor_form import check_forms
 from softtf.statistics.random_ridge import UNCHOSEN
 from softtf.statistics.ridge_sums import RidgeSums
-from softtf.statistics.task_ridge import RIDGES, TaskRidge
+from softtf.statistics.task_ridge import HEIGHTS, RIDGES, TaskRidge
 
 SIZE = 20
 
@@ -85,6 +85,24 @@ def test_a_share_taken_out_leaves_the_regression_that_never_saw_its_task() -> No
     assert_equal(Chosen([]).solve(shares), found)
     never = learned(Chosen([0.1, 0.7]), [parts[0], (parts[2][0], parts[2][1] - 2)])
     assert_equal(Chosen([]).solve([shares[0], shares[2]._replace(labels=torch.tensor([2, 3]))]), never)
+
+
+@pytest.mark.parametrize(("count", "factor"), [(60, 0.1), (60, 3.0), (240, 0.1)])
+def test_the_temperature_tells_how_examples_score_that_are_left_out_one_by_one(count: int, factor: float) -> None:
+    features, columns = data(count)
+    found = learned(regression := Chosen([factor]), [(features, columns)])
+    h, y = regression(features), torch.eye(CLASSES, dtype=torch.float64)[columns]
+
+    def height(rows: Tensor, of: Tensor) -> float:
+        gram = h[rows].T @ h[rows] + found.ridge * torch.eye(SIZE, dtype=torch.float64)
+        scores = h[of] @ torch.linalg.solve(gram, h[rows].T @ y[rows])
+        return float((scores * y[of]).sum(1).mean() - scores.mean())
+
+    every = torch.arange(count)
+    seen = height(every, every)
+    left_out = sum(height(every[every != i], every[i : i + 1]) for i in range(count)) / count
+    told = (found.temperature / HEIGHTS) ** 2 / seen
+    assert left_out < 0.95 * seen and told == pytest.approx(left_out, abs=0.4 * (seen - left_out))
 
 
 def test_a_lambda_too_small_for_the_rounding_of_the_kept_sums_is_raised() -> None:

@@ -11,9 +11,10 @@ from contracts.tiny import noise, tiny_backbone
 from softtf.backbones.random_inputs import random_inputs
 from softtf.errors import UserError
 from softtf.learners import KLDA, Learner
-from softtf.learners.klda import TEMPERATURE, WIDTH, FourierMaps, median_distance, usual_gamma
+from softtf.learners.klda import HEIGHTS, WIDTH, FourierMaps, discriminants, median_distance, usual_gamma
 from softtf.learners.shares import Shares
 from softtf.statistics.exact_ridge import RIDGE
+from softtf.statistics.ridge_sums import RidgeSums
 
 DIM, LABELS = 32, 4
 TEST = 2 * noise(LABELS, DIM, seed=7).repeat(5, 1) + 3 * noise(5 * LABELS, DIM, seed=9)
@@ -42,7 +43,14 @@ def at_once(n: int = 120) -> Tasks:
 
 
 def scores(learner: Learner) -> Tensor:
-    return centred(learner.logits(TEST, 0)) * TEMPERATURE
+    """The mean of the maps' discriminants: logits times the mean of the maps' temperatures."""
+    maps = range(learner.spec.maps)  # type: ignore[union-attr,arg-type]
+    return centred(learner.logits(TEST, 0)) * sum(temperature(learner, number) for number in maps) / len(maps)
+
+
+def temperature(learner: Learner, number: int = 0) -> float:
+    shares = learner.shares_of(torch.arange(LABELS))
+    return discriminants(RidgeSums.total(shares, f"map{number + 1}_", learner.spec.projection, LABELS))[2]  # type: ignore[union-attr,arg-type]
 
 
 def centred(found: Tensor) -> Tensor:
@@ -131,6 +139,28 @@ def test_neither_the_order_of_tasks_nor_a_class_in_parts_matters() -> None:
     torch.testing.assert_close(
         probabilities[:, :4] + probabilities[:, 4:], forth.logits(TEST, 0).softmax(1), rtol=0, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("count", [24, 60, 240])
+def test_its_temperature_tells_how_examples_score_that_are_left_out_one_by_one(count: int) -> None:
+    learner = learned(KLDA(40, maps=1), at_once(count))
+    h, labels = phi(learner, data(count)[0]), data(count)[1]
+
+    def height(rows: Tensor, of: Tensor) -> float:
+        means = torch.stack([h[rows][labels[rows] == c].mean(0) for c in range(LABELS)])
+        away = h[rows] - means[labels[rows]]
+        scatter = away.T @ away
+        inverse = torch.linalg.inv(scatter + ridge * torch.eye(40)) * len(rows)
+        found = h[of] @ inverse @ means.T - (means @ inverse * means).sum(1) / 2
+        return float((found[range(len(of)), labels[of]] - found.mean(1)).mean())
+
+    every = torch.arange(count)
+    away = h - torch.stack([h[labels == c].mean(0) for c in range(LABELS)])[labels]
+    ridge = RIDGE * float(away.square().sum()) / count
+    seen = height(every, every)
+    left_out = sum(height(every[every != i], every[i : i + 1]) for i in range(count)) / count
+    assert 0 < left_out < 0.9 * seen or count == 240
+    assert (temperature(learner) / HEIGHTS) ** 2 / seen == pytest.approx(left_out, rel=0.15)
 
 
 def test_gamma_is_of_the_first_tasks_distances() -> None:

@@ -36,14 +36,14 @@ from softtf.learners.closed_form import ClosedFormLearner, ClosedFormSpec
 from softtf.seeds import derive_seed
 from softtf.statistics import Share
 from softtf.statistics.base import Dimension
-from softtf.statistics.exact_ridge import RIDGE
+from softtf.statistics.exact_ridge import MOST_LEVERAGE, PROBES, RIDGE, random_signs
 from softtf.statistics.random_ridge import ROWS, column_counts, column_forms, share_joined, share_united, share_without
 from softtf.statistics.ridge_sums import NO_EXAMPLES, RidgeSums, solve_positive
 from softtf.statistics.shares import all_labels, local_numbers, own_share
-from softtf.statistics.temperature import log_shares
+from softtf.statistics.temperature import log_shares, mean_height
 
 WIDTH = 0.1  # gamma times the median squared distance; chosen on training images of CIFAR-100 and training texts
-TEMPERATURE = 6.0  # of the scores' mean over maps; chosen on the same data; no answer depends on it
+HEIGHTS = 0.2  # the temperature of a map's scores over their `mean_height`; chosen on the same images
 LEAST_RIDGE = 1e-6  # per example, where S is zero
 PAIRED = 1000  # examples whose distances are measured
 DRAWN = 50  # inputs drawn from a seed: their distances are the usual ones of a backbone
@@ -141,9 +141,9 @@ class KLDALearner(ClosedFormLearner):
         count, parts = int(labels.max()) + 1, []
         for number in range(self.spec.maps):
             parts.append(discriminants(RidgeSums.total(shares, _prefix(number), self.spec.projection, count)))
-        weights = torch.cat([weight for weight, _ in parts])[:, labels]
-        bias = torch.stack([bias for _, bias in parts]).sum(0)[labels]
-        scale = len(parts) * TEMPERATURE
+        weights = torch.cat([weight for weight, _, _ in parts])[:, labels]
+        bias = torch.stack([bias for _, bias, _ in parts]).sum(0)[labels]
+        scale = sum(temperature for _, _, temperature in parts)  # of the mean of the maps' scores
         self.set_heads((weights / scale).float(), (bias / scale).float() + log_shares(column_counts(shares), labels))
 
     def without(self, share: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
@@ -214,8 +214,8 @@ def median_distance(features: Tensor) -> float:
     return float(distances.median()) if len(distances) else 0.0
 
 
-def discriminants(sums: RidgeSums) -> tuple[Tensor, Tensor]:
-    """Return w_c = P m_c [D, labels] and -m_c w_c / 2 [labels], with P = n (S + lambda I)^-1.
+def discriminants(sums: RidgeSums) -> tuple[Tensor, Tensor, float]:
+    """Return w_c = P m_c [D, labels], -m_c w_c / 2 [labels] and the temperature of the scores; P = n (S + lambda I)^-1.
 
     lambda = 0.3 tr S / n, as in `ExactRidge`: its influence falls as examples are added.
 
@@ -224,6 +224,30 @@ def discriminants(sums: RidgeSums) -> tuple[Tensor, Tensor]:
     """
     n, means = float(sums.counts.sum()), sums.cross / sums.counts
     scatter = sums.scatter(means)
-    scatter.diagonal().add_(max(RIDGE * float(scatter.trace()) / n, LEAST_RIDGE * n))
-    weights = solve_positive(scatter, n * means, NO_EXAMPLES)
-    return weights, (means * weights).sum(0).div(-2)
+    ridge = max(RIDGE * float(scatter.trace()) / n, LEAST_RIDGE * n)
+    scatter.diagonal().add_(ridge)
+    signs = random_signs(len(means))
+    solved = solve_positive(scatter, torch.cat([n * means, signs], 1), NO_EXAMPLES)
+    weights, inverse = solved.tensor_split([means.shape[1]], 1)
+    bias = (means * weights).sum(0).div(-2)
+    leverage = (len(means) - ridge * float((signs * inverse).sum()) / PROBES) / n
+    return weights, bias, temperature_of(means.T @ weights + bias, sums.counts, leverage)
+
+
+def temperature_of(scores: Tensor, counts: Tensor, leverage: float) -> float:
+    """Return the temperature of scores: HEIGHTS times `mean_height`; no answer depends on it.
+
+    An example x of class c that is left out is further from m_c, by which its score of c is lower. With u = x - m_c and
+    l the mean of u^T (S + lambda I)^-1 u, to the first order in 1 / n_c it is lower by n n_c / (n_c - 1)^2 l / (1 - l).
+
+    Args:
+        scores: [labels, labels], of each class's mean.
+        counts: n_c [labels].
+        leverage: l.
+    """
+    several, leverage = counts > 1, min(leverage, MOST_LEVERAGE)
+    seen = float(scores.diagonal().mean() - scores.mean())
+    if not several.any():
+        return HEIGHTS * mean_height(seen, 0.0)
+    share = float((counts / (counts - 1).square())[several].mean() * counts.sum())
+    return HEIGHTS * mean_height(seen, seen - share * leverage / (1 - leverage) * (1 - 1 / len(counts)))

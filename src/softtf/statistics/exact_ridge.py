@@ -214,10 +214,10 @@ def solve_centred(sums: RidgeSums) -> tuple[Tensor, Tensor, float]:
     return weights, present / count - centre @ weights, ridge
 
 
-def random_signs(size: int) -> Tensor:
-    """Return PROBES vectors z [size, PROBES] of +1 and -1, always the same: the mean of z^T A z estimates tr A."""
+def random_signs(size: int, count: int = PROBES) -> Tensor:
+    """Return vectors z [size, count] of +1 and -1, always the same: the mean of z^T A z estimates tr A."""
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(0, 2, (size, PROBES), generator=generator).double() * 2 - 1
+    return torch.randint(0, 2, (size, count), generator=generator).double() * 2 - 1
 
 
 def slope_for_new(explained: float, penalty: float, leverage: float, labels: float) -> float:

@@ -1,5 +1,6 @@
-"""Temperatures that turn scores into probabilities by a softmax, fitted on held-out training examples."""
+"""Temperatures that turn scores into probabilities by a softmax, from held-out examples or from sums."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 from softtf.files.tensor_form import TensorForm
 
 TEMPERATURES = tuple(10 ** (exponent / 20) for exponent in range(-50, 21))
+LEAST_HEIGHT, LEAST_SHARE = 1e-3, 0.1  # what is lower is noise; of the height of seen examples
 POSITIVE = TensorForm(least=1e-9, most=1e9)
 """The form of a saved temperature."""
 
@@ -53,6 +55,19 @@ def fit_temperature(scores: Tensor, columns: Tensor, weights: Tensor | None = No
         return float((each if weights is None else each * weights).mean())
 
     return min(TEMPERATURES, key=loss)
+
+
+def mean_height(seen: float, left_out: float) -> float:
+    """Return the geometric mean of two heights, to which the best temperature of a method's scores is proportional.
+
+    A height is how far the right label's score is above the mean of all, averaged over examples. New examples have the
+    height of those that are left out; the further it is below that of seen ones, the more their scores spread.
+
+    Args:
+        seen: over examples that were learned from.
+        left_out: over the same, each left out of what gives its scores.
+    """
+    return max(LEAST_HEIGHT, math.sqrt(max(seen * max(left_out, LEAST_SHARE * seen), 0.0)))
 
 
 class FittedMean:
