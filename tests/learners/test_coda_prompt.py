@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from contracts.tiny import generator, inputs, learned, noise, task_data, tiny_backbone, train_task
-from learners.tuned import PLAIN, cross_entropy, loss_of, whole_batch
 from softtf.adaptations import SoftMask
 from softtf.adaptations.base import Selection
 from softtf.adaptations.prompt_components import PromptComponents, orthonormal
@@ -17,6 +16,7 @@ from softtf.learners.class_table import ClassTable
 from softtf.learners.coda_prompt import CODAPromptLearner
 from softtf.network import SharedPass
 from softtf.training.data import begin_training
+from support.tuned import PLAIN, cross_entropy, loss_of, whole_batch
 
 PLAIN_CODA = CODAPrompt((2, 3), 3, 4)
 MASKED = CODAPrompt((1, 3), 2, 2, adapt=SoftMask((3, 4), init="uniform(0.5,1.5)"))

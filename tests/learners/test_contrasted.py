@@ -6,13 +6,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from contracts.tiny import noise, task_data, tiny_backbone, train_task
-from learners.tuned import PLAIN, cross_entropy, loss_of, whole_batch
 from softtf.learners import MOS, HiDePrompt
 from softtf.learners.class_table import ClassTable
 from softtf.learners.contrasted import apart
 from softtf.network import SharedPass
 from softtf.statistics.class_gaussians import MEANS
 from softtf.training.data import begin_training
+from support.tuned import PLAIN, cross_entropy, loss_of, whole_batch
 
 SPECS = {
     "MOS": MOS(rank=3, align_epochs=2, align_samples=6),

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from contracts.tiny import assert_same, classifier, snapshot, task_data
-from learners.tuned import assert_gradients, cross_entropy, in_task, loss_of, slow_logits, whole_batch
 from softtf.learners import DERpp
 from softtf.learners.derpp import Kept, distance
 from softtf.memory import Reservoir
+from support.tuned import assert_gradients, cross_entropy, in_task, loss_of, slow_logits, whole_batch
 
 
 def test_the_loss_is_of_the_batch_of_stored_logits_and_of_stored_labels(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from contracts.tiny import CLASSES, classifier, inputs, noise, pictures, task_data, tiny_backbone, train_task
-from learners.tuned import PLAIN, cross_entropy, loss_of, trained, whole_batch
 from softtf.adaptations import Adapter, SoftMask
 from softtf.classifier import ContinualClassifier
 from softtf.learners import EASE
@@ -15,6 +14,7 @@ from softtf.learners.class_table import ClassTable
 from softtf.learners.ease import PROTOTYPES, EASELearner, synthesised
 from softtf.network import SharedPass
 from softtf.training.data import begin_training
+from support.tuned import PLAIN, cross_entropy, loss_of, trained, whole_batch
 
 SPEC = EASE(Adapter("all", 3, "mlp"), others_weight=0.3, frozen_weight=0.5)
 

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from contracts.tiny import pictures, task_labels
-from learners.tuned import assert_gradients, cross_entropy, in_task, loss_of, slow_features, slow_logits, whole_batch
 from softtf.learners import EWC
 from softtf.streams import Examples
 from support.slow import each
+from support.tuned import assert_gradients, cross_entropy, in_task, loss_of, slow_features, slow_logits, whole_batch
 
 
 @pytest.mark.parametrize("classes", ["seen", "own"])

@@ -10,7 +10,6 @@ from torch import Tensor
 from contracts import tiny
 from contracts.tiny import generator, noise
 from contracts.tiny_bert import text_task, tiny_bert
-from learners.tuned import PLAIN, cross_entropy, loss_of, whole_batch
 from softtf.errors import UserError
 from softtf.learners import IDBR
 from softtf.learners.base import Batch
@@ -23,6 +22,7 @@ from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training
 from softtf.training.task import TaskTraining
 from support.tracing import Traced
+from support.tuned import PLAIN, cross_entropy, loss_of, whole_batch
 
 PAD = -1
 SPEC = IDBR(share=0.25, replay_every=3, code=5, next_sentence=0.7, which_task=0.6, general=0.4, specific=0.9, hold=0.3)

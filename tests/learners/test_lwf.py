@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from contracts.tiny import CLASSES
-from learners.tuned import assert_gradients, cross_entropy, in_task, loss_of, slow_logits, whole_batch
 from softtf.learners import LwF
+from support.tuned import assert_gradients, cross_entropy, in_task, loss_of, slow_logits, whole_batch
 
 
 def softened(row: Tensor, temperature: float) -> Tensor:

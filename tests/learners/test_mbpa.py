@@ -6,7 +6,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from contracts.tiny import TRAIN, classifier, exact, inputs, noise, task_data, task_labels
-from learners.tuned import assert_gradients, cross_entropy, in_task, loss_of, slow_features, slow_logits, whole_batch
 from softtf.errors import UserError
 from softtf.learners import MBPA
 from softtf.learners.base import Batch
@@ -18,6 +17,7 @@ from softtf.network import SharedPass
 from softtf.training.data import begin_training
 from softtf.training.task import TaskTraining
 from support.tracing import Traced
+from support.tuned import assert_gradients, cross_entropy, in_task, loss_of, slow_features, slow_logits, whole_batch
 
 
 def at_step(training: TaskTraining, step: int) -> Batch:

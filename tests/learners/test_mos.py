@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from contracts.tiny import inputs, noise, tiny_backbone, train_task
-from learners.tuned import PLAIN, continued_adapters, trained
 from softtf.adaptations.continued_adapters import ContinuedAdapters
 from softtf.errors import UserError
 from softtf.learners import MOS, TUNA
@@ -15,6 +14,7 @@ from softtf.learners.class_table import ClassTable
 from softtf.learners.contrasted import ContrastedLearner
 from softtf.learners.mos import PROTOTYPES, ROUNDS, MOSLearner, refined
 from softtf.network import SharedPass
+from support.tuned import PLAIN, continued_adapters, trained
 
 SPEC = MOS(rank=3, align_epochs=2, align_samples=6)
 

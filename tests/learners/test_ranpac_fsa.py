@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from contracts.tiny import CLASSES, inputs, snapshot, task_data, tiny_backbone, train_task
-from learners.tuned import PLAIN, cross_entropy, loss_of, whole_batch
 from softtf.adaptations import AdaptationSpec, Adapter, BinaryMask, LoRA, NoAdaptation, SoftMask
 from softtf.learners import RanPAC, RanPACFSA
 from softtf.learners.class_table import ClassTable
@@ -16,6 +15,7 @@ from softtf.statistics import RandomRidge
 from softtf.statistics.shares import Share
 from softtf.training.closed_form import ClosedFormTraining
 from softtf.training.data import begin_training
+from support.tuned import PLAIN, cross_entropy, loss_of, whole_batch
 
 ADAPTERS = Adapter("all", 3, "mlp")
 KINDS = {"adapter": ADAPTERS, "mask": SoftMask((3, 4)), "LoRA": LoRA((4,), 2), "binary": BinaryMask((3, 4))}

@@ -6,7 +6,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from contracts.tiny import CLASSES, generator, held_out, noise, task_labels
-from learners.tuned import (
+from softtf.classifier import ContinualClassifier
+from softtf.learners import BiC, ICaRL
+from softtf.learners.base import Batch
+from softtf.learners.bic import fit_correction
+from softtf.memory import separate
+from softtf.training.task import TaskTraining
+from support.tuned import (
     PLAIN,
     assert_gradients,
     cross_entropy,
@@ -16,12 +22,6 @@ from learners.tuned import (
     slow_logits,
     whole_batch,
 )
-from softtf.classifier import ContinualClassifier
-from softtf.learners import BiC, ICaRL
-from softtf.learners.base import Batch
-from softtf.learners.bic import fit_correction
-from softtf.memory import separate
-from softtf.training.task import TaskTraining
 
 from contracts.tiny import exact, pictures, task_data, tiny_backbone  # isort: skip
 
