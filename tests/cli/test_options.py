@@ -200,3 +200,11 @@ def test_help_costs_nothing_and_names_every_setting(capsys: Capture) -> None:
 def test_predict_reads_a_policy_under_its_name_in_softtf_0_1_too() -> None:
     for name in ("--policy", "--inference"):
         assert parse(Predict, ["run", name, "gradient-id"], "softtf predict").policy == "gradient-id"
+
+
+def test_what_several_commands_take_is_spelled_alike() -> None:
+    taken = {name: options(kind) for name, kind in COMMANDS.items()}
+    for name in ("predict", "learn", "serve", "evaluate", "resume"):
+        assert "--device" in taken[name], name
+    for name in ("run", "table", "quickstart"):
+        assert "--seed" in taken[name], name

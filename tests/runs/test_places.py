@@ -17,3 +17,9 @@ def test_a_url_that_a_folder_names_is_asked_only_if_the_user_gives_it() -> None:
     with pytest.raises(UserError, match=f"--source {URL}$"):
         NO_PLACES.in_place_of(config, print)
     assert Places(source=URL).in_place_of(config, print).stream.source == URL
+
+
+def test_a_run_of_another_machine_goes_on_where_the_user_says() -> None:
+    config = replace(recipe_named("quickstart"), device="cuda")
+    assert NO_PLACES.in_place_of(config, print).device == "cuda"
+    assert Places(device="cpu").in_place_of(config, print).device == "cpu"

@@ -35,7 +35,7 @@ def run(options: Evaluate) -> int:
     if who := holder(folder.path):
         note = f"note: {folder.path} is in use by {who}; the tasks that are finished are scored"
         console.print(note, soft_wrap=True)
-    places = Places(options.source, options.backbone, options.feature_cache)
+    places = Places(options.source, options.backbone, options.feature_cache, options.device)
     if options.unknown:
         return _unknown(options, folder, console, most, places)
     results = rescore(folder.path, settings, console, options.last, most, places)
@@ -46,7 +46,7 @@ def run(options: Evaluate) -> int:
         if found.matrix:
             title = f"{found.title}: accuracy on task (row) after learning task (column)"
             console.print(render_matrix(found.matrix, title))
-    where = environment(find_device(config.device))
+    where = environment(find_device(options.device or config.device))
     saved = [found.save(folder, where).name for found in results]
     console.print(f"saved in {folder.path / 'rescored'}: {', '.join(saved)}", soft_wrap=True)
     return 0

@@ -14,17 +14,17 @@ from softtf.sweeps.work import resumed
 
 def run(options: Resume) -> int:
     """Continue a stopped run or quickstart."""
-    places = Places(options.source, options.backbone, options.feature_cache)
+    places = Places(options.source, options.backbone, options.feature_cache, options.device)
     console = Screen(quiet=options.quiet)
     if (options.folder / MARKER).exists():
         if launched() > 1:
             raise UserError("a quickstart runs in one process; start it without torchrun and accelerate launch")
         if places != NO_PLACES:
-            raise UserError("a quickstart takes no --source, --backbone or --feature-cache: they are built in")
+            raise UserError("a quickstart takes no place of data, backbone, features or device: all is built in")
         compare_methods(options.folder, None, console)
         return 0
     folder, config = RunFolder.open(options.folder)
-    join(config.device)
+    join(options.device or config.device)
     rows = finish(lambda: resumed(folder.path, console, places), folder.path, folder.path)
     show(rows, config, folder.path, console)
     return 0

@@ -88,12 +88,14 @@ class OfRun(Command):
         source: the new place of the run's data, if they were moved.
         backbone: the path of the backbone, if the run names it by a path.
         feature_cache: the folder of cached features, if it is not the default; off, or --no-cache, keeps none on disk.
+        device: auto, cpu, cuda, ...; without it, as the run was begun.
     """
 
     folder: Positional[Path]
     source: str | None = None
     backbone: str | None = None
     feature_cache: str | None = None
+    device: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
