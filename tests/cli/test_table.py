@@ -88,7 +88,7 @@ def test_a_table_from_start_to_end_and_again(capsys: Capture, monkeypatch: pytes
 
 @pytest.mark.slow
 def test_seeds_give_mean_and_deviation(capsys: Capture) -> None:
-    args = ("table", "8", *WHERE, *SMALL, "--rows", "1", "--seeds", "0", "1", "1", "--format", "csv")
+    args = ("table", "8", *WHERE, *SMALL, "--rows", "1", "--seed", "0", "1", "1", "--format", "csv")
     lines = list(csv.DictReader(io.StringIO(output(capsys, *args))))
     summaries = [read_json(path / "summary.json") for path in runs()]
     assert [s["seed"] for s in summaries] == [0, 1]
@@ -260,7 +260,8 @@ MISSPELT = [
     (("table", "8", "--rows", "15"), ["no row 15", "1 to 14"]),
     (("table", "8", "--rows", "dual-promt"), ["row of table 8", "'dual-promt'", "DualPrompt"]),
     (("table", "8", "--scale", "mnii"), ["mnii"]),
-    (("table", "8", "--seeds", "x"), ["x"]),
+    (("table", "8", "--seed", "x"), ["--seed must be", "x"]),
+    (("table", "8", "--seeds", "x"), ["--seeds must be", "x"]),  # its name in softtf 0.1
     (("table", "8", "--format", "html"), ["html", "markdown"]),
     (("table", "8", "--source", "/tmp"), ["--source", "cifar100=/tmp"]),
     (("table", "8", "--source", "cifr100=/tmp"), ["'cifr100'", "'cifar100'"]),
@@ -269,7 +270,7 @@ MISSPELT = [
     (("table", "8", *WHERE, "--set", "trian.epochs=1"), ["'trian'", "'train'"]),
     (("table", "8", *WHERE, "--set", "train.epochs"), ["NAME=VALUE"]),
     (("table", "8", *WHERE, "--set", "train.epochs=x"), ["epochs", "'x'"]),
-    (("table", "8", *WHERE, "--set", "seed=1"), ["--seeds"]),
+    (("table", "8", *WHERE, "--set", "seed=1"), ["give --seed"]),
     (("table", "8", *WHERE, "--set", "stream.source=digits"), ["--source"]),
     (("table", "8", *WHERE, "--set", "evaluate.policies=[oracle]"), ["evaluate.policies"]),
     (("table", "3", "--set", "backbone.weights=x.safetensors"), ["backbone.weights", "dino", "--rows"]),

@@ -99,7 +99,8 @@ def options(config: Any, prefix: str = "--") -> dict[str, Any]:
         if dataclasses.is_dataclass(value):
             found |= options(value, prefix if UNPREFIXED in marks else f"{name}.")
         elif value is not None or not any(map(dataclasses.is_dataclass, get_args(hint))):  # a part that it lacks
-            found |= {name: hint} | ({_no(name): hint} if hint is bool else {})
+            aliases = [alias for mark in marks for alias in getattr(mark, "aliases", None) or ()]
+            found |= dict.fromkeys([name, *aliases, *([_no(name)] if hint is bool else [])], hint)
     return found
 
 

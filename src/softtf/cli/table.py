@@ -155,9 +155,9 @@ def _rows(wanted: Sequence[str], table: PaperTable) -> tuple[TableRow, ...]:
 
 
 def _wish(options: Table, streams: Sequence[str]) -> Wish:
-    if not options.seeds:
-        raise UserError("--seeds needs at least one number")
-    seeds = tuple(dict.fromkeys(options.seeds))
+    if not options.seed:
+        raise UserError("--seed needs at least one number")
+    seeds = tuple(dict.fromkeys(options.seed))
     return Wish(options.scale, _sources(options.source, streams), _settings(options.set), seeds, options.output)
 
 
@@ -187,6 +187,6 @@ def _settings(texts: Sequence[str]) -> dict[str, Any]:
     """Return the settings of --set, of which a table's rows and other options have some already."""
     settings = named_settings(texts)
     for name in settings.keys() & {"seed", "stream.source", "evaluate.policies", "recipe", "method"}:
-        remedy = {"seed": "; give --seeds", "stream.source": "; give --source"}.get(name, "; the rows say it")
+        remedy = {"seed": "; give --seed", "stream.source": "; give --source"}.get(name, "; the rows say it")
         raise UserError(f"--set cannot change {name}{remedy}")
     return settings

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from softtf.cli.options.command import Command, Many
 from softtf.recipes.presets import Scale
@@ -18,7 +18,7 @@ class Table(Many):
         number: the paper's number, or a word (`softtf list tables`).
         rows: only these rows, each given by its number or by a part of its name and task inference.
         streams: only these streams, or any other recipes (`softtf list recipes`), such as quickstart.
-        seeds: the seeds, with one run each; several give mean and deviation.
+        seed: the seeds, with one run each; several give mean and deviation.
         scale: full has the paper's settings on ViT-B/16; mini fits two CPU cores.
         source: a folder with the data, instead of the Hub; for several data sets cifar100=FOLDER imagenet-r=FOLDER.
         set: settings of every run, such as device=cuda train.epochs=5 (`softtf run RECIPE --help` lists all).
@@ -30,7 +30,7 @@ class Table(Many):
     number: Positional[str | None] = None
     rows: tuple[str, ...] = ()
     streams: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = (0,)
+    seed: Annotated[tuple[int, ...], arg(aliases=("--seeds",))] = (0,)  # its name in softtf 0.1
     scale: Scale = "full"
     source: tuple[str, ...] = ()
     set: tuple[str, ...] = ()
