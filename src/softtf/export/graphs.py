@@ -39,8 +39,8 @@ def check_policy(policy: Policy) -> None:
         )
     if policy.pooling != PER_SAMPLE:
         raise UserError(f"{policy.code} cannot be exported: it pools samples; export {policy.inference}")
-    if policy.inference == "oracle":
-        raise UserError("oracle cannot be exported: it is told the task; export one task (task=...)")
+    if INFERENCES[policy.inference].given:
+        raise UserError(f"{policy.code} cannot be exported: it is told the task; export one task (task=...)")
 
 
 class Whole(nn.Module):

@@ -25,7 +25,8 @@ class TaskInference(ABC):
     temperature fitted on training data, so that classes of several tasks can be weighed by them. pools: whether several
     samples' scores can be pooled. own_classes: whether only the named task's classes may be the answer, whatever the
     policy says. names_task: whether its scores name the task; otherwise the answered class does.
-    reads_gradients: whether its scores are gradients; an exported graph has none.
+    reads_gradients: whether its scores are gradients; an exported graph has none. given: whether it reads the true task
+    (`SharedPass.given`) in place of inferring it.
     """
 
     name: str
@@ -37,6 +38,7 @@ class TaskInference(ABC):
     own_classes: bool = False
     names_task: bool = True
     reads_gradients: bool = False
+    given: bool = False
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)

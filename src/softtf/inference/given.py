@@ -17,6 +17,7 @@ class Oracle(TaskInference):
     by_default = False  # every table has it, last
     pools = False
     own_classes = True
+    given = True
 
     @classmethod
     def fits(cls, learner: Learner) -> bool:

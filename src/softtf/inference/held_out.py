@@ -8,6 +8,7 @@ import torch
 
 from softtf.backbones.base import Backbone
 from softtf.errors import UserError
+from softtf.inference.base import INFERENCES
 from softtf.inference.policy import Policy
 from softtf.inference.predict import by_label, predict, test_loader
 from softtf.learners.knowledge import Finished
@@ -49,7 +50,7 @@ def keep_accuracy(finished: Finished, task: int, test: Examples | None, policy: 
     if test is None:
         return
     learner, classes = finished
-    given = task if policy.inference == "oracle" else None
+    given = task if INFERENCES[policy.inference].given else None
     try:
         answers = predict(learner, test_loader(test, learner.network.backbone, BATCH), policy, task=given, dtype=dtype)
     except UserError as error:
