@@ -11,12 +11,12 @@ import pytest
 import torch
 from hypothesis import settings
 
-from contracts.tiny import TRAIN, task_data, tiny_backbone
 from softtf.classifier import ContinualClassifier
 from softtf.devices import torch_state
 from softtf.saving.learner import save_task
 from support.counting import Notes
 from support.folders import SOFT_TF
+from support.tiny import TRAIN, task_data, tiny_backbone
 
 torch.set_num_threads(1)
 settings.register_profile("no clock", deadline=None)

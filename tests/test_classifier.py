@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from contracts.tiny import (
+from softtf.classifier import ContinualClassifier
+from softtf.errors import UserError
+from softtf.inference import INFERENCES
+from softtf.inference.predict import group_numbers
+from softtf.learners import DualPrompt, LinearHead
+from softtf.network import SharedPass
+from support.tiny import (
     CLASSES,
     LABELS,
     SOFT_TF,
@@ -22,12 +28,6 @@ from contracts.tiny import (
     task_labels,
     tiny_backbone,
 )
-from softtf.classifier import ContinualClassifier
-from softtf.errors import UserError
-from softtf.inference import INFERENCES
-from softtf.inference.predict import group_numbers
-from softtf.learners import DualPrompt, LinearHead
-from softtf.network import SharedPass
 
 NAMES = ("prompt-id", "gradient-id", "gradient-id-key-prompts")
 

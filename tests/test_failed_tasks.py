@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from contracts.cases import LEARNERS
-from contracts.state import data, fresh, state_of
-from contracts.tiny import SOFT_TF, assert_same, classifier, empty, pictures, snapshot, task_data, task_labels
 from softtf.classifier import ContinualClassifier
 from softtf.errors import TrainingError, UserError
 from softtf.training.config import TrainConfig
 from softtf.training.progress import TaskProgress
+from support.state import data, fresh, state_of
+from support.tiny import SOFT_TF, assert_same, classifier, empty, pictures, snapshot, task_data, task_labels
 
 pytestmark = pytest.mark.usefixtures("fresh_locks")
 

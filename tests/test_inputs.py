@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from contracts.tiny import SOFT_TF, assert_same, classifier, empty, held_out, learned, pictures, snapshot, tiny_backbone
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.learners import DualPrompt, LinearHead
+from support.tiny import SOFT_TF, assert_same, classifier, empty, held_out, learned, pictures, snapshot, tiny_backbone
 
 # --- What is refused --------------------------------------------------------------------------------------------
 

@@ -8,13 +8,13 @@ import torch
 from PIL import Image
 
 from contracts.cases import LEARNERS
-from contracts.state import fresh
-from contracts.tiny import pictures, task_data, tiny_backbone
 from net import worlds
 from saved_by_0_1.make import HERE, SIZES
 from softtf import ContinualClassifier, TaskCallback, TrainConfig, UserError
 from softtf.learners import BlockRidge, LinearHead
 from softtf.training.task import TaskTraining
+from support.state import fresh
+from support.tiny import pictures, task_data, tiny_backbone
 
 
 def learned(name: str = "block ridge", tasks: int = 3) -> ContinualClassifier:

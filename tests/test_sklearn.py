@@ -15,12 +15,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from contracts.tiny import task_data, tiny_backbone
 from softtf import ContinualClassifier, Examples, UserError
 from softtf.backbones import Backbone, BackboneSpec, backbone
 from softtf.learners import NCM, BlockRidge
 from softtf.sklearn import ContinualEstimator
 from support.registries import forgetting_names
+from support.tiny import task_data, tiny_backbone
 
 TINY = "tiny-of-sklearn-tests"
 

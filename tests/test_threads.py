@@ -15,14 +15,14 @@ import torch
 
 import softtf
 from contracts.cases import LEARNERS
-from contracts.state import data, fresh, state_of, unseen
-from contracts.tiny import SOFT_TF, TRAIN, assert_same, held_out, pictures, snapshot, task_data, tiny_backbone
 from softtf import ContinualClassifier
 from softtf.backbones import BackboneSpec, load_backbone
 from softtf.devices.torch_state import own_settings
 from softtf.errors import UserError
 from softtf.learners import DualPrompt
 from softtf.training.config import TrainConfig
+from support.state import data, fresh, state_of, unseen
+from support.tiny import SOFT_TF, TRAIN, assert_same, held_out, pictures, snapshot, task_data, tiny_backbone
 
 SECONDS = 120  # none of this takes so long: a test that hangs fails
 

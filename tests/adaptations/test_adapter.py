@@ -7,8 +7,6 @@ import timm
 import torch
 from torch import Tensor
 
-from contracts.by_hand import normalised, task_adapters
-from contracts.tiny import MEAN, STD, generator, inputs, noise, tiny_backbone
 from references.vit import vit_forward
 from softtf.adaptations import Adapter, Compose, Site
 from softtf.adaptations.adapter import Adapters, parse_places
@@ -18,6 +16,8 @@ from softtf.adaptations.slots import Storage
 from softtf.backbones.timm_vit import TimmViT
 from softtf.errors import UserError
 from softtf.network import AdaptedNetwork, SharedPass
+from support.by_hand import normalised, task_adapters
+from support.tiny import MEAN, STD, generator, inputs, noise, tiny_backbone
 
 
 def adapted(spec: Adapter | Compose, tasks: int = 1, storage: Storage = "int8") -> AdaptedNetwork:

@@ -8,12 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.tiny import MEAN, STD, assert_same, generator, noise, tiny_backbone
 from softtf.adaptations import BinaryMask, Site
 from softtf.adaptations.binary_mask import BinaryMasks, top_share
 from softtf.adaptations.hot import HotSlots
 from softtf.backbones.timm_vit import TimmViT
 from softtf.errors import UserError
+from support.tiny import MEAN, STD, assert_same, generator, noise, tiny_backbone
 
 
 def masks_of(spec: BinaryMask, tasks: int = 1) -> BinaryMasks:

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from contracts.tiny import SOFT_TF, classifier, pictures
 from softtf.adaptations.hot import HotSlots, size_of
 from softtf.adaptations.soft_mask import SoftMasks
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.streams import Examples
+from support.tiny import SOFT_TF, classifier, pictures
 
 TASKS = 5
 

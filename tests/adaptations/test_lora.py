@@ -12,7 +12,17 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-from contracts.tiny import (
+from softtf.adaptations import Compose, LoRA, Site, SoftMask
+from softtf.adaptations.base import Selection
+from softtf.adaptations.lora import LoRAs, parts_of
+from softtf.adaptations.targets import QKV
+from softtf.backbones.timm_vit import TimmViT
+from softtf.errors import UserError
+from softtf.learners import DualPrompt, Learner
+from softtf.learners.class_table import ClassTable
+from softtf.network import AdaptedNetwork, SharedPass
+from softtf.training.data import begin_training
+from support.tiny import (
     MEAN,
     STD,
     TRAIN,
@@ -24,17 +34,7 @@ from contracts.tiny import (
     tiny_backbone,
     tiny_vit,
 )
-from contracts.tiny_bert import SIZES, noisy, tiny_bert, token_ids
-from softtf.adaptations import Compose, LoRA, Site, SoftMask
-from softtf.adaptations.base import Selection
-from softtf.adaptations.lora import LoRAs, parts_of
-from softtf.adaptations.targets import QKV
-from softtf.backbones.timm_vit import TimmViT
-from softtf.errors import UserError
-from softtf.learners import DualPrompt, Learner
-from softtf.learners.class_table import ClassTable
-from softtf.network import AdaptedNetwork, SharedPass
-from softtf.training.data import begin_training
+from support.tiny_bert import SIZES, noisy, tiny_bert, token_ids
 
 
 class SeparateAttention(nn.Module):

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from contracts.tiny import generator, noise
 from softtf.adaptations.base import Selection
 from softtf.adaptations.prefix import ExpertPrefix, GeneralPrefix, Length
 from softtf.adaptations.task_keys import TaskKeys
 from softtf.config.tree import check_value
 from softtf.errors import UserError
+from support.tiny import generator, noise
 
 
 def experts(tasks: int = 3) -> ExpertPrefix:

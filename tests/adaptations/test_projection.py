@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from contracts.tiny import noise
 from softtf.adaptations.projection import Projection, SecondMoment, extended, extended_as_published, projected
 from softtf.errors import UserError
+from support.tiny import noise
 
 
 def rows_of(singular: list[float], dim: int = 8, seed: int = 0) -> tuple[Tensor, Tensor]:

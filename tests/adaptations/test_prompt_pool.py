@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import generator, noise
 from softtf.adaptations.prompt_pool import PromptPool
 from softtf.backbones.base import Tokens
+from support.tiny import generator, noise
 
 
 def pool(size: int = 7, length: int = 2, top_k: int = 3, dim: int = 6) -> PromptPool:

@@ -8,7 +8,6 @@ import pytest
 import timm
 import torch
 
-from contracts.tiny import MEAN, STD, assert_same, noise, tiny_backbone
 from softtf.adaptations import Site, SoftMask
 from softtf.adaptations.hot import HotSlots
 from softtf.adaptations.quantise import Quantised
@@ -18,6 +17,7 @@ from softtf.adaptations.targets import backbone_names, parse_targets
 from softtf.backbones.timm_vit import TimmViT
 from softtf.errors import UserError
 from softtf.files.tensors import save_tensors
+from support.tiny import MEAN, STD, assert_same, noise, tiny_backbone
 
 ALL = ("qkv", "proj", "fc1", "fc2")
 

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from contracts.tiny import generator, noise, tiny_backbone
 from softtf.adaptations import Site, SoftNet
 from softtf.adaptations.binary_mask import top_share
 from softtf.adaptations.quantise import Quantised
 from softtf.adaptations.soft_net import SoftNets, soft_subnetwork
 from softtf.errors import UserError
+from support.tiny import generator, noise, tiny_backbone
 
 
 def masks_of(keep: float) -> SoftNets:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from contracts.tiny import noise
 from softtf.backbones.attention import attention, attention_weights, split_heads
+from support.tiny import noise
 
 
 def slow(q, k, v, prefix, mask):

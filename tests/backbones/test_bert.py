@@ -9,8 +9,17 @@ import torch
 import transformers
 from torch import Tensor
 
-from contracts.tiny import noise
-from contracts.tiny_bert import (
+from softtf.backbones import BackboneSpec, load_backbone
+from softtf.backbones.base import Backbone, BlockEdit, Tokens
+from softtf.backbones.bert import Bert
+from softtf.backbones.feature_store import FeatureStore
+from softtf.backbones.features import fixed_queries
+from softtf.backbones.from_transformers import offline_folder
+from softtf.errors import UserError
+from softtf.streams import Examples, Loader, TextPreparation
+from softtf.streams.texts import PAD
+from support.tiny import noise
+from support.tiny_bert import (
     FAMILIES,
     SIZES,
     byte_tokenizer,
@@ -21,15 +30,6 @@ from contracts.tiny_bert import (
     tiny_bert,
     token_ids,
 )
-from softtf.backbones import BackboneSpec, load_backbone
-from softtf.backbones.base import Backbone, BlockEdit, Tokens
-from softtf.backbones.bert import Bert
-from softtf.backbones.feature_store import FeatureStore
-from softtf.backbones.features import fixed_queries
-from softtf.backbones.from_transformers import offline_folder
-from softtf.errors import UserError
-from softtf.streams import Examples, Loader, TextPreparation
-from softtf.streams.texts import PAD
 
 
 def preparation(max_tokens: int = 24) -> TextPreparation:

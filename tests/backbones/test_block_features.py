@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from contracts.tiny import inputs, noise, tiny_backbone, tiny_clip
-from contracts.tiny_bert import tiny_bert, token_ids
 from softtf.backbones import Backbone
 from softtf.backbones.block_features import BlockFeatures, LastTokens
 from softtf.backbones.random_inputs import random_inputs
 from softtf.streams.texts import PAD
+from support.tiny import inputs, noise, tiny_backbone, tiny_clip
+from support.tiny_bert import tiny_bert, token_ids
 
 VITS = {
     "[class]": (tiny_backbone, 1),

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from contracts.tiny import MEAN, STD, inputs, noise, tiny_clip, tiny_clip_model
 from softtf.adaptations import Compose, LoRA, SoftMask
 from softtf.backbones import BackboneSpec, load_backbone
 from softtf.backbones.base import BlockEdit
@@ -22,6 +21,7 @@ from softtf.errors import UserError
 from softtf.files.tensors import save_tensors
 from softtf.network import AdaptedNetwork
 from support.clip_script import script
+from support.tiny import MEAN, STD, inputs, noise, tiny_clip, tiny_clip_model
 
 TEXTS = ["a photo of a cat.", "dog", "", "a very long text of 33 bytes, yes"]
 

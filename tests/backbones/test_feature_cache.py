@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from contracts.tiny import assert_same, pictures, snapshot
 from softtf.adaptations import SoftMask
 from softtf.backbones import features
 from softtf.backbones.features import PROBES
@@ -18,6 +17,7 @@ from softtf.classifier import ContinualClassifier
 from softtf.learners import EASE, SLM, DualPrompt, LinearHead
 from softtf.training.config import TrainConfig
 from support.counting import COUNT, Notes, backbone_of, image_files, kept
+from support.tiny import assert_same, pictures, snapshot
 
 FIXED = TrainConfig(epochs=2, batch_size=16, learning_rate=3.2, augment=False, precision="float32")
 KINDS: dict[str, Callable[[Path], Any]] = {

@@ -13,7 +13,6 @@ import pytest
 import safetensors.torch
 import torch
 
-from contracts.tiny import pictures
 from softtf.backbones import features
 from softtf.backbones.feature_store import FeatureStore, Queries, open_store
 from softtf.backbones.features import fixed_queries
@@ -24,6 +23,7 @@ from softtf.files.temporary import HOST
 from softtf.streams import Loader
 from support.counting import COUNT, Notes, backbone_of, image_files, kept, loader_of
 from support.stopping import Killer
+from support.tiny import pictures
 
 
 def flip(place: float) -> Callable[[bytes, Path], bytes]:

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from contracts.tiny import MEAN, STD, pictures, tiny_backbone, tiny_vit
 from references.vit import vit_forward
 from softtf.backbones.feature_store import Queries
 from softtf.backbones.features import PROBES, FixedQueries, fixed_queries
@@ -16,6 +15,7 @@ from softtf.learners import LinearHead
 from softtf.streams import ImagePreparation, Loader
 from softtf.streams.preparation import TrainingInputs
 from support.counting import COUNT, Notes, backbone_of, kept, loader_of, path_of
+from support.tiny import MEAN, STD, pictures, tiny_backbone, tiny_vit
 
 
 def test_they_are_the_reference_features_of_the_test_inputs_in_order() -> None:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from contracts.tiny import noise
 from softtf.backbones.kernels import linear, linear_each
+from support.tiny import noise
 
 
 @pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 3, 5), (2, 2, 3, 5), (0, 3, 5), (1, 1, 5)])

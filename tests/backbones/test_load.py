@@ -16,7 +16,6 @@ from huggingface_hub.errors import EntryNotFoundError
 from timm.layers import resample_abs_pos_embed
 from timm.models import save_for_hf
 
-from contracts.tiny_bert import save_model
 from softtf.backbones import BUNDLED, BackboneSpec, load_backbone
 from softtf.backbones.from_timm import architecture_of, is_supported, vit_names
 from softtf.backbones.load import backbone_names, load_named, random_name
@@ -24,6 +23,7 @@ from softtf.backbones.timm_vit import TimmViT
 from softtf.errors import UserError
 from softtf.files.tensors import load_tensors, save_tensors
 from support.limits import linux, with_little_memory
+from support.tiny_bert import save_model
 
 SMALL = "random:test_vit"
 

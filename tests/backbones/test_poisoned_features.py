@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from contracts.tiny import pictures
 from softtf.backbones.feature_store import Queries
 from softtf.backbones.features import PROBES, fixed_queries
 from support.counting import COUNT, Notes, backbone_of, kept, loader_of
+from support.tiny import pictures
 
 KEY = "SOFTTF_CACHE_KEY"
 

@@ -9,12 +9,12 @@ from timm.layers import RmsNorm
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from contracts.tiny import MEAN, STD, inputs, noise, tiny_backbone, tiny_vit
 from references.vit import NAMES, layer, vit_forward
 from softtf.backbones.base import BlockEdit, Tokens
 from softtf.backbones.mixed_linear import MixedWeight
 from softtf.backbones.timm_vit import TimmViT
 from softtf.errors import UserError
+from support.tiny import MEAN, STD, inputs, noise, tiny_backbone, tiny_vit
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},

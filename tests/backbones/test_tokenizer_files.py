@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from contracts.tiny_bert import MARKS, save_model
 from softtf.backbones import BackboneSpec, load_backbone
 from softtf.backbones.tokenizer_files import GROWTH, STEPS, check_tokenizer
 from softtf.errors import UserError
 from support.guards import bounded
+from support.tiny_bert import MARKS, save_model
 
 Change = Callable[[dict[str, Any]], object]
 CLS = {"SpecialToken": {"id": "[CLS]", "type_id": 0}}

@@ -11,12 +11,12 @@ from benchmarks.twin import NaiveTwin, twin_of
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from contracts.tiny import inputs, learned
 from softtf.adaptations import SoftMask
 from softtf.inference import GradientID
 from softtf.learners import DualPrompt
 from softtf.learners.base import Batch
 from softtf.network import SharedPass
+from support.tiny import inputs, learned
 
 SPEC = DualPrompt((1, 2), 2, (3, 4), 3, adapt=SoftMask((3, 4)))
 BATCH = 3

@@ -8,9 +8,9 @@ from benchmarks.busy import busy, measured
 from benchmarks.shortlist import FULL, SIZES, compared, full_of, shortened
 from benchmarks.stream import TEST, TRAIN, Notes, in_pairs
 
-from contracts.tiny import SOFT_TF, classifier, held_out
 from softtf.learners import DualPrompt
 from softtf.streams import Examples
+from support.tiny import SOFT_TF, classifier, held_out
 
 
 def test_a_shortlist_is_put_into_a_policy_and_taken_out() -> None:

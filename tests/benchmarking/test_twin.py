@@ -6,7 +6,6 @@ from benchmarks.training import Replayed, pairs
 from benchmarks.twin import NaiveTwin, TwinTraining, twin_of
 from torch import Tensor
 
-from contracts.tiny import CLASSES, TRAIN, inputs, learned, task_data
 from softtf.adaptations import SoftMask
 from softtf.inference import inference_named
 from softtf.learners import DualPrompt, Learner
@@ -15,6 +14,7 @@ from softtf.network import SharedPass
 from softtf.training.data import begin_training
 from softtf.training.gradient import GradientTraining
 from softtf.training.task import TaskTraining
+from support.tiny import CLASSES, TRAIN, inputs, learned, task_data
 
 SPECS = {
     "apart": DualPrompt((1, 2), 2, (3, 4), 3, key_weight=0.7, adapt=SoftMask((3, 4), init="uniform(0.5,1.5)")),

@@ -5,9 +5,9 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch.nn import functional as F
 
-from contracts.tiny import noise
 from softtf.statistics import Share
 from softtf.statistics.centroids import TaskCentroids, k_means
+from support.tiny import noise
 from support.tracing import Traced
 
 

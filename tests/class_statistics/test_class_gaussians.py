@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from contracts.tiny import generator, noise
 from softtf.errors import TrainingError
 from softtf.files.tensor_form import check_forms
 from softtf.statistics.class_gaussians import FACTORS, MEANS, GaussianDraws, add_gaussians, gaussian_forms
+from support.tiny import generator, noise
 
 DIM = 5
 

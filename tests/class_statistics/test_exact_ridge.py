@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from contracts.tiny import noise
 from softtf.statistics.exact_ridge import LEAST_SLOPE, POWER, RIDGE, ExactRidge, ExactRidgeSolution, solve_centred
 from softtf.statistics.ridge_sums import RidgeSums
 from softtf.statistics.shares import Share
+from support.tiny import noise
 
 VIEWS, DIM, SIZE, LABELS = 2, 8, 40, 6
 CENTRES = noise(LABELS, VIEWS * DIM, seed=1).float()

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import noise
 from softtf.statistics.exact_ridge import RIDGE, centred
 from softtf.statistics.familiarity import Familiarity, _leverages, familiarity
 from softtf.statistics.ridge_sums import RidgeSums
 from softtf.statistics.shares import Share
+from support.tiny import noise
 
 SIZE, TASKS = 12, 3  # of two labels each
 CENTRES = 3 * noise(2 * TASKS, SIZE, seed=1)

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import noise
 from softtf.errors import TrainingError
 from softtf.statistics.random_ridge import FACTORS, RandomRidge, RidgeSolution
 from softtf.statistics.ridge_sums import RidgeSums
 from softtf.statistics.shares import Share
 from softtf.statistics.task_ridge import TaskRidge
+from support.tiny import noise
 
 SIZE, CLASSES = 48, 6
 

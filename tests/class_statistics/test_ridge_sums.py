@@ -2,9 +2,9 @@
 
 import torch
 
-from contracts.tiny import noise
 from softtf.statistics.ridge_sums import RidgeSums, from_triangle, to_triangle
 from softtf.statistics.shares import Share
+from support.tiny import noise
 
 SIZE, LABELS = 7, 3
 H, OWN = noise(20, SIZE, seed=1).double(), torch.arange(20) % LABELS

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from contracts.tiny import noise
 from softtf.statistics.task_offsets import RIDGE, TaskOffsets, fit_offsets
+from support.tiny import noise
 
 
 def slow_fit(means: Tensor) -> Tensor:

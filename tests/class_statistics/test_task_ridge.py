@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from class_statistics.test_random_ridge import CLASSES, SPLITS, assert_equal, by_class, data, learned, shares_of
-from contracts.tiny import noise
 from softtf.files.tensor_form import check_forms
 from softtf.statistics.random_ridge import UNCHOSEN
 from softtf.statistics.ridge_sums import RidgeSums
 from softtf.statistics.task_ridge import HEIGHTS, RIDGES, TaskRidge
+from support.tiny import noise
 
 SIZE = 20
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from contracts.tiny import noise
 from softtf.statistics.temperature import FittedMean, first_of_five, fit_temperature, log_shares
+from support.tiny import noise
 
 
 def test_the_temperature_is_the_one_that_scores_were_divided_by() -> None:

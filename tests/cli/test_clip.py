@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 
 from cli import call, output, read_json, refused
-from contracts.tiny import MEAN, STD, tiny_clip_model
 from softtf.backbones import BackboneSpec, load_backbone
 from softtf.backbones.clip import ClipImage
 from softtf.recipes import known_methods
 from softtf.streams.images import ImagePreparation
 from support.clip_script import script
 from support.slow import each
+from support.tiny import MEAN, STD, tiny_clip_model
 
 pytestmark = pytest.mark.slow  # whole runs
 

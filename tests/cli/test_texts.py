@@ -12,7 +12,6 @@ import pyarrow.parquet
 import pytest
 
 from cli import MASKS, call, output, read_json, refused, results
-from contracts.tiny_bert import save_model
 from softtf.cli import quickstart
 from softtf.cli.parse import options, parse
 from softtf.learners import ONE_PASS
@@ -20,6 +19,7 @@ from softtf.recipes.recipes import recipe_named
 from softtf.report.page import write_page
 from softtf.runs.config import RunConfig
 from support.pages import Page
+from support.tiny_bert import save_model
 
 pytestmark = pytest.mark.slow  # whole runs
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from contracts.tiny import generator, inputs, noise, tiny_backbone, tiny_clip
-from contracts.tiny_bert import tiny_bert, token_ids
 from softtf.adaptations import (
     AdaptationSpec,
     Adapter,
@@ -59,6 +57,8 @@ from softtf.learners import (
     RanPAC,
     RanPACFSA,
 )
+from support.tiny import generator, inputs, noise, tiny_backbone, tiny_clip
+from support.tiny_bert import tiny_bert, token_ids
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from contracts.cases import LEARNERS
-from contracts.tiny import empty, pictures, task_data, tiny_backbone, trained
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.saving.manifest import seal, task_json
 from support.folders import change, fit_manifest, load, read
 from support.slow import each
+from support.tiny import empty, pictures, task_data, tiny_backbone, trained
 
 NAMES = ("task 1", "task 2", "task 3")
 E_PROMPTS = {name: LEARNERS[name].spec for name in ("Soft-TF, no G", "Soft-TF, G frozen")}

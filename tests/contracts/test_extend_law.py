@@ -8,9 +8,7 @@ import pytest
 import torch
 
 from contracts.cases import LEARNERS, LearnerCase
-from contracts.state import state_of
 from contracts.test_life_laws import APART, MASKS, SOLVED, Same, data, everything, inputs, learned, part_tensors
-from contracts.tiny import backbone_for, pictures
 from softtf.adaptations import AdaptationSpec, BinaryMask, LoRA, SoftNet
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
@@ -19,6 +17,8 @@ from softtf.streams import Examples
 from softtf.training.loop import TaskCallback
 from softtf.training.task import TaskTraining
 from support.slow import each
+from support.state import state_of
+from support.tiny import backbone_for, pictures
 
 
 def adapted(adapt: AdaptationSpec) -> LearnerCase:

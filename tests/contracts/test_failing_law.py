@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from contracts.cases import LEARNERS, LearnerCase
-from contracts.state import data, fresh, state_of
-from contracts.tiny import assert_same, snapshot
 from softtf.errors import OutOfMemoryError
 from softtf.learners import Learner
 from support.slow import each
+from support.state import data, fresh, state_of
+from support.tiny import assert_same, snapshot
 
 QUICK = ("block ridge", "Soft-TF, Feature ID", "DER++", "MBPA++")
 ERRORS = (KeyboardInterrupt, MemoryError, RuntimeError, OSError)

@@ -6,9 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.by_hand import head, normalised, scores, task_adapters, task_branches, task_weights, written_out
 from contracts.cases import ADAPTATIONS, AdaptationCase
-from contracts.tiny import inputs, learned
 from references.gradient_id import gradient_id_scores
 from references.vit import Prefixes
 from softtf.adaptations import Adaptation, AdaptationSpec, Adapter, Compose, LoRA, SoftMask
@@ -16,7 +14,9 @@ from softtf.adaptations.lora import LoRAsBeside, parts_of
 from softtf.adaptations.prefix import ExpertPrefix
 from softtf.backbones import Backbone
 from softtf.learners import DualPrompt, Learner
+from support.by_hand import head, normalised, scores, task_adapters, task_branches, task_weights, written_out
 from support.slow import each
+from support.tiny import inputs, learned
 
 TASKS = range(3)
 

@@ -9,23 +9,6 @@ import torch
 from torch import Tensor
 
 from contracts.cases import LEARNERS, REPRESENTATIVES, LearnerCase, methods
-from contracts.tiny import (
-    CLASSES,
-    TRAIN,
-    assert_same,
-    backbone_for,
-    classifier,
-    exact,
-    held_out,
-    inputs,
-    learned,
-    pictures,
-    snapshot,
-    task_data,
-    train_task,
-    trained,
-    training_of,
-)
 from softtf.adaptations.quantised import QuantisedAdaptation
 from softtf.adaptations.slots import TaskSlots
 from softtf.backbones.feature_store import FeatureStore
@@ -51,6 +34,23 @@ from softtf.training.data import begin_training
 from softtf.training.gradient import GradientTraining
 from softtf.training.task import TaskTraining
 from support.slow import each
+from support.tiny import (
+    CLASSES,
+    TRAIN,
+    assert_same,
+    backbone_for,
+    classifier,
+    exact,
+    held_out,
+    inputs,
+    learned,
+    pictures,
+    snapshot,
+    task_data,
+    train_task,
+    trained,
+    training_of,
+)
 
 IMAGES = {name: case for name, case in LEARNERS.items() if not case.texts}
 learners = each("case", IMAGES, REPRESENTATIVES)

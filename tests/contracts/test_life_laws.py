@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from contracts.cases import LEARNERS, LearnerCase
-from contracts.tiny import TRAIN, assert_same, backbone_for, pictures, snapshot, task_data, training_of
-from contracts.tiny_bert import text_task, texts, tiny_bert
 from softtf.adaptations import SoftMask
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.learners import NCM, DualPrompt, LearnerSpec, LinearHead
 from softtf.streams import Examples
 from support.slow import each
+from support.tiny import TRAIN, assert_same, backbone_for, pictures, snapshot, task_data, training_of
+from support.tiny_bert import text_task, texts, tiny_bert
 
 MASKS = DualPrompt(g_layers="none", e_layers="none", adapt=SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)"))
 APART = {

@@ -15,9 +15,6 @@ import torch
 from torch import Tensor
 
 from contracts.cases import LEARNERS, LearnerCase
-from contracts.state import data, fresh, unseen
-from contracts.tiny import backbone_for, training_of
-from contracts.tiny_bert import tiny_bert
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.files.tensors import load_tensors
@@ -26,6 +23,9 @@ from softtf.learners import DualPrompt
 from softtf.learners.shares import SHARE
 from softtf.learners.state import MEMORY
 from support.folders import replace_tensors
+from support.state import data, fresh, unseen
+from support.tiny import backbone_for, training_of
+from support.tiny_bert import tiny_bert
 
 ONE_OF_A_KIND = {type(case.spec): name for name, case in reversed(LEARNERS.items())} | {DualPrompt: "DualPrompt"}
 NAMES = sorted({*ONE_OF_A_KIND.values(), "linear head, Feature ID", "Soft-TF, offsets", "linear head, MCG", "L2P, PGP"})

@@ -4,11 +4,11 @@ import pytest
 import torch
 from benchmarks.timing import peak_bytes
 
-from contracts.tiny import noise, tiny_backbone
 from softtf.backbones import features
 from softtf.learners import KLDA, BlockRidge, FlyCL, LayUP, LearnerSpec, RanPAC
 from softtf.learners.closed_form import ClosedFormLearner
 from support.counting import COUNT, backbone_of, loader_of
+from support.tiny import noise, tiny_backbone
 
 MANY = 2**14  # in each of LayUP's four folds as many as are read at once
 SPECS = (RanPAC(32), FlyCL(32), KLDA(32, maps=2), LayUP(1), BlockRidge(32, views=1))

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from contracts.cases import ADAPTATIONS, LEARNERS, REPRESENTATIVES, AdaptationCase, LearnerCase
-from contracts.tiny import generator, inputs, learned, pictures, tiny_backbone
 from softtf.adaptations.base import Adaptation
 from softtf.errors import UserError
 from softtf.learners import DualPrompt
 from softtf.network import AdaptedNetwork, SharedPass
 from support.folders import SOFT_TF
 from support.slow import each
+from support.tiny import generator, inputs, learned, pictures, tiny_backbone
 
 IMAGES = {name: case for name, case in LEARNERS.items() if not case.texts}
 TASKS = torch.tensor([2, 0, 1, 1, 0, 2, 2, 0, 1, 2])

@@ -6,7 +6,6 @@ from dataclasses import fields, replace
 import pytest
 
 from contracts.cases import ADAPTATIONS, BACKBONES, LEARNERS, kinds_of
-from contracts.tiny import backbone_for
 from softtf.adaptations import AdaptationSpec
 from softtf.backbones import Backbone
 from softtf.backbones.block_features import BlockFeatures, LastTokens
@@ -14,6 +13,7 @@ from softtf.config.tree import Spec
 from softtf.errors import UserError
 from softtf.inference import INFERENCES, policies_of
 from softtf.learners import LearnerSpec
+from support.tiny import backbone_for
 
 
 def own_kinds(family: type[Spec]) -> set[str]:

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import noise, tiny_backbone
 from softtf.learners import KLDA, NCM, BlockRidge, FlyCL, LayUP, LearnerSpec, RanPAC
 from softtf.learners.closed_form import ClosedFormLearner
 from softtf.statistics import ClassScores, Share, SharedStatistics, TaskCentroids
+from support.tiny import noise, tiny_backbone
 
 DIM, OLD, USUAL, TASKS = 32, 24, 30, 8
 CENTRES = noise(OLD + 1, DIM, seed=1)

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from contracts import test_learner_laws as laws
-from contracts import tiny
 from contracts.cases import LEARNERS, LearnerCase
-from contracts.tiny_bert import text_task, texts, tiny_bert, token_ids
+from support import tiny
 from support.slow import each
+from support.tiny_bert import text_task, texts, tiny_bert, token_ids
 
 NAMES = (
     "RanPAC",

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from contracts.tiny import TRAIN, assert_same, classifier, pictures, snapshot, task_data, tiny_backbone
 from softtf import ContinualClassifier, DualPrompt, SoftMask
 from softtf.devices.memory import is_shortage
 from softtf.errors import OutOfMemoryError, TrainingError, UserError
 from support.limits import linux, with_little_memory
 from support.slow import each
+from support.tiny import TRAIN, assert_same, classifier, pictures, snapshot, task_data, tiny_backbone
 
 CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate"
 ERRORS = [

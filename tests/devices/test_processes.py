@@ -15,8 +15,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from contracts.cases import LEARNERS
-from contracts.tiny import TRAIN, assert_same, backbone_for, held_out, task_data, training_of
-from contracts.tiny_bert import text_task, tiny_bert
 from softtf import ContinualClassifier
 from softtf.backbones import Backbone
 from softtf.devices import processes
@@ -37,6 +35,8 @@ from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training
 from support.several import several
 from support.slow import each
+from support.tiny import TRAIN, assert_same, backbone_for, held_out, task_data, training_of
+from support.tiny_bert import text_task, tiny_bert
 
 TEXTS = ("L2P, PGP", "IDBR")
 FEW = (  # one for each way to divide a task, or not to

@@ -11,7 +11,6 @@ import pytest
 import timm
 import torch
 
-from contracts.tiny import TRAIN, pictures
 from softtf import ContinualClassifier
 from softtf.adaptations import LoRA, SoftMask
 from softtf.backbones import BackboneSpec, load_backbone
@@ -21,6 +20,7 @@ from softtf.errors import UserError
 from softtf.learners import DERpp, DualPrompt, LearnerSpec, RanPAC
 from softtf.training.config import TrainConfig
 from support.slow import each
+from support.tiny import TRAIN, pictures
 
 SPECS: dict[str, tuple[LearnerSpec, TrainConfig | None]] = {
     "soft-tf": (DualPrompt(e_layers="4-6", adapt=SoftMask(layers="5-6")), TRAIN),

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.tiny import classifier, held_out
 from softtf.evaluation.calibration import BINS, calibration_error, reliability
 from softtf.evaluation.evaluate import Samples
 from softtf.learners import BlockRidge
+from support.tiny import classifier, held_out
 
 
 @given(st.lists(st.tuples(st.floats(0, 1, width=32), st.booleans()), min_size=1, max_size=40))

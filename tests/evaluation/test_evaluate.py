@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from contracts.tiny import SOFT_TF, held_out, learned
 from softtf.backbones.features import FixedQueries
 from softtf.classifier import ContinualClassifier
 from softtf.evaluation.evaluate import chunks, evaluate
@@ -17,6 +16,7 @@ from softtf.learners import DualPrompt, LinearHead
 from softtf.learners.class_table import ClassTable
 from softtf.network import SharedPass
 from softtf.seeds import derive_seed
+from support.tiny import SOFT_TF, held_out, learned
 
 POLICIES = (
     [Policy("oracle")]

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from contracts.cases import MASK
-from contracts.tiny import backbone_for, classifier, held_out, task_data
 from softtf.adaptations import FineTuning
 from softtf.backbones.base import Backbone, Tokens
 from softtf.backbones.features import FixedQueries
@@ -21,6 +20,7 @@ from softtf.inference.policy import Policy
 from softtf.inference.pooling import Pooling
 from softtf.learners import FT, L2P, NCM, CLIPZeroShot, DualPrompt, LearnerSpec, LinearHead, RanPAC
 from softtf.learners.class_table import ClassTable
+from support.tiny import backbone_for, classifier, held_out, task_data
 
 BARE: dict[str, LearnerSpec] = {
     "NCM": NCM(),

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from contracts.tiny import MEAN, STD, task_data, tiny_vit
 from net import worlds
 from softtf import BlockRidge, ContinualClassifier, DualPrompt, SoftMask, TrainConfig
 from softtf.backbones.timm_vit import TimmViT
 from softtf.learners import LearnerSpec
+from support.tiny import MEAN, STD, task_data, tiny_vit
 
 MASKS = DualPrompt(g_layers="none", e_layers="none", adapt=SoftMask((2,)))
 TRAIN = TrainConfig(epochs=2, batch_size=4, learning_rate=3.0, precision="float32")

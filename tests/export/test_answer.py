@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from contracts.tiny import pictures
 from softtf import ContinualClassifier
 from softtf.export.answer import Array, Exported, Graph
 from softtf.streams.decode import decode
 from softtf.streams.images import ImagePreparation
+from support.tiny import pictures
 
 ALONE = """
 import runpy, sys

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from contracts.tiny import pictures
-from contracts.tiny_bert import save_model, text_task, texts
 from export.conftest import MASKS, TRAIN, small
 from softtf import BackboneSpec, ContinualClassifier, DualPrompt, SoftMask, UserError
 from softtf.export import learner as exporting
 from softtf.export.answer import Exported
+from support.tiny import pictures
+from support.tiny_bert import save_model, text_task, texts
 
 SOFT_TF = DualPrompt(g_layers="1", e_layers="2", adapt=SoftMask((2,)), feature_id=20)
 

@@ -7,11 +7,11 @@ import timm
 import torch
 import transformers
 
-from contracts.tiny import pictures
-from contracts.tiny_bert import save_model, text_task, texts
 from export.conftest import MASKS, TRAIN, small
 from softtf import BackboneSpec, BlockRidge, ContinualClassifier, DualPrompt, SoftMask, UserError
 from softtf.files.tensors import load_tensors
+from support.tiny import pictures
+from support.tiny_bert import save_model, text_task, texts
 
 
 def test_timm_loads_it_with_the_masks_in_its_weights(masks: ContinualClassifier, tmp_path: Path) -> None:

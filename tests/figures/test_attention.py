@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from contracts.tiny import TRAIN, task_data, tiny_backbone, tiny_clip
 from figures import drawn, table
 from figures.conftest import Make
 from softtf.adaptations import SoftMask
@@ -19,6 +18,7 @@ from softtf.figures import numbers_of
 from softtf.figures.attention import attention_map, check_images, effective_patches
 from softtf.learners import L2P, DualPrompt, ProgressivePrompts
 from softtf.network import AdaptedNetwork, SharedPass
+from support.tiny import TRAIN, task_data, tiny_backbone, tiny_clip
 
 
 @pytest.fixture(scope="module")

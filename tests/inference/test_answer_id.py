@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from contracts.tiny import CLASSES, learned, pictures
 from softtf.errors import UserError
 from softtf.learners import BlockRidge, DualPrompt, LinearHead
+from support.tiny import CLASSES, learned, pictures
 
 TASK_OF = np.repeat(range(len(CLASSES)), CLASSES)
 SPECS = {"ridge": BlockRidge(60), "head": LinearHead()}

@@ -8,8 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from contracts.by_hand import head, normalised, scores
-from contracts.tiny import generator, inputs, learned, mask_values, noise, tiny_backbone
 from references.gradient_id import gradient_id_scores
 from softtf.adaptations import SoftMask
 from softtf.backbones import mixed_linear
@@ -19,7 +17,9 @@ from softtf.inference.policy import Policy
 from softtf.inference.pooling import Pooling
 from softtf.learners import DualPrompt, Learner
 from softtf.network import AdaptedNetwork, SharedPass
+from support.by_hand import head, normalised, scores
 from support.slow import each
+from support.tiny import generator, inputs, learned, mask_values, noise, tiny_backbone
 
 NOISY = "uniform(0.5,1.5)"
 LEARNERS = {

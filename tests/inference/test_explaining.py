@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from contracts.tiny import learned, pictures
-from contracts.tiny_bert import text_task, texts, tiny_bert
 from softtf.adaptations import SoftMask
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.learners import BlockRidge, DualPrompt, LearnerSpec, LinearHead
+from support.tiny import learned, pictures
+from support.tiny_bert import text_task, texts, tiny_bert
 
 MASKS = DualPrompt(e_layers=(3,), adapt=SoftMask((3, 4)), feature_id=24)
 SPECS = {"default": BlockRidge(24), "masks": MASKS, "head": LinearHead()}

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import CLASSES, TRAIN, classifier, exact, learned, pictures, task_data, tiny_backbone
 from softtf import streams
 from softtf.adaptations import SoftMask
 from softtf.classifier import ContinualClassifier
@@ -20,6 +19,7 @@ from softtf.learners.linear_head import LinearHeadLearner
 from softtf.learners.task_data import TaskData
 from softtf.network import SharedPass
 from softtf.training.data import begin_training
+from support.tiny import CLASSES, TRAIN, classifier, exact, learned, pictures, task_data, tiny_backbone
 
 SOFT_TF = DualPrompt(e_layers=(3,), adapt=SoftMask((3, 4)), feature_id=24)
 

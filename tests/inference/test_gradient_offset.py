@@ -6,18 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from contracts.by_hand import scores
-from contracts.tiny import (
-    TRAIN,
-    backbone_for,
-    classifier,
-    held_out,
-    inputs,
-    learned,
-    task_data,
-    tiny_backbone,
-    train_task,
-)
 from softtf.adaptations import SoftMask
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
@@ -30,6 +18,18 @@ from softtf.runs.config import EvaluateConfig, RunConfig
 from softtf.statistics.task_offsets import fit_offsets
 from softtf.streams import Examples, Loader
 from softtf.sweeps import place as places
+from support.by_hand import scores
+from support.tiny import (
+    TRAIN,
+    backbone_for,
+    classifier,
+    held_out,
+    inputs,
+    learned,
+    task_data,
+    tiny_backbone,
+    train_task,
+)
 
 MASK = SoftMask((3, 4), init="uniform(0.5,1.5)")
 SPEC = DualPrompt(e_layers=(3,), adapt=MASK, gradient_offset=6)

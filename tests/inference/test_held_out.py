@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from contracts.tiny import SOFT_TF, assert_same, held_out, pictures, snapshot, task_data, tiny_backbone, training_of
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.learners import NCM, LearnerSpec
 from softtf.training.loop import TaskCallback
 from softtf.training.task import TaskTraining
 from support.folders import change, load
+from support.tiny import SOFT_TF, assert_same, held_out, pictures, snapshot, task_data, tiny_backbone, training_of
 
 
 @pytest.fixture(scope="module", params=[NCM(), SOFT_TF], ids=["ncm", "soft-tf"])

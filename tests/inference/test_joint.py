@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from contracts.tiny import CLASSES, TRAIN, exact, held_out, learned, pictures, task_data, tiny_backbone
 from softtf import streams
 from softtf.adaptations import SoftMask
 from softtf.backbones.base import Tokens
@@ -20,6 +19,7 @@ from softtf.inference import predict as predicting
 from softtf.inference.policy import Policy, likely_tasks
 from softtf.learners import DualPrompt, LearnerSpec, LinearHead
 from softtf.network import SharedPass
+from support.tiny import CLASSES, TRAIN, exact, held_out, learned, pictures, task_data, tiny_backbone
 
 SOFT_TF = DualPrompt(e_layers=(3,), adapt=SoftMask((3, 4), init="uniform(0.5,1.5)"), feature_id=24, mcg=3)
 HEAD = LinearHead(feature_id=24, mcg=3)  # its answer is the same network's, whatever the task

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import classifier, exact, pictures, spread, tiny_backbone
 from softtf import streams
 from softtf.adaptations import SoftMask
 from softtf.adaptations.slots import Heads
@@ -25,6 +24,7 @@ from softtf.learners import DualPrompt, LinearHead
 from softtf.network import SharedPass
 from softtf.streams import Examples
 from softtf.training.config import TrainConfig
+from support.tiny import classifier, exact, pictures, spread, tiny_backbone
 
 SPEC = DualPrompt(g_layers="none", e_layers=(3,), adapt=SoftMask((3, 4), "w/ FF"), feature_id=24)
 TASKS, IMAGES = 8, 6

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import classifier, generator, learned, pictures, tiny_backbone
 from softtf.adaptations import SoftMask
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.inference.unknown import auroc
 from softtf.learners import NCM, BlockRidge, DualPrompt, FlyCL, LearnerSpec, LinearHead, RanPAC, RanPACFSA
+from support.tiny import classifier, generator, learned, pictures, tiny_backbone
 
 MASKS = DualPrompt(e_layers=(3,), adapt=SoftMask((3, 4)), feature_id=24)
 SPECS = {"default": BlockRidge(24), "ranpac": RanPAC(24), "masks": MASKS, "fly": FlyCL(24), "ncm": NCM(feature_id=24)}

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from contracts.cases import LEARNERS, REPRESENTATIVES
-from contracts.tiny import backbone_for, classifier, held_out, pictures, task_data
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
+from support.tiny import backbone_for, classifier, held_out, pictures, task_data
 
 pytestmark = pytest.mark.slow
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from cli import BACKBONE, DIGITS, call
-from contracts.tiny import classifier, pictures, tiny_backbone
-from contracts.tiny_bert import save_model
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from support.chaos import Job, verdict
 from support.folders import SOFT_TF, load
+from support.tiny import classifier, pictures, tiny_backbone
+from support.tiny_bert import save_model
 
 pytestmark = pytest.mark.slow
 

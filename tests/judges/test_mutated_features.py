@@ -9,12 +9,12 @@ import torch
 from hypothesis import given
 
 from backbones.test_poisoned_features import KEY, poisoned
-from contracts.tiny import pictures
 from softtf.backbones.feature_store import Queries
 from softtf.backbones.features import fixed_queries
 from support.counting import Notes, backbone_of, loader_of
 from support.damage import KINDS, Damage, damages, trials
 from support.guards import bounded
+from support.tiny import pictures
 
 pytestmark = pytest.mark.slow
 

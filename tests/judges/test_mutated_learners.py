@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from contracts.cases import MASK
-from contracts.tiny import classifier, pictures, tiny_backbone
 from softtf.backbones import Backbone
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
@@ -21,6 +20,7 @@ from softtf.learners import BiC, BlockRidge, DERpp, DualPrompt, LearnerSpec, Ran
 from support.damage import Damage, damages, trials
 from support.guards import bounded
 from support.resealing import reseal
+from support.tiny import classifier, pictures, tiny_backbone
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,8 @@ import torch
 
 import softtf
 from contracts.cases import LEARNERS, methods
-from contracts.tiny import assert_same, classifier, pictures, snapshot, task_data
 from softtf.errors import UserError
+from support.tiny import assert_same, classifier, pictures, snapshot, task_data
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_locks")]
 

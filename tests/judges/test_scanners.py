@@ -10,9 +10,9 @@ import pytest
 from picklescan.scanner import ScanResult, scan_file_path
 
 from cli import TINY, call
-from contracts.tiny import classifier
 from softtf.learners import BiC
 from support.folders import SOFT_TF
+from support.tiny import classifier
 
 pytestmark = pytest.mark.slow
 

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from contracts.tiny import assert_same, task_data, tiny_backbone
-from contracts.tiny_bert import text_task, texts, tiny_bert
 from softtf.classifier import ContinualClassifier
 from softtf.config.tree import from_dict, to_dict
 from softtf.errors import UserError
 from softtf.learners import BlockRidge, LearnerSpec, SoftTF
 from softtf.statistics.ridge_sums import RidgeSums
 from softtf.streams import Examples
+from support.tiny import assert_same, task_data, tiny_backbone
+from support.tiny_bert import text_task, texts, tiny_bert
 
 
 def learned(order: list[int], spec: BlockRidge | None = None) -> ContinualClassifier:

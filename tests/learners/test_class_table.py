@@ -4,12 +4,12 @@ from collections.abc import Hashable
 
 import pytest
 
-from contracts.tiny import empty, pictures, task_data
 from softtf.errors import UserError
 from softtf.learners import LinearHead
 from softtf.learners.class_table import ClassTable, own_columns
 from softtf.streams import Examples
 from softtf.training.config import TrainConfig
+from support.tiny import empty, pictures, task_data
 
 
 def test_progress_is_one_line_an_epoch_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,22 +9,6 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from contracts.tiny import (
-    TRAIN,
-    classifier,
-    exact,
-    inputs,
-    learned,
-    mask_values,
-    noise,
-    pictures,
-    task_data,
-    task_labels,
-    tiny_backbone,
-    tiny_clip,
-    train_task,
-    training_of,
-)
 from softtf.adaptations import Adapter, LoRA, Projection, SoftMask
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
@@ -48,6 +32,22 @@ from softtf.learners.text_heads import TextHeads
 from softtf.network import SharedPass
 from softtf.saving.learner import save_task
 from softtf.training.config import TrainConfig
+from support.tiny import (
+    TRAIN,
+    classifier,
+    exact,
+    inputs,
+    learned,
+    mask_values,
+    noise,
+    pictures,
+    task_data,
+    task_labels,
+    tiny_backbone,
+    tiny_clip,
+    train_task,
+    training_of,
+)
 
 MASK = SoftMask((2, 4), "w/ FF", "uniform(0.5,1.5)")
 NAMES = {"query": "self_attn.q_proj", "key": "self_attn.k_proj", "value": "self_attn.v_proj"}

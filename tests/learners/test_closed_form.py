@@ -7,19 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import (
-    CLASSES,
-    TRAIN,
-    assert_same,
-    classifier,
-    exact,
-    held_out,
-    pictures,
-    snapshot,
-    task_data,
-    task_labels,
-    tiny_backbone,
-)
 from softtf.backbones.feature_store import FeatureStore
 from softtf.classifier import ContinualClassifier
 from softtf.config.tree import to_dict
@@ -32,6 +19,19 @@ from softtf.training.closed_form import ClosedFormTraining
 from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training
 from support.folders import change
+from support.tiny import (
+    CLASSES,
+    TRAIN,
+    assert_same,
+    classifier,
+    exact,
+    held_out,
+    pictures,
+    snapshot,
+    task_data,
+    task_labels,
+    tiny_backbone,
+)
 
 SOLVED = (NCM(), RanPAC(32))
 both = pytest.mark.parametrize("spec", SOLVED, ids=["ncm", "ranpac"])

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import generator, inputs, learned, noise, task_data, tiny_backbone, train_task
 from softtf.adaptations import SoftMask
 from softtf.adaptations.base import Selection
 from softtf.adaptations.prompt_components import PromptComponents, orthonormal
@@ -16,6 +15,7 @@ from softtf.learners.class_table import ClassTable
 from softtf.learners.coda_prompt import CODAPromptLearner
 from softtf.network import SharedPass
 from softtf.training.data import begin_training
+from support.tiny import generator, inputs, learned, noise, task_data, tiny_backbone, train_task
 from support.tuned import PLAIN, cross_entropy, loss_of, whole_batch
 
 PLAIN_CODA = CODAPrompt((2, 3), 3, 4)

@@ -5,13 +5,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from contracts.tiny import noise, task_data, tiny_backbone, train_task
 from softtf.learners import MOS, HiDePrompt
 from softtf.learners.class_table import ClassTable
 from softtf.learners.contrasted import apart
 from softtf.network import SharedPass
 from softtf.statistics.class_gaussians import MEANS
 from softtf.training.data import begin_training
+from support.tiny import noise, task_data, tiny_backbone, train_task
 from support.tuned import PLAIN, cross_entropy, loss_of, whole_batch
 
 SPECS = {

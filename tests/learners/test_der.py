@@ -7,7 +7,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from contracts.tiny import (
+from softtf.adaptations import TaskWeights
+from softtf.errors import UserError
+from softtf.learners import DER
+from softtf.learners.base import Batch
+from softtf.learners.class_table import ClassTable
+from softtf.learners.der import DECAY, DERLearner, ExpandingHeads, fit_classifier
+from softtf.network import SharedPass
+from softtf.runs.config import EvaluateConfig
+from softtf.training.data import begin_training
+from support.tiny import (
     CLASSES,
     TRAIN,
     classifier,
@@ -19,15 +28,6 @@ from contracts.tiny import (
     task_data,
     tiny_backbone,
 )
-from softtf.adaptations import TaskWeights
-from softtf.errors import UserError
-from softtf.learners import DER
-from softtf.learners.base import Batch
-from softtf.learners.class_table import ClassTable
-from softtf.learners.der import DECAY, DERLearner, ExpandingHeads, fit_classifier
-from softtf.network import SharedPass
-from softtf.runs.config import EvaluateConfig
-from softtf.training.data import begin_training
 
 SPEC = DER(exemplars=20, extractor=TaskWeights((3, 4)), mcg=3, storage="float32")
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from contracts.tiny import assert_same, classifier, snapshot, task_data
 from softtf.learners import DERpp
 from softtf.learners.derpp import Kept, distance
 from softtf.memory import Reservoir
+from support.tiny import assert_same, classifier, snapshot, task_data
 from support.tuned import assert_gradients, cross_entropy, in_task, loss_of, slow_logits, whole_batch
 
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import classifier
 from softtf import UserError
 from softtf.backbones import Backbone
 from softtf.files.tensor_form import Forms
@@ -16,6 +15,7 @@ from softtf.learners.ncm import NCMLearner
 from softtf.learners.shares import METHOD
 from softtf.statistics import TensorForm
 from support.registries import forgetting_names
+from support.tiny import classifier
 
 
 def test_sums_of_all_classes_in_one_are_a_trace_of_a_class_whatever_they_are_called() -> None:

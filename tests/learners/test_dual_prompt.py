@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import (
+from references.vit import layer, vit_forward
+from softtf.adaptations import SoftMask
+from softtf.errors import UserError
+from softtf.learners import DualPrompt, Learner, LinearHead
+from softtf.learners.base import Batch
+from softtf.learners.class_table import ClassTable
+from support.tiny import (
     CLASSES,
     MEAN,
     STD,
@@ -16,12 +22,6 @@ from contracts.tiny import (
     tiny_backbone,
     train_task,
 )
-from references.vit import layer, vit_forward
-from softtf.adaptations import SoftMask
-from softtf.errors import UserError
-from softtf.learners import DualPrompt, Learner, LinearHead
-from softtf.learners.base import Batch
-from softtf.learners.class_table import ClassTable
 
 SPEC = DualPrompt((1, 3), 2, (2, 3), 3, key_weight=0.7, adapt=SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)"))
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import CLASSES, classifier, inputs, noise, pictures, task_data, tiny_backbone, train_task
 from softtf.adaptations import Adapter, SoftMask
 from softtf.classifier import ContinualClassifier
 from softtf.learners import EASE
@@ -14,6 +13,7 @@ from softtf.learners.class_table import ClassTable
 from softtf.learners.ease import PROTOTYPES, EASELearner, synthesised
 from softtf.network import SharedPass
 from softtf.training.data import begin_training
+from support.tiny import CLASSES, classifier, inputs, noise, pictures, task_data, tiny_backbone, train_task
 from support.tuned import PLAIN, cross_entropy, loss_of, trained, whole_batch
 
 SPEC = EASE(Adapter("all", 3, "mlp"), others_weight=0.3, frozen_weight=0.5)

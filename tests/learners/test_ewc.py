@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import pictures, task_labels
 from softtf.learners import EWC
 from softtf.streams import Examples
 from support.slow import each
+from support.tiny import pictures, task_labels
 from support.tuned import assert_gradients, cross_entropy, in_task, loss_of, slow_features, slow_logits, whole_batch
 
 

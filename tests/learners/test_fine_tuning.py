@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from contracts.tiny import TRAIN, classifier, held_out, pictures, snapshot, task_data, task_labels, tiny_backbone
 from softtf.adaptations.fine_tuning import FineTuning
 from softtf.classifier import ContinualClassifier
 from softtf.cli.parse import parse
@@ -13,6 +12,7 @@ from softtf.recipes.methods import known_methods
 from softtf.recipes.recipes import recipe_named
 from softtf.runs.config import RunConfig
 from softtf.training.config import TrainConfig
+from support.tiny import TRAIN, classifier, held_out, pictures, snapshot, task_data, task_labels, tiny_backbone
 from support.tuned import assert_gradients, cross_entropy, in_task, loss_of, slow_logits, whole_batch
 
 SPECS = [FT(), EWC(fisher_samples=2), LwF(), DERpp(exemplars=7), ICaRL(exemplars=20), BiC(exemplars=20)]

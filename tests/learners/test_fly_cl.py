@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import noise
 from softtf.errors import UserError
 from softtf.learners import FlyCL
 from softtf.learners.fly_cl import FACTORS, FlyRidge, generalised_cross_validation
 from softtf.statistics.ridge_sums import RidgeSums, mean_square
+from support.tiny import noise
 
 LABELS = 4
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from contracts.tiny import generator, inputs, noise, snapshot, tiny_backbone, train_task
 from softtf.adaptations.base import Selection
 from softtf.adaptations.blended_prefix import BlendedPrefix, PrefixGate
 from softtf.backbones.attention import attention
@@ -19,6 +18,7 @@ from softtf.learners.hide_prompt import HiDePromptLearner
 from softtf.learners.task_identity import tii_aligned, tii_logits, tii_started, tii_trained
 from softtf.network import SharedPass
 from softtf.statistics.class_gaussians import add_gaussians
+from support.tiny import generator, inputs, noise, snapshot, tiny_backbone, train_task
 from support.tuned import PLAIN, trained
 
 SPEC = HiDePrompt((2, 3), 2, blend=0.2, align_epochs=2, align_samples=6)

@@ -7,9 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts import tiny
-from contracts.tiny import generator, noise
-from contracts.tiny_bert import text_task, tiny_bert
 from softtf.errors import UserError
 from softtf.learners import IDBR
 from softtf.learners.base import Batch
@@ -21,6 +18,9 @@ from softtf.streams.split_texts import halves
 from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training
 from softtf.training.task import TaskTraining
+from support import tiny
+from support.tiny import generator, noise
+from support.tiny_bert import text_task, tiny_bert
 from support.tracing import Traced
 from support.tuned import PLAIN, cross_entropy, loss_of, whole_batch
 

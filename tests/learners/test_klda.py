@@ -7,7 +7,6 @@ import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor
 
-from contracts.tiny import noise, tiny_backbone
 from softtf.backbones.random_inputs import random_inputs
 from softtf.errors import UserError
 from softtf.learners import KLDA, Learner
@@ -15,6 +14,7 @@ from softtf.learners.klda import HEIGHTS, WIDTH, FourierMaps, discriminants, med
 from softtf.learners.shares import Shares
 from softtf.statistics.exact_ridge import RIDGE
 from softtf.statistics.ridge_sums import RidgeSums
+from support.tiny import noise, tiny_backbone
 
 DIM, LABELS = 32, 4
 TEST = 2 * noise(LABELS, DIM, seed=7).repeat(5, 1) + 3 * noise(5 * LABELS, DIM, seed=9)

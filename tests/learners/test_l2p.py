@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import CLASSES, inputs, learned, mask_values, noise, pictures, tiny_backbone, train_task
 from learners.test_dual_prompt import batch_of, in_training, normalised
 from references.vit import layer, vit_forward
 from softtf.adaptations import SoftMask
@@ -16,6 +15,7 @@ from softtf.inference.entropy_gradient import largest_entropy
 from softtf.learners import L2P, Learner
 from softtf.learners.class_table import ClassTable
 from softtf.network import SharedPass
+from support.tiny import CLASSES, inputs, learned, mask_values, noise, pictures, tiny_backbone, train_task
 
 PLAIN = L2P(6, 2, 3, key_weight=0.7)
 MASKED = L2P(6, 2, 3, key_weight=0.7, adapt=SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)"), storage="float32")

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from class_statistics.test_random_ridge import shares_of
-from contracts.tiny import inputs, noise, tiny_backbone
-from contracts.tiny_bert import text_task, texts, tiny_bert
 from softtf.backbones.block_features import LastTokens
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.learners import LayUP
 from softtf.learners.layup import FACTORS, FOLDS, LayerRidge
 from softtf.statistics.ridge_sums import RidgeSums
+from support.tiny import inputs, noise, tiny_backbone
+from support.tiny_bert import text_task, texts, tiny_bert
 
 SIZE, LABELS = 12, 3
 

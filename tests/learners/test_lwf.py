@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from contracts.tiny import CLASSES
 from softtf.learners import LwF
+from support.tiny import CLASSES
 from support.tuned import assert_gradients, cross_entropy, in_task, loss_of, slow_logits, whole_batch
 
 

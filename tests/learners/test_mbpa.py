@@ -5,7 +5,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from contracts.tiny import TRAIN, classifier, exact, inputs, noise, task_data, task_labels
 from softtf.errors import UserError
 from softtf.learners import MBPA
 from softtf.learners.base import Batch
@@ -16,6 +15,7 @@ from softtf.memory import separate
 from softtf.network import SharedPass
 from softtf.training.data import begin_training
 from softtf.training.task import TaskTraining
+from support.tiny import TRAIN, classifier, exact, inputs, noise, task_data, task_labels
 from support.tracing import Traced
 from support.tuned import assert_gradients, cross_entropy, in_task, loss_of, slow_features, slow_logits, whole_batch
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import inputs, noise, tiny_backbone, train_task
 from softtf.adaptations.continued_adapters import ContinuedAdapters
 from softtf.errors import UserError
 from softtf.learners import MOS, TUNA
@@ -14,6 +13,7 @@ from softtf.learners.class_table import ClassTable
 from softtf.learners.contrasted import ContrastedLearner
 from softtf.learners.mos import PROTOTYPES, ROUNDS, MOSLearner, refined
 from softtf.network import SharedPass
+from support.tiny import inputs, noise, tiny_backbone, train_task
 from support.tuned import PLAIN, continued_adapters, trained
 
 SPEC = MOS(rank=3, align_epochs=2, align_samples=6)

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from contracts.tiny import classifier, pictures, task_data
 from softtf.classifier import ContinualClassifier
 from softtf.learners import NCM
 from softtf.learners.shares import METHOD
+from support.tiny import classifier, pictures, task_data
 
 
 def heads(model: ContinualClassifier) -> list[torch.Tensor]:

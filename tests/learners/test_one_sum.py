@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from contracts.tiny import assert_same, classifier, pictures, snapshot, task_data
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.learners import KLDA, NCM, BlockRidge, DualPrompt, FlyCL, LayUP, LearnerSpec, LinearHead, RanPAC
 from softtf.saving.learner import save_task
 from softtf.saving.loading import as_after_each_task
 from softtf.saving.manifest import HEADER
+from support.tiny import assert_same, classifier, pictures, snapshot, task_data
 
 SPECS: dict[str, LearnerSpec] = {
     "block ridge": BlockRidge(20, views=1),

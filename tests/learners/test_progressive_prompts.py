@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import CLASSES, MEAN, STD, classifier, exact, inputs, pictures, task_data, tiny_backbone
 from references.vit import vit_forward
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.learners import Learner, ProgressivePrompts
 from softtf.network import SharedPass
 from softtf.runs.config import EvaluateConfig
+from support.tiny import CLASSES, MEAN, STD, classifier, exact, inputs, pictures, task_data, tiny_backbone
 from support.tuned import PLAIN, assert_gradients, cross_entropy, in_task, loss_of, whole_batch
 
 SPEC = ProgressivePrompts(length=3, mlp=5)

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import TRAIN, assert_same, inputs, learned, task_data, tiny_backbone, train_task
 from learners.test_dual_prompt import batch_of
 from softtf.adaptations import Projection, Site, SoftMask
 from softtf.adaptations.projection import extended
@@ -18,6 +17,7 @@ from softtf.learners.projected import BASIS, real_rows
 from softtf.network import SharedPass
 from softtf.training.data import begin_training
 from softtf.training.task import TaskTraining
+from support.tiny import TRAIN, assert_same, inputs, learned, task_data, tiny_backbone, train_task
 
 MASK = SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)")
 PGP = Projection(0.7)

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from contracts.tiny import CLASSES, inputs, snapshot, task_data, tiny_backbone, train_task
 from softtf.adaptations import AdaptationSpec, Adapter, BinaryMask, LoRA, NoAdaptation, SoftMask
 from softtf.learners import RanPAC, RanPACFSA
 from softtf.learners.class_table import ClassTable
@@ -15,6 +14,7 @@ from softtf.statistics import RandomRidge
 from softtf.statistics.shares import Share
 from softtf.training.closed_form import ClosedFormTraining
 from softtf.training.data import begin_training
+from support.tiny import CLASSES, inputs, snapshot, task_data, tiny_backbone, train_task
 from support.tuned import PLAIN, cross_entropy, loss_of, whole_batch
 
 ADAPTERS = Adapter("all", 3, "mlp")

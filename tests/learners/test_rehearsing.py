@@ -5,13 +5,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from contracts.tiny import CLASSES, generator, held_out, noise, task_labels
 from softtf.classifier import ContinualClassifier
 from softtf.learners import BiC, ICaRL
 from softtf.learners.base import Batch
 from softtf.learners.bic import fit_correction
 from softtf.memory import separate
 from softtf.training.task import TaskTraining
+from support.tiny import CLASSES, generator, held_out, noise, task_labels
 from support.tuned import (
     PLAIN,
     assert_gradients,
@@ -23,7 +23,7 @@ from support.tuned import (
     whole_batch,
 )
 
-from contracts.tiny import exact, pictures, task_data, tiny_backbone  # isort: skip
+from support.tiny import exact, pictures, task_data, tiny_backbone  # isort: skip
 
 
 def consolidated(training: TaskTraining) -> None:

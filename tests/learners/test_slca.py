@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from contracts.tiny import CLASSES, noise, task_data, tiny_backbone, train_task
 from softtf.learners import FT, SLCA
 from softtf.learners.class_table import ClassTable
 from softtf.learners.slca import SLCALearner
 from softtf.statistics.class_gaussians import add_gaussians
 from softtf.training.data import begin_training
 from softtf.training.gradient import GradientTraining
+from support.tiny import CLASSES, noise, task_data, tiny_backbone, train_task
 from support.tuned import PLAIN, cross_entropy, in_task, loss_of, slow_logits, trained, whole_batch
 
 SMALL = SLCA(align_epochs=2, align_samples=6)

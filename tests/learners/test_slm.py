@@ -5,13 +5,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from contracts.tiny import CLASSES, MEAN, STD, classifier, exact, inputs, task_data, tiny_backbone
 from references.vit import layer, vit_forward
 from softtf.adaptations import LoRA
 from softtf.errors import UserError
 from softtf.learners import SLM
 from softtf.learners.slm import KEYS, TASKS, SLMLearner
 from softtf.network import SharedPass
+from support.tiny import CLASSES, MEAN, STD, classifier, exact, inputs, task_data, tiny_backbone
 from support.tuned import assert_gradients, cross_entropy, in_task, loss_of, whole_batch
 
 SPEC = SLM(keys=2, groups=4, top_k=3, increments=LoRA((2, 4), 3, alpha=6, targets="value,proj"), storage="float32")

@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 
 from contracts.cases import LEARNERS
-from contracts.tiny import TRAIN, backbone_for, classifier, noise, task_data, tiny_backbone
-from contracts.tiny_bert import text_task, tiny_bert
 from softtf.classifier import ContinualClassifier
 from softtf.config.tree import from_dict, from_yaml, to_dict, to_yaml
 from softtf.errors import UserError
@@ -44,6 +42,8 @@ from softtf.training.data import begin_training
 from softtf.training.task import TaskTraining
 from support.folders import as_softtf_0_1_saved_it
 from support.slow import each
+from support.tiny import TRAIN, backbone_for, classifier, noise, task_data, tiny_backbone
+from support.tiny_bert import text_task, tiny_bert
 from support.tuned import cross_entropy, loss_of, whole_batch
 
 PUBLISHED = {

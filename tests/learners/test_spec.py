@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from contracts.tiny import tiny_backbone
 from softtf.errors import UserError
 from softtf.learners import FT, NCM, LearnerSpec, LinearHead, RanPAC
 from support.registries import forgetting_names
+from support.tiny import tiny_backbone
 
 
 def test_the_kind_is_the_title_unless_a_class_says_its_own() -> None:

@@ -5,10 +5,10 @@ from torch import Size, Tensor, dtype
 from torch.nn import ParameterDict
 
 from contracts.cases import LEARNERS, REPRESENTATIVES, LearnerCase
-from contracts.tiny import SOFT_TF, backbone_for, classifier
-from contracts.tiny_bert import tiny_bert
 from softtf.learners.text_heads import TextHeads
 from support.slow import each
+from support.tiny import SOFT_TF, backbone_for, classifier
+from support.tiny_bert import tiny_bert
 
 
 def forms_of(tensors: dict[str, Tensor]) -> dict[str, tuple[Size, dtype]]:

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from contracts.tiny import task_data, task_labels, tiny_backbone
 from softtf.backbones.base import Backbone
 from softtf.backbones.feature_store import FeatureStore
 from softtf.backbones.features import FixedQueries
 from softtf.learners.class_table import ClassTable
 from softtf.learners.task_data import TaskData
+from support.tiny import task_data, task_labels, tiny_backbone
 
 
 def second_task(backbone: Backbone, store: FeatureStore | None = None) -> TaskData:

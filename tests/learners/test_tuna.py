@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from contracts.tiny import inputs, noise, snapshot, task_data, tiny_backbone, train_task
 from softtf.adaptations.continued_adapters import UNIVERSAL, merged
 from softtf.learners import TUNA
 from softtf.learners.class_table import ClassTable
 from softtf.learners.tuna import TUNALearner, surest
 from softtf.network import SharedPass
 from softtf.training.data import begin_training
+from support.tiny import inputs, noise, snapshot, task_data, tiny_backbone, train_task
 from support.tuned import PLAIN, continued_adapters, cross_entropy, loss_of, trained, whole_batch
 
 SPEC = TUNA(rank=3, margin=0.2, align_epochs=2, align_samples=6)

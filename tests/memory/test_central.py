@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from contracts.tiny import noise
 from softtf.memory import most_central
 from softtf.statistics.centroids import k_means
+from support.tiny import noise
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, 1), (6, 6), (90, 40)])

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from contracts.tiny import noise, pictures
 from softtf.memory import OnDevice, concatenate, separate
+from support.tiny import noise, pictures
 from support.tracing import Traced
 
 SIZES = ((4, 5), (7, 2), (1, 1))

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import noise
 from softtf.memory import herd
+from support.tiny import noise
 
 
 def greedy(features: Tensor, count: int) -> list[int]:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from contracts.tiny import generator
 from softtf.memory import Reservoir
+from support.tiny import generator
 
 
 def filled(size: int, stream: int, seed: int) -> Reservoir[int]:

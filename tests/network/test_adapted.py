@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import generator, inputs, learned, noise, tiny_backbone
 from softtf.adaptations import (
     Adaptation,
     AdaptationSpec,
@@ -19,6 +18,7 @@ from softtf.adaptations import (
 from softtf.errors import UserError
 from softtf.learners import L2P, DualPrompt, LearnerSpec, LinearHead, ProgressivePrompts
 from softtf.network import AdaptedNetwork, SharedPass
+from support.tiny import generator, inputs, learned, noise, tiny_backbone
 
 NOISY = "uniform(0.5,1.5)"
 

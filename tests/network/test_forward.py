@@ -1,8 +1,8 @@
 """What does not depend on the task is computed once for a batch."""
 
-from contracts.tiny import inputs, learned
 from softtf.learners import DualPrompt
 from softtf.network import SharedPass
+from support.tiny import inputs, learned
 
 
 def test_the_shared_part_is_computed_once() -> None:

@@ -11,7 +11,6 @@ import timm
 import torch
 from transformers import BertConfig, BertModel
 
-from contracts.tiny import tiny_clip
 from softtf.adaptations import Adapter, LoRA, Projection
 from softtf.adaptations.quantised import LargeAdaptation
 from softtf.backbones import load
@@ -34,6 +33,7 @@ from softtf.runs.config import EvaluateConfig
 from softtf.streams import TextPreparation
 from softtf.sweeps.place import place
 from support.slow import each
+from support.tiny import tiny_clip
 
 PAPER = Path("/work/shared/paper/tables.csv")
 MALFORMED = range(376, 382)  # lines of Table 12 that the extraction filed under Table 11, without their numbers

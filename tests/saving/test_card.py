@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from contracts.tiny import TRAIN, pictures, tiny_backbone
 from softtf.backbones import BackboneSpec
 from softtf.classifier import ContinualClassifier
 from softtf.config.names import BUNDLED, MINILM
@@ -19,6 +18,7 @@ from softtf.errors import visible
 from softtf.learners import LinearHead
 from softtf.saving.card import CARD, MARK, SHOWN_CLASSES, Measured, licence_of, literal, write_card
 from support.folders import load
+from support.tiny import TRAIN, pictures, tiny_backbone
 
 HOSTILE = (
     "<script>alert(1)</script>",

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from contracts.tiny import classifier, task_data
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.learners import NCM
@@ -16,6 +15,7 @@ from softtf.saving import list_versions, prune_versions, restore_version
 from softtf.saving.manifest import Manifest
 from support.folders import load
 from support.stopping import Killer
+from support.tiny import classifier, task_data
 
 
 def grown(folder: Path, keep: int = 9) -> list[ContinualClassifier]:

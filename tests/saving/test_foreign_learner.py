@@ -18,7 +18,6 @@ import timm
 import torch
 from timm.models import save_for_hf
 
-from contracts.tiny_bert import save_model
 from softtf.backbones import BackboneSpec, load_backbone
 from softtf.backbones.load import load_named
 from softtf.classifier import ContinualClassifier
@@ -28,6 +27,7 @@ from softtf.files.tensors import load_tensors, save_tensors
 from softtf.learners import LinearHead
 from support.folders import change
 from support.slow import each
+from support.tiny_bert import save_model
 
 CODE = """
 from pathlib import Path

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from contracts.tiny import pictures, task_data, tiny_backbone
 from softtf.classifier import ContinualClassifier
 from softtf.cli.main import main
 from softtf.errors import UserError
@@ -17,6 +16,7 @@ from softtf.saving.hub import check_name
 from softtf.saving.manifest import seal
 from support.folders import load
 from support.hub import FakeHub, fake_hub
+from support.tiny import pictures, task_data, tiny_backbone
 
 NAME = "museum/birds"
 

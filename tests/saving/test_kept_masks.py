@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from contracts.cases import ADAPTATIONS
-from contracts.tiny import TRAIN, assert_same, classifier, pictures, snapshot
 from softtf.adaptations import BinaryMask, SoftMask, SoftNet, TaskWeights
 from softtf.adaptations.slots import Heads
 from softtf.backbones.load import load_backbone
@@ -19,6 +18,7 @@ from softtf.recipes.recipes import recipe_named
 from softtf.saving.shares import split
 from support.folders import SOFT_TF, change, load, read, replace_tensors
 from support.slow import each
+from support.tiny import TRAIN, assert_same, classifier, pictures, snapshot
 
 
 def in_float32(folder: Path) -> list[dict[str, torch.Tensor]]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from contracts.tiny import TRAIN, assert_same, classifier, pictures, snapshot, tiny_backbone
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.learners import LinearHead
@@ -15,6 +14,7 @@ from softtf.saving.loading import load_learner
 from softtf.saving.manifest import Manifest, count_tasks, task_json
 from softtf.saving.shares import task_tensors_of
 from support.folders import load
+from support.tiny import TRAIN, assert_same, classifier, pictures, snapshot, tiny_backbone
 
 
 def test_saving_into_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:

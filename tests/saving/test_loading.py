@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from contracts.tiny import assert_same, snapshot, task_data, tiny_backbone, training_of
 from softtf.adaptations import Adapter
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
@@ -18,6 +17,7 @@ from softtf.saving.learner import save_task
 from softtf.saving.loading import as_after_each_task, load_learner
 from softtf.saving.manifest import seal
 from support.folders import change, load, read, replace_tensors
+from support.tiny import assert_same, snapshot, task_data, tiny_backbone, training_of
 
 ADAPTED = DualPrompt((1,), 2, (3,), 2, adapt=Adapter((2,), 2))
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from contracts.tiny import assert_same, snapshot
 from softtf.errors import UserError
 from softtf.saving.card import CARD
 from softtf.saving.learner import finish_saving
 from softtf.saving.manifest import Manifest, seal, unsealed
 from support.folders import as_softtf_0_1_saved_it, change, fit_manifest, load, read, replace_tensors
+from support.tiny import assert_same, snapshot
 
 KEY, OTHER = b"0123456789abcdef", b"0123456789abcdeF"
 KINDS = ("run", "finished run", "saved", "replaced", "signed")

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from contracts.cases import MASK
-from contracts.tiny import TRAIN, assert_same, pictures, snapshot, task_data, task_labels, tiny_backbone, training_of
 from softtf.backbones import BackboneSpec, load_backbone
 from softtf.classifier import ContinualClassifier
 from softtf.cli.main import main
@@ -19,6 +18,7 @@ from softtf.errors import UserError
 from softtf.learners import NCM, DualPrompt, LearnerSpec, LinearHead, RanPAC
 from softtf.training.config import TrainConfig
 from support.folders import as_softtf_0_1_saved_it, change
+from support.tiny import TRAIN, assert_same, pictures, snapshot, task_data, task_labels, tiny_backbone, training_of
 
 SOFT_TF = DualPrompt(e_layers=(3,), adapt=MASK)
 SAVED: dict[str, Any] = {  # by the constructor's argument, a value that is not its default

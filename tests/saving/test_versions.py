@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 
-from contracts.tiny import TRAIN, assert_same, classifier, pictures, snapshot, task_data
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.files import temporary
@@ -21,6 +20,7 @@ from softtf.learners import LinearHead
 from softtf.saving.manifest import Manifest
 from support.folders import SOFT_TF, as_softtf_0_1_saved_it, change, load, read
 from support.stopping import Killer
+from support.tiny import TRAIN, assert_same, classifier, pictures, snapshot, task_data
 
 ABANDONED = f".{temporary.HOST}-4194999-0123456789ab.tmp"  # of a process that cannot be: pids end below that
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from contracts.tiny import assert_same, snapshot
 from softtf.errors import UserError
 from softtf.saving import zipped
 from softtf.saving.zipped import pack, unpack
 from support.folders import load
+from support.tiny import assert_same, snapshot
 
 
 @pytest.fixture(scope="module")

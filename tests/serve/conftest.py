@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from contracts.tiny import learned, pictures
 from softtf.classifier import ContinualClassifier
 from support.folders import SOFT_TF, load
 from support.serving import Served, png, serving
+from support.tiny import learned, pictures
 
 
 @pytest.fixture(scope="session")

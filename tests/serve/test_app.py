@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from contracts.tiny import classifier
-from contracts.tiny_bert import text_task, tiny_bert
 from softtf.classifier import ContinualClassifier
 from softtf.files.label_json import encode_label
 from softtf.learners import BlockRidge
 from support.folders import load
 from support.serving import Served, form, serving
+from support.tiny import classifier
+from support.tiny_bert import text_task, tiny_bert
 
 
 def expected(model: ContinualClassifier, files: list[bytes]) -> list[tuple[object, float, int]]:

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from contracts.tiny import classifier, task_data
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.saving.manifest import MANIFEST
 from softtf.serve.version import Version
 from support.folders import SOFT_TF, load
 from support.serving import SECONDS, Served, serving
+from support.tiny import classifier, task_data
 
 
 class Gate:

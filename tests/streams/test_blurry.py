@@ -3,13 +3,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.tiny import inputs, tiny_backbone
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.learners import BlockRidge
 from softtf.recipes.recipes import recipe_named
 from softtf.runs.config import StreamConfig
 from softtf.streams import Examples, TaskStream, blurred, split_by_class
+from support.tiny import inputs, tiny_backbone
 
 
 def stream_of(labels: list[int], num_tasks: int, test: bool = False) -> TaskStream:

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from contracts.tiny_bert import byte_tokenizer
 from softtf.backbones import BackboneSpec, load_backbone
 from softtf.errors import UserError
 from softtf.streams import TextPreparation, texts
+from support.tiny_bert import byte_tokenizer
 
 CORPUS = ["the theatre's other weather, gather! leather 1234 don't; naïve Ångström ΣΑΣ ﬁne 汉字 مرحبا"] * 9
 PIECES = [

@@ -9,11 +9,11 @@ import torch
 from tokenizers import Tokenizer
 from torch.testing import assert_close
 
-from contracts.tiny_bert import byte_tokenizer
 from softtf.backbones import BackboneSpec, load_backbone
 from softtf.errors import UserError
 from softtf.streams import Examples, Loader, TextPreparation, join
 from softtf.streams.texts import PAD
+from support.tiny_bert import byte_tokenizer
 
 PREPARATION = TextPreparation(byte_tokenizer(), 10)
 ANY = [

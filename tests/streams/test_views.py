@@ -2,9 +2,9 @@
 
 import torch
 
-from contracts.tiny import pictures
 from softtf.streams.images import ImagePreparation
 from softtf.streams.views import ImageViews
+from support.tiny import pictures
 
 
 def test_each_view_is_its_own_preparations_image() -> None:

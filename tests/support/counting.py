@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 from timm.models.vision_transformer import VisionTransformer
 
-from contracts.tiny import MEAN, STD, pictures, tiny_vit
 from softtf.backbones.feature_store import FeatureStore, Queries
 from softtf.backbones.features import BATCH, fixed_queries
 from softtf.backbones.timm_vit import TimmViT
 from softtf.streams import Examples, ImagePreparation, Loader
+from support.tiny import MEAN, STD, pictures, tiny_vit
 
 COUNT = BATCH + 6
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from contracts.tiny import tiny_backbone
 from softtf.adaptations import SoftMask
 from softtf.classifier import ContinualClassifier
 from softtf.files.tensors import load_tensors, save_tensors
 from softtf.learners import DualPrompt
 from softtf.saving.manifest import HEADER, MANIFEST, seal
+from support.tiny import tiny_backbone
 
 SOFT_TF = DualPrompt(e_layers=(3,), adapt=SoftMask((4,)))
 

@@ -6,9 +6,9 @@ import sys
 
 import torch
 
-from contracts.tiny import classifier, pictures
 from softtf.errors import UserError
 from softtf.learners import LinearHead
+from support.tiny import classifier, pictures
 
 torch.set_num_threads(int(sys.argv[1]))
 model, images = classifier(LinearHead(), 1), pictures(40)

@@ -6,7 +6,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from contracts.tiny import MEAN, STD, TRAIN, generator, task_data, tiny_backbone, train_task
 from references.vit import NAMES, layer, vit_forward
 from softtf.adaptations.continued_adapters import ContinuedAdapters
 from softtf.learners import LearnerSpec
@@ -17,6 +16,7 @@ from softtf.network import AdaptedNetwork
 from softtf.streams import Examples
 from softtf.training.data import begin_training
 from softtf.training.task import TaskTraining
+from support.tiny import MEAN, STD, TRAIN, generator, task_data, tiny_backbone, train_task
 
 PLAIN = replace(TRAIN, learning_rate=0.1, augment=False)
 

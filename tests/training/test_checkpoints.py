@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.tiny import TRAIN, assert_same, snapshot, task_data, tiny_backbone, train_task
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.files.tensors import checksum, load_tensors, save_tensors
@@ -22,6 +21,7 @@ from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training
 from softtf.training.task import TaskTraining
 from support.folders import SOFT_TF
+from support.tiny import TRAIN, assert_same, snapshot, task_data, tiny_backbone, train_task
 
 CONFIG = TrainConfig(4, 8, 1.6, precision="float32")
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from contracts.tiny import TRAIN, assert_same, classifier, learned, snapshot, task_data, tiny_backbone
 from softtf.backbones.feature_store import FeatureStore
 from softtf.errors import TrainingError, UserError
 from softtf.files.tensors import load_tensors, save_tensors
@@ -19,6 +18,7 @@ from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training
 from softtf.training.gradient import LossWatch
 from softtf.training.task import TaskTraining
+from support.tiny import TRAIN, assert_same, classifier, learned, snapshot, task_data, tiny_backbone
 
 SPEC = DualPrompt(e_layers=(3,))
 

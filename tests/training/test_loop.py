@@ -6,10 +6,10 @@ import pytest
 from torch import Tensor
 
 from contracts.cases import LEARNERS
-from contracts.state import data, fresh, state_of
-from contracts.tiny import assert_same, snapshot, training_of
 from softtf.training.loop import TaskCallback
 from softtf.training.task import EpochReport, TaskTraining
+from support.state import data, fresh, state_of
+from support.tiny import assert_same, snapshot, training_of
 
 HOOKS = ("begun", "step", "epoch", "ended", "closed")
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from contracts.cases import LearnerCase
-from contracts.tiny import backbone_for, pictures, task_data, training_of
-from contracts.tiny_bert import text_task, texts, tiny_bert
 from softtf.backbones import Backbone
 from softtf.classifier import ContinualClassifier
 from softtf.streams import Examples
+from support.tiny import backbone_for, pictures, task_data, training_of
+from support.tiny_bert import text_task, texts, tiny_bert
 
 
 def fresh(case: LearnerCase, backbone: Backbone | None = None) -> ContinualClassifier:

@@ -1,4 +1,4 @@
-"""A tiny BERT of random weights and a tokenizer of bytes: the text side of `contracts.tiny`."""
+"""A tiny BERT of random weights and a tokenizer of bytes: the text side of `support.tiny`."""
 
 import random
 from pathlib import Path
@@ -11,10 +11,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 from transformers import BertConfig, BertModel
 
-from contracts.tiny import task_labels
 from softtf.backbones.bert import Bert, Pooled
 from softtf.streams import Examples, TextPreparation
 from softtf.streams.texts import PAD
+from support.tiny import task_labels
 
 MARKS = ("[PAD]", "[CLS]", "[SEP]")
 SIZES: dict[str, Any] = {

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from contracts.tiny import MEAN, STD, tiny_backbone
 from references.vit import Adapters as Written
 from references.vit import Weights
 from softtf.adaptations.adapter import Adapters
@@ -11,6 +10,7 @@ from softtf.adaptations.lora import LoRAs, LoRAsBeside
 from softtf.inference import INFERENCES
 from softtf.learners import Learner
 from softtf.network import AdaptedNetwork, SharedPass
+from support.tiny import MEAN, STD, tiny_backbone
 
 
 def head(learner: Learner) -> tuple[Tensor, Tensor]:
