@@ -310,3 +310,11 @@ def test_one_input_with_its_label_is_one_with_labels_and_without(labels, tmp_pat
     assert list(unlabelled(("a text", "another"))) == ["a text", "another"]
     assert list(unlabelled((["a", "b"], ["c", "d"]))) == ["a", "b"]
     assert len(unlabelled((np.zeros((4, 4)), np.zeros((4, 4))))) == 2
+
+
+def test_inputs_without_labels_are_refused_with_the_forms_that_have_them() -> None:
+    for data in (np.zeros((3, 8, 8)), ["a.png", "b.png"]):
+        with pytest.raises(
+            UserError, match=r"expected an \(input, label\) pair.*; give \(inputs, labels\), such pairs"
+        ):
+            examples_from(data)

@@ -64,10 +64,10 @@ def test_the_split_that_is_wanted_is_taken() -> None:
 def test_a_table_of_pyarrow_is_read_as_the_data_set_of_its_rows_is() -> None:
     for labelled in (hub(label=NAMES), hub(label=datasets.Value("int64"))):
         table = labelled.data.table
-        for form in (table, table.to_batches()[0]):
-            found, expected = examples_from(form), examples_from(labelled)
+        for form in (lambda t: t, lambda t: t.to_batches()[0], lambda t: t.to_reader()):
+            found, expected = examples_from(form(table)), examples_from(labelled)
             assert found.labels == expected.labels and torch.equal(shown(found), shown(expected))
-            assert torch.equal(shown(unlabelled(form)), shown(expected))
+            assert torch.equal(shown(unlabelled(form(table))), shown(expected))
     columns = examples_from((table["image"], table["label"]))
     assert torch.equal(shown(columns), shown(expected)) and columns.labels == expected.labels
     with pytest.raises(UserError, match="no input column.*Columns: label"):

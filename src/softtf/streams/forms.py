@@ -278,6 +278,8 @@ def _pair(data: Any, index: int, name: str) -> tuple[Any, Hashable]:
     pair = data[index]
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         found = f"one of {len(pair)} values" if isinstance(pair, tuple | list) else type(pair).__name__
-        remedy = "; give (inputs, labels), or the path of a folder or a file" if isinstance(pair, str | Path) else ""
-        raise UserError(f"{name}[{index}]: expected an (input, label) pair, not {found}{remedy}")
+        raise UserError(
+            f"{name}[{index}]: expected an (input, label) pair, not {found}; give (inputs, labels), such pairs, or the"
+            " path of a folder or a file"
+        )
     return pair[0], pair[1]

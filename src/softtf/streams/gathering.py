@@ -14,6 +14,7 @@ from softtf.streams.splits import listed, named_as
 
 MOST = 2**20
 """Examples that are read into memory from what can be read once."""
+ARROW = ("Table", "RecordBatch", "RecordBatchReader")
 
 
 def gathered(data: Any, name: str, split: Literal["train", "test"]) -> Any:
@@ -41,7 +42,7 @@ def gathered(data: Any, name: str, split: Literal["train", "test"]) -> Any:
                 f" one of them, such as data[{example!r}]"
             )
         return gathered(data[found[0]], name, split)
-    if type(data).__module__.split(".")[0] == "pyarrow" and type(data).__name__ in ("Table", "RecordBatch"):
+    if type(data).__module__.split(".")[0] == "pyarrow" and type(data).__name__ in ARROW:
         return _of_arrow(data)
     if kind == "IterableDataset":
         return _rows(data, name)
@@ -53,10 +54,12 @@ def gathered(data: Any, name: str, split: Literal["train", "test"]) -> Any:
 
 
 def _of_arrow(data: Any) -> Any:
-    """Return the rows of a pyarrow Table or RecordBatch as a `datasets.Dataset`; they are not copied."""
+    """Return the rows of what `ARROW` names as a `datasets.Dataset`; a reader is read to its end."""
     import datasets
     import pyarrow  # type: ignore[import-untyped]
 
+    if isinstance(data, pyarrow.RecordBatchReader):
+        data = data.read_all()
     return datasets.Dataset(data if isinstance(data, pyarrow.Table) else pyarrow.Table.from_batches([data]))
 
 
