@@ -1,6 +1,7 @@
 """A file of settings is laid over its recipe and method, and a run's row is named by the method that ran."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,3 +62,10 @@ def test_a_whole_file_is_taken_as_it_is() -> None:
 def test_what_does_not_fit_is_refused(settings: Any, words: str) -> None:
     with pytest.raises(UserError, match=words):
         run_of_file(settings, "run.yaml")
+
+
+def test_a_folder_in_place_of_a_recipe_is_told_how_it_is_learned(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=f"is a folder, not a recipe; for its images write own-images --source {tmp_path}"
+    ):
+        recipe_named(str(tmp_path))

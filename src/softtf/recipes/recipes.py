@@ -1,5 +1,6 @@
 """Recipes by name, with another method or at another scale: `softtf.recipes.presets` applied to `RunConfig`."""
 
+import os
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from softtf.config.tree import from_dict, to_dict
 from softtf.errors import UserError, unknown
 from softtf.learners import LearnerSpec
 from softtf.recipes.methods import Settings, known_methods
-from softtf.recipes.presets import EVERY, ON_SMALL, PRESETS, RECIPES, SIX_LAYERS, WIDTHS, Scale
+from softtf.recipes.presets import EVERY, ON_SMALL, OWN_IMAGES, PRESETS, RECIPES, SIX_LAYERS, WIDTHS, Scale
 from softtf.runs.config import RunConfig
 from softtf.streams import STREAMS
 
@@ -99,6 +100,8 @@ def unscaled(name: str, method: str | None = None) -> RunConfig:
         UserError: there is no such recipe or method.
     """
     if name not in RECIPES:
+        if os.path.isdir(name):
+            raise UserError(f"{name!r} is a folder, not a recipe; for its images write {OWN_IMAGES} --source {name}")
         near = [r for r in RECIPES if r.startswith(name)] or list(RECIPES)
         raise unknown("recipe", name, near if name in STREAMS else RECIPES)
     method = method or RunConfig.method
