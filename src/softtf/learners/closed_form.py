@@ -11,6 +11,8 @@ from softtf.backbones.base import Tokens
 from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner
 from softtf.learners.divided import ONE_COLUMN
+from softtf.learners.fine_tuning import network_features
+from softtf.learners.rehearsing import features_of
 from softtf.learners.shares import METHOD
 from softtf.learners.spec import LearnerSpec
 from softtf.learners.task_data import TaskData
@@ -54,13 +56,17 @@ class ClosedFormLearner(Learner):
         return any(slots.num_parameters(self.task) for slots in beside)
 
     def features_to_fit(self, data: TaskData) -> Tensor:
-        """Return the features [n, size] of the task's own examples for `fit`: here the frozen backbone's.
+        """Return the features [n, size] of the task's own examples for `fit`, unaugmented, on the CPU.
+
+        They are the frozen backbone's; those of the adapted network, if that is what answers.
 
         Raises:
             UserError: an input cannot be loaded.
             TrainingError: a feature is not finite.
         """
-        return data.features.values
+        if self.answers_by_features:
+            return data.features.values
+        return features_of(data.loader, lambda inputs: network_features(self.network, inputs, self.task)).cpu()
 
     @abstractmethod
     def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:

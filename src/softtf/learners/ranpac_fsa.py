@@ -24,7 +24,6 @@ from softtf.learners.base import Batch, Learner
 from softtf.learners.cosine_head import CosineHead
 from softtf.learners.fine_tuning import network_features
 from softtf.learners.ranpac import RanPAC, RanPACLearner
-from softtf.learners.rehearsing import features_of
 from softtf.learners.spans import LossClasses
 from softtf.learners.task_data import TaskData
 from softtf.statistics import RandomRidge
@@ -99,14 +98,6 @@ class RanPACFSALearner(RanPACLearner):
         super().end_task(data)
         if stepped:
             self.fit(self.features_to_fit(data), data.columns, data.column_labels)
-
-    def features_to_fit(self, data: TaskData) -> Tensor:
-        """Return the adapted backbone's features [n, dim] of the task's own examples, unaugmented, on the CPU.
-
-        Raises:
-            UserError: an input cannot be loaded.
-        """
-        return features_of(data.loader, self.adapted).cpu()
 
     def adapted(self, inputs: Tensor) -> Tensor:
         """Return the adapted backbone's features [b, dim] of prepared inputs [b, ...]."""
