@@ -159,9 +159,10 @@ def test_neighbours_are_the_nearest_and_all_where_there_are_few() -> None:
     assert nearest(queries, keys[:3], 9).shape == (7, 3)
 
 
-def test_a_memory_that_nothing_was_written_to_leaves_the_classifier_as_it_is() -> None:
+def test_at_least_one_example_of_each_task_is_written() -> None:
     model = classifier(MBPA(write=1e-9), 2)
-    assert not model.learner.memory
+    columns = model.learner.memory[COLUMNS].tolist()
+    assert [column < len(task_labels(0)) for column in columns] == [True, False]
     assert len(model.predict(list(task_data(0)))) == 12
 
 

@@ -43,8 +43,8 @@ class MBPA(LearnerSpec, kind="mbpa++"):
     """Fine-tune the whole network with sparse replay; adapt the classifier to each test sample's neighbours.
 
     Attributes:
-        write: probability that an example is written to the memory. The paper writes all, and finds that a tenth costs
-            little accuracy.
+        write: probability that an example is written to the memory, which gets at least one of each task. The paper
+            writes all, and finds that a tenth costs little accuracy.
         replay_every: one in this many steps also replays; 100 is the paper's 1%.
         neighbours: K, the neighbours that the classifier is adapted to; 32 in the paper.
         steps: L, the gradient steps of adaptation; 0 means sparse replay alone.
@@ -74,11 +74,8 @@ class MBPA(LearnerSpec, kind="mbpa++"):
 class MBPALearner(FineTunedLearner):
     """Cross-entropy of the batch and, in some steps, of memories.
 
-    The memory holds examples, their columns, their frozen features (`keys`) and their features in today's network. It
-    is empty until an example is drawn.
+    The memory holds examples, their columns, their frozen features (`keys`) and their features in today's network.
     """
-
-    may_remember_nothing = True
 
     def __init__(self, backbone: Backbone, seed: int, spec: MBPA) -> None:
         super().__init__(backbone, spec.tune, seed, spec.classes)
@@ -134,13 +131,15 @@ class MBPALearner(FineTunedLearner):
 
     @torch.no_grad()
     def write(self, loader: Loader) -> None:
-        """Write a random share of the task's examples with their keys; compute the whole memory's features anew."""
+        """Write a random share of the task's examples with their keys; compute the whole memory's features anew.
+
+        At least one example is written, so that the memory is never empty once a task is learned.
+        """
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "write", self.task))
-        rows = (torch.rand(len(loader.examples), generator=generator) < self.spec.write).nonzero()[:, 0]
-        new = loader.loaded(rows.tolist()) if len(rows) else []
+        drawn = torch.rand(len(loader.examples), generator=generator)
+        rows = (drawn <= drawn.min().clamp_min(self.spec.write)).nonzero()[:, 0]
+        new = loader.loaded(rows.tolist())
         examples = separate(EXAMPLES, self.memory) + new
-        if not examples:
-            return
         found = {
             KEYS: [self.network.query(self.network.stem(inputs)).cpu() for inputs in loader.unaugmented(new)],
             COLUMNS: [loader.targets.cpu()[rows]],

@@ -35,10 +35,7 @@ class LearnerState(nn.Module):
     gathered: what each of the statistics has gathered; kept as `memory` is, but not read by the method itself.
     shares: what each finished task added to sums; never changed, and saved with the task.
     shared_before: while a task trains, the shared values from before it, by the names of `shared_state_dict`.
-    may_remember_nothing: whether `memory` may be empty although `memory_forms` names tensors.
     """
-
-    may_remember_nothing = False
 
     def __init__(
         self,
@@ -135,8 +132,7 @@ class LearnerState(nn.Module):
         left = dict(values)
         for start, forms in self.shared_forms(labels).items():
             own = {name.removeprefix(start): left.pop(name) for name in [*left] if name.startswith(start)}
-            if start != MEMORY or own or not self.may_remember_nothing:
-                check_forms(own, forms, where, start)
+            check_forms(own, forms, where, start)
 
     def shared_forms(self, labels: Tensor) -> dict[str, Forms]:
         """Return the forms of what `shared_state_dict` returns, by the beginning of their names."""
