@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cli import TINY, call, results, unfinish
-from softtf.saving import learner as saving
+from softtf.saving import loading
 
 FIVE = (*TINY, "--stream.num-tasks", "5")
 
@@ -18,13 +18,13 @@ def reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[s
     """How often each file of tensors is read, in a folder with a finished run of five tasks."""
     monkeypatch.chdir(tmp_path)
     assert call(*FIVE, "--output", "run") == 0
-    counts, true_load = Counter[str](), saving.load_tensors
+    counts, true_load = Counter[str](), loading.load_tensors
 
     def load(path: Path, sha256: str) -> dict[str, torch.Tensor]:
         counts[path.name] += 1
         return true_load(path, sha256)
 
-    monkeypatch.setattr(saving, "load_tensors", load)
+    monkeypatch.setattr(loading, "load_tensors", load)
     return counts
 
 

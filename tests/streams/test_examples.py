@@ -273,7 +273,10 @@ def test_data_of_no_known_kind_are_refused():
         (5, "cannot read examples from int"),
         ({"a": 1}, "cannot read examples from dict"),
         (["ab", "c"], r"bad\[0\]: expected an \(input, label\) pair"),
-        (datasets.DatasetDict(first=table, second=table), "unknown split of bad 'train'"),
+        (
+            datasets.DatasetDict(first=table, second=table),
+            "none of the splits first, second is called train; give one of them",
+        ),
         (table.with_transform(lambda rows: rows), "has a transform"),
     ]:
         with pytest.raises(UserError, match=message):
