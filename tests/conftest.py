@@ -18,9 +18,36 @@ from support.counting import Notes
 from support.folders import SOFT_TF
 from support.tiny import TRAIN, task_data, tiny_backbone
 
+SLOW = {
+    "benchmarking",
+    "cli",
+    "figures",
+    "paper",
+    "report",
+    "serve",
+    "testing",
+    "test_failed_tasks.py",
+    "test_threads.py",
+}
+"""Folders and files of tests that run commands, whole runs or services, or stop a task at every line."""
+DAMAGE = {
+    *("test_foreign_learner.py", "test_held_out.py", "test_hostile_images.py", "test_hub.py", "test_kept_masks.py"),
+    *("test_manifest.py", "test_reload.py", "test_versions.py", "test_zipped.py"),
+}
+"""Files of tests that save learners again and again, or damage what they read."""
+
 torch.set_num_threads(1)
 settings.register_profile("no clock", deadline=None)
 settings.load_profile("no clock")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what need not run after each edit."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).parts[0] in SLOW or item.path.name in DAMAGE:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True, scope="session")
