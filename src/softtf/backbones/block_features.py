@@ -119,7 +119,7 @@ class BlockFeatures(ReadBlocks):
         self.views = 1
         if isinstance(inner.preparation, ImagePreparation):
             self.views, self.preparation = views, ImageViews.of(inner.preparation, views)
-        if isinstance(texts := inner.preparation, TextPreparation) and inner.longest is not None:
+        elif isinstance(texts := inner.preparation, TextPreparation) and inner.longest is not None:
             self.preparation = texts.reaching(min(reach * texts.max_tokens, inner.longest))
         pools = 1 if self.reads_text else 2 + (inner.leading_tokens > 0)
         self.view_dim = self.blocks_read * pools * inner.dim

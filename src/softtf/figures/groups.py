@@ -57,9 +57,7 @@ def numbers(runs: Sequence[RunResults], policy: Sequence[str] = ()) -> Numbers[P
         if not any(code in run.scores for run in runs):
             runs[0].score(code)  # tells how to score by it
     for same in grouped(runs, lambda run: run.method).values():
-        scored = [code for code in wanted if code in same[0].scores]
-        if wanted and not scored:
-            same[0].score(wanted[0])
+        scored = [code for code in wanted if code in same[0].scores] or wanted[:1]  # which tells how to score by it
         rows += [_point(same, code, title) for code, title in policies_of(same, scored).items()]
     if not any((row.samples or 1) > 1 for row in rows):
         raise UserError(

@@ -17,7 +17,7 @@ from softtf.config.bounds import FalseRejection
 from softtf.devices.memory import needs_memory
 from softtf.devices.torch_state import with_own_settings
 from softtf.errors import UserError
-from softtf.inference import INFERENCES, AnswerID, Oracle, policies_of
+from softtf.inference import INFERENCES, AnswerID, policies_of
 from softtf.inference.policy import Policy, policy_of, usual_policy
 from softtf.inference.predict import Answers, by_label, group_numbers, predict, test_loader
 from softtf.inference.unknown import USUAL_RATE, Unknown, UnknownInputs, unknown_to
@@ -167,8 +167,8 @@ class Predictor:
             policy = policy_of(f"{AnswerID.name}:own", learner)
         if groups is not None and policy.shortlist is not None:
             raise UserError(f"{policy.code} looks at each sample's own tasks; leave out the groups, or the shortlist")
-        if policy.inference == Oracle.name and task is None:
-            raise UserError("the oracle needs the task; give task=..., on the command line --task")
+        if INFERENCES[policy.inference].given and task is None:
+            raise UserError(f"the {policy.inference} needs the task; give task=..., on the command line --task")
         loader = test_loader(self.examples(inputs), learner.network.backbone, batch_size)
         if isinstance(task, Sequence) and len(task) != len(loader.examples):
             raise UserError(f"task must be one, or one per input: {len(loader.examples)} inputs but {len(task)} tasks")

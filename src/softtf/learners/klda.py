@@ -36,7 +36,7 @@ from softtf.learners.closed_form import ClosedFormLearner, ClosedFormSpec
 from softtf.seeds import derive_seed
 from softtf.statistics import Share
 from softtf.statistics.base import Dimension
-from softtf.statistics.exact_ridge import MOST_LEVERAGE, PROBES, RIDGE, random_signs
+from softtf.statistics.exact_ridge import MOST_LEVERAGE, RIDGE, random_signs, trace_of
 from softtf.statistics.random_ridge import ROWS, column_counts, column_forms, share_joined, share_united, share_without
 from softtf.statistics.ridge_sums import NO_EXAMPLES, RidgeSums, solve_positive
 from softtf.statistics.shares import all_labels, local_numbers, own_share
@@ -226,11 +226,10 @@ def discriminants(sums: RidgeSums) -> tuple[Tensor, Tensor, float]:
     scatter = sums.scatter(means)
     ridge = max(RIDGE * float(scatter.trace()) / n, LEAST_RIDGE * n)
     scatter.diagonal().add_(ridge)
-    signs = random_signs(len(means))
-    solved = solve_positive(scatter, torch.cat([n * means, signs], 1), NO_EXAMPLES)
+    solved = solve_positive(scatter, torch.cat([n * means, random_signs(len(means))], 1), NO_EXAMPLES)
     weights, inverse = solved.tensor_split([means.shape[1]], 1)
     bias = (means * weights).sum(0).div(-2)
-    leverage = (len(means) - ridge * float((signs * inverse).sum()) / PROBES) / n
+    leverage = (len(means) - ridge * trace_of(inverse)) / n
     return weights, bias, temperature_of(means.T @ weights + bias, sums.counts, leverage)
 
 

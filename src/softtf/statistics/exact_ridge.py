@@ -195,7 +195,7 @@ def centred(sums: RidgeSums, least: float = 1.0) -> Centred:
     probes = random_signs(len(scatter))
     solved = solve_positive(scatter, torch.cat([cross, probes], 1), NO_EXAMPLES)
     weights, inverse = solved[:, : cross.shape[1]], solved[:, cross.shape[1] :]
-    freedom = len(scatter) - ridge * float((probes * inverse).sum()) / PROBES + 1
+    freedom = len(scatter) - ridge * trace_of(inverse) + 1
     return Centred(weights, cross, centre, present, count, n, ridge, freedom / n, inverse)
 
 
@@ -215,9 +215,14 @@ def solve_centred(sums: RidgeSums) -> tuple[Tensor, Tensor, float]:
 
 
 def random_signs(size: int, count: int = PROBES) -> Tensor:
-    """Return vectors z [size, count] of +1 and -1, always the same: the mean of z^T A z estimates tr A."""
+    """Return vectors Z [size, count] of +1 and -1, always the same: of A Z, `trace_of` tells about tr A."""
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 2, (size, count), generator=generator).double() * 2 - 1
+
+
+def trace_of(product: Tensor) -> float:
+    """Return about tr A for A Z [size, count], with Z the `random_signs`: the mean of z^T A z."""
+    return float((random_signs(*product.shape) * product).sum()) / product.shape[1]
 
 
 def slope_for_new(explained: float, penalty: float, leverage: float, labels: float) -> float:

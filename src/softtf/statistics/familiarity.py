@@ -29,7 +29,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from softtf.statistics.exact_ridge import MOST_LEVERAGE, PROBES, Centred, centred, random_signs
+from softtf.statistics.exact_ridge import MOST_LEVERAGE, Centred, centred, trace_of
 from softtf.statistics.ridge_sums import RidgeSums, are_integers
 from softtf.statistics.shares import Share, all_labels, local_numbers
 
@@ -149,8 +149,7 @@ def _leverages(scatter: Tensor, examples: Tensor, explained: Tensor, found: Cent
         explained: [classes], their values on the diagonal of K, which is n / C times d^T A^-1 d.
         found: the regression over all shares.
     """
-    signs = random_signs(len(scatter))
-    within = float((signs * (scatter @ found.inverse)).sum()) / PROBES / float(examples.sum())
+    within = trace_of(scatter @ found.inverse) / float(examples.sum())
     around = explained * found.labels / found.examples
     weight = found.examples / (found.labels * examples)
     return (weight * (within + around + 1 / found.examples)).clamp(0, MOST_LEVERAGE)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from softtf.devices.processes import mine
 from softtf.errors import TrainingError
 from softtf.files.tensor_form import Forms
-from softtf.statistics.exact_ridge import random_signs
+from softtf.statistics.exact_ridge import random_signs, trace_of
 from softtf.statistics.random_ridge import (
     ROWS,
     UNCHOSEN,
@@ -160,8 +160,7 @@ def temperature_of(moments: Moments, weights: Tensor, inverse: Tensor, ridge: fl
         ridge: lambda.
     """
     chance, examples = 1 - 1 / moments.weight, moments.weight / moments.unit
-    trace = float((random_signs(len(inverse), PROBES) * inverse).sum()) / PROBES
-    leverage = min((len(inverse) - ridge * moments.unit * trace) / examples, MOST_LEVERAGE)
+    leverage = min((len(inverse) - ridge * moments.unit * trace_of(inverse)) / examples, MOST_LEVERAGE)
     seen = mean_right_score(weights, moments)
     return HEIGHTS * mean_height(seen, (seen - leverage * chance) / (1 - leverage))
 

@@ -45,7 +45,9 @@ class TextPreparation:
         self.tokenizer.enable_truncation(self.max_tokens)
 
     def reaching(self, max_tokens: int) -> "TextPreparation":
-        """Return the same preparation with another `max_tokens`, and a tokenizer of its own."""
+        """Return the same preparation with this `max_tokens`, and a tokenizer of its own if that is another number."""
+        if max_tokens == self.max_tokens:
+            return self
         return replace(self, tokenizer=deepcopy(self.tokenizer), max_tokens=max_tokens)
 
     @property
