@@ -306,7 +306,7 @@ def test_a_table_runs_on_any_recipe_and_shows_a_metric_of_the_users_own(capsys: 
         def plasticity(matrix: AccuracyMatrix) -> float:
             return 12.5
 
-        place = ("table", "methods", "--rows", "1", "--streams", "quickstart")
+        place = ("table", "methods", "--rows", "2", "--streams", "quickstart")
         said = output(capsys, *place, *SMALL)
         assert "5 tasks of 2 digits" in said and "quickstart is not a stream of the paper" in said
         assert "Plasticity %: 12.50" in said and "here in 2 tasks" in said

@@ -26,6 +26,7 @@ from softtf.paper.notes import title
 from softtf.paper.report import to_csv
 from softtf.paper.runs import Wish, plan, resolve
 from softtf.recipes import RECIPES, known_methods
+from softtf.recipes.methods import DEFAULT
 from softtf.recipes.presets import ORDERS
 from softtf.recipes.recipes import recipe_named
 from softtf.recipes.texts import rows_protocol
@@ -125,6 +126,7 @@ def test_every_row_of_a_table_of_the_paper_has_figures() -> None:
 
 def test_no_method_is_missing() -> None:
     assert {row.trained.method for _, row in ALL} <= set(known_methods())
+    assert table_named("methods").rows[0].trained.method == DEFAULT
 
 
 @each("case", {name(case): case for case in RUNNABLE}, [name(case) for case in RUNNABLE[::8]])

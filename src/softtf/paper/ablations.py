@@ -18,6 +18,7 @@ from softtf.paper.rows import (
     upper_bound,
     wsn,
 )
+from softtf.recipes.methods import DEFAULT
 from softtf.registry import own
 
 BY_TII = ("tii", "oracle")
@@ -59,11 +60,12 @@ def targets() -> Table:
 
 
 def methods() -> Table:
-    """Every method for images in its own settings, and what the twelve tables leave out."""
+    """The default, then every method for images in its own settings, and what the twelve tables leave out."""
     policies = (*BY_GRADIENT, "feature-id:joint")
     low = soft_tf("3-5", method="dual-prompt+pgp+soft-tf")
     masks = Trained("dual-prompt+soft-tf", {"learner.feature_id": 1000}, policies=policies)
     rows = (
+        TableRow("SoftTF, the default", "-", plain(DEFAULT)),
         TableRow("NCM, frozen features", "-", plain("ncm")),
         TableRow("RanPAC, frozen features", "-", plain("ranpac")),
         TableRow("RanPAC, M = 10,000", "-", Trained("ranpac", {"learner.projection": 10_000}, policies=NO_TASK)),
