@@ -30,6 +30,9 @@ def test_it_learns_task_by_task_and_anew_says_what_pays_and_goes_on(tmp_path: Pa
         matrix = trial.run.headline.matrix
         assert trial.pooled == pytest.approx(100 * sum(matrix.correct[-1]) / 30) and trial.update > 0
         assert trial.run.method.split()[0] in shown and f"{trial.pooled:.1f}" in shown
+        own, shared = (sorted(trial.run.folder.learner.glob(f"{name}-*.safetensors")) for name in ("task", "shared"))
+        size = sum(file.stat().st_size for file in [*own, *shared[-1:]])
+        assert trial.size == size > 0 and f"{size / 1e6:,.2f}" in shown
     assert " ".join(verdict(trials).split()) in " ".join(shown.split())
     before = contents(tmp_path / "all")
     assert output(capsys, *SMALL, "--output", tmp_path / "all").count(" before\n") == len(tasks)

@@ -19,6 +19,7 @@ from softtf.recipes.methods import DEFAULT
 from softtf.recipes.presets import OWN_IMAGES, OWN_TEXTS
 from softtf.recipes.recipes import recipe_named
 from softtf.recipes.texts import file_settings, own_file
+from softtf.report.costs import task_costs
 from softtf.report.found import RunResult, read_run
 from softtf.runs.config import RunConfig
 from softtf.runs.seconds import seconds_of
@@ -66,6 +67,12 @@ class Trial:
         training = [event for event in self.run.events if event["event"] in ("epoch", "consolidation")]
         return seconds_of([event for event in training if event["task"] == training[-1]["task"]]).train_from_nothing
 
+    @property
+    def size(self) -> int:
+        """The bytes of the learner's tensors on disk: those of each task, and the newest of what tasks share."""
+        costs = task_costs(self.run)
+        return sum(cost.own_bytes for cost in costs) + costs[-1].shared_bytes
+
 
 def run(options: Compare, source: str) -> int:
     """Make every run that is not finished, then print the table and the verdict."""
@@ -108,12 +115,13 @@ def rendered(trials: Sequence[Trial]) -> Table:
     """Return the trials as a table, the most accurate first."""
     grid = Table(box=SIMPLE_HEAD, title=plain(TITLE), title_justify="left", show_edge=False)
     grid.add_column("Method")
-    for heading in ("Right %", "Forget %", "To learn all", "For the newest data"):
+    for heading in ("Right %", "Forget %", "To learn all", "For the newest data", "MB on disk"):
         grid.add_column(heading, justify="right")
     for trial in sorted(trials, key=lambda trial: -trial.pooled):
         forget = "–" if trial.at_once else f"{trial.run.headline.matrix.forget:.1f}"
         times = (duration(trial.run.train_seconds), duration(trial.update))
-        grid.add_row(*map(plain, (trial.method, f"{trial.pooled:.1f}", forget, *times)))
+        size = f"{trial.size / 1e6:,.2f}"
+        grid.add_row(*map(plain, (trial.method, f"{trial.pooled:.1f}", forget, *times, size)))
     return grid
 
 
