@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,13 +23,8 @@ from softtf.learners.task_data import TaskData
 from softtf.seeds import derive_seed
 from softtf.training.combined import combine
 from softtf.training.config import TrainConfig
+from softtf.training.optimizer import KEPT, kept_forms, optimizer_of, restore
 from softtf.training.task import EpochReport, TaskTraining
-
-KEPT_BY_OPTIMIZER = {
-    "adam": ("step", "exp_avg", "exp_avg_sq"),
-    "adamw": ("step", "exp_avg", "exp_avg_sq"),
-    "sgd": ("momentum_buffer",),
-}
 
 
 class GradientTraining(TaskTraining):
@@ -51,7 +45,7 @@ class GradientTraining(TaskTraining):
         self.divides = learner.divides_batches
         self.parameters = learner.trained_parameters()
         self.rate = config.learning_rate * config.batch_size / 256
-        self.optimizer = _optimizer(config, self._groups(), self.rate)
+        self.optimizer = optimizer_of(config, self._groups(), self.rate)
 
     @needs_memory("learn the task", lambda self, *_: self.config.batch_size, OutOfMemoryError)
     def run_epoch(self, on_step: OnStep = no_progress) -> EpochReport:
@@ -156,20 +150,18 @@ class GradientTraining(TaskTraining):
         for name, parameter in self.parameters.items():
             with torch.no_grad():
                 parameter.copy_(tensors[f"parameter/{name}"])
-            kept = {key: f"optimizer/{key}/{name}" for key in KEPT_BY_OPTIMIZER[self.config.optimizer]}
-            self.optimizer.state[parameter] = {
-                key: _like(tensors[full], parameter) for key, full in kept.items() if full in tensors
-            }
+            kept = {key: f"optimizer/{key}/{name}" for key in KEPT[self.config.optimizer]}
+            found = {key: tensors[full] for key, full in kept.items() if full in tensors}
+            restore(self.optimizer, parameter, found)
 
     def _checked(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return a state's memory; refuse a state of other names, shapes, types or epochs than this training's."""
         where, before = "the checkpoint", self.learner.shared_before
         forms = {"epoch": TensorForm((), INTEGERS, 0, self.epochs)}
-        step = TensorForm((), (torch.float32,), 1, self.epochs * len(self.loader))
         for name, parameter in self.parameters.items():
-            forms[f"parameter/{name}"] = like = form_like(parameter, exact=True)
-            known = {"step": step, "exp_avg_sq": replace(like, least=0)}
-            moments = {f"optimizer/{k}/{name}": known.get(k, like) for k in KEPT_BY_OPTIMIZER[self.config.optimizer]}
+            forms[f"parameter/{name}"] = form_like(parameter, exact=True)
+            kept = kept_forms(self.config.optimizer, parameter, self.epochs * len(self.loader))
+            moments = {f"optimizer/{key}/{name}": form for key, form in kept.items()}
             if moments.keys() & tensors.keys():  # a parameter without a gradient yet has none
                 forms |= moments
         of_memory = {k: v for k, v in tensors.items() if k.startswith(("unchanged/", "memory/"))}
@@ -184,19 +176,6 @@ class GradientTraining(TaskTraining):
         elif missing := sorted(self.learner.memory.keys() - memory.keys()):
             raise UserError(f"{where}: {missing[0]!r} is missing")
         return memory
-
-
-def _optimizer(config: TrainConfig, groups: list[dict[str, Any]], rate: float) -> torch.optim.Optimizer:
-    """Return Adam, AdamW, or SGD with momentum 0.9 (METHOD section 5: CLIP)."""
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, rate, momentum=0.9, weight_decay=config.weight_decay)
-    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, rate, weight_decay=config.weight_decay)
-
-
-def _like(value: Tensor, parameter: Tensor) -> Tensor:
-    """Move optimizer state to its device: moments to that of the parameter, the step count to the CPU."""
-    return value.clone() if value.dim() == 0 else value.to(parameter.device, copy=True)
 
 
 class LossWatch:
