@@ -19,7 +19,8 @@ from softtf.evaluation.test_data import TestData
 from softtf.files.tensors import load_tensors, save_tensors
 from softtf.inference import INFERENCES
 from softtf.inference import predict as predicting
-from softtf.inference.answers import Clock, gather_evidence
+from softtf.inference.answers import gather_evidence
+from softtf.inference.clock import Clock
 from softtf.inference.policy import Policy
 from softtf.inference.pooling import Pooling
 from softtf.learners import ClosedFormLearner, Learner

@@ -17,7 +17,8 @@ from softtf.adaptations.soft_mask import SoftMasks
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.inference import predict as predicting
-from softtf.inference.answers import Clock, class_probabilities, gather_evidence
+from softtf.inference.answers import class_probabilities, gather_evidence
+from softtf.inference.clock import Clock
 from softtf.inference.policy import Policy, parse_policy
 from softtf.inference.shortlist import scorer_of
 from softtf.learners import DualPrompt, LinearHead

@@ -18,7 +18,8 @@ from softtf.devices.processes import count, mine, summed
 from softtf.evaluation.calibration import calibration_error, reliability
 from softtf.evaluation.kept import KeptTrunk
 from softtf.evaluation.test_data import TestData
-from softtf.inference.answers import Clock, answer, tops_needed
+from softtf.inference.answers import answer, tops_needed
+from softtf.inference.clock import Clock
 from softtf.inference.policy import Policy
 from softtf.inference.predict import by_label
 from softtf.learners.base import Learner
@@ -150,6 +151,7 @@ def evaluate(
             members = [place // p.pooling.group for p in policies]
             found = answer(learner, batches.passes(order[rows]), policies, members, batch_size, clock)
             tasks[rows] = found.tasks.cpu()
+            batches.keep_trunks()
             tops += tops_needed(learner, found.weights)
             likely = by_label(found.probabilities.cpu(), column_labels)
             labels[rows] = likely.argmax(2)
@@ -200,9 +202,10 @@ class _Batches:
     queries: Queries | None
     clock: Clock
     keep: bool  # whether the same batches will come again
+    new: list[tuple[Tensor, Tokens]] = field(default_factory=list)  # rows and trunks of passes whose seconds are unread
 
     def passes(self, positions: Tensor) -> Iterator[SharedPass]:
-        """Yield a pass per batch of the samples at `positions`; its trunk is kept."""
+        """Yield a pass per batch of the samples at `positions`; `keep_trunks` keeps their trunks."""
         network, trunks = self.learner.network, self.data.trunks if self.keep else None
         for rows in positions.split(self.data.loader.batch_size):
             query = self._query(rows)
@@ -210,12 +213,21 @@ class _Batches:
             trunk = found.tokens if found else known_trunk(self.learner, query)
             given = self.data.tasks[rows].to(self.clock.device)
             shared = SharedPass(network, partial(self.data.loader.inputs, rows.tolist()), query, trunk, given)
-            before = self.clock.seconds["trunk"]
             yield shared
             if found:
                 self.clock.kept["trunk"] += found.seconds
             elif trunks and trunk is None:
-                trunks.keep(network, rows, KeptTrunk(shared.trunk, self.clock.seconds["trunk"] - before))
+                self.new.append((rows, shared.trunk))
+
+    def keep_trunks(self) -> None:
+        """Read the clock, and keep the new trunks, each with its samples' share of the seconds since the last call."""
+        before = self.clock.seconds["trunk"]
+        self.clock.read()
+        spent, samples = self.clock.seconds["trunk"] - before, sum(len(rows) for rows, _ in self.new)
+        for rows, trunk in self.new:
+            assert self.data.trunks is not None
+            self.data.trunks.keep(self.learner.network, rows, KeptTrunk(trunk, spent * len(rows) / samples))
+        self.new.clear()
 
     def _query(self, rows: Tensor) -> Tensor | None:
         """Return the known queries of some samples, or None, and add their share of the seconds to the clock.

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from softtf.backbones.base import Tokens
 from softtf.errors import UserError
-from softtf.inference.answers import Clock, answer
+from softtf.inference.answers import answer
 from softtf.inference.base import INFERENCES
+from softtf.inference.clock import Clock
 from softtf.inference.policy import Policy
 from softtf.inference.pooling import PER_SAMPLE
 from softtf.inference.shortlist import scorer_of

@@ -1,54 +1,21 @@
 """From inputs to answers in one pass: the trunk once, each task inference once, and a top per task that answers."""
 
 import math
-import time
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from softtf.backbones.base import Tokens
-from softtf.devices.processes import mean
 from softtf.errors import UserError
 from softtf.inference import INFERENCES
+from softtf.inference.clock import Clock
 from softtf.inference.policy import Policy
 from softtf.inference.shortlist import scorer_of
 from softtf.learners.base import Learner
 from softtf.network import SharedPass
-
-
-@dataclass
-class Clock:
-    """Seconds by part of the work; it waits for the device before it reads the time.
-
-    seconds: those that passed. kept: those that the cached results used here once took.
-    """
-
-    device: torch.device
-    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    kept: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Add the time of the body to part `name`."""
-        start = self._now()
-        yield
-        self.seconds[name] += self._now() - start
-
-    def average(self, inferences: Iterable[str]) -> None:
-        """Take the mean over the processes of a run, which divide the work; inferences: those that have a part."""
-        parts = sorted({"features", "query", "trunk", "answer", *inferences})
-        for seconds in (self.seconds, self.kept):
-            seconds |= zip(parts, mean(*(seconds[part] for part in parts)), strict=True)
-
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
 
 
 @dataclass(frozen=True)

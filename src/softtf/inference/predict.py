@@ -11,7 +11,8 @@ from softtf.backbones.answering import Kept, answering
 from softtf.backbones.base import Backbone
 from softtf.devices.memory import needs_memory
 from softtf.errors import UserError
-from softtf.inference.answers import Clock, answer
+from softtf.inference.answers import answer
+from softtf.inference.clock import Clock
 from softtf.inference.policy import Policy
 from softtf.inference.unknown import Unknown
 from softtf.learners.base import Learner
@@ -97,6 +98,7 @@ def predict(
             found = answer(learner, passes, [policy], [members], loader.batch_size, clock)
             probabilities[rows], networks[rows] = (part[:, 0].float().cpu() for part in found[:2])
             tasks[rows] = found.tasks[:, 0].cpu()
+            clock.read()
             if strange is not None:
                 strange[rows] = torch.cat(found_unknown)
     return Answers(probabilities, tasks, unknown=strange, networks=networks)
