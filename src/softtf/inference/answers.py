@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from softtf.backbones.base import Tokens
+from softtf.devices.device import moved
 from softtf.errors import UserError
 from softtf.inference import INFERENCES
 from softtf.inference.clock import Clock
@@ -103,10 +104,11 @@ def class_probabilities(
         common = None
         if not learner.answer_depends_on_task:
             common = torch.cat([learner.logits(trunk[rows], 0) for rows in every.split(batch_size)])
-        pairs = weights.any(1).nonzero()
+        pairs = weights.any(1).cpu().nonzero()  # a GPU is waited for here alone, not for the tasks of each pass
         pairs = pairs[pairs[:, 1].argsort(stable=True)]
-        for rows, tasks in (part.unbind(1) for part in pairs.split(batch_size)):
-            found = learner.logits_of_each(trunk[rows], tasks) if common is None else common[rows]
+        for part in pairs.split(batch_size):
+            rows, tasks = moved(part, trunk.x.device).unbind(1)
+            found = learner.logits_of_each(trunk[rows], part[:, 1]) if common is None else common[rows]
             others = column_task != tasks[:, None]
             answers = {
                 own: (found.masked_fill(others, -math.inf) if own else found).to(trunk.x.dtype).softmax(1)

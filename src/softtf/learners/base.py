@@ -150,9 +150,11 @@ class Learner(DividedState):
         return self.network.heads(self.network.top(trunk, task=task), range(self.num_tasks))  # type: ignore[no-any-return]
 
     def logits_of_each(self, trunk: Tokens, tasks: Tensor) -> Tensor:
-        """Return logits [batch, classes seen] of each sample in its own task's network; tasks [batch] ascend.
+        """Return logits [batch, classes seen] of each sample in its own task's network.
 
         All samples share one pass, unless the method overrides `logits`.
+
+        tasks: [batch], ascending; on the CPU, so that no GPU need be waited for.
         """
         if type(self).logits is Learner.logits:
             return self.network.heads(self.network.tops(trunk, tasks), range(self.num_tasks))  # type: ignore[no-any-return]

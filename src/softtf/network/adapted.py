@@ -144,7 +144,7 @@ class AdaptedNetwork(nn.Module):
 
         What tasks share runs on the whole batch, and weights that they do not on each task's own rows.
 
-        tasks: [batch], ascending.
+        tasks: [batch], ascending; on the CPU, so that no GPU need be waited for.
         """
         if trunk.features is not None:
             return self.top(trunk, 0)
