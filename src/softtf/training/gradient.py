@@ -15,6 +15,7 @@ from softtf.backbones.features import OnStep, no_progress
 from softtf.devices.device import moved
 from softtf.devices.memory import needs_memory
 from softtf.devices.processes import is_first, own_rows, share
+from softtf.devices.queue import made_beside
 from softtf.errors import OutOfMemoryError, TrainingError, UserError
 from softtf.files.tensor_form import INTEGERS, TensorForm, check_forms, form_like
 from softtf.learners.base import Batch, Learner
@@ -61,7 +62,8 @@ class GradientTraining(TaskTraining):
         noise = derive_seed(self.learner.seed, "noise", self.task, self.epoch)
         with self.learner.computing_in(self.dtype), drawing_noise(self.learner, noise):
             known = self.queries.get() if self.queries else None
-            for step, batch in enumerate(self._batches(known)):
+            batches = made_beside(self._batches(known), _tensors, self.loader.device)
+            for step, batch in enumerate(batches):
                 self._set_rate(batch.step, self.epochs * steps)
                 size = self._size(step)
                 watch.add(self._backward(batch, size))
@@ -176,6 +178,11 @@ class GradientTraining(TaskTraining):
         elif missing := sorted(self.learner.memory.keys() - memory.keys()):
             raise UserError(f"{where}: {missing[0]!r} is missing")
         return memory
+
+
+def _tensors(batch: Batch) -> list[Tensor]:
+    """Return the tensors of a batch that are on the device."""
+    return [batch.inputs, batch.targets, *([] if batch.query is None else [batch.query])]
 
 
 class LossWatch:
