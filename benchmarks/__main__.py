@@ -11,7 +11,21 @@ from typing import NoReturn
 
 import torch
 
-from benchmarks import against, data, growth, inference, kernels, mixed, results, rows, serving, tasks, texts, training
+from benchmarks import (
+    against,
+    data,
+    growth,
+    inference,
+    kernels,
+    mixed,
+    recipe,
+    results,
+    rows,
+    serving,
+    tasks,
+    texts,
+    training,
+)
 from benchmarks.results import Result, Row
 from benchmarks.setup import CPU, Setup, setup_for
 from benchmarks.timing import matrix_rate
@@ -20,6 +34,7 @@ from softtf.errors import UserError, unknown
 
 GROUPS: dict[str, Callable[[Setup], Iterator[Result]]] = {
     "training": training.measure,
+    "recipe": recipe.measure,
     "inference": inference.measure,
     "mixed": mixed.measure,
     "growth": growth.measure,

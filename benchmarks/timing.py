@@ -2,7 +2,7 @@
 
 import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from itertools import accumulate
 
@@ -85,3 +85,27 @@ def peak_bytes(call: Call, device: torch.device) -> int:
     changes = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
     in_order = sorted(changes, key=lambda event: event.start_ns())
     return max(accumulate((event.nbytes() for event in in_order), initial=0))
+
+
+def busy_seconds(call: Call, device: torch.device) -> float:
+    """Return how long the device works in a call: a GPU on kernels and copies, a CPU on PyTorch's operators.
+
+    The rest of the call's time it waits for what the host does between them. Measure that time without the profiler,
+    which slows the host down.
+    """
+    on_gpu = device.type == "cuda"
+    with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as profiled:
+        call()
+        _wait(device)
+    kind = torch.autograd.DeviceType.CUDA if on_gpu else torch.autograd.DeviceType.CPU
+    events = [e for e in profiled.profiler.kineto_results.events() if e.device_type() == kind]
+    return covered((e.start_ns(), e.end_ns()) for e in events if not e.is_user_annotation()) / 1e9
+
+
+def covered(spans: Iterable[tuple[int, int]]) -> int:
+    """Return the length of what spans cover together; they may overlap."""
+    total = reach = 0
+    for start, end in sorted(spans):
+        total += max(0, end - max(start, reach))
+        reach = max(reach, end)
+    return total

@@ -71,10 +71,19 @@ VARIANTS = (PAPERS, Variant(", clean queries", True), Variant(", clean queries, 
 
 
 def begin(
-    learner: Learner, batch: int, steps: int, clean_query: bool = False, precision: Precision = "auto"
+    learner: Learner,
+    batch: int,
+    steps: int,
+    clean_query: bool = False,
+    precision: Precision = "auto",
+    side: int | None = None,
+    replayed: bool = True,
 ) -> TaskTraining:
-    """Open the learner's next task and return its training, `steps` batches of noise an epoch."""
-    size = learner.network.backbone.preparation.size
+    """Open the learner's next task and return its training, `steps` batches of noise an epoch.
+
+    side: of the images; None is the backbone's. replayed: whether the batches are made once, and not in each epoch.
+    """
+    size = side or learner.network.backbone.preparation.size
     pixels = torch.randint(0, 256, (batch * steps, size, size, 3), dtype=torch.uint8)
     classes = ClassTable()
     for task in range(learner.num_tasks):
@@ -84,7 +93,8 @@ def begin(
     rate = RATE * 256 / batch
     config = TrainConfig(batch_size=batch, learning_rate=rate, clean_query=clean_query, precision=precision)
     training = begin_training(learner, classes, examples, "task", config)
-    training.loader = Replayed(training.loader)
+    if replayed:
+        training.loader = Replayed(training.loader)
     if training.queries:
         with learner.computing_in(training.dtype):
             training.queries.get()

@@ -10,11 +10,12 @@ from benchmarks import __main__ as command
 from benchmarks import timing
 from benchmarks.results import Row, Target, markdown, quantity
 from benchmarks.setup import CPU, on_gpu, quickly
-from benchmarks.timing import in_turns, peak_bytes
+from benchmarks.timing import busy_seconds, covered, in_turns, peak_bytes
 
 from softtf.backbones import BackboneSpec
 from softtf.errors import UserError
 
+GPUS = ("training", "recipe", "inference", "data")  # groups with sizes for a GPU
 SMALL = BackboneSpec("random:vit_tiny_patch16_224", image_size=32)
 
 
@@ -28,7 +29,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("group", "part"),
-    [*((group, "cpu") for group in command.GROUPS), ("training", "gpu"), ("inference", "gpu"), ("data", "gpu")],
+    [(group, "cpu") for group in command.GROUPS] + [(group, "gpu") for group in GPUS],
 )
 def test_every_case_runs(small: None, group: str, part: str) -> None:
     """The GPU's sizes too, cut down, where there is none and a case reads them."""
@@ -41,6 +42,9 @@ def test_every_case_runs(small: None, group: str, part: str) -> None:
         assert row.unit == "B" or row.ours > 0
         assert row.twin is None or row.twin > 0
     assert all(isinstance(t, Target) for t in results if not isinstance(t, Row))
+    told = " ".join(str(t) for t in results if isinstance(t, Target))
+    for words in ("images a second", "share of the matrix rate", "waits for the host", "visits and 200 checkpoints"):
+        assert group != "recipe" or told.count(words) == 2  # the paper's way to train, and the default's
     assert group != "training" or ("CIFAR" in str(results[-1])) == (part == "gpu")
 
 
@@ -134,6 +138,19 @@ def test_peak_memory_sees_what_a_call_frees_again() -> None:
 
     nothing, something = (peak_bytes(c, torch.device("cpu")) for c in (lambda: None, call))
     assert 45e6 < something - nothing < 80e6
+
+
+def test_spans_that_overlap_count_once() -> None:
+    assert covered([(70, 80), (10, 20), (15, 30), (16, 18), (30, 31)]) == 31
+    assert covered([]) == 0
+
+
+def test_a_device_is_busy_while_it_computes_and_not_while_the_host_does_something_else() -> None:
+    def call() -> None:
+        torch.ones(300, 300) @ torch.ones(300, 300)
+        time.sleep(0.1)
+
+    assert 0 < busy_seconds(call, torch.device("cpu")) < 0.1
 
 
 @pytest.mark.parametrize(
