@@ -14,7 +14,7 @@ import pytest
 from cli import call, contents, output, refused, results
 from softtf.errors import UserError
 from softtf.files.lock import BusyError, Owner
-from softtf.runs.learn import KeptEpochs
+from softtf.runs.kept_epochs import KeptEpochs
 from softtf.sweeps import away
 from softtf.sweeps.away import AwayError, Copy, Storage, at_hand, holder_of, look
 from softtf.sweeps.file import read_sweep

@@ -2,11 +2,11 @@
 
 import time
 
-from softtf.devices.processes import check_alike, count, is_first, told
+from softtf.devices.processes import count, is_first, told
 from softtf.errors import UserError
 from softtf.evaluation.scorer import Scorer
-from softtf.files.tensors import checksum
 from softtf.learners.base import Learner
+from softtf.runs.kept_epochs import KeptEpochs
 from softtf.runs.predictions import way_of
 from softtf.runs.results import measured_of, results_of, write_results
 from softtf.runs.run import Run, leaving_no_empty_run, noting
@@ -14,9 +14,7 @@ from softtf.runs.view import RunView
 from softtf.saving.card import write_card
 from softtf.saving.learner import finish_saving, save_task
 from softtf.saving.loading import as_after_each_task, load_learner
-from softtf.training.loop import TaskCallback
 from softtf.training.progress import TaskProgress
-from softtf.training.task import EpochReport, TaskTraining
 
 
 def learn_stream(run: Run) -> None:
@@ -62,37 +60,6 @@ def learn_task(run: Run, index: int, view: RunView) -> None:
         run.model.learn(task.train, task.name, progress=False, callbacks=(KeptEpochs(run, index), view, shown))
         if is_first():
             save_task(run.folder.learner, run.model.learner, run.model.classes, index)
-
-
-class KeptEpochs(TaskCallback):
-    """Saves a checkpoint after each epoch of a task, and continues from the last one."""
-
-    def __init__(self, run: Run, task: int) -> None:
-        self.run, self.task = run, task
-
-    def begun(self, training: TaskTraining) -> None:
-        """Continue from the checkpoint; one that is damaged or of another run is noted and ignored."""
-        folder = self.run.folder
-        try:
-            if (state := folder.load_checkpoint(self.task)) is not None:
-                training.load_state(state)
-        except UserError as error:
-            noting(self.run.console)(f"{error}; task {self.task + 1} starts again from its first epoch")
-        check_alike("checkpoints", lambda: checksum(training.state()))
-        if is_first():
-            folder.forget_events_after(self.task, training.epoch)
-
-    def epoch(self, training: TaskTraining, report: EpochReport) -> None:
-        """Log the epoch, and replace the checkpoint."""
-        fields = {"losses": report.losses, "samples": report.samples, "seconds": report.seconds, "kept": report.kept}
-        self.run.log("epoch", task=self.task, epoch=report.epoch, **fields)
-        if is_first():
-            self.run.folder.save_checkpoint(self.task, training.state())
-            self.run.kept()
-
-    def ended(self, seconds: float, kept: float) -> None:
-        """Log the end of the task."""
-        self.run.log("consolidation", task=self.task, seconds=seconds, kept=kept)
 
 
 def _score_lost(run: Run, scorer: Scorer, view: RunView) -> None:
