@@ -139,6 +139,7 @@ class Backbone(nn.Module, ABC):
     weight_names: tuple[str, ...]
     preparation: Preparation
     reads_text: bool = False  # True: inputs are token ids as `softtf.streams.texts` gives them
+    compiles: bool = False  # whether its blocks can be compiled (`softtf.backbones.compiling`)
     longest: int | None = None  # the most tokens of a text that it takes; None: those of its preparation
     revision: str | None = None  # the commit of its weights on the Hub
     spec: BackboneSpec | None = None  # given by `load_backbone`, to load it again
@@ -223,13 +224,26 @@ class Backbone(nn.Module, ABC):
 
     def _product(self, x: Tensor, block: int, name: str, edit: BlockEdit, outputs: slice) -> Tensor:
         weight, bias = self._frozen(self.linear(block, name))
-        bias = bias if bias is None else bias[outputs]
         edited = edit.weights.get(name)
+        if isinstance(edited, Tensor):
+            weight = edited.to(self.compute_dtype)
+        bias = bias if bias is None else bias[outputs]
         if isinstance(edited, MixedWeight):
             return mixed_linear(x, edited, bias, outputs)
         if isinstance(edited, SegmentedWeight):
             return edited.apply(x, bias, outputs)
-        return linear(x, (weight if edited is None else edited.to(self.compute_dtype))[outputs], bias)
+        return linear(x, weight[outputs], bias)
+
+    def weights_of(self, block: int, edit: BlockEdit) -> dict[str, tuple[Tensor, Tensor | None]] | None:
+        """Return (weight, bias) of each linear layer of a block, in the compute type.
+
+        None if these are not all that the edit changes in them.
+        """
+        if edit.outputs or not all(isinstance(weight, Tensor) for weight in edit.weights.values()):
+            return None
+        found = {name: self._frozen(self.linear(block, name)) for name in self.weight_names}
+        edited = {name: weight.to(self.compute_dtype) for name, weight in edit.weights.items()}  # type: ignore[union-attr]
+        return {name: (edited.get(name, weight), bias) for name, (weight, bias) in found.items()}
 
     def _frozen(self, layer: nn.Linear) -> tuple[Tensor, Tensor | None]:
         """Return (weight, bias) in the compute type, cast once."""

@@ -1,6 +1,8 @@
 """Plain Vision Transformers of timm, run block by block on their frozen weights."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,9 +11,16 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from softtf.backbones.attention import attention, attention_weights, split_heads
-from softtf.backbones.base import UNEDITED, Backbone, BlockEdit, Tokens
+from softtf.backbones.base import ALL, UNEDITED, Backbone, BlockEdit, Tokens
+from softtf.backbones.compiling import compiled, is_compiling
+from softtf.backbones.kernels import linear
 from softtf.errors import UserError
 from softtf.streams.images import ImagePreparation
+
+Apply = Callable[..., Tensor]
+"""Applies a block's linear layer: x, its name, and which of its rows (all)."""
+Types = tuple[torch.dtype, torch.dtype]
+"""Of the weights and the residual stream, and of the matrix products."""
 
 
 class TimmViT(Backbone):
@@ -28,6 +37,7 @@ class TimmViT(Backbone):
     """
 
     weight_names = ("qkv", "proj", "fc1", "fc2")
+    compiles = True
     mean: Tensor
     std: Tensor
 
@@ -56,27 +66,27 @@ class TimmViT(Backbone):
 
     def block(self, index: int, tokens: Tokens, edit: BlockEdit = UNEDITED) -> Tokens:
         """Run block `index`: x + ls1(attention(norm1 x)), then x + ls2(mlp(norm2 x))."""
-        block = self.vit.blocks[index]
-        q, k, v = self._qkv(tokens, index, edit)
-        h = attention(q, k, v, edit.prefix, tokens.mask, gate=edit.gate)
-        x = tokens.x[:, : h.shape[1]] + block.ls1(self.apply_linear(h, index, "proj", edit))
-        h = self.apply_linear(self._norm(block.norm2, x), index, "fc1", edit)
-        x = x + block.ls2(self.apply_linear(block.mlp.act(h), index, "fc2", edit))
-        return replace(tokens, x=x)
+        block, read = self.vit.blocks[index], self._read(index, tokens)
+        if is_compiling() and edit.gate is None and (weights := self.weights_of(index, edit)) is not None:
+            given = (weights, edit.prefix, tokens.mask, read, self._types)
+            return replace(tokens, x=compiled(_block_of_weights)(block, tokens.x, *given))
+        apply = partial(self._applied, index, edit)
+        return replace(tokens, x=_block(block, tokens.x, apply, edit.prefix, tokens.mask, read, self._types, edit.gate))
 
     def _qkv(self, tokens: Tokens, index: int, edit: BlockEdit) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries (in the last block for the tokens to be read), keys and values, [batch, heads, tokens, d]."""
-        attn = self.vit.blocks[index].attn
-        x = self._norm(self.vit.blocks[index].norm1, tokens.x)
-        if tokens.read is None or index < self.depth - 1:
-            parts = self.apply_linear(x, index, "qkv", edit).chunk(3, -1)
-        else:
-            query = self.apply_linear(x[:, : tokens.read], index, "qkv", edit, slice(0, self.dim))
-            parts = (query, *self.apply_linear(x, index, "qkv", edit, slice(self.dim, None)).chunk(2, -1))
-        q, k, v = (split_heads(part, attn.num_heads) for part in parts)
-        if not isinstance(attn.q_norm, nn.Identity):
-            q, k = self._norm(attn.q_norm, q), self._norm(attn.k_norm, k)
-        return q, k, v
+        apply = partial(self._applied, index, edit)
+        return _qkv(self.vit.blocks[index], tokens.x, apply, self._read(index, tokens), self._types)
+
+    def _applied(self, index: int, edit: BlockEdit, x: Tensor, name: str, outputs: slice = ALL) -> Tensor:
+        return self.apply_linear(x, index, name, edit, outputs)
+
+    def _read(self, index: int, tokens: Tokens) -> int | None:
+        """Return how many tokens a block must compute; None for all. Of the last one only those to be read matter."""
+        return tokens.read if index == self.depth - 1 else None
+
+    @property
+    def _types(self) -> Types:
+        return self.mean.dtype, self.compute_dtype
 
     def pool(self, tokens: Tokens) -> Tensor:
         """Return the mean [batch, dim] of the tokens to be read ([class] or prompts), or timm's pooling of all."""
@@ -102,9 +112,63 @@ class TimmViT(Backbone):
         assert isinstance(layer, nn.Linear)
         return layer
 
-    def _norm(self, norm: nn.Module, x: Tensor) -> Tensor:
-        out: Tensor = norm(x.to(self.mean.dtype))
-        return out.to(self.compute_dtype)
+
+def _block(
+    block: Any,
+    x: Tensor,
+    apply: Apply,
+    prefix: Tensor | None,
+    mask: Tensor | None,
+    read: int | None,
+    types: Types,
+    gate: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Return the output of a block for x [batch, tokens, dim]; `read`: of so many tokens only."""
+    q, k, v = _qkv(block, x, apply, read, types)
+    h = attention(q, k, v, prefix, mask, gate=gate)
+    x = x[:, : h.shape[1]] + block.ls1(apply(h, "proj"))
+    h = apply(_normed(block.norm2, x, types), "fc1")
+    out: Tensor = x + block.ls2(apply(block.mlp.act(h), "fc2"))
+    return out
+
+
+def _block_of_weights(
+    block: Any,
+    x: Tensor,
+    weights: Mapping[str, tuple[Tensor, Tensor | None]],
+    prefix: Tensor | None,
+    mask: Tensor | None,
+    read: int | None,
+    types: Types,
+) -> Tensor:
+    """Return `_block` with the given weights and biases of its linear layers."""
+
+    def apply(x: Tensor, name: str, outputs: slice = ALL) -> Tensor:
+        weight, bias = weights[name]
+        return linear(x, weight[outputs], bias if bias is None else bias[outputs])
+
+    return _block(block, x, apply, prefix, mask, read, types)
+
+
+def _qkv(block: Any, x: Tensor, apply: Apply, read: int | None, types: Types) -> tuple[Tensor, Tensor, Tensor]:
+    """Return queries (of `read` tokens), keys and values, [batch, heads, tokens, d]."""
+    attn, dim = block.attn, x.shape[-1]
+    x = _normed(block.norm1, x, types)
+    if read is None:
+        parts = apply(x, "qkv").chunk(3, -1)
+    else:
+        query = apply(x[:, :read], "qkv", slice(0, dim))
+        parts = (query, *apply(x, "qkv", slice(dim, None)).chunk(2, -1))
+    q, k, v = (split_heads(part, attn.num_heads) for part in parts)
+    if not isinstance(attn.q_norm, nn.Identity):
+        q, k = _normed(attn.q_norm, q, types), _normed(attn.k_norm, k, types)
+    return q, k, v
+
+
+def _normed(norm: nn.Module, x: Tensor, types: Types) -> Tensor:
+    weights, products = types
+    out: Tensor = norm(x.to(weights))
+    return out.to(products)
 
 
 def check_plain(vit: Any, name: str) -> None:

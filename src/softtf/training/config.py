@@ -34,6 +34,8 @@ class TrainConfig(Settings):
         first_task_weight_decay: the first task's weight decay; None is weight_decay.
         warmup: steps at the start of each task in which the learning rate rises linearly from zero; then the schedule
             follows.
+        compile: let torch compile the backbone's blocks, which takes minutes in the first steps. Results differ by
+            rounding. Tried on CPUs only, where it gains little.
     """
 
     epochs: Count = 20
@@ -49,6 +51,7 @@ class TrainConfig(Settings):
     first_task_learning_rate: Rate | None = None
     first_task_weight_decay: Decay | None = None
     warmup: Annotated[int, AtLeast(0)] = 0
+    compile: bool = False
 
     def share_of_rate(self, step: int, steps: int) -> float:
         """Return the factor of the rate at step `step`, counted from 0, of `steps`."""

@@ -76,6 +76,9 @@ def check_training(train: TrainConfig | None, spec: LearnerSpec, learner: Learne
         raise UserError(f"{spec.kind} does not read {asked}; leave out what it does not read. It reads {read}")
     if train.clean_query and learner.query_use != "matching":
         raise UserError(f"train.clean_query: {spec.kind} matches no query, so it does not read this; leave it out")
+    if train.compile and not learner.network.backbone.compiles:
+        name = learner.network.backbone.name
+        raise UserError(f"train.compile: backbone {name!r} is not compiled, only plain ViTs of timm are; leave it out")
 
 
 def unread_by(spec: LearnerSpec) -> list[str]:

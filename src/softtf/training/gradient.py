@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from softtf.adaptations.base import drawing_noise
+from softtf.backbones.compiling import Compiling
 from softtf.backbones.feature_store import Queries
 from softtf.backbones.features import OnStep, no_progress
 from softtf.devices.device import moved
@@ -54,6 +55,7 @@ class GradientTraining(TaskTraining):
 
         Raises:
             TrainingError: a loss was not finite, or there is not enough memory (an OutOfMemoryError).
+            UserError: torch cannot compile here, as the settings ask.
         """
         start = time.perf_counter()
         steps = len(self.loader)
@@ -62,17 +64,18 @@ class GradientTraining(TaskTraining):
         noise = derive_seed(self.learner.seed, "noise", self.task, self.epoch)
         with self.learner.computing_in(self.dtype), drawing_noise(self.learner, noise):
             known = self.queries.get() if self.queries else None
-            batches = made_beside(self._batches(known), _tensors, self.loader.device)
-            for step, batch in enumerate(batches):
-                self._set_rate(batch.step, self.epochs * steps)
-                size = self._size(step)
-                watch.add(self._backward(batch, size))
-                self.learner.after_backward()
-                if self.config.clip_norm is not None:
-                    clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
-                self.optimizer.step()
-                samples += size
-                on_step(step + 1, steps)
+            with Compiling(self.config.compile):  # but not those queries, which are kept for all
+                batches = made_beside(self._batches(known), _tensors, self.loader.device)
+                for step, batch in enumerate(batches):
+                    self._set_rate(batch.step, self.epochs * steps)
+                    size = self._size(step)
+                    watch.add(self._backward(batch, size))
+                    self.learner.after_backward()
+                    if self.config.clip_norm is not None:
+                        clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
+                    self.optimizer.step()
+                    samples += size
+                    on_step(step + 1, steps)
         means = watch.means()
         self.epoch += 1
         if not torch.stack([torch.isfinite(p).all() for p in self.parameters.values()]).all():
