@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -13,13 +14,15 @@ import pytest
 
 from cli import call, contents, output, refused, results
 from softtf.errors import UserError
-from softtf.files.lock import BusyError, Owner
+from softtf.files.lock import BusyError, Lock, Owner
 from softtf.runs.kept_epochs import KeptEpochs
 from softtf.sweeps import away
-from softtf.sweeps.away import AwayError, Copy, Storage, at_hand, holder_of, look
-from softtf.sweeps.file import read_sweep
+from softtf.sweeps.away import Copy, at_hand, holder_of, look
+from softtf.sweeps.file import name_of, read_sweep
+from softtf.sweeps.storage import AwayError, Storage
 from softtf.sweeps.work import outcome_of
 from support.sweeps import SETTINGS, sweep_file
+from support.tables import SMALL, WHERE
 
 Patch = pytest.MonkeyPatch
 URL = "memory://sweeps/big"
@@ -46,39 +49,20 @@ def lease(owner: Owner, renewed: float) -> bytes:
     return json.dumps({"owner": asdict(owner), "renewed": renewed}).encode()
 
 
-@pytest.mark.parametrize("kind", ["memory", "file"])
-def test_files_come_back_from_a_url(kind: str, tmp_path: Path) -> None:
-    storage = Storage(f"{kind}://{tmp_path}/a/b/")
-    assert storage.names() == [] and storage.read("x.json") is None
-    write(Path("here/deep/x.bin"), "1", 1)
-    storage.send(Path("here/deep/x.bin"), "deep/x.bin")
-    storage.write("y.json", b"2")
-    assert sorted(storage.names()) == ["deep/x.bin", "y.json"] and storage.names("deep") == ["x.bin"]
-    storage.fetch("deep/x.bin", Path("there/x.bin"))
-    assert contents(Path("there")) == {"x.bin": b"1"} and storage.read("y.json") == b"2"
-    storage.remove("y.json")
-    storage.remove("y.json")
-    assert storage.names() == ["deep/x.bin"]
-
-
 def test_what_cannot_be_reached_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(AwayError, match=r"chain of file systems .* give a plain URL"):
         Storage("simplecache::memory://x")
-    assert "nosuch://x cannot be read or written (ValueError" in refused(capsys, "sweep", "status", "nosuch://x")
-    assert outcome_of(lambda: Storage("nosuch://x") and None).kind == "killed", "which is tried again"
+    assert f"nosuch://x cannot be read or written on {socket.gethostname()} (ValueError" in refused(
+        capsys, "sweep", "status", "nosuch://x"
+    )
+    assert outcome_of(lambda: Storage("nosuch://x") and None).kind == "failed", "a user's error is never retried"
 
 
-def test_a_command_that_writes_to_folders_refuses_a_url(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (("run", "quickstart"), ("table", "6")):
-        assert "s3:/b/x is a URL, where a file or folder" in refused(capsys, *words, "--output", "s3://b/x")
+def test_a_command_for_folders_refuses_a_url(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (("run", "quickstart", "--output"), ("report",), ("compare",), ("predict",)):
+        assert "s3:/b/x is a URL, where a file or folder" in refused(capsys, *words, "s3://b/x")
+    assert "memory://none is no folder of `softtf" in refused(capsys, "sweep", "status", "memory://none")
     assert not Path("s3:").exists()
-
-
-def test_a_name_that_leads_elsewhere_is_refused(monkeypatch: Patch) -> None:
-    storage = Storage(URL)
-    monkeypatch.setattr(storage.files, "find", lambda folder: [f"{folder}/../../x"], raising=False)
-    with pytest.raises(AwayError, match=r"holds '\.\./\.\./x', which no sweep has written"):
-        storage.names()
 
 
 def test_what_was_written_last_is_sent_last_and_the_summary_after_all(monkeypatch: Patch) -> None:
@@ -113,6 +97,40 @@ def test_what_was_written_last_is_sent_last_and_the_summary_after_all(monkeypatc
     assert contents(Path("seen/seed-0")).keys() == contents(run).keys() - {"checkpoint.safetensors"}
     look(URL, Path("seen"), weights=True)
     assert contents(Path("seen/seed-0")) == contents(run)
+
+
+def test_a_look_shows_what_the_url_has_and_nothing_else(monkeypatch: Patch) -> None:
+    away, here = Storage(URL), Path("here")
+
+    def at_url(run: str, *names: str) -> None:
+        for name in names:
+            away.write(f"m/{run}/{name}", f"{name} of the URL".encode())
+
+    def found(run: str) -> dict[str, bytes]:
+        return contents(here / "m" / run)
+
+    at_url("begun", "config.yaml")
+    at_url("other", "config.yaml", "summary.json", "x.safetensors")
+    at_url("same", "config.yaml", "summary.json", "x.safetensors")
+    for at, run in enumerate(("begun", "other", "same", "lacking", "busy"), 1):
+        for name in ("config.yaml", "summary.json", "x.safetensors"):
+            write(here / "m" / run / name, f"{name} here", at)
+    write(here / "m/same/summary.json", "summary.json of the URL", 1)
+    write(here / "m/same.failure.json", "{}", 1)
+    lock, seen = Lock(here / "m/busy"), dict[str, str]()
+    at_url("busy", "config.yaml")
+    look(URL, here, seen=seen)
+    lock.release()
+    assert found("begun") == {"config.yaml": b"config.yaml of the URL"}
+    assert found("other").keys() == {"config.yaml", "summary.json"}
+    assert found("same")["x.safetensors"] == b"x.safetensors here" and not (here / "m/same.failure.json").exists()
+    assert found("lacking").keys() == {"config.yaml", "x.safetensors"}, "it is sent again, and nothing is lost"
+    assert set(found("busy").values()) == {f"{name} here".encode() for name in found("busy")}
+    monkeypatch.setattr(Storage, "fetch", lambda storage, name, file: write(file, name, 1))
+    away.write("m/begun/events.jsonl", b"new")
+    look(URL, here, seen=seen)
+    assert found("begun").keys() == {"config.yaml", "events.jsonl"}
+    assert found("begun")["config.yaml"] == b"config.yaml of the URL", "what has not changed is not fetched again"
 
 
 def test_one_worker_at_a_time_is_at_a_run(monkeypatch: Patch) -> None:
@@ -172,3 +190,28 @@ def test_a_sweep_at_a_url_is_gone_on_with_on_another_machine(
     again = Copy(str(job.url), Path("there/seed-0"))
     again.take()
     assert results(Path("there/seed-0")) == results(Path("alone"))
+
+
+@pytest.mark.slow
+def test_what_was_finished_and_not_sent_is_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    file = sweep_file(**ONE)
+    (job,) = read_sweep(file).jobs(at_hand(URL), URL)
+    assert call("sweep", file, "--output", URL) == 0
+    Storage(URL).remove(f"{name_of(job, at_hand(URL))}/summary.json")
+    whole = results(job.path)
+    assert "1 stopped" in output(capsys, "sweep", "status", URL)
+    assert "finished in" in output(capsys, "sweep", file, "--output", URL)
+    assert "1 of 1 runs are finished" in output(capsys, "sweep", "status", URL)
+    assert results(job.path) == whole
+
+
+@pytest.mark.slow
+def test_a_table_at_a_url_is_made_again_elsewhere_from_what_lies_there(capsys: pytest.CaptureFixture[str]) -> None:
+    table = ("table", "8", *WHERE, *SMALL, "--rows", "1", "--output", URL)
+    printed = output(capsys, *table)
+    shutil.rmtree("runs")
+    assert "none left" in output(capsys, *table, "--dry-run")
+    again = output(capsys, *table)
+    assert "before" in again and printed[printed.index("Table 8") :] == again[again.index("Table 8") :]
+    assert {"table-8.json", "sweep.json"} <= set(Storage(URL).names())
+    assert call("report", at_hand(URL)) == 0

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from cli import call, results
+from cli import call, output, results
 from softtf.cli import workers as engaging
 from softtf.runs.config import RunConfig
+from softtf.sweeps.away import at_hand
 from softtf.sweeps.file import read_sweep
 from softtf.sweeps.job import Job
 from softtf.sweeps.on_ray import GIB, OnRay
@@ -96,6 +97,44 @@ def test_a_killed_worker_and_a_killed_driver_change_no_result(cluster: str) -> N
         alone = Path("alone") / job.path.parent.name
         assert call("run", "--config", job.path / "config.yaml", "--output", alone) == 0
         assert results(job.path) == results(alone)
+
+
+GUARD = """
+import sys
+from pathlib import Path
+
+if "default_worker.py" in sys.argv[0]:
+    HERE = Path(__file__).parent
+
+    def guard(event, args):
+        if event in ("open", "os.mkdir", "os.chdir", "os.listdir", "os.scandir", "os.rename", "os.remove"):
+            if any(str(HERE / "driver") in str(arg) for arg in args[:2]):
+                (HERE / "touched").write_text(f"{event} {args}")
+
+    sys.addaudithook(guard)
+"""
+
+
+@pytest.mark.slow
+def test_runs_at_a_url_need_no_disk_of_the_driver_and_change_no_result(
+    cluster: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The URL stands for a bucket: `file:` is read and written by the same calls of fsspec as `s3:`."""
+    kills, guard, url = killer(times=1), Path("guard.py").absolute(), f"file://{Path('bucket').absolute()}"
+    guard.write_text(GUARD)
+    Path("driver").mkdir()
+    monkeypatch.chdir("driver")  # and the workers' is another, as on another machine
+    file = sweep_file(seeds=[0])
+    jobs = read_sweep(file).jobs(at_hand(url), url)
+    text = output(capsys, "sweep", file, "--output", url, "--import", guard, "--import", kills, "--ray", cluster)
+    assert re.search(r"its process or machine is gone .* it goes on from its last full epoch", text)
+    assert not Path("../touched").exists(), Path("../touched").read_text()
+    assert "2 of 2 runs are finished" in output(capsys, "sweep", "status", url)
+    for job in jobs:
+        alone, sent = Path("alone") / job.path.parent.name, Path(str(job.url).removeprefix("file://"))
+        assert "resumed from task" in sent.with_name("seed-0.log").read_text() or job is not jobs[0]
+        assert call("run", "--config", job.path / "config.yaml", "--output", alone) == 0
+        assert results(job.path) == results(alone) == results(sent)
 
 
 def of(memory: float | None, gpus: float | None, *machines: dict[str, float]) -> OnRay:

@@ -17,6 +17,7 @@ from softtf.sweeps.state import failure_file
 from softtf.sweeps.work import Outcome
 
 DONE = Outcome("done")
+AWAY = Outcome("away", "s3://b/x cannot be read or written")
 FULL, KILLED = Outcome("memory", "there is not enough memory"), Outcome("killed", "its process has ended (SIGKILL)")
 
 
@@ -25,7 +26,7 @@ class Scripted:
 
     def __init__(self, places: int = 4, **scripts: list[Outcome]) -> None:
         self.places = self.at_once = places
-        self.apart, self.patience, self.stopped = False, TRIES, False
+        self.apart, self.patience, self.elsewhere, self.stopped = False, TRIES, False, False
         self.scripts, self.going = scripts, dict[Path, str]()
         self.begun: list[tuple[str, int | None, int]] = []
         self.before_end: Callable[[Path], Any] = lambda path: None
@@ -60,6 +61,7 @@ class Scripted:
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAUSE", 0.0)
     monkeypatch.setattr(module, "LOOK", 0.0)
+    monkeypatch.setattr(module, "REST", 0.0)
     monkeypatch.setattr(Job, "state", property(lambda job: "finished" if job.finished else "to do"))
     monkeypatch.setattr(module, "left", lambda jobs, at_once: f"left of {len(jobs)}")
 
@@ -112,6 +114,13 @@ def test_a_killed_run_goes_on_until_it_is_killed_too_often_without_a_new_epoch(t
     workers = Scripted(a=[KILLED] * 99)
     assert carry_out(jobs(tmp_path, "a"), lambda: workers, Screen(quiet=True)) == {tmp_path / "a": KILLED.reason}
     assert workers.tries("a") == [None, None, 30, 15], "twice in one epoch: perhaps the system did it for the memory"
+
+
+def test_a_run_whose_storage_fails_is_tried_again_as_it_was(tmp_path: Path) -> None:
+    workers = Scripted(x=[AWAY] * TRIES, y=[AWAY] * (TRIES + 1))
+    failed = carry_out(jobs(tmp_path, "x", "y"), lambda: workers, Screen(quiet=True))
+    assert failed == {tmp_path / "y": AWAY.reason}
+    assert workers.tries("x") == [None] * (TRIES + 1) == workers.tries("y"), "its memory was never short"
 
 
 def test_a_run_that_learns_an_epoch_between_kills_goes_on_to_its_end(tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ from softtf.cli.groups import show_groups
 from softtf.cli.options import Sweep
 from softtf.cli.options.command import flag
 from softtf.cli.results import tell_page
-from softtf.cli.workers import workers_of
+from softtf.cli.workers import fetch_finished, folder_of, workers_of
 from softtf.errors import UserError, unknown
 from softtf.report.comparison import groups_of
 from softtf.report.found import read_run
 from softtf.screen import Screen, plain, say
 from softtf.streams.remote import is_url
-from softtf.sweeps.away import at_hand, look
+from softtf.sweeps.away import look
 from softtf.sweeps.check import check_jobs
 from softtf.sweeps.file import name_of, read_plan, read_sweep, save_plan
 from softtf.sweeps.job import Job
@@ -37,8 +37,7 @@ def run(options: Sweep) -> int:
         raise UserError("name a sweep file: softtf sweep SWEEP.yaml; or a folder: softtf sweep status FOLDER")
     file = Path(options.file)
     output = options.output or str(Path("runs/sweeps") / file.stem)
-    url = output if is_url(output) else None
-    folder = Path(output) if url is None else at_hand(url)
+    folder, url = folder_of(output)
     jobs = read_sweep(file).jobs(folder, url)
     if options.print:
         _refuse(options, ("jobs", "ray", "cpus", "gpus", "memory", "only"), "--print does no run")
@@ -54,9 +53,7 @@ def run(options: Sweep) -> int:
     check_jobs(chosen, here=options.ray is None)
     failed = carry_out(chosen, engage, console, lambda: save_plan(jobs, folder, url))
     if finished := [job for job in chosen if job.finished]:
-        for job in finished:
-            if job.url is not None:
-                look(job.url, job.path, weights=True)
+        fetch_finished(finished)
         show_groups(groups_of([read_run(job.path) for job in finished]), console)
         tell_page([folder], console)
     for path, reason in failed.items():
@@ -93,7 +90,7 @@ def _status(options: Sweep) -> int:
         if is_url(options.folder):
             folder = Path(seen)
             look(options.folder, folder)
-        runs = read_plan(folder)
+        runs = read_plan(folder, options.folder)
         states = [state_of(folder / name) for name, _ in runs]
     grid = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for (name, title), state in zip(runs, states, strict=True):

@@ -9,7 +9,7 @@ from typing import Any
 from softtf.cli.options import Table
 from softtf.cli.results import tell_page
 from softtf.cli.settings import named_settings
-from softtf.cli.workers import workers_of
+from softtf.cli.workers import fetch_finished, folder_of, workers_of
 from softtf.config.bounds import whole_number
 from softtf.config.dotted import flat
 from softtf.config.tree import to_dict
@@ -23,6 +23,7 @@ from softtf.runs.config import RunConfig
 from softtf.screen import Screen, say
 from softtf.streams import STREAMS as DATA_SETS
 from softtf.streams import local_path
+from softtf.sweeps.away import look
 from softtf.sweeps.check import check_jobs
 from softtf.sweeps.file import save_plan
 from softtf.sweeps.job import amount, data_of, left
@@ -62,6 +63,8 @@ def _run(table: PaperTable, cells: Sequence[Cell], wish: Wish, options: Table) -
             say(f"left out: {cell.row.title} on {cell.stream}: {cell.left_out}")
     if not (jobs := jobs_of(cells)):
         raise UserError(f"no row of table {table.name} that was asked for can be run: {cells[0].left_out}")
+    if wish.url is not None:
+        look(wish.url, wish.folder)
     if options.dry_run:
         _list_runs(table, cells, wish)
         return None
@@ -71,9 +74,11 @@ def _run(table: PaperTable, cells: Sequence[Cell], wish: Wish, options: Table) -
 
     def save() -> None:
         save_asked(table, cells, wish)
-        save_plan(jobs, wish.folder)
+        save_plan(jobs, wish.folder, wish.url)
 
-    return carry_out(jobs, engage, console, save)
+    failed = carry_out(jobs, engage, console, save)
+    fetch_finished(jobs)
+    return failed
 
 
 def _list_tables() -> None:
@@ -158,7 +163,8 @@ def _wish(options: Table, streams: Sequence[str]) -> Wish:
     if not options.seed:
         raise UserError("--seed needs at least one number")
     seeds = tuple(dict.fromkeys(options.seed))
-    return Wish(options.scale, _sources(options.source, streams), _settings(options.set), seeds, options.output)
+    sources, settings = _sources(options.source, streams), _settings(options.set)
+    return Wish(options.scale, sources, settings, seeds, *folder_of(options.output))
 
 
 def _sources(texts: Sequence[str], streams: Sequence[str]) -> dict[str, str]:

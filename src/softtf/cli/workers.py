@@ -1,15 +1,19 @@
 """The workers that a command asks for: this process, several processes, or a Ray cluster."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 
 from softtf.cli.importing import import_files
 from softtf.cli.options import Many
 from softtf.cli.options.command import flag
 from softtf.errors import UserError
 from softtf.screen import Screen
+from softtf.streams.remote import is_url
+from softtf.sweeps.away import at_hand, look
 from softtf.sweeps.here import Here
+from softtf.sweeps.job import Job
 from softtf.sweeps.queue import Workers
 
 OF_RAY = ("cpus", "gpus", "memory")
@@ -47,3 +51,19 @@ def _on_ray(options: Many, ray: tuple[str, ...], prepare: Callable[[], object]) 
     from softtf.sweeps.on_ray import OnRay
 
     return partial(OnRay, ray[0] if ray else None, prepare, options.cpus, options.gpus, options.memory)
+
+
+def fetch_finished(jobs: Sequence[Job]) -> None:
+    """Copy the results of finished runs from their URL, if they have one.
+
+    Raises:
+        AwayError: the URL cannot be read.
+    """
+    for job in jobs:
+        if job.url is not None and job.finished:
+            look(job.url, job.path, weights=True)
+
+
+def folder_of(output: str) -> tuple[Path, str | None]:
+    """Return this machine's folder for the runs of a command, and the URL that counts, if the output is at one."""
+    return (at_hand(output), output) if is_url(output) else (Path(output), None)

@@ -10,6 +10,7 @@ from softtf.files.tensors import write_atomic
 from softtf.paper import Table, table_named
 from softtf.paper.runs import Cell, Wish, plan
 from softtf.recipes.presets import RECIPES
+from softtf.sweeps.storage import Storage
 
 FORM = {
     "table": str,
@@ -37,7 +38,10 @@ def save_asked(table: Table, cells: Sequence[Cell], wish: Wish) -> None:
         "settings": dict(wish.settings),
         "seeds": list(wish.seeds),
     }
-    write_atomic(wish.folder / f"table-{table.name}.json", json.dumps(content, indent=1) + "\n")
+    file = wish.folder / f"table-{table.name}.json"
+    write_atomic(file, json.dumps(content, indent=1) + "\n")
+    if wish.url is not None:
+        Storage(wish.url).send(file, file.name)
 
 
 def read_asked(file: Path) -> tuple[Table, list[Cell], Wish]:

@@ -15,7 +15,7 @@ from softtf.recipes.recipes import at_scale, unscaled
 from softtf.runs.config import RunConfig
 from softtf.streams import STREAMS
 from softtf.sweeps.job import Job, data_of
-from softtf.sweeps.place import place
+from softtf.sweeps.place import at, place
 from softtf.training.data import unread_by
 
 # What a method's name stands for, beside what a row itself says.
@@ -37,7 +37,8 @@ class Wish:
         sources: where data come from, by the name of the data set; the others come from the Hub.
         settings: changes by dotted name; they win over those of the rows.
         seeds: one run each.
-        folder: where the runs are.
+        folder: where the runs are on this machine.
+        url: where their copies are that count, if there are any (`softtf.sweeps.away`).
     """
 
     scale: Scale = "full"
@@ -45,6 +46,7 @@ class Wish:
     settings: Mapping[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0,)
     folder: Path = Path("runs/tables")
+    url: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ def _cell(row: TableRow, stream: str, wish: Wish) -> Cell:
         except UserError as error:
             return Cell(row, stream, (), str(error))
     configs = [replace(config, seed=seed) for seed in wish.seeds]
-    return Cell(row, stream, tuple(Job(c, place(wish.folder, c)) for c in configs))
+    places = [(c, place(wish.folder, c)) for c in configs]
+    return Cell(row, stream, tuple(Job(c, path, url=at(wish.url, path)) for c, path in places))
 
 
 def _spoilt(row: TableRow, stream: str, wish: Wish) -> str | None:

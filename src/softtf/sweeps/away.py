@@ -1,9 +1,9 @@
 """A sweep whose output is at a URL that fsspec writes to, such as s3://bucket/big.
 
-Each machine works in a folder of its own, as always. What counts is the URL. A worker begins with the run's files from
-there, and sends those that changed after each epoch and each task, in the order in which they were written; a finished
-run's summary.json is the last. So a worker that dies leaves at the URL what a killed run leaves in a folder, and any
-machine goes on from it.
+Each machine works in a folder of its own, and none needs another's disk. What counts is the URL. A worker begins with
+the run's files from there, and sends those that changed after each epoch and each task, in the order in which they were
+written; a finished run's summary.json is the last. So a worker that dies leaves at the URL what a killed run leaves in
+a folder, and any machine goes on from it.
 
 Object stores have no locks. While a worker is at a run, there is a lease beside it (`seed-0.lease.json`), which the
 worker renews. A lease that was not renewed for `STALE` seconds is void, so clocks must agree to about a minute. If two
@@ -11,7 +11,6 @@ workers take a lease in one moment, the first notices before it sends anything, 
 """
 
 import json
-import os
 import re
 import shutil
 import threading
@@ -22,22 +21,21 @@ from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from softtf.errors import UserError, one_line
+from softtf.errors import UserError
 from softtf.files.lock import NAME as LOCK
-from softtf.files.lock import BusyError, Owner, check_idle
-from softtf.files.temporary import is_temporary, temporary_name
+from softtf.files.lock import BusyError, Owner, check_idle, holder
+from softtf.files.temporary import is_temporary
+from softtf.sweeps.storage import GoneError, Storage
 
 BEAT = 20.0
 """Seconds between two renewals of a lease."""
 STALE = 120.0
 """Seconds after which a lease that was not renewed is void."""
 FIRST, LAST = "config.yaml", "summary.json"
-LARGE = ".safetensors"
-"""The end of the names of files with weights."""
-
-
-class AwayError(UserError):
-    """The storage at a URL cannot be read or written."""
+LARGE, LOG = ".safetensors", ".log"
+"""The ends of the names of files with weights, and of what runs printed."""
+BESIDE = (".lease.json", ".failure.json")
+"""The ends of the names of files beside a run that say what becomes of it."""
 
 
 def at_hand(url: str) -> Path:
@@ -45,95 +43,43 @@ def at_hand(url: str) -> Path:
     return Path("runs/sweeps") / re.sub(r"[^\w.-]+", "-", url)
 
 
-class Storage:
-    """The files below a URL; their names are relative to it.
-
-    Args:
-        url: as fsspec reads it.
-
-    Raises:
-        AwayError: there is no such storage, or the package for it is missing.
-    """
-
-    def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
-        if "::" in url:
-            raise AwayError(f"{url!r}: a chain of file systems cannot be written to; give a plain URL")
-        from fsspec.core import url_to_fs  # type: ignore[import-untyped]
-
-        options = {"auto_mkdir": True} if url.startswith(("file:", "local:")) else {}
-        with self._reaching():
-            self.files, root = url_to_fs(self.url, **options)
-        self.root: str = root.rstrip("/")
-
-    def names(self, below: str = "") -> list[str]:
-        """Return the names of all files in a folder, relative to it."""
-        folder = f"{self.root}/{below}".rstrip("/")
-        with self._reaching():
-            self.files.invalidate_cache()
-            found = [file.removeprefix(folder + "/") for file in self.files.find(folder)]
-        if beyond := [name for name in found if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]:
-            raise AwayError(f"{self.url}/{below} holds {beyond[0]!r}, which no sweep has written")
-        return found
-
-    def fetch(self, name: str, file: Path) -> None:
-        """Copy a file from the URL."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(temporary_name())
-        with self._reaching():
-            self.files.get_file(f"{self.root}/{name}", str(partial))
-        os.replace(partial, file)
-
-    def send(self, file: Path, name: str) -> None:
-        """Copy a file to the URL."""
-        with self._reaching():
-            self.files.put_file(str(file), f"{self.root}/{name}")
-
-    def read(self, name: str) -> bytes | None:
-        """Return a small file's content; None if there is none."""
-        with self._reaching():
-            try:
-                content: bytes = self.files.cat_file(f"{self.root}/{name}")
-            except FileNotFoundError:
-                return None
-        return content
-
-    def write(self, name: str, content: bytes) -> None:
-        """Write a small file."""
-        with self._reaching():
-            self.files.pipe_file(f"{self.root}/{name}", content)
-
-    def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
-        with self._reaching(), suppress(FileNotFoundError):
-            self.files.rm_file(f"{self.root}/{name}")
-
-    @contextmanager
-    def _reaching(self) -> Iterator[None]:
-        try:
-            yield
-        except AwayError:
-            raise
-        except Exception as error:  # each file system has its own kinds
-            reason = f"{type(error).__name__}: {one_line(error, 200)}"
-            raise AwayError(f"{self.url} cannot be read or written ({reason})") from error
-
-
-def look(url: str, folder: Path, weights: bool = False) -> None:
+def look(url: str, folder: Path, weights: bool = False, seen: dict[str, str] | None = None) -> None:
     """Copy files from a URL, to see how far runs are and what they found.
+
+    A run that a process of this machine works on in the folder is left alone. One that differs from the URL's is
+    replaced, and one that the URL lacks counts as not finished.
 
     Args:
         url: of a sweep or a run.
         folder: where they go.
-        weights: also files of weights that the folder lacks; only a finished run's change no more.
+        weights: also files of weights that the folder lacks.
+        seen: the states of the files that an earlier look copied, which are not copied again; it is kept up to date.
 
     Raises:
         AwayError: the URL cannot be read.
     """
-    storage = Storage(url)
-    for name in storage.names():
-        if not name.endswith(LARGE) or (weights and not (folder / name).exists()):
-            storage.fetch(name, folder / name)
+    storage, seen = Storage(url), {} if seen is None else seen
+    there = storage.states()
+    for file in [file for file in folder.rglob("*.json") if file.name == LAST or file.name.endswith(BESIDE)]:
+        if file.relative_to(folder).as_posix() not in there and holder(file.parent) is None:
+            file.unlink(missing_ok=True)
+    busy = set()
+    for run in [PurePosixPath(name).parent for name in there if PurePosixPath(name).name == FIRST]:
+        path, first, last = folder / run, (run / FIRST).as_posix(), (run / LAST).as_posix()
+        if holder(path):
+            busy.add(path)
+        elif path.exists() and first not in seen:
+            content = storage.read(last) if last in there else None
+            if content is None or not (path / LAST).exists() or (path / LAST).read_bytes() != content:
+                shutil.rmtree(path)
+    for name, state in there.items():
+        file = folder / name
+        if name.endswith(LOG) or busy.intersection(file.parents) or (file.exists() and seen.get(name) == state):
+            continue
+        if not name.endswith(LARGE) or (weights and not file.exists()):
+            with suppress(GoneError):  # since it was listed
+                storage.fetch(name, file)
+                seen[name] = state
 
 
 class Copy:

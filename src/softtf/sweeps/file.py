@@ -19,9 +19,9 @@ from softtf.recipes.presets import Scale
 from softtf.recipes.recipes import recipe_named
 from softtf.recipes.texts import file_settings
 from softtf.runs.config import RunConfig
-from softtf.sweeps.away import Storage
 from softtf.sweeps.job import Job
-from softtf.sweeps.place import place
+from softtf.sweeps.place import at, place
+from softtf.sweeps.storage import Storage
 
 PLAN = "sweep.json"
 """The file in a sweep's folder that names its runs."""
@@ -79,8 +79,7 @@ class Sweep(Settings):
                 raise UserError(f"{title}: {error}") from error
             for one in (replace(config, seed=seed) for seed in self.seeds):
                 path = place(folder, one)
-                away = url and f"{url.rstrip('/')}/{path.relative_to(folder).as_posix()}"
-                found.setdefault(path, Job(one, path, title, away))
+                found.setdefault(path, Job(one, path, title, at(url, path)))
         return list(found.values())
 
 
@@ -124,15 +123,19 @@ def save_plan(jobs: Sequence[Job], folder: Path, url: str | None = None) -> None
         Storage(url).send(folder / PLAN, PLAN)
 
 
-def read_plan(folder: Path) -> list[tuple[str, str]]:
-    """Return the name and the title of each run that `save_plan` wrote.
+def read_plan(folder: Path, given: str | None = None) -> list[tuple[str, str]]:
+    """Return the name and the title of each run that `save_plan` wrote into a folder.
+
+    Args:
+        folder: of the sweep on this machine.
+        given: what the user named, if it is another.
 
     Raises:
         UserError: there is none, or it cannot be read.
     """
     file = folder / PLAN
     if not file.exists():
-        raise UserError(f"{folder} is no folder of `softtf sweep` or `softtf table`: there is no {file}")
+        raise UserError(f"{given or folder} is no folder of `softtf sweep` or `softtf table`: there is no {PLAN} in it")
     content = read_object(file)
     if not fits(content, {"runs": [{"name": str, "title": str}]}):
         raise UserError(f"{file} does not say which runs a sweep has; the same `softtf sweep` writes it again")

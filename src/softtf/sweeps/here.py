@@ -14,7 +14,7 @@ class Here:
         console: shows each run.
     """
 
-    places, at_once, apart, patience = 1, 1, False, TRIES
+    places, at_once, apart, patience, elsewhere = 1, 1, False, TRIES, False
 
     def __init__(self, console: Screen) -> None:
         self.console = console

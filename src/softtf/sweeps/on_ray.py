@@ -7,10 +7,12 @@ only `softtf.sweeps.queue` knows what a run left behind. Ray Tune is not used: t
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from softtf.screen import note
 from softtf.sweeps.job import Job
 from softtf.sweeps.processes import GRACE, WAIT, Order, log_file, print_into
 from softtf.sweeps.queue import Attempt
+from softtf.sweeps.storage import Storage
 from softtf.sweeps.work import Outcome, fault_of
 
 GIB = 2**30
@@ -27,7 +30,7 @@ STORE = 10**8
 
 
 class OnRay:
-    """Does runs as tasks of a Ray cluster; what each prints is in a file beside its folder.
+    """Does runs as tasks of a Ray cluster; what each prints is in a file beside its folder (at its URL).
 
     Args:
         address: of the cluster, or `auto`; None starts one on this machine, which ends with this process.
@@ -40,7 +43,8 @@ class OnRay:
         UserError: the cluster is not reached, or one of this machine alone is too small.
     """
 
-    places, apart, patience = sys.maxsize, True, 8  # a file server frees the locks of a lost machine after minutes
+    places, apart, elsewhere = sys.maxsize, True, True
+    patience = 8  # a file server frees the locks of a lost machine after minutes
 
     def __init__(
         self, address: str | None, prepare: Callable[[], object], cpus: int, gpus: float | None, memory: float | None
@@ -134,9 +138,22 @@ class OnRay:
 
 
 def _obey(order: Order) -> Outcome:
-    """Do a run in a process of Ray's."""
-    print_into(log_file(order.cwd / order.path))
-    return order.obey()
+    """Do a run in a process of Ray's; one at a URL in a folder of this machine, which goes with the process."""
+    if order.url is None:
+        print_into(log_file(order.cwd / order.path))
+        return order.obey()
+    before, (beside, _, _) = Path.cwd(), order.url.rpartition("/")
+    with tempfile.TemporaryDirectory(prefix="softtf-", ignore_cleanup_errors=True) as own:
+        order = replace(order, cwd=Path(own))
+        log = log_file(order.cwd / order.path)
+        print_into(log)
+        try:
+            return order.obey()
+        finally:
+            os.chdir(before)
+            with suppress(UserError):  # nothing else depends on the log
+                storage = Storage(beside)
+                storage.write(log.name, (storage.read(log.name) or b"") + log.read_bytes())
 
 
 @contextmanager

@@ -43,3 +43,8 @@ def place(folder: Path, config: RunConfig) -> Path:
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
     data = Path(config.stream.given).name
     return folder / f"{data}-{config.stream.num_tasks}-{config.method}-{digest}" / f"seed-{config.seed}"
+
+
+def at(url: str | None, path: Path) -> str | None:
+    """Return the URL of a run's copy, from that of all runs; None without one."""
+    return url and f"{url.rstrip('/')}/{path.parent.name}/{path.name}"

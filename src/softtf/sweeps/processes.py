@@ -86,7 +86,7 @@ class Processes:
         prepare: is called in each process first; it can be pickled.
     """
 
-    apart, patience = True, TRIES
+    apart, patience, elsewhere = True, TRIES, False
 
     def __init__(self, places: int, prepare: Callable[[], object]) -> None:
         self.places, self.prepare = places, prepare

@@ -11,16 +11,19 @@ from typing import Protocol
 from softtf.errors import interrupt_of
 from softtf.files.tensors import write_atomic
 from softtf.screen import Screen, say
-from softtf.sweeps.away import Storage, look
+from softtf.sweeps.away import look
 from softtf.sweeps.job import Job, left
 from softtf.sweeps.shown import Shown
 from softtf.sweeps.state import epochs_of, failure_file
+from softtf.sweeps.storage import DownError, Storage
 from softtf.sweeps.work import Outcome
 
 TRIES = 3
 """How often a run is tried again after one kind of mishap."""
 PAUSE = 1.0
 """Seconds before a run that another process works on is tried again; twice as many each further time."""
+REST = 20.0
+"""Seconds before a run whose storage failed is tried again; so many more each further time."""
 LOOK = 0.2
 """Seconds between two looks at a queue in which all runs rest."""
 
@@ -32,7 +35,7 @@ class Attempt:
     Attributes:
         job: the run.
         shortages: how often it ran out of memory.
-        losses: how often its process was killed without a new epoch.
+        losses: how often its process was killed, or its storage failed, without a new epoch.
         busy: how often another process was at it.
         rests_until: when it may begin, on the monotonic clock.
         epochs: that it had learned when its process was last killed.
@@ -58,11 +61,13 @@ class Workers(Protocol):
         places: how many may be begun at once.
         apart: whether they run in other processes, so that this one shows how far they are.
         patience: how often a run is tried that another process works on; that process may be about to end.
+        elsewhere: whether runs at a URL are done in other folders than this command's, which so shows what is sent.
     """
 
     places: int
     apart: bool
     patience: int
+    elsewhere: bool
 
     @property
     def at_once(self) -> int:
@@ -144,7 +149,7 @@ class Queue:
             return
         for path, outcome in self.workers.ended():
             self._ended(self.going.pop(path), outcome)
-        self.shown.refresh(self.going)
+        self.shown.refresh(self.going, self.workers.elsewhere)
 
     def _begin(self, attempt: Attempt) -> None:
         self.going[attempt.job.path] = attempt
@@ -155,7 +160,10 @@ class Queue:
     def _ended(self, attempt: Attempt, outcome: Outcome) -> None:
         job = attempt.job
         if job.url is not None:
-            look(job.url, job.path)
+            try:
+                look(job.url, job.path)
+            except DownError as error:
+                outcome = Outcome("away", str(error))
         if outcome.kind == "done" and not job.finished:
             outcome = Outcome("busy", f"{job.path} has no results here yet; is it on storage that all machines share?")
         if outcome.kind == "done":
@@ -176,12 +184,15 @@ class Queue:
             attempt.rests_until = time.monotonic() + PAUSE * 2**attempt.busy
             attempt.busy += 1
             return "" if attempt.busy < self.workers.patience else None
-        if outcome.kind == "killed":
+        if outcome.kind in ("killed", "away"):
             epochs = epochs_of(attempt.job.path)
             attempt.losses = 1 if epochs > attempt.epochs else attempt.losses + 1
             attempt.epochs = max(epochs, attempt.epochs)
             if attempt.losses > TRIES:
                 return None
+            if outcome.kind == "away":
+                attempt.rests_until = time.monotonic() + REST * attempt.losses
+                return f"it goes on from the last epoch that was sent, in {REST * attempt.losses:.0f} s"
             if attempt.losses == 1:
                 return "it goes on from its last full epoch"
         elif outcome.kind != "memory":
@@ -203,4 +214,5 @@ def _tell(job: Job, reason: str | None) -> None:
             file.unlink(missing_ok=True)
     if job.url is not None:
         storage = Storage(job.url.rpartition("/")[0])
-        storage.remove(file.name) if reason is None else storage.send(file, file.name)
+        with suppress(DownError):  # the run tells it better
+            storage.remove(file.name) if reason is None else storage.send(file, file.name)

@@ -19,8 +19,9 @@ from softtf.runs.places import NO_PLACES, Places
 from softtf.runs.run import Run, reopen, start
 from softtf.screen import Screen
 from softtf.streams.remote import is_url
-from softtf.sweeps.away import AwayError, Copy
+from softtf.sweeps.away import Copy
 from softtf.sweeps.job import Job
+from softtf.sweeps.storage import DownError
 
 MACHINE = ("device", "feature_cache", "track")
 """Settings that a run which goes on takes from the command."""
@@ -34,11 +35,11 @@ class Outcome:
 
     Attributes:
         kind: done; busy: another process works on the run; failed: it would fail again; memory: there was too little;
-            killed: its process, its machine or its storage is gone.
+            killed: its process or its machine is gone; away: the storage at its URL is.
         reason: one line, but for a run that is done.
     """
 
-    kind: Literal["done", "busy", "failed", "memory", "killed"]
+    kind: Literal["done", "busy", "failed", "memory", "killed", "away"]
     reason: str = ""
 
 
@@ -90,8 +91,8 @@ def outcome_of(act: Callable[[], None]) -> Outcome:
             raise
         if isinstance(error, BusyError):
             return Outcome("busy", str(error))
-        if isinstance(error, AwayError):
-            return Outcome("killed", str(error))
+        if isinstance(error, DownError):
+            return Outcome("away", str(error))
         if isinstance(error, ShortageError):
             return Outcome("memory", str(error))
         if is_shortage(error):

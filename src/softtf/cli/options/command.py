@@ -29,11 +29,12 @@ class Command(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for path in (getattr(self, field.name) for field in fields(self)):
+        values = (getattr(self, field.name) for field in fields(self))
+        for path in (path for value in values for path in (value if isinstance(value, tuple) else (value,))):
             if isinstance(path, Path) and URL_AS_PATH.match(str(path)) and not path.exists():
                 raise UserError(
-                    f"{path} is a URL, where a file or folder of this machine is meant; of the commands that write,"
-                    " `softtf sweep` alone takes a URL (docs/sweep.md)"
+                    f"{path} is a URL, where a file or folder of this machine is meant; `softtf sweep` and"
+                    " `softtf table` alone write to a URL, and copy their results to a folder here (docs/sweep.md)"
                 )
 
     def given(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class Table(Many):
         source: a folder with the data, instead of the Hub; for several data sets cifar100=FOLDER imagenet-r=FOLDER.
         set: settings of every run, such as device=cuda train.epochs=5 (`softtf run RECIPE --help` lists all).
         format: the form of the table; in all but terminal, progress goes to stderr.
-        output: the folder for the runs of all tables.
+        output: the folder for the runs of all tables, or a URL such as s3://bucket/tables (docs/sweep.md).
         dry_run: only list the runs.
     """
 
@@ -35,7 +35,7 @@ class Table(Many):
     source: tuple[str, ...] = ()
     set: tuple[str, ...] = ()
     format: Literal["terminal", "markdown", "latex", "csv"] = "terminal"
-    output: Path = Path("runs/tables")
+    output: str = "runs/tables"
     dry_run: bool = False
 
 
