@@ -80,7 +80,7 @@ def test_a_summary_of_another_form_is_refused(finished: Path, capsys: Capture, m
     whole = read_json(finished / "summary.json")
     whole.pop("sha256")  # or the hash alone would tell
     for content in (*(json.dumps(whole | change) for change in WRONG_SUMMARIES), *NONE):
-        Path("three/dual-prompt/summary.json").write_text(content)
+        (Path("three") / METHODS[-1] / "summary.json").write_text(content)
         assert "summary.json" in refused(capsys, "resume", "three")
     for content in ('{"seed": "0"}', '{"seed": 1e9}', '{"seed": 1, "recipe": []}', '{"seed": 1, "recipe": "x"}', *NONE):
         Path("three/quickstart.json").write_text(content)

@@ -111,6 +111,8 @@ def test_quickstart_shows_one_table(capsys: Capture, monkeypatch: pytest.MonkeyP
     assert {p.name for p in folder.iterdir()} == {*quickstart.METHODS, "table.md", "quickstart.json", "report.html"}
     assert f"{folder / 'report.html'}" in "".join(out.split("\n"))
     markdown = (folder / "table.md").read_text()
+    first = read_json(folder / quickstart.METHODS[0] / "summary.json")["policies"]["none"]["acc"]
+    assert f"{title_of(quickstart.METHODS[0])}: {first:.1f}% right" in out[: out.index(title_of("linear-head"))]
     for method in quickstart.METHODS:
         summary = read_json(folder / method / "summary.json")
         assert summary["seed"] == 2

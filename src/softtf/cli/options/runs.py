@@ -13,7 +13,7 @@ from softtf.recipes.presets import Scale
 
 @dataclass(frozen=True, kw_only=True)
 class Quickstart(Command):
-    """Learn five tasks of handwritten digits, or of docstrings, offline, and compare four methods.
+    """Learn five tasks of handwritten digits, or of docstrings, offline, and compare three methods.
 
     Attributes:
         text: learn docstrings of Python's standard library, not digits (needs softtf[text]).
