@@ -93,7 +93,25 @@ def test_views_stand_side_by_side_and_one_image_for_all() -> None:
     torch.testing.assert_close(read(backbone, x[:, 0]), expected[:, : one.dim].repeat(1, 3))
 
 
+def test_short_views_are_read_a_sixth_of_the_blocks_earlier_and_run_no_further() -> None:
+    inner = tiny_backbone(depth=6)
+    x = torch.stack([inputs(4, seed) for seed in range(3)], 1)
+    whole, short = BlockFeatures(inner, 3), BlockFeatures(inner, 3, short_views=True)
+    shorter = BlockFeatures(tiny_backbone(depth=6), 1)
+    shorter.inner.vit.blocks[-1] = torch.nn.Module()  # it cannot be run
+    shorter.inner.depth -= 1
+    shorter.first -= 1
+    expected = [read(whole, x).chunk(3, 1)[0], *(shorter.embed(x[:, view]).features for view in (1, 2))]
+    torch.testing.assert_close(read(short, x), torch.cat(expected, 1))
+    assert short.dim == whole.dim
+
+
 def test_the_usual_range_is_that_of_random_inputs_and_needs_no_data() -> None:
+    short = BlockFeatures(tiny_backbone(depth=6), 3, short_views=True)
+    features = read(short, random_inputs(short.inner))  # one image stands for all views
+    mean, spread = map(short.for_all_views, short.usual_range())
+    torch.testing.assert_close(mean, features.mean(0))
+    torch.testing.assert_close(spread, features.std(0).clamp_min(1e-4))
     for inner in (tiny_backbone(), tiny_bert()):
         backbone = BlockFeatures(inner)
         mean, spread = backbone.usual_range()

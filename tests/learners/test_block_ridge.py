@@ -67,6 +67,15 @@ def test_views_of_an_image_differ_and_each_costs_features() -> None:
     assert not torch.equal(first, usual)
 
 
+def test_short_views_are_saved_and_loaded_with_the_range_of_both_kinds(tmp_path: Path) -> None:
+    model = ContinualClassifier(tiny_backbone(depth=6), BlockRidge(60))
+    model.learn(task_data(0), progress=False)
+    assert len(model.learner.memory["mean"]) == 2 * model.learner.features.view_dim
+    model.save_pretrained(tmp_path / "learner")
+    again = ContinualClassifier.from_pretrained(tmp_path / "learner", backbone=tiny_backbone(depth=6))
+    assert torch.equal(again.predict_proba(images(0)), model.predict_proba(images(0)))
+
+
 def test_texts_are_learned_and_saved(tmp_path: Path) -> None:
     model = ContinualClassifier(tiny_bert(), BlockRidge(40))
     for task in (0, 1):
@@ -102,7 +111,7 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, int], said:
         BlockRidge(**settings)
 
 
-def test_a_learner_of_before_reach_reads_its_texts_as_it_did() -> None:
-    earlier = {name: value for name, value in to_dict(BlockRidge(60)).items() if name != "reach"}
-    assert from_dict(LearnerSpec, earlier, "learner") == BlockRidge(60, reach=1)
+def test_a_learner_of_before_there_was_a_setting_reads_its_inputs_as_it_did() -> None:
+    earlier = {name: value for name, value in to_dict(BlockRidge(60)).items() if name not in ("reach", "short_views")}
+    assert from_dict(LearnerSpec, earlier, "learner") == BlockRidge(60, reach=1, short_views=False)
     assert from_dict(LearnerSpec, {"kind": "block-ridge"}, "learner") == BlockRidge()

@@ -55,21 +55,21 @@ class ReadBlocks(Backbone):
 
     def embed(self, inputs: Tensor) -> Tokens:
         """Return the features, without tokens."""
-        return Tokens.of_features(self._read(inputs))
+        return Tokens.of_features(torch.cat(self._read(inputs, range(self.first, self.inner.depth)), 1))
 
-    def _read(self, inputs: Tensor) -> Tensor:
-        """Return the features of one view [batch, ...]."""
+    def _read(self, inputs: Tensor, blocks: range) -> list[Tensor]:
+        """Return the features of one view [batch, ...] after each of some blocks; no later block is run."""
         pool = self._text if self.reads_text else self._image
-        return torch.cat([pool(tokens) for tokens in self._outputs(inputs)], 1)
+        return [pool(tokens) for tokens in self._outputs(inputs, blocks)]
 
-    def _outputs(self, inputs: Tensor) -> Iterator[Tokens]:
-        """Yield all tokens after each block that is read; the embedded tokens come first."""
+    def _outputs(self, inputs: Tensor, blocks: range) -> Iterator[Tokens]:
+        """Yield all tokens after each of some blocks; the embedded tokens come first."""
         tokens = replace(self.inner.embed(inputs), read=None, at=None)
         if self.embedded:
             yield tokens
-        for index in range(self.inner.depth):
+        for index in range(blocks.stop):
             tokens = self.inner.block(index, tokens)
-            if index >= self.first:
+            if index >= blocks.start:
                 yield tokens
 
     @abstractmethod
@@ -104,16 +104,17 @@ class BlockFeatures(ReadBlocks):
     """A backbone whose q(x) comes from several of its blocks and views, with one forward pass per view.
 
     For an image, each block of the last third gives its [class] token and the mean and standard deviation of its
-    patches' tokens, after a layer norm without affine parameters. For a text, each block and the embedding give the
-    mean of the tokens.
+    patches' tokens, after a layer norm without affine parameters. Short views are read from as many blocks, but a sixth
+    of the depth earlier, and run no further. For a text, each block and the embedding give the mean of the tokens.
 
     Args:
         inner: the frozen backbone.
         views: the number of views of an image (`ImageViews`), each with its own forward pass; a text has one view.
         reach: how many times `max_tokens` of a text are read, within what the backbone takes.
+        short_views: whether the views after the first are short.
     """
 
-    def __init__(self, inner: Backbone, views: int = 1, reach: int = 1) -> None:
+    def __init__(self, inner: Backbone, views: int = 1, reach: int = 1, short_views: bool = False) -> None:
         first = 0 if inner.reads_text else inner.depth - -(-inner.depth // 3)
         super().__init__(inner, first, embedded=inner.reads_text)
         self.views = 1
@@ -124,12 +125,15 @@ class BlockFeatures(ReadBlocks):
         pools = 1 if self.reads_text else 2 + (inner.leading_tokens > 0)
         self.view_dim = self.blocks_read * pools * inner.dim
         self.dim = self.views * self.view_dim
+        self.early = min(first, inner.depth // 6) if short_views and self.views > 1 else 0
 
     def embed(self, inputs: Tensor) -> Tokens:
         """Return the features, without tokens; an image without views [batch, 3, size, size] stands for all views."""
-        views = inputs.unbind(1) if inputs.dim() == 5 else [inputs]
-        features = torch.cat([self._read(view) for view in views], 1)
-        return Tokens.of_features(features.repeat(1, self.views // len(views)))
+        usual, *others = inputs.unbind(1) if inputs.dim() == 5 else [inputs] * self.views
+        read = self._read(usual, range(self.first, self.inner.depth))
+        for view in others:
+            read += self._read(view, range(self.first - self.early, self.inner.depth - self.early))
+        return Tokens.of_features(torch.cat(read, 1))
 
     def _image(self, tokens: Tokens) -> Tensor:
         x = F.layer_norm(tokens.x, tokens.x.shape[-1:], eps=EPS)
@@ -141,11 +145,28 @@ class BlockFeatures(ReadBlocks):
 
     @torch.no_grad()
     def usual_range(self) -> tuple[Tensor, Tensor]:
-        """Return the mean and standard deviation [view_dim] of the features of random inputs, on the CPU."""
+        """Return the mean and standard deviation [range_dim] of the features of random inputs, on the CPU.
+
+        They are those of one view. If the others are short, those of a short view follow.
+        """
         device = next(self.inner.parameters()).device
-        parts = [self._read(part.to(device)).cpu() for part in random_inputs(self.inner).split(AT_ONCE)]
-        spread, mean = torch.std_mean(torch.cat(parts), 0)
+        blocks = range(self.first - self.early, self.inner.depth)
+        parts = [torch.cat(self._read(x.to(device), blocks), 1).cpu() for x in random_inputs(self.inner).split(AT_ONCE)]
+        read = torch.cat(parts)
+        if self.early:
+            read = torch.cat([read[:, -self.view_dim :], read[:, : self.view_dim]], 1)
+        spread, mean = torch.std_mean(read, 0)
         return mean, spread.clamp_min(LEAST_SPREAD)
+
+    def for_all_views(self, values: Tensor) -> Tensor:
+        """Return what `usual_range` gives [range_dim] for the features of all views [dim]."""
+        first, others = values[: self.view_dim], values[-self.view_dim :]
+        return torch.cat([first, *[others] * (self.views - 1)])
+
+    @property
+    def range_dim(self) -> int:
+        """The dimension of what `usual_range` returns."""
+        return (1 + (self.early > 0)) * self.view_dim
 
 
 class LastTokens(ReadBlocks):

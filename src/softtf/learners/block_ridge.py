@@ -50,6 +50,8 @@ class BlockRidge(ClosedFormSpec, kind="block-ridge"):
             centre. Each view costs one pass of the backbone. A text always has one view.
         reach: how much of a long text is read, as a multiple of the backbone's `max_tokens`, up to what the backbone
             accepts.
+        short_views: whether the views after the first are read a sixth of the blocks earlier and run no further. With 3
+            views this saves a ninth of the time.
     """
 
     title = "BlockRidge (frozen features)"
@@ -57,6 +59,7 @@ class BlockRidge(ClosedFormSpec, kind="block-ridge"):
     projection: Dimension = 5000
     views: Annotated[int, Between(1, MOST_VIEWS)] = 3
     reach: Annotated[int, AtLeast(1)] = 4
+    short_views: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,15 +68,15 @@ class BlockRidge(ClosedFormSpec, kind="block-ridge"):
 
     @classmethod
     def of_earlier(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        """Let a learner that was saved before there was `reach` read its texts as it did."""
+        """Let a learner that was saved before there was a setting read its inputs as it did."""
         settings = super().of_earlier(settings)
-        return {"reach": 1, **settings} if "views" in settings else settings
+        return {"reach": 1, "short_views": False, **settings} if "views" in settings else settings
 
     def build(self, backbone: Backbone, seed: int) -> Learner:
         """Return the learner."""
         features = backbone
         if not isinstance(features, BlockFeatures):
-            features = BlockFeatures(backbone, self.views, self.reach)
+            features = BlockFeatures(backbone, self.views, self.reach, self.short_views)
         return BlockRidgeLearner(features, seed, self.projection // features.views * features.views)
 
 
@@ -102,7 +105,7 @@ class BlockRidgeLearner(OfRegression, ClosedFormLearner):
 
     def memory_forms(self, labels: Tensor) -> Forms:
         """Return the forms of the features' range, and of the columns' examples and labels."""
-        dim = (self.features.view_dim,)
+        dim = (self.features.range_dim,)
         return {"mean": TensorForm(dim), "spread": TensorForm(dim, least=1e-9), **column_forms(labels)}
 
     @torch.no_grad()
@@ -139,5 +142,5 @@ class BlockRidgeLearner(OfRegression, ClosedFormLearner):
         return h
 
     def _standardised(self, features: Tensor) -> Tensor:
-        mean, spread = (self.memory[name].to(features).repeat(self.features.views) for name in RANGE)
+        mean, spread = (self.features.for_all_views(self.memory[name].to(features)) for name in RANGE)
         return (features - mean) / spread
