@@ -4,8 +4,9 @@ It builds on two methods. RanPAC (McDonnell et al., "RanPAC: Random Projections 
 Learning", NeurIPS 2023) is a ridge regression on a random projection of the last block's features. LayUP (Ahrens et
 al., "Read Between the Layers: Leveraging Multi-Layer Representations for Rehearsal-Free Continual Learning with
 Pre-Trained Models", TMLR 2024) reads several blocks. New here are: the standard deviation of tokens beside their mean;
-several views of an image, and more of a long text; features standardised by those of drawn inputs, so that no data set
-must come first; a fixed rule for lambda; integer sums, exact in any order of tasks; and probabilities.
+several views of an image, short ones after the first, and more of a long text; features standardised by those of drawn
+inputs, so that no data set must come first; a fixed rule for lambda; integer sums, exact in any order of tasks; and
+probabilities.
 
 Let x_v be the standardised features of view v (`BlockFeatures`), D their dimension, and R_v drawn from the seed:
 
