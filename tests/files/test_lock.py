@@ -17,6 +17,7 @@ import pytest
 
 from softtf.files import lock as module
 from softtf.files.lock import NAME, BusyError, Lock, Owner, check_idle, holder
+from softtf.files.temporary import born
 
 
 @pytest.fixture(params=["flock", "no flock"])
@@ -102,6 +103,17 @@ def test_a_file_that_names_nobody_is_no_lock(tmp_path: Path, content: bytes) -> 
     assert holder(tmp_path) is None
     Lock(tmp_path).release()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not born(os.getpid()), reason="this system does not tell when a process was born")
+def test_a_process_that_has_ended_is_gone_before_its_parent_asks_after_it() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    owner = replace(Owner.me(), pid=child.pid, born=born(child.pid))
+    assert not owner.is_gone
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has taken its status
+    assert owner.is_gone
+    child.communicate()
 
 
 def test_where_there_is_no_flock_only_a_process_that_is_surely_gone_is_passed_over(

@@ -12,11 +12,15 @@ HOST = "".join(c if c.isascii() and c.isalnum() else "_" for c in socket.gethost
 
 
 def born(pid: int) -> str:
-    """Return what tells a process from a later one with its number: its boot and start time; empty if unknown."""
+    """Return what tells a process from a later one with its number: its boot and start time.
+
+    Empty if unknown, and for a process that has ended but that its parent has not asked after.
+    """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
-    except (OSError, IndexError):
+        state, *of_process = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if state == "Z" else f"{boot} {of_process[18]}"
+    except (OSError, ValueError, IndexError):
         return ""
 
 
