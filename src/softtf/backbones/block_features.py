@@ -125,7 +125,7 @@ class BlockFeatures(ReadBlocks):
         pools = 1 if self.reads_text else 2 + (inner.leading_tokens > 0)
         self.view_dim = self.blocks_read * pools * inner.dim
         self.dim = self.views * self.view_dim
-        self.early = min(first, inner.depth // 6) if short_views and self.views > 1 else 0
+        self.early = inner.depth // 6 if short_views and self.views > 1 else 0
 
     def embed(self, inputs: Tensor) -> Tokens:
         """Return the features, without tokens; an image without views [batch, 3, size, size] stands for all views."""
