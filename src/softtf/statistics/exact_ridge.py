@@ -31,7 +31,7 @@ from softtf.statistics.temperature import log_shares
 RIDGE = 0.3  # chosen on training images of CIFAR-100 (docs/results.md); the same for texts
 UNIT = 16  # the standard deviation, before rounding, of the projection of features in their usual range
 FLOOR, SHARE, TEMPERATURE, POWER = 0.02, 0.5, 0.27, 1.5  # of the probabilities (docs/results-details.md)
-LEAST_SLOPE, MOST_LEVERAGE = 0.25, 0.95
+LEAST_SLOPE, MOST_LEVERAGE, GROWTH = 0.25, 0.95, 1.3
 PROBES = 32  # random vectors that estimate a trace
 ROWS = 1024  # rows of h at once
 
@@ -210,7 +210,7 @@ def solve_centred(sums: RidgeSums) -> tuple[Tensor, Tensor, float]:
     """
     weights, cross, centre, present, count, n, ridge, leverage, _ = centred(sums)
     explained, penalty = float((weights * cross).sum()) / n, ridge * float(weights.square().sum()) / n
-    weights = weights * slope_for_new(explained, penalty, leverage, count) ** POWER
+    weights = weights * slope_for_new(explained, penalty, leverage, count, n) ** POWER
     return weights, present / count - centre @ weights, ridge
 
 
@@ -225,7 +225,7 @@ def trace_of(product: Tensor) -> float:
     return float((random_signs(*product.shape) * product).sum()) / product.shape[1]
 
 
-def slope_for_new(explained: float, penalty: float, leverage: float, labels: float) -> float:
+def slope_for_new(explained: float, penalty: float, leverage: float, labels: float, examples: float) -> float:
     """Return the slope of one-hot labels on the scores of new examples, both around 1/C; at most 1.
 
     With C labels of the same weight, s the scores of n examples, W, lambda and the weighted cross-moments X of scatter
@@ -234,14 +234,21 @@ def slope_for_new(explained: float, penalty: float, leverage: float, labels: flo
     y - s' = (y - s) / (1 - l), and all are taken to have the mean leverage, as in generalised cross-validation. That
     gives mean (s'_right - 1/C), mean |y - s'|^2, and so mean |s' - 1/C|^2; the slope is the first over the last.
 
+    The first is too low: without the example its label has m - 1 examples and all others m = n / C. So s'_right is
+    multiplied by (m / (m - 1))^(1.3 (1 - s'_right)): low scores grow with their label's examples, those near 1 do not.
+    1.3 was chosen on training images and texts (docs/results-details.md).
+
     Args:
         explained: tr W^T X / n.
         penalty: lambda |W|^2 / n.
         leverage: the mean leverage, degrees of freedom over n.
         labels: C.
+        examples: n.
     """
     leverage, chance = min(leverage, MOST_LEVERAGE), 1 - 1 / labels
-    right = (explained - leverage * chance) / (1 - leverage)
+    above = (explained - leverage * chance) / (1 - leverage)
     error = (chance - explained - penalty) / (1 - leverage) ** 2
-    spread = error - chance + 2 * right
-    return min(1.0, max(LEAST_SLOPE, right / spread)) if spread > 0 else 1.0
+    spread = error - chance + 2 * above
+    right, each = max(above + 1 / labels, 0.0), max(examples / labels, 2.0)
+    above = right * (each / (each - 1)) ** (GROWTH * (1 - right)) - 1 / labels
+    return min(1.0, max(LEAST_SLOPE, above / spread)) if spread > 0 else 1.0
