@@ -105,10 +105,13 @@ def test_probabilities_are_about_as_sure_as_they_are_right() -> None:
     assert torch.equal(p.argmax(1), scores.argmax(1))
 
 
-@pytest.mark.parametrize(("count", "noise_of"), [(5, 2.0), (20, 2.0), (20, 0.5), (40, 4.0)])
-def test_the_slope_of_new_examples_is_that_of_examples_left_out(count: int, noise_of: float) -> None:
-    """Against regressions without each example, all labels as heavy; from the sums the slope is known to a tenth."""
-    drawn = [CENTRES[label] + noise_of * noise(count, VIEWS * DIM, seed=label).float() for label in range(LABELS)]
+def told_and_left_out(count: int, noise_of: float, seed: int = 0) -> tuple[float, float]:
+    """Return by how much scores are drawn to their mean: told by the sums, and by regressions without each example.
+
+    There the others of the example's label stand in for it, so that all labels are as heavy.
+    """
+    seeds = range(seed * LABELS, (seed + 1) * LABELS)
+    drawn = [CENTRES[label] + noise_of * noise(count, VIEWS * DIM, seed=s).float() for label, s in enumerate(seeds)]
     h = torch.cat([RIDGE_OF(x) for x in drawn]).double().round()
     y = F.one_hot(torch.arange(LABELS).repeat_interleave(count)).double()
     n = len(h)
@@ -119,7 +122,7 @@ def test_the_slope_of_new_examples_is_that_of_examples_left_out(count: int, nois
         return torch.linalg.solve(scatter, (h - mean).T @ (weight[:, None] * (y - 1 / LABELS))), mean
 
     def without(i: int) -> Tensor:
-        weight = 1 + y @ y[i] / (count - 1)  # the others of its label stand in for it
+        weight = 1 + y @ y[i] / (count - 1)
         weight[i] = 0
         return weight
 
@@ -130,8 +133,20 @@ def test_the_slope_of_new_examples_is_that_of_examples_left_out(count: int, nois
 
     sums = RidgeSums.zeros(SIZE, LABELS)
     sums.add(h, y.argmax(1))
-    drawn_by = float(solve_centred(sums)[0].norm() / fitted(torch.ones(n).double())[0].norm())
-    assert drawn_by == pytest.approx(min(1.0, max(LEAST_SLOPE, slope)) ** POWER, abs=0.1)
+    told = float(solve_centred(sums)[0].norm() / fitted(torch.ones(n).double())[0].norm())
+    return told, min(1.0, max(LEAST_SLOPE, slope)) ** POWER
+
+
+@pytest.mark.parametrize(("count", "noise_of"), [(5, 2.0), (20, 2.0), (20, 0.5), (40, 4.0)])
+def test_the_slope_of_new_examples_is_that_of_examples_left_out(count: int, noise_of: float) -> None:
+    told, left_out = told_and_left_out(count, noise_of)
+    assert told == pytest.approx(left_out, abs=0.1)
+
+
+@pytest.mark.parametrize("count", [4, 5])
+def test_the_slope_is_not_too_small_where_a_label_has_few_examples(count: int) -> None:
+    told, left_out = torch.tensor([told_and_left_out(count, 1.5, seed) for seed in range(20)]).mean(0).tolist()
+    assert told == pytest.approx(left_out, abs=0.1)
 
 
 def test_a_label_of_several_tasks_is_one_label() -> None:
