@@ -133,6 +133,35 @@ def test_a_look_shows_what_the_url_has_and_nothing_else(monkeypatch: Patch) -> N
     assert found("begun")["config.yaml"] == b"config.yaml of the URL", "what has not changed is not fetched again"
 
 
+def test_a_look_and_a_worker_leave_a_run_to_each_other(monkeypatch: Patch) -> None:
+    """Commands of one machine share its folder; a look would remove what a worker has taken, or has not sent yet."""
+    there, run = Storage(URL), Path("here/m/seed-0")
+    for name in ("config.yaml", "x.safetensors"):
+        there.write(f"m/seed-0/{name}", b"of the URL")
+    copy, met = Copy(f"{URL}/m/seed-0", run), []
+    with copy.leased():
+        copy.take()
+        assert contents(run).keys() == {"config.yaml", "x.safetensors"}
+        look(URL, Path("here"))
+        assert contents(run).keys() == {"config.yaml", "x.safetensors"}, "it was not begun yet"
+        write(run / "summary.json", "{}", 1)
+        look(URL, Path("here"))
+        assert (run / "summary.json").exists(), "it has ended, and was not sent yet"
+    monkeypatch.setattr(away, "LOOK", 0.0)
+    true = Storage.fetch
+
+    def fetch(storage: Storage, name: str, file: Path) -> None:
+        if name == "m/seed-0/config.yaml":
+            met.append(outcome_of(lambda: copy.leased().__enter__()).kind)
+        true(storage, name, file)
+
+    monkeypatch.setattr(Storage, "fetch", fetch)
+    look(URL, Path("here"))
+    assert contents(run).keys() == {"config.yaml"} and met == ["busy"]
+    with copy.leased():
+        pass
+
+
 def test_one_worker_at_a_time_is_at_a_run(monkeypatch: Patch) -> None:
     one, two = Copy(f"{URL}/seed-0", Path("one/seed-0")), Copy(f"{URL}/seed-0", Path("two/seed-0"))
     with one.leased():

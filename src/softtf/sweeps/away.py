@@ -8,6 +8,10 @@ a folder, and any machine goes on from it.
 Object stores have no locks. While a worker is at a run, there is a lease beside it (`seed-0.lease.json`), which the
 worker renews. A lease that was not renewed for `STALE` seconds is void, so clocks must agree to about a minute. If two
 workers take a lease in one moment, the first notices before it sends anything, and stops.
+
+Several commands of one machine may share its folder. While a worker is at a run, and while a look copies one, a lock
+beside the run keeps the others from its folder (`.seed-0`): a look makes the folder what the URL has, and would take
+from a worker what it is reading, or has not sent yet.
 """
 
 import json
@@ -15,7 +19,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
@@ -23,7 +27,7 @@ from typing import Any
 
 from softtf.errors import UserError
 from softtf.files.lock import NAME as LOCK
-from softtf.files.lock import BusyError, Owner, check_idle, holder
+from softtf.files.lock import BusyError, Lock, Owner, check_idle, holder
 from softtf.files.temporary import is_temporary
 from softtf.sweeps.storage import GoneError, Storage
 
@@ -31,6 +35,8 @@ BEAT = 20.0
 """Seconds between two renewals of a lease."""
 STALE = 120.0
 """Seconds after which a lease that was not renewed is void."""
+LOOK = 30.0
+"""Seconds that a worker waits for another command to have looked at its run."""
 FIRST, LAST = "config.yaml", "summary.json"
 LARGE, LOG = ".safetensors", ".log"
 """The ends of the names of files with weights, and of what runs printed."""
@@ -60,26 +66,71 @@ def look(url: str, folder: Path, weights: bool = False, seen: dict[str, str] | N
     """
     storage, seen = Storage(url), {} if seen is None else seen
     there = storage.states()
-    for file in [file for file in folder.rglob("*.json") if file.name == LAST or file.name.endswith(BESIDE)]:
-        if file.relative_to(folder).as_posix() not in there and holder(file.parent) is None:
+    names: dict[Path, list[str]] = {file.parent: [] for file in folder.rglob(FIRST)}
+    names |= {folder / PurePosixPath(name).parent: [] for name in there if PurePosixPath(name).name == FIRST}
+    beside: list[str] = []
+    for name in there:
+        run = next((path for path in (folder / name).parents if path in names), None)
+        (beside if run is None else names[run]).append(name)
+    wanted = {
+        name: state for name, state in there.items() if not name.endswith(LOG) and (weights or not name.endswith(LARGE))
+    }
+
+    def fetch(some: Sequence[str]) -> None:
+        for name in [name for name in some if name in wanted]:
+            file = folder / name
+            if not file.exists() or not (name.endswith(LARGE) or seen.get(name) == wanted[name]):
+                with suppress(GoneError):  # since it was listed
+                    storage.fetch(name, file)
+                    seen[name] = wanted[name]
+
+    for file in [file for file in folder.rglob("*.json") if file.name.endswith(BESIDE)]:
+        if file.relative_to(folder).as_posix() not in there:
             file.unlink(missing_ok=True)
-    busy = set()
-    for run in [PurePosixPath(name).parent for name in there if PurePosixPath(name).name == FIRST]:
-        path, first, last = folder / run, (run / FIRST).as_posix(), (run / LAST).as_posix()
-        if holder(path):
-            busy.add(path)
-        elif path.exists() and first not in seen:
-            content = storage.read(last) if last in there else None
-            if content is None or not (path / LAST).exists() or (path / LAST).read_bytes() != content:
-                shutil.rmtree(path)
-    for name, state in there.items():
-        file = folder / name
-        if name.endswith(LOG) or busy.intersection(file.parents) or (file.exists() and seen.get(name) == state):
-            continue
-        if not name.endswith(LARGE) or (weights and not file.exists()):
-            with suppress(GoneError):  # since it was listed
-                storage.fetch(name, file)
-                seen[name] = state
+    fetch(beside)
+    for path, own in names.items():
+        with suppress(BusyError), _alone(path):
+            if holder(path) is None:
+                _drop_other(storage, folder, path, there, seen)
+                fetch(own)
+
+
+def _drop_other(storage: Storage, folder: Path, path: Path, there: dict[str, str], seen: dict[str, str]) -> None:
+    """Remove a run's folder that was not seen before and differs from the URL's, and results that the URL lacks."""
+    first, last = ((path / name).relative_to(folder).as_posix() for name in (FIRST, LAST))
+    if last not in there:
+        (path / LAST).unlink(missing_ok=True)
+    if first not in there or first in seen or not path.exists():
+        return
+    if not (path / LAST).exists() or (path / LAST).read_bytes() != storage.read(last):
+        shutil.rmtree(path)
+
+
+@contextmanager
+def _alone(path: Path, patience: float = 0.0) -> Iterator[None]:
+    """Keep other commands of this machine from a run's folder meanwhile; the lock is beside it, as it may be removed.
+
+    Args:
+        path: of the run.
+        patience: seconds to wait for the lock.
+
+    Raises:
+        BusyError: another command has it.
+    """
+    beside, until = path.with_name(f".{path.name}"), time.monotonic() + patience
+    beside.mkdir(parents=True, exist_ok=True)
+    while True:
+        try:
+            lock = Lock(beside)
+            break
+        except BusyError:
+            if time.monotonic() >= until:
+                who = holder(beside) or "another process"
+                raise BusyError(f"{path} is in use by {who}; wait until it ends, or stop it") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class Copy:
@@ -105,9 +156,19 @@ class Copy:
         Raises:
             BusyError: another worker has it.
         """
-        lease = lease_file(self.path).name
-        if holder := holder_of(self.storage.read(lease)):
-            raise BusyError(f"{self.url} is in use by {holder}; wait until it ends, or stop it")
+        self._check_free()  # or this would wait for the lock of a worker
+        with _alone(self.path, LOOK):
+            self._check_free()
+            with self._renewed():
+                yield
+
+    def _check_free(self) -> None:
+        if owner := holder_of(self.storage.read(lease_file(self.path).name)):
+            raise BusyError(f"{self.url} is in use by {owner}; wait until it ends, or stop it")
+
+    @contextmanager
+    def _renewed(self) -> Iterator[None]:
+        """Take the run's lease, renew it meanwhile, and give it back."""
         self.owner, ended = Owner.me(), threading.Event()
         self._renew()
 
@@ -124,7 +185,7 @@ class Copy:
             ended.set()
             with suppress(UserError):
                 if self._is_ours():
-                    self.storage.remove(lease)
+                    self.storage.remove(lease_file(self.path).name)
 
     def take(self) -> None:
         """Put the URL's run into this machine's folder; if the URL has none, the folder stays as it is.
