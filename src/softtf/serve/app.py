@@ -13,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from softtf.errors import UserError
 from softtf.serve.counting import Counting
+from softtf.serve.draining import Draining
 from softtf.serve.page import POLICY, page_of
 from softtf.serve.reading import BODY
 from softtf.serve.service import Service
@@ -108,6 +109,7 @@ def make_app(service: Service, token: str | None = None, watch: float = 0) -> Fa
         docs_url=None,  # their scripts would come from a network
         redoc_url=None,
     )
+    app.add_middleware(Draining, timeout=service.limits.timeout)
     app.add_middleware(Counting, metrics=service.metrics)
     app.add_exception_handler(RequestValidationError, _in_one_line)
     allowed = [Depends(Token(token))] if token else []

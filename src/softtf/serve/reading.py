@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastapi import HTTPException, Request
+from starlette.exceptions import HTTPException as FormError
 
 from softtf.devices.memory import WORDS
 from softtf.errors import UserError
 from softtf.files.plain_json import parse_json
 from softtf.serve.limits import Limits
 from softtf.serve.version import Version
-from softtf.streams.decode import pixels_of
+from softtf.streams.decode import LargeImageError, pixels_of
 from softtf.streams.preparation import LoadedInput
 
 JSON, FORM = "application/json", "multipart/form-data"
@@ -67,12 +68,18 @@ async def read_body(request: Request, limits: Limits) -> bytes | list[bytes]:
     bounded = Request(request.scope, _bounded(request.receive, limits))
     if kind == JSON:
         return await bounded.body()
-    async with bounded.form(max_files=limits.max_inputs, max_fields=1) as form:
-        items = form.multi_items()
-        for name, value in items:
-            if name != "images" or isinstance(value, str):
-                raise HTTPException(422, f"a part of the form must be a file with the name images, not {name[:50]!r}")
-        return [await value.read() for _, value in items if not isinstance(value, str)]
+    try:
+        async with bounded.form(max_files=limits.max_inputs, max_fields=1) as form:
+            items = form.multi_items()
+            for name, value in items:
+                if name != "images" or isinstance(value, str):
+                    why = f"a part of the form must be a file with the name images, not {name[:50]!r}"
+                    raise HTTPException(422, why)
+            return [await value.read() for _, value in items if not isinstance(value, str)]
+    except FormError as error:
+        if error.detail.startswith("Too many files"):
+            raise _too_many(f"more than {limits.max_inputs} images", limits) from None
+        raise
 
 
 def _bounded(receive: Receive, limits: Limits) -> Receive:
@@ -96,6 +103,10 @@ def _too_much(limits: Limits) -> HTTPException:
     return HTTPException(413, f"the body is larger than {limits.max_body:g} MiB; send fewer or smaller inputs")
 
 
+def _too_many(inputs: str, limits: Limits) -> HTTPException:
+    return HTTPException(413, f"there are {inputs}; at most {limits.max_inputs} are answered at once")
+
+
 def load_inputs(body: bytes | list[bytes], version: Version, limits: Limits) -> list[LoadedInput]:
     """Return the inputs of a body as a version's backbone takes them.
 
@@ -111,7 +122,7 @@ def load_inputs(body: bytes | list[bytes], version: Version, limits: Limits) -> 
     if not inputs:
         raise HTTPException(422, f"there are no {name}; send at least one")
     if len(inputs) > limits.max_inputs:
-        raise HTTPException(413, f"there are {len(inputs)} {name}; at most {limits.max_inputs} are answered at once")
+        raise _too_many(f"{len(inputs)} {name}", limits)
     return [_load(raw, f"{name}[{i}]", version, limits) for i, raw in enumerate(inputs)]
 
 
@@ -147,6 +158,8 @@ def _load(raw: Raw, where: str, version: Version, limits: Limits) -> LoadedInput
         if isinstance(raw, bytes) and (pixels := pixels_of(raw, where)) > limits.max_pixels:
             raise HTTPException(413, f"{where} has {pixels:,} pixels; at most {limits.max_pixels:,} are read")
         return version.load(raw, where)
+    except LargeImageError:
+        raise HTTPException(413, f"{where} has too many pixels; at most {limits.max_pixels:,} are read") from None
     except UserError as error:
         raise refused(error) from None
 

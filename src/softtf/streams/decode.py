@@ -27,6 +27,10 @@ WHITE_IS_ZERO, SIGNED = 0, 2
 View = Callable[[Image.Image], Image.Image]
 
 
+class LargeImageError(UserError):
+    """An image has more pixels than are read."""
+
+
 def decode(raw: Any, where: str, view: View | None = None) -> Tensor:
     """Return a raw image as RGB.
 
@@ -93,7 +97,7 @@ def _opened(raw: bytes | bytearray | memoryview, where: str) -> Image.Image:
     try:
         return Image.open(io.BytesIO(raw), formats=image_formats())
     except Image.DecompressionBombError as error:
-        raise UserError(
+        raise LargeImageError(
             f"{where}: the image has too many pixels; at most {LARGEST_IMAGE:,} are read, so make it smaller ({error})"
         ) from None
     except MemoryError:
@@ -155,7 +159,7 @@ def check_size(height: int, width: int, where: str) -> None:
         UserError: it has more than LARGEST_IMAGE pixels, or one side is more than LONGEST times the other.
     """
     if height * width > LARGEST_IMAGE:
-        raise UserError(
+        raise LargeImageError(
             f"{where}: the image has {width} x {height} pixels; at most {LARGEST_IMAGE:,} are read, so make it smaller"
         )
     if max(height, width) > LONGEST * max(1, min(height, width)):
