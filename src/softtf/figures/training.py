@@ -119,5 +119,5 @@ def _acc_panel(axis: Any, rows: Sequence[Point]) -> tuple[float, float]:
     axis.legend(loc="upper right", handlelength=3)
     axis.set_title("ACC over the tasks seen (%)")
     axis.set_xlabel("after task")
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     return 0.0, 118.0
