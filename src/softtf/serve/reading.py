@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastapi import HTTPException, Request
-from starlette.exceptions import HTTPException as FormError
 
 from softtf.devices.memory import WORDS
 from softtf.errors import UserError
@@ -76,8 +75,8 @@ async def read_body(request: Request, limits: Limits) -> bytes | list[bytes]:
                     why = f"a part of the form must be a file with the name images, not {name[:50]!r}"
                     raise HTTPException(422, why)
             return [await value.read() for _, value in items if not isinstance(value, str)]
-    except FormError as error:
-        if error.detail.startswith("Too many files"):
+    except Exception as error:  # starlette's HTTPException, not fastapi's
+        if str(getattr(error, "detail", "")).startswith("Too many files"):
             raise _too_many(f"more than {limits.max_inputs} images", limits) from None
         raise
 
