@@ -5,7 +5,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from softtf.statistics.exact_ridge import LEAST_SLOPE, POWER, RIDGE, ExactRidge, ExactRidgeSolution, solve_centred
+from softtf.statistics.centred_ridge import LEAST_SLOPE, POWER, RIDGE, calibrated, centred
+from softtf.statistics.class_densities import class_densities
+from softtf.statistics.exact_ridge import ExactRidge, ExactRidgeSolution
 from softtf.statistics.ridge_sums import RidgeSums
 from softtf.statistics.shares import Share
 from support.tiny import noise
@@ -71,6 +73,8 @@ def test_tasks_in_any_order_give_the_same_sums_to_the_bit_and_the_same_answers()
     assert torch.equal(total(shares).cross[:, order], total(reordered).cross)
     torch.testing.assert_close(one.weights[:, order], other.weights, rtol=1e-6, atol=1e-9)
     torch.testing.assert_close(one.bias[order], other.bias, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(one.densities[:, order], other.densities, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(one.densities_bias[order], other.densities_bias, rtol=1e-6, atol=1e-7)
 
 
 def test_sums_of_parts_add_up_and_can_be_taken_out_to_the_bit() -> None:
@@ -133,7 +137,7 @@ def told_and_left_out(count: int, noise_of: float, seed: int = 0) -> tuple[float
 
     sums = RidgeSums.zeros(SIZE, LABELS)
     sums.add(h, y.argmax(1))
-    told = float(solve_centred(sums)[0].norm() / fitted(torch.ones(n).double())[0].norm())
+    told = float(calibrated(centred(sums))[0].norm() / fitted(torch.ones(n).double())[0].norm())
     return told, min(1.0, max(LEAST_SLOPE, slope)) ** POWER
 
 
@@ -147,6 +151,59 @@ def test_the_slope_of_new_examples_is_that_of_examples_left_out(count: int, nois
 def test_the_slope_is_not_too_small_where_a_label_has_few_examples(count: int) -> None:
     told, left_out = torch.tensor([told_and_left_out(count, 1.5, seed) for seed in range(20)]).mean(0).tolist()
     assert told == pytest.approx(left_out, abs=0.1)
+
+
+@pytest.mark.parametrize("counts", [dict.fromkeys(range(LABELS), 20), {0: 5, 1: 40, 2: 20}, dict.fromkeys(range(6), 2)])
+def test_densities_are_those_of_gaussians_with_one_covariance(counts: dict[int, int]) -> None:
+    """From all examples at once, by the formula of the density and explicit inverses; labels weigh the same."""
+    order = sorted(counts)
+    found, _ = learned(order, counts)
+    h = [RIDGE_OF(samples(label, counts[label])).double().round() for label in order]
+    means = torch.stack([part.mean(0) for part in h])
+    around = torch.cat([part - mean for part, mean in zip(h, means, strict=True)])
+    inverse = torch.linalg.inv((around.T @ around + found.ridge * torch.eye(SIZE).double()) / len(around))
+    new = torch.cat([RIDGE_OF(samples(label, 3, seed=9)) for label in range(LABELS)]).double()
+
+    def log_density(mean: Tensor) -> Tensor:
+        return ((new - mean) @ inverse * (new - mean)).sum(1) / -2
+
+    expected = torch.stack([log_density(mean) - log_density(means.mean(0)) for mean in means], 1)
+    apart = means - means.mean(0)
+    distance = float((apart @ inverse * apart).sum(1).mean())
+    told = new @ found.densities.double() + found.densities_bias.double()
+    torch.testing.assert_close(told, expected / max(1.0, distance) ** 0.5, rtol=1e-4, atol=1e-4)
+
+
+def test_densities_of_more_labels_than_units_are_by_the_same_formula() -> None:
+    """There another matrix is inverted, that of the units."""
+    sums = RidgeSums.zeros(4, LABELS)
+    for label in range(LABELS):
+        sums.add(RIDGE_OF(samples(label, 20)).double().round()[:, :4], torch.full((20,), label))
+    weights, bias = class_densities(centred(sums))
+    means = sums.cross / sums.counts
+    a = (sums.scatter(means) + centred(sums).ridge * torch.eye(4).double()) / float(sums.counts.sum())
+    apart = means - means.mean(1, keepdim=True)
+    expected = torch.linalg.solve(a, apart)
+    squares = (apart * expected).sum(0)
+    scale = max(1.0, float(squares.mean())) ** 0.5
+    torch.testing.assert_close(weights, expected / scale)
+    torch.testing.assert_close(bias, (-means.mean(1) @ expected - squares / 2) / scale)
+
+
+def test_a_class_between_two_others_is_masked_by_the_regression_and_not_by_the_pool() -> None:
+    """Three classes in a row, on units that are not rectified."""
+
+    def row(place: int, count: int, seed: int) -> Tensor:
+        return (torch.tensor([20.0 * place, 0, 0, 0]) + 5 * noise(count, 4, seed=seed)).double().round()
+
+    sums = RidgeSums.zeros(4, 3)
+    for label in range(3):
+        sums.add(row(label, 100, label), torch.full((100,), label))
+    (weights, bias), (densities, constant) = calibrated(centred(sums)), class_densities(centred(sums))
+    middle, known = row(1, 200, 9), {"counts": sums.counts, "labels": torch.arange(3)}
+    scores, pool = middle @ weights + bias, middle @ densities + constant
+    alone, pooled = ((ExactRidge.logits(known, scores, d).argmax(1) == 1).float().mean() for d in (None, pool))
+    assert alone < 0.4 and pooled > alone + 0.3
 
 
 def test_a_label_of_several_tasks_is_one_label() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from softtf.statistics.exact_ridge import RIDGE, centred
+from softtf.statistics.centred_ridge import RIDGE, centred
 from softtf.statistics.familiarity import Familiarity, _leverages, familiarity
 from softtf.statistics.ridge_sums import RidgeSums
 from softtf.statistics.shares import Share

@@ -88,6 +88,14 @@ def test_texts_are_learned_and_saved(tmp_path: Path) -> None:
     assert torch.equal(again.predict_proba(some), model.predict_proba(some))
 
 
+def test_densities_change_the_answers_and_neither_the_sums_nor_the_regression() -> None:
+    both, alone = (learned([0, 1], BlockRidge(60, densities=densities)) for densities in (True, False))
+    for task in (0, 1):
+        assert_same(both.learner.shares.tensors(task), alone.learner.shares.tensors(task))
+        assert_same(both.learner.network.heads.slot(task), alone.learner.network.heads.slot(task))
+    assert not torch.equal(both.predict_proba(images(0)), alone.predict_proba(images(0)))
+
+
 def test_one_class_of_two_examples_can_be_learned() -> None:
     model = ContinualClassifier(tiny_backbone(), BlockRidge(60))
     examples = task_data(0)
@@ -112,6 +120,7 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, int], said:
 
 
 def test_a_learner_of_before_there_was_a_setting_reads_its_inputs_as_it_did() -> None:
-    earlier = {name: value for name, value in to_dict(BlockRidge(60)).items() if name not in ("reach", "short_views")}
-    assert from_dict(LearnerSpec, earlier, "learner") == BlockRidge(60, reach=1, short_views=False)
+    later = ("reach", "short_views", "densities")
+    earlier = {name: value for name, value in to_dict(BlockRidge(60)).items() if name not in later}
+    assert from_dict(LearnerSpec, earlier, "learner") == BlockRidge(60, reach=1, short_views=False, densities=False)
     assert from_dict(LearnerSpec, {"kind": "block-ridge"}, "learner") == BlockRidge()

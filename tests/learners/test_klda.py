@@ -12,7 +12,7 @@ from softtf.errors import UserError
 from softtf.learners import KLDA, Learner
 from softtf.learners.klda import HEIGHTS, WIDTH, FourierMaps, discriminants, median_distance, usual_gamma
 from softtf.learners.shares import Shares
-from softtf.statistics.exact_ridge import RIDGE
+from softtf.statistics.centred_ridge import RIDGE
 from softtf.statistics.ridge_sums import RidgeSums
 from support.tiny import noise, tiny_backbone
 

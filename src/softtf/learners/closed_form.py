@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from softtf.adaptations.slots import Heads
 from softtf.backbones.base import Tokens
 from softtf.errors import UserError
 from softtf.learners.base import Batch, Learner
@@ -154,10 +155,13 @@ class ClosedFormLearner(Learner):
         return type(self).solve is not ClosedFormLearner.solve
 
     @torch.no_grad()
-    def set_heads(self, weights: Tensor, bias: Tensor) -> None:
-        """Set every task's head to its columns of weights [size, classes seen] and bias [classes seen]."""
+    def set_heads(self, weights: Tensor, bias: Tensor, heads: Heads | None = None) -> None:
+        """Set every task's head to its columns of weights [size, classes seen] and bias [classes seen].
+
+        heads: those to set, if not the network's.
+        """
         for task, own in enumerate(self.column_slices):
-            head = self.network.heads.slot(task)
+            head = (heads or self.network.heads).slot(task)
             head["weight"].copy_(weights[:, own].T)
             head["bias"].copy_(bias[own])
 

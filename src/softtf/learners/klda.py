@@ -36,7 +36,7 @@ from softtf.learners.closed_form import ClosedFormLearner, ClosedFormSpec
 from softtf.seeds import derive_seed
 from softtf.statistics import Share
 from softtf.statistics.base import Dimension
-from softtf.statistics.exact_ridge import MOST_LEVERAGE, RIDGE, random_signs, trace_of
+from softtf.statistics.centred_ridge import MOST_LEVERAGE, RIDGE, random_signs, trace_of
 from softtf.statistics.random_ridge import ROWS, column_counts, column_forms, share_joined, share_united, share_without
 from softtf.statistics.ridge_sums import NO_EXAMPLES, RidgeSums, solve_positive
 from softtf.statistics.shares import all_labels, local_numbers, own_share

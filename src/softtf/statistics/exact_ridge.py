@@ -6,15 +6,13 @@ several learners, give the same bits. Scores are centred. Lambda is fixed: with 
 mean over n examples, W = (H + lambda I)^-1 C and lambda = 0.3 tr H / n. Nothing is held out, so there are half as many
 sums to keep.
 
-Training scores are more certain than those of new examples. By how much follows from the sums alone, by generalised
-cross-validation (Golub, Heath and Wahba, Technometrics 1979): `slope_for_new`. Scores are scaled towards their mean by
-this slope, which changes no answer and calibrates the probabilities.
+The regression's scores are calibrated (`softtf.statistics.centred_ridge`). The same solution also gives the classes'
+densities (`softtf.statistics.class_densities`), and `ExactRidge.logits` pools both.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,26 +21,28 @@ from torch.nn import functional as F
 from softtf.devices.processes import mine
 from softtf.files.tensor_form import Forms
 from softtf.seeds import derive_seed
+from softtf.statistics.centred_ridge import calibrated, centred
+from softtf.statistics.class_densities import class_densities
 from softtf.statistics.random_ridge import column_counts, column_forms, share_joined, share_united, share_without
-from softtf.statistics.ridge_sums import NO_EXAMPLES, RidgeSums, solve_positive
+from softtf.statistics.ridge_sums import RidgeSums
 from softtf.statistics.shares import Share, all_labels, local_numbers, own_share
 from softtf.statistics.temperature import log_shares
 
-RIDGE = 0.3  # chosen on training images of CIFAR-100 (docs/results.md); the same for texts
 UNIT = 16  # the standard deviation, before rounding, of the projection of features in their usual range
-FLOOR, SHARE, TEMPERATURE, POWER = 0.02, 0.5, 0.27, 1.5  # of the probabilities (docs/results-details.md)
-LEAST_SLOPE, MOST_LEVERAGE, GROWTH = 0.25, 0.95, 1.3
-PROBES = 32  # random vectors that estimate a trace
+FLOOR, SHARE, TEMPERATURE = 0.02, 0.5, 0.27  # of the regression's probabilities (docs/results-details.md)
+OF_REGRESSION, OF_DENSITIES = 0.5, 0.4  # weights in the pool (docs/results-details.md)
 ROWS = 1024  # rows of h at once
 
 
 @dataclass(frozen=True)
 class ExactRidgeSolution:
-    """The regression over all shares; scores are h weights + bias.
+    """The regression over all shares; scores are h weights + bias, log-densities h densities + densities_bias.
 
     Attributes:
         weights: [M, columns], float32.
         bias: [columns], float32.
+        densities: [M, columns], float32.
+        densities_bias: [columns], float32.
         ridge: lambda.
         counts: [columns], the examples of each column.
         labels: [columns], its label number.
@@ -50,6 +50,8 @@ class ExactRidgeSolution:
 
     weights: Tensor
     bias: Tensor
+    densities: Tensor
+    densities_bias: Tensor
     ridge: float
     counts: Tensor
     labels: Tensor
@@ -133,122 +135,33 @@ class ExactRidge(nn.Module):
         Raises:
             TrainingError: the shares contain no examples.
         """
-        labels = all_labels(shares)
-        weights, bias, ridge = solve_centred(RidgeSums.total(shares, "", self.size, int(labels.max()) + 1))
-        counts = column_counts(shares)
-        return ExactRidgeSolution(weights[:, labels].float(), bias[labels].float(), ridge, counts, labels)
+        labels, counts = all_labels(shares), column_counts(shares)
+        found = centred(RidgeSums.total(shares, "", self.size, int(labels.max()) + 1))
+        weights, bias = (part[..., labels].float() for part in calibrated(found))
+        densities, densities_bias = (part[..., labels].float() for part in class_densities(found))
+        return ExactRidgeSolution(weights, bias, densities, densities_bias, found.ridge, counts, labels)
 
     @staticmethod
-    def logits(known: Mapping[str, Tensor], scores: Tensor) -> Tensor:
-        """Return logits [n, columns] of scores s: log(max(s, 0) + 0.02 + 1 / 2C) / 0.27, plus log shares; C labels.
+    def logits(known: Mapping[str, Tensor], scores: Tensor, densities: Tensor | None = None) -> Tensor:
+        """Return log P of each column, up to a constant [n, columns].
 
-        Their softmax is calibrated. A softmax of the scores themselves gives unlikely classes too much and likely ones
-        too little. Once scores are scaled towards their mean by their slope, one temperature fits 2 and 100 classes, 5
-        and 100 images per class, images and texts (docs/results-details.md). A constant is never outdated and favours
-        no task. Columns of one label share its probability in proportion to their examples.
+        Of scores s alone, with C labels, it is log(max(s, 0) + 0.02 + 1 / 2C) / 0.27. With the log-densities of
+        `class_densities` it is half of that plus 0.4 times these. Columns of one label share its probability in
+        proportion to their examples.
+
+        The softmax of the scores alone is calibrated. A softmax of the scores themselves gives unlikely classes too
+        much and likely ones too little. Once scores are scaled towards their mean by their slope, one temperature fits
+        2 and 100 classes, 5 and 100 images per class, images and texts (docs/results-details.md). A constant is never
+        outdated and favours no task.
+
+        Args:
+            known: `counts` and `labels` of an `ExactRidgeSolution`.
+            scores: [n, columns].
+            densities: [n, columns].
         """
         shares = log_shares(known["counts"], known["labels"]).to(scores)
         floor = FLOOR + SHARE / (known["labels"].max().double() + 1)
-        return scores.clamp_min(0).add(floor).log() / TEMPERATURE + shares
-
-
-class Centred(NamedTuple):
-    """A ridge regression of labels on h and a constant, all labels with the same weight.
-
-    Attributes:
-        weights: W [M, labels], before they are drawn towards their mean.
-        cross: sum (h - m) y^T [M, labels], m the mean of the labels' means.
-        centre: m [M].
-        present: [labels], 1 where a label has examples, else 0.
-        labels: the number of labels with examples.
-        examples: n.
-        ridge: lambda.
-        leverage: the mean leverage of an example, degrees of freedom over n.
-        inverse: (H + lambda I)^-1 Z [M, PROBES], with H the scatter and Z the `random_signs`.
-    """
-
-    weights: Tensor
-    cross: Tensor
-    centre: Tensor
-    present: Tensor
-    labels: float
-    examples: float
-    ridge: float
-    leverage: float
-    inverse: Tensor
-
-
-def centred(sums: RidgeSums, least: float = 1.0) -> Centred:
-    """Return the ridge regression of labels on h and a constant; least: of lambda, 1 for units that are integers.
-
-    Raises:
-        TrainingError: the sums are not those of any examples.
-    """
-    moments, n = sums.moments(balance=True), float(sums.counts.sum())
-    count = moments.weight
-    centre = moments.cross.sum(1) / count
-    scatter = (moments.gram / count).addr_(centre, centre, alpha=-1).mul_(n)
-    ridge = max(RIDGE * float(scatter.trace()) / n, least)
-    scatter.diagonal().add_(ridge)
-    present = (sums.counts > 0).double()
-    cross = (moments.cross - torch.outer(centre, present)) * (n / count)
-    probes = random_signs(len(scatter))
-    solved = solve_positive(scatter, torch.cat([cross, probes], 1), NO_EXAMPLES)
-    weights, inverse = solved[:, : cross.shape[1]], solved[:, cross.shape[1] :]
-    freedom = len(scatter) - ridge * trace_of(inverse) + 1
-    return Centred(weights, cross, centre, present, count, n, ridge, freedom / n, inverse)
-
-
-def solve_centred(sums: RidgeSums) -> tuple[Tensor, Tensor, float]:
-    """Return weights [M, labels], bias [labels] and lambda of the ridge regression of labels on h and a constant.
-
-    All labels have the same weight. Scores are h weights + bias, scaled towards their mean by `slope_for_new` to the
-    power that was best on held-out training images and texts.
-
-    Raises:
-        TrainingError: the sums contain no examples.
-    """
-    weights, cross, centre, present, count, n, ridge, leverage, _ = centred(sums)
-    explained, penalty = float((weights * cross).sum()) / n, ridge * float(weights.square().sum()) / n
-    weights = weights * slope_for_new(explained, penalty, leverage, count, n) ** POWER
-    return weights, present / count - centre @ weights, ridge
-
-
-def random_signs(size: int, count: int = PROBES) -> Tensor:
-    """Return vectors Z [size, count] of +1 and -1, always the same: of A Z, `trace_of` tells about tr A."""
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(0, 2, (size, count), generator=generator).double() * 2 - 1
-
-
-def trace_of(product: Tensor) -> float:
-    """Return about tr A for A Z [size, count], with Z the `random_signs`: the mean of z^T A z."""
-    return float((random_signs(*product.shape) * product).sum()) / product.shape[1]
-
-
-def slope_for_new(explained: float, penalty: float, leverage: float, labels: float, examples: float) -> float:
-    """Return the slope of one-hot labels on the scores of new examples, both around 1/C; at most 1.
-
-    With C labels of the same weight, s the scores of n examples, W, lambda and the weighted cross-moments X of scatter
-    and labels, training has mean (s_right - 1/C) = tr W^T X / n and
-    mean |y - s|^2 = 1 - 1/C - tr W^T X / n - lambda |W|^2 / n. An example that is left out, of leverage l, has
-    y - s' = (y - s) / (1 - l), and all are taken to have the mean leverage, as in generalised cross-validation. That
-    gives mean (s'_right - 1/C), mean |y - s'|^2, and so mean |s' - 1/C|^2; the slope is the first over the last.
-
-    The first is too low: without the example its label has m - 1 examples and all others m = n / C. So s'_right is
-    multiplied by (m / (m - 1))^(1.3 (1 - s'_right)): low scores grow with their label's examples, those near 1 do not.
-    1.3 was chosen on training images and texts (docs/results-details.md).
-
-    Args:
-        explained: tr W^T X / n.
-        penalty: lambda |W|^2 / n.
-        leverage: the mean leverage, degrees of freedom over n.
-        labels: C.
-        examples: n.
-    """
-    leverage, chance = min(leverage, MOST_LEVERAGE), 1 - 1 / labels
-    above = (explained - leverage * chance) / (1 - leverage)
-    error = (chance - explained - penalty) / (1 - leverage) ** 2
-    spread = error - chance + 2 * above
-    right, each = max(above + 1 / labels, 0.0), max(examples / labels, 2.0)
-    above = right * (each / (each - 1)) ** (GROWTH * (1 - right)) - 1 / labels
-    return min(1.0, max(LEAST_SLOPE, above / spread)) if spread > 0 else 1.0
+        logits = scores.clamp_min(0).add(floor).log() / TEMPERATURE
+        if densities is not None:
+            logits = OF_REGRESSION * logits + OF_DENSITIES * densities
+        return logits + shares

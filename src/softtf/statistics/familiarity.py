@@ -15,7 +15,7 @@ taken out or put in, give the familiarity of the learner that saw them alone.
 
 How familiar are known inputs that were not learned from? For each class of a task, the C values whose maximum is taken
 are about Gaussian. Their mean and covariance follow from the task's own sums, as they are for an example that is left
-out (generalised cross-validation, as in `softtf.statistics.exact_ridge`). The maximum is drawn from these Gaussians.
+out (generalised cross-validation, as in `softtf.statistics.centred_ridge`). The maximum is drawn from these Gaussians.
 
 With few examples three things count. A class of fewer examples has more leverage, as all classes weigh the same. The
 covariance of n_t examples around their classes' means is divided by n_t less the classes. And the mean of n_c examples
@@ -29,7 +29,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from softtf.statistics.exact_ridge import MOST_LEVERAGE, Centred, centred, trace_of
+from softtf.statistics.centred_ridge import MOST_LEVERAGE, Centred, centred, trace_of
 from softtf.statistics.ridge_sums import RidgeSums, are_integers
 from softtf.statistics.shares import Share, all_labels, local_numbers
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from softtf.devices.processes import mine
 from softtf.errors import TrainingError
 from softtf.files.tensor_form import Forms
-from softtf.statistics.exact_ridge import random_signs, trace_of
+from softtf.statistics.centred_ridge import random_signs, trace_of
 from softtf.statistics.random_ridge import (
     ROWS,
     UNCHOSEN,

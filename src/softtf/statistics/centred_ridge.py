@@ -1,0 +1,118 @@
+"""Ridge regression of labels on units and a constant, solved from their sums, and how sure its scores are.
+
+With H the scatter of the units around their mean over n examples, W = (H + lambda I)^-1 C and lambda = 0.3 tr H / n.
+
+Training scores are more certain than those of new examples. By how much follows from the sums alone, by generalised
+cross-validation (Golub, Heath and Wahba, Technometrics 1979): `slope_for_new`. Scores are scaled towards their mean by
+this slope, which changes no answer of the regression and calibrates its probabilities.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from softtf.statistics.ridge_sums import NO_EXAMPLES, RidgeSums, solve_positive
+
+RIDGE = 0.3  # chosen on training images of CIFAR-100 (docs/results.md); the same for texts
+POWER, LEAST_SLOPE, MOST_LEVERAGE, GROWTH = 1.5, 0.25, 0.95, 1.3  # docs/results-details.md
+PROBES = 32  # random vectors that estimate a trace
+
+
+class Centred(NamedTuple):
+    """A ridge regression of labels on h and a constant, all labels with the same weight.
+
+    Attributes:
+        weights: W [M, labels], before they are drawn towards their mean.
+        cross: sum (h - m) y^T [M, labels], m the mean of the labels' means.
+        centre: m [M].
+        present: [labels], 1 where a label has examples, else 0.
+        labels: the number of labels with examples.
+        examples: n.
+        ridge: lambda.
+        leverage: the mean leverage of an example, degrees of freedom over n.
+        inverse: (H + lambda I)^-1 Z [M, PROBES], with H the scatter and Z the `random_signs`.
+    """
+
+    weights: Tensor
+    cross: Tensor
+    centre: Tensor
+    present: Tensor
+    labels: float
+    examples: float
+    ridge: float
+    leverage: float
+    inverse: Tensor
+
+
+def centred(sums: RidgeSums, least: float = 1.0) -> Centred:
+    """Return the ridge regression of labels on h and a constant; least: of lambda, 1 for units that are integers.
+
+    Raises:
+        TrainingError: the sums are not those of any examples.
+    """
+    moments, n = sums.moments(balance=True), float(sums.counts.sum())
+    count = moments.weight
+    centre = moments.cross.sum(1) / count
+    scatter = (moments.gram / count).addr_(centre, centre, alpha=-1).mul_(n)
+    ridge = max(RIDGE * float(scatter.trace()) / n, least)
+    scatter.diagonal().add_(ridge)
+    present = (sums.counts > 0).double()
+    cross = (moments.cross - torch.outer(centre, present)) * (n / count)
+    probes = random_signs(len(scatter))
+    solved = solve_positive(scatter, torch.cat([cross, probes], 1), NO_EXAMPLES)
+    weights, inverse = solved[:, : cross.shape[1]], solved[:, cross.shape[1] :]
+    freedom = len(scatter) - ridge * trace_of(inverse) + 1
+    return Centred(weights, cross, centre, present, count, n, ridge, freedom / n, inverse)
+
+
+def calibrated(found: Centred) -> tuple[Tensor, Tensor]:
+    """Return weights [M, labels] and bias [labels]: scores are h weights + bias.
+
+    They are scaled towards their mean by `slope_for_new` to the power that was best on held-out training images and
+    texts.
+    """
+    weights, n = found.weights, found.examples
+    explained, penalty = float((weights * found.cross).sum()) / n, found.ridge * float(weights.square().sum()) / n
+    weights = weights * slope_for_new(explained, penalty, found.leverage, found.labels, n) ** POWER
+    return weights, found.present / found.labels - found.centre @ weights
+
+
+def random_signs(size: int, count: int = PROBES) -> Tensor:
+    """Return vectors Z [size, count] of +1 and -1, always the same: of A Z, `trace_of` tells about tr A."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 2, (size, count), generator=generator).double() * 2 - 1
+
+
+def trace_of(product: Tensor) -> float:
+    """Return about tr A for A Z [size, count], with Z the `random_signs`: the mean of z^T A z."""
+    return float((random_signs(*product.shape) * product).sum()) / product.shape[1]
+
+
+def slope_for_new(explained: float, penalty: float, leverage: float, labels: float, examples: float) -> float:
+    """Return the slope of one-hot labels on the scores of new examples, both around 1/C; at most 1.
+
+    With C labels of the same weight, s the scores of n examples, W, lambda and the weighted cross-moments X of scatter
+    and labels, training has mean (s_right - 1/C) = tr W^T X / n and
+    mean |y - s|^2 = 1 - 1/C - tr W^T X / n - lambda |W|^2 / n. An example that is left out, of leverage l, has
+    y - s' = (y - s) / (1 - l), and all are taken to have the mean leverage, as in generalised cross-validation. That
+    gives mean (s'_right - 1/C), mean |y - s'|^2, and so mean |s' - 1/C|^2; the slope is the first over the last.
+
+    The first is too low: without the example its label has m - 1 examples and all others m = n / C. So s'_right is
+    multiplied by (m / (m - 1))^(1.3 (1 - s'_right)): low scores grow with their label's examples, those near 1 do not.
+    1.3 was chosen on training images and texts (docs/results-details.md).
+
+    Args:
+        explained: tr W^T X / n.
+        penalty: lambda |W|^2 / n.
+        leverage: the mean leverage, degrees of freedom over n.
+        labels: C.
+        examples: n.
+    """
+    leverage, chance = min(leverage, MOST_LEVERAGE), 1 - 1 / labels
+    above = (explained - leverage * chance) / (1 - leverage)
+    error = (chance - explained - penalty) / (1 - leverage) ** 2
+    spread = error - chance + 2 * above
+    right, each = max(above + 1 / labels, 0.0), max(examples / labels, 2.0)
+    above = right * (each / (each - 1)) ** (GROWTH * (1 - right)) - 1 / labels
+    return min(1.0, max(LEAST_SLOPE, above / spread)) if spread > 0 else 1.0
