@@ -104,9 +104,11 @@ def test_probabilities_are_about_as_sure_as_they_are_right() -> None:
     fresh = torch.cat([samples(label, 200, seed=9) for label in range(LABELS)])
     truth = torch.arange(LABELS).repeat_interleave(200)
     scores = RIDGE_OF(fresh) @ found.weights + found.bias
-    p = ExactRidge.logits(vars(found), scores).softmax(1)
-    assert abs(float(p.amax(1).mean()) - float((p.argmax(1) == truth).float().mean())) < 0.1
-    assert torch.equal(p.argmax(1), scores.argmax(1))
+    densities = RIDGE_OF(fresh) @ found.densities + found.densities_bias
+    for pooled in (None, densities):
+        p = ExactRidge.logits(vars(found), scores, pooled).softmax(1)
+        assert abs(float(p.amax(1).mean()) - float((p.argmax(1) == truth).float().mean())) < 0.1
+        assert pooled is not None or torch.equal(p.argmax(1), scores.argmax(1))
 
 
 def told_and_left_out(count: int, noise_of: float, seed: int = 0) -> tuple[float, float]:
@@ -200,7 +202,8 @@ def test_a_class_between_two_others_is_masked_by_the_regression_and_not_by_the_p
     for label in range(3):
         sums.add(row(label, 100, label), torch.full((100,), label))
     (weights, bias), (densities, constant) = calibrated(centred(sums)), class_densities(centred(sums))
-    middle, known = row(1, 200, 9), {"counts": sums.counts, "labels": torch.arange(3)}
+    middle = row(1, 200, 9)
+    known = {"counts": sums.counts, "labels": torch.arange(3), "sharpness": torch.tensor(1.0)}
     scores, pool = middle @ weights + bias, middle @ densities + constant
     alone, pooled = ((ExactRidge.logits(known, scores, d).argmax(1) == 1).float().mean() for d in (None, pool))
     assert alone < 0.4 and pooled > alone + 0.3

@@ -120,9 +120,10 @@ class BlockRidgeLearner(OfRegression, ClosedFormLearner):
         return heads
 
     def memory_forms(self, labels: Tensor) -> Forms:
-        """Return the forms of the features' range, and of the columns' examples and labels."""
+        """Return the forms of the features' range, of the columns' examples and labels, and of the sharpness."""
         dim = (self.features.range_dim,)
-        return {"mean": TensorForm(dim), "spread": TensorForm(dim, least=1e-9), **column_forms(labels)}
+        pool = {"sharpness": TensorForm(least=0)} if self.densities else {}
+        return {"mean": TensorForm(dim), "spread": TensorForm(dim, least=1e-9), **column_forms(labels), **pool}
 
     @torch.no_grad()
     def fit(self, features: Tensor, columns: Tensor, labels: Tensor) -> dict[str, float]:
@@ -143,6 +144,7 @@ class BlockRidgeLearner(OfRegression, ClosedFormLearner):
         self.memory = self.memory | {"counts": found.counts, "labels": found.labels}
         self.set_heads(found.weights, found.bias)
         if self.densities:
+            self.memory = self.memory | {"sharpness": found.sharpness}
             self.set_heads(found.densities, found.densities_bias, self.densities)
         return found.ridge
 

@@ -17,7 +17,7 @@ any number of classes. Scores have a temperature, which changes no answer.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ from softtf.adaptations.base import AdaptationSpec
 from softtf.adaptations.slots import Storage
 from softtf.backbones.base import Backbone, Tokens
 from softtf.config.bounds import NonNegative
+from softtf.config.published import published_sgd
 from softtf.files.tensor_form import Forms, TensorForm
 from softtf.learners.base import Batch, Learner
 from softtf.learners.class_counts import ClassCounts
@@ -55,6 +56,7 @@ class EASE(LearnerSpec, kind="ease"):
     """
 
     title = "EASE"
+    training: ClassVar[Mapping[str, Any]] = published_sgd(0.025, 48)
     classes: ClassVar[LossClasses] = "own"
     adapt: AdaptationSpec = Adapter("all", 64, "mlp")
     others_weight: NonNegative = 0.1

@@ -19,7 +19,7 @@ after the MLP (as in `ranpac_fsa`).
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ from softtf.adaptations.continued_adapters import ContinuedAdapters, continued
 from softtf.adaptations.quantised import Rank
 from softtf.backbones.base import Backbone, Tokens
 from softtf.config.bounds import Share
+from softtf.config.published import published_sgd
 from softtf.files.tensor_form import Forms, TensorForm
 from softtf.learners.base import Batch, Learner
 from softtf.learners.contrasted import ContrastedLearner, ContrastedSpec
@@ -54,6 +55,7 @@ class MOS(ContrastedSpec, kind="mos"):
     """
 
     title = "MOS"
+    training: ClassVar[Mapping[str, Any]] = published_sgd(0.03, 48)
     layers: Layers = "all"
     rank: Rank = 16
     pull: Share = 0.1

@@ -20,6 +20,7 @@ from softtf.adaptations.adapter import Adapter
 from softtf.adaptations.base import Adaptation, AdaptationSpec
 from softtf.adaptations.slots import Storage
 from softtf.backbones.base import Backbone
+from softtf.config.published import published_sgd
 from softtf.learners.base import Batch, Learner
 from softtf.learners.cosine_head import CosineHead
 from softtf.learners.fine_tuning import network_features
@@ -29,14 +30,7 @@ from softtf.learners.task_data import TaskData
 from softtf.statistics import RandomRidge
 
 HEAD = "first_head"
-PUBLISHED: Mapping[str, Any] = {
-    "optimizer": "sgd",
-    "learning_rate": 0.01 * 256 / 48,
-    "batch_size": 48,
-    "schedule": "cosine",
-    "weight_decay": 5e-4,
-    "clip_norm": None,
-}
+PUBLISHED = published_sgd(0.01, 48)
 """How the paper trains phase 1 on CIFAR-100. After nine of ten tasks, at mini scale with seed 0, these settings give
 41.1%, and Adam at the recipes' rate gives 32.4%."""
 

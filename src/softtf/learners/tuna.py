@@ -15,7 +15,7 @@ orthogonality loss; the paper's settings for CIFAR-100 leave it out. The learnin
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from softtf.adaptations.quantised import Rank
 from softtf.adaptations.slots import Heads
 from softtf.backbones.base import Backbone, Tokens
 from softtf.config.bounds import NonNegative, Positive
+from softtf.config.published import published_sgd
 from softtf.learners.aligned import AlignedLearner, AlignedSpec, Samples
 from softtf.learners.base import Batch, Learner
 from softtf.learners.spans import LossClasses
@@ -46,6 +47,7 @@ class TUNA(AlignedSpec, kind="tuna"):
     """
 
     title = "TUNA"
+    training: ClassVar[Mapping[str, Any]] = published_sgd(0.01, 16)
     classes: ClassVar[LossClasses] = "own"
     layers: Layers = "all"
     rank: Rank = 16

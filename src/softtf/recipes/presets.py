@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from softtf.config.names import BERT, BUNDLED, MINILM, VIT_B
+from softtf.config.published import published_sgd
 from softtf.recipes.methods import Settings
 
 Scale = Literal["full", "mini"]
@@ -51,18 +52,6 @@ def _data(source: str | None, num_tasks: int, **more: Any) -> dict[str, Any]:
 
 def _training(epochs: int, rate: float = 0.03) -> dict[str, Any]:
     return {"train.epochs": epochs, "train.batch_size": 24, "train.learning_rate": rate}
-
-
-def _sgd(rate: float, batch_size: int) -> dict[str, Any]:
-    """Return how most rivals are published: SGD at `rate` for batches of `batch_size`, with a falling cosine."""
-    return {
-        "train.optimizer": "sgd",
-        "train.learning_rate": rate * 256 / batch_size,
-        "train.batch_size": batch_size,
-        "train.schedule": "cosine",
-        "train.weight_decay": 5e-4,
-        "train.clip_norm": None,
-    }
 
 
 ON_VIT_B = {"backbone.name": VIT_B, "backbone.normalise": "unit"}
@@ -161,10 +150,8 @@ PRESETS: dict[str, dict[str, Settings]] = {  # by place, then by kind of learner
         **dict.fromkeys(TRAIN_WHOLE, {"train.learning_rate": 3e-4}),
         "ranpac": {"learner.projection": 10_000},
         "ranpac-fsa": {"learner.projection": 10_000},
-        "slca": _sgd(0.01, 128),
-        "ease": _sgd(0.025, 48),
-        "mos": _sgd(0.03, 48),
-        "tuna": {**_sgd(0.01, 16), "train.epochs": 15},
+        "slca": {f"train.{name}": value for name, value in published_sgd(0.01, 128).items()},
+        "tuna": {"train.epochs": 15},
         "coda-prompt": {  # published: Adam at 1e-3 for batches of 128
             **{"train.batch_size": 128, "train.learning_rate": 2e-3, "train.schedule": "cosine"},
             "train.clip_norm": None,

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from softtf.devices.processes import mine
 from softtf.files.tensor_form import Forms
 from softtf.seeds import derive_seed
-from softtf.statistics.centred_ridge import calibrated, centred
+from softtf.statistics.centred_ridge import MOST_LEVERAGE, calibrated, centred
 from softtf.statistics.class_densities import class_densities
 from softtf.statistics.random_ridge import column_counts, column_forms, share_joined, share_united, share_without
 from softtf.statistics.ridge_sums import RidgeSums
@@ -30,7 +30,7 @@ from softtf.statistics.temperature import log_shares
 
 UNIT = 16  # the standard deviation, before rounding, of the projection of features in their usual range
 FLOOR, SHARE, TEMPERATURE = 0.02, 0.5, 0.27  # of the regression's probabilities (docs/results-details.md)
-OF_REGRESSION, OF_DENSITIES = 0.5, 0.4  # weights in the pool (docs/results-details.md)
+OF_REGRESSION, OF_DENSITIES, SHARPEST = 0.5, 0.4, 1.4  # of the pool (docs/results-details.md)
 ROWS = 1024  # rows of h at once
 
 
@@ -43,6 +43,7 @@ class ExactRidgeSolution:
         bias: [columns], float32.
         densities: [M, columns], float32.
         densities_bias: [columns], float32.
+        sharpness: [], what the pool of both is multiplied by: 1.4 less the mean leverage of an example.
         ridge: lambda.
         counts: [columns], the examples of each column.
         labels: [columns], its label number.
@@ -52,6 +53,7 @@ class ExactRidgeSolution:
     bias: Tensor
     densities: Tensor
     densities_bias: Tensor
+    sharpness: Tensor
     ridge: float
     counts: Tensor
     labels: Tensor
@@ -139,23 +141,25 @@ class ExactRidge(nn.Module):
         found = centred(RidgeSums.total(shares, "", self.size, int(labels.max()) + 1))
         weights, bias = (part[..., labels].float() for part in calibrated(found))
         densities, densities_bias = (part[..., labels].float() for part in class_densities(found))
-        return ExactRidgeSolution(weights, bias, densities, densities_bias, found.ridge, counts, labels)
+        sharpness = torch.tensor(SHARPEST - min(found.leverage, MOST_LEVERAGE))
+        return ExactRidgeSolution(weights, bias, densities, densities_bias, sharpness, found.ridge, counts, labels)
 
     @staticmethod
     def logits(known: Mapping[str, Tensor], scores: Tensor, densities: Tensor | None = None) -> Tensor:
         """Return log P of each column, up to a constant [n, columns].
 
         Of scores s alone, with C labels, it is log(max(s, 0) + 0.02 + 1 / 2C) / 0.27. With the log-densities of
-        `class_densities` it is half of that plus 0.4 times these. Columns of one label share its probability in
-        proportion to their examples.
+        `class_densities` it is half of that plus 0.4 times these, all times the sharpness. Columns of one label share
+        its probability in proportion to their examples.
 
         The softmax of the scores alone is calibrated. A softmax of the scores themselves gives unlikely classes too
         much and likely ones too little. Once scores are scaled towards their mean by their slope, one temperature fits
         2 and 100 classes, 5 and 100 images per class, images and texts (docs/results-details.md). A constant is never
-        outdated and favours no task.
+        outdated and favours no task. Of the pool, the sharpness does what the slope does for the scores: the more an
+        example has fitted the solution to itself, the less it tells of new ones.
 
         Args:
-            known: `counts` and `labels` of an `ExactRidgeSolution`.
+            known: `counts`, `labels` and, for densities, `sharpness` of an `ExactRidgeSolution`.
             scores: [n, columns].
             densities: [n, columns].
         """
@@ -163,5 +167,5 @@ class ExactRidge(nn.Module):
         floor = FLOOR + SHARE / (known["labels"].max().double() + 1)
         logits = scores.clamp_min(0).add(floor).log() / TEMPERATURE
         if densities is not None:
-            logits = OF_REGRESSION * logits + OF_DENSITIES * densities
+            logits = known["sharpness"].to(scores) * (OF_REGRESSION * logits + OF_DENSITIES * densities)
         return logits + shares
