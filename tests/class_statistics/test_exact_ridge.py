@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from softtf.statistics.centred_ridge import LEAST_SLOPE, POWER, RIDGE, calibrated, centred
+from softtf.statistics.centred_ridge import LEAST_SLOPE, POWER, calibrated, centred, ridge_share
 from softtf.statistics.class_densities import class_densities
 from softtf.statistics.exact_ridge import ExactRidge, ExactRidgeSolution
 from softtf.statistics.ridge_sums import RidgeSums
@@ -54,14 +54,23 @@ def test_it_is_the_ridge_regression_of_all_examples_at_once() -> None:
     h = torch.cat([RIDGE_OF(samples(label, 20)) for label in range(LABELS)]).double().round()
     y = F.one_hot(torch.arange(LABELS).repeat_interleave(20)).double()
     centred = h - h.mean(0)
-    ridge = RIDGE * centred.square().sum(1).mean()
+    ridge = ridge_share(20) * centred.square().sum(1).mean()
     weights = torch.linalg.solve(centred.T @ centred + ridge * torch.eye(SIZE).double(), centred.T @ (y - y.mean(0)))
     slope = float(found.weights.double().norm() / weights.norm())  # the scores are drawn to their mean by so much
-    assert LEAST_SLOPE**POWER <= slope <= 1
+    assert LEAST_SLOPE**POWER <= slope <= 1 + 1e-6
     torch.testing.assert_close(found.weights.double(), slope * weights, rtol=1e-5, atol=1e-7)
     bias = y.mean(0) - slope * h.mean(0) @ weights
     torch.testing.assert_close(found.bias.double(), bias, rtol=1e-5, atol=1e-6)
     assert found.ridge == pytest.approx(float(ridge))
+
+
+def test_lambda_is_larger_where_labels_have_few_examples() -> None:
+    """At the same scatter: 0.6 of its mean with five examples of each label, 0.33 with fifty."""
+    shares = [learned(list(range(3)), dict.fromkeys(range(3), count))[1] for count in (5, 50)]
+    for count, of_count in zip((5, 50), shares, strict=True):
+        found = centred(RidgeSums.total(of_count, "", SIZE, 3))
+        h = torch.cat([RIDGE_OF(samples(label, count)) for label in range(3)]).double().round()
+        assert found.ridge == pytest.approx((0.3 + 1.5 / count) * float((h - h.mean(0)).square().sum(1).mean()))
 
 
 def test_tasks_in_any_order_give_the_same_sums_to_the_bit_and_the_same_answers() -> None:
@@ -132,7 +141,7 @@ def told_and_left_out(count: int, noise_of: float, seed: int = 0) -> tuple[float
         weight[i] = 0
         return weight
 
-    ridge = RIDGE * float((h - h.mean(0)).square().sum(1).mean())
+    ridge = ridge_share(count) * float((h - h.mean(0)).square().sum(1).mean())
     solved = [fitted(without(i)) for i in range(n)]
     left_out = torch.stack([(h[i] - mean) @ weights for i, (weights, mean) in enumerate(solved)])
     slope = float((left_out * (y - 1 / LABELS)).sum() / left_out.square().sum())
@@ -146,7 +155,7 @@ def told_and_left_out(count: int, noise_of: float, seed: int = 0) -> tuple[float
 @pytest.mark.parametrize(("count", "noise_of"), [(5, 2.0), (20, 2.0), (20, 0.5), (40, 4.0)])
 def test_the_slope_of_new_examples_is_that_of_examples_left_out(count: int, noise_of: float) -> None:
     told, left_out = told_and_left_out(count, noise_of)
-    assert told == pytest.approx(left_out, abs=0.1)
+    assert told == pytest.approx(left_out, abs=0.12)
 
 
 @pytest.mark.parametrize("count", [4, 5])

@@ -10,9 +10,8 @@ from torch import Tensor
 from softtf.backbones.random_inputs import random_inputs
 from softtf.errors import UserError
 from softtf.learners import KLDA, Learner
-from softtf.learners.klda import HEIGHTS, WIDTH, FourierMaps, discriminants, median_distance, usual_gamma
+from softtf.learners.klda import HEIGHTS, RIDGE, WIDTH, FourierMaps, discriminants, median_distance, usual_gamma
 from softtf.learners.shares import Shares
-from softtf.statistics.centred_ridge import RIDGE
 from softtf.statistics.ridge_sums import RidgeSums
 from support.tiny import noise, tiny_backbone
 

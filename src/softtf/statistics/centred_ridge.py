@@ -1,6 +1,7 @@
 """Ridge regression of labels on units and a constant, solved from their sums, and how sure its scores are.
 
-With H the scatter of the units around their mean over n examples, W = (H + lambda I)^-1 C and lambda = 0.3 tr H / n.
+With H the scatter of the units around their mean over n examples, m examples of each label on average,
+W = (H + lambda I)^-1 C and lambda = (0.3 + 1.5 / m) tr H / n. The fewer examples a label has, the more lambda is worth.
 
 Training scores are more certain than those of new examples. By how much follows from the sums alone, by generalised
 cross-validation (Golub, Heath and Wahba, Technometrics 1979): `slope_for_new`. Scores are scaled towards their mean by
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from softtf.statistics.ridge_sums import NO_EXAMPLES, RidgeSums, solve_positive
 
-RIDGE = 0.3  # chosen on training images of CIFAR-100 (docs/results.md); the same for texts
+RIDGE, RIDGE_OF_FEW = 0.3, 1.5  # chosen on training images of CIFAR-100 and training texts (docs/results-details.md)
 POWER, LEAST_SLOPE, MOST_LEVERAGE, GROWTH = 1.5, 0.25, 0.95, 1.3  # docs/results-details.md
 PROBES = 32  # random vectors that estimate a trace
 
@@ -55,7 +56,7 @@ def centred(sums: RidgeSums, least: float = 1.0) -> Centred:
     count = moments.weight
     centre = moments.cross.sum(1) / count
     scatter = (moments.gram / count).addr_(centre, centre, alpha=-1).mul_(n)
-    ridge = max(RIDGE * float(scatter.trace()) / n, least)
+    ridge = max(ridge_share(n / count) * float(scatter.trace()) / n, least)
     scatter.diagonal().add_(ridge)
     present = (sums.counts > 0).double()
     cross = (moments.cross - torch.outer(centre, present)) * (n / count)
@@ -64,6 +65,11 @@ def centred(sums: RidgeSums, least: float = 1.0) -> Centred:
     weights, inverse = solved[:, : cross.shape[1]], solved[:, cross.shape[1] :]
     freedom = len(scatter) - ridge * trace_of(inverse) + 1
     return Centred(weights, cross, centre, present, count, n, ridge, freedom / n, inverse)
+
+
+def ridge_share(each: float) -> float:
+    """Return lambda as a share of tr H / n; each: the mean number of examples of a label."""
+    return RIDGE + RIDGE_OF_FEW / each
 
 
 def calibrated(found: Centred) -> tuple[Tensor, Tensor]:

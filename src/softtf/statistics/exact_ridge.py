@@ -2,12 +2,11 @@
 
 It is `random_ridge` (RanPAC, McDonnell et al., NeurIPS 2023) with four differences. The features have several views,
 each with its own units. Units are rounded to integers, so that sums are exact: tasks in any order, or the added sums of
-several learners, give the same bits. Scores are centred. Lambda is fixed: with H the scatter of the units around their
-mean over n examples, W = (H + lambda I)^-1 C and lambda = 0.3 tr H / n. Nothing is held out, so there are half as many
-sums to keep.
+several learners, give the same bits. Scores are centred. Lambda follows from the numbers of examples and labels.
+Nothing is held out, so there are half as many sums to keep.
 
-The regression's scores are calibrated (`softtf.statistics.centred_ridge`). The same solution also gives the classes'
-densities (`softtf.statistics.class_densities`), and `ExactRidge.logits` pools both.
+How it is solved, and how its scores are calibrated: `softtf.statistics.centred_ridge`. The same solution also gives
+the classes' densities (`softtf.statistics.class_densities`), and `ExactRidge.logits` pools both.
 """
 
 import math
