@@ -15,11 +15,11 @@ from sklearn.datasets import load_digits
 photos = Path(mkdtemp()) / "photos"
 digits = load_digits()
 names = ["zero", "one", "two", "three"]
-for number, (pixels, label) in enumerate(zip(digits.images, digits.target, strict=True)):
-    if label < len(names):
-        folder = photos / names[label]
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray((pixels * 15).astype("uint8")).resize((32, 32)).save(folder / f"{number}.png")
+for label, name in enumerate(names):
+    (photos / name).mkdir(parents=True)
+    for number in (digits.target == label).nonzero()[0][:40]:
+        pixels = (digits.images[number] * 15).astype("uint8")
+        Image.fromarray(pixels).resize((32, 32)).save(photos / name / f"{number}.png")
 sorted(path.name for path in photos.iterdir())
 
 # %% [markdown]
