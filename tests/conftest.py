@@ -35,6 +35,8 @@ DAMAGE = {
     *("test_manifest.py", "test_reload.py", "test_versions.py", "test_zipped.py"),
 }
 """Files of tests that save learners again and again, or damage what they read."""
+LONGEST = ("test_site.py", "test_net.py")
+"""Files of tests of minutes: they start first, so that no processor waits for the last of them."""
 
 torch.set_num_threads(1)
 settings.register_profile("no clock", deadline=None)
@@ -43,11 +45,12 @@ settings.load_profile("no clock")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what need not run after each edit."""
+    """Mark as slow what need not run after each edit, and put the longest tests first."""
     here = Path(__file__).parent
     for item in items:
         if item.path.relative_to(here).parts[0] in SLOW or item.path.name in DAMAGE:
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(autouse=True, scope="session")
