@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from softtf.statistics.centred_ridge import centred, ridge_share
+from softtf.statistics.centred_ridge import RIDGE, centred
 from softtf.statistics.familiarity import Familiarity, _leverages, familiarity
 from softtf.statistics.ridge_sums import RidgeSums
 from softtf.statistics.shares import Share
@@ -38,7 +38,7 @@ def test_it_is_the_log_ratio_of_two_gaussians() -> None:
     mean, n = means.mean(0), count * len(examples)
     within = sum((x - m).T @ (x - m) for x, m in zip(examples, means, strict=True)) / n
     total = within + (means - mean).T @ (means - mean) / len(means)
-    covariance = within + ridge_share(count) * total.trace() / n * torch.eye(SIZE)
+    covariance = within + RIDGE * total.trace() / n * torch.eye(SIZE)
     x = units(0, 5, seed=7)
 
     def log_density(at: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ def test_known_inputs_are_rejected_as_often_as_stated(count: int) -> None:
     known = torch.cat([units(label, 400, seed=5) for label in range(2 * TASKS)])
     unknown = found([0, 1, 2], count).unknown(known)
     for rate in (0.02, 0.05, 0.2):
-        assert 0.35 * rate <= float((unknown > 1 - rate).double().mean()) <= 1.8 * rate, (rate, count)
+        assert 0.4 * rate <= float((unknown > 1 - rate).double().mean()) <= 1.8 * rate, (rate, count)
 
 
 def test_a_class_of_fewer_examples_has_more_leverage() -> None:

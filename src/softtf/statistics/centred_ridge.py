@@ -46,8 +46,13 @@ class Centred(NamedTuple):
     inverse: Tensor
 
 
-def centred(sums: RidgeSums, least: float = 1.0) -> Centred:
-    """Return the ridge regression of labels on h and a constant; least: of lambda, 1 for units that are integers.
+def centred(sums: RidgeSums, least: float = 1.0, share: float | None = None) -> Centred:
+    """Return the ridge regression of labels on h and a constant.
+
+    Args:
+        sums: over all examples.
+        least: the least lambda, 1 for units that are integers.
+        share: lambda as a share of tr H / n; that of `ridge_share` if there is none.
 
     Raises:
         TrainingError: the sums are not those of any examples.
@@ -56,7 +61,7 @@ def centred(sums: RidgeSums, least: float = 1.0) -> Centred:
     count = moments.weight
     centre = moments.cross.sum(1) / count
     scatter = (moments.gram / count).addr_(centre, centre, alpha=-1).mul_(n)
-    ridge = max(ridge_share(n / count) * float(scatter.trace()) / n, least)
+    ridge = max((share or ridge_share(n / count)) * float(scatter.trace()) / n, least)
     scatter.diagonal().add_(ridge)
     present = (sums.counts > 0).double()
     cross = (moments.cross - torch.outer(centre, present)) * (n / count)

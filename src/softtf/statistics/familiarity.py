@@ -2,7 +2,7 @@
 
 It is the relative Mahalanobis distance of Ren et al., "A Simple Fix to Mahalanobis Distance for Improving Near-OOD
 Detection" (2021), on the units h that the regression reads. With m_c the mean of class c, m the mean of all m_c, and S
-the covariance of the units around their classes' means:
+the covariance of the units around their classes' means, and lambda = 0.3 tr H / n:
 
     A = S + lambda / n    D_c = (m_c - m)^T A^-1 (m_c - m)    familiarity = max_c (h - m)^T A^-1 (m_c - m) - D_c / 2
 
@@ -29,7 +29,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from softtf.statistics.centred_ridge import MOST_LEVERAGE, Centred, centred, trace_of
+from softtf.statistics.centred_ridge import MOST_LEVERAGE, RIDGE, Centred, centred, trace_of
 from softtf.statistics.ridge_sums import RidgeSums, are_integers
 from softtf.statistics.shares import Share, all_labels, local_numbers
 
@@ -78,7 +78,7 @@ def familiarity(shares: Sequence[Share], size: int) -> Familiarity:
     count = int(all_labels(shares).max()) + 1
     sums = RidgeSums.total(shares, "", size, count)
     least = 1.0 if are_integers(shares[0].tensors, "") else torch.finfo(torch.float32).tiny
-    found = centred(sums, least)
+    found = centred(sums, least, RIDGE)
     apart = sums.cross / sums.counts.clamp_min(1) - found.centre[:, None] * found.present
     pooled = found.weights.T @ sums.scatter(apart + found.centre[:, None]) @ found.weights
     pooled /= max(1.0, found.examples - found.labels)
