@@ -3,7 +3,6 @@
 import inspect
 import math
 import sys
-from contextlib import nullcontext
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer
-from torch.overrides import TorchFunctionMode
 
 from softtf.backbones.base import check_depth, check_fits
 from softtf.backbones.spec import BackboneSpec, model_name, random_name
@@ -27,16 +25,6 @@ from softtf.files.plain_json import read_json
 BUNDLED_SIZE, BUNDLED_PATCH = 64, 8
 UNDRAWN = {"weight_init": "skip"}
 """The option of timm for a model whose weights nobody reads: drawing them takes longer than building the model."""
-
-
-class _NoDraws(TorchFunctionMode):
-    """Keeps torch's layers from drawing the weights that they begin with, which timm's option does not."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
 
 
 def architecture_of(name: str) -> str:
@@ -196,7 +184,7 @@ def _create(name: str, spec: BackboneSpec, options: dict[str, Any], drawn: bool)
     check_plain(vit, spec.name)
     _check_images(vit, spec.name, options.get("in_chans", 3))
     check_fits(vit, spec.name)
-    with drawing_from(0), nullcontext() if drawn else _NoDraws():
+    with drawing_from(0):
         return _built(name, spec, options if drawn else options | UNDRAWN)
 
 
