@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from softtf.statistics.centred_ridge import LEAST_SLOPE, POWER, RIDGE, calibrated, centred, ridge_share
+from softtf.statistics.centred_ridge import LEAST_SLOPE, POWER, RIDGE, calibrated, centred, error_for_new, ridge_share
 from softtf.statistics.class_densities import class_densities
-from softtf.statistics.exact_ridge import ExactRidge, ExactRidgeSolution
+from softtf.statistics.exact_ridge import ExactRidge, ExactRidgeSolution, sharpness_of
 from softtf.statistics.ridge_sums import RidgeSums
 from softtf.statistics.shares import Share
 from support.tiny import noise
@@ -120,10 +120,11 @@ def test_probabilities_are_about_as_sure_as_they_are_right() -> None:
         assert pooled is not None or torch.equal(p.argmax(1), scores.argmax(1))
 
 
-def told_and_left_out(count: int, noise_of: float, seed: int = 0) -> tuple[float, float]:
-    """Return by how much scores are drawn to their mean: told by the sums, and by regressions without each example.
+def told_and_left_out(count: int, noise_of: float, seed: int = 0) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return by how much scores are drawn to their mean and their error before: told, and without each example.
 
-    There the others of the example's label stand in for it, so that all labels are as heavy.
+    The first two follow from the sums, the others of regressions without each example. There the others of its label
+    stand in for it, so that all labels are as heavy.
     """
     seeds = range(seed * LABELS, (seed + 1) * LABELS)
     drawn = [CENTRES[label] + noise_of * noise(count, VIEWS * DIM, seed=s).float() for label, s in enumerate(seeds)]
@@ -146,21 +147,27 @@ def told_and_left_out(count: int, noise_of: float, seed: int = 0) -> tuple[float
     left_out = torch.stack([(h[i] - mean) @ weights for i, (weights, mean) in enumerate(solved)])
     slope = float((left_out * (y - 1 / LABELS)).sum() / left_out.square().sum())
 
+    error = float((y - 1 / LABELS - left_out).square().sum(1).mean())
+
     sums = RidgeSums.zeros(SIZE, LABELS)
     sums.add(h, y.argmax(1))
-    told = float(calibrated(centred(sums, share=RIDGE))[0].norm() / fitted(torch.ones(n).double())[0].norm())
-    return told, min(1.0, max(LEAST_SLOPE, slope)) ** POWER
+    found = centred(sums, share=RIDGE)
+    told = float(calibrated(found)[0].norm() / fitted(torch.ones(n).double())[0].norm())
+    return (told, error_for_new(found)), (min(1.0, max(LEAST_SLOPE, slope)) ** POWER, error)
 
 
 @pytest.mark.parametrize(("count", "noise_of"), [(5, 2.0), (20, 2.0), (20, 0.5), (40, 4.0)])
 def test_the_slope_of_new_examples_is_that_of_examples_left_out(count: int, noise_of: float) -> None:
-    told, left_out = told_and_left_out(count, noise_of)
+    (told, error), (left_out, error_left_out) = told_and_left_out(count, noise_of)
     assert told == pytest.approx(left_out, abs=0.1)
+    assert error == pytest.approx(error_left_out, rel=0.25 if count == 5 else 0.1)  # a label lacks its left-out example
 
 
 @pytest.mark.parametrize("count", [4, 5])
 def test_the_slope_is_not_too_small_where_a_label_has_few_examples(count: int) -> None:
-    told, left_out = torch.tensor([told_and_left_out(count, 1.5, seed) for seed in range(20)]).mean(0).tolist()
+    (told, _), (left_out, _) = (
+        torch.tensor([told_and_left_out(count, 1.5, seed) for seed in range(20)]).mean(0).tolist()
+    )
     assert told == pytest.approx(left_out, abs=0.1)
 
 
@@ -185,12 +192,23 @@ def test_densities_are_those_of_gaussians_with_one_covariance(counts: dict[int, 
     torch.testing.assert_close(told, expected / max(1.0, distance) ** 0.5, rtol=1e-4, atol=1e-4)
 
 
+def test_the_pool_is_surer_of_many_classes_close_together_and_where_new_examples_are_answered_well() -> None:
+    found, shares = learned(list(range(LABELS)))
+    solution = centred(total(shares))
+    expected = 1.15 * (LABELS / (class_densities(solution).apart * error_for_new(solution))) ** 0.2
+    assert found.sharpness.item() == pytest.approx(expected)
+    assert sharpness_of(10, 40, 0.5) < min(
+        sharpness_of(20, 40, 0.5), sharpness_of(10, 20, 0.5), sharpness_of(10, 40, 0.2)
+    )
+    assert sharpness_of(10, 40, 0) == sharpness_of(10, 40, 0.01)
+
+
 def test_densities_of_more_labels_than_units_are_by_the_same_formula() -> None:
     """There another matrix is inverted, that of the units."""
     sums = RidgeSums.zeros(4, LABELS)
     for label in range(LABELS):
         sums.add(RIDGE_OF(samples(label, 20)).double().round()[:, :4], torch.full((20,), label))
-    weights, bias = class_densities(centred(sums))
+    weights, bias, _ = class_densities(centred(sums))
     means = sums.cross / sums.counts
     a = (sums.scatter(means) + centred(sums).ridge * torch.eye(4).double()) / float(sums.counts.sum())
     apart = means - means.mean(1, keepdim=True)
@@ -210,7 +228,7 @@ def test_a_class_between_two_others_is_masked_by_the_regression_and_not_by_the_p
     sums = RidgeSums.zeros(4, 3)
     for label in range(3):
         sums.add(row(label, 100, label), torch.full((100,), label))
-    (weights, bias), (densities, constant) = calibrated(centred(sums)), class_densities(centred(sums))
+    (weights, bias), (densities, constant, _) = calibrated(centred(sums)), class_densities(centred(sums))
     middle = row(1, 200, 9)
     known = {"counts": sums.counts, "labels": torch.arange(3), "sharpness": torch.tensor(1.0)}
     scores, pool = middle @ weights + bias, middle @ densities + constant

@@ -45,6 +45,11 @@ class Centred(NamedTuple):
     leverage: float
     inverse: Tensor
 
+    @property
+    def explained(self) -> float:
+        """Tr W^T X / n: the mean score of an example's own label, less 1/C."""
+        return float((self.weights * self.cross).sum()) / self.examples
+
 
 def centred(sums: RidgeSums, least: float = 1.0, share: float | None = None) -> Centred:
     """Return the ridge regression of labels on h and a constant.
@@ -83,10 +88,20 @@ def calibrated(found: Centred) -> tuple[Tensor, Tensor]:
     They are scaled towards their mean by `slope_for_new` to the power that was best on held-out training images and
     texts.
     """
-    weights, n = found.weights, found.examples
-    explained, penalty = float((weights * found.cross).sum()) / n, found.ridge * float(weights.square().sum()) / n
-    weights = weights * slope_for_new(explained, penalty, found.leverage, found.labels, n) ** POWER
+    slope = slope_for_new(found.explained, error_for_new(found), found.leverage, found.labels, found.examples)
+    weights = found.weights * slope**POWER
     return weights, found.present / found.labels - found.centre @ weights
+
+
+def error_for_new(found: Centred) -> float:
+    """Return the mean |y - s|^2 of one-hot labels y and scores s of new examples, told by the sums.
+
+    With C labels of the same weight, W, lambda and the weighted cross-moments X of scatter and labels, training has
+    mean |y - s|^2 = 1 - 1/C - tr W^T X / n - lambda |W|^2 / n. An example that is left out, of leverage l, has
+    y - s' = (y - s) / (1 - l), and all are taken to have the mean leverage, as in generalised cross-validation.
+    """
+    penalty = found.ridge * float(found.weights.square().sum()) / found.examples
+    return (1 - 1 / found.labels - found.explained - penalty) / (1 - min(found.leverage, MOST_LEVERAGE)) ** 2
 
 
 def random_signs(size: int, count: int = PROBES) -> Tensor:
@@ -100,29 +115,25 @@ def trace_of(product: Tensor) -> float:
     return float((random_signs(*product.shape) * product).sum()) / product.shape[1]
 
 
-def slope_for_new(explained: float, penalty: float, leverage: float, labels: float, examples: float) -> float:
+def slope_for_new(explained: float, error: float, leverage: float, labels: float, examples: float) -> float:
     """Return the slope of one-hot labels on the scores of new examples, both around 1/C; at most 1.
 
-    With C labels of the same weight, s the scores of n examples, W, lambda and the weighted cross-moments X of scatter
-    and labels, training has mean (s_right - 1/C) = tr W^T X / n and
-    mean |y - s|^2 = 1 - 1/C - tr W^T X / n - lambda |W|^2 / n. An example that is left out, of leverage l, has
-    y - s' = (y - s) / (1 - l), and all are taken to have the mean leverage, as in generalised cross-validation. That
-    gives mean (s'_right - 1/C), mean |y - s'|^2, and so mean |s' - 1/C|^2; the slope is the first over the last.
+    With s' the scores of examples that are left out, generalised cross-validation gives mean (s'_right - 1/C), as it
+    gives the error, and so mean |s' - 1/C|^2; the slope is the first over the last.
 
     The first is too low: without the example its label has m - 1 examples and all others m = n / C. So s'_right is
     multiplied by (m / (m - 1))^(1.3 (1 - s'_right)): low scores grow with their label's examples, those near 1 do not.
     1.3 was chosen on training images and texts (docs/results-details.md).
 
     Args:
-        explained: tr W^T X / n.
-        penalty: lambda |W|^2 / n.
+        explained: the mean training score of the right label, less 1/C.
+        error: that of `error_for_new`.
         leverage: the mean leverage, degrees of freedom over n.
         labels: C.
         examples: n.
     """
     leverage, chance = min(leverage, MOST_LEVERAGE), 1 - 1 / labels
     above = (explained - leverage * chance) / (1 - leverage)
-    error = (chance - explained - penalty) / (1 - leverage) ** 2
     spread = error - chance + 2 * above
     right, each = max(above + 1 / labels, 0.0), max(examples / labels, 2.0)
     above = right * (each / (each - 1)) ** (GROWTH * (1 - right)) - 1 / labels

@@ -6,14 +6,30 @@ answer between two and four (Hastie, Tibshirani and Friedman, "The Elements of S
 4.2). Densities do not have this fault.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from softtf.statistics.centred_ridge import Centred
 
 
-def class_densities(found: Centred) -> tuple[Tensor, Tensor]:
-    """Return weights [M, labels] and bias [labels] of d_c = (log N(h; m_c, A) - log N(h; m, A)) / sqrt D.
+class Densities(NamedTuple):
+    """Log-densities d = h weights + bias.
+
+    Attributes:
+        weights: [M, labels].
+        bias: [labels].
+        apart: D, the mean squared distance of the classes' means from their mean, at least 1.
+    """
+
+    weights: Tensor
+    bias: Tensor
+    apart: float
+
+
+def class_densities(found: Centred) -> Densities:
+    """Return d_c = (log N(h; m_c, A) - log N(h; m, A)) / sqrt D.
 
     m_c is the mean of class c, m the mean of all m_c, A = (S + lambda I) / n with S the scatter around the classes'
     means, and D the mean of D_c = (m_c - m)^T A^-1 (m_c - m), at least 1. The squares of h cancel:
@@ -25,13 +41,14 @@ def class_densities(found: Centred) -> tuple[Tensor, Tensor]:
     2 to 50 classes, the best multiple of the logarithms fell as 1 / sqrt D (docs/results-details.md).
     """
     size, labels = found.weights.shape
-    apart = found.cross * (found.labels / found.examples)
+    means = found.cross * (found.labels / found.examples)  # m_c - m
     if labels <= size:
-        inner = torch.eye(labels).double() - apart.T @ found.weights
+        inner = torch.eye(labels).double() - means.T @ found.weights
         weights = torch.linalg.solve(inner, found.weights, left=False)
     else:  # the same, with a matrix of [M, M]
-        weights = torch.linalg.solve(torch.eye(size).double() - found.weights @ apart.T, found.weights)
+        weights = torch.linalg.solve(torch.eye(size).double() - found.weights @ means.T, found.weights)
     weights = weights * found.labels
-    squares = (apart * weights).sum(0)
-    scale = max(1.0, float(squares.sum()) / found.labels) ** 0.5
-    return weights / scale, (-found.centre @ weights - squares / 2) / scale
+    squares = (means * weights).sum(0)
+    apart = max(1.0, float(squares.sum()) / found.labels)
+    scale = apart**0.5
+    return Densities(weights / scale, (-found.centre @ weights - squares / 2) / scale, apart)

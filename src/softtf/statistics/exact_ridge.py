@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from softtf.devices.processes import mine
 from softtf.files.tensor_form import Forms
 from softtf.seeds import derive_seed
-from softtf.statistics.centred_ridge import MOST_LEVERAGE, calibrated, centred
+from softtf.statistics.centred_ridge import calibrated, centred, error_for_new
 from softtf.statistics.class_densities import class_densities
 from softtf.statistics.random_ridge import column_counts, column_forms, share_joined, share_united, share_without
 from softtf.statistics.ridge_sums import RidgeSums
@@ -29,7 +29,8 @@ from softtf.statistics.temperature import log_shares
 
 UNIT = 16  # the standard deviation, before rounding, of the projection of features in their usual range
 FLOOR, SHARE, TEMPERATURE = 0.02, 0.5, 0.27  # of the regression's probabilities (docs/results-details.md)
-OF_REGRESSION, OF_DENSITIES, SHARPEST = 0.5, 0.4, 1.4  # of the pool (docs/results-details.md)
+OF_REGRESSION, OF_DENSITIES, SHARPNESS, POWER = 0.5, 0.4, 1.15, 0.2  # of the pool (docs/results-details.md)
+LEAST_ERROR = 0.01
 ROWS = 1024  # rows of h at once
 
 
@@ -42,7 +43,7 @@ class ExactRidgeSolution:
         bias: [columns], float32.
         densities: [M, columns], float32.
         densities_bias: [columns], float32.
-        sharpness: [], what the pool of both is multiplied by: 1.4 less the mean leverage of an example.
+        sharpness: [], what the pool of both is multiplied by (`sharpness_of`).
         ridge: lambda.
         counts: [columns], the examples of each column.
         labels: [columns], its label number.
@@ -139,8 +140,9 @@ class ExactRidge(nn.Module):
         labels, counts = all_labels(shares), column_counts(shares)
         found = centred(RidgeSums.total(shares, "", self.size, int(labels.max()) + 1))
         weights, bias = (part[..., labels].float() for part in calibrated(found))
-        densities, densities_bias = (part[..., labels].float() for part in class_densities(found))
-        sharpness = torch.tensor(SHARPEST - min(found.leverage, MOST_LEVERAGE))
+        *heads, apart = class_densities(found)
+        densities, densities_bias = (part[..., labels].float() for part in heads)
+        sharpness = torch.tensor(sharpness_of(found.labels, apart, error_for_new(found)))
         return ExactRidgeSolution(weights, bias, densities, densities_bias, sharpness, found.ridge, counts, labels)
 
     @staticmethod
@@ -154,8 +156,7 @@ class ExactRidge(nn.Module):
         The softmax of the scores alone is calibrated. A softmax of the scores themselves gives unlikely classes too
         much and likely ones too little. Once scores are scaled towards their mean by their slope, one temperature fits
         2 and 100 classes, 5 and 100 images per class, images and texts (docs/results-details.md). A constant is never
-        outdated and favours no task. Of the pool, the sharpness does what the slope does for the scores: the more an
-        example has fitted the solution to itself, the less it tells of new ones.
+        outdated and favours no task.
 
         Args:
             known: `counts`, `labels` and, for densities, `sharpness` of an `ExactRidgeSolution`.
@@ -168,3 +169,17 @@ class ExactRidge(nn.Module):
         if densities is not None:
             logits = known["sharpness"].to(scores) * (OF_REGRESSION * logits + OF_DENSITIES * densities)
         return logits + shares
+
+
+def sharpness_of(labels: float, apart: float, error: float) -> float:
+    """Return what multiplies the pool of scores and densities, so that its softmax is calibrated: 1.15 (C / D E)^0.2.
+
+    Densities grow less certain with D than they should, in many classes more than in few; where new examples are
+    answered well, the pool may be surer. Chosen on training images and texts (docs/results-details.md).
+
+    Args:
+        labels: C.
+        apart: D of `class_densities`.
+        error: E, that of `error_for_new`; at least 0.01 is taken.
+    """
+    return float(SHARPNESS * (labels / (apart * max(error, LEAST_ERROR))) ** POWER)
