@@ -1,4 +1,4 @@
-"""The documentation site: it builds without a warning, and its tutorials run."""
+"""The documentation site: it builds without a warning, and every page is in its navigation."""
 
 import os
 import subprocess
@@ -37,16 +37,16 @@ def test_every_page_is_in_the_navigation() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("mkdocs") is None, reason="mkdocs is not installed: pip install '.[docs]'")
-def test_the_site_builds_without_a_warning_and_its_tutorials_run(tmp_path: Path) -> None:
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    """Without its tutorials' output: test_tutorials.py runs them, without six kernels that each import torch."""
     build = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)],
         cwd=ROOT,
-        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1", "SOFTTF_EXECUTE_TUTORIALS": "false"},
         capture_output=True,
         text=True,
     )
     assert build.returncode == 0, build.stderr[-3000:]
     assert (tmp_path / "index.html").exists()
     for name in TUTORIALS:
-        text = (tmp_path / "tutorials" / name.removesuffix(".py") / "index.html").read_text(encoding="utf-8")
-        assert "jp-OutputArea-output" in text, f"{name} was not run"
+        assert (tmp_path / "tutorials" / name.removesuffix(".py") / "index.html").exists()
