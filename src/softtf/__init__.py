@@ -32,11 +32,14 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Return a module of softtf, a public name or the list of public names; the first use of one loads them all.
+    """Return a module of softtf, the version, a public name or the list of them; the first use of one loads them all.
 
     `import softtf` alone is therefore quick and leaves the machine as it is. (Importing torch runs `ldconfig`;
     importing torchvision, as timm does, makes a folder for torch's compiler.)
     """
+    if name == "__version__":
+        found: str = import_module("importlib.metadata").version("softtf")  # slow to import
+        return found
     if find_spec(f"softtf.{name}"):
         return import_module(f"softtf.{name}")
     public = import_module("softtf.public") if name == "__all__" or not name.startswith("_") else None

@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+import softtf
 from cli import call, output, refused
 from softtf.cli.list import LISTS
 from softtf.cli.options import COMMANDS, Predict
@@ -78,6 +80,10 @@ def test_every_command_has_help_and_a_shell_completes_it(capsys: Capture) -> Non
         assert f"softtf {name}" in output(capsys, name, "--help")
     assert "--input-column" in script
     assert call("predict", "x", "--help") == 0
+
+
+def test_the_version_is_that_of_the_package(capsys: Capture) -> None:
+    assert output(capsys, "--version").strip() == f"softtf {version('softtf')}" == f"softtf {softtf.__version__}"
 
 
 def test_options_before_a_command_are_refused(capsys: Capture) -> None:

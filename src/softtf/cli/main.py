@@ -12,13 +12,14 @@ from typing import Annotated, Any, Union
 import tyro
 from tyro.conf import subcommand
 
+import softtf
 from softtf.cli.importing import import_files
 from softtf.cli.options import COMMANDS, Command
 from softtf.cli.parse import CONFIG, asks_help, glimpse, parse
 from softtf.cli.stopping import exit_code, stopped_by_signals
 from softtf.devices.launch import launched, may_speak, shows
 from softtf.errors import UserError, interrupt_of, refusal_of, unknown
-from softtf.screen import note
+from softtf.screen import note, say
 
 ABOUT = "Continual learning with frozen pre-trained transformers."
 SHELLS = ("bash", "zsh", "fish", "tcsh")  # in which tyro completes commands
@@ -144,7 +145,10 @@ def _flush() -> None:
 
 
 def _about(argv: list[str]) -> int:
-    """Print the help of all commands, or the completion script of a shell."""
+    """Print the help of all commands, the version, or the completion script of a shell."""
+    if argv == ["--version"]:
+        say(f"softtf {softtf.__version__}")
+        return 0
     completes = argv[:1] in (["--tyro-print-completion"], ["--tyro-write-completion"])
     if completes and argv[1:2] not in ([shell] for shell in SHELLS):
         raise UserError(f"{argv[0]} needs a shell: {', '.join(SHELLS)}")
