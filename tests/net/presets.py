@@ -1,13 +1,11 @@
-"""The settings of every method in every kind of recipe, as `softtf run RECIPE --method M --help` tells them."""
+"""The settings of every method in every kind of recipe, as `softtf run RECIPE --method M` takes them."""
 
-import contextlib
-import io
-import os
-import re
+import json
 from collections.abc import Mapping
-from unittest import mock
 
-from softtf.cli.main import main
+from softtf.cli import run
+from softtf.config.dotted import flat
+from softtf.config.tree import to_dict
 
 PLACES = {  # a recipe of each kind, and the options by which it becomes smaller
     "cifar100-10": (),
@@ -22,8 +20,6 @@ PLACES = {  # a recipe of each kind, and the options by which it becomes smaller
     "own-texts": (),
 }
 FIRST = next(iter(PLACES))
-WORDS = ("method", "scale", "config", "output", "source", "backbone", "policy")  # of the command; they are no settings
-OPTION = re.compile(r"--([\w.-]+)")
 
 
 def presets(methods: list[str]) -> dict[str, dict[str, dict[str, str]]]:
@@ -51,34 +47,4 @@ def _otherwise(settings: Mapping[str, str], first: Mapping[str, str]) -> dict[st
 
 
 def _settings(*args: str) -> dict[str, str]:
-    shown = io.StringIO()
-    narrow = mock.patch.dict(os.environ, {"COLUMNS": "90"})  # in a wide one there are columns beside one another
-    with narrow, contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
-        main(["run", *args, "--help"])
-    if not (found := settings_in(shown.getvalue())):
-        raise ValueError(f"no settings in what softtf run {' '.join(args)} --help shows; mend net/presets.py")
-    return found
-
-
-def settings_in(shown: str) -> dict[str, str]:
-    """Return every option that a help text shows with a default, and that default."""
-    texts: dict[str, str] = {}
-    name = ""
-    for line in re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines():
-        line = line.strip(" │|")
-        if option := OPTION.match(line):
-            name = option[1]
-        if name:
-            texts[name] = f"{texts.get(name, '')} {line}"
-    return {n: _default(text) for n, text in texts.items() if "(default: " in text and n not in WORDS}
-
-
-def _default(text: str) -> str:
-    """Return what stands behind `(default: ` up to the bracket that closes it."""
-    value = text.partition("(default: ")[2]
-    depth = 1
-    for place, letter in enumerate(value):
-        depth += (letter == "(") - (letter == ")")
-        if not depth:
-            return " ".join(value[:place].split())
-    return value
+    return {name: json.dumps(value) for name, value in flat(to_dict(run.settings([*args]).settings)).items()}

@@ -9,7 +9,6 @@ from safetensors.torch import save_file
 from net.cases import cases
 from net.compare import differences
 from net.measure import hashes
-from net.presets import settings_in
 
 Tensors = dict[str, torch.Tensor]
 BEFORE: Tensors = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor(3), "c": torch.tensor([1.5], dtype=torch.float16)}
@@ -85,24 +84,6 @@ def test_policies_cases_and_settings_that_come_or_go_are_told() -> None:
             "own-texts": ["ft train.epochs: 5 was written down, 6 found"],
             "z": ["is new: nothing is written down of it"],
         }
-
-
-def test_settings_are_read_from_a_help_text() -> None:
-    shown = """
- learner options
- ------------------------------
-  --seed INT
-        every number is drawn from it. (default: 0)
-  --learner.adapt.init STR
-        `ones` (Uniform(1.0, 1.0)), or
-        another. (default: uniform(0.99,
-        1.0))
-  --train.augment, --train.no-augment
-        crops (default: True)
-  -h, --help
-"""
-    expected = {"seed": "0", "learner.adapt.init": "uniform(0.99, 1.0)", "train.augment": "True"}
-    assert settings_in(shown) == expected
 
 
 def test_every_method_has_a_case_in_which_all_is_done() -> None:
