@@ -68,6 +68,14 @@ def test_times_is_the_product_with_the_values(seed: int, dtype: torch.dtype, cen
     assert all(torch.equal(a, b) for a, b in zip((quantised.codes, quantised.steps, weight), before, strict=True))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_the_form_without_values_is_that_of_any_values(dtype: torch.dtype) -> None:
+    values = torch.ones(3, 5, dtype=dtype)
+    found, form = quantise(values, 1.0), quantise(values.to("meta"), 1.0)
+    for one, other in ((found.codes, form.codes), (found.steps, form.steps)):
+        assert other.is_meta and (one.dtype, one.shape) == (other.dtype, other.shape)
+
+
 def test_the_product_is_made_where_the_weight_is() -> None:
     quantised: Quantised = quantise(torch.randn(2, 3), 1.0)
     assert quantised.times(torch.empty(2, 3, device="meta")).device.type == "meta"
