@@ -35,8 +35,8 @@ DAMAGE = {
     *("test_manifest.py", "test_reload.py", "test_versions.py", "test_zipped.py"),
 }
 """Files of tests that save learners again and again, or damage what they read."""
-LONGEST = ("test_net.py",)
-"""Files of tests of minutes: they start first, so that no processor waits for the last of them."""
+LONGEST = ("test_net.py", "test_tutorials.py")
+"""Files of tests of up to minutes: they start first, so that no processor waits for the last of them."""
 
 torch.set_num_threads(1)
 settings.register_profile("no clock", deadline=None)
