@@ -48,8 +48,9 @@ Repeated = Literal["refuse", "allow"]
 class ContinualClassifier(Living):
     """A frozen backbone and a learner; each `learn` call is one task.
 
-    A task's own parameters (masks, E-prompt, key, head) never change after its training. Shared parameters do, such as
-    DualPrompt's G-prompt (unless `freeze_g_after_first`), L2P's pool, or FT's whole network.
+    A task's own parameters (masks, E-prompt, key, head) and sums never change after its training. Shared parameters do,
+    such as DualPrompt's G-prompt (unless `freeze_g_after_first`), L2P's pool, or FT's whole network; and heads that are
+    solved from the sums of all tasks, such as the default's, are solved anew with each task.
 
     torch's global settings (default type and device, autocast, inference mode, seeds) change no answer, and softtf does
     not change them.

@@ -36,6 +36,7 @@ def test_it_learns_task_by_task_and_anew_says_what_pays_and_goes_on(tmp_path: Pa
     assert " ".join(verdict(trials).split()) in " ".join(shown.split())
     before = contents(tmp_path / "all")
     assert output(capsys, *SMALL, "--output", tmp_path / "all").count(" before\n") == len(tasks)
+    assert "seed=0, not 1" in refused(capsys, *SMALL, "seed=1", "--output", tmp_path / "all")
     assert contents(tmp_path / "all") == before
 
 
@@ -70,6 +71,8 @@ def test_a_difference_counts_from_two_standard_errors_on(anew: int, said: str) -
         (("compare", "--source", "nowhere.csv"), "nowhere.csv"),
         (("compare", "--source", "nowhere"), "nowhere"),
         ((*BASE, "--set", "train"), "write NAME=VALUE"),
+        ((*BASE, "--set", "stream.source=birds"), "give --source"),
+        ((*BASE, "--no-at-once", "--set", "train.epochs=9"), "leave out --no-at-once"),
     ],
 )
 def test_what_does_not_fit_is_one_line_and_leaves_no_folder(words: tuple[str, ...], said: str, capsys: Capture) -> None:

@@ -100,6 +100,10 @@ def configs(options: Compare, source: str) -> dict[str, RunConfig]:
         raise UserError(
             f"--set {other[0]}: not every method has it; set what begins with {', '.join(OF_ALL)} or train."
         )
+    if "stream.source" in given:
+        raise UserError("--set stream.source: give --source")
+    if training and not options.at_once:
+        raise UserError(f"--set {min(training)}: what learns task by task trains nothing; leave out --no-at-once")
     given["stream.source"] = source
     data = {**file_settings(recipe, given), **given}
     settings = dict.fromkeys(TASK_BY_TASK, data)

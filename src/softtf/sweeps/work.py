@@ -25,7 +25,7 @@ from softtf.sweeps.storage import DownError
 
 MACHINE = ("device", "feature_cache", "track")
 """Settings that a run which goes on takes from the command."""
-NO_OTHER = (*ELSEWHERE, "evaluate.batch_size")
+NO_OTHER = (*(name for name in ELSEWHERE if name != "seed"), "evaluate.batch_size")
 """Settings in which two commands for one run may differ: no answer depends on them."""
 
 
