@@ -47,7 +47,7 @@ class Centred(NamedTuple):
 
     @property
     def explained(self) -> float:
-        """Tr W^T X / n: the mean score of an example's own label, less 1/C."""
+        """The mean score of an example's own label, less 1/C: tr W^T X / n, with X the `cross`."""
         return float((self.weights * self.cross).sum()) / self.examples
 
 
