@@ -50,3 +50,8 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert (tmp_path / "index.html").exists()
     for name in TUTORIALS:
         assert (tmp_path / "tutorials" / name.removesuffix(".py") / "index.html").exists()
+
+
+def test_a_build_runs_the_tutorials_unless_told_otherwise_and_stops_at_an_error() -> None:
+    lines = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").splitlines()
+    assert {"      execute: !ENV [SOFTTF_EXECUTE_TUTORIALS, true]", "      allow_errors: false"} <= {*lines}

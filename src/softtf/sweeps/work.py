@@ -12,7 +12,7 @@ from softtf.devices.memory import is_shortage, wanted
 from softtf.errors import ShortageError, UserError, first_line_of, interrupt_of, refusal_of
 from softtf.files.lock import BusyError, check_idle
 from softtf.files.tensors import write_atomic
-from softtf.runs.config import ELSEWHERE, RunConfig
+from softtf.runs.config import RunConfig
 from softtf.runs.folder import RunFolder
 from softtf.runs.learn import learn_stream
 from softtf.runs.places import NO_PLACES, Places
@@ -25,7 +25,7 @@ from softtf.sweeps.storage import DownError
 
 MACHINE = ("device", "feature_cache", "track")
 """Settings that a run which goes on takes from the command."""
-NO_OTHER = (*(name for name in ELSEWHERE if name != "seed"), "evaluate.batch_size")
+NO_OTHER = ("recipe", "method", *MACHINE, "evaluate.batch_size")
 """Settings in which two commands for one run may differ: no answer depends on them."""
 
 
