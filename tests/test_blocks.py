@@ -13,7 +13,7 @@ import pytest
 
 import softtf
 from cli import call
-from softtf.cli.main import command_of
+from softtf.cli.command_line import command_of
 from softtf.config.tree import from_dict
 from softtf.config.yaml import load_yaml
 from softtf.learners import BlockRidge

@@ -12,6 +12,7 @@ import softtf
 ROOT = Path(softtf.__file__).parent
 FLOORS = (
     ("errors", "seeds"),
+    ("saying",),
     ("files", "screen", "devices", "registry"),
     ("tracking",),
     ("config",),

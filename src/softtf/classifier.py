@@ -32,7 +32,7 @@ from softtf.saving.loading import load_learner
 from softtf.saving.manifest import Manifest
 from softtf.saving.memory_limit import bytes_of
 from softtf.saving.places import located
-from softtf.screen import warn
+from softtf.saying import warn
 from softtf.streams import examples_from
 from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training, check_training

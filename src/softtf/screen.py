@@ -1,10 +1,8 @@
 """Output on the screen; the name of a file, a class or a task can neither move the cursor nor change colours.
 
-Everything that softtf prints goes through `say` or a `Screen`.
+Everything that softtf prints goes through `saying` or a `Screen`.
 """
 
-import sys
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,23 +11,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from softtf.errors import visible
-
-LINES = "\n\t"
-
-
-def say(text: str, error: bool = False) -> None:
-    """Print text of one or more lines, to stderr if it is an error."""
-    print(visible(text, LINES), file=sys.stderr if error else sys.stdout, flush=True)
-
-
-def note(line: str) -> None:
-    """Print a line of softtf's own to stderr: it is no answer of a command."""
-    say(f"softtf: {line}", error=True)
-
-
-def warn(text: str, stacklevel: int = 2) -> None:
-    """Give a warning of one line."""
-    warnings.warn(visible(text), stacklevel=stacklevel + 1)
+from softtf.saying import LINES
 
 
 def plain(text: str, style: str = "") -> Text:

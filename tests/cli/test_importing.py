@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from softtf.cli.commands import COMMANDS
 from softtf.cli.importing import import_file
 from softtf.cli.main import main
-from softtf.cli.options import COMMANDS
 from softtf.errors import UserError
 from support.registries import forgetting_names
 

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from cli import BACKBONE, DIGITS, LAYERS, MASKS, SMALL, TINY, call, output, read_json, results
-from softtf.cli.main import command_of
-from softtf.cli.options import COMMANDS, Predict
+from softtf.cli.command_line import command_of
+from softtf.cli.options import OPTIONS, Predict
 from softtf.cli.parse import options, parse
 from softtf.config.tree import from_yaml, to_dict, to_yaml
 from softtf.errors import UserError
@@ -125,7 +125,7 @@ def test_an_option_changes_its_setting_and_no_other(name: str) -> None:
 @pytest.mark.parametrize("spelling", ["--no-cache", "--no_cache"])
 def test_no_cache_is_short_for_a_feature_cache_that_is_off(spelling: str) -> None:
     words = {"run": ["quickstart"], "learn": ["birds", "May"], "resume": ["a"], "evaluate": ["a"], "cache": []}
-    having = [name for name, kind in COMMANDS.items() if "--feature-cache" in options(kind)]
+    having = [name for name, kind in OPTIONS.items() if "--feature-cache" in options(kind)]
     assert {*having, "run"} == words.keys()
     for name, others in words.items():
         found: Any = command_of([name, *others, spelling])
@@ -204,7 +204,7 @@ def test_predict_reads_a_policy_under_its_name_in_softtf_0_1_too() -> None:
 
 
 def test_what_several_commands_take_is_spelled_alike() -> None:
-    taken = {name: options(kind) for name, kind in COMMANDS.items()}
+    taken = {name: options(kind) for name, kind in OPTIONS.items()}
     for name in ("predict", "learn", "serve", "evaluate", "resume"):
         assert "--device" in taken[name], name
     for name in ("run", "table", "quickstart"):

@@ -13,7 +13,7 @@ from torch import Tensor
 from softtf.backbones.spec import RANDOM, BackboneSpec
 from softtf.errors import UserError, first_line_of
 from softtf.files.tensors import load_tensors
-from softtf.screen import warn
+from softtf.saying import warn
 
 Grid = tuple[int, int]
 COMMIT = re.compile("/snapshots/([0-9a-f]{40})/")

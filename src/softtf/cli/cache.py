@@ -3,7 +3,7 @@
 from softtf.backbones.kept_features import LIMIT, cache_folder, cache_limit, clear, feature_files
 from softtf.cli.options import Cache
 from softtf.errors import UserError, unknown
-from softtf.screen import note, say
+from softtf.saying import note, say
 
 
 def run(options: Cache) -> int:

@@ -9,7 +9,8 @@ from softtf.evaluation.report import markdown_table
 from softtf.report.comparison import HEADERS, groups_of, table, to_csv
 from softtf.report.found import read_run, runs_in
 from softtf.report.verdict import rankings
-from softtf.screen import Screen, say
+from softtf.saying import say
+from softtf.screen import Screen
 
 FOR_DATA = ("recipe", "scale", "set", "output", "at_once")
 

@@ -6,7 +6,7 @@ from softtf.cli.options import Figure
 from softtf.cli.options.command import flag
 from softtf.errors import UserError, unknown
 from softtf.figures import FIGURES, numbers_of, save
-from softtf.screen import say
+from softtf.saying import say
 
 OF_ALL = ("name", "runs", "output")  # options that every figure reads
 

@@ -11,7 +11,7 @@ from softtf.runs.classifier import learner_folder
 from softtf.runs.results import learned_accuracies
 from softtf.saving.manifest import HEADER, holds_learner
 from softtf.saving.versions import check_place
-from softtf.screen import say
+from softtf.saying import say
 from softtf.streams.sources import read_source
 
 

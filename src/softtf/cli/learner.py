@@ -20,7 +20,7 @@ from softtf.saving import list_versions
 from softtf.saving.card import write_card
 from softtf.saving.manifest import HEADER, MANIFEST, holds_learner
 from softtf.saving.versions import check_place
-from softtf.screen import note, say
+from softtf.saying import note, say
 
 LOOKING = ("describe", "audit", "card", "diff")
 CHANGING = ("names", "output", "in_place", "keep_versions")

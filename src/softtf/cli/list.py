@@ -15,7 +15,7 @@ from softtf.paper import TABLES
 from softtf.recipes.methods import known_methods
 from softtf.recipes.presets import RECIPES
 from softtf.registry import own
-from softtf.screen import say
+from softtf.saying import say
 from softtf.streams.registry import STREAMS
 from softtf.tracking import TRACKERS
 

@@ -7,21 +7,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from importlib import import_module
-from typing import Annotated, Any, Union
-
-import tyro
-from tyro.conf import subcommand
 
 import softtf
-from softtf.cli.importing import import_files
-from softtf.cli.options import COMMANDS, Command
-from softtf.cli.parse import CONFIG, asks_help, glimpse, parse
+from softtf.cli.commands import COMMANDS, overview
 from softtf.cli.stopping import exit_code, stopped_by_signals
 from softtf.devices.launch import launched, may_speak, shows
 from softtf.errors import UserError, interrupt_of, refusal_of, unknown
-from softtf.screen import note, say
+from softtf.saying import note, say
 
-ABOUT = "Continual learning with frozen pre-trained transformers."
 SHELLS = ("bash", "zsh", "fish", "tcsh")  # in which tyro completes commands
 DIVIDED = ("run", "resume")
 """The commands that several processes can carry out together (docs/devices.md)."""
@@ -60,7 +53,9 @@ def _run(argv: list[str]) -> int:
     try:
         if not argv or argv[0] == "help" or argv[0].startswith("-"):
             return _about(argv)
-        options = command_of(argv)
+        if argv[0] not in COMMANDS:
+            raise unknown("command", argv[0], COMMANDS)
+        options = import_module("softtf.cli.command_line").command_of(argv)
         with _one_of_several(argv[0]):
             return int(import_module(f"softtf.cli.{argv[0]}").run(options))
     except SystemExit as leaving:  # help was asked for
@@ -120,22 +115,6 @@ def _tell(line: str) -> None:
         note(line)
 
 
-def command_of(argv: list[str]) -> Command:
-    """Return the options of a command, after importing the files that it names.
-
-    Raises:
-        UserError: there is no such command, or an option or a value is wrong.
-    """
-    name, args = argv[0], argv[1:]
-    if name not in COMMANDS:
-        raise unknown("command", name, COMMANDS)
-    import_files(glimpse(Command, args, f"softtf {name}").imports)
-    default = import_module("softtf.cli.run").settings(args) if name == "run" and not asks_help(args) else None
-    kind = COMMANDS[name] if default is None else type(default)
-    found: Command = parse(kind, args, " ".join(["softtf", name, *args[: bool(default)]]), default)
-    return found
-
-
 def _flush() -> None:
     """Flush stdout. If its reader is gone, send it to the null device, or Python would print an error at exit."""
     try:
@@ -154,8 +133,8 @@ def _about(argv: list[str]) -> int:
         raise UserError(f"{argv[0]} needs a shell: {', '.join(SHELLS)}")
     if not completes and argv and argv[0] not in ("help", "-h", "--help"):
         raise UserError(f"unknown option {argv[0]!r}; name a command: {', '.join(COMMANDS)} (`softtf --help`)")
-    about = {name: (kind.__doc__ or "").partition("\n")[0] for name, kind in COMMANDS.items()}
-    tree: Any = Union[tuple(Annotated[k, subcommand(n, description=about[n])] for n, k in COMMANDS.items())]  # noqa: UP007
-    with suppress(SystemExit):
-        tyro.cli(tree, prog="softtf", description=ABOUT, args=argv if completes else ["--help"], config=CONFIG)
+    if completes:
+        import_module("softtf.cli.command_line").completion(argv)
+    else:
+        say(overview())
     return 0 if argv else 2

@@ -17,7 +17,7 @@ from softtf.cli.options.command import UNPREFIXED
 from softtf.config.tree import Spec
 from softtf.config.words import described
 from softtf.errors import UserError, unknown, visible
-from softtf.screen import say
+from softtf.saying import say
 
 C = TypeVar("C")
 CACHE, NO_CACHE = "--feature-cache", "--no-cache"  # the second is short for `--feature-cache off`

@@ -18,7 +18,8 @@ from softtf.inference.predict import Answers
 from softtf.inference.predictor import labels_of
 from softtf.recipes.methods import title_of
 from softtf.runs.classifier import open_classifier
-from softtf.screen import Screen, note, say
+from softtf.saying import note, say
+from softtf.screen import Screen
 
 AT_ONCE = 16  # batches that are answered before their answers are shown
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from softtf.cli.options import Predict
 from softtf.errors import UserError
-from softtf.screen import note
+from softtf.saying import note
 from softtf.streams.archive import ending_of, images_in_archive
 from softtf.streams.columns import Column, input_name
 from softtf.streams.files import ENDINGS, not_empty, read_images

@@ -22,7 +22,8 @@ from softtf.runs.folder import RunFolder
 from softtf.runs.learn import learn_stream
 from softtf.runs.results import result_rows
 from softtf.runs.run import Run, start
-from softtf.screen import Screen, plain, say
+from softtf.saying import say
+from softtf.screen import Screen, plain
 from softtf.sweeps.work import resumed
 
 MARKER = "quickstart.json"

@@ -5,7 +5,8 @@ import webbrowser
 from softtf.cli.options import Report
 from softtf.errors import UserError
 from softtf.report.page import write_page
-from softtf.screen import Screen, say
+from softtf.saying import say
+from softtf.screen import Screen
 
 
 def run(options: Report) -> int:

@@ -7,7 +7,7 @@ from softtf.classifier import ContinualClassifier
 from softtf.cli.options import Serve
 from softtf.errors import UserError
 from softtf.runs.classifier import open_classifier
-from softtf.screen import note, say
+from softtf.saying import note, say
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 

@@ -11,7 +11,7 @@ from softtf.runs.classifier import learner_folder
 from softtf.runs.results import measured_in
 from softtf.saving.hub import download
 from softtf.saving.zipped import pack, unpack
-from softtf.screen import say
+from softtf.saying import say
 
 Load = Callable[[Path], ContinualClassifier]
 

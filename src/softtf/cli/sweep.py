@@ -16,7 +16,8 @@ from softtf.cli.workers import fetch_finished, folder_of, workers_of
 from softtf.errors import UserError, unknown
 from softtf.report.comparison import groups_of
 from softtf.report.found import read_run
-from softtf.screen import Screen, plain, say
+from softtf.saying import say
+from softtf.screen import Screen, plain
 from softtf.streams.remote import is_url
 from softtf.sweeps.away import look
 from softtf.sweeps.check import check_jobs

@@ -20,7 +20,8 @@ from softtf.paper.asked import save_asked
 from softtf.paper.runs import Cell, Wish, jobs_of, plan
 from softtf.recipes.presets import RECIPES
 from softtf.runs.config import RunConfig
-from softtf.screen import Screen, say
+from softtf.saying import say
+from softtf.screen import Screen
 from softtf.streams import STREAMS as DATA_SETS
 from softtf.streams import local_path
 from softtf.sweeps.away import look

@@ -8,7 +8,7 @@ from softtf.cli.options import Learner
 from softtf.errors import UserError
 from softtf.learners.accounts import shown_bytes
 from softtf.saving import list_versions, prune_versions, restore_version
-from softtf.screen import say
+from softtf.saying import say
 
 
 def _versions(options: Learner) -> int:

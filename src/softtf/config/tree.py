@@ -2,13 +2,12 @@
 
 import dataclasses
 import os
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
-
-import numpy as np
 
 from softtf.config.bounds import Bound
 from softtf.config.words import NAMES, bare, described, wrong
@@ -123,11 +122,16 @@ def _plain(value: Any, name: str) -> Any:
         return [_plain(part, name) for part in value]
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, np.generic):
+    if _of_numpy(value):
         return _plain(value.item(), name)
     if value is None or type(value) in NAMES:
         return value
     raise TypeError(f"the setting {name} cannot hold {value!r} of type {type(value).__name__}")
+
+
+def _of_numpy(value: Any) -> bool:
+    """Return whether this is a number of numpy's, which takes long to load and is loaded if there is one."""
+    return isinstance(value, getattr(sys.modules.get("numpy"), "generic", ()))
 
 
 def from_dict(cls: type[T], data: Any, where: str = "config") -> T:
@@ -196,7 +200,7 @@ def check_value(hint: Any, value: Any, where: str) -> Any:
         UserError: The value has another type or is out of bounds.
         TypeError: Settings cannot have this type.
     """
-    if isinstance(value, np.generic):
+    if _of_numpy(value):
         value = value.item()
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:

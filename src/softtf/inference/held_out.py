@@ -12,7 +12,7 @@ from softtf.inference.base import INFERENCES
 from softtf.inference.policy import Policy
 from softtf.inference.predict import by_label, predict, test_loader
 from softtf.learners.knowledge import Finished
-from softtf.screen import warn
+from softtf.saying import warn
 from softtf.streams import Examples, examples_from
 
 BATCH = 64

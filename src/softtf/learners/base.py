@@ -18,7 +18,7 @@ from softtf.backbones.segments import segments_of
 from softtf.learners.divided import DividedState
 from softtf.learners.spans import AnyClasses
 from softtf.learners.task_data import TaskData
-from softtf.screen import warn
+from softtf.saying import warn
 from softtf.statistics import FeatureStatistics, SharedStatistics
 
 

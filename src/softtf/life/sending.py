@@ -12,7 +12,7 @@ from softtf.life.describing import Describing
 from softtf.saving.card import Measured, card_text, write_card
 from softtf.saving.hub import check_name, earlier_card, upload
 from softtf.saving.learner import save_learner
-from softtf.screen import warn
+from softtf.saying import warn
 
 Task = int | str
 """A task by its number, from 0, or by its name."""

@@ -39,7 +39,7 @@ from softtf.saving.manifest import (
 from softtf.saving.shares import task_tensors_of
 from softtf.saving.task import read_task, task_text
 from softtf.saving.versions import new_version
-from softtf.screen import warn
+from softtf.saying import warn
 
 
 def save_task(folder: Path, learner: Learner, classes: ClassTable, task: int) -> None:

@@ -10,7 +10,7 @@ from fastapi import HTTPException, Request
 
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
-from softtf.screen import note, say
+from softtf.saying import note, say
 from softtf.serve.batching import Batcher, Job
 from softtf.serve.limits import Limits
 from softtf.serve.metrics import Metrics

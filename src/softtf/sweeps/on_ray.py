@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from softtf.errors import UserError, first_line_of
-from softtf.screen import note
+from softtf.saying import note
 from softtf.sweeps.job import Job
 from softtf.sweeps.processes import GRACE, WAIT, Order, log_file, print_into
 from softtf.sweeps.queue import Attempt

@@ -10,7 +10,8 @@ from typing import Protocol
 
 from softtf.errors import interrupt_of
 from softtf.files.tensors import write_atomic
-from softtf.screen import Screen, say
+from softtf.saying import say
+from softtf.screen import Screen
 from softtf.sweeps.away import look
 from softtf.sweeps.job import Job, left
 from softtf.sweeps.shown import Shown

@@ -10,7 +10,6 @@ from softtf.cli.options.results import Compare, Figure, Report, Table
 from softtf.cli.options.runs import Evaluate, OfRun, Quickstart, Resume, Run, Sweep
 
 __all__ = [
-    "COMMANDS",
     "Cache",
     "Command",
     "Compare",
@@ -20,6 +19,7 @@ __all__ = [
     "Learner",
     "List",
     "Many",
+    "OPTIONS",
     "OfRun",
     "Predict",
     "Quickstart",
@@ -31,7 +31,7 @@ __all__ = [
     "Table",
 ]
 
-COMMANDS: dict[str, type[Command]] = {
+OPTIONS: dict[str, type[Command]] = {
     "quickstart": Quickstart,
     "run": Run,
     "resume": Resume,

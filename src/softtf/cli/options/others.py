@@ -22,7 +22,7 @@ class Cache(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class List(Command):
-    """List the names that commands take: recipes, methods, backbones, streams, tables, figures, policies, metrics, ...
+    """List the names that commands take: recipes, methods, backbones, streams, policies, metrics, ...
 
     Attributes:
         names: the lists to show; without it, all.

@@ -12,7 +12,7 @@ from softtf.recipes.presets import Scale
 
 @dataclass(frozen=True, kw_only=True)
 class Table(Many):
-    """Carry out the missing runs of a table of the paper, and print the table; without a number, list the tables.
+    """Carry out the missing runs of a table of the paper, and print it; without a number, list the tables.
 
     Attributes:
         number: the paper's number, or a word (`softtf list tables`).

@@ -111,7 +111,7 @@ class Resume(OfRun):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(OfRun):
-    """Score a finished learner under other policies, without training; the results are saved in its run's folder.
+    """Score a finished learner under other policies, without training; its run's folder keeps the results.
 
     Attributes:
         policy: policies such as prompt-id, gradient-id:batch24, gradient-id:3-shot:own, oracle (`softtf list
