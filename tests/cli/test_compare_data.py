@@ -1,6 +1,6 @@
 """`softtf compare --source DATA`: the runs that it makes, and the sentence that says what pays."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -40,13 +40,20 @@ def test_it_learns_task_by_task_and_anew_says_what_pays_and_goes_on(tmp_path: Pa
     assert contents(tmp_path / "all") == before
 
 
-def trial(method: str, right: int, seconds: float, at_once: bool = False) -> Trial:
+@dataclass(frozen=True)
+class Sized(Trial):
+    """A trial without files."""
+
+    size: int = 1
+
+
+def trial(method: str, right: int, seconds: float, at_once: bool = False, size: int = 1) -> Trial:
     """Return a trial of 1,000 test samples."""
     matrix = SimpleNamespace(pooled=right / 10, total=[500, 500])
     event = {"event": "epoch", "task": 1, "seconds": seconds, "kept": 1.0}
     config = SimpleNamespace(train=SimpleNamespace(epochs=9))
     run = SimpleNamespace(method=method, config=config, headline=SimpleNamespace(matrix=matrix), events=[event])
-    return Trial(cast(Any, run), at_once)
+    return Sized(cast(Any, run), at_once, size)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +67,13 @@ def trial(method: str, right: int, seconds: float, at_once: bool = False) -> Tri
 def test_a_difference_counts_from_two_standard_errors_on(anew: int, said: str) -> None:
     trials = [trial("NCM", 500, 1), trial("RanPAC", 800, 4), trial("FT", anew, 120, True), trial("Head", 300, 9, True)]
     assert said in verdict(trials) and "(RanPAC: 80.0% right, its newest task learned in 5.0 s)" in verdict(trials)
+
+
+def test_it_names_what_takes_less_disk_unless_something_smaller_is_as_accurate() -> None:
+    sizes = {"A": (900, 9_000_000), "B": (900, 10_000_000), "C": (800, 2_500_000), "D": (700, 3_000_000), "E": (100, 0)}
+    said = verdict([trial(name, right, 1, size=size) for name, (right, size) in sizes.items()])
+    assert said.startswith("Task by task, the most accurate is A: 90.0% right")
+    assert said.endswith(". With 2.50 MB on disk C has 80.0%. With 0.00 MB on disk E has 10.0%.")
 
 
 @pytest.mark.parametrize(
@@ -80,11 +94,13 @@ def test_what_does_not_fit_is_one_line_and_leaves_no_folder(words: tuple[str, ..
     assert not Path("runs/compare").exists()
 
 
-def test_training_at_once_can_be_left_out_or_given_more_epochs() -> None:
+def test_training_at_once_goes_on_to_its_end_and_can_be_left_out_or_given_other_epochs() -> None:
+    made = configs(Compare(source="digits", recipe="quickstart"), "digits")
+    assert {(made[name].train.epochs, made[name].train.schedule) for name in AT_ONCE} == {(20, "cosine")}
     options = Compare(source="digits", recipe="quickstart", set=("train.epochs=7", "stream.num_tasks=3"))
     made = configs(options, "digits")
     assert {name: made[name].train.epochs for name in AT_ONCE} == dict.fromkeys(AT_ONCE, 7)
-    assert [config.stream.num_tasks for config in made.values()] == [3, 3, 3, 1, 1]
+    assert [config.stream.num_tasks for config in made.values()] == [3] * len(TASK_BY_TASK) + [1] * len(AT_ONCE)
     assert tuple(configs(replace(options, set=(), at_once=False), "digits")) == TASK_BY_TASK
 
 

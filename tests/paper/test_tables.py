@@ -328,6 +328,8 @@ def test_upper_bounds_learn_all_classes_at_once_and_the_splits_of_cifar100_share
     bound = next(row for table, row in ALL if table.name == "6" and row.title == "Upper-Bound of Soft-TF")
     ten, twenty = (resolve(bound, stream, Wish()) for stream in ("cifar100-10", "cifar100-20"))
     assert ten.stream.num_tasks == 1
+    mini = resolve(bound, "cifar100-10", Wish("mini")).train
+    assert (mini.epochs, mini.schedule, ten.train.schedule) == (20, "cosine", "constant")
     assert place(Path("x"), ten) == place(Path("x"), twenty)
 
 

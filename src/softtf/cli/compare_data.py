@@ -16,7 +16,7 @@ from softtf.cli.settings import named_settings
 from softtf.config.dotted import with_settings
 from softtf.errors import UserError
 from softtf.recipes.methods import DEFAULT
-from softtf.recipes.presets import OWN_IMAGES, OWN_TEXTS
+from softtf.recipes.presets import OWN_IMAGES, OWN_TEXTS, TO_THE_END
 from softtf.recipes.recipes import recipe_named
 from softtf.recipes.texts import file_settings, own_file
 from softtf.report.costs import task_costs
@@ -26,10 +26,10 @@ from softtf.runs.seconds import seconds_of
 from softtf.screen import Screen, duration, plain
 from softtf.sweeps.job import Job
 
-TASK_BY_TASK = ("ncm", "ranpac", DEFAULT)
+TASK_BY_TASK = ("ncm", "ranpac", "layup", DEFAULT)
 AT_ONCE = ("linear-head", "ft")
 OF_ALL = ("stream.", "backbone.", "device", "feature_cache", "seed")  # settings that every method has
-ANEW = {"stream.num_tasks": 1, "stream.task_column": None, "train.epochs": 10}
+ANEW = {"stream.num_tasks": 1, "stream.task_column": None, **TO_THE_END}
 TITLE = "Each sample answered alone; percent of the test data of all tasks, after the last task"
 
 
@@ -124,16 +124,37 @@ def rendered(trials: Sequence[Trial]) -> Table:
     for trial in sorted(trials, key=lambda trial: -trial.pooled):
         forget = "–" if trial.at_once else f"{trial.run.headline.matrix.forget:.1f}"
         times = (duration(trial.run.train_seconds), duration(trial.update))
-        size = f"{trial.size / 1e6:,.2f}"
-        grid.add_row(*map(plain, (trial.method, f"{trial.pooled:.1f}", forget, *times, size)))
+        grid.add_row(*map(plain, (trial.method, f"{trial.pooled:.1f}", forget, *times, megabytes(trial))))
     return grid
 
 
+def megabytes(trial: Trial) -> str:
+    """Return the size of a trial's learner on disk."""
+    return f"{trial.size / 1e6:,.2f}"
+
+
 def verdict(trials: Sequence[Trial]) -> str:
-    """Say whether learning task by task pays. A difference counts from two standard errors on."""
-    best = max((trial for trial in trials if not trial.at_once), key=lambda trial: trial.pooled)
+    """Say whether learning task by task pays, if by two standard errors, and what takes less disk."""
+    best, *smaller = smallest_first([trial for trial in trials if not trial.at_once])[::-1]
+    return " ".join([_pays(best, [trial for trial in trials if trial.at_once]), *map(_takes, smaller)])
+
+
+def smallest_first(trials: Sequence[Trial]) -> list[Trial]:
+    """Return those trials that are more accurate than each that takes no more disk; the last is the most accurate."""
+    found: list[Trial] = []
+    for trial in sorted(trials, key=lambda trial: (trial.size, -trial.pooled)):
+        if not found or trial.pooled > found[-1].pooled:
+            found.append(trial)
+    return found
+
+
+def _takes(trial: Trial) -> str:
+    return f"With {megabytes(trial)} MB on disk {trial.method} has {trial.pooled:.1f}%."
+
+
+def _pays(best: Trial, others: Sequence[Trial]) -> str:
     answer = f"{best.method}: {best.pooled:.1f}% right, its newest task learned in {duration(best.update)}"
-    if not (others := [trial for trial in trials if trial.at_once]):
+    if not others:
         return f"Task by task, the most accurate is {answer}."
     other = max(others, key=lambda trial: trial.pooled)
     points = best.pooled - other.pooled

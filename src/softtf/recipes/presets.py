@@ -59,6 +59,7 @@ FEW_UNITS = {  # 8 MB a task, where little is to be told apart
     **dict.fromkeys(("block-ridge", "fly-cl"), {"learner.projection": 2000}),
     "klda": {"learner.projection": 800},
 }
+TO_THE_END = {"train.epochs": 20, "train.schedule": "cosine"}  # at mini scale, all classes at once: the loss settles
 FEW_STEPS = {"learner.key_scale": 0.1}  # where steps are few, keys start short enough to turn in time
 
 PROTOCOLS: dict[str, dict[str, Any]] = {  # what a recipe's name ends in, to the rows
