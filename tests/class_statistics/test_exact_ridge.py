@@ -5,7 +5,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from softtf.statistics.centred_ridge import LEAST_SLOPE, POWER, RIDGE, calibrated, centred, error_for_new, ridge_share
+from softtf.statistics.centred_ridge import (
+    LEAST_SLOPE,
+    RIDGE,
+    SLOPE_POWER,
+    calibrated,
+    centred,
+    error_for_new,
+    ridge_share,
+)
 from softtf.statistics.class_densities import class_densities
 from softtf.statistics.exact_ridge import ExactRidge, ExactRidgeSolution, sharpness_of
 from softtf.statistics.ridge_sums import RidgeSums
@@ -57,7 +65,7 @@ def test_it_is_the_ridge_regression_of_all_examples_at_once() -> None:
     ridge = ridge_share(20) * centred.square().sum(1).mean()
     weights = torch.linalg.solve(centred.T @ centred + ridge * torch.eye(SIZE).double(), centred.T @ (y - y.mean(0)))
     slope = float((found.weights.double().norm() / weights.norm()).float())  # scores are drawn to their mean by so much
-    assert LEAST_SLOPE**POWER <= slope <= 1
+    assert LEAST_SLOPE**SLOPE_POWER <= slope <= 1
     torch.testing.assert_close(found.weights.double(), slope * weights, rtol=1e-5, atol=1e-7)
     bias = y.mean(0) - slope * h.mean(0) @ weights
     torch.testing.assert_close(found.bias.double(), bias, rtol=1e-5, atol=1e-6)
@@ -153,7 +161,7 @@ def told_and_left_out(count: int, noise_of: float, seed: int = 0) -> tuple[tuple
     sums.add(h, y.argmax(1))
     found = centred(sums, share=RIDGE)
     told = float(calibrated(found)[0].norm() / fitted(torch.ones(n).double())[0].norm())
-    return (told, error_for_new(found)), (min(1.0, max(LEAST_SLOPE, slope)) ** POWER, error)
+    return (told, error_for_new(found)), (min(1.0, max(LEAST_SLOPE, slope)) ** SLOPE_POWER, error)
 
 
 @pytest.mark.parametrize(("count", "noise_of"), [(5, 2.0), (20, 2.0), (20, 0.5), (40, 4.0)])

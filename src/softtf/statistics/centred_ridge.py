@@ -16,7 +16,7 @@ from torch import Tensor
 from softtf.statistics.ridge_sums import NO_EXAMPLES, RidgeSums, solve_positive
 
 RIDGE, RIDGE_OF_FEW = 0.3, 1.5  # chosen on training images of CIFAR-100 and training texts (docs/results-details.md)
-POWER, LEAST_SLOPE, MOST_LEVERAGE, GROWTH = 1.5, 0.25, 0.95, 1.3  # docs/results-details.md
+SLOPE_POWER, LEAST_SLOPE, MOST_LEVERAGE, GROWTH = 1.5, 0.25, 0.95, 1.3  # docs/results-details.md
 PROBES = 32  # random vectors that estimate a trace
 
 
@@ -89,7 +89,7 @@ def calibrated(found: Centred) -> tuple[Tensor, Tensor]:
     texts.
     """
     slope = slope_for_new(found.explained, error_for_new(found), found.leverage, found.labels, found.examples)
-    weights = found.weights * slope**POWER
+    weights = found.weights * slope**SLOPE_POWER
     return weights, found.present / found.labels - found.centre @ weights
 
 

@@ -29,7 +29,7 @@ from softtf.statistics.temperature import log_shares
 
 UNIT = 16  # the standard deviation, before rounding, of the projection of features in their usual range
 FLOOR, SHARE, TEMPERATURE = 0.02, 0.5, 0.27  # of the regression's probabilities (docs/results-details.md)
-OF_REGRESSION, OF_DENSITIES, SHARPNESS, POWER = 0.5, 0.4, 1.15, 0.2  # of the pool (docs/results-details.md)
+OF_REGRESSION, OF_DENSITIES, SHARPNESS, SHARPNESS_POWER = 0.5, 0.4, 1.15, 0.2  # of the pool (docs/results-details.md)
 LEAST_ERROR = 0.01
 ROWS = 1024  # rows of h at once
 
@@ -182,4 +182,4 @@ def sharpness_of(labels: float, apart: float, error: float) -> float:
         apart: D of `class_densities`.
         error: E, that of `error_for_new`; at least 0.01 is taken.
     """
-    return float(SHARPNESS * (labels / (apart * max(error, LEAST_ERROR))) ** POWER)
+    return float(SHARPNESS * (labels / (apart * max(error, LEAST_ERROR))) ** SHARPNESS_POWER)
