@@ -85,13 +85,18 @@ def measured(tasks: int, counts: tuple[int, ...]) -> Iterator[tuple[str, str, fl
             yield "bytes of sums, block-ridge", "B", float(bytes_of_shares(model.learner.shares))
             continue
         for policy, code in POLICIES.items():
-            if code == "feature-id:joint" and tasks > 1000:
-                continue  # minutes
-            some = pictures[:8] if code == "feature-id:joint" or (code == "gradient-id" and tasks > 1000) else pictures
+            some = pictures[: few(code, tasks)]
             call = answering(model, some, code)
             call()  # what all batches share is put together once
             yield f"a sample, {policy}", "s", least(call, 3 if tasks <= 1000 else 1) / len(some)
-        yield from bytes_of(model, pictures[:8], on_disk=tasks <= 1000)
+        yield from bytes_of(model, pictures[:8])
+
+
+def few(code: str, tasks: int) -> int:
+    """Return how many images are answered by a policy: fewer where a sample takes seconds."""
+    if code == "feature-id:joint":
+        return 8 if tasks <= 1000 else 1
+    return 8 if code == "gradient-id" and tasks > 1000 else IMAGES
 
 
 def answering(model: ContinualClassifier, pictures: list[torch.Tensor], code: str) -> Callable[[], object]:
@@ -99,15 +104,11 @@ def answering(model: ContinualClassifier, pictures: list[torch.Tensor], code: st
     return lambda: model.predict(pictures, inference=code, batch_size=BATCH)
 
 
-def bytes_of(
-    model: ContinualClassifier, pictures: list[torch.Tensor], on_disk: bool
-) -> Iterator[tuple[str, str, float]]:
+def bytes_of(model: ContinualClassifier, pictures: list[torch.Tensor]) -> Iterator[tuple[str, str, float]]:
     """Yield what a learner holds while it answers: all in memory, and with the masks' limit; and its folder's bytes."""
     held = bytes_held(model.learner)
     peak = peak_bytes(answering(model, pictures, "feature-id:top16:joint"), torch.device("cpu"))
     yield "memory at prediction, masks in memory", "B", float(held + peak)
-    if not on_disk:
-        return
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(Path(folder) / "learner")
         size = sum(file.stat().st_size for file in (Path(folder) / "learner").iterdir())

@@ -65,7 +65,11 @@ def test_both_sides_make_every_call(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     found = list(against.measure(setup_for("vit-b", CPU["vit-b"].device, quick=False), tmp_path))
     rows = [result for result in found if isinstance(result, Row)]
     assert {row.cells[3] for row in rows} == {"3.00"} and len(rows) == len(against.TRAININGS) + 4
-    assert [(t.value, t.met) for t in found if isinstance(t, Target)] == [(0.25, True)]
+    targets = [result for result in found if isinstance(result, Target)]
+    assert [t.value for t in targets if t.at_most is not None] == [0.25]
+    assert {t.value for t in targets if t.at_most is None} == {3} and len(targets) == len(rows) + 1
+    assert sorted(t.at_least for t in targets if t.at_least) == [1.5, 3, 3, 4]
+    assert ["G-prompt frozen" in t.name for t in targets if not t.met] == [True]
     called = {call for _, call in noted}
     assert called == {"train", "prompt-id 5", "prompt-id 20", "gradient-id 5", "gradient-id 20"}
 
