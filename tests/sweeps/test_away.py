@@ -191,10 +191,10 @@ def test_a_lease_is_renewed_and_one_of_a_process_that_has_ended_is_void(monkeypa
 
 @pytest.mark.slow
 def test_a_sweep_at_a_url_is_gone_on_with_on_another_machine(
-    monkeypatch: Patch, capsys: pytest.CaptureFixture[str]
+    bucket: str, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = sweep_file(**ONE)
-    (job,) = read_sweep(file).jobs(at_hand(URL), URL)
+    file, url = sweep_file(**ONE), f"{bucket}/big"
+    (job,) = read_sweep(file).jobs(at_hand(url), url)
     true, count = KeptEpochs.epoch, iter(range(1, 100))
 
     def fails(self: KeptEpochs, training: object, report: object) -> None:
@@ -203,18 +203,18 @@ def test_a_sweep_at_a_url_is_gone_on_with_on_another_machine(
             raise UserError("the machine is gone")
 
     monkeypatch.setattr(KeptEpochs, "epoch", fails)
-    assert call("sweep", file, "--output", URL) == 2
-    assert "1 failed" in output(capsys, "sweep", "status", URL)
+    assert call("sweep", file, "--output", url) == 2
+    assert "1 failed" in output(capsys, "sweep", "status", url)
     monkeypatch.setattr(KeptEpochs, "epoch", true)
     shutil.rmtree("runs")
-    text = output(capsys, "sweep", file, "--output", URL)
+    text = output(capsys, "sweep", file, "--output", url)
     assert "resumed from task 1 of 2" in text and "finished in" in text
-    assert "1 of 1 runs are finished" in output(capsys, "sweep", "status", URL)
-    assert not any(name.endswith(("lease.json", "failure.json")) for name in Storage(URL).names())
+    assert "1 of 1 runs are finished" in output(capsys, "sweep", "status", url)
+    assert not any(name.endswith(("lease.json", "failure.json")) for name in Storage(url).names())
     assert call("run", "--config", job.path / "config.yaml", "--output", "alone") == 0
     assert results(job.path) == results(Path("alone"))
     shutil.rmtree("runs")
-    assert "before" in output(capsys, "sweep", file, "--output", URL)
+    assert "before" in output(capsys, "sweep", file, "--output", url)
     assert results(job.path) == results(Path("alone")), "which report and predict read"
     again = Copy(str(job.url), Path("there/seed-0"))
     again.take()

@@ -18,11 +18,12 @@ from cli import call, output, results
 from softtf.cli import workers as engaging
 from softtf.learners.dual_prompt import DualPromptLearner
 from softtf.runs.config import RunConfig
-from softtf.sweeps.away import at_hand
+from softtf.sweeps.away import Copy, at_hand
 from softtf.sweeps.file import read_sweep
 from softtf.sweeps.job import Job
 from softtf.sweeps.on_ray import GIB, OnRay
 from softtf.sweeps.queue import Attempt
+from softtf.sweeps.storage import Storage
 from support.stopping import at_call, in_another_process, send
 from support.sweeps import killer, sweep_file
 
@@ -51,7 +52,10 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def cluster() -> Iterator[str]:
-    """The address of a cluster of a head that does no runs, and what stands for a machine of two cores."""
+    """The address of a cluster of a head that does no runs, and what stands for a machine of two cores.
+
+    Its workers have this environment: a fixture that changes it, such as `bucket`, comes first.
+    """
     folder = tempfile.mkdtemp(prefix="ray-")  # whose path is short: sockets lie in it
     environment = {
         **os.environ,
@@ -118,11 +122,10 @@ if "default_worker.py" in sys.argv[0]:
 
 @pytest.mark.slow
 def test_runs_at_a_url_need_no_disk_of_the_driver_and_change_no_result(
-    cluster: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    bucket: str, cluster: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The URL stands for a bucket: `file:` is read and written by the same calls of fsspec as `s3:`."""
     monkeypatch.setattr(DualPromptLearner, "loss", DualPromptLearner.loss)  # `kills` is imported in this process too
-    kills, guard, url = killer(times=1), Path("guard.py").absolute(), f"file://{Path('bucket').absolute()}"
+    kills, guard, url = killer(times=1), Path("guard.py").absolute(), f"{bucket}/big"
     guard.write_text(GUARD)
     Path("driver").mkdir()
     monkeypatch.chdir("driver")  # and the workers' is another, as on another machine
@@ -133,8 +136,10 @@ def test_runs_at_a_url_need_no_disk_of_the_driver_and_change_no_result(
     assert not Path("../touched").exists(), Path("../touched").read_text()
     assert "2 of 2 runs are finished" in output(capsys, "sweep", "status", url)
     for job in jobs:
-        alone, sent = Path("alone") / job.path.parent.name, Path(str(job.url).removeprefix("file://"))
-        assert "resumed from task" in sent.with_name("seed-0.log").read_text() or job is not jobs[0]
+        alone, sent = (Path(name) / job.path.parent.name for name in ("alone", "sent"))
+        Copy(str(job.url), sent).take()
+        log = Storage(str(job.url).removesuffix("/seed-0")).read("seed-0.log")
+        assert b"resumed from task" in (log or b"") or job is not jobs[0]
         assert call("run", "--config", job.path / "config.yaml", "--output", alone) == 0
         assert results(job.path) == results(alone) == results(sent)
 

@@ -22,9 +22,10 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: Patch) -> Iterator[None
     fsspec.filesystem("memory").store.clear()
 
 
-@pytest.mark.parametrize("kind", ["memory", "file"])
-def test_files_come_back_from_a_url(kind: str, tmp_path: Path) -> None:
-    storage = Storage(f"{kind}://{tmp_path}/a/b/")
+@pytest.mark.parametrize("kind", ["memory", "file", pytest.param("s3", marks=pytest.mark.slow)])
+def test_files_come_back_from_a_url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    place = request.getfixturevalue("bucket") if kind == "s3" else f"{kind}://{tmp_path}"
+    storage = Storage(f"{place}/a/b/")
     assert storage.names() == [] and storage.read("x.json") is None
     Path("here/deep").mkdir(parents=True)
     Path("here/deep/x.bin").write_text("1")
