@@ -42,6 +42,8 @@ def loss(learner, *args, **options):
                 (HERE / mark).touch(exist_ok=False)
             except FileExistsError:
                 continue
+            if {node} and mark == "second":
+                os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
     return true(learner, *args, **options)
 
@@ -49,8 +51,12 @@ DualPromptLearner.loss = loss
 """
 
 
-def killer(times: int) -> Path:
-    """Write a file for --import that kills a run of SWEEP with the mask "5" in its second epoch, so many times."""
+def killer(times: int, node: bool = False) -> Path:
+    """Write a file for --import that kills a run of SWEEP with the mask "5" in its second epoch, so many times.
+
+    node: the second time it kills its parent too; of a worker of Ray's that is the raylet, without which its node is
+    gone.
+    """
     file = Path("killer.py").absolute()
-    file.write_text(KILLER.format(step=STEPS + 2, times=times))
+    file.write_text(KILLER.format(step=STEPS + 2, times=times, node=node))
     return file
