@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softtf.errors import UserError
-from softtf.files.plain_json import DEEPEST, LARGEST, fits, parse_json, read_json, read_object
+from softtf.files.plain_json import DEEPEST, LARGEST, ManyPartsError, fits, parse_json, read_json, read_object
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -70,6 +71,24 @@ def test_what_json_is_not_is_refused_in_one_line(text: str, words: str) -> None:
     with pytest.raises(UserError, match=f"^here cannot be read: .*{words}") as caught:
         parse_json(text, "here")
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+@given(values)
+def test_parts_are_counted_outside_of_strings(value: Any) -> None:
+    text = json.dumps(value)
+    outside = re.sub(r'"(?:[^"\\]|\\.)*"', "#", text)
+    parts = sum(outside.count(part) for part in "#[]{},")
+    assert parse_json(text, "here", most=parts) == value
+    if parts:
+        with pytest.raises(ManyPartsError, match=f"more than {parts - 1} values"):
+            parse_json(text, "here", most=parts - 1)
+
+
+@pytest.mark.parametrize("part", ["[],", '"",', "{},", "0,", "[]", "]", '"'])
+def test_of_many_parts_none_becomes_a_value(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json, "loads", None)
+    with pytest.raises(ManyPartsError):
+        parse_json('{"images": [' + part * 10**6, "here", most=100)
 
 
 def test_rows_of_data_may_have_numbers_that_are_none() -> None:

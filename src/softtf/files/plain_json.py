@@ -16,26 +16,38 @@ DEEPEST = 32
 """The most levels of objects and lists; our own files have fewer than ten."""
 NUMBER = (int, float)
 """The form of a number, for `fits`."""
-# A string is one piece; an unterminated one reaches to the end of the text, so that no text is searched twice.
-_PIECES = re.compile(r'"(?:[^"\\]++|\\.)*+\\?"?|[\[{]|[\]}]', re.DOTALL)
+# What is between two pieces, and a piece: a whole string or a bracket. An unterminated string reaches to the end of the
+# text, and what is between belongs to the match, so that no text is searched twice.
+_PIECES = re.compile(r'([^"\[\]{}]*+)("[^"\\]*+(?:\\.[^"\\]*+)*+\\?"?|[\[\]{}]|\Z)', re.DOTALL)
 
 
-def parse_json(text: str, where: str, finite: bool = True) -> Any:
+class ManyPartsError(UserError):
+    """JSON has more parts than are read."""
+
+
+def parse_json(text: str, where: str, finite: bool = True, most: int | None = None) -> Any:
     """Return the value of JSON text.
 
     Args:
         text: the JSON.
         where: what messages call the source.
         finite: refuse NaN and infinities, which Python writes and JSON lacks, and numbers too large for a float.
+        most: the most parts: strings, brackets, and commas between values. Millions of them take Python seconds, in
+            which no other thread runs. None is any number.
 
     Raises:
+        ManyPartsError: it has more parts.
         UserError: the text is not JSON, is nested deeper than DEEPEST, or repeats a name in an object.
     """
-    depth = 0
+    depth = parts = 0
     for piece in _PIECES.finditer(text):
-        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(piece[0], 0)
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(piece[2], 0)
         if depth > DEEPEST:
             raise UserError(f"{where} cannot be read: its lists and objects are nested more than {DEEPEST} deep")
+        if most is not None:
+            parts += bool(piece[2]) + piece[1].count(",")
+            if parts > most:
+                raise ManyPartsError(f"{where} cannot be read: it has more than {most} values")
     hooks: dict[str, Any] = {"parse_constant": _no_number, "parse_float": _finite} if finite else {}
     try:
         return json.loads(text, object_pairs_hook=_object, **hooks)
