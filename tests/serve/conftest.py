@@ -31,5 +31,5 @@ def files() -> list[bytes]:
 
 @pytest.fixture(scope="module")
 def served(folder: Path) -> Iterator[Served]:
-    with serving(folder, load, max_inputs=12, max_pixels=1000, max_body=0.1) as found:
+    with serving(folder, load, max_inputs=12, max_pixels=1000, max_request_pixels=4000, max_body=0.1) as found:
         yield found

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from softtf.serve.version import Version
 from support.serving import JSON, LINE, Served, form
 
 FORM = f"multipart/form-data; boundary={LINE.decode()}"
@@ -67,7 +68,13 @@ BODIES: dict[str, tuple[int, str | None, Any]] = {
     "texts": (422, JSON, {"texts": ["größer"]}),
     "too many": (413, JSON, {"images": [b64(SMALL)] * 13}),
     "too many pixels": (413, JSON, {"images": [b64(picture(40, 40))]}),
+    "too many pixels together": (413, JSON, {"images": [b64(picture(30, 30))] * 5}),
+    "too many pixels in a form": (413, FORM, form([picture(30, 30)] * 5)[0]),
     "a bomb": (413, JSON, {"images": [b64(bomb())]}),
+    "thousands of lists": (413, JSON, b'{"images": [' + b"[], " * 25_000 + b"[]]}"),
+    "thousands of texts": (413, JSON, b'{"images": [' + b'"", ' * 25_000 + b'""]}'),
+    "thousands of numbers": (413, JSON, b"[" + b"1, " * 33_000 + b"1]"),
+    "thousands of names": (413, JSON, json.dumps({str(i): 1 for i in range(6000)}).encode()),
     "too narrow": (422, JSON, {"images": [b64(picture(900, 1))]}),
     "too large": (413, JSON, b" " * 200_000),
     "a form of nothing": (422, FORM, b""),
@@ -85,6 +92,12 @@ BODIES: dict[str, tuple[int, str | None, Any]] = {
     "a form with no image": (422, FORM, form([b"hello"])[0]),
     "a form too large": (413, FORM, form([b"x" * 200_000])[0]),
 }
+
+
+def test_no_pixel_is_read_of_a_request_with_too_many(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Version, "load", None)
+    status, found = served.ask("/predict", {"images": [b64(picture(30, 30))] * 12})
+    assert status == 413 and "10,800 pixels" in found["detail"] and "--max-request-pixels" in found["detail"]
 
 
 def is_one_line(found: Any) -> bool:

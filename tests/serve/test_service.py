@@ -118,6 +118,24 @@ def test_who_waits_too_long_is_told_and_costs_no_more(
         assert gate.batches == 2, "those that nobody waited for were not answered"
 
 
+def test_who_waits_too_long_for_its_inputs_has_no_more_of_them_read(
+    folder: Path, body: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, read, load_one = threading.Event(), [], Version.load
+
+    def slowly(version: Version, raw: Any, where: str) -> Any:
+        read.append(where)
+        assert held.wait(SECONDS)
+        return load_one(version, raw, where)
+
+    monkeypatch.setattr(Version, "load", slowly)
+    with serving(folder, load, timeout=0.5) as served:
+        assert served.ask("/predict", {"images": body["images"] * 5})[0] == 504
+        held.set()
+        served.service._readers.shutdown()
+    assert len(read) <= 1
+
+
 def test_a_body_that_does_not_come_is_not_waited_for(folder: Path, files: list[bytes]) -> None:
     with serving(folder, load, timeout=0.2) as served:
         connection = begun(served)

@@ -5,14 +5,15 @@ What is wrong with a body is told by an `HTTPException` with a status from 400 t
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from fastapi import HTTPException, Request
 
 from softtf.devices.memory import WORDS
 from softtf.errors import UserError
-from softtf.files.plain_json import parse_json
+from softtf.files.plain_json import ManyPartsError, parse_json
 from softtf.serve.limits import Limits
 from softtf.serve.version import Version
 from softtf.streams.decode import LargeImageError, pixels_of
@@ -106,12 +107,21 @@ def _too_many(inputs: str, limits: Limits) -> HTTPException:
     return HTTPException(413, f"there are {inputs}; at most {limits.max_inputs} are answered at once")
 
 
-def load_inputs(body: bytes | list[bytes], version: Version, limits: Limits) -> list[LoadedInput]:
+def load_inputs(
+    body: bytes | list[bytes], version: Version, limits: Limits, dropped: Callable[[], bool]
+) -> list[LoadedInput]:
     """Return the inputs of a body as a version's backbone takes them.
 
+    Args:
+        body: as `read_body` returns it.
+        version: whose backbone takes them.
+        limits: the most inputs and pixels.
+        dropped: asked before each input whether nobody waits for the answer any more.
+
     Raises:
-        HTTPException: 400 if it is not JSON, 413 if it has too many inputs or an image has too many pixels, 422 if it
-            holds something else, or an input cannot be read.
+        HTTPException: 400 if it is not JSON, 413 if it has too many inputs or too many pixels, 422 if it holds
+            something else, or an input cannot be read.
+        TimeoutError: nobody waits any more.
     """
     name, inputs = ("images", body) if isinstance(body, list) else _from_json(body, limits)
     reads_text = version.model.learner.network.backbone.reads_text
@@ -122,15 +132,25 @@ def load_inputs(body: bytes | list[bytes], version: Version, limits: Limits) -> 
         raise HTTPException(422, f"there are no {name}; send at least one")
     if len(inputs) > limits.max_inputs:
         raise _too_many(f"{len(inputs)} {name}", limits)
-    return [_load(raw, f"{name}[{i}]", version, limits) for i, raw in enumerate(inputs)]
+    if name == "images":
+        _check_pixels(inputs, limits)
+    loaded = []
+    for i, raw in enumerate(inputs):
+        if dropped():
+            raise TimeoutError("nobody waits for the answer any more")
+        with _refusing(f"{name}[{i}]", limits) as where:
+            loaded.append(version.load(raw, where))
+    return loaded
 
 
 def _from_json(body: bytes, limits: Limits) -> tuple[str, Sequence[Raw]]:
     """Return what the inputs are called, and the inputs of a JSON body."""
     try:
-        content = parse_json(body.decode(), "the body")
+        content = parse_json(body.decode(), "the body", most=limits.json_parts)
     except UnicodeDecodeError:
         raise HTTPException(400, "the body is not UTF-8 text") from None
+    except ManyPartsError:
+        raise _too_many(f"more than {limits.max_inputs} values", limits) from None
     except (UserError, RecursionError) as error:
         raise HTTPException(400, line(error)) from None
     names = list(content) if isinstance(content, dict) else []
@@ -152,11 +172,26 @@ def _decoded(text: str, where: str) -> bytes:
         raise HTTPException(422, f"{where} is not base64") from None
 
 
-def _load(raw: Raw, where: str, version: Version, limits: Limits) -> LoadedInput:
+def _check_pixels(images: Sequence[Any], limits: Limits) -> None:
+    """Refuse too many pixels by the headers of all images, before the pixels of one are read."""
+    total = 0
+    for i, raw in enumerate(images):
+        with _refusing(f"images[{i}]", limits) as where:
+            pixels = pixels_of(raw, where)
+            if pixels > limits.max_pixels:
+                raise HTTPException(413, f"{where} has {pixels:,} pixels; at most {limits.max_pixels:,} are read")
+            total += pixels
+    if total > limits.max_request_pixels:
+        remedy = "send fewer or smaller ones in a request, or start the service with a larger --max-request-pixels"
+        most = f"at most {limits.max_request_pixels:,} are read"
+        raise HTTPException(413, f"the images have {total:,} pixels together; {most}: {remedy}")
+
+
+@contextmanager
+def _refusing(where: str, limits: Limits) -> Iterator[str]:
+    """Turn errors about one input into what is answered."""
     try:
-        if isinstance(raw, bytes) and (pixels := pixels_of(raw, where)) > limits.max_pixels:
-            raise HTTPException(413, f"{where} has {pixels:,} pixels; at most {limits.max_pixels:,} are read")
-        return version.load(raw, where)
+        yield where
     except LargeImageError:
         raise HTTPException(413, f"{where} has too many pixels; at most {limits.max_pixels:,} are read") from None
     except UserError as error:

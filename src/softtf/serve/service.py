@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -95,7 +96,11 @@ class Service:
         if task is not None and not 0 <= task < version.model.num_tasks:
             raise HTTPException(422, f"there is no task {task + 1}; tasks 1 to {version.model.num_tasks} were learned")
         loop = asyncio.get_running_loop()
-        inputs = await loop.run_in_executor(self._readers, load_inputs, body, version, self.limits)
+        dropped = threading.Event()
+        try:
+            inputs = await loop.run_in_executor(self._readers, load_inputs, body, version, self.limits, dropped.is_set)
+        finally:
+            dropped.set()  # what is cancelled is the wait; the thread sees this at its next input
         try:
             return version, await self.batcher.answer(Job(version, inputs, task, top))
         except UserError as error:
