@@ -74,7 +74,7 @@ def serving(
     service = Service(folder, open_model, Limits(**{"timeout": SECONDS, **limits}))
     listener = bound("127.0.0.1", 0)
     listener.listen(WAITING)
-    server = new_server(make_app(service, token, watch))
+    server = new_server(make_app(service, token, watch), service.limits.timeout)
     thread = threading.Thread(target=server.run, args=([listener],))
 
     def stop() -> None:

@@ -39,6 +39,6 @@ def run(options: Serve) -> int:
         listener.listen(server.WAITING)
         version, where = service.version, server.address_of(listener)
         say(f"softtf: version {version.name} of {version.model.num_tasks} tasks answers at {where}")
-        server.run(make_app(service, token, options.watch), listener)
+        server.run(make_app(service, token, options.watch), listener, options.limits.timeout)
     say("softtf: all requests are answered; stopped")
     return 0

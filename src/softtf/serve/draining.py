@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+from softtf.serve.deadline import deadline_of
+
 MOST = 2**28
 """Bytes of a refused body that are read and dropped; beyond them the connection is closed."""
 
@@ -21,7 +23,7 @@ class Draining:
 
     Args:
         app: the application.
-        timeout: the most seconds that it reads.
+        timeout: the most seconds from a request's first byte to its answer; it reads no longer.
     """
 
     def __init__(self, app: App, timeout: float) -> None:
@@ -31,6 +33,7 @@ class Draining:
         """Run a request."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
+        deadline = deadline_of(scope, self.timeout)
         headers = dict(scope["headers"])
         # Who asks first whether the body is wanted (curl does) has sent none of it yet.
         comes = (b"content-length" in headers or b"transfer-encoding" in headers) and b"expect" not in headers
@@ -49,7 +52,7 @@ class Draining:
         async def answered(message: Any) -> None:
             if message["type"] == "http.response.start" and comes:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self.timeout):
+                    async with asyncio.timeout_at(deadline):
                         await drain()
             await send(message)
 

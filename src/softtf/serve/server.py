@@ -1,5 +1,6 @@
 """The server: it listens, and on SIGTERM, SIGHUP or Ctrl-C answers what has come before it ends."""
 
+import math
 import os
 import signal
 import socket
@@ -9,9 +10,12 @@ import uvicorn
 from fastapi import FastAPI
 
 from softtf.errors import UserError, reason_of
+from softtf.serve.deadline import Punctual
 
 WAITING = 2048
 """Connections that the system keeps until they are accepted."""
+GRACE = 2
+"""Seconds after the last deadline, when connections are cut at the end of the service: for clients that do not read."""
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -38,17 +42,36 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def new_server(app: FastAPI) -> uvicorn.Server:
-    """Return a server for an application; what it logs of errors goes to stderr."""
+def new_server(app: FastAPI, timeout: float) -> uvicorn.Server:
+    """Return a server for an application; what it logs of errors goes to stderr.
+
+    Args:
+        app: the application.
+        timeout: the most seconds from a request's first byte to its answer.
+    """
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, date_header=False, ws="none", lifespan="on"
+        app,
+        http=type("Connection", (Punctual,), {"timeout": timeout}),
+        timeout_graceful_shutdown=math.ceil(timeout) + GRACE,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        ws="none",
+        lifespan="on",
     )
     return uvicorn.Server(config)
 
 
-def run(app: FastAPI, listener: socket.socket) -> None:
-    """Serve until a signal comes: then no connection is accepted, and all requests are answered that have come."""
-    server = new_server(app)
+def run(app: FastAPI, listener: socket.socket, timeout: float) -> None:
+    """Serve until a signal comes: then no connection is accepted, and all requests are answered that have come.
+
+    Args:
+        app: the application.
+        listener: a socket that listens.
+        timeout: the most seconds from a request's first byte to its answer.
+    """
+    server = new_server(app, timeout)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, server.handle_exit)
     with suppress(KeyboardInterrupt):  # uvicorn raises the signal once more when all is done

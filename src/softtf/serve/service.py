@@ -13,6 +13,7 @@ from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.saying import note, say
 from softtf.serve.batching import Batcher, Job
+from softtf.serve.deadline import deadline_of
 from softtf.serve.limits import Limits
 from softtf.serve.metrics import Metrics
 from softtf.serve.reading import line, load_inputs, read_body, refused
@@ -80,7 +81,7 @@ class Service:
         self.waiting += 1
         reading = True
         try:
-            async with asyncio.timeout(self.limits.timeout):
+            async with asyncio.timeout_at(deadline_of(request.scope, self.limits.timeout)):
                 body = await read_body(request, self.limits)
                 reading = False
                 return await self._answered(body, task, top)
