@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,18 @@ def test_requests_may_share_a_connection_and_come_in_parts(served: Served) -> No
         client.sendall(HEALTH[20:-4])
         client.sendall(HEALTH[-4:].replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
         assert (found + read_to_the_end(client)).count(b"HTTP/1.1 200") == 3
+
+
+def test_who_does_not_read_its_answers_does_not_hold_up_the_end(folder: Path) -> None:
+    with (
+        serving(folder, load, timeout=0.5) as served,
+        socket.create_connection(("127.0.0.1", served.port), SECONDS) as client,
+    ):
+        client.settimeout(1)
+        with suppress(TimeoutError):
+            while True:  # until the service takes no more, as it cannot get rid of its answers
+                client.send(HEALTH.replace(b"health", b"openapi.json") * 1000)
+        served.stop()
 
 
 class Transport(asyncio.Transport):
