@@ -41,6 +41,7 @@ NONSENSE: tuple[tuple[str, bytes], ...] = (
     ("application/json", b'{"images": ["aGVsbG8="]}'),
     ("application/json", '{"texts": ["größer"]}'.encode()),
     ("application/json", b'{"images": [' + b'"",' * 10_000 + b'""]}'),
+    ("application/json", b'{"images": [' + b"[]," * 5_000_000 + b"[]]}"),  # just under the largest body
     ("multipart/form-data; boundary=x", b"hello"),
     ("multipart/form-data", b"--x--"),
     ("text/plain", b"hello"),
@@ -88,8 +89,7 @@ def measure(setup: Setup) -> Iterator[Result]:
             clients = amid_requests(service, count)
         with served(folder, images, setup.device, service.port):
             found = seen_by(clients)
-    yield Target("restart: requests that got no answer", count - found.statuses.get("200", 0), at_most=0)
-    yield Target("restart: connections refused or closed, and tried again", found.again)
+    yield from across_restart(found, count)
 
 
 def learned(setup: Setup, folder: Path) -> ContinualClassifier:
@@ -190,6 +190,13 @@ def latencies(name: str, found: Found) -> Iterator[Result]:
         yield Target(
             f"service, {name}: p{percent}", 1000 * times[min(len(times) - 1, len(times) * percent // 100)], unit=" ms"
         )
+
+
+def across_restart(found: Found, requests: int) -> Iterator[Result]:
+    """Tell what clients saw that asked again and again while a service ended and another one started."""
+    yield Target("restart: requests that got no answer", requests - found.statuses.get("200", 0), at_most=0)
+    yield Target(f"restart: connections refused or closed, tried again for {PATIENCE:g} s at most", found.again)
+    yield Target("restart: the longest that a request waited for its answer", max(found.latencies), unit=" s")
 
 
 def nonsense(port: int) -> float:
