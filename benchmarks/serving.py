@@ -196,7 +196,7 @@ def across_restart(found: Found, requests: int) -> Iterator[Result]:
     """Tell what clients saw that asked again and again while a service ended and another one started."""
     yield Target("restart: requests that got no answer", requests - found.statuses.get("200", 0), at_most=0)
     yield Target(f"restart: connections refused or closed, tried again for {PATIENCE:g} s at most", found.again)
-    yield Target("restart: the longest that a request waited for its answer", max(found.latencies), unit=" s")
+    yield Target("restart: the longest wait of a request for its answer", max(found.latencies, default=0), unit=" s")
 
 
 def nonsense(port: int) -> float:
