@@ -23,7 +23,7 @@ LONG = 1000.0 * SECONDS
 
 @pytest.fixture(scope="module")
 def hasty(folder: Path) -> Iterator[Served]:
-    with serving(folder, load, timeout=0.5) as found:
+    with serving(folder, load, timeout=1.0) as found:
         yield found
 
 
