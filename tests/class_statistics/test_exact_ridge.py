@@ -203,12 +203,14 @@ def test_densities_are_those_of_gaussians_with_one_covariance(counts: dict[int, 
 def test_the_pool_is_surer_of_many_classes_close_together_and_where_new_examples_are_answered_well() -> None:
     found, shares = learned(list(range(LABELS)))
     solution = centred(total(shares))
-    expected = 1.15 * (LABELS / (class_densities(solution).apart * error_for_new(solution))) ** 0.2
-    assert found.sharpness.item() == pytest.approx(expected)
-    assert sharpness_of(10, 40, 0.5) < min(
-        sharpness_of(20, 40, 0.5), sharpness_of(10, 20, 0.5), sharpness_of(10, 40, 0.2)
+    surer = (LABELS / (class_densities(solution).apart * error_for_new(solution))) ** 0.2
+    each = solution.examples / LABELS
+    assert found.sharpness.item() == pytest.approx(1.2 * surer / (1 + each / 100) ** 0.15)
+    assert sharpness_of(10, 40, 0.5, 100) < min(
+        sharpness_of(20, 40, 0.5, 200), sharpness_of(10, 20, 0.5, 100), sharpness_of(10, 40, 0.2, 100)
     )
-    assert sharpness_of(10, 40, 0) == sharpness_of(10, 40, 0.01)
+    assert sharpness_of(10, 40, 0, 100) == sharpness_of(10, 40, 0.01, 100)
+    assert sharpness_of(10, 40, 0.5, 1000) < sharpness_of(10, 40, 0.5, 100)
 
 
 def test_densities_of_more_labels_than_units_are_by_the_same_formula() -> None:

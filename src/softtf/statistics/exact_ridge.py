@@ -29,7 +29,8 @@ from softtf.statistics.temperature import log_shares
 
 UNIT = 16  # the standard deviation, before rounding, of the projection of features in their usual range
 FLOOR, SHARE, TEMPERATURE = 0.02, 0.5, 0.27  # of the regression's probabilities (docs/results-details.md)
-OF_REGRESSION, OF_DENSITIES, SHARPNESS, SHARPNESS_POWER = 0.5, 0.4, 1.15, 0.2  # of the pool (docs/results-details.md)
+OF_REGRESSION, OF_DENSITIES = 0.5, 0.4  # of the pool (docs/results-details.md)
+SHARPNESS, OF_APART, MANY, OF_MANY = 1.2, 0.2, 100, 0.15  # of `sharpness_of`
 LEAST_ERROR = 0.01
 ROWS = 1024  # rows of h at once
 
@@ -142,7 +143,7 @@ class ExactRidge(nn.Module):
         weights, bias = (part[..., labels].float() for part in calibrated(found))
         *heads, apart = class_densities(found)
         densities, densities_bias = (part[..., labels].float() for part in heads)
-        sharpness = torch.tensor(sharpness_of(found.labels, apart, error_for_new(found)))
+        sharpness = torch.tensor(sharpness_of(found.labels, apart, error_for_new(found), found.examples))
         return ExactRidgeSolution(weights, bias, densities, densities_bias, sharpness, found.ridge, counts, labels)
 
     @staticmethod
@@ -171,15 +172,19 @@ class ExactRidge(nn.Module):
         return logits + shares
 
 
-def sharpness_of(labels: float, apart: float, error: float) -> float:
-    """Return what multiplies the pool of scores and densities, so that its softmax is calibrated: 1.15 (C / D E)^0.2.
+def sharpness_of(labels: float, apart: float, error: float, examples: float) -> float:
+    """Return what multiplies the pool of scores and densities, so that its softmax is calibrated.
 
-    Densities grow less certain with D than they should, in many classes more than in few; where new examples are
-    answered well, the pool may be surer. Chosen on training images and texts (docs/results-details.md).
+    It is 1.2 (C / D E)^0.2 / (1 + m / 100)^0.15 for m examples of a label on average. Densities grow less certain with
+    D than they should, in many classes more than in few; where new examples are answered well, the pool may be surer.
+    From some hundred examples on D falls although classes are as far apart, which m makes up for. Chosen on training
+    images and texts (docs/results-details.md).
 
     Args:
         labels: C.
         apart: D of `class_densities`.
         error: E, that of `error_for_new`; at least 0.01 is taken.
+        examples: n = C m.
     """
-    return float(SHARPNESS * (labels / (apart * max(error, LEAST_ERROR))) ** SHARPNESS_POWER)
+    surer = (labels / (apart * max(error, LEAST_ERROR))) ** OF_APART
+    return float(SHARPNESS * surer / (1 + examples / labels / MANY) ** OF_MANY)
