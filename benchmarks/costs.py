@@ -24,15 +24,24 @@ from softtf.inference.policy import usual_policy
 from softtf.recipes.recipes import recipe_named
 from softtf.runs.config import RunConfig
 
+READ = ("stream.", "backbone.", "learner.", "train.", "seed")
+
 
 def cost(config: RunConfig) -> dict[str, Any]:
-    """Return what a run's method costs and finds; statistics are those that its settings ask for."""
+    """Return what a run's method costs on a CPU, and finds; statistics are those that its settings ask for."""
     stream, backbone = list(config.stream.build()), load_backbone(config.backbone)
     way = usual_policy(config.learner.new_learner(backbone, 0).policies)
-    settings: dict[str, Any] = {"seed": config.seed, "repeated_classes": "allow", "device": "cpu", "inference": way}
     with tempfile.TemporaryDirectory() as folder:
-        store = Path(folder) / "features"
-        model = ContinualClassifier(backbone, config.learner, config.train, feature_cache=store, **settings)
+        model = ContinualClassifier(
+            backbone,
+            config.learner,
+            config.train,
+            seed=config.seed,
+            device="cpu",  # whose seconds these are
+            repeated_classes="allow",
+            inference=way,
+            feature_cache=Path(folder) / "features",
+        )
         start = time.process_time()
         for task in stream:
             model.learn(task.train, progress=False)
@@ -55,6 +64,8 @@ def main(args: Sequence[str]) -> None:
     given = parser.parse_args(args)
     torch.set_num_threads(1)
     settings = named_settings(given.set) | ({"stream.source": given.source} if given.source else {})
+    if unread := [name for name in settings if not name.startswith(READ)]:
+        parser.error(f"--set {unread[0]}: set what begins with {', '.join(READ)}")
     config = with_settings(recipe_named(given.recipe, given.method, given.scale), settings)
     about = {"recipe": given.recipe, "method": given.method, "set": given.set}
     print(json.dumps(about | cost(config)), flush=True)

@@ -8,7 +8,7 @@ from benchmarks import costs
 
 from cli import BACKBONE, call, read_json
 
-SMALL = ("stream.train_per_class=6", "stream.test_per_class=3", "stream.num_tasks=2", "device=cpu")
+SMALL = ("stream.train_per_class=6", "stream.test_per_class=3", "stream.num_tasks=2")
 
 
 @pytest.mark.slow
@@ -17,7 +17,16 @@ def test_it_finds_what_the_run_finds(tmp_path: Path, capsys: pytest.CaptureFixtu
     costs.main(["quickstart", "ncm", "--set", own, "backbone.image_size=32", *SMALL])
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     flags = [word for setting in SMALL for word in (f"--{setting.partition('=')[0]}", setting.partition("=")[2])]
-    assert call("run", "quickstart", "--method", "ncm", *BACKBONE, *flags, "--output", tmp_path / "run") == 0
+    assert (
+        call("run", "quickstart", "--method", "ncm", *BACKBONE, *flags, "--device", "cpu", "--output", tmp_path / "run")
+        == 0
+    )
     score = next(iter(found["scores"].values()))
     assert score["acc"] == pytest.approx(read_json(tmp_path / "run/summary.json")["policies"]["none"]["acc"])
     assert found["bytes"] > 0 and {"learn", "test"} <= found.keys()
+
+
+def test_a_setting_that_it_does_not_read_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        costs.main(["quickstart", "ncm", "--set", "device=cuda"])
+    assert "--set device: set what begins with stream., " in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import sqrt
 from pathlib import Path
 
@@ -67,7 +68,7 @@ class Trial:
         training = [event for event in self.run.events if event["event"] in ("epoch", "consolidation")]
         return seconds_of([event for event in training if event["task"] == training[-1]["task"]]).train_from_nothing
 
-    @property
+    @cached_property
     def size(self) -> int:
         """The bytes of the learner's tensors on disk: those of each task, and the newest of what tasks share."""
         costs = task_costs(self.run)

@@ -122,16 +122,16 @@ def _plain(value: Any, name: str) -> Any:
         return [_plain(part, name) for part in value]
     if isinstance(value, Path):
         return str(value)
-    if _of_numpy(value):
-        return _plain(value.item(), name)
+    value = _of_python(value)
     if value is None or type(value) in NAMES:
         return value
     raise TypeError(f"the setting {name} cannot hold {value!r} of type {type(value).__name__}")
 
 
-def _of_numpy(value: Any) -> bool:
-    """Return whether this is a number of numpy's, which takes long to load and is loaded if there is one."""
-    return isinstance(value, getattr(sys.modules.get("numpy"), "generic", ()))
+def _of_python(value: Any) -> Any:
+    """Return a value, a number of numpy's as Python's; numpy, slow to load, is there if a number of its is."""
+    number: Any = getattr(sys.modules.get("numpy"), "generic", ())
+    return value.item() if isinstance(value, number) else value
 
 
 def from_dict(cls: type[T], data: Any, where: str = "config") -> T:
@@ -200,9 +200,7 @@ def check_value(hint: Any, value: Any, where: str) -> Any:
         UserError: The value has another type or is out of bounds.
         TypeError: Settings cannot have this type.
     """
-    if _of_numpy(value):
-        value = value.item()
-    origin, args = get_origin(hint), get_args(hint)
+    value, origin, args = _of_python(value), get_origin(hint), get_args(hint)
     if origin is Annotated:
         value = check_value(args[0], value, where)
         bounds = [mark for mark in args[1:] if isinstance(mark, Bound)]
