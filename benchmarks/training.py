@@ -51,11 +51,13 @@ class Variant:
         name: for the table.
         clean_query: keys are matched with the unaugmented images' queries, computed before.
         frozen: the G-prompt is trained in the first task only, and this is the second.
+        record: whether a GPU records the step (`TrainConfig.record`).
     """
 
     name: str = ""
     clean_query: bool = False
     frozen: bool = False
+    record: bool = True
 
     def learner(self, backbone: Backbone) -> Learner:
         """Return the learner before the task that is measured."""
@@ -67,6 +69,7 @@ class Variant:
 
 
 PAPERS = Variant()
+UNRECORDED = Variant(", not recorded", record=False)
 VARIANTS = (PAPERS, Variant(", clean queries", True), Variant(", clean queries, G-prompt frozen", True, True))
 
 
@@ -78,10 +81,12 @@ def begin(
     precision: Precision = "auto",
     side: int | None = None,
     replayed: bool = True,
+    record: bool = True,
 ) -> TaskTraining:
     """Open the learner's next task and return its training, `steps` batches of noise an epoch.
 
     side: of the images; None is the backbone's. replayed: whether the batches are made once, and not in each epoch.
+    record: whether a GPU records the step (`TrainConfig.record`).
     """
     size = side or learner.network.backbone.preparation.size
     pixels = torch.randint(0, 256, (batch * steps, size, size, 3), dtype=torch.uint8)
@@ -91,7 +96,9 @@ def begin(
     labels = [(learner.num_tasks, i % CLASSES) for i in range(batch * steps)]
     examples = Examples(list(pixels), labels, "noise")
     rate = RATE * 256 / batch
-    config = TrainConfig(batch_size=batch, learning_rate=rate, clean_query=clean_query, precision=precision)
+    config = TrainConfig(
+        batch_size=batch, learning_rate=rate, clean_query=clean_query, precision=precision, record=record
+    )
     training = begin_training(learner, classes, examples, "task", config)
     if replayed:
         training.loader = Replayed(training.loader)
@@ -106,13 +113,20 @@ def pairs(training: TaskTraining) -> list[tuple[Tensor, Tensor]]:
     return [(images, training.learner.own(targets)) for images, targets, _ in training.loader.batches]
 
 
+def ways(setup: Setup) -> tuple[Variant, ...]:
+    """Return the ways to train that are compared; on a GPU also without a recorded step."""
+    return (*VARIANTS, UNRECORDED) if setup.gpu else VARIANTS
+
+
 def measure(setup: Setup) -> Iterator[Result]:
     """Measure every batch size and variant, from a batch on the device to the optimizer's step."""
     backbone = setup.load()
     best: dict[str, float] = {}
     share = 0.0
     for batch in setup.batches:
-        trainings = {v: begin(v.learner(backbone), batch, setup.steps, v.clean_query) for v in VARIANTS}
+        trainings = {
+            v: begin(v.learner(backbone), batch, setup.steps, v.clean_query, record=v.record) for v in ways(setup)
+        }
         plain = trainings[PAPERS]
         naive, batches = TwinTraining(twin_of(plain.learner), RATE), pairs(plain)
         calls = {v.name: training.run_epoch for v, training in trainings.items()}

@@ -44,7 +44,7 @@ def test_every_case_runs(small: None, group: str, part: str) -> None:
     assert all(isinstance(t, Target) for t in results if not isinstance(t, Row))
     told = " ".join(str(t) for t in results if isinstance(t, Target))
     for words in ("images a second", "share of the matrix rate", "waits for the host", "visits and 200 checkpoints"):
-        assert group != "recipe" or told.count(words) == 2  # the paper's way to train, and the default's
+        assert group != "recipe" or told.count(words) == (3 if part == "gpu" else 2)  # one without recording
     assert group != "training" or ("CIFAR" in str(results[-1])) == (part == "gpu")
 
 

@@ -67,6 +67,7 @@ SAME_RESULT = {  # these change where a run's data and files come from and how i
     "learner.gather": ("my-id=7",),
     "learner.sums": "one",
     "train.compile": True,
+    "train.record": False,
     "train.clean_query": True,  # nothing is augmented here, so that all are clean
     "stream.task_column": "batch",
     "stream.split_train": "all",

@@ -100,8 +100,7 @@ def test_sigterm_while_worker_processes_are_waited_for(all_of_them: bool, capsys
     def workers_that_wait() -> None:
         os.setpgid(0, 0)
         loader_module.Loader.__init__.__defaults__ = (2**30, 2)  # workers
-        rows = loader_module._Rows
-        rows.__getitem__ = lambda self, row: (Path("there").touch(), wait_for(Path("never")))  # type: ignore
+        loader_module.Rows.__getitem__ = lambda self, row: (Path("there").touch(), wait_for(Path("never")))  # type: ignore
         Path("main").write_text(str(os.getpid()))
 
     pid = os.fork()

@@ -11,6 +11,8 @@ from softtf.streams.cache import Cache
 from softtf.streams.photos import crop_photo
 from softtf.streams.preparation import Ready, TrainingInputs
 
+ON_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
 
 class Watched(ImagePreparation):
     """Counts how often inputs are loaded (in this process)."""
@@ -290,3 +292,22 @@ def test_prepared_inputs_are_augmented_by_the_generator_or_not_at_all():
     assert torch.equal(ours.prepared(kept), whole) and not torch.equal(whole, seen[0])
     fixed = loader(MIXED, preparation=plain)
     assert torch.equal(fixed.prepared(kept, torch.Generator().manual_seed(1)), whole)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=ON_A_GPU)])
+@pytest.mark.parametrize("examples", [EQUAL, SMALL])
+def test_inputs_made_for_several_batches_at_once_are_the_same(examples, device, monkeypatch):
+    cached = loader(examples, device=device)
+    list(cached.epoch(0))
+    assert cached.makes_at_once == (device == "cuda")
+    for most, part in ((1, slice), (8, slice), (512, lambda rows: slice(rows // 2))):
+        found = []
+        for wanted in (False, True):
+            monkeypatch.setattr(Loader, "makes_at_once", wanted)
+            monkeypatch.setattr("softtf.streams.loader.AT_ONCE", most)
+            found.append(list(cached.epoch(1, part)))
+        apart, together = found
+        assert len(apart) == len(together) == 3
+        for one, other in zip(apart, together, strict=True):
+            assert all(map(torch.equal, one, other))
+        monkeypatch.undo()

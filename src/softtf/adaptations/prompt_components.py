@@ -70,9 +70,7 @@ class PromptComponents(Adaptation):
         for task in range(self.num_tasks if selection.task is None else selection.task + 1):
             keys, attention, prompts = (self.value(task, _key(block, part)).to(query) for part in PARTS)
             weights = F.cosine_similarity(query[:, None] * attention, keys, dim=-1)  # [batch, count]
-            found.append(
-                _share(selection, task, query.shape[0]).to(query) * torch.einsum("bm,mld->bld", weights, prompts)
-            )
+            found.append(_share(selection, task, query) * torch.einsum("bm,mld->bld", weights, prompts))
         return torch.stack(found).sum(0).view(query.shape[0], 2, -1, query.shape[1])
 
     def orthogonality(self) -> Tensor:
@@ -81,18 +79,20 @@ class PromptComponents(Adaptation):
         for block in sorted(self.blocks):
             for part in PARTS:
                 rows = torch.cat([self.value(t, _key(block, part)).flatten(1) for t in range(self.num_tasks)])
-                terms.append((rows @ rows.T - torch.eye(len(rows)).to(rows)).square().mean())
+                terms.append(
+                    (rows @ rows.T - torch.eye(len(rows), dtype=rows.dtype, device=rows.device)).square().mean()
+                )
         return torch.stack(terms).sum()
 
 
-def _share(selection: Selection, task: int, batch: int) -> Tensor:
-    """Return task `task`'s share of each sample, [batch or 1, 1, 1]; later tasks read its components too."""
+def _share(selection: Selection, task: int, query: Tensor) -> Tensor:
+    """Return task `task`'s share of each sample, [batch or 1, 1, 1] as `query`; later tasks read its components too."""
     if selection.task is not None:
-        return torch.ones(1, 1, 1)
+        return query.new_ones(1, 1, 1)
     if selection.prompts is not None:
-        return (selection.prompts >= task)[:, None, None]
+        return (selection.prompts >= task)[:, None, None].to(query)
     assert selection.mixture is not None
-    return selection.mixture[:, task:].sum(1)[:, None, None]
+    return selection.mixture[:, task:].sum(1)[:, None, None].to(query)
 
 
 def orthonormal(rows: Tensor, count: int) -> Tensor:

@@ -108,6 +108,15 @@ class Learner(DividedState):
         noisy = any(isinstance(part, Adaptation) and part.draws_noise for part in self.modules())
         return self.loss_is_mean and not noisy
 
+    @property
+    def step_is_fixed(self) -> bool:
+        """Whether `loss` is the same work for every batch of a size, so that a GPU can record and replay it.
+
+        Such a loss reads the batch's inputs, targets and query alone, and none of their values on the host. Every loss
+        that is a mean is taken for one (`loss_is_mean`), without noise; a method for which that is wrong says so.
+        """
+        return self.divides_batches
+
     def begin_task(self, data: TaskData) -> None:
         """Open the next task; `data` can be extended (`TaskData.rehearse`) until its loader is read.
 

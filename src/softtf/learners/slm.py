@@ -92,6 +92,11 @@ class SLMLearner(Learner):
         self.spec = spec
 
     @property
+    def step_is_fixed(self) -> bool:
+        """False: which tasks' increments run depends on the values of the batch."""
+        return False
+
+    @property
     def answer_depends_on_task(self) -> bool:
         """False: what is retrieved depends on the sample alone."""
         return False

@@ -28,6 +28,11 @@ class Cache:
     def __contains__(self, index: int) -> bool:
         return self._stack is not None or index in self._kept
 
+    @property
+    def is_merged(self) -> bool:
+        """Whether all tensors are here, as one."""
+        return self._stack is not None
+
     def get(self, indices: Sequence[int]) -> Tensor | list[Tensor]:
         """Return the tensors at `indices`; if they are merged, as one tensor, which may be on the device."""
         if self._stack is not None:

@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, cast
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from softtf.config.bounds import AtLeast, BatchSize
 from softtf.config.tree import check_value
@@ -17,12 +16,13 @@ from softtf.errors import UserError
 from softtf.seeds import derive_seed
 from softtf.streams.cache import Cache
 from softtf.streams.examples import Examples
-from softtf.streams.preparation import Augmentation, LoadedInput, Preparation, Ready, unaugmented
+from softtf.streams.preparation import Augmentation, Preparation, Ready, unaugmented
+from softtf.streams.rows import Row, Rows, checked, received, sent
 from softtf.streams.texts import join
 
+AT_ONCE = 512
+"""How many inputs a GPU makes at once, for several batches."""
 Loaded = Sequence[Tensor] | Tensor
-Row = int | tuple[int, Any]
-"""The index of an example to load; with augmentation also its random numbers, as an array, which is cheap to send."""
 
 
 class Loader:
@@ -75,7 +75,7 @@ class Loader:
             workers = min(8, max(1, cores)) if self.device.type == "cuda" else 0
         self.workers = workers
         room = 0 if workers else cache_bytes // len(examples)
-        self._rows = _Rows(examples, preparation, train, room)
+        self._rows = Rows(examples, preparation, train, room)
         self._cache = Cache(len(examples), cache_bytes, self.device)
 
     def fresh(self, cache_bytes: int = 0) -> "Loader":
@@ -105,9 +105,10 @@ class Loader:
         augmentation = _generator(seed, "augmentation")
         whole = self._split(order.tolist(), self.batch_size)
         parts = [part(len(batch)) for batch in whole]
-        for batch, places, inputs in zip(whole, parts, self._augmented(whole, parts, augmentation), strict=True):
-            rows = torch.tensor(batch)[places]
-            yield inputs, self.targets[moved(rows, self.device)], rows
+        inputs = self._augmented(whole, parts, augmentation)
+        rows, targets = (x.split(self.batch_size) for x in (order, self.targets[moved(order, self.device)]))
+        for values, columns, indices, places in zip(inputs, targets, rows, parts, strict=True):
+            yield values, columns[places], indices[places]
 
     def _augmented(
         self, whole: list[Sequence[int]], parts: list[slice], generator: torch.Generator
@@ -120,8 +121,26 @@ class Loader:
             return
         preparation = cast(Augmentation, self.preparation)
         drawn = [preparation.draw(len(b), generator)[places] for b, places in zip(whole, parts, strict=True)]
+        if self.makes_at_once:
+            yield from self._at_once(batches, drawn)
+            return
         for loaded, numbers in zip(self._load(batches, drawn), drawn, strict=True):
             yield preparation.augment_drawn(loaded, numbers, self.device)
+
+    @property
+    def makes_at_once(self) -> bool:
+        """Whether the inputs of several batches are made at once: on a GPU, once all are cached."""
+        return self.device.type == "cuda" and self._cache.is_merged
+
+    def _at_once(self, batches: list[Sequence[int]], drawn: list[Tensor]) -> Iterator[Tensor]:
+        """Yield the same from the cache, made for several batches at once: to start this work takes a GPU longest."""
+        preparation = cast(Augmentation, self.preparation)
+        several = max(1, AT_ONCE // self.batch_size)
+        for start in range(0, len(batches), several):
+            some = batches[start : start + several]
+            loaded = self._cache.get([index for batch in some for index in batch])
+            numbers = torch.cat(drawn[start : start + several])
+            yield from preparation.augment_drawn(loaded, numbers, self.device).split([len(batch) for batch in some])
 
     def batches(self, indices: Sequence[int] | None = None, batch_size: int | None = None) -> Iterator[Tensor]:
         """Yield inputs [b, ...] without augmentation, of all examples or of those at `indices`, in that order.
@@ -239,61 +258,16 @@ class Loader:
         """Yield the inputs of each batch, read here, or by worker processes a few batches ahead."""
         if self.workers == 0 or len(batches) < 2:
             for batch in batches:
-                yield [_checked(self._rows[i]) for i in batch]
+                yield [checked(self._rows[i]) for i in batch]
             return
         for results in DataLoader(
             self._rows,
             batch_sampler=batches,
             num_workers=min(self.workers, len(batches)),
-            collate_fn=_sent,
+            collate_fn=sent,
             generator=torch.Generator(),  # otherwise it would draw from the global one
         ):
-            yield [_received(result) for result in results]
-
-
-class _Rows(Dataset[Any]):
-    """Loads one row; it returns an error as a value, so that its message leaves a worker process unchanged."""
-
-    def __init__(self, examples: Examples, preparation: Preparation, train: bool, room: int) -> None:
-        self._examples, self._train, self._room = examples, train, room
-        self._preparation: Any = preparation
-
-    def __getitem__(self, row: Row) -> Tensor | Ready | UserError:
-        index, drawn = row if isinstance(row, tuple) else (row, None)
-        load = self._preparation.load_train if self._train else self._preparation.load_test
-        try:
-            raw, where = self._examples[index], self._examples.where(index)
-            if isinstance(raw, LoadedInput):
-                return raw.values
-            if drawn is None:
-                return load(raw, where)  # type: ignore[no-any-return]
-            return self._preparation.load_drawn(raw, where, torch.from_numpy(drawn), self._room)  # type: ignore[no-any-return]
-        except UserError as error:
-            return error
-
-
-def _sent(results: list[Tensor | Ready | UserError]) -> list[UserError | tuple[bool, NDArray[Any]]]:
-    """Return tensors as arrays, each with whether it is Ready. A tensor from a worker would keep a file open.
-
-    `Cache` keeps tens of thousands of them, and a process may have about a thousand open files.
-    """
-    return [
-        r if isinstance(r, UserError) else (isinstance(r, Ready), (r.values if isinstance(r, Ready) else r).numpy())
-        for r in results
-    ]
-
-
-def _received(result: UserError | tuple[bool, NDArray[Any]]) -> Tensor | Ready:
-    if isinstance(result, UserError):
-        raise result
-    ready, values = result[0], torch.from_numpy(result[1])
-    return Ready(values) if ready else values
-
-
-def _checked(result: Tensor | Ready | UserError) -> Tensor | Ready:
-    if isinstance(result, UserError):
-        raise result
-    return result
+            yield [received(result) for result in results]
 
 
 def _generator(seed: int, use: str) -> torch.Generator:

@@ -20,7 +20,7 @@ LATER = {
         *("key_eps", "text_prompts", "before_norm", "classes", "total_classes", "gradient_offset", "gather", "sums"),
     ),
     "learner.projection": ("spectrum",),
-    "train": ("weight_decay", "first_task_learning_rate", "first_task_weight_decay", "warmup", "compile"),
+    "train": ("weight_decay", "first_task_learning_rate", "first_task_weight_decay", "warmup", "compile", "record"),
 }
 NOT_LATER = ("ft", "ewc")  # learners that had the others from the start
 

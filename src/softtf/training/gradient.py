@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from softtf.backbones.feature_store import Queries
 from softtf.backbones.features import OnStep, no_progress
 from softtf.devices.device import moved
 from softtf.devices.memory import needs_memory
-from softtf.devices.processes import is_first, own_rows, share
+from softtf.devices.processes import count, is_first, own_rows, share
 from softtf.devices.queue import made_beside
 from softtf.errors import OutOfMemoryError, TrainingError, UserError
 from softtf.files.tensor_form import INTEGERS, TensorForm, check_forms, form_like
@@ -26,6 +27,7 @@ from softtf.seeds import derive_seed
 from softtf.training.combined import combine
 from softtf.training.config import TrainConfig
 from softtf.training.optimizer import KEPT, kept_forms, optimizer_of, restore
+from softtf.training.recorded import Recorded
 from softtf.training.task import EpochReport, TaskTraining
 
 
@@ -35,6 +37,8 @@ class GradientTraining(TaskTraining):
     queries: the frozen features of the training examples, if the loss reads them. Of several processes of a run, each
     takes some rows of each batch. Where the loss cannot be divided (`Learner.divides_batches`), each takes the whole
     batch, and the first's gradients are those of all.
+
+    records: whether whole batches' steps are recorded once and replayed.
     """
 
     def __init__(self, learner: Learner, data: TaskData, config: TrainConfig) -> None:
@@ -45,6 +49,8 @@ class GradientTraining(TaskTraining):
         self.queries = data.queries if fixed else None
         self.counts_features = self.queries is data.own_queries
         self.divides = learner.divides_batches
+        self.records = config.record and records_on(self.loader.device) and learner.step_is_fixed
+        self.recorded: Recorded | None = None
         self.parameters = learner.trained_parameters()
         self.rate = config.learning_rate * config.batch_size / 256
         self.optimizer = optimizer_of(config, self._groups(), self.rate)
@@ -69,7 +75,7 @@ class GradientTraining(TaskTraining):
                 for step, batch in enumerate(batches):
                     self._set_rate(batch.step, self.epochs * steps)
                     size = self._size(step)
-                    watch.add(self._backward(batch, size))
+                    watch.add(self._losses(batch, size))
                     self.learner.after_backward()
                     if self.config.clip_norm is not None:
                         clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
@@ -86,6 +92,14 @@ class GradientTraining(TaskTraining):
         seconds = time.perf_counter() - start
         kept = self.queries.kept_seconds if self.queries and self.epoch == 1 else 0.0
         return EpochReport(self.task, self.epoch, self.epochs, means, samples, seconds, kept)
+
+    def _losses(self, batch: Batch, size: int) -> Mapping[str, Tensor]:
+        """Set the gradients of a batch, by a recorded step where there can be one, and return its losses."""
+        if not self.records or size < self.loader.batch_size:
+            return self._backward(batch, size)
+        if self.recorded is None:
+            self.recorded = Recorded(partial(self._backward, size=size), batch, list(self.parameters.values()))
+        return self.recorded(batch)
 
     def _backward(self, batch: Batch, size: int) -> Mapping[str, Tensor]:
         """Set the gradients of a batch of `size` examples, of which `batch` is this process's part; return its losses.
@@ -112,7 +126,8 @@ class GradientTraining(TaskTraining):
             yield Batch(inputs, targets, rows, query, step)
 
     def finish(self) -> tuple[float, float]:
-        """Drop the gradients, then finish."""
+        """Drop the gradients and the recorded step, then finish."""
+        self.recorded = None
         self.optimizer.zero_grad(set_to_none=True)
         return super().finish()
 
@@ -181,6 +196,11 @@ class GradientTraining(TaskTraining):
         elif missing := sorted(self.learner.memory.keys() - memory.keys()):
             raise UserError(f"{where}: {missing[0]!r} is missing")
         return memory
+
+
+def records_on(device: torch.device) -> bool:
+    """Return whether steps are recorded on a device: on the GPU of a run in one process."""
+    return device.type == "cuda" and count() == 1
 
 
 def _tensors(batch: Batch) -> list[Tensor]:
