@@ -295,19 +295,23 @@ def test_prepared_inputs_are_augmented_by_the_generator_or_not_at_all():
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=ON_A_GPU)])
-@pytest.mark.parametrize("examples", [EQUAL, SMALL])
-def test_inputs_made_for_several_batches_at_once_are_the_same(examples, device, monkeypatch):
-    cached = loader(examples, device=device)
-    list(cached.epoch(0))
-    assert cached.makes_at_once == (device == "cuda")
-    for most, part in ((1, slice), (8, slice), (512, lambda rows: slice(rows // 2))):
-        found = []
-        for wanted in (False, True):
-            monkeypatch.setattr(Loader, "makes_at_once", wanted)
-            monkeypatch.setattr("softtf.streams.loader.AT_ONCE", most)
-            found.append(list(cached.epoch(1, part)))
-        apart, together = found
-        assert len(apart) == len(together) == 3
-        for one, other in zip(apart, together, strict=True):
-            assert all(map(torch.equal, one, other))
-        monkeypatch.undo()
+@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize("examples", SETS)
+def test_several_batches_are_augmented_at_once_whatever_is_cached(examples, cache, device, monkeypatch):
+    """The last batch is smaller, and in a part only some rows of each are loaded."""
+    monkeypatch.setattr(Loader, "at_once", 2)
+    for part in (slice, lambda rows: slice(1, rows)):
+        fresh, kept = (loader(SETS[examples], device=device, cache_bytes=b) for b in (0, cache))
+        list(kept.epoch(0))
+        first, again = list(fresh.epoch(1, part)), list(kept.epoch(1, part))
+        whole = [inputs[part(len(inputs))] for inputs, _, _ in slow_epoch(SETS[examples], 1)]
+        for (inputs, targets, rows), other, alone in zip(first, again, whole, strict=True):
+            assert torch.equal(inputs, other[0]) and torch.equal(targets, other[1]) and torch.equal(rows, other[2])
+            torch.testing.assert_close(inputs.cpu(), alone)
+
+
+def test_several_batches_are_augmented_at_once_on_a_gpu_alone():
+    assert loader().at_once == 1
+    on_a_gpu = loader()
+    on_a_gpu.device = torch.device("cuda")
+    assert on_a_gpu.at_once == 128  # batches of four

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Annotated, Any, cast
 
 import torch
@@ -21,7 +22,7 @@ from softtf.streams.rows import Row, Rows, checked, received, sent
 from softtf.streams.texts import join
 
 AT_ONCE = 512
-"""How many inputs a GPU makes at once, for several batches."""
+"""How many inputs a GPU augments at once, for several batches."""
 Loaded = Sequence[Tensor] | Tensor
 
 
@@ -121,26 +122,25 @@ class Loader:
             return
         preparation = cast(Augmentation, self.preparation)
         drawn = [preparation.draw(len(b), generator)[places] for b, places in zip(whole, parts, strict=True)]
-        if self.makes_at_once:
-            yield from self._at_once(batches, drawn)
-            return
-        for loaded, numbers in zip(self._load(batches, drawn), drawn, strict=True):
-            yield preparation.augment_drawn(loaded, numbers, self.device)
+        together = [slice(i, i + self.at_once) for i in range(0, len(batches), self.at_once)]
+        for some, loaded in zip(together, self._load_together(batches, drawn), strict=True):
+            inputs = preparation.augment_drawn(loaded, torch.cat(drawn[some]), self.device)
+            yield from inputs.split([len(batch) for batch in batches[some]])
 
     @property
-    def makes_at_once(self) -> bool:
-        """Whether the inputs of several batches are made at once: on a GPU, once all are cached."""
-        return self.device.type == "cuda" and self._cache.is_merged
+    def at_once(self) -> int:
+        """How many batches are augmented at once: on a GPU several, since starting this work takes longest."""
+        return max(1, AT_ONCE // self.batch_size) if self.device.type == "cuda" else 1
 
-    def _at_once(self, batches: list[Sequence[int]], drawn: list[Tensor]) -> Iterator[Tensor]:
-        """Yield the same from the cache, made for several batches at once: to start this work takes a GPU longest."""
-        preparation = cast(Augmentation, self.preparation)
-        several = max(1, AT_ONCE // self.batch_size)
-        for start in range(0, len(batches), several):
-            some = batches[start : start + several]
-            loaded = self._cache.get([index for batch in some for index in batch])
-            numbers = torch.cat(drawn[start : start + several])
-            yield from preparation.augment_drawn(loaded, numbers, self.device).split([len(batch) for batch in some])
+    def _load_together(self, batches: list[Sequence[int]], drawn: list[Tensor]) -> Iterator[Loaded]:
+        """Yield the loaded inputs of `at_once` batches at a time."""
+        if self._cache.is_merged:
+            for start in range(0, len(batches), self.at_once):
+                yield self._cache.get([i for batch in batches[start : start + self.at_once] for i in batch])
+            return
+        each = self._load(batches, drawn)
+        while some := list(islice(each, self.at_once)):
+            yield some[0] if len(some) == 1 else [image for loaded in some for image in loaded]
 
     def batches(self, indices: Sequence[int] | None = None, batch_size: int | None = None) -> Iterator[Tensor]:
         """Yield inputs [b, ...] without augmentation, of all examples or of those at `indices`, in that order.
