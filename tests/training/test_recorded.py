@@ -2,25 +2,25 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from contracts.cases import LEARNERS
 from softtf.errors import UserError
 from softtf.learners import LearnerSpec
 from softtf.learners.base import Batch
 from softtf.learners.class_table import ClassTable
+from softtf.learners.linear_head import LinearHeadLearner
+from softtf.testing.fixed_step import check_fixed_step
 from softtf.training import gradient, recorded
 from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training
 from softtf.training.gradient import GradientTraining
-from support.tiny import SOFT_TF, task_data, tiny_backbone
+from support.slow import each
+from support.tiny import SOFT_TF, task_data, tiny_backbone, tiny_clip
+from support.tiny_bert import text_task, tiny_bert
 
 CONFIG = TrainConfig(2, 5, 0.7, "cosine", precision="float32")  # the last batch of an epoch is smaller
 GPU = torch.device("cuda")
@@ -51,7 +51,7 @@ class Graph:
 def graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the CPU record steps."""
     trained: list[torch.nn.Parameter] = []
-    made = recorded.Recorded.__init__
+    made = recorded._RecordedStep.__init__
 
     def noted(self: object, backward: object, batch: object, parameters: list[torch.nn.Parameter]) -> None:
         trained[:] = parameters
@@ -62,17 +62,20 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> None:
         return graph, graph.losses
 
     Graph.replays = 0
-    monkeypatch.setattr(recorded.Recorded, "__init__", noted)
+    monkeypatch.setattr(recorded._RecordedStep, "__init__", noted)
     monkeypatch.setattr(recorded, "_record", record)
     monkeypatch.setattr(gradient, "records_on", lambda device: True)
 
 
-def trained(spec: LearnerSpec, device: torch.device | str = "cpu", **settings: object) -> dict[str, Tensor]:
+def trained(
+    spec: LearnerSpec, device: torch.device | str = "cpu", texts: bool = False, **settings: object
+) -> dict[str, Tensor]:
     """Everything trained in two tasks, and the losses of their epochs."""
     found, classes = {}, ClassTable()
-    learner = spec.new_learner(tiny_backbone().to(device), 0).to(device)
+    learner = spec.new_learner((tiny_bert() if texts else tiny_backbone()).to(device), 0).to(device)
     for task in range(2):
-        training = begin_training(learner, classes, task_data(task), "", replace(CONFIG, **settings))  # type: ignore[arg-type]
+        data = (text_task if texts else task_data)(task)
+        training = begin_training(learner, classes, data, "", replace(CONFIG, **settings))  # type: ignore[arg-type]
         while not training.finished:
             report = training.run_epoch()
             found |= {f"{task} {report.epoch} {name}": torch.tensor(value) for name, value in report.losses.items()}
@@ -91,8 +94,28 @@ def same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
 def test_replayed_steps_train_to_the_same_parameters(name: str, graphs: None) -> None:
     spec = LEARNERS[name].spec
     replayed = trained(spec)
-    assert Graph.replays > 4
+    assert Graph.replays > 3
     same(replayed, trained(spec, record=False))
+
+
+@pytest.mark.slow
+def test_each_shape_of_texts_is_recorded_when_it_is_met_again(graphs: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes: list[tuple[int, ...]] = []
+    made = recorded._RecordedStep.__init__
+
+    def noted(self: object, backward: object, batch: Batch, parameters: list[torch.nn.Parameter]) -> None:
+        shapes.append(tuple(batch.inputs.shape))
+        made(self, backward, batch, parameters)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(recorded._RecordedStep, "__init__", noted)
+    spec, settings = LEARNERS["Soft-TF, Feature ID"].spec, {"texts": True, "epochs": 6, "batch_size": 2}
+    replayed = trained(spec, **settings)  # type: ignore[arg-type]
+    assert len(set(shapes)) > 2 and Graph.replays > 10
+    same(replayed, trained(spec, record=False, **settings))  # type: ignore[arg-type]
+    monkeypatch.setattr(recorded, "MOST", 1)
+    shapes.clear()
+    same(trained(spec, **settings), replayed)  # type: ignore[arg-type]
+    assert len(shapes) == 2  # one for each task
 
 
 def test_without_a_whole_batch_nothing_is_recorded(graphs: None) -> None:
@@ -127,46 +150,80 @@ def test_a_gpu_that_cannot_record_is_told_in_one_line(graphs: None, monkeypatch:
         trained(SOFT_TF)
 
 
-class NothingBrought(TorchDispatchMode):
-    """Refuses copies from the CPU to the device in the block: a step that is recorded cannot have them."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = func(*args, **(kwargs or {}))
-        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor) and x.dim()]
-        assert not (isinstance(found, Tensor) and found.is_meta and any(not x.is_meta for x in tensors)), func
-        return found
-
-
-IN_STEPS = [name for name, case in LEARNERS.items() if not case.texts]
-
-
-@pytest.mark.parametrize("name", IN_STEPS)
-def test_a_fixed_step_reads_no_value_and_nothing_else_of_a_batch(name: str) -> None:
-    """Its loss and gradients run on tensors that have no values (torch's device "meta")."""
-    spec, classes = LEARNERS[name].spec, ClassTable()
-    try:
-        learner = spec.new_learner(tiny_backbone(), 0)
-    except UserError:
-        pytest.skip("not for images alone")
+def opened(name: str, texts: bool = False) -> GradientTraining | None:
+    """The second task of a method, open; None for one without steps that can be recorded."""
+    backbone = tiny_clip() if "CLIP" in name else tiny_bert() if texts else tiny_backbone()
+    learner, classes = LEARNERS[name].spec.new_learner(backbone, 0), ClassTable()
     for task in range(2):
-        training = begin_training(learner, classes, task_data(task), "", replace(CONFIG, epochs=1))
+        data = (text_task if texts else task_data)(task)
+        training = begin_training(learner, classes, data, "", replace(CONFIG, epochs=1))
         if not isinstance(training, GradientTraining) or not learner.step_is_fixed:
-            return
+            return None
         if task == 0:
             training.run_epoch()
             training.finish()
-    with learner.computing_in(torch.float64):
+    return training
+
+
+SOLVED = ("NCM", "RanPAC", "Fly-CL", "KLDA", "LayUP", "block ridge", "CLIP zero-shot")
+OTHERS = ("IDBR", "DER++", "BiC", "MBPA++", "SLM", "MOS", "HiDe-Prompt", "NoRGa", "DualPrompt + LoRA, dropout")
+"""Methods whose steps are drawn at random, read values of a batch, or read its rows."""
+
+
+NAMES = [name for name, case in LEARNERS.items() if not case.texts]
+
+
+@each("name", NAMES, ("Soft-TF", "CODA-Prompt"))
+def test_a_fixed_step_reads_no_value_and_nothing_else_of_a_batch(name: str) -> None:
+    check(name, opened(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Soft-TF", "L2P", "CODA-Prompt", "LwF", "Progressive Prompts", "IDBR"])
+def test_a_fixed_step_reads_no_value_of_texts_either(name: str) -> None:
+    check(name, opened(name, texts=True))
+
+
+def check(name: str, training: GradientTraining | None) -> None:
+    """A method has steps that can be recorded unless it is listed above, and they are fixed."""
+    assert (training is None) == name.startswith(SOLVED + OTHERS)
+    if training is None:
+        return
+    with training.learner.computing_in(torch.float64):
         batch = next(training._batches(training.queries.get() if training.queries else None))
-        query = None if batch.query is None else batch.query.to("meta")
-        learner.to("meta")
-        for held in [held for held in vars(learner).values() if isinstance(held, dict)]:  # memory, Fisher information
-            held |= {name: value.to("meta") for name, value in held.items() if isinstance(value, Tensor)}
-        unread: object = SimpleNamespace()
-        batch = Batch(batch.inputs.to("meta"), batch.targets.to("meta"), unread, query, unread)  # type: ignore[arg-type]
-        with NothingBrought():
-            losses = learner.loss(batch)
-            torch.stack(list(losses.values())).sum().backward()
-    assert any(parameter.grad is not None for parameter in learner.trained_parameters().values())
+        check_fixed_step(training.learner, batch)
+
+
+class ReadsWhatItMayNot(LinearHeadLearner):
+    """One whose step is not the same for every batch, in one of several ways."""
+
+    reads: Callable[[Batch], object]
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        type(self).reads(batch)
+        return super().loss(batch)
+
+
+@pytest.mark.parametrize(
+    "reads",
+    [
+        lambda batch: batch.targets.tolist(),
+        lambda batch: batch.inputs[batch.targets > 0],
+        lambda batch: 1 / (1 + batch.step),
+        lambda batch: len(batch.rows),
+        lambda batch: batch.inputs.new_zeros(9)[batch.rows],
+        lambda batch: batch.targets + torch.arange(len(batch.targets)).to(batch.targets),
+    ],
+)
+def test_a_step_that_is_not_fixed_is_found(reads: Callable[[Batch], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    training = opened("linear head")
+    assert training is not None
+    training.learner.__class__ = ReadsWhatItMayNot
+    monkeypatch.setattr(ReadsWhatItMayNot, "reads", staticmethod(reads), raising=False)
+    with training.learner.computing_in(torch.float64):
+        batch = next(training._batches(None))
+        with pytest.raises(AssertionError, match="the same work for every batch, as step_is_fixed says"):
+            check_fixed_step(training.learner, batch)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -120,12 +120,14 @@ class ClassTexts(nn.Module):
         adapt: per-task parameters in the tower.
     """
 
+    ids: Tensor
+
     def __init__(self, tower: ClipText, template: str, prompts: int, adapt: AdaptationSpec | None = None) -> None:
         super().__init__()
         self.tower, self.template, self.prompts = tower, template, prompts
         self.adaptations = adapt.build(tower) if adapt else []
         self.network = AdaptedNetwork(tower, self.adaptations)
-        self.ids = torch.empty(0, 0, dtype=torch.int64)
+        self.register_buffer("ids", torch.empty(0, 0, dtype=torch.int64), persistent=False)
 
     def name(self, labels: Sequence[Hashable]) -> None:
         """Build the texts of classes; underscores in names become spaces.
@@ -133,7 +135,7 @@ class ClassTexts(nn.Module):
         Raises:
             UserError: a text is too long for the model.
         """
-        self.ids = text_ids(self.tower, self.template, labels, self.prompts)
+        self.ids = text_ids(self.tower, self.template, labels, self.prompts).to(self.ids.device)
 
     def features(self, prompts: Tensor | None = None, task: int = 0) -> Tensor:
         """Return the classes' text features [classes, shared dim] at length 1, with task `task`'s text tower.

@@ -15,6 +15,7 @@ from softtf.inference import Oracle, policies_of
 from softtf.inference.policy import usual_policy
 from softtf.learners import Learner, LearnerSpec
 from softtf.learners.base import Batch
+from softtf.testing.fixed_step import check_fixed_step
 from softtf.testing.laws import equal, law, same
 from softtf.testing.tiny import CLASSES, TASKS, pictures, task_data, tiny_backbone
 from softtf.training.config import TrainConfig
@@ -24,7 +25,8 @@ from softtf.training.data import begin_training
 def check_learner(spec: LearnerSpec, backbone: Callable[[], Backbone] = tiny_backbone) -> None:
     """Check a learner: earlier tasks stay, a failed task leaves no trace, samples are answered alone, saving is exact.
 
-    Where its loss is said to be a mean over rows (`Learner.loss_is_mean`), that is checked too.
+    Where its loss is said to be a mean over rows (`Learner.loss_is_mean`), that is checked too. So is that a GPU can
+    record its step, where the step is said to be the same for every batch (`Learner.step_is_fixed`).
 
     Args:
         spec: its layers must be in the backbone.
@@ -90,7 +92,7 @@ def _check_answers(model: ContinualClassifier) -> None:
 
 
 def _check_parts(model: ContinualClassifier, train: TrainConfig) -> None:
-    """Check, by one more task, that a loss which is called a mean over rows is one."""
+    """Check, by one more task, that a loss which is called a mean over rows is one, and a step called fixed, too."""
     if not model.learner.loss_is_mean:
         return
     learner, classes, task = deepcopy(model.learner), deepcopy(model.classes), task_data(TASKS)
@@ -98,7 +100,10 @@ def _check_parts(model: ContinualClassifier, train: TrainConfig) -> None:
     learner.double()
     inputs, targets, rows = next(training.loader.epoch(0))
     with learner.computing_in(torch.float64):
-        check_mean(learner, Batch(inputs.double(), targets, rows))
+        batch = Batch(inputs.double(), targets, rows)
+        check_mean(learner, batch)
+        if learner.step_is_fixed:
+            check_fixed_step(learner, batch)
 
 
 def check_mean(learner: Learner, batch: Batch) -> None:

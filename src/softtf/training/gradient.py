@@ -27,7 +27,7 @@ from softtf.seeds import derive_seed
 from softtf.training.combined import combine
 from softtf.training.config import TrainConfig
 from softtf.training.optimizer import KEPT, kept_forms, optimizer_of, restore
-from softtf.training.recorded import Recorded
+from softtf.training.recorded import RecordedSteps
 from softtf.training.task import EpochReport, TaskTraining
 
 
@@ -38,7 +38,7 @@ class GradientTraining(TaskTraining):
     takes some rows of each batch. Where the loss cannot be divided (`Learner.divides_batches`), each takes the whole
     batch, and the first's gradients are those of all.
 
-    records: whether whole batches' steps are recorded once and replayed.
+    recorded: the steps of whole batches, where they are recorded once and replayed.
     """
 
     def __init__(self, learner: Learner, data: TaskData, config: TrainConfig) -> None:
@@ -49,9 +49,10 @@ class GradientTraining(TaskTraining):
         self.queries = data.queries if fixed else None
         self.counts_features = self.queries is data.own_queries
         self.divides = learner.divides_batches
-        self.records = config.record and records_on(self.loader.device) and learner.step_is_fixed
-        self.recorded: Recorded | None = None
         self.parameters = learner.trained_parameters()
+        backward = partial(self._backward, size=self.loader.batch_size)
+        records = config.record and learner.step_is_fixed and records_on(self.loader.device)
+        self.recorded = RecordedSteps(backward, list(self.parameters.values())) if records else None
         self.rate = config.learning_rate * config.batch_size / 256
         self.optimizer = optimizer_of(config, self._groups(), self.rate)
 
@@ -95,10 +96,8 @@ class GradientTraining(TaskTraining):
 
     def _losses(self, batch: Batch, size: int) -> Mapping[str, Tensor]:
         """Set the gradients of a batch, by a recorded step where there can be one, and return its losses."""
-        if not self.records or size < self.loader.batch_size:
+        if self.recorded is None or size < self.loader.batch_size:  # the last batch: one step of an epoch
             return self._backward(batch, size)
-        if self.recorded is None:
-            self.recorded = Recorded(partial(self._backward, size=size), batch, list(self.parameters.values()))
         return self.recorded(batch)
 
     def _backward(self, batch: Batch, size: int) -> Mapping[str, Tensor]:

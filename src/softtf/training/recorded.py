@@ -1,10 +1,10 @@
-"""A step that a GPU records once and replays (a CUDA graph).
+"""Steps that a GPU records once and replays (CUDA graphs).
 
 A small backbone's step is hundreds of short kernels, and the GPU would wait while Python starts each of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,28 +13,51 @@ from softtf.devices.memory import is_shortage
 from softtf.errors import UserError, one_line
 from softtf.learners.base import Batch
 
+
+class NotReadWhereStepsAreRecorded:
+    """Stands for what a recorded step cannot read, as it would read the same again: any use of it raises."""
+
+
+NOT_READ: Any = NotReadWhereStepsAreRecorded()
 Backward = Callable[[Batch], Mapping[str, Tensor]]
-WARM_UP = 3  # steps before the recording, in which kernels are chosen, compiled and loaded
+MOST = 8  # shapes of batches that are recorded: texts have many lengths
+WARM_UP = 3  # steps before a recording, in which kernels are chosen, compiled and loaded
 
 
-class Recorded:
-    """The losses and gradients of a step, recorded for batches of one size.
+class RecordedSteps:
+    """A step's losses and gradients, recorded for each shape of its inputs that is met a second time.
 
-    A replay runs the same kernels on another batch. Gradients and losses are in the same memory after each.
+    A replay runs the same kernels on another batch. Losses and gradients lie where the recording had them, and the next
+    step overwrites them.
 
     Args:
         backward: sets the parameters' gradients, None before it, and returns the losses. It must be the same work for
-            every batch of this size (`Learner.step_is_fixed`).
-        batch: of the size to record; it is on a GPU.
+            every batch of a shape (`Learner.step_is_fixed`).
         parameters: those that get gradients.
-
-    Raises:
-        UserError: the GPU cannot record this step.
     """
 
+    def __init__(self, backward: Backward, parameters: Sequence[nn.Parameter]) -> None:
+        self._backward, self._parameters = backward, parameters
+        self._met = set[torch.Size]()
+        self._steps = dict[torch.Size, _RecordedStep]()
+
+    def __call__(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Set the parameters' gradients for a batch on a GPU, and return its losses.
+
+        Raises:
+            UserError: the GPU cannot record this step.
+        """
+        shape = batch.inputs.shape
+        if shape in self._met and len(self._steps) < MOST and shape not in self._steps:
+            self._steps[shape] = _RecordedStep(self._backward, batch, self._parameters)
+        self._met.add(shape)
+        return self._steps[shape](batch) if shape in self._steps else self._backward(batch)
+
+
+class _RecordedStep:
     def __init__(self, backward: Backward, batch: Batch, parameters: Sequence[nn.Parameter]) -> None:
         query = None if batch.query is None else batch.query.clone()
-        self._batch = replace(batch, inputs=batch.inputs.clone(), targets=batch.targets.clone(), query=query)
+        self._batch = Batch(batch.inputs.clone(), batch.targets.clone(), NOT_READ, query, NOT_READ)
         self._parameters = parameters
         try:
             self._graph, self._losses = _record(lambda: backward(self._batch), batch.inputs.device)
@@ -48,7 +71,6 @@ class Recorded:
         self._gradients = [parameter.grad for parameter in parameters]
 
     def __call__(self, batch: Batch) -> Mapping[str, Tensor]:
-        """Set the parameters' gradients for a batch and return its losses, which the next call overwrites."""
         for name in ("inputs", "targets", "query"):
             if (value := getattr(batch, name)) is not None:
                 getattr(self._batch, name).copy_(value)
