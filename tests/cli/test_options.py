@@ -94,7 +94,8 @@ SAME_RESULT = {  # these change where a run's data and files come from and how i
 def as_flags(name: str, value: Any) -> list[str]:
     flag = "--" + name.replace("_", "-")
     if isinstance(value, bool):
-        return [flag]
+        part, _, last = flag.rpartition(".")
+        return [flag if value else f"{part}.no-{last}"]
     return [flag, *map(str, value if isinstance(value, tuple) else (value,))]
 
 

@@ -35,7 +35,7 @@ class TrainConfig(Settings):
         warmup: steps at the start of each task in which the learning rate rises linearly from zero; then the schedule
             follows.
         compile: let torch compile the backbone's blocks, which takes minutes in the first steps. Results differ by
-            rounding. Tried on CPUs only, where it gains little.
+            rounding. On CPUs it gains little; on a GPU it was tried with the bundled ViT alone.
         record: on a GPU, record a step's kernels once and replay them for each batch (a CUDA graph), where the method's
             step is the same work for every batch. Results are the same.
     """
