@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from contracts.cases import LEARNERS
-from softtf.errors import UserError
+from softtf.errors import OutOfMemoryError, UserError
 from softtf.learners import LearnerSpec
 from softtf.learners.base import Batch
 from softtf.learners.class_table import ClassTable
@@ -145,8 +145,21 @@ def test_a_gpu_that_cannot_record_is_told_in_one_line(graphs: None, monkeypatch:
     ) as caught:
         trained(SOFT_TF)
     assert "\n" not in str(caught.value)
-    monkeypatch.setattr(recorded, "_record", lambda *_: (_ for _ in ()).throw(RuntimeError("CUDA out of memory")))
-    with pytest.raises(Exception, match="not enough memory to learn the task"):
+
+
+@pytest.mark.parametrize("closed_by_another", [False, True])
+def test_too_little_memory_for_a_recording_is_told_as_such(
+    closed_by_another: bool, graphs: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short_of_memory(step: Step, device: torch.device) -> None:
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        finally:
+            if closed_by_another:
+                raise RuntimeError("operation failed due to a previous error during capture")
+
+    monkeypatch.setattr(recorded, "_record", short_of_memory)
+    with pytest.raises(OutOfMemoryError, match="not enough memory to learn the task with batch_size 5"):
         trained(SOFT_TF)
 
 

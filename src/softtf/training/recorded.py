@@ -62,8 +62,9 @@ class _RecordedStep:
         try:
             self._graph, self._losses = _record(lambda: backward(self._batch), batch.inputs.device)
         except RuntimeError as error:
-            if is_shortage(error):
-                raise
+            shortage = error.__context__ or error  # a recording that stops raises once more as it is closed
+            if isinstance(shortage, Exception) and is_shortage(shortage):
+                raise shortage from None
             raise UserError(
                 f"train.record: this GPU cannot record the step ({one_line(error, 200)});"
                 " leave it out (--train.no-record)"
