@@ -19,6 +19,7 @@ from cli import TINY, call, refused
 from softtf.backbones.features import OnStep
 from softtf.cli.main import main
 from softtf.errors import UserError
+from softtf.testing.fixed_step import Operations, replaying
 from softtf.training.gradient import GradientTraining
 from softtf.training.task import EpochReport
 from support.several import several
@@ -52,6 +53,14 @@ def command(args: Sequence[str], number: int, fault: Fault, folder: Path) -> Non
 
     with patch.object(GradientTraining, "run_epoch", run_epoch):
         raise SystemExit(main(list(args)))
+
+
+def command_that_replays(args: Sequence[str], folder: Path) -> None:
+    """Carry out a command as one of several processes, with steps that are recorded and replayed."""
+    os.chdir(folder.parent)
+    with replaying():
+        code = main(list(args))
+    raise SystemExit(code if Operations.replays else 99)
 
 
 def together(
@@ -103,6 +112,14 @@ def test_a_run_in_several_processes_is_killed_resumed_by_others_and_ends_as_in_o
     assert out[1] == "" and errors == ["", ""]
     assert_same_results(Path("first/run"), Path("alone"))
     assert len(list(Path("first/features").iterdir())) == len(list(Path("features").iterdir()))
+
+
+@pytest.mark.slow
+def test_processes_that_replay_recorded_steps_end_as_one_that_does_not() -> None:
+    assert call(*TINY, *EXACT, "--output", "alone") == 0
+    codes = several(2, partial(command_that_replays, (*TINY, *EXACT, "--output", "run")), Path("first").resolve())
+    assert codes == [0, 0]
+    assert_same_results(Path("first/run"), Path("alone"))
 
 
 @pytest.mark.slow

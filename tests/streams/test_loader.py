@@ -314,4 +314,4 @@ def test_several_batches_are_augmented_at_once_on_a_gpu_alone():
     assert loader().at_once == 1
     on_a_gpu = loader()
     on_a_gpu.device = torch.device("cuda")
-    assert on_a_gpu.at_once == 128  # batches of four
+    assert on_a_gpu.at_once == 64  # batches of four

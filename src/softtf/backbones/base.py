@@ -256,6 +256,10 @@ class Backbone(nn.Module, ABC):
             found = self._cast[id(layer), dtype] = (layer.weight.detach().to(dtype), bias)
         return found
 
+    def copies(self) -> list[tuple[Tensor, Tensor | None]]:
+        """Return the copies of frozen weights and biases that were made so far in the types of matrix products."""
+        return list(self._cast.values())
+
     def _apply(self, fn: Any, recurse: bool = True) -> "Backbone":
         self._cast.clear()  # copies made for another device or type are stale
         return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]

@@ -164,7 +164,7 @@ class ImagePreparation(Settings):
         """Return the boxes' content on `device`; of very long images only the part in the box goes there."""
         if not isinstance(loaded, Tensor) and max(max(image.shape[1:]) for image in loaded) > 4 * self.resize:
             loaded, boxes = narrowed(loaded, boxes)
-        if not isinstance(loaded, Tensor) and len(loaded) > 1 and _canvas_pixels(loaded) > LARGEST_CANVAS:
+        if len(loaded) > 1 and _canvas_pixels(loaded) > LARGEST_CANVAS:
             half = len(loaded) // 2  # if shapes differ much, fewer images have a smaller canvas
             parts = (loaded[:half], boxes.part(0, half)), (loaded[half:], boxes.part(half, len(loaded)))
             return torch.cat([self._sample(*part, device) for part in parts])
@@ -197,7 +197,7 @@ def _resize(image: Tensor, short: int) -> Tensor:
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()
 
 
-def _canvas_pixels(loaded: Sequence[Tensor]) -> int:
+def _canvas_pixels(loaded: Sequence[Tensor] | Tensor) -> int:
     """Return the pixels of the canvas of a batch."""
     heights, widths = _sides(loaded)
     return len(loaded) * int(heights.max()) * int(widths.max())

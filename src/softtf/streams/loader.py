@@ -21,7 +21,7 @@ from softtf.streams.preparation import Augmentation, Preparation, Ready, unaugme
 from softtf.streams.rows import Row, Rows, checked, received, sent
 from softtf.streams.texts import join
 
-AT_ONCE = 512
+AT_ONCE = 256
 """How many inputs a GPU augments at once, for several batches."""
 Loaded = Sequence[Tensor] | Tensor
 

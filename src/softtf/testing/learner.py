@@ -15,11 +15,12 @@ from softtf.inference import Oracle, policies_of
 from softtf.inference.policy import usual_policy
 from softtf.learners import Learner, LearnerSpec
 from softtf.learners.base import Batch
-from softtf.testing.fixed_step import check_fixed_step
+from softtf.testing.fixed_step import check_fixed_step, check_replays
 from softtf.testing.laws import equal, law, same
 from softtf.testing.tiny import CLASSES, TASKS, pictures, task_data, tiny_backbone
 from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training
+from softtf.training.gradient import GradientTraining
 
 
 def check_learner(spec: LearnerSpec, backbone: Callable[[], Backbone] = tiny_backbone) -> None:
@@ -102,8 +103,18 @@ def _check_parts(model: ContinualClassifier, train: TrainConfig) -> None:
     with learner.computing_in(torch.float64):
         batch = Batch(inputs.double(), targets, rows)
         check_mean(learner, batch)
-        if learner.step_is_fixed:
-            check_fixed_step(learner, batch)
+        if not learner.step_is_fixed:
+            return
+        check_fixed_step(learner, batch)
+    check_replays(lambda record: _one_more(model, replace(train, epochs=2, batch_size=5, record=record)))
+
+
+def _one_more(model: ContinualClassifier, train: TrainConfig) -> GradientTraining:
+    """Open one more task in a copy of a classifier's learner."""
+    learner, classes = deepcopy(model.learner), deepcopy(model.classes)
+    training = begin_training(learner, classes, task_data(TASKS), "one more", train)
+    assert isinstance(training, GradientTraining)
+    return training
 
 
 def check_mean(learner: Learner, batch: Batch) -> None:

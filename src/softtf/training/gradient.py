@@ -16,7 +16,7 @@ from softtf.backbones.feature_store import Queries
 from softtf.backbones.features import OnStep, no_progress
 from softtf.devices.device import moved
 from softtf.devices.memory import needs_memory
-from softtf.devices.processes import count, is_first, own_rows, share
+from softtf.devices.processes import is_first, own_rows, share
 from softtf.devices.queue import made_beside
 from softtf.errors import OutOfMemoryError, TrainingError, UserError
 from softtf.files.tensor_form import INTEGERS, TensorForm, check_forms, form_like
@@ -50,9 +50,8 @@ class GradientTraining(TaskTraining):
         self.counts_features = self.queries is data.own_queries
         self.divides = learner.divides_batches
         self.parameters = learner.trained_parameters()
-        backward = partial(self._backward, size=self.loader.batch_size)
         records = config.record and learner.step_is_fixed and records_on(self.loader.device)
-        self.recorded = RecordedSteps(backward, list(self.parameters.values())) if records else None
+        self.recorded = RecordedSteps(learner, list(self.parameters.values())) if records else None
         self.rate = config.learning_rate * config.batch_size / 256
         self.optimizer = optimizer_of(config, self._groups(), self.rate)
 
@@ -76,7 +75,7 @@ class GradientTraining(TaskTraining):
                 for step, batch in enumerate(batches):
                     self._set_rate(batch.step, self.epochs * steps)
                     size = self._size(step)
-                    watch.add(self._losses(batch, size))
+                    watch.add(self._backward(batch, size))
                     self.learner.after_backward()
                     if self.config.clip_norm is not None:
                         clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
@@ -94,23 +93,23 @@ class GradientTraining(TaskTraining):
         kept = self.queries.kept_seconds if self.queries and self.epoch == 1 else 0.0
         return EpochReport(self.task, self.epoch, self.epochs, means, samples, seconds, kept)
 
-    def _losses(self, batch: Batch, size: int) -> Mapping[str, Tensor]:
-        """Set the gradients of a batch, by a recorded step where there can be one, and return its losses."""
-        if self.recorded is None or size < self.loader.batch_size:  # the last batch: one step of an epoch
-            return self._backward(batch, size)
-        return self.recorded(batch)
-
     def _backward(self, batch: Batch, size: int) -> Mapping[str, Tensor]:
         """Set the gradients of a batch of `size` examples, of which `batch` is this process's part; return its losses.
 
         The shares by which processes weigh their losses add up to 1. So do gradients and losses: to those of the whole
         batch, where each loss is a mean over its rows.
         """
+        part = share(size) if self.divides else float(is_first())
+        own = partial(self._backward_of_part, part=part)
+        whole = size == self.loader.batch_size and len(batch.inputs)  # else it is the last batch: one step of an epoch
+        losses = self.recorded(own, batch) if self.recorded is not None and whole else own(batch)
+        return combine(list(self.parameters.values()), losses, part)
+
+    def _backward_of_part(self, batch: Batch, part: float) -> Mapping[str, Tensor]:
         losses = self.learner.loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        part = share(size) if self.divides else float(is_first())
         (part * torch.stack(list(losses.values())).sum()).backward()
-        return combine(list(self.parameters.values()), losses, part)
+        return losses
 
     def _size(self, step: int) -> int:
         """Return the number of examples in a batch of an epoch, in all processes together."""
@@ -198,8 +197,8 @@ class GradientTraining(TaskTraining):
 
 
 def records_on(device: torch.device) -> bool:
-    """Return whether steps are recorded on a device: on the GPU of a run in one process."""
-    return device.type == "cuda" and count() == 1
+    """Return whether steps are recorded on a device."""
+    return device.type == "cuda"
 
 
 def _tensors(batch: Batch) -> list[Tensor]:

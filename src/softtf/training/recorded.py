@@ -4,93 +4,120 @@ A small backbone's step is hundreds of short kernels, and the GPU would wait whi
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from threading import Lock
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
-from softtf.devices.memory import is_shortage
-from softtf.errors import UserError, one_line
-from softtf.learners.base import Batch
+from softtf.backbones.base import Backbone
+from softtf.errors import one_line
+from softtf.learners.base import Batch, Learner
+from softtf.saying import warn
 
-
-class NotReadWhereStepsAreRecorded:
-    """Stands for what a recorded step cannot read, as it would read the same again: any use of it raises."""
-
-
-NOT_READ: Any = NotReadWhereStepsAreRecorded()
 Backward = Callable[[Batch], Mapping[str, Tensor]]
+"""Sets the parameters' gradients, None before it, for a batch, and returns the losses."""
 MOST = 8  # shapes of batches that are recorded: texts have many lengths
 WARM_UP = 3  # steps before a recording, in which kernels are chosen, compiled and loaded
+_recording = Lock()  # torch records one graph at a time
+
+
+class NotRead:
+    """Stands for what a recorded step cannot read, since each replay would read the same: any use of it raises."""
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise TypeError("a loss reads the rows or the number of a step; let its learner's `step_is_fixed` return False")
+
+    __getattr__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __hash__ = __str__ = __format__ = (
+        _refuse
+    )
+    __len__ = __iter__ = __contains__ = __getitem__ = __index__ = __int__ = __float__ = __abs__ = __neg__ = _refuse
+    __add__ = __sub__ = __mul__ = __truediv__ = __floordiv__ = __mod__ = __pow__ = _refuse
+    __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rfloordiv__ = __rmod__ = __rpow__ = _refuse
+
+
+NOT_READ: Any = NotRead()
 
 
 class RecordedSteps:
     """A step's losses and gradients, recorded for each shape of its inputs that is met a second time.
 
     A replay runs the same kernels on another batch. Losses and gradients lie where the recording had them, and the next
-    step overwrites them.
+    step overwrites them. What cannot be recorded runs as it is.
 
     Args:
-        backward: sets the parameters' gradients, None before it, and returns the losses. It must be the same work for
-            every batch of a shape (`Learner.step_is_fixed`).
+        learner: its steps are the same work for every batch of a shape (`Learner.step_is_fixed`).
         parameters: those that get gradients.
     """
 
-    def __init__(self, backward: Backward, parameters: Sequence[nn.Parameter]) -> None:
-        self._backward, self._parameters = backward, parameters
+    def __init__(self, learner: Learner, parameters: Sequence[nn.Parameter]) -> None:
+        self._backbones = [part for part in learner.modules() if isinstance(part, Backbone)]
+        self._parameters = parameters
         self._met = set[torch.Size]()
-        self._steps = dict[torch.Size, _RecordedStep]()
+        self._steps = dict[torch.Size, _Step]()
+        self._most = MOST
 
-    def __call__(self, batch: Batch) -> Mapping[str, Tensor]:
-        """Set the parameters' gradients for a batch on a GPU, and return its losses.
-
-        Raises:
-            UserError: the GPU cannot record this step.
-        """
+    def __call__(self, backward: Backward, batch: Batch) -> Mapping[str, Tensor]:
+        """Set the parameters' gradients for a batch on a GPU, and return its losses."""
         shape = batch.inputs.shape
-        if shape in self._met and len(self._steps) < MOST and shape not in self._steps:
-            self._steps[shape] = _RecordedStep(self._backward, batch, self._parameters)
+        if shape in self._met and shape not in self._steps and len(self._steps) < self._most:
+            self._record(backward, batch)
         self._met.add(shape)
-        return self._steps[shape](batch) if shape in self._steps else self._backward(batch)
+        return self._steps[shape](batch) if shape in self._steps else backward(batch)
+
+    def _record(self, backward: Backward, batch: Batch) -> None:
+        pool = next((step.graph.pool() for step in self._steps.values()), None)
+        try:
+            self._steps[batch.inputs.shape] = _Step(backward, batch, self._parameters, self._backbones, pool)
+        except Exception as error:
+            self._most = len(self._steps)
+            why = one_line(error, 200)
+        else:
+            return
+        warn(f"the GPU cannot record a step ({why}); training goes on without, and is slower")
 
 
-class _RecordedStep:
-    def __init__(self, backward: Backward, batch: Batch, parameters: Sequence[nn.Parameter]) -> None:
+class _Step:
+    def __init__(
+        self,
+        backward: Backward,
+        batch: Batch,
+        parameters: Sequence[nn.Parameter],
+        backbones: Sequence[Backbone],
+        pool: Any,
+    ) -> None:
         query = None if batch.query is None else batch.query.clone()
         self._batch = Batch(batch.inputs.clone(), batch.targets.clone(), NOT_READ, query, NOT_READ)
         self._parameters = parameters
-        try:
-            self._graph, self._losses = _record(lambda: backward(self._batch), batch.inputs.device)
-        except RuntimeError as error:
-            shortage = error.__context__ or error  # a recording that stops raises once more as it is closed
-            if isinstance(shortage, Exception) and is_shortage(shortage):
-                raise shortage from None
-            raise UserError(
-                f"train.record: this GPU cannot record the step ({one_line(error, 200)});"
-                " leave it out (--train.no-record)"
-            ) from error
+        self.graph, self._losses = _record(lambda: backward(self._batch), batch.inputs.device, pool)
         self._gradients = [parameter.grad for parameter in parameters]
+        self._read = [backbone.copies() for backbone in backbones]  # a backbone that is moved drops them
 
     def __call__(self, batch: Batch) -> Mapping[str, Tensor]:
         for name in ("inputs", "targets", "query"):
             if (value := getattr(batch, name)) is not None:
                 getattr(self._batch, name).copy_(value)
-        self._graph.replay()
+        self.graph.replay()
         for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
             parameter.grad = gradient
         return self._losses
 
 
 def _record(
-    step: Callable[[], Mapping[str, Tensor]], device: torch.device
+    step: Callable[[], Mapping[str, Tensor]], device: torch.device, pool: Any
 ) -> tuple[torch.cuda.CUDAGraph, Mapping[str, Tensor]]:
-    first, beside = torch.cuda.current_stream(device), torch.cuda.Stream(device)
-    beside.wait_stream(first)
-    with torch.cuda.stream(beside):
-        for _ in range(WARM_UP):
-            step()
-    first.wait_stream(beside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads write checkpoints
-        losses = {name: value.detach() for name, value in step().items()}  # drops autograd's graph
+    """Return the graph of a step's kernels, and its losses.
+
+    pool: the memory of an earlier graph. Each graph's losses and gradients are used before another one runs.
+    """
+    with _recording, torch.cuda.device(device):
+        first, beside = torch.cuda.current_stream(), torch.cuda.Stream()
+        beside.wait_stream(first)
+        with torch.cuda.stream(beside):
+            for _ in range(WARM_UP):
+                step()
+        first.wait_stream(beside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=pool, stream=beside, capture_error_mode="thread_local"):  # others write files
+            losses = {name: value.detach() for name, value in step().items()}  # drops autograd's graph
     return graph, losses
