@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from softtf.backbones.base import Backbone
-from softtf.errors import one_line
+from softtf.devices.memory import is_shortage
+from softtf.errors import UserError, one_line
 from softtf.learners.base import Batch, Learner
 from softtf.saying import warn
 
@@ -26,7 +27,7 @@ class NotRead:
     """Stands for what a recorded step cannot read, since each replay would read the same: any use of it raises."""
 
     def _refuse(self, *_: object) -> NoReturn:
-        raise TypeError("a loss reads the rows or the number of a step; let its learner's `step_is_fixed` return False")
+        raise UserError("a loss reads the rows or the number of a step; let its learner's `step_is_fixed` return False")
 
     __getattr__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __hash__ = __str__ = __format__ = (
         _refuse
@@ -43,7 +44,7 @@ class RecordedSteps:
     """A step's losses and gradients, recorded for each shape of its inputs that is met a second time.
 
     A replay runs the same kernels on another batch. Losses and gradients lie where the recording had them, and the next
-    step overwrites them. What cannot be recorded runs as it is.
+    step overwrites them. Where memory is short, steps run as they are.
 
     Args:
         learner: its steps are the same work for every batch of a shape (`Learner.step_is_fixed`).
@@ -58,7 +59,11 @@ class RecordedSteps:
         self._most = MOST
 
     def __call__(self, backward: Backward, batch: Batch) -> Mapping[str, Tensor]:
-        """Set the parameters' gradients for a batch on a GPU, and return its losses."""
+        """Set the parameters' gradients for a batch on a GPU, and return its losses.
+
+        Raises:
+            UserError: the GPU cannot record this step.
+        """
         shape = batch.inputs.shape
         if shape in self._met and shape not in self._steps and len(self._steps) < self._most:
             self._record(backward, batch)
@@ -69,12 +74,13 @@ class RecordedSteps:
         pool = next((step.graph.pool() for step in self._steps.values()), None)
         try:
             self._steps[batch.inputs.shape] = _Step(backward, batch, self._parameters, self._backbones, pool)
-        except Exception as error:
+        except RuntimeError as error:
+            if not is_shortage(error):
+                raise
             self._most = len(self._steps)
-            why = one_line(error, 200)
         else:
             return
-        warn(f"the GPU cannot record a step ({why}); training goes on without, and is slower")
+        warn("there is not enough memory to record a step; training goes on without, and is slower")
 
 
 class _Step:
@@ -109,8 +115,11 @@ def _record(
     """Return the graph of a step's kernels, and its losses.
 
     pool: the memory of an earlier graph. Each graph's losses and gradients are used before another one runs.
+
+    Raises:
+        UserError: the GPU cannot record them; torch then has memory that it does not free.
     """
-    with _recording, torch.cuda.device(device):
+    with _recording, torch.cuda.device(device), torch.cuda.stream(torch.cuda.current_stream(device)):
         first, beside = torch.cuda.current_stream(), torch.cuda.Stream()
         beside.wait_stream(first)
         with torch.cuda.stream(beside):
@@ -118,6 +127,12 @@ def _record(
                 step()
         first.wait_stream(beside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool, stream=beside, capture_error_mode="thread_local"):  # others write files
-            losses = {name: value.detach() for name, value in step().items()}  # drops autograd's graph
+        try:
+            with torch.cuda.graph(
+                graph, pool=pool, stream=beside, capture_error_mode="thread_local"
+            ):  # others write files
+                losses = {name: value.detach() for name, value in step().items()}  # drops autograd's graph
+        except Exception as error:
+            why = one_line(error.__context__ or error, 200)  # the graph raises once more as it is closed
+            raise UserError(f"train.record: this GPU cannot record the step ({why}); give --train.no-record") from error
     return graph, losses
