@@ -27,7 +27,7 @@ from softtf.learners.knowledge import Finished, Knowledge
 from softtf.streams import Examples, unlabelled
 from softtf.streams.forms import texts_in
 
-DEFAULT = "feature-id:top64:joint"  # by far the best per sample (docs/results.md); of up to 64 tasks, all are looked at
+DEFAULT = "feature-id:joint"  # by far the best per sample (docs/results.md)
 
 Inputs = Any
 """Inputs in any form that `learn` takes, with labels or without, or one input (`softtf.streams.forms` has the rule)."""
