@@ -20,11 +20,11 @@ from softtf.learners.base import Batch
 from softtf.learners.class_table import ClassTable
 from softtf.learners.linear_head import LinearHeadLearner
 from softtf.testing.fixed_step import Operations, check_fixed_step, check_replays, replaying
-from softtf.training import gradient, recorded
+from softtf.training import recorded
 from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training
 from softtf.training.gradient import GradientTraining
-from softtf.training.recorded import NOT_READ, RecordedSteps
+from softtf.training.recorded import NOT_READ, RecordedSteps, RecordingBy, records_on
 from support.slow import each
 from support.tiny import SOFT_TF, task_data, tiny_backbone, tiny_clip
 from support.tiny_bert import text_task, tiny_bert
@@ -100,17 +100,16 @@ def test_what_cannot_be_recorded_is_not(spec: LearnerSpec, replays: None) -> Non
 
 
 def test_steps_are_recorded_on_a_gpu_alone() -> None:
-    assert gradient.records_on(GPU) and not gradient.records_on(torch.device("cpu"))
+    assert records_on(GPU) and not records_on(torch.device("cpu"))
 
 
-def test_where_memory_is_short_training_goes_on_without(replays: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    def short_of_memory(*_: object) -> None:
+def test_where_memory_is_short_training_goes_on_without() -> None:
+    def short_of_memory(*_: object) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    expected = trained(SOFT_TF, record=False)
-    monkeypatch.setattr(recorded, "_record", short_of_memory)
-    with pytest.warns(UserWarning, match="not enough memory to record a step; training goes on without") as told:
-        same(trained(SOFT_TF), expected)
+    warning = pytest.warns(UserWarning, match="not enough memory to record a step; training goes on without")
+    with RecordingBy(short_of_memory), warning as told:
+        same(trained(SOFT_TF), trained(SOFT_TF, record=False))
     assert len(told) == 2  # once a task
 
 

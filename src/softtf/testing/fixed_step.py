@@ -1,9 +1,7 @@
 """Check that a step is the same work for every batch, so that a GPU can record it once and replay it."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -13,9 +11,8 @@ from torch.utils._pytree import tree_leaves
 from softtf.learners import Learner
 from softtf.learners.base import Batch
 from softtf.testing.laws import equal, law
-from softtf.training import gradient, recorded
 from softtf.training.gradient import GradientTraining
-from softtf.training.recorded import NOT_READ
+from softtf.training.recorded import NOT_READ, Losses, RecordingBy
 
 WHERE = torch.device("meta")  # its tensors have shapes and no values
 
@@ -75,15 +72,13 @@ def check_replays(begin: Callable[[bool], GradientTraining]) -> None:
     law(equal(*values), "a step that is replayed trains as one that is run, as step_is_fixed says")
 
 
-@contextmanager
-def replaying() -> Iterator[None]:
-    """Within the block, steps are recorded on a CPU, too, and replayed by the stand-in."""
-    with patch.object(gradient, "records_on", lambda device: True), patch.object(recorded, "_record", record):
-        yield
+def replaying() -> RecordingBy:
+    """Return a context in which steps are recorded on a CPU, too, and replayed by the stand-in."""
+    return RecordingBy(record)
 
 
-def record(step: Callable[[], Mapping[str, Tensor]], *_: object) -> tuple["Operations", Mapping[str, Tensor]]:
-    """Return the operations of a step, and its losses; stands for `softtf.training.recorded._record`."""
+def record(step: Callable[[], Losses], *_: object) -> tuple["Operations", Losses]:
+    """Return the operations of a step, and its losses; stands for a GPU."""
     step()
     with Operations() as done:
         losses = {name: value.detach() for name, value in step().items()}

@@ -27,7 +27,7 @@ from softtf.seeds import derive_seed
 from softtf.training.combined import combine
 from softtf.training.config import TrainConfig
 from softtf.training.optimizer import KEPT, kept_forms, optimizer_of, restore
-from softtf.training.recorded import RecordedSteps
+from softtf.training.recorded import RecordedSteps, records_on
 from softtf.training.task import EpochReport, TaskTraining
 
 
@@ -194,11 +194,6 @@ class GradientTraining(TaskTraining):
         elif missing := sorted(self.learner.memory.keys() - memory.keys()):
             raise UserError(f"{where}: {missing[0]!r} is missing")
         return memory
-
-
-def records_on(device: torch.device) -> bool:
-    """Return whether steps are recorded on a device."""
-    return device.type == "cuda"
 
 
 def _tensors(batch: Batch) -> list[Tensor]:

@@ -4,6 +4,7 @@ A small backbone's step is hundreds of short kernels, and the GPU would wait whi
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from threading import Lock
 from typing import Any, NoReturn
 
@@ -16,11 +17,33 @@ from softtf.errors import UserError, one_line
 from softtf.learners.base import Batch, Learner
 from softtf.saying import warn
 
-Backward = Callable[[Batch], Mapping[str, Tensor]]
+Losses = Mapping[str, Tensor]
+Recorder = Callable[[Callable[[], Losses], torch.device, Any], tuple[Any, Losses]]
+"""Returns the graph of a step, which has `replay` and `pool`, and its losses; see `_record`."""
+Backward = Callable[[Batch], Losses]
 """Sets the parameters' gradients, None before it, for a batch, and returns the losses."""
 MOST = 8  # shapes of batches that are recorded: texts have many lengths
 WARM_UP = 3  # steps before a recording, in which kernels are chosen, compiled and loaded
 _recording = Lock()  # torch records one graph at a time
+_recorder: ContextVar[Recorder | None] = ContextVar("what records steps in place of the GPU", default=None)
+
+
+class RecordingBy:
+    """A context in which steps are recorded by a stand-in, on any device, in this thread only."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._wanted = recorder
+
+    def __enter__(self) -> None:
+        self._before = _recorder.set(self._wanted)
+
+    def __exit__(self, *error: object) -> None:
+        _recorder.reset(self._before)
+
+
+def records_on(device: torch.device) -> bool:
+    """Return whether steps are recorded on a device: on a GPU, and by a stand-in everywhere."""
+    return device.type == "cuda" or _recorder.get() is not None
 
 
 class NotRead:
@@ -58,7 +81,7 @@ class RecordedSteps:
         self._steps = dict[torch.Size, _Step]()
         self._most = MOST
 
-    def __call__(self, backward: Backward, batch: Batch) -> Mapping[str, Tensor]:
+    def __call__(self, backward: Backward, batch: Batch) -> Losses:
         """Set the parameters' gradients for a batch on a GPU, and return its losses.
 
         Raises:
@@ -95,11 +118,12 @@ class _Step:
         query = None if batch.query is None else batch.query.clone()
         self._batch = Batch(batch.inputs.clone(), batch.targets.clone(), NOT_READ, query, NOT_READ)
         self._parameters = parameters
-        self.graph, self._losses = _record(lambda: backward(self._batch), batch.inputs.device, pool)
+        record = _recorder.get() or _record
+        self.graph, self._losses = record(lambda: backward(self._batch), batch.inputs.device, pool)
         self._gradients = [parameter.grad for parameter in parameters]
         self._read = [backbone.copies() for backbone in backbones]  # a backbone that is moved drops them
 
-    def __call__(self, batch: Batch) -> Mapping[str, Tensor]:
+    def __call__(self, batch: Batch) -> Losses:
         for name in ("inputs", "targets", "query"):
             if (value := getattr(batch, name)) is not None:
                 getattr(self._batch, name).copy_(value)
@@ -109,9 +133,7 @@ class _Step:
         return self._losses
 
 
-def _record(
-    step: Callable[[], Mapping[str, Tensor]], device: torch.device, pool: Any
-) -> tuple[torch.cuda.CUDAGraph, Mapping[str, Tensor]]:
+def _record(step: Callable[[], Losses], device: torch.device, pool: Any) -> tuple[Any, Losses]:
     """Return the graph of a step's kernels, and its losses.
 
     pool: the memory of an earlier graph. Each graph's losses and gradients are used before another one runs.
@@ -126,7 +148,7 @@ def _record(
             for _ in range(WARM_UP):
                 step()
         first.wait_stream(beside)
-        graph = torch.cuda.CUDAGraph()
+        graph: Any = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(
                 graph, pool=pool, stream=beside, capture_error_mode="thread_local"
