@@ -150,9 +150,8 @@ def _record(step: Callable[[], Losses], device: torch.device, pool: Any) -> tupl
         first.wait_stream(beside)
         graph: Any = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(
-                graph, pool=pool, stream=beside, capture_error_mode="thread_local"
-            ):  # others write files
+            # Another thread may write a checkpoint meanwhile: what it asks of the GPU ends no recording.
+            with torch.cuda.graph(graph, pool=pool, stream=beside, capture_error_mode="thread_local"):
                 losses = {name: value.detach() for name, value in step().items()}  # drops autograd's graph
         except Exception as error:
             why = one_line(error.__context__ or error, 200)  # the graph raises once more as it is closed
