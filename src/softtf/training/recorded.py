@@ -149,11 +149,16 @@ def _record(step: Callable[[], Losses], device: torch.device, pool: Any) -> tupl
                 step()
         first.wait_stream(beside)
         graph: Any = torch.cuda.CUDAGraph()
+        cause: Exception | None = None
         try:
             # Another thread may write a checkpoint meanwhile: what it asks of the GPU ends no recording.
             with torch.cuda.graph(graph, pool=pool, stream=beside, capture_error_mode="thread_local"):
-                losses = {name: value.detach() for name, value in step().items()}  # drops autograd's graph
+                try:
+                    losses = {name: value.detach() for name, value in step().items()}  # drops autograd's graph
+                except Exception as error:
+                    cause = error  # the graph may raise another one as it is closed
+                    raise
         except Exception as error:
-            why = one_line(error.__context__ or error, 200)  # the graph raises once more as it is closed
+            why = one_line(cause or error, 200)
             raise UserError(f"train.record: this GPU cannot record the step ({why}); give --train.no-record") from error
     return graph, losses
