@@ -11,7 +11,7 @@ import torch
 from benchmarks.calls import answer_calls
 from benchmarks.inference import one_tasks_test
 from benchmarks.setup import CPU, learner_with
-from benchmarks.training import VARIANTS, begin
+from benchmarks.training import VARIANTS
 from softtf.devices.device import Precision
 from softtf.evaluation.evaluate import evaluate
 from softtf.inference.policy import Policy
@@ -39,8 +39,7 @@ class Ours:
         evaluate(learner, data, columns, [Policy(name)])
 
     def _training(self) -> TaskTraining:
-        variant = self.variant
-        return begin(variant.learner(self.backbone), self.batch, 1, variant.clean_query, self.precision)
+        return self.variant.begin(self.backbone, self.batch, 1, precision=self.precision)
 
     def _learner(self, tasks: int) -> Learner:
         return learner_with(self.backbone, tasks)

@@ -11,11 +11,10 @@ from benchmarks import floors
 from benchmarks.results import Result, Row, Target
 from benchmarks.setup import METHOD, Setup
 from benchmarks.timing import busy_seconds, in_turns, matrix_rate
-from benchmarks.training import PAPERS, UNRECORDED, VARIANTS, VISITS, Variant, begin
+from benchmarks.training import PAPERS, VARIANTS, VISITS, Variant, ways
 from softtf.backbones import Backbone
 from softtf.classifier import ContinualClassifier
 from softtf.runs.folder import RunFolder
-from softtf.training.task import TaskTraining
 
 SIDE = 32  # of CIFAR-100's images
 EPOCHS = 200  # of the 10-split run, each with its checkpoint
@@ -25,7 +24,7 @@ LONGER = 4  # epochs have so many times the steps that are timed elsewhere
 def measure(setup: Setup) -> Iterator[Result]:
     """Measure the paper's way to train and the default's, with the recipe's batch and with the largest."""
     backbone = setup.load()
-    for variant in (PAPERS, VARIANTS[-1], *([UNRECORDED] if setup.gpu else [])):
+    for variant in ways(setup, (PAPERS, VARIANTS[-1])):
         image = {}
         for batch in dict.fromkeys((setup.batches[0], setup.batches[-1])):
             *results, row = epoch(setup, backbone, variant, batch)
@@ -42,7 +41,7 @@ def measure(setup: Setup) -> Iterator[Result]:
 def epoch(setup: Setup, backbone: Backbone, variant: Variant, batch: int) -> Iterator[Result]:
     """Compare epochs with the machine's matrix rate and with the time that its device works; the row comes last."""
     steps = LONGER * setup.steps
-    training = begun(variant, backbone, batch, steps)
+    training = variant.begin(backbone, batch, steps, side=SIDE, replayed=False)
     training.run_epoch()  # fills the cache
     calls = {"epoch": training.run_epoch}
     seconds = in_turns(calls, setup.device, setup.seconds, setup.rounds)["epoch"] / (batch * steps)
@@ -57,15 +56,9 @@ def epoch(setup: Setup, backbone: Backbone, variant: Variant, batch: int) -> Ite
     yield Row(f"an image in an epoch of the {which}, {kind}", seconds, None, floor)
 
 
-def begun(variant: Variant, backbone: Backbone, batch: int, steps: int) -> TaskTraining:
-    """Return a task's training in one way, from CIFAR-100's size of images, on epochs of so many steps."""
-    learner = variant.learner(backbone)
-    return begin(learner, batch, steps, variant.clean_query, side=SIDE, replayed=False, record=variant.record)
-
-
 def checkpoint(setup: Setup, backbone: Backbone, variant: Variant) -> float:
     """Return the seconds that the checkpoint of an epoch takes, in the system's folder for temporary files."""
-    training = begun(variant, backbone, setup.batches[0], 1)
+    training = variant.begin(backbone, setup.batches[0], 1, side=SIDE, replayed=False)
     training.run_epoch()
     with TemporaryDirectory() as folder:
         run = RunFolder(Path(folder))

@@ -63,6 +63,10 @@ class Variant:
         """Return the learner before the task that is measured."""
         return learner_with(backbone, int(self.frozen), method=replace(METHOD, freeze_g_after_first=self.frozen))
 
+    def begin(self, backbone: Backbone, batch: int, steps: int, **options: Any) -> TaskTraining:
+        """Return the training of a task in this way; options are those of `begin`."""
+        return begin(self.learner(backbone), batch, steps, self.clean_query, record=self.record, **options)
+
     def floor(self, shape: floors.Shape) -> int:
         """Return the multiply-adds of a step on one image."""
         return floors.training_step(shape, shape.first_task if self.frozen else None, query=not self.clean_query)
@@ -113,9 +117,9 @@ def pairs(training: TaskTraining) -> list[tuple[Tensor, Tensor]]:
     return [(images, training.learner.own(targets)) for images, targets, _ in training.loader.batches]
 
 
-def ways(setup: Setup) -> tuple[Variant, ...]:
+def ways(setup: Setup, variants: tuple[Variant, ...] = VARIANTS) -> tuple[Variant, ...]:
     """Return the ways to train that are compared; on a GPU also without a recorded step."""
-    return (*VARIANTS, UNRECORDED) if setup.gpu else VARIANTS
+    return (*variants, UNRECORDED) if setup.gpu else variants
 
 
 def measure(setup: Setup) -> Iterator[Result]:
@@ -124,9 +128,7 @@ def measure(setup: Setup) -> Iterator[Result]:
     best: dict[str, float] = {}
     share = 0.0
     for batch in setup.batches:
-        trainings = {
-            v: begin(v.learner(backbone), batch, setup.steps, v.clean_query, record=v.record) for v in ways(setup)
-        }
+        trainings = {v: v.begin(backbone, batch, setup.steps) for v in ways(setup)}
         plain = trainings[PAPERS]
         naive, batches = TwinTraining(twin_of(plain.learner), RATE), pairs(plain)
         calls = {v.name: training.run_epoch for v, training in trainings.items()}
