@@ -80,7 +80,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--only",
         nargs="+",
         metavar="NAME",
-        default=list(GROUPS),
         help=f"cases or groups of cases: {', '.join([*GROUPS, *CASES])}",
     )
     parser.add_argument(
@@ -96,11 +95,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
     found, rest = parser.parse_known_args(argv)
     if rest:
         raise unknown("option", rest[0], OPTIONS)
-    for name in found.only:
+    for name in found.only or ():
         if name not in GROUPS and name not in CASES:
             raise unknown("case", name, [*GROUPS, *CASES])
     if found.against is not None:
+        if found.only is not None or found.device != "cpu":
+            raise UserError("--against measures its own cases, on a CPU; leave out --only and --device")
         against.check(found.against)
+    found.only = found.only or list(GROUPS)
     return found
 
 

@@ -95,6 +95,9 @@ def measure(setup: Setup, folder: Path) -> Iterator[Result]:
         for name, settings in TRAININGS.items():
             with started("ours", batch, threads, *settings) as ours:
                 (mine, our_peak), (its, their_peak) = in_turns(ours, theirs, "train", setup.rounds)
+                if name == "float32":
+                    (naive, _), (still, _) = in_turns(ours, theirs, "twin", setup.rounds, "train")
+                    yield Row(f"training step of the twin, batch {batch}, float32 (twin: published)", naive, still)
             yield Row(f"training step, batch {batch}, {name} (twin: published)", mine, its)
             yield Target(f"training step, {name}, by the published code's", its / mine, at_least=AT_LEAST.get(name))
             if name == "float32":
@@ -108,9 +111,13 @@ def measure(setup: Setup, folder: Path) -> Iterator[Result]:
                 yield Target(f"{words}, by the published code's", its / mine, at_least=AT_LEAST.get(policy))
 
 
-def in_turns(ours: Side, theirs: Side, call: str, rounds: int) -> tuple[Spent, Spent]:
-    """Return the least of both sides over some rounds, or over one if it is long, after one that does not count."""
-    found = [(ours.spent(call), theirs.spent(call))]
+def in_turns(ours: Side, theirs: Side, call: str, rounds: int, their_call: str | None = None) -> tuple[Spent, Spent]:
+    """Return the least of both sides over some rounds, or over one if it is long, after one that does not count.
+
+    their_call: the call of the other side, if it is not the same.
+    """
+    other = their_call or call
+    found = [(ours.spent(call), theirs.spent(other))]
     while len(found) < 2 or (len(found) <= rounds and found[-1][1].seconds < LONG):
-        found.append((ours.spent(call), theirs.spent(call)))
+        found.append((ours.spent(call), theirs.spent(other)))
     return min(mine for mine, _ in found[1:]), min(its for _, its in found[1:])

@@ -52,12 +52,14 @@ class Variant:
         clean_query: keys are matched with the unaugmented images' queries, computed before.
         frozen: the G-prompt is trained in the first task only, and this is the second.
         record: whether a GPU records the step (`TrainConfig.record`).
+        precision: of the matrix products; `auto` is that of the default.
     """
 
     name: str = ""
     clean_query: bool = False
     frozen: bool = False
     record: bool = True
+    precision: Precision = "auto"
 
     def learner(self, backbone: Backbone) -> Learner:
         """Return the learner before the task that is measured."""
@@ -65,7 +67,8 @@ class Variant:
 
     def begin(self, backbone: Backbone, batch: int, steps: int, **options: Any) -> TaskTraining:
         """Return the training of a task in this way; options are those of `begin`."""
-        return begin(self.learner(backbone), batch, steps, self.clean_query, record=self.record, **options)
+        own = {"precision": self.precision, "record": self.record}
+        return begin(self.learner(backbone), batch, steps, self.clean_query, **own | options)
 
     def floor(self, shape: floors.Shape) -> int:
         """Return the multiply-adds of a step on one image."""
@@ -74,6 +77,7 @@ class Variant:
 
 PAPERS = Variant()
 UNRECORDED = Variant(", not recorded", record=False)
+FLOAT32 = Variant(", no mixed precision", precision="float32")
 VARIANTS = (PAPERS, Variant(", clean queries", True), Variant(", clean queries, G-prompt frozen", True, True))
 
 
@@ -128,14 +132,14 @@ def measure(setup: Setup) -> Iterator[Result]:
     best: dict[str, float] = {}
     share = 0.0
     for batch in setup.batches:
-        trainings = {v: v.begin(backbone, batch, setup.steps) for v in ways(setup)}
+        trainings = {v: v.begin(backbone, batch, setup.steps) for v in (*ways(setup), FLOAT32)}
         plain = trainings[PAPERS]
         naive, batches = TwinTraining(twin_of(plain.learner), RATE), pairs(plain)
         calls = {v.name: training.run_epoch for v, training in trainings.items()}
         calls["twin"] = lambda n=naive, b=batches: n.run(b)
         times = {n: t / setup.steps for n, t in in_turns(calls, setup.device, setup.seconds, setup.rounds).items()}
-        rate, kind = matrix_rate(plain.dtype, setup.device), str(plain.dtype).removeprefix("torch.")
         for v, training in trainings.items():
+            rate, kind = matrix_rate(training.dtype, setup.device), str(training.dtype).removeprefix("torch.")
             floor = batch * v.floor(floors.shape_of(training.learner)) / rate
             row = f"training step{v.name}, {setup.title}, batch {batch}, {kind}"
             yield Row(row, times[v.name], times["twin"], floor)

@@ -64,14 +64,14 @@ def test_both_sides_make_every_call(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(against, "started", started)
     found = list(against.measure(setup_for("vit-b", CPU["vit-b"].device, quick=False), tmp_path))
     rows = [result for result in found if isinstance(result, Row)]
-    assert {row.cells[3] for row in rows} == {"3.00"} and len(rows) == len(against.TRAININGS) + 4
+    assert {row.cells[3] for row in rows} == {"3.00"} and len(rows) == len(against.TRAININGS) + 5
     targets = [result for result in found if isinstance(result, Target)]
     assert [t.value for t in targets if t.at_most is not None] == [0.25]
-    assert {t.value for t in targets if t.at_most is None} == {3} and len(targets) == len(rows) + 1
+    assert {t.value for t in targets if t.at_most is None} == {3} and len(targets) == len(rows)
     assert sorted(t.at_least for t in targets if t.at_least) == [1.5, 3, 3, 4]
     assert ["G-prompt frozen" in t.name for t in targets if not t.met] == [True]
     called = {call for _, call in noted}
-    assert called == {"train", "prompt-id 5", "prompt-id 20", "gradient-id 5", "gradient-id 20"}
+    assert called == {"train", "twin", "prompt-id 5", "prompt-id 20", "gradient-id 5", "gradient-id 20"}
 
 
 def test_softtfs_side_trains_and_answers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,6 +79,7 @@ def test_softtfs_side_trains_and_answers(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(CPU, "vit-b", replace(CPU["vit-b"], backbone=small))
     side = ours.Ours(2, "float32", 0)
     side.call("train")
+    side.call("twin")
     assert str(side.training().dtype) == "torch.float32"
     side.call("gradient-id", 2)
     assert side.learner(2).num_tasks == 2

@@ -72,6 +72,8 @@ def test_the_report_is_printed_and_written(small: None, tmp_path, capsys) -> Non
         (["extra"], "unknown option 'extra'"),
         (["--device", "gpu"], "'gpu' is unknown"),
         (["--output", __file__], "File exists"),
+        (["--against", ".", "--only", "data"], "leave out --only and --device"),
+        (["--against", ".", "--device", "cuda"], "leave out --only and --device"),
         (["--against", "."], ". is no checkout of github.com/ihaeyong/Soft-TF: there is no engine.py"),
     ],
 )

@@ -28,6 +28,8 @@ Capture = pytest.CaptureFixture[str]
         ([".", "--wait-ms", "-1"], "wait_ms must be"),
         ([".", "--batch-size", "0"], "batch_size must be"),
         ([".", "--max-pixels", "999999999"], "max_pixels must be"),
+        ([".", "--max-body", "inf"], "max_body must be"),
+        ([".", "--timeout", "inf"], "timeout must be"),
         ([".", "--watch", "-1"], "watch must be"),
         ([".", "--port", "99999"], "give another --host or --port"),
         ([".", "--host", "1.2.3.4"], "give another --host or --port"),

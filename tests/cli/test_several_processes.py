@@ -145,3 +145,13 @@ def test_what_several_processes_cannot_do_is_refused(
         monkeypatch.setenv(name, value)
     with suppress(KeyError), patch("softtf.devices.launch.SECONDS_TO_ASK", 0.01):
         assert words in refused(capsys, *args)
+
+
+@pytest.mark.parametrize("changed", [{"WORLD_SIZE": ""}, {"WORLD_SIZE": "two"}, {"RANK": "first"}])
+def test_a_launchers_variable_that_is_no_number_is_refused(
+    changed: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in ({"RANK": "0", "WORLD_SIZE": "2"} | changed).items():
+        monkeypatch.setenv(name, value)
+    ((name, value),) = changed.items()
+    assert f"{name} is {value!r}, and torchrun or accelerate launch sets it to a number" in refused(capsys, "list")

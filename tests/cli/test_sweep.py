@@ -156,6 +156,9 @@ WRONG = [
     (("sweep", "small.yaml", "--cpus", "2"), ["--cpus goes with --ray"]),
     (("sweep", "small.yaml", "--ray", "auto", "--jobs", "2"), ["--jobs does not go with --ray"]),
     (("sweep", "small.yaml", "--ray", "auto", "b.yaml"), ["--ray takes one address"]),
+    (("sweep", "small.yaml", "--output", "s3://"), ["--output s3:// is a URL without a place"]),
+    (("table", "6", "--scale", "mini", "--dry-run", "--cpus", "2"), ["--cpus goes with --ray"]),
+    (("table", "6", "--scale", "mini", "--dry-run", "--jobs", "2", "--ray"), ["--jobs does not go with --ray"]),
     (("sweep", "small.yaml", "--jobs", "0"), ["jobs must be at least 1"]),
     (("table", "8", "--gpus", "1", "--streams", "quickstart", "--rows", "1"), ["--gpus goes with --ray"]),
 ]

@@ -110,6 +110,15 @@ def test_the_plan_is_read_as_it_was_written() -> None:
     assert read_plan(FOLDER) == [(name_of(job, FOLDER), job.title) for job in jobs]
 
 
+def test_a_plan_keeps_the_runs_of_others_that_were_begun() -> None:
+    jobs = read_sweep(sweep_file()).jobs(FOLDER)
+    begun, others = jobs[0], jobs[2:]
+    save_plan(jobs[:2], FOLDER)
+    begun.path.mkdir(parents=True)
+    save_plan(others, FOLDER)
+    assert read_plan(FOLDER) == [(name_of(job, FOLDER), job.title) for job in [*others, begun]]
+
+
 @pytest.mark.parametrize("text", ["{}", '{"runs": [{"name": "a"}]}', '{"runs": [{"name": "../a", "title": ""}]}'])
 def test_a_plan_of_another_form_is_refused(text: str) -> None:
     with pytest.raises(UserError, match=r"is no folder of `softtf sweep`"):

@@ -63,6 +63,7 @@ def cluster() -> Iterator[str]:
         "PYTHONPATH": os.pathsep.join(sys.path),
         "RAY_TMPDIR": folder,
         "RAY_USAGE_STATS_ENABLED": "0",
+        "OMP_WAIT_POLICY": "active",  # not the command's
     }
     with (
         open("cluster", "w+") as said,
@@ -106,11 +107,12 @@ def test_a_killed_worker_a_killed_driver_and_a_lost_node_change_no_result(cluste
 
 
 GUARD = """
-import sys
+import os, sys
 from pathlib import Path
 
 if "default_worker.py" in sys.argv[0]:
     HERE = Path(__file__).parent
+    (HERE / "waits").write_text(os.environ["OMP_WAIT_POLICY"])
 
     def guard(event, args):
         if event in ("open", "os.mkdir", "os.chdir", "os.listdir", "os.scandir", "os.rename", "os.remove"):
@@ -135,6 +137,7 @@ def test_runs_at_a_url_need_no_disk_of_the_driver_and_change_no_result(
     text = output(capsys, "sweep", file, "--output", url, "--import", guard, "--import", kills, "--ray", cluster)
     assert re.search(r"its process or machine is gone .* it goes on from its last full epoch", text)
     assert not Path("../touched").exists(), Path("../touched").read_text()
+    assert Path("../waits").read_text() == "passive"
     assert "2 of 2 runs are finished" in output(capsys, "sweep", "status", url)
     for job in jobs:
         alone, sent = (Path(name) / job.path.parent.name for name in ("alone", "sent"))

@@ -177,15 +177,18 @@ def _check_tag(name: str) -> None:
 def _create(name: str, spec: BackboneSpec, options: dict[str, Any], drawn: bool) -> VisionTransformer:
     """Create a timm model without its classifier; if `drawn`, with random weights from a fixed seed.
 
-    It is first built without memory for its weights, to check its form and its size.
+    It is first built without memory for its weights, to check its form and its size. If not `drawn`, its weights then
+    have memory and no values.
     """
     with torch.device("meta"):
         vit = _built(name, spec, options | UNDRAWN)
     check_plain(vit, spec.name)
     _check_images(vit, spec.name, options.get("in_chans", 3))
     check_fits(vit, spec.name)
+    if not drawn:
+        return vit.to_empty(device="cpu")
     with drawing_from(0):
-        return _built(name, spec, options if drawn else options | UNDRAWN)
+        return _built(name, spec, options)
 
 
 def _check_images(vit: VisionTransformer, name: str, channels: int = 3) -> None:

@@ -11,7 +11,7 @@ from importlib import import_module
 import softtf
 from softtf.cli.commands import COMMANDS, overview
 from softtf.cli.stopping import exit_code, stopped_by_signals
-from softtf.devices.launch import launched, may_speak, shows
+from softtf.devices.launch import launched, may_speak, shows, unreadable
 from softtf.errors import UserError, interrupt_of, refusal_of, unknown
 from softtf.saying import note, say
 
@@ -91,8 +91,12 @@ def _one_of_several(command: str) -> Iterator[None]:
     """Within the block, a process that `torchrun` or `accelerate launch` started beside the first prints nothing.
 
     Raises:
-        UserError: the command does not divide its work among processes.
+        UserError: the command does not divide its work among processes, or the launcher's variables are not numbers.
     """
+    if name := unreadable():
+        raise UserError(
+            f"{name} is {os.environ[name]!r}, and torchrun or accelerate launch sets it to a number; unset it"
+        )
     if launched() == 1:
         yield
         return

@@ -66,11 +66,11 @@ def _run(table: PaperTable, cells: Sequence[Cell], wish: Wish, options: Table) -
         raise UserError(f"no row of table {table.name} that was asked for can be run: {cells[0].left_out}")
     if wish.url is not None:
         look(wish.url, wish.folder)
+    console = Screen()
+    engage = workers_of(options, console)
     if options.dry_run:
         _list_runs(table, cells, wish)
         return None
-    console = Screen()
-    engage = workers_of(options, console)
     check_jobs(jobs, here=options.ray is None)
 
     def save() -> None:

@@ -65,5 +65,11 @@ def fetch_finished(jobs: Sequence[Job]) -> None:
 
 
 def folder_of(output: str) -> tuple[Path, str | None]:
-    """Return this machine's folder for the runs of a command, and the URL that counts, if the output is at one."""
+    """Return this machine's folder for the runs of a command, and the URL that counts, if the output is at one.
+
+    Raises:
+        UserError: the output is a URL without a place, such as s3://.
+    """
+    if output.endswith("://"):
+        raise UserError(f"--output {output} is a URL without a place; write for example {output}bucket/folder")
     return (at_hand(output), output) if is_url(output) else (Path(output), None)

@@ -5,8 +5,9 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from softtf.config.bounds import Bound
@@ -18,6 +19,8 @@ from softtf.registry import Registry
 T = TypeVar("T")
 
 LARGEST_INT = 2**63
+ANY_VALUE = (bool, str, float, NoneType)
+"""Types of which a setting may have every value."""
 
 
 class Settings:
@@ -36,7 +39,7 @@ class Settings:
             TypeError: A field has a type that settings cannot have.
         """
         start = f"{self.kind}." if isinstance(self, Spec) and hasattr(self, "kind") else ""
-        hints = get_type_hints(type(self), include_extras=True)
+        hints = _hints(type(self))
         for field in dataclasses.fields(cast(Any, self)):
             if field.init:
                 value = check_value(hints[field.name], getattr(self, field.name), start + field.name)
@@ -153,7 +156,7 @@ def from_dict(cls: type[T], data: Any, where: str = "config") -> T:
     if issubclass(target, Settings):
         settings = target.of_earlier(settings)
     fields = {field.name: field for field in dataclasses.fields(cast(Any, target)) if field.init}
-    hints = get_type_hints(target, include_extras=True)
+    hints = _hints(target)
     for key in settings:
         if key not in fields:
             found = issubclass(target, Spec) and target.of_other_kinds(str(key))
@@ -184,6 +187,11 @@ def _member(family: type[Spec], settings: dict[Any, Any], where: str) -> type[Sp
     return kinds[kind]
 
 
+@cache  # to read annotations takes longer than to check what they annotate
+def _hints(cls: Any) -> dict[str, Any]:
+    return get_type_hints(cls, include_extras=True)
+
+
 class _OutOfBounds(UserError):
     """The type is right, the value is not."""
 
@@ -200,6 +208,8 @@ def check_value(hint: Any, value: Any, where: str) -> Any:
         UserError: The value has another type or is out of bounds.
         TypeError: Settings cannot have this type.
     """
+    if type(value) is hint and hint in ANY_VALUE:
+        return value
     value, origin, args = _of_python(value), get_origin(hint), get_args(hint)
     if origin is Annotated:
         value = check_value(args[0], value, where)
@@ -257,8 +267,8 @@ def _tuple(hint: Any, value: Any, where: str) -> tuple[Any, ...]:
 
 
 def _union(hint: Any, value: Any, where: str) -> Any:
-    telling = []  # errors that say more than "none of these"
-    for member in get_args(hint):
+    members, telling = get_args(hint), []  # errors that say more than "none of these"
+    for member in sorted(members, key=lambda member: bare(member) is not type(value)):  # most are of one of the types
         if _shape(member) is _value_shape(value):
             try:
                 return check_value(member, value, where)

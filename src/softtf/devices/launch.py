@@ -10,7 +10,13 @@ SECONDS_TO_ASK = 30
 
 def launched() -> int:
     """Return how many processes the launcher started for one run; 1 without a launcher."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ and unreadable() is None else 1
+
+
+def unreadable() -> str | None:
+    """Return the name of the launcher's variable that is no number; None if there is no launcher, or both are."""
+    numbers = ("RANK", "WORLD_SIZE") if "RANK" in os.environ else ()
+    return next((name for name in numbers if not os.environ.get(name, "1").isdecimal()), None)
 
 
 def shows() -> bool:

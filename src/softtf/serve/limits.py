@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from softtf.config.bounds import Above, AtLeast, BatchSize, Between, Count
+from softtf.config.bounds import AtLeast, BatchSize, Between, Count, Positive
 from softtf.config.tree import Settings
 from softtf.files.plain_json import DEEPEST
 from softtf.files.reading import LARGEST_IMAGE
@@ -26,12 +26,12 @@ class Limits(Settings):
 
     batch_size: BatchSize = 64
     wait_ms: Annotated[float, Between(0, 10_000)] = 5.0
-    max_body: Annotated[float, Above(0)] = 16.0
+    max_body: Positive = 16.0
     max_pixels: Annotated[int, Between(1, LARGEST_IMAGE)] = 50_000_000
     max_request_pixels: Annotated[int, AtLeast(1)] = 200_000_000
     max_inputs: Count = 64
     queue: Annotated[int, AtLeast(1)] = 256
-    timeout: Annotated[float, Above(0)] = 30.0
+    timeout: Positive = 30.0
 
     @property
     def body_bytes(self) -> int:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path, PurePosixPath
@@ -107,7 +108,9 @@ def name_of(job: Job, folder: Path) -> str:
 
 
 def save_plan(jobs: Sequence[Job], folder: Path, url: str | None = None) -> None:
-    """Write which runs a sweep or a table has, for who looks at its folder; the newest command's replace others.
+    """Write which runs a sweep or a table has, for who looks at its folder.
+
+    Those of earlier commands that were begun stay: another command may be at work on them.
 
     Args:
         jobs: the runs.
@@ -117,8 +120,11 @@ def save_plan(jobs: Sequence[Job], folder: Path, url: str | None = None) -> None
     Raises:
         UserError: it cannot be written.
     """
-    runs = [{"name": name_of(job, folder), "title": job.title} for job in jobs]
-    write_atomic(folder / PLAN, json.dumps({"runs": runs}, indent=1) + "\n")
+    runs = {name_of(job, folder): job.title for job in jobs}
+    with suppress(UserError):  # there is none, or it cannot be read: it is written anew
+        runs |= {name: title for name, title in read_plan(folder) if name not in runs and (folder / name).exists()}
+    entries = [{"name": name, "title": title} for name, title in runs.items()]
+    write_atomic(folder / PLAN, json.dumps({"runs": entries}, indent=1) + "\n")
     if url is not None:
         Storage(url).send(folder / PLAN, PLAN)
 

@@ -59,8 +59,11 @@ class OnRay:
             with _same_signals():
                 ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **own)
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-            raise UserError(f"no Ray cluster at {address or 'this machine'}: {first_line_of(error)}") from error
-        self.task = ray.remote(max_calls=1, max_retries=0)(_obey)
+            token = address and "RAY_AUTH_MODE" not in os.environ
+            remedy = "; if its head asks for a token, set RAY_AUTH_MODE=token (docs/sweep.md)" if token else ""
+            raise UserError(f"no Ray cluster at {address or 'this machine'}: {first_line_of(error)}{remedy}") from error
+        waits = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}  # `ray start` had another environment
+        self.task = ray.remote(max_calls=1, max_retries=0, runtime_env={"env_vars": waits})(_obey)
         self.going: dict[Any, Path] = {}
         self._check_size(bool(address))
 
