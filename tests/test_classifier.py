@@ -94,7 +94,7 @@ def test_tasks_are_named_by_feature_id_unless_another_inference_is_asked_for(tmp
     model = empty()
     for task in range(2):
         model.learn(task_data(task), progress=False)
-    assert model.inference.code == "feature-id:joint" and model.header.learner.feature_id == 1000
+    assert model.inference.code == "feature-id:top64:joint" and model.header.learner.feature_id == 1000
     proba = model.predict_proba(pictures(6))
     torch.testing.assert_close(proba.sum(1), torch.ones(6))
     assert torch.equal(proba, model.predict_proba(pictures(6), inference="feature-id:joint"))

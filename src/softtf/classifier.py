@@ -72,8 +72,8 @@ class ContinualClassifier(Living):
         repeated_classes: `refuse` a class that an earlier task had, or `allow` tasks to share labels.
         inference: the task inference that answers, such as `prompt-id` or `gradient-id`; per sample unless the name
             says otherwise (`prompt-id:batch24`). None: a method whose answer needs no task uses no inference; any other
-            uses `feature-id:joint`, with a random projection of 1,000 dimensions (4 MB of sums per task) unless the
-            learner asks for another. With any other inference no statistics are kept.
+            uses `feature-id:top64:joint`, with a random projection of 1,000 dimensions (4 MB of sums per task) unless
+            the learner asks for another. With any other inference no statistics are kept.
         precision: of matrix products in prediction; float32 keeps answers independent of the batch.
         feature_cache: a folder in which `learn`, `evaluate` and `features` keep the frozen backbone's features of
             images that they do not augment; runs with the same folder share them. A damaged file is computed again,

@@ -34,7 +34,7 @@ def test_what_was_written_is_told(exported: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("inference", "form"), [("feature-id:joint", "onnx"), ("prompt-id", "torch")])
+@pytest.mark.parametrize(("inference", "form"), [("feature-id:top64:joint", "onnx"), ("prompt-id", "torch")])
 def test_masks_and_prompts_are_a_trunk_and_a_top_a_task(inference: str, form: Any, tmp_path: Path) -> None:
     model = small(SOFT_TF, "prompt-id:own")
     model.export(tmp_path / "files", format=form, inference=inference)

@@ -20,6 +20,7 @@ from softtf.inference import predict as predicting
 from softtf.inference.answers import class_probabilities, gather_evidence
 from softtf.inference.clock import Clock
 from softtf.inference.policy import Policy, parse_policy
+from softtf.inference.predictor import DEFAULT
 from softtf.inference.shortlist import scorer_of
 from softtf.learners import DualPrompt, LinearHead
 from softtf.network import SharedPass
@@ -142,5 +143,18 @@ def test_it_needs_statistics_and_no_groups() -> None:
         classifier(replace(SPEC, feature_id=0), 1).predict(pictures(1), inference="prompt-id:top2")
     with pytest.raises(UserError, match="leave out the groups"):
         model_of_many().predict(pictures(2), inference="prompt-id:top2", groups=["a", "a"])
-    linear = classifier(LinearHead(feature_id=8), 2, inference="feature-id:top1:joint")
-    assert linear.predict(pictures(2))
+
+
+LINEAR = LinearHead(feature_id=8)
+
+
+def test_groups_look_at_all_tasks_where_the_classifier_itself_has_a_shortlist() -> None:
+    images, groups = pictures(6), [0, 0, 1, 1, 1, 2]
+    few, every = (classifier(LINEAR, 3, inference=f"feature-id{among}:joint") for among in (":top1", ""))
+    assert torch.equal(few.predict_proba(images, groups=groups), every.predict_proba(images, groups=groups))
+    assert not torch.equal(few.predict_proba(images), every.predict_proba(images))
+
+
+def test_the_usual_shortlist_changes_nothing_among_few_tasks() -> None:
+    model = classifier(LINEAR, 3, inference=DEFAULT)
+    assert torch.equal(model.predict_proba(pictures(6)), model.predict_proba(pictures(6), inference="feature-id:joint"))

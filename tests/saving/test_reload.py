@@ -166,7 +166,7 @@ def test_a_learner_saved_before_settings_were_still_loads(learner: LearnerSpec, 
     (folder / "learner.json").write_text(json.dumps(header))
     again = ContinualClassifier.from_pretrained(folder, backbone=tiny_backbone(), device="cpu")
     assert again.train_config == TrainConfig(**learner.training) and again.dtype == torch.float32
-    usual = {True: "feature-id:joint", False: "prompt-id" if learner is SOFT_TF else "none"}
+    usual = {True: "feature-id:top64:joint", False: "prompt-id" if learner is SOFT_TF else "none"}
     assert again.inference.code == usual[bool(learner.feature_id)]
     assert_same(snapshot(again.learner), snapshot(model.learner))
 

@@ -27,7 +27,7 @@ from softtf.learners.knowledge import Finished, Knowledge
 from softtf.streams import Examples, unlabelled
 from softtf.streams.forms import texts_in
 
-DEFAULT = "feature-id:joint"  # by far the best per sample (docs/results.md)
+DEFAULT = "feature-id:top64:joint"  # by far the best per sample (docs/results.md); of up to 64 tasks, all are looked at
 
 Inputs = Any
 """Inputs in any form that `learn` takes, with labels or without, or one input (`softtf.streams.forms` has the rule)."""
@@ -98,7 +98,8 @@ class Predictor:
                 or the path of a folder, an archive or a file of rows with images, which are answered in their order; of
                 texts, a `Path` of a file.
             groups: one hashable per input: samples known to belong to one task (one visit, one camera), whose
-                evidence is pooled. If the method needs no task, it is then inferred by `answer-id:own`.
+                evidence is pooled, among all tasks. If the method needs no task, it is then inferred by
+                `answer-id:own`.
             task: the task, from 0, where it is known: one for all inputs, or one for each.
             inference: another task inference than the classifier's own.
             batch_size: samples run at once; answers do not depend on it.
@@ -166,7 +167,9 @@ class Predictor:
         if groups is not None and not INFERENCES[policy.inference].names_task:
             policy = policy_of(f"{AnswerID.name}:own", learner)
         if groups is not None and policy.shortlist is not None:
-            raise UserError(f"{policy.code} looks at each sample's own tasks; leave out the groups, or the shortlist")
+            if inference:
+                raise UserError(f"{inference} looks at each sample's own tasks; leave out the groups, or the shortlist")
+            policy = replace(policy, shortlist=None)
         if INFERENCES[policy.inference].given and task is None:
             raise UserError(f"the {policy.inference} needs the task; give task=..., on the command line --task")
         loader = test_loader(self.examples(inputs), learner.network.backbone, batch_size)
