@@ -35,6 +35,8 @@ DAMAGE = {
     *("test_manifest.py", "test_reload.py", "test_versions.py", "test_zipped.py"),
 }
 """Files of tests that save learners again and again, or damage what they read."""
+LIFE = {"test_descent_laws.py", "test_extend_law.py", "test_life_laws.py", "test_small_task_law.py"}
+"""Files of laws about tasks that are taken out, extended or merged."""
 LONGEST = ("test_net.py", "test_tutorials.py")
 """Files of tests of up to minutes: they start first, so that no processor waits for the last of them."""
 
@@ -48,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as slow what need not run after each edit, and put the longest tests first."""
     here = Path(__file__).parent
     for item in items:
-        if item.path.relative_to(here).parts[0] in SLOW or item.path.name in DAMAGE:
+        if item.path.relative_to(here).parts[0] in SLOW or item.path.name in DAMAGE | LIFE:
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.path.name not in LONGEST)
 

@@ -58,9 +58,9 @@ learners = each("case", IMAGES, REPRESENTATIVES)
 costly = each(
     "case",
     {name: case for name, case in methods().items() if name in IMAGES},
-    ("block ridge", "Soft-TF, Feature ID", "DER++", "MBPA++", "SLM", "L2P, PGP"),
+    ("block ridge", "Soft-TF, Feature ID", "DER++", "MBPA++"),
 )
-"""For the laws that take longest: each method once, and half of the representatives in the quick tests."""
+"""For the laws that take longest: each method once, and a third of the representatives in the quick tests."""
 
 
 def all_logits(learner: Learner, x: Tensor, tasks: int) -> list[Tensor]:
