@@ -15,6 +15,7 @@ from softtf.backbones.kernels import linear
 from softtf.backbones.mixed_linear import MixedWeight, mixed_linear
 from softtf.backbones.segments import SegmentedWeight
 from softtf.backbones.spec import BackboneSpec
+from softtf.devices.within import Within
 from softtf.errors import UserError
 from softtf.files.reading import memory
 from softtf.streams import Preparation
@@ -110,20 +111,11 @@ ALL = slice(None)
 _of_this_call: ContextVar[torch.dtype | None] = ContextVar("the type of matrix products", default=None)
 
 
-class ComputingIn:
-    """A context in which all backbones' matrix products run in `dtype`, in this thread only.
-
-    It is no generator: one that an interrupt leaves behind would be closed later, in another context.
-    """
+class ComputingIn(Within[torch.dtype | None]):
+    """A context in which all backbones' matrix products run in `dtype`, in this thread only."""
 
     def __init__(self, dtype: torch.dtype) -> None:
-        self._dtype = dtype
-
-    def __enter__(self) -> None:
-        self._before = _of_this_call.set(self._dtype)
-
-    def __exit__(self, *error: object) -> None:
-        _of_this_call.reset(self._before)
+        super().__init__(_of_this_call, dtype)
 
 
 class Backbone(nn.Module, ABC):

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from softtf.devices.within import Within
 from softtf.errors import UserError, one_line
 
 GRAPHS = 32
@@ -22,18 +23,16 @@ BACKEND = "inductor"
 _on: ContextVar[bool] = ContextVar("whether blocks are compiled", default=False)
 
 
-class Compiling:
-    """A context in which blocks are compiled where `wanted`, in this thread only; no generator, like `ComputingIn`."""
+class Compiling(Within[bool]):
+    """A context in which blocks are compiled where `wanted`, in this thread only."""
 
     def __init__(self, wanted: bool) -> None:
-        self._wanted = wanted
+        super().__init__(_on, wanted)
 
-    def __enter__(self) -> None:
-        self._before = _on.set(self._wanted)
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        _on.reset(self._before)
-        if self._wanted and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+    def __exit__(self, *about: object) -> None:
+        super().__exit__()
+        error = about[1]
+        if self._value and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise UserError(
                 f"train.compile: torch cannot compile on this machine ({one_line(error, 200)}); leave it out"
             ) from None

@@ -80,7 +80,10 @@ def run(options: Compare, source: str) -> int:
     settings = configs(options, source)
     folder = options.output or free(Path("runs") / "compare")
     console = Screen()
-    one_by_one([Job(config, folder / name, name) for name, config in settings.items()], console)
+    jobs = [Job(config, folder / name, name) for name, config in settings.items()]
+    if not all(job.finished for job in jobs):
+        settings[DEFAULT].stream.build()  # where the data cannot be read, the message names no method
+    one_by_one(jobs, console)
     trials = [Trial(read_run(folder / name), name in AT_ONCE) for name in settings]
     console.print(rendered(trials))
     console.print(plain(verdict(trials)), soft_wrap=True)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from softtf.backbones.base import Backbone
 from softtf.devices.memory import is_shortage
+from softtf.devices.within import Within
 from softtf.errors import UserError, one_line
 from softtf.learners.base import Batch, Learner
 from softtf.saying import warn
@@ -28,17 +29,11 @@ _recording = Lock()  # torch records one graph at a time
 _recorder: ContextVar[Recorder | None] = ContextVar("what records steps in place of the GPU", default=None)
 
 
-class RecordingBy:
+class RecordingBy(Within[Recorder | None]):
     """A context in which steps are recorded by a stand-in, on any device, in this thread only."""
 
     def __init__(self, recorder: Recorder) -> None:
-        self._wanted = recorder
-
-    def __enter__(self) -> None:
-        self._before = _recorder.set(self._wanted)
-
-    def __exit__(self, *error: object) -> None:
-        _recorder.reset(self._before)
+        super().__init__(_recorder, recorder)
 
 
 def records_on(device: torch.device) -> bool:
