@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from PIL import Image
 
 from cli import BACKBONE, contents, output, refused
 from softtf.cli.compare_data import AT_ONCE, TASK_BY_TASK, Trial, configs, verdict
@@ -60,13 +61,18 @@ def trial(method: str, right: int, seconds: float, at_once: bool = False, size: 
     ("anew", "said"),
     [
         (600, "It is 20.0 points above training anew on all data (FT, all at once in 9 epochs: 60.0% in 2 min 1 s)."),
-        (790, "It is level with training anew on all data"),
+        (790, "is level with training anew on all data"),
         (870, "is 7.0 points below training anew on all data"),
     ],
 )
 def test_a_difference_counts_from_two_standard_errors_on(anew: int, said: str) -> None:
     trials = [trial("NCM", 500, 1), trial("RanPAC", 800, 4), trial("FT", anew, 120, True), trial("Head", 300, 9, True)]
     assert said in verdict(trials) and "(RanPAC: 80.0% right, its newest task learned in 5.0 s)" in verdict(trials)
+
+
+def test_no_mistake_on_both_sides_is_level() -> None:
+    said = verdict([trial("NCM", 1000, 1), trial("FT", 1000, 120, True)])
+    assert said.startswith("Learning task by task (NCM: 100.0% right") and "is level with training anew" in said
 
 
 def test_it_names_what_takes_less_disk_unless_something_smaller_is_as_accurate() -> None:
@@ -102,6 +108,23 @@ def test_training_at_once_goes_on_to_its_end_and_can_be_left_out_or_given_other_
     assert {name: made[name].train.epochs for name in AT_ONCE} == dict.fromkeys(AT_ONCE, 7)
     assert [config.stream.num_tasks for config in made.values()] == [3] * len(TASK_BY_TASK) + [1] * len(AT_ONCE)
     assert tuple(configs(replace(options, set=(), at_once=False), "digits")) == TASK_BY_TASK
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_own_images_are_dealt_to_tasks_of_two_classes_or_more(rows: bool, tmp_path: Path) -> None:
+    files = [tmp_path / f"photos/{name}/{i}.png" for name in "abcd" for i in range(2)]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 9)).save(file)
+    source = tmp_path / "photos"
+    if rows:
+        source = tmp_path / "photos.csv"
+        named = [f"{file.relative_to(tmp_path)},{file.parent.name}" for file in files]
+        source.write_text("\n".join(["image,label", *named]))
+    made = configs(Compare(source=str(source)), str(source))
+    assert [(made[name].recipe, made[name].stream.num_tasks) for name in TASK_BY_TASK] == [("own-images", 2)] * 4
+    made = configs(Compare(source=str(source), set=("stream.num_tasks=3",)), str(source))
+    assert made["ncm"].stream.num_tasks == 3
 
 
 @pytest.mark.parametrize(

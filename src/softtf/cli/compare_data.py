@@ -19,12 +19,13 @@ from softtf.errors import UserError
 from softtf.recipes.methods import DEFAULT
 from softtf.recipes.presets import OWN_IMAGES, OWN_TEXTS, TO_THE_END
 from softtf.recipes.recipes import recipe_named
-from softtf.recipes.texts import file_settings, own_file
+from softtf.recipes.texts import file_settings, own_file, tasks_for
 from softtf.report.costs import task_costs
 from softtf.report.found import RunResult, read_run
 from softtf.runs.config import RunConfig
 from softtf.runs.seconds import seconds_of
 from softtf.screen import Screen, duration, plain
+from softtf.streams.files import count_values
 from softtf.sweeps.job import Job
 
 TASK_BY_TASK = ("ncm", "ranpac", "layup", DEFAULT)
@@ -80,10 +81,7 @@ def run(options: Compare, source: str) -> int:
     settings = configs(options, source)
     folder = options.output or free(Path("runs") / "compare")
     console = Screen()
-    jobs = [Job(config, folder / name, name) for name, config in settings.items()]
-    if not all(job.finished for job in jobs):
-        settings[DEFAULT].stream.build()  # where the data cannot be read, the message names no method
-    one_by_one(jobs, console)
+    one_by_one([Job(config, folder / name, name) for name, config in settings.items()], console)
     trials = [Trial(read_run(folder / name), name in AT_ONCE) for name in settings]
     console.print(rendered(trials))
     console.print(plain(verdict(trials)), soft_wrap=True)
@@ -97,7 +95,7 @@ def configs(options: Compare, source: str) -> dict[str, RunConfig]:
     Raises:
         UserError: the data cannot be read, or a setting is unknown or not one of all methods.
     """
-    recipe = options.recipe or (OWN_TEXTS if own_file(OWN_TEXTS, source) else OWN_IMAGES)
+    recipe = options.recipe or _recipe_for(source)
     given = named_settings(options.set)
     training = {name: given.pop(name) for name in list(given) if name.startswith("train.")}
     if other := [name for name in given if not name.startswith(OF_ALL)]:
@@ -110,6 +108,9 @@ def configs(options: Compare, source: str) -> dict[str, RunConfig]:
         raise UserError(f"--set {min(training)}: what learns task by task trains nothing; leave out --no-at-once")
     given["stream.source"] = source
     data = {**file_settings(recipe, given), **given}
+    if recipe == OWN_IMAGES and not {"stream.num_tasks", "stream.task_column"} & given.keys():
+        (whole,) = with_settings(recipe_named(recipe, DEFAULT), {**data, "stream.num_tasks": 1}).stream.build()
+        data["stream.num_tasks"] = tasks_for(len(whole.train.classes))
     settings = dict.fromkeys(TASK_BY_TASK, data)
     if options.at_once:
         settings |= dict.fromkeys(AT_ONCE, {**data, **ANEW, **training})
@@ -117,6 +118,12 @@ def configs(options: Compare, source: str) -> dict[str, RunConfig]:
         method: with_settings(recipe_named(recipe, method, options.scale), changes)
         for method, changes in settings.items()
     }
+
+
+def _recipe_for(source: str) -> str:
+    """Return the recipe for own images or own texts; a file of rows is of images if it has a column `image`."""
+    file = own_file(OWN_TEXTS, source)
+    return OWN_TEXTS if file and "image" not in count_values(file, ["image"]) else OWN_IMAGES
 
 
 def rendered(trials: Sequence[Trial]) -> Table:
@@ -163,8 +170,8 @@ def _pays(best: Trial, others: Sequence[Trial]) -> str:
     other = max(others, key=lambda trial: trial.pooled)
     points = best.pooled - other.pooled
     again = f"training anew on all data ({other.method}: {other.pooled:.1f}% in {duration(other.update)})"
-    if abs(points) < 2 * sqrt(best.variance + other.variance):
-        return f"Learning task by task pays ({answer}). It is level with {again}."
+    if abs(points) <= 2 * sqrt(best.variance + other.variance):
+        return f"Learning task by task ({answer}) is level with {again}."
     if points > 0:
         return f"Learning task by task pays ({answer}). It is {points:.1f} points above {again}."
     return (

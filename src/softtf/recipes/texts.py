@@ -64,8 +64,12 @@ def file_settings(recipe: str, given: Mapping[str, Any]) -> dict[str, Any]:
     counts = count_values(file, [*([task_column] if task_column else []), *labels])
     if task_column and (tasks := counts.pop(task_column, None)) is not None:
         return {"stream.source": str(file), "stream.task_column": task_column, "stream.num_tasks": tasks}
-    number = min(5, max(1, next(iter(counts.values()), 10) // 2))
-    return {"stream.source": str(file), "stream.num_tasks": number}
+    return {"stream.source": str(file), "stream.num_tasks": tasks_for(next(iter(counts.values()), 10))}
+
+
+def tasks_for(classes: int) -> int:
+    """Return how many tasks the classes of own data are dealt to: five, or fewer so that each has two classes."""
+    return min(5, max(1, classes // 2))
 
 
 def tasks_of_file(file: Path, stream: StreamConfig) -> str:
