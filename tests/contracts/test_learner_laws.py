@@ -94,8 +94,10 @@ def test_learning_changes_only_its_own_and_the_shared_parameters(case: LearnerCa
         before = snapshot(learner)
         shared_may_change = task == 0 or case.trains_shared
         logits = [] if shared_may_change else all_logits(learner, x, task)
+        sums = added(learner)
         train_task(learner, classes, task)
         after = snapshot(learner)
+        assert_same({n: v for n, v in added(learner).items() if n in sums}, sums)
         free = "shared/" if shared_may_change else "shared/memory."
         kept = {n for n in before if not n.startswith(free)}
         assert_same({n: after[n] for n in kept}, {n: before[n] for n in kept})
@@ -105,6 +107,16 @@ def test_learning_changes_only_its_own_and_the_shared_parameters(case: LearnerCa
         elif task:
             changed = [n for n in before if n.startswith("shared/") and not torch.equal(before[n], after[n])]
             assert changed  # or the case should not say that it trains shared parameters
+
+
+def added(learner: Learner) -> dict[str, Tensor]:
+    """What each task has added to sums; heads that are solved from them may change."""
+    return {
+        f"{task}/{owner}.{name}": value.clone()
+        for task, shares in enumerate(learner.shares.tasks)
+        for owner, tensors in shares.items()
+        for name, value in tensors.items()
+    }
 
 
 @learners
