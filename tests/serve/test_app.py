@@ -65,7 +65,7 @@ def test_a_learner_that_can_tell_says_how_unknown_an_input_looks(
     served: Served, files: list[bytes], tmp_path: Path
 ) -> None:
     assert served.answers(files[:1])[0]["unknown"] is None, "this one keeps no sums that tell"
-    model = classifier(BlockRidge(), 2)
+    model = classifier(BlockRidge(60), 2)
     model.save_pretrained(tmp_path / "ridge")
     with serving(tmp_path / "ridge", load) as ridge:
         found = [answer["unknown"] for answer in ridge.answers(files)]
@@ -75,7 +75,7 @@ def test_a_learner_that_can_tell_says_how_unknown_an_input_looks(
 
 @pytest.mark.slow
 def test_texts_in_any_script(tmp_path: Path) -> None:
-    model = ContinualClassifier(tiny_bert(), device="cpu")
+    model = ContinualClassifier(tiny_bert(), BlockRidge(60), device="cpu")
     for task in range(2):
         model.learn(text_task(task), progress=False)
     model.save_pretrained(tmp_path / "texts")
