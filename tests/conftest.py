@@ -16,7 +16,7 @@ from softtf.devices import torch_state
 from softtf.saving.learner import save_task
 from support.counting import Notes
 from support.folders import SOFT_TF
-from support.tiny import TRAIN, task_data, tiny_backbone
+from support.tiny import SMALL_PROJECTION, TRAIN, task_data, tiny_backbone
 
 SLOW = {
     "benchmarking",
@@ -62,7 +62,7 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("SOFTTF_CACHE", str(folder / "features"))
         patch.setenv("SOFTTF_CACHE_KEY", str(folder / "key"))
-        patch.setattr("softtf.classifier.PROJECTION", 24)  # 1,000 is for real features, and a second a task
+        patch.setattr("softtf.classifier.PROJECTION", SMALL_PROJECTION)  # the usual one takes a second a task
         patch.setenv("SOURCE_DATE_EPOCH", "1764151200")  # so that runs of the same settings write the same bytes
         yield
 

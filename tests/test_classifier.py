@@ -18,6 +18,7 @@ from support.tiny import (
     CLASSES,
     LABELS,
     SOFT_TF,
+    USUAL_PROJECTION,
     assert_same,
     classifier,
     empty,
@@ -90,7 +91,10 @@ def test_a_given_task_restricts_to_its_own_classes_and_its_own_network() -> None
         assert torch.equal(proba, model.predict_proba(pictures(5), task=task, inference="oracle"))
 
 
-def test_tasks_are_named_by_feature_id_unless_another_inference_is_asked_for(tmp_path: Path) -> None:
+def test_tasks_are_named_by_feature_id_unless_another_inference_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("softtf.classifier.PROJECTION", USUAL_PROJECTION)
     model = empty()
     for task in range(2):
         model.learn(task_data(task), progress=False)

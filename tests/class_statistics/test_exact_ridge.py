@@ -200,17 +200,18 @@ def test_densities_are_those_of_gaussians_with_one_covariance(counts: dict[int, 
     torch.testing.assert_close(told, expected / max(1.0, distance) ** 0.5, rtol=1e-4, atol=1e-4)
 
 
-def test_the_pool_is_surer_of_many_classes_close_together_and_where_new_examples_are_answered_well() -> None:
+def test_the_pool_is_surer_where_new_examples_are_answered_far_above_chance_and_without_noise() -> None:
     found, shares = learned(list(range(LABELS)))
     solution = centred(total(shares))
-    surer = (LABELS / (class_densities(solution).apart * error_for_new(solution))) ** 0.2
-    each = solution.examples / LABELS
-    assert found.sharpness.item() == pytest.approx(1.2 * surer / (1 + each / 100) ** 0.15)
-    assert sharpness_of(10, 40, 0.5, 100) < min(
-        sharpness_of(20, 40, 0.5, 200), sharpness_of(10, 20, 0.5, 100), sharpness_of(10, 40, 0.2, 100)
+    leverage, chance = solution.leverage, 1 - 1 / LABELS
+    above = (solution.explained - leverage * chance) / (1 - leverage)
+    noise = error_for_new(solution) - chance + 2 * above - above**2 / chance
+    expected = 0.43 * (1 + LABELS * max(above, 0)) ** 0.15 / (max(noise, 0) + 0.05) ** 0.5
+    assert found.sharpness.item() == pytest.approx(expected)
+    assert sharpness_of(0.2, 0.3, 10) < min(
+        sharpness_of(0.2, 0.3, 20), sharpness_of(0.3, 0.3, 10), sharpness_of(0.2, 0.2, 10)
     )
-    assert sharpness_of(10, 40, 0, 100) == sharpness_of(10, 40, 0.01, 100)
-    assert sharpness_of(10, 40, 0.5, 1000) < sharpness_of(10, 40, 0.5, 100)
+    assert sharpness_of(-0.1, 0.3, 1) > 0 and sharpness_of(0.9, 0.1, 2) == sharpness_of(0.9, 0.2, 2)
 
 
 def test_densities_of_more_labels_than_units_are_by_the_same_formula() -> None:

@@ -35,7 +35,7 @@ from softtf.training.config import TrainConfig
 from softtf.training.data import begin_training
 from support.several import several
 from support.slow import each
-from support.tiny import TRAIN, assert_same, backbone_for, held_out, task_data, training_of
+from support.tiny import SMALL_PROJECTION, TRAIN, assert_same, backbone_for, held_out, task_data, training_of
 from support.tiny_bert import text_task, tiny_bert
 
 TEXTS = ("L2P, PGP", "IDBR")
@@ -89,6 +89,7 @@ def exactly() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(patch.object(LearnerState, "open_slots", open_slots))
         stack.enter_context(patch("softtf.training.task.matmul_dtype", lambda *_: torch.float64))
+        stack.enter_context(patch("softtf.classifier.PROJECTION", SMALL_PROJECTION))  # in new processes too
         for module in SUMMED:
             stack.enter_context(patch(f"softtf.{module}.ROWS", 8))
         yield

@@ -76,7 +76,7 @@ def test_alone_it_answers_only_where_the_task_is_given() -> None:
 
 def test_a_classifier_infers_the_task_by_feature_id_unless_asked_not_to() -> None:
     model = ContinualClassifier(tiny_backbone(), SPEC, PLAIN, device="cpu")
-    assert model.learner.policies == ("feature-id",) and model.inference.code == "feature-id:joint"
+    assert model.learner.policies == ("feature-id",) and model.inference.code == "feature-id:top64:joint"
     for task in range(2):
         model.learn(task_data(task), progress=False)
     assert len(model.predict(pictures(3))) == 3

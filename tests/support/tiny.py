@@ -15,7 +15,7 @@ from softtf.adaptations.task_keys import TaskKeys
 from softtf.backbones import Backbone
 from softtf.backbones.clip import ClipImage, byte_ids
 from softtf.backbones.timm_vit import TimmViT
-from softtf.classifier import ContinualClassifier
+from softtf.classifier import PROJECTION, ContinualClassifier
 from softtf.inference.policy import usual_policy
 from softtf.learners import CLIPPrompt, CLIPZeroShot, ClosedFormLearner, DualPrompt, Learner, LearnerSpec
 from softtf.learners.aligned import AlignedLearner
@@ -35,6 +35,7 @@ MEAN, STD = (0.4, 0.5, 0.6), (0.3, 0.25, 0.2)
 CLASSES = (3, 2, 4)  # of tasks 1, 2, 3
 TRAIN = TrainConfig(epochs=1, batch_size=4, learning_rate=3.2, precision="float32")  # Adam's rate is 0.05
 SOFT_TF = DualPrompt(e_layers=(2, 3), adapt=SoftMask((3, 4), "w/ FF", "uniform(0.5,1.5)"))
+SMALL_PROJECTION, USUAL_PROJECTION = 24, PROJECTION  # of Feature ID, if a classifier gathers it by itself
 LABELS = ("a", 1, ("t", 2), "b", 7, "c", ("t", 3), -1, "d")
 
 

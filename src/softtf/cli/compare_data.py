@@ -18,7 +18,7 @@ from softtf.config.dotted import with_settings
 from softtf.errors import UserError
 from softtf.recipes.methods import DEFAULT
 from softtf.recipes.presets import OWN_IMAGES, OWN_TEXTS, TO_THE_END
-from softtf.recipes.recipes import recipe_named
+from softtf.recipes.recipes import is_of_own_data, recipe_named
 from softtf.recipes.texts import file_settings, own_file, tasks_for
 from softtf.report.costs import task_costs
 from softtf.report.found import RunResult, read_run
@@ -95,7 +95,7 @@ def configs(options: Compare, source: str) -> dict[str, RunConfig]:
     Raises:
         UserError: the data cannot be read, or a setting is unknown or not one of all methods.
     """
-    recipe = options.recipe or _recipe_for(source)
+    recipe = options.recipe or (OWN_IMAGES if _are_images(source) else OWN_TEXTS)
     given = named_settings(options.set)
     training = {name: given.pop(name) for name in list(given) if name.startswith("train.")}
     if other := [name for name in given if not name.startswith(OF_ALL)]:
@@ -108,7 +108,7 @@ def configs(options: Compare, source: str) -> dict[str, RunConfig]:
         raise UserError(f"--set {min(training)}: what learns task by task trains nothing; leave out --no-at-once")
     given["stream.source"] = source
     data = {**file_settings(recipe, given), **given}
-    if recipe == OWN_IMAGES and not {"stream.num_tasks", "stream.task_column"} & given.keys():
+    if not data.keys() & {"stream.num_tasks", "stream.task_column"} and is_of_own_data(recipe):
         (whole,) = with_settings(recipe_named(recipe, DEFAULT), {**data, "stream.num_tasks": 1}).stream.build()
         data["stream.num_tasks"] = tasks_for(len(whole.train.classes))
     settings = dict.fromkeys(TASK_BY_TASK, data)
@@ -120,10 +120,10 @@ def configs(options: Compare, source: str) -> dict[str, RunConfig]:
     }
 
 
-def _recipe_for(source: str) -> str:
-    """Return the recipe for own images or own texts; a file of rows is of images if it has a column `image`."""
+def _are_images(source: str) -> bool:
+    """Return whether a user's data are images; a file of rows is of images if it has a column `image`."""
     file = own_file(OWN_TEXTS, source)
-    return OWN_TEXTS if file and "image" not in count_values(file, ["image"]) else OWN_IMAGES
+    return file is None or "image" in count_values(file, ["image"])
 
 
 def rendered(trials: Sequence[Trial]) -> Table:

@@ -88,7 +88,7 @@ def calibrated(found: Centred) -> tuple[Tensor, Tensor]:
     They are scaled towards their mean by `slope_for_new` to the power that was best on held-out training images and
     texts.
     """
-    slope = slope_for_new(found.explained, error_for_new(found), found.leverage, found.labels, found.examples)
+    slope = slope_for_new(*new_scores(found), found.labels, found.examples)
     weights = found.weights * slope**SLOPE_POWER
     return weights, found.present / found.labels - found.centre @ weights
 
@@ -115,26 +115,31 @@ def trace_of(product: Tensor) -> float:
     return float((random_signs(*product.shape) * product).sum()) / product.shape[1]
 
 
-def slope_for_new(explained: float, error: float, leverage: float, labels: float, examples: float) -> float:
+def new_scores(found: Centred) -> tuple[float, float]:
+    """Return what the sums tell of the scores s' of new examples: the mean s'_right - 1/C, and the mean |s' - 1/C|^2.
+
+    With C labels, a mean training score of 1/C + t of the right label and the mean leverage l, generalised
+    cross-validation has s'_right - 1/C = (t - l (1 - 1/C)) / (1 - l). The other follows from it and the error.
+    """
+    leverage, chance = min(found.leverage, MOST_LEVERAGE), 1 - 1 / found.labels
+    above = (found.explained - leverage * chance) / (1 - leverage)
+    return above, error_for_new(found) - chance + 2 * above
+
+
+def slope_for_new(above: float, spread: float, labels: float, examples: float) -> float:
     """Return the slope of one-hot labels on the scores of new examples, both around 1/C; at most 1.
 
-    With s' the scores of examples that are left out, generalised cross-validation gives mean (s'_right - 1/C), as it
-    gives the error, and so mean |s' - 1/C|^2; the slope is the first over the last.
-
-    The first is too low: without the example its label has m - 1 examples and all others m = n / C. So s'_right is
-    multiplied by (m / (m - 1))^(1.3 (1 - s'_right)): low scores grow with their label's examples, those near 1 do not.
-    1.3 was chosen on training images and texts (docs/results-details.md).
+    It is the mean s'_right - 1/C over the mean |s' - 1/C|^2. The first is too low: without the example its label has
+    m - 1 examples and all others m = n / C. So s'_right is multiplied by (m / (m - 1))^(1.3 (1 - s'_right)): low scores
+    grow with their label's examples, those near 1 do not. 1.3 was chosen on training images and texts
+    (docs/results-details.md).
 
     Args:
-        explained: the mean training score of the right label, less 1/C.
-        error: that of `error_for_new`.
-        leverage: the mean leverage, degrees of freedom over n.
+        above: the first, of `new_scores`.
+        spread: the last.
         labels: C.
         examples: n.
     """
-    leverage, chance = min(leverage, MOST_LEVERAGE), 1 - 1 / labels
-    above = (explained - leverage * chance) / (1 - leverage)
-    spread = error - chance + 2 * above
     right, each = max(above + 1 / labels, 0.0), max(examples / labels, 2.0)
     above = right * (each / (each - 1)) ** (GROWTH * (1 - right)) - 1 / labels
     return min(1.0, max(LEAST_SLOPE, above / spread)) if spread > 0 else 1.0

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from softtf.devices.processes import mine
 from softtf.files.tensor_form import Forms
 from softtf.seeds import derive_seed
-from softtf.statistics.centred_ridge import calibrated, centred, error_for_new
+from softtf.statistics.centred_ridge import calibrated, centred, new_scores
 from softtf.statistics.class_densities import class_densities
 from softtf.statistics.random_ridge import column_counts, column_forms, share_joined, share_united, share_without
 from softtf.statistics.ridge_sums import RidgeSums
@@ -30,8 +30,7 @@ from softtf.statistics.temperature import log_shares
 UNIT = 16  # the standard deviation, before rounding, of the projection of features in their usual range
 FLOOR, SHARE, TEMPERATURE = 0.02, 0.5, 0.27  # of the regression's probabilities (docs/results-details.md)
 OF_REGRESSION, OF_DENSITIES = 0.5, 0.4  # of the pool (docs/results-details.md)
-SHARPNESS, OF_APART, MANY, OF_MANY = 1.2, 0.2, 100, 0.15  # of `sharpness_of`
-LEAST_ERROR = 0.01
+SHARPNESS, OF_LIFT, NOISE = 0.43, 0.15, 0.05  # of `sharpness_of`
 ROWS = 1024  # rows of h at once
 
 
@@ -141,9 +140,9 @@ class ExactRidge(nn.Module):
         labels, counts = all_labels(shares), column_counts(shares)
         found = centred(RidgeSums.total(shares, "", self.size, int(labels.max()) + 1))
         weights, bias = (part[..., labels].float() for part in calibrated(found))
-        *heads, apart = class_densities(found)
-        densities, densities_bias = (part[..., labels].float() for part in heads)
-        sharpness = torch.tensor(sharpness_of(found.labels, apart, error_for_new(found), found.examples))
+        heads = class_densities(found)
+        densities, densities_bias = (part[..., labels].float() for part in (heads.weights, heads.bias))
+        sharpness = torch.tensor(sharpness_of(*new_scores(found), found.labels))
         return ExactRidgeSolution(weights, bias, densities, densities_bias, sharpness, found.ridge, counts, labels)
 
     @staticmethod
@@ -172,19 +171,18 @@ class ExactRidge(nn.Module):
         return logits + shares
 
 
-def sharpness_of(labels: float, apart: float, error: float, examples: float) -> float:
+def sharpness_of(above: float, spread: float, labels: float) -> float:
     """Return what multiplies the pool of scores and densities, so that its softmax is calibrated.
 
-    It is 1.2 (C / D E)^0.2 / (1 + m / 100)^0.15 for m examples of a label on average. Densities grow less certain with
-    D than they should, in many classes more than in few; where new examples are answered well, the pool may be surer.
-    From some hundred examples on D falls although classes are as far apart, which m makes up for. Chosen on training
-    images and texts (docs/results-details.md).
+    It is 0.43 (1 + C a)^0.15 / (r + 0.05)^0.5. The right label's score is 1 + C a times that of chance; the higher, the
+    surer the pool may be. r is the mean |s' - 1/C|^2 beyond the a^2 C / (C - 1) that scores without noise have. Chosen
+    on training images and texts (docs/results-details.md).
 
     Args:
+        above: a, the mean s'_right - 1/C of new examples' scores s' (`new_scores`); if it is negative, 0.
+        spread: their mean |s' - 1/C|^2.
         labels: C.
-        apart: D of `class_densities`.
-        error: E, that of `error_for_new`; at least 0.01 is taken.
-        examples: n = C m.
     """
-    surer = (labels / (apart * max(error, LEAST_ERROR))) ** OF_APART
-    return float(SHARPNESS * surer / (1 + examples / labels / MANY) ** OF_MANY)
+    lift = 1 + labels * max(above, 0.0)
+    noise = max(spread - above**2 * labels / max(labels - 1, 1), 0.0)
+    return float(SHARPNESS * lift**OF_LIFT / (noise + NOISE) ** 0.5)
