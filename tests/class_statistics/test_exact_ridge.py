@@ -219,7 +219,7 @@ def test_densities_of_more_labels_than_units_are_by_the_same_formula() -> None:
     sums = RidgeSums.zeros(4, LABELS)
     for label in range(LABELS):
         sums.add(RIDGE_OF(samples(label, 20)).double().round()[:, :4], torch.full((20,), label))
-    weights, bias, _ = class_densities(centred(sums))
+    weights, bias = class_densities(centred(sums))
     means = sums.cross / sums.counts
     a = (sums.scatter(means) + centred(sums).ridge * torch.eye(4).double()) / float(sums.counts.sum())
     apart = means - means.mean(1, keepdim=True)
@@ -239,7 +239,7 @@ def test_a_class_between_two_others_is_masked_by_the_regression_and_not_by_the_p
     sums = RidgeSums.zeros(4, 3)
     for label in range(3):
         sums.add(row(label, 100, label), torch.full((100,), label))
-    (weights, bias), (densities, constant, _) = calibrated(centred(sums)), class_densities(centred(sums))
+    (weights, bias), (densities, constant) = calibrated(centred(sums)), class_densities(centred(sums))
     middle = row(1, 200, 9)
     known = {"counts": sums.counts, "labels": torch.arange(3), "sharpness": torch.tensor(1.0)}
     scores, pool = middle @ weights + bias, middle @ densities + constant

@@ -20,12 +20,10 @@ class Densities(NamedTuple):
     Attributes:
         weights: [M, labels].
         bias: [labels].
-        apart: D, the mean squared distance of the classes' means from their mean, at least 1.
     """
 
     weights: Tensor
     bias: Tensor
-    apart: float
 
 
 def class_densities(found: Centred) -> Densities:
@@ -51,4 +49,4 @@ def class_densities(found: Centred) -> Densities:
     squares = (means * weights).sum(0)
     apart = max(1.0, float(squares.sum()) / found.labels)
     scale = apart**0.5
-    return Densities(weights / scale, (-found.centre @ weights - squares / 2) / scale, apart)
+    return Densities(weights / scale, (-found.centre @ weights - squares / 2) / scale)

@@ -140,8 +140,7 @@ class ExactRidge(nn.Module):
         labels, counts = all_labels(shares), column_counts(shares)
         found = centred(RidgeSums.total(shares, "", self.size, int(labels.max()) + 1))
         weights, bias = (part[..., labels].float() for part in calibrated(found))
-        heads = class_densities(found)
-        densities, densities_bias = (part[..., labels].float() for part in (heads.weights, heads.bias))
+        densities, densities_bias = (part[..., labels].float() for part in class_densities(found))
         sharpness = torch.tensor(sharpness_of(*new_scores(found), found.labels))
         return ExactRidgeSolution(weights, bias, densities, densities_bias, sharpness, found.ridge, counts, labels)
 
