@@ -30,7 +30,7 @@ from softtf.statistics.temperature import log_shares
 UNIT = 16  # the standard deviation, before rounding, of the projection of features in their usual range
 FLOOR, SHARE, TEMPERATURE = 0.02, 0.5, 0.27  # of the regression's probabilities (docs/results-details.md)
 OF_REGRESSION, OF_DENSITIES = 0.5, 0.4  # of the pool (docs/results-details.md)
-SHARPNESS, OF_LIFT, NOISE = 0.43, 0.15, 0.05  # of `sharpness_of`
+SHARPNESS, OF_LIFT, NOISE, MANY, OF_MANY = 0.44, 0.15, 0.05, 100, 0.15  # of `sharpness_of`
 ROWS = 1024  # rows of h at once
 
 
@@ -141,7 +141,7 @@ class ExactRidge(nn.Module):
         found = centred(RidgeSums.total(shares, "", self.size, int(labels.max()) + 1))
         weights, bias = (part[..., labels].float() for part in calibrated(found))
         densities, densities_bias = (part[..., labels].float() for part in class_densities(found))
-        sharpness = torch.tensor(sharpness_of(*new_scores(found), found.labels))
+        sharpness = torch.tensor(sharpness_of(*new_scores(found), found.labels, found.examples))
         return ExactRidgeSolution(weights, bias, densities, densities_bias, sharpness, found.ridge, counts, labels)
 
     @staticmethod
@@ -170,18 +170,20 @@ class ExactRidge(nn.Module):
         return logits + shares
 
 
-def sharpness_of(above: float, spread: float, labels: float) -> float:
+def sharpness_of(above: float, spread: float, labels: float, examples: float) -> float:
     """Return what multiplies the pool of scores and densities, so that its softmax is calibrated.
 
-    It is 0.43 (1 + C a)^0.15 / (r + 0.05)^0.5. The right label's score is 1 + C a times that of chance; the higher, the
-    surer the pool may be. r is the mean |s' - 1/C|^2 beyond the a^2 C / (C - 1) that scores without noise have. Chosen
-    on training images and texts (docs/results-details.md).
+    It is 0.44 (1 + C a)^0.15 / ((r + 0.05)^0.5 (1 + m / 100)^0.15) for m examples of a label on average. The right label's
+    score is 1 + C a times that of chance; the higher, the surer the pool may be. r is the mean |s' - 1/C|^2 beyond the
+    a^2 C / (C - 1) that scores without noise have. From some hundred examples on both tell too much, which m makes up
+    for. Chosen on training images and texts (docs/results-details.md).
 
     Args:
         above: a, the mean s'_right - 1/C of new examples' scores s' (`new_scores`); if it is negative, 0.
         spread: their mean |s' - 1/C|^2.
         labels: C.
+        examples: n = C m.
     """
     lift = 1 + labels * max(above, 0.0)
     noise = max(spread - above**2 * labels / max(labels - 1, 1), 0.0)
-    return float(SHARPNESS * lift**OF_LIFT / (noise + NOISE) ** 0.5)
+    return float(SHARPNESS * lift**OF_LIFT / ((noise + NOISE) ** 0.5 * (1 + examples / labels / MANY) ** OF_MANY))
