@@ -173,10 +173,10 @@ class ExactRidge(nn.Module):
 def sharpness_of(above: float, spread: float, labels: float, examples: float) -> float:
     """Return what multiplies the pool of scores and densities, so that its softmax is calibrated.
 
-    It is 0.44 (1 + C a)^0.15 / ((r + 0.05)^0.5 (1 + m / 100)^0.15) for m examples of a label on average. The right label's
-    score is 1 + C a times that of chance; the higher, the surer the pool may be. r is the mean |s' - 1/C|^2 beyond the
-    a^2 C / (C - 1) that scores without noise have. From some hundred examples on both tell too much, which m makes up
-    for. Chosen on training images and texts (docs/results-details.md).
+    It is 0.44 (1 + C a)^0.15 / ((r + 0.05)^0.5 (1 + m / 100)^0.15) for m examples of a label on average. The right
+    label's score is 1 + C a times that of chance; the higher, the surer the pool may be. r is the mean |s' - 1/C|^2
+    beyond the a^2 C / (C - 1) that scores without noise have. From some hundred examples on, both tell too much, which
+    m makes up for. Chosen on training images and texts (docs/results-details.md).
 
     Args:
         above: a, the mean s'_right - 1/C of new examples' scores s' (`new_scores`); if it is negative, 0.
