@@ -11,6 +11,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from softtf.config.bounds import Bound
+from softtf.config.shapes import fitting
 from softtf.config.words import NAMES, bare, described, wrong
 from softtf.config.yaml import dump_yaml, load_yaml
 from softtf.errors import UserError, unknown
@@ -267,28 +268,14 @@ def _tuple(hint: Any, value: Any, where: str) -> tuple[Any, ...]:
 
 
 def _union(hint: Any, value: Any, where: str) -> Any:
-    members, telling = get_args(hint), []  # errors that say more than "none of these"
-    for member in sorted(members, key=lambda member: bare(member) is not type(value)):  # most are of one of the types
-        if _shape(member) is _value_shape(value):
-            try:
-                return check_value(member, value, where)
-            except UserError as error:
-                if bare(member) not in NAMES or isinstance(error, _OutOfBounds):
-                    telling.append(error)
+    telling = []  # errors that say more than "none of these"
+    for member in fitting(hint, value):
+        try:
+            return check_value(member, value, where)
+        except UserError as error:
+            if bare(member) not in NAMES or isinstance(error, _OutOfBounds):
+                telling.append(error)
     raise telling[0] if len(telling) == 1 else wrong(hint, value, where)
-
-
-def _value_shape(value: Any) -> type:
-    if isinstance(value, Mapping) or dataclasses.is_dataclass(value):
-        return dict
-    return tuple if isinstance(value, list | tuple) else object
-
-
-def _shape(hint: Any) -> type:
-    hint = bare(hint)
-    if get_origin(hint) is tuple:
-        return tuple
-    return object if hint in NAMES or get_origin(hint) is Literal else dict
 
 
 def to_yaml(config: Any) -> str:
