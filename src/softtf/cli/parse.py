@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 import tyro
 
 from softtf.cli.options.command import UNPREFIXED
-from softtf.config.tree import Spec
+from softtf.config.tree import Spec, hints_of
 from softtf.config.words import described
 from softtf.errors import UserError, unknown, visible
 from softtf.saying import say
@@ -87,7 +87,7 @@ def glimpse(kind: type[C], args: list[str], prog: str) -> C:
 def options(config: Any, prefix: str = "--") -> dict[str, Any]:
     """Return the type of every option of a dataclass, or of a tree of them, as tyro spells the option."""
     found: dict[str, Any] = {}
-    hints = get_type_hints(config if isinstance(config, type) else type(config), include_extras=True)
+    hints = hints_of(config if isinstance(config, type) else type(config))
     for field in dataclasses.fields(config):
         marks = get_args(hints[field.name])[1:] if get_origin(hints[field.name]) is Annotated else ()
         if any(mark in (tyro.conf.Positional, tyro.conf.Fixed) for mark in marks):

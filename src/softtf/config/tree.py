@@ -40,7 +40,7 @@ class Settings:
             TypeError: A field has a type that settings cannot have.
         """
         start = f"{self.kind}." if isinstance(self, Spec) and hasattr(self, "kind") else ""
-        hints = _hints(cast(Any, type(self)))
+        hints = hints_of(cast(Any, type(self)))
         for field in dataclasses.fields(cast(Any, self)):
             if field.init:
                 value = check_value(hints[field.name], getattr(self, field.name), start + field.name)
@@ -157,7 +157,7 @@ def from_dict(cls: type[T], data: Any, where: str = "config") -> T:
     if issubclass(target, Settings):
         settings = target.of_earlier(settings)
     fields = {field.name: field for field in dataclasses.fields(cast(Any, target)) if field.init}
-    hints = _hints(cast(Any, target))
+    hints = hints_of(cast(Any, target))
     for key in settings:
         if key not in fields:
             found = issubclass(target, Spec) and target.of_other_kinds(str(key))
@@ -189,7 +189,8 @@ def _member(family: type[Spec], settings: dict[Any, Any], where: str) -> type[Sp
 
 
 @cache  # to read annotations takes longer than to check what they annotate
-def _hints(cls: type) -> dict[str, Any]:
+def hints_of(cls: type) -> dict[str, Any]:
+    """Return the type of each field of a dataclass, with its bounds."""
     return get_type_hints(cls, include_extras=True)
 
 
