@@ -93,11 +93,10 @@ def leave() -> None:
     """Disconnect at the end of the command."""
     global _group
     if _group.count > 1:
-        import torch.distributed as dist
+        from accelerate import PartialState
 
         _group = Group()
-        if dist.is_initialized():
-            dist.destroy_process_group()
+        PartialState().destroy_process_group()
 
 
 def mine(items: Iterable[T]) -> list[T]:
@@ -130,7 +129,7 @@ def summed(tensor: "Tensor") -> "Tensor":
     Raises:
         LostProcessError: another process has ended.
     """
-    return _exchanged(tensor, lambda dist, sent: dist.all_reduce(sent))
+    return _exchanged(tensor, lambda by, sent: by.reduce(sent, reduction="sum"))
 
 
 def mean(*values: float) -> list[float]:
@@ -153,7 +152,7 @@ def given(tensor: "Tensor") -> "Tensor":
     Raises:
         LostProcessError: another process has ended.
     """
-    return _exchanged(tensor, lambda dist, sent: dist.broadcast(sent, 0))
+    return _exchanged(tensor, lambda by, sent: by.broadcast(sent.clone()))  # which it overwrites
 
 
 def told(value: Any) -> Any:
@@ -225,19 +224,18 @@ def together(
     return summed(whole)
 
 
-def _exchanged(tensor: "Tensor", exchange: Callable[[Any, "Tensor"], object]) -> "Tensor":
-    """Return what an operation of `torch.distributed`, the first argument of `exchange`, makes of a copy in place."""
+def _exchanged(tensor: "Tensor", exchange: Callable[[Any, "Tensor"], "Tensor"]) -> "Tensor":
+    """Return what one of accelerate's operations makes of a tensor; `exchange` gets the operations and the tensor."""
     if _group.count == 1:
         return tensor
-    import torch.distributed as dist
+    from accelerate.utils import operations
 
     where: torch.device | str = tensor.device
     if _group.sends_from_device and tensor.device.type == "cpu":
         where = _group.device
-    sent = tensor.detach().to(where, copy=True).contiguous()
     with _lost():
-        exchange(dist, sent)
-    return sent.to(tensor.device)
+        found = exchange(operations, tensor.detach().to(where).contiguous())
+    return found.to(tensor.device)
 
 
 @contextmanager
