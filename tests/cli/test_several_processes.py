@@ -72,13 +72,16 @@ def together(
     return codes, out, err
 
 
-def by_torchrun(count: int, name: str, *args: str) -> tuple[int, list[str], list[str]]:
-    """Carry out a command by torch's own launcher in a folder: its exit code, and what each process prints."""
-    options = ("--standalone", "--nproc-per-node", str(count), "--redirects", "3", "--log-dir", "logs")
+def by_accelerate(count: int, name: str, *args: str) -> tuple[int, list[str], list[str]]:
+    """Carry out a command by `accelerate launch` in a folder: its exit code, and what each process prints.
+
+    `--multi_gpu` also starts several processes on a CPU; `--cpu` starts one.
+    """
+    options = ("--multi_gpu", "--num_processes", str(count), "--main_process_port", "0")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     Path(name).mkdir()
-    launcher = (sys.executable, "-m", "torch.distributed.run", *options, "-m", "softtf")
-    code = subprocess.run([*launcher, *args], cwd=name, env=environment).returncode
+    launcher = (sys.executable, "-m", "accelerate.commands.launch", *options, "--tee", "3", "--log_dir", "logs")
+    code = subprocess.run([*launcher, "-m", "softtf", *args], cwd=name, env=environment).returncode
     logs = [sorted(Path(name).glob(f"logs/*/attempt_0/*/{stream}.log")) for stream in ("stdout", "stderr")]
     out, err = ([file.read_text() for file in files] for files in logs)
     return code, out, err
@@ -106,7 +109,7 @@ def test_a_run_in_several_processes_is_killed_resumed_by_others_and_ends_as_in_o
         " Go on with: softtf resume run"
     ]
     assert "task 2/2: epoch 1/2" in out[0] and out[1:] == ["", ""]
-    code, out, errors = by_torchrun(2, "second", "resume", "../first/run")
+    code, out, errors = by_accelerate(2, "second", "resume", "../first/run")
     assert code == 0, errors
     assert "resumed from task 1 of 2" in out[0] and "task 2/2: epoch 2/2" in out[0] and "epoch 1/2" not in out[0]
     assert out[1] == "" and errors == ["", ""]
