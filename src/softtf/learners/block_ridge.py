@@ -62,7 +62,7 @@ class BlockRidge(ClosedFormSpec, kind="block-ridge"):
 
     projection: Dimension = 5000
     views: Annotated[int, Between(1, MOST_VIEWS)] = 3
-    reach: Annotated[int, AtLeast(1)] = 4
+    reach: Annotated[int, AtLeast(1)] = 2
     short_views: bool = True
     densities: bool = True
 
