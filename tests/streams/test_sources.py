@@ -164,6 +164,9 @@ def test_incomplete_image_folders_are_refused(tmp_path):
     (empty / "train").mkdir(parents=True)
     with pytest.raises(UserError, match="train: no parquet files and no class folders"):
         load_source(str(empty))
+    (empty / "train" / "train.csv").write_text("text,label\nhello,a\n")
+    with pytest.raises(UserError, match=r"it holds 1 \*.csv. Rows are read from one file: .* in a column `split`"):
+        load_source(str(empty))
     write_images(empty / "train", {"ape": 1, "wolf": 0})
     with pytest.raises(UserError, match="wolf: this class folder holds no images"):
         load_source(str(empty))

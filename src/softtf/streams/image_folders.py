@@ -10,6 +10,7 @@ from softtf.streams.splits import TEST, TRAIN, VALIDATION, Say, listed, named_as
 from softtf.streams.walk import Skipped, counted, entries, images_below, is_image_name, say_skipped
 
 WHOLE = ("all", "train")  # the splits of a folder without splits
+ROWS = ("*.csv", "*.tsv", "*.jsonl")  # what softtf reads as one file, and not as a folder
 IMAGES = "images"  # the one folder that may hold all images of a class
 
 
@@ -86,6 +87,8 @@ def _folders(folder: Path, skipped: Skipped) -> list[Path]:
 def _class_folders(folder: Path, classes: list[Path], name: str, skipped: Skipped, below: Skipped) -> Examples:
     if not classes:
         found = f"; it holds {counted(skipped)}" if skipped else ""
+        if skipped.keys() & set(ROWS):
+            found += ". Rows are read from one file: put them together, with train or test in a column `split`"
         raise UserError(f"{folder}: no parquet files and no class folders with images in it{found}")
     rows: list[Path] = []
     labels: list[str] = []
