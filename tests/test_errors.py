@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import softtf
-from softtf.errors import LONGEST, MOST, UserError, catchable, first_line_of, one_line, reason_of
+from softtf.errors import LONGEST, MOST, UserError, catchable, first_line_of, one_line, reason_of, unknown
 
 
 def test_a_message_is_cut_in_its_middle() -> None:
@@ -56,3 +56,7 @@ def test_the_systems_reason_is_read_in_one_place() -> None:
     """By hand, a refusal of our own (`OSError("...")`, which has no `strerror`) was told as None."""
     sources = Path(softtf.__file__).parent.rglob("*.py")
     assert [path.name for path in sources if "strerror" in path.read_text()] == ["errors.py"]
+
+
+def test_known_names_that_hold_a_comma_can_be_told_apart() -> None:
+    assert str(unknown("task", "x", ["birds, 1", "fish"])) == "unknown task 'x'. Known: 'birds, 1', fish"

@@ -65,6 +65,9 @@ def test_wrong_settings_of_the_classifier_are_refused() -> None:
         ContinualClassifier("vit_tiny_patch8_65", LinearHead(), device="cpu")
     with pytest.raises(UserError, match="device 'tpu9'"):
         ContinualClassifier(tiny_backbone(), LinearHead(), device="tpu9")
+    for method in ("soft-tf", LinearHead):
+        with pytest.raises(UserError, match=r"learner must be a method's settings, such as SoftTF\(\), not "):
+            ContinualClassifier(tiny_backbone(), method, device="cpu")
 
 
 def test_one_test_set_per_task_is_asked_for() -> None:

@@ -106,6 +106,7 @@ def unknown(kind: str, name: str, options: Iterable[str], imports: bool = False)
     name = name[:LONGEST]
     near = get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
-    listed = f" Known: {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}" if known else ""
+    shown = [repr(option) if "," in option else option for option in known[:12]]
+    listed = f" Known: {', '.join(shown)}{', ...' if len(known) > 12 else ''}" if known else ""
     remedy = f" ({IMPORT_FIRST})" if imports else ""
     return UserError(f"unknown {kind} {name!r}{hint}{listed}{remedy}")

@@ -115,7 +115,7 @@ def test_the_nearest_image_sizes_that_fit_are_named(capsys: Capture) -> None:
         (["--policy", "gradint-id"], ["'gradint-id'", "'gradient-id'"]),
         (["--task", "0"], ["no task 0", "1 to 2"]),
         (["--task", "3"], ["no task 3", "1 to 2"]),
-        (["--task", "x"], ["--task", "'x'"]),
+        (["--task", "x"], ["--task must be an integer or None, not 'x'"]),
         (["--batch-size", "0"], ["batch_size", "0"]),
         (["--jsn"], ["'--jsn'", "--json"]),
         (["--device", "gpu"], ["'gpu'"]),

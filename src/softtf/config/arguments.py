@@ -78,9 +78,15 @@ def check_argument(hint: Any, value: Any, where: str) -> Any:
         check_value(Path, value, where)
     if set(settings) - {NoneType}:
         return check_value(Union[tuple(settings)], value, where)  # noqa: UP007
-    words = dict.fromkeys(WORDS.get(_kind(member), f"a {_kind(member).__name__}") for member in others)
+    words = dict.fromkeys(_words(_kind(member)) for member in others)
     remedy = f"; write {where}=[{shortened(value)}]" if "a list" in words and isinstance(value, str) else ""
     raise UserError(f"{where} must be {' or '.join(words)}, not {shortened(value)}{remedy}")
+
+
+def _words(kind: type[Any]) -> str:
+    """Return what a message calls an object of a type: its own `called`, if it has one."""
+    called: str = getattr(kind, "called", f"a {kind.__name__}")
+    return WORDS.get(kind, called)
 
 
 def _kind(member: Any) -> type[Any]:

@@ -42,6 +42,7 @@ class LearnerSpec(Spec, family="learner"):
         gather: other task inferences whose statistics are gathered, such as `my-id`, or `my-id=30` with an amount.
     """
 
+    called: ClassVar[str] = "a method's settings, such as SoftTF()"  # in messages
     title: ClassVar[str] = ""
     training: ClassVar[Mapping[str, Any]] = {}
     reads: ClassVar[tuple[str, ...] | None] = None

@@ -61,7 +61,10 @@ def split_by_class(
     classes = list(train.classes)
     check_value(Count, num_tasks, f"{name}: num_tasks")
     if len(classes) < num_tasks:
-        raise UserError(f"{name}: {len(classes)} classes do not fill {num_tasks} tasks; give fewer tasks")
+        raise UserError(
+            f"{name}: {len(classes)} classes do not fill {num_tasks} tasks; give fewer tasks"
+            f" (num_tasks, at most {len(classes)})"
+        )
     _check_test_classes(train, test)
     order = list(range(len(classes)))
     parts = [None if part is None else (part, _rows_of(part.labels)) for part in (train, test)]
