@@ -233,8 +233,9 @@ def _exchanged(tensor: "Tensor", exchange: Callable[[Any, "Tensor"], "Tensor"]) 
     where: torch.device | str = tensor.device
     if _group.sends_from_device and tensor.device.type == "cpu":
         where = _group.device
+    sent = tensor.detach().to(where).contiguous()
     with _lost():
-        found = exchange(operations, tensor.detach().to(where).contiguous())
+        found = exchange(operations, sent)
     return found.to(tensor.device)
 
 

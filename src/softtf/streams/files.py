@@ -15,10 +15,10 @@ from softtf.streams.examples import Examples
 from softtf.streams.folders import named_examples, read_parquet
 from softtf.streams.lines import LONGEST, lines
 from softtf.streams.splits import Say, listed, named_as, quiet, say_splits
-from softtf.streams.walk import is_image_name
+from softtf.streams.walk import ROWS, is_image_name
 
 INTEGER = re.compile("0|-?[1-9][0-9]{0,17}")  # of at most 64 bits
-ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
+ENDINGS = (*ROWS, ".parquet")
 SPLIT = "split"  # the column that names the split of each row, in any case
 MOST_COLUMNS = 1_000  # JSON lines can name new columns in every row, and each column costs time
 IMAGE_NAMES = ("image", "img", "images")  # columns of texts with these names hold the paths of images

@@ -7,10 +7,9 @@ from softtf.errors import UserError, unknown
 from softtf.streams.examples import Examples
 from softtf.streams.listed_images import CUB_SPLIT, TINY_IMAGENET_VAL, cub, tiny_imagenet_val
 from softtf.streams.splits import TEST, TRAIN, VALIDATION, Say, listed, named_as, say_splits
-from softtf.streams.walk import Skipped, counted, entries, images_below, is_image_name, say_skipped
+from softtf.streams.walk import ROWS, Skipped, counted, entries, images_below, is_image_name, say_skipped
 
 WHOLE = ("all", "train")  # the splits of a folder without splits
-ROWS = ("*.csv", "*.tsv", "*.jsonl")  # what softtf reads as one file, and not as a folder
 IMAGES = "images"  # the one folder that may hold all images of a class
 
 
@@ -87,7 +86,7 @@ def _folders(folder: Path, skipped: Skipped) -> list[Path]:
 def _class_folders(folder: Path, classes: list[Path], name: str, skipped: Skipped, below: Skipped) -> Examples:
     if not classes:
         found = f"; it holds {counted(skipped)}" if skipped else ""
-        if skipped.keys() & set(ROWS):
+        if any(f"*{ending}" in skipped for ending in ROWS):
             found += ". Rows are read from one file: put them together, with train or test in a column `split`"
         raise UserError(f"{folder}: no parquet files and no class folders with images in it{found}")
     rows: list[Path] = []

@@ -21,6 +21,9 @@ FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI",
 """The image formats that are read, by Pillow's names. Of the others some run a program (EPS), open an inner file of any
 format or size (IPTC, ICO, ICNS), unpack without a bound (FITS) or tell only their size (MPEG)."""
 
+ROWS = (".csv", ".tsv", ".jsonl")
+"""The endings of text files of rows. One such file is data; a folder of them is not."""
+
 Skipped = Counter[str]
 """How many entries were skipped, by kind."""
 
