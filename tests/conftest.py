@@ -21,9 +21,11 @@ from support.tiny import SMALL_PROJECTION, TRAIN, task_data, tiny_backbone
 SLOW = {
     "benchmarking",
     "cli",
+    "export",
     "figures",
     "paper",
     "report",
+    "runs",
     "serve",
     "testing",
     "test_failed_tasks.py",
@@ -31,12 +33,26 @@ SLOW = {
 }
 """Folders and files of tests that run commands, whole runs or services, or stop a task at every line."""
 DAMAGE = {
-    *("test_foreign_learner.py", "test_held_out.py", "test_hostile_images.py", "test_hub.py", "test_kept_masks.py"),
-    *("test_manifest.py", "test_reload.py", "test_versions.py", "test_zipped.py"),
+    *("test_feature_store.py", "test_folder_names.py", "test_foreign_learner.py", "test_held_out.py"),
+    *("test_hostile_images.py", "test_hub.py", "test_kept_masks.py", "test_manifest.py", "test_parquet_bounds.py"),
+    *("test_reload.py", "test_versions.py", "test_zipped.py"),
 }
 """Files of tests that save learners again and again, or damage what they read."""
 LIFE = {"test_descent_laws.py", "test_extend_law.py", "test_life_laws.py", "test_small_task_law.py"}
 """Files of laws about tasks that are taken out, extended or merged."""
+RIVALS = {
+    *("test_binary_mask.py", "test_coda_prompt.py", "test_contrasted.py", "test_der.py", "test_derpp.py"),
+    *("test_ease.py", "test_ewc.py", "test_fine_tuning.py", "test_fly_cl.py", "test_hide_prompt.py", "test_idbr.py"),
+    *("test_klda.py", "test_layup.py", "test_lwf.py", "test_mbpa.py", "test_mos.py", "test_progressive_prompts.py"),
+    *("test_projected.py", "test_ranpac_fsa.py", "test_rehearsing.py", "test_slca.py", "test_slm.py"),
+    *("test_spans.py", "test_tuna.py"),
+}
+"""Files of tests of single rival methods."""
+BESIDE = {
+    *("test_fixed_step.py", "test_gradient_offset.py", "test_kept.py", "test_one_sum.py", "test_recorded.py"),
+    "test_unknown.py",
+}
+"""Files of tests of what is not on unless a user asks for it, and of what saves time and changes nothing."""
 LONGEST = ("test_net.py", "test_tutorials.py")
 """Files of tests of up to minutes: they start first, so that no processor waits for the last of them."""
 
@@ -50,7 +66,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as slow what need not run after each edit, and put the longest tests first."""
     here = Path(__file__).parent
     for item in items:
-        if item.path.relative_to(here).parts[0] in SLOW or item.path.name in DAMAGE | LIFE:
+        if item.path.relative_to(here).parts[0] in SLOW or item.path.name in DAMAGE | LIFE | RIVALS | BESIDE:
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.path.name not in LONGEST)
 

@@ -127,19 +127,14 @@ def _reason(leaving: BaseException, kind: type[C], args: list[str], prog: str, d
             return _unexpected([flag, *values], default or kind, prog)
         hint = known[flag.replace("_", "-")]
         if not values and hint is not bool:
-            return UserError(f"{flag} needs a value; it must be {_described(hint)}")
+            return UserError(f"{flag} needs a value; it must be {described(hint, null='None')}")
         try:
             _parse(kind, [*["."] * len(needed), flag, *values], prog, default)
         except SystemExit:
             if choices := _choices(hint):
                 return unknown(f"value of {flag}", values[0], choices)
-            return UserError(f"{flag} must be {_described(hint)}, not {' '.join(values)!r}")
+            return UserError(f"{flag} must be {described(hint, null='None')}, not {' '.join(values)!r}")
     return UserError(f"{prog} needs {' and '.join(map(str.upper, needed))} (`{prog} --help`)")
-
-
-def _described(hint: Any) -> str:
-    """Say what an option must be; `None` is how the command line writes what YAML calls null."""
-    return described(hint).replace(" or null", " or None")
 
 
 def _given(args: list[str]) -> Iterator[tuple[str, list[str]]]:

@@ -23,22 +23,22 @@ def bare(hint: Any) -> Any:
     return get_args(hint)[0] if get_origin(hint) is Annotated else hint
 
 
-def described(hint: Any) -> str:
-    """Say in words what values a type has: an integer (at least 1), or one of some words."""
+def described(hint: Any, null: str = "null") -> str:
+    """Say in words what values a type has: an integer (at least 1), or one of some words; `null` stands for None."""
     args = get_args(hint)
     if get_origin(hint) is Annotated:
         bounds = " and ".join(str(mark) for mark in args[1:] if isinstance(mark, Bound))
-        return described(args[0]) + (f" ({bounds})" if bounds else "")
+        return described(args[0], null) + (f" ({bounds})" if bounds else "")
     if get_origin(hint) in (Union, UnionType):
-        return " or ".join(described(member) for member in args)
+        return " or ".join(described(member, null) for member in args)
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(repr(option) for option in args)
     if get_origin(hint) is tuple:
         many = args[-1:] == (...,)
-        return f"a list, each {described(args[0])}" if many else f"a list of {len(args)} values"
+        return f"a list, each {described(args[0], null)}" if many else f"a list of {len(args)} values"
     if kinds := getattr(hint, "kinds", None):  # a `Spec`
         return f"settings with a kind ({', '.join(sorted(kinds()))})"
-    return NAMES.get(hint, "settings by name")
+    return null if hint is NoneType else NAMES.get(hint, "settings by name")
 
 
 def wrong(hint: Any, value: Any, where: str) -> UserError:
