@@ -32,7 +32,7 @@ def test_it_is_what_a_classifier_learns_by_if_none_is_named() -> None:
     assert model.header.learner == SoftTF() and model.inference.code == "none"
 
 
-def test_nothing_that_was_learned_before_changes_to_the_bit() -> None:
+def test_features_and_sums_of_earlier_tasks_keep_their_bits() -> None:
     """What old inputs are to the regression, and the sums of old classes; only the solution of all sums is new."""
     model = learned([0])
     features = model.features(images(0))

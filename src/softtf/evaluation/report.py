@@ -46,8 +46,8 @@ class Row:
         acc: Average accuracy, percent.
         forget: Forgetting, percent.
         task_identity: Percent of samples whose task was named right; None if that was not recorded.
-        parameters_per_task: Those trained in the last task, shared ones included; heads of earlier tasks, which some
-            methods train again, are not counted.
+        parameters_per_task: Those trained or solved for in the last task: its own, shared ones, and the heads of
+            earlier tasks where it trains or solves them again.
         train_seconds_this_run: Those that passed. All seconds are None if they were not measured.
         train_seconds_from_nothing: What they would be if no feature had been kept from earlier runs.
         test_seconds_this_run: Those that this policy alone took in all evaluations.

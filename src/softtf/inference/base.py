@@ -94,9 +94,9 @@ def inference_named(name: str, learner: Learner) -> TaskInference:
 
 def unsupported(name: str, learner: Learner) -> UserError:
     """Return the error for an inference that a learner does not support, with what the learner lacks."""
-    ways = policies_of(learner)
+    ways, method = policies_of(learner), type(learner).__name__.removesuffix("Learner")
     if name not in INFERENCES:
-        return unknown(f"task inference for {type(learner).__name__}", name, ways, imports=True)
+        return unknown(f"task inference for {method}", name, ways, imports=True)
     supported = ", ".join("none (its answer needs no task)" if way == "none" else way for way in ways)
     remedy = ""
     if (kind := STATISTIC_KINDS.get(name)) is not None:
@@ -105,4 +105,4 @@ def unsupported(name: str, learner: Learner) -> UserError:
             f"; {name} reads statistics that are gathered while tasks are learned, if the learner has"
             f" {setting} from the start (softtf run ... {kind.option()})"
         )
-    return UserError(f"{type(learner).__name__} cannot infer the task by {name!r}; it supports {supported}{remedy}")
+    return UserError(f"{method} cannot infer the task by {name!r}; it supports {supported}{remedy}")

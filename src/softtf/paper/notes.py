@@ -96,7 +96,7 @@ def notes(table: Table, cells: Sequence[Cell], wish: Wish, failed: Mapping[Path,
         "Train s: all epochs. Test s: the evaluations after every task, under the paper's policy alone. This run: the"
         " seconds that passed in it; from nothing: the same plus what cached results of earlier runs, tasks and"
         " evaluations saved. The paper's seconds are of one Quadro RTX 8000. Params/task of ours: all parameters"
-        " trained in the last task, including head, keys and prompts, without the heads of earlier tasks."
+        " trained in the last task: head, keys, prompts, and the heads of earlier tasks where it trains them again."
     )
     if joint := {job.config.train.epochs for cell in cells if not cell.row.trained_on_stream for job in cell.jobs}:
         epochs = " or ".join(map(str, sorted(joint)))

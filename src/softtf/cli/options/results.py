@@ -60,7 +60,7 @@ class Report(Command):
 class Compare(Command):
     """Compare runs in one table: mean ± standard deviation over seeds, one row per method and policy.
 
-    With --source, make the runs first: class means, a ridge regression and the default method learn your data task by
+    With --source, make the runs first: class means (NCM), RanPAC, LayUP and the default method learn your data task by
     task; a linear head and the whole network learn all data at once. A sentence says whether task by task is worth it.
 
     Attributes:
