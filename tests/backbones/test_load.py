@@ -340,7 +340,7 @@ def test_one_of_each_family_that_is_listed_gives_timms_features() -> None:
             families.setdefault(family(vit), name)
     assert len(families) > 10
     for name in families.values():
-        vit = timm.create_model(name, num_classes=0, depth=2)
+        vit = timm.create_model(name, num_classes=0, depth=2, img_size=224)  # every patch size divides it
         for parameter in vit.parameters():
             torch.nn.init.normal_(parameter, mean=1.0 if parameter.ndim == 1 else 0.0, std=0.02)
         backbone = TimmViT(vit, name, (0.4,) * 3, (0.3,) * 3)
