@@ -17,7 +17,7 @@ from support.tiny_bert import save_model
 
 pytestmark = pytest.mark.slow
 
-POINTS = int(os.environ.get("TRIALS", 16))
+POINTS = int(os.environ.get("TRIALS", 10))
 RESULT = "result.json"
 SHORT = ("--stream.num-tasks", "2", "--device", "cpu")
 STEPS = ("--train.epochs", "2", "--train.batch-size", "10", "--train.precision", "float32")
