@@ -3,6 +3,7 @@
 Processor seconds (user + system) and page faults say something on a machine that is busy with others, too.
 """
 
+import argparse
 import resource
 import sys
 from collections.abc import Callable
@@ -57,9 +58,12 @@ def measure(sizes: tuple[int, ...], images: int = IMAGES, tasks: int = TASKS, ro
 
 def main(args: list[str]) -> None:
     """Print a Markdown table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.batches", description=main.__doc__)
+    parser.add_argument("sizes", nargs="*", type=int, default=SIZES, help="of batches")
+    sizes = tuple(parser.parse_args(args).sizes)
     print(f"{IMAGES} images, bundled ViT, T = {TASKS}, float32, {torch.get_num_threads()} threads")
     print("| batch | processor seconds | of these in the kernel | page faults |\n| ---: | ---: | ---: | ---: |")
-    for size, use in measure(tuple(map(int, args)) or SIZES).items():
+    for size, use in measure(sizes).items():
         print(f"| {size} | {use.seconds:.2f} | {use.system:.2f} | {use.faults:,} |")
 
 

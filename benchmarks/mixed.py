@@ -4,6 +4,7 @@
 too.
 """
 
+import argparse
 import sys
 from collections.abc import Callable, Iterator
 
@@ -62,7 +63,11 @@ def measure(setup: Setup) -> Iterator[Result]:
 
 def main(args: list[str]) -> None:
     """Print processor seconds, the least of some rounds, and the two ratios."""
-    setup, rounds = CPU[args[0] if args else "bundled"], int(args[1]) if args[1:] else 5
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.mixed", description=main.__doc__)
+    parser.add_argument("backbone", nargs="?", choices=CPU, default="bundled")
+    parser.add_argument("rounds", nargs="?", type=int, default=5)
+    given = parser.parse_args(args)
+    setup, rounds = CPU[given.backbone], given.rounds
     _, count, calls = calls_of(setup)
     best = dict.fromkeys(calls, float("inf"))
     for _ in range(rounds):

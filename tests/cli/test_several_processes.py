@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cli import TINY, call, refused
+from cli import BACKBONE, DIGITS, SMALL, TINY, call, output, refused
 from softtf.backbones.features import OnStep
 from softtf.cli.main import main
 from softtf.errors import UserError
@@ -123,6 +123,17 @@ def test_processes_that_replay_recorded_steps_end_as_one_that_does_not() -> None
     codes = several(2, partial(command_that_replays, (*TINY, *EXACT, "--output", "run")), Path("first").resolve())
     assert codes == [0, 0]
     assert_same_results(Path("first/run"), Path("alone"))
+
+
+@pytest.mark.parametrize(("method", "divided"), [("der++", False), ("linear-head", True)])
+def test_a_note_says_whose_batches_are_not_divided(
+    method: str, divided: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("softtf.runs.learn.count", lambda: 2)  # of the note alone
+    text = " ".join(
+        output(capsys, "run", "quickstart", "--method", method, *BACKBONE, *SMALL, *DIGITS, "--output", "run").split()
+    )
+    assert ("each of the 2 processes trains on whole batches" in text) is not divided
 
 
 @pytest.mark.slow

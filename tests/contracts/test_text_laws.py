@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from contracts import test_learner_laws as laws
+from contracts import test_mixed_tasks_law as mixed
 from contracts.cases import LEARNERS, LearnerCase
 from support import tiny
 from support.slow import each
@@ -29,6 +30,7 @@ NAMES = (
     "Progressive Prompts",
 )
 LAWS = {name: law for name, law in vars(laws).items() if name.startswith("test_")}
+LAWS |= {name: law for name, law in vars(mixed).items() if name.startswith("test_a_batch_of_")}
 STAND_INS = {"inputs": token_ids, "pictures": texts, "task_data": text_task}
 
 _learned, _trained = (cache(made.__wrapped__) for made in (tiny._learned, tiny._trained))
@@ -39,7 +41,7 @@ def _texts_in_place_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiny, "_learned", _learned)
     monkeypatch.setattr(tiny, "_trained", _trained)
     monkeypatch.setattr(tiny, "tiny_backbone", tiny_bert)
-    for module in (tiny, laws):
+    for module in (tiny, laws, mixed):
         for name, stand_in in STAND_INS.items():
             monkeypatch.setattr(module, name, stand_in, raising=False)
 

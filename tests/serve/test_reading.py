@@ -119,9 +119,9 @@ def test_the_length_need_not_be_told(served: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["?top=0", "?top=x", "?top=1001", "?task=0", "?task=4", "?task=ä", "?task=" + "9" * 50]
+    "query", ["?top=0", "?top=x", "?top=1001", "?task=0", "?task=4", "?task=ä", "?task=" + "9" * 50, "?tsk=2", "?\n=1"]
 )
-def test_a_wrong_number_is_refused_in_one_line(query: str, served: Served) -> None:
+def test_a_wrong_parameter_is_refused_in_one_line(query: str, served: Served) -> None:
     from urllib.parse import quote
 
     status, found = served.ask("/predict" + quote(query, "?="), {"images": [b64(SMALL)]})

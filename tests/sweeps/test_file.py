@@ -22,6 +22,21 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("vary", "said"),
+    [
+        (
+            {"feature_cache": ["off", "x"], "train.learning_rate": [1.0, 2.0]},
+            "vary: feature_cache: off and x are the same",
+        ),
+        ({"evaluate.batch_size": [30, 60]}, "vary: evaluate.batch_size: 30 and 60 are the same run"),
+    ],
+)
+def test_a_varied_setting_that_makes_no_other_run_is_refused(vary: dict[str, list[Any]], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read_sweep(sweep_file(vary=vary, seeds=[0, 0])).jobs(FOLDER)
+
+
 def test_every_combination_is_a_run() -> None:
     vary: dict[str, list[Any]] = {
         "train.learning_rate": [1.0, 2.0],

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from softtf.errors import UserError
+from softtf.errors import UserError, unknown
 from softtf.serve.counting import Counting
 from softtf.serve.draining import Draining
 from softtf.serve.page import POLICY, page_of
@@ -20,6 +20,7 @@ from softtf.serve.service import Service
 from softtf.serve.token import Token
 
 MOST_LABELS = 1000
+PARAMETERS = ("task", "top")  # of /predict
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,8 @@ def answers_of(app: FastAPI, service: Service, allowed: list[Any]) -> None:
         top: Annotated[int, Query(ge=1, le=MOST_LABELS, description="how many likeliest labels each answer has")] = 5,
     ) -> Response:
         """Answer for images or texts; the task of each is inferred, unless it is given."""
+        if unread := [name for name in request.query_params if name not in PARAMETERS]:
+            raise HTTPException(422, str(unknown("parameter of /predict", unread[0], PARAMETERS)))
         version, found = await service.predict(request, None if task is None else task - 1, top)
         return JSONResponse({"version": version.name, "answers": [answer.plain() for answer in found]})
 

@@ -72,9 +72,10 @@ async def read_body(request: Request, limits: Limits) -> bytes | list[bytes]:
         async with bounded.form(max_files=limits.max_inputs, max_fields=1) as form:
             items = form.multi_items()
             for name, value in items:
-                if name != "images" or isinstance(value, str):
-                    why = f"a part of the form must be a file with the name images, not {name[:50]!r}"
-                    raise HTTPException(422, why)
+                if name != "images":
+                    raise HTTPException(422, f"a part of the form must have the name images, not {name[:50]!r}")
+                if isinstance(value, str):
+                    raise HTTPException(422, "images is text, not a file; with curl write -F images=@FILE")
             return [await value.read() for _, value in items if not isinstance(value, str)]
     except Exception as error:  # starlette's HTTPException, not fastapi's
         if str(getattr(error, "detail", "")).startswith("Too many files"):

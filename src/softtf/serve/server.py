@@ -1,5 +1,6 @@
 """The server: it listens, and on SIGTERM, SIGHUP or Ctrl-C answers what has come before it ends."""
 
+import logging
 import math
 import os
 import signal
@@ -49,6 +50,7 @@ def new_server(app: FastAPI, timeout: float) -> uvicorn.Server:
         app: the application.
         timeout: the most seconds from a request's first byte to its answer.
     """
+    logging.getLogger("python_multipart").addHandler(logging.NullHandler())  # what a client sent is not our error
     config = uvicorn.Config(
         app,
         http=type("Connection", (Punctual,), {"timeout": timeout}),

@@ -68,9 +68,11 @@ class Sweep(Settings):
         """Return every run once, with its place in a folder, and at a URL if the output is there.
 
         Raises:
-            UserError: a name is unknown, or a value is refused; the message names the run.
+            UserError: a name is unknown, a value is refused, or a varied setting makes no other run; the message names
+                the run.
         """
         found: dict[Path, Job] = {}
+        variants: dict[Path, dict[str, Any]] = {}
         for recipe, method, *values in product(self.recipes, self.methods, *self.vary.values()):
             varied = dict(zip(self.vary, values, strict=True))
             title = ", ".join([f"{method} on {recipe}", *(f"{name}={value}" for name, value in varied.items())])
@@ -80,6 +82,12 @@ class Sweep(Settings):
                 raise UserError(f"{title}: {error}") from error
             for one in (replace(config, seed=seed) for seed in self.seeds):
                 path = place(folder, one)
+                others = variants.setdefault(path, varied)
+                if same := [name for name, value in varied.items() if value != others[name]]:
+                    raise UserError(
+                        f"vary: {same[0]}: {others[same[0]]} and {varied[same[0]]} are the same run ({title});"
+                        " put one value into settings"
+                    )
                 found.setdefault(path, Job(one, path, title, at(url, path)))
         return list(found.values())
 
