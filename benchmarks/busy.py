@@ -1,7 +1,8 @@
 """`python -m benchmarks.busy`: training beside two processes that never rest, by how OpenMP's threads wait.
 
 A thread that has done its part of a matrix product waits for the others. By default it spins, and so takes the
-processor time that the others need. The command `softtf` lets it sleep (OMP_WAIT_POLICY=passive), which changes no sum.
+processor time that the others need. With OMP_WAIT_POLICY=passive it sleeps. The command `softtf` lets it spin for some
+microseconds first (`softtf.devices.waiting`). No sum changes.
 Each way runs in a process of its own, as the setting is read when torch is loaded; a process that takes longer than
 `--limit` seconds is stopped.
 """
@@ -15,7 +16,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-WAYS = {"spinning": {}, "passive": {"OMP_WAIT_POLICY": "passive"}}
+from softtf.devices.waiting import waiting
+
+WAYS = {"spinning": {}, "passive": {"OMP_WAIT_POLICY": "passive"}, "softtf": waiting({})}
 EPOCHS = 3
 
 
@@ -77,7 +80,7 @@ def main(args: list[str]) -> None:
     print("| ---: | ---: | --- | ---: | ---: |")
     for others in (0, cores):
         with busy(others):
-            for way, threads in (("spinning", cores), ("passive", cores), ("passive", 1)):
+            for way, threads in (("spinning", cores), ("passive", cores), ("softtf", cores), ("softtf", 1)):
                 found = measured(way, threads, given.limit)
                 shown = f"over {given.limit:g} in all | " if found is None else f"{found[0]:.2f} | {found[1]:.2f}"
                 print(f"| {others} | {threads} | {way} | {shown} |", flush=True)

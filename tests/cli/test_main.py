@@ -14,6 +14,7 @@ from softtf.cli.commands import COMMANDS
 from softtf.cli.list import LISTS
 from softtf.cli.options import OPTIONS, Predict
 from softtf.cli.parse import parse
+from softtf.devices.waiting import NAMES
 
 Capture = pytest.CaptureFixture[str]
 HEAVY = {
@@ -109,13 +110,15 @@ def test_texts_behind_dashes_are_inputs_wherever_options_stand() -> None:
     assert parse(Predict, ["DIR", "-5 degrees", "-"], "softtf predict").inputs == ("-5 degrees", "-")
 
 
-@pytest.mark.parametrize("own", [None, "active"])
-def test_openmp_threads_sleep_while_they_wait_unless_the_user_says_otherwise(
-    own: str | None, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+@pytest.mark.parametrize("own", [{}, {"OMP_WAIT_POLICY": "active"}, {"GOMP_SPINCOUNT": "5"}], ids=str)
+def test_openmp_threads_hardly_spin_while_they_wait_unless_the_user_says_otherwise(
+    own: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     """It is set before torch is loaded, which reads it once; `LIGHT` shows that a command starts without torch."""
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    if own:
-        monkeypatch.setenv("OMP_WAIT_POLICY", own)
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
     refused(capsys, "lsit")
-    assert os.environ["OMP_WAIT_POLICY"] == (own or "passive")
+    found = {name: os.environ[name] for name in NAMES if name in os.environ}
+    assert found == (own or {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "3000"})

@@ -12,6 +12,7 @@ import softtf
 from softtf.cli.commands import COMMANDS, overview
 from softtf.cli.stopping import exit_code, stopped_by_signals
 from softtf.devices.launch import launched, may_speak, shows, unreadable
+from softtf.devices.waiting import waiting
 from softtf.errors import UserError, interrupt_of, refusal_of, unknown
 from softtf.saying import note, say
 
@@ -44,7 +45,7 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded: docs/performance.md, "A busy machine"
+    os.environ |= waiting(os.environ)  # before torch is loaded
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # they would cut through ours
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its retries; their outcome is told in one line
     for stream in (sys.stdout, sys.stderr):

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from softtf.devices.waiting import waiting
 from softtf.errors import UserError, first_line_of
 from softtf.saying import note
 from softtf.sweeps.job import Job
@@ -62,8 +63,8 @@ class OnRay:
             token = address and "RAY_AUTH_MODE" not in os.environ
             remedy = "; if its head asks for a token, set RAY_AUTH_MODE=token (docs/sweep.md)" if token else ""
             raise UserError(f"no Ray cluster at {address or 'this machine'}: {first_line_of(error)}{remedy}") from error
-        waits = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}  # `ray start` had another environment
-        self.task = ray.remote(max_calls=1, max_retries=0, runtime_env={"env_vars": waits})(_obey)
+        ours = {"env_vars": waiting(os.environ)}  # `ray start` had another environment
+        self.task = ray.remote(max_calls=1, max_retries=0, runtime_env=ours)(_obey)
         self.going: dict[Any, Path] = {}
         self._check_size(bool(address))
 
