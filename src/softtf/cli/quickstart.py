@@ -34,7 +34,7 @@ POLICY_NOTE = (
     " with the task given, it is a class of that task. Loss over: the classes that the cross-entropy compares: all seen"
     " so far, the task's own, or all of the stream. Seconds: those of this run; 'from nothing' adds what cached results"
     " of earlier runs and evaluations saved. Test s: all evaluations, under the row's policy alone. Params/task: the"
-    " parameters trained or solved for in the last task; earlier tasks' heads count where it does that to them again."
+    " parameters trained or solved for in the last task, with earlier tasks' heads where these are among them."
 )
 
 
