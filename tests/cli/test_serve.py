@@ -74,6 +74,10 @@ def test_a_signal_ends_it_once_all_is_answered(
         assert found, (first, service.communicate())
         body, kind = form([(Path(__file__).parents[2] / "docs/report.png").read_bytes()])
         headers = {"Content-Type": kind, "Authorization": f"Bearer {token}"}
+        broken = HTTPConnection("127.0.0.1", int(found[1]), timeout=SECONDS)
+        broken.request("POST", "/predict", b"x" + body, headers)
+        assert broken.getresponse().status == 400  # and nothing is said of it below
+        broken.close()
         answered, lost, stopped = [0], [0], threading.Event()
 
         def client(_: int) -> None:

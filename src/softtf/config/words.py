@@ -38,7 +38,7 @@ def described(hint: Any, null: str = "null") -> str:
         return f"a list, each {described(args[0], null)}" if many else f"a list of {len(args)} values"
     if kinds := getattr(hint, "kinds", None):  # a `Spec`
         return f"settings with a kind ({', '.join(sorted(kinds()))})"
-    return null if hint is NoneType else NAMES.get(hint, "settings by name")
+    return (NAMES | {NoneType: null}).get(hint, "settings by name")
 
 
 def wrong(hint: Any, value: Any, where: str) -> UserError:
