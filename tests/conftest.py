@@ -78,7 +78,7 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("SOFTTF_CACHE", str(folder / "features"))
         patch.setenv("SOFTTF_CACHE_KEY", str(folder / "key"))
-        patch.setattr("softtf.classifier.PROJECTION", SMALL_PROJECTION)  # the usual one takes a second a task
+        patch.setattr("softtf.learners.spec.PROJECTION", SMALL_PROJECTION)  # the usual one takes a second a task
         patch.setenv("SOURCE_DATE_EPOCH", "1764151200")  # so that runs of the same settings write the same bytes
         yield
 

@@ -94,7 +94,7 @@ def test_a_given_task_restricts_to_its_own_classes_and_its_own_network() -> None
 def test_tasks_are_named_by_feature_id_unless_another_inference_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("softtf.classifier.PROJECTION", USUAL_PROJECTION)
+    monkeypatch.setattr("softtf.learners.spec.PROJECTION", USUAL_PROJECTION)
     model = empty()
     for task in range(2):
         model.learn(task_data(task), progress=False)
@@ -107,10 +107,11 @@ def test_tasks_are_named_by_feature_id_unless_another_inference_is_asked_for(
     assert again.inference == model.inference and torch.equal(again.predict_proba(pictures(6)), proba)
 
 
-def test_statistics_are_gathered_only_where_they_are_read() -> None:
+def test_statistics_are_gathered_wherever_the_answer_depends_on_the_task() -> None:
     own = empty(inference="prompt-id:own")
-    assert own.inference.code == "prompt-id:own" and not own.learner.statistics and not own.header.learner.feature_id
-    assert empty(inference="feature-id").learner.statistics
+    assert own.inference.code == "prompt-id:own" and own.learner.statistics
+    without = empty(replace(SOFT_TF, feature_id=0))
+    assert without.inference.code == "prompt-id" and not without.learner.statistics
     assert empty(replace(SOFT_TF, feature_id=50)).header.learner.feature_id == 50
     plain = empty(LinearHead())
     assert plain.inference.code == "none" and not plain.learner.statistics

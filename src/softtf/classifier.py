@@ -19,8 +19,7 @@ from softtf.evaluation.evaluate import BATCH_SIZE
 from softtf.evaluation.scorer import Scorer
 from softtf.evaluation.test_data import TestData
 from softtf.inference.held_out import held_out, keep_accuracy
-from softtf.inference.policy import Policy, parse_policy, policy_of
-from softtf.inference.predictor import DEFAULT
+from softtf.inference.policy import Policy, policy_of
 from softtf.learners import SoftTF
 from softtf.learners.base import Learner
 from softtf.learners.class_table import ClassTable
@@ -39,8 +38,6 @@ from softtf.training.data import begin_training, check_training
 from softtf.training.loop import TaskCallback, learn_task
 from softtf.training.progress import TaskProgress
 from softtf.training.task import EpochReport
-
-PROJECTION = 1000  # dimensions of Feature ID's random projection, if the learner's spec does not set it
 
 Repeated = Literal["refuse", "allow"]
 
@@ -72,8 +69,8 @@ class ContinualClassifier(Living):
         repeated_classes: `refuse` a class that an earlier task had, or `allow` tasks to share labels.
         inference: the task inference that answers, such as `prompt-id` or `gradient-id`; per sample unless the name
             says otherwise (`prompt-id:batch24`). None: a method whose answer needs no task uses no inference; any other
-            uses `feature-id:top64:joint`, with a random projection of 1,000 dimensions (4 MB of sums per task) unless
-            the learner asks for another. With any other inference no statistics are kept.
+            uses `feature-id:top64:joint`, if the learner gathers its statistics, as it does unless it has
+            `feature_id=0`.
         precision: of matrix products in prediction; float32 keeps answers independent of the batch.
         feature_cache: a folder in which `learn`, `evaluate` and `features` keep the frozen backbone's features of
             images that they do not augment; runs with the same folder share them. A damaged file is computed again,
@@ -106,12 +103,9 @@ class ContinualClassifier(Living):
         loaded = backbone.to(place)
         learner = learner or SoftTF()
         built = learner.new_learner(loaded, seed)
-        wanted = parse_policy(inference or DEFAULT).inference
-        if wanted == "feature-id" and not learner.feature_id and "none" not in built.policies:
-            learner = replace(learner, feature_id=PROJECTION)
-            built = learner.new_learner(loaded, seed)
         check_training(train, learner, built)
-        header = Header(spec_of(loaded), loaded.weights_hash(), learner, seed, allow, train, inference, precision)
+        spec = learner.filled(built)
+        header = Header(spec_of(loaded), loaded.weights_hash(), spec, seed, allow, train, inference, precision)
         self._hold(header, built.to(place), ClassTable(allow), _store(header, feature_cache))
 
     @classmethod

@@ -89,7 +89,7 @@ def exactly() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(patch.object(LearnerState, "open_slots", open_slots))
         stack.enter_context(patch("softtf.training.task.matmul_dtype", lambda *_: torch.float64))
-        stack.enter_context(patch("softtf.classifier.PROJECTION", SMALL_PROJECTION))  # in new processes too
+        stack.enter_context(patch("softtf.learners.spec.PROJECTION", SMALL_PROJECTION))  # in new processes too
         for module in SUMMED:
             stack.enter_context(patch(f"softtf.{module}.ROWS", 8))
         yield

@@ -19,8 +19,7 @@ from softtf.errors import UserError
 from softtf.inference import predict as predicting
 from softtf.inference.answers import class_probabilities, gather_evidence
 from softtf.inference.clock import Clock
-from softtf.inference.policy import Policy, parse_policy
-from softtf.inference.predictor import DEFAULT
+from softtf.inference.policy import BEST, Policy, parse_policy
 from softtf.inference.shortlist import scorer_of
 from softtf.learners import DualPrompt, LinearHead
 from softtf.network import SharedPass
@@ -156,5 +155,5 @@ def test_groups_look_at_all_tasks_where_the_classifier_itself_has_a_shortlist() 
 
 
 def test_the_usual_shortlist_changes_nothing_among_few_tasks() -> None:
-    model = classifier(LINEAR, 3, inference=DEFAULT)
+    model = classifier(LINEAR, 3, inference=BEST)
     assert torch.equal(model.predict_proba(pictures(6)), model.predict_proba(pictures(6), inference="feature-id:joint"))

@@ -29,7 +29,7 @@ def images(task: int) -> list:
 
 def test_it_is_what_a_classifier_learns_by_if_none_is_named() -> None:
     model = ContinualClassifier(tiny_backbone())
-    assert model.header.learner == SoftTF() and model.inference.code == "none"
+    assert model.header.learner == SoftTF(feature_id=0) and model.inference.code == "none"
 
 
 def test_features_and_sums_of_earlier_tasks_keep_their_bits() -> None:

@@ -129,12 +129,12 @@ def test_what_is_given_on_loading_takes_the_place_of_what_was_saved(tmp_path: Pa
     ],
 )
 def test_an_option_that_does_not_fit_is_refused(option: dict[str, Any], words: str, tmp_path: Path) -> None:
-    model = learned(inference="prompt-id")
+    spec = replace(SOFT_TF, feature_id=0)
+    model = learned(learner=spec)
     with pytest.raises(UserError, match=words):
         reloaded(model, tmp_path / "saved", **option)
-    if "feature-id" not in option.values():  # which asks the constructor for statistics
-        with pytest.raises(UserError, match=words):
-            ContinualClassifier(tiny_backbone(), SOFT_TF, device="cpu", **option)
+    with pytest.raises(UserError, match=words):
+        ContinualClassifier(tiny_backbone(), spec, device="cpu", **option)
 
 
 @pytest.mark.slow
@@ -154,9 +154,9 @@ def test_settings_of_a_task_are_checked_before_it_is_learned() -> None:
     assert model.num_tasks == 2
 
 
-@pytest.mark.parametrize("learner", [SOFT_TF, replace(SOFT_TF, feature_id=24), LinearHead()])
+@pytest.mark.parametrize("learner", [replace(SOFT_TF, feature_id=0), SOFT_TF, LinearHead()])
 def test_a_learner_saved_before_settings_were_still_loads(learner: LearnerSpec, tmp_path: Path) -> None:
-    model = learned(learner=learner, inference=None if learner.feature_id else "oracle")
+    model = learned(learner=learner, inference="oracle")
     folder = tmp_path / "saved"
     model.save_pretrained(folder)
     as_softtf_0_1_saved_it(folder)
@@ -166,8 +166,8 @@ def test_a_learner_saved_before_settings_were_still_loads(learner: LearnerSpec, 
     (folder / "learner.json").write_text(json.dumps(header))
     again = ContinualClassifier.from_pretrained(folder, backbone=tiny_backbone(), device="cpu")
     assert again.train_config == TrainConfig(**learner.training) and again.dtype == torch.float32
-    usual = {True: "feature-id:top64:joint", False: "prompt-id" if learner is SOFT_TF else "none"}
-    assert again.inference.code == usual[bool(learner.feature_id)]
+    usual = {0: "prompt-id", None: "feature-id:top64:joint"} if learner.kind == SOFT_TF.kind else {None: "none"}
+    assert again.inference.code == usual[learner.feature_id]
     assert_same(snapshot(again.learner), snapshot(model.learner))
 
 

@@ -15,7 +15,7 @@ from softtf.adaptations.task_keys import TaskKeys
 from softtf.backbones import Backbone
 from softtf.backbones.clip import ClipImage, byte_ids
 from softtf.backbones.timm_vit import TimmViT
-from softtf.classifier import PROJECTION, ContinualClassifier
+from softtf.classifier import ContinualClassifier
 from softtf.inference.policy import usual_policy
 from softtf.learners import CLIPPrompt, CLIPZeroShot, ClosedFormLearner, DualPrompt, Learner, LearnerSpec
 from softtf.learners.aligned import AlignedLearner
@@ -24,6 +24,7 @@ from softtf.learners.der import DERLearner
 from softtf.learners.ease import EASELearner
 from softtf.learners.idbr import IDBRLearner
 from softtf.learners.progressive_prompts import ProgressivePromptsLearner
+from softtf.learners.spec import PROJECTION
 from softtf.learners.text_heads import TextHeads
 from softtf.network import SharedPass
 from softtf.streams import Examples

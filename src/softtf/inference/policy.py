@@ -17,6 +17,7 @@ from softtf.inference.pooling import PER_SAMPLE, Pooling, parse_pooling
 from softtf.inference.shortlist import MARK, statistics_for
 from softtf.learners.base import Learner
 
+BEST = "feature-id:top64:joint"  # by far the best per sample (docs/results.md); of up to 64 tasks, all are looked at
 LIKELY = 0.99  # of the probability is held by the tasks whose networks answer together
 
 Answer = Literal["any", "own", "joint"]
@@ -124,7 +125,9 @@ def usual_policy(supported: Sequence[str]) -> str:
     Where its answer needs no task, naming one can only restrict the answer to that task's classes.
     """
     first = supported[0]
-    return f"{first}:own" if first != "none" and "none" in supported else first
+    if "none" in supported:
+        return first if first == "none" else f"{first}:own"
+    return BEST if first == "feature-id" else first
 
 
 def likely_tasks(probabilities: Tensor) -> Tensor:

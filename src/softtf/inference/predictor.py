@@ -18,7 +18,7 @@ from softtf.devices.memory import needs_memory
 from softtf.devices.torch_state import with_own_settings
 from softtf.errors import UserError
 from softtf.inference import INFERENCES, AnswerID, policies_of
-from softtf.inference.policy import Policy, policy_of, usual_policy
+from softtf.inference.policy import BEST, Policy, policy_of, usual_policy
 from softtf.inference.predict import Answers, by_label, group_numbers, predict, test_loader
 from softtf.inference.unknown import USUAL_RATE, Unknown, UnknownInputs, unknown_to
 from softtf.learners.base import Learner
@@ -26,8 +26,6 @@ from softtf.learners.class_table import ClassTable
 from softtf.learners.knowledge import Finished, Knowledge
 from softtf.streams import Examples, unlabelled
 from softtf.streams.forms import texts_in
-
-DEFAULT = "feature-id:top64:joint"  # by far the best per sample (docs/results.md); of up to 64 tasks, all are looked at
 
 Inputs = Any
 """Inputs in any form that `learn` takes, with labels or without, or one input (`softtf.streams.forms` has the rule)."""
@@ -55,7 +53,7 @@ class Predictor:
         if inference is None:
             supported = policies_of(self.learner)
             best = "none" not in supported and "feature-id" in supported
-            inference = DEFAULT if best else usual_policy(supported)
+            inference = BEST if best else usual_policy(supported)
         self.inference: Policy = policy_of(inference, self.learner)
 
     @property

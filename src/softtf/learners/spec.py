@@ -2,8 +2,8 @@
 
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Literal, Self
 
 from softtf.adaptations.slots import Storage
 from softtf.backbones.base import Backbone
@@ -15,6 +15,8 @@ from softtf.learners.earlier import in_todays_words, refuse_earlier_words
 from softtf.seeds import derive_seed
 from softtf.statistics import STATISTIC_KINDS
 from softtf.statistics.base import Amount, asked_for
+
+PROJECTION = 1000  # dimensions of Feature ID's random projection, if the settings do not say
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,9 @@ class LearnerSpec(Spec, family="learner"):
             masks, LoRA, adapters and whole weights, each entry within 1/254 of the largest in its row; heads and
             prompts beside them are float16. A method without such matrices is kept exactly. `float16` keeps all of
             these in float16, `float32` keeps all exactly. WSN's masks always take one bit per entry, exactly.
-        feature_id: dimensions M of the random projection whose class statistics Feature ID uses to infer tasks; 1000
-            is a good start. Each task then keeps 4 M (M + 1) bytes of sums, and 12 M per class. 0 means no Feature ID.
+        feature_id: dimensions M of the random projection whose class statistics Feature ID uses to infer tasks. Each
+            task keeps 4 M (M + 1) bytes of sums, and 12 M per class. None: 1,000 (4 MB) if the answer depends on the
+            task, else 0, which means no Feature ID.
         mcg: centroids of frozen features per task; MCG infers the task of the nearest one. 0 means no MCG.
         gradient_offset: training examples per task on which Gradient ID's offsets are fitted; 200 is a good start.
             Each costs one answer by Gradient ID. 0 means no offsets.
@@ -48,7 +51,7 @@ class LearnerSpec(Spec, family="learner"):
     reads: ClassVar[tuple[str, ...] | None] = None
 
     storage: Storage = field(default="int8", kw_only=True)
-    feature_id: Amount = field(default=0, kw_only=True)
+    feature_id: Amount | None = field(default=None, kw_only=True)
     mcg: Amount = field(default=0, kw_only=True)
     gradient_offset: Amount = field(default=0, kw_only=True)
     sums: Literal["task", "one"] = field(default="task", kw_only=True)
@@ -98,6 +101,8 @@ class LearnerSpec(Spec, family="learner"):
         """
         amounts = self.statistics()
         learner = self.build(backbone, seed)
+        if self.feature_id is None:
+            amounts["feature-id"] = 0 if "none" in learner.policies else PROJECTION
         if self.storage != "int8" and not learner.store_as(self.storage) and self.storage != type(self).storage:
             raise UserError(f"storage: no parameter of this method is one task's own; leave {self.storage} out")
         for name in filter(amounts.get, amounts):
@@ -114,13 +119,18 @@ class LearnerSpec(Spec, family="learner"):
             learner.one_sum = True
         return learner
 
+    def filled(self, learner: Learner) -> Self:
+        """Return the settings with those filled in that were found out when this learner was built from them."""
+        amounts: dict[str, Any] = {name: kind.amount for name, kind in learner.statistics.items()}
+        return replace(self, feature_id=amounts.get("feature-id", 0))
+
     def statistics(self) -> dict[str, int]:
-        """Return how much is gathered of each of the statistics, by name.
+        """Return how much is asked for of each of the statistics, by name.
 
         Raises:
             UserError: `gather` has an unknown name or an amount out of bounds.
         """
         named = {kind.setting: name for name, kind in STATISTIC_KINDS.items()}
         places = {part.name: named[part.name] for part in fields(self) if part.name in named}
-        found = {name: getattr(self, place) for place, name in places.items()}
+        found = {name: getattr(self, place) or 0 for place, name in places.items()}
         return found | asked_for(self.gather)

@@ -140,8 +140,9 @@ def prepare(config: RunConfig, path: Path, console: Screen, stream: TaskStream |
     config = _knowing(config, stream)
     backbone = load_backbone(config.backbone, device)
     config = replace(config, backbone=backbone.spec or config.backbone)  # with the commit of the Hub that it is of
-    header = _header(config, backbone)
     learner = config.learner.new_learner(backbone, config.seed).to(device)
+    config = replace(config, learner=config.learner.filled(learner))
+    header = _header(config, backbone)
     check_training(config.train, config.learner, learner)
     table = ClassTable(header.allow_repeated)
     return _assemble(config, RunFolder(path), stream, header, learner, table, console), header

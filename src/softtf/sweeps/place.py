@@ -29,6 +29,8 @@ def place(folder: Path, config: RunConfig) -> Path:
     """Return the folder of a run."""
     plain = {name: value for name, value in to_dict(config).items() if name not in ELSEWHERE}
     plain["learner"] = in_earlier_words(plain["learner"])
+    amount = plain["learner"]["feature_id"]  # its default was 0 then
+    plain["learner"]["feature_id"] = {None: 0, 0: "none"}.get(amount, amount)
     plain["evaluate"]["batch_size"] = 120  # the default when names were first made; it changes no answer of a sample
     for part, names in LATER.items():
         spec: Any = config
