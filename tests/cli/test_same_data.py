@@ -15,7 +15,7 @@ from softtf.runs.run import Run
 pytestmark = pytest.mark.slow  # whole runs
 
 Capture = pytest.CaptureFixture[str]
-NCM = ("run", "own-images", "--method", "ncm", *BACKBONE, "--stream.num-tasks", "2", "--device", "cpu")
+NCM = ("run", "own-images", "--method", "ncm", *BACKBONE, "--device", "cpu")
 """Two tasks of two classes, learned in closed form."""
 
 
@@ -171,7 +171,7 @@ def test_a_runs_backbone_is_found_from_another_directory(
     save_for_hf(timm.create_model("test_vit", img_size=32), tmp_path / "mine", safe_serialization=True)
     image_folder(tmp_path / "animals")
     here = ("--stream.source", "animals", "--backbone.name", "mine", "--output", "out")
-    assert call("run", "own-images", "--method", "ncm", "--stream.num-tasks", "2", "--device", "cpu", *here) == 0
+    assert call("run", "own-images", "--method", "ncm", "--device", "cpu", *here) == 0
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert f"--backbone {tmp_path / 'mine'}" in refused(capsys, "evaluate", tmp_path / "out")

@@ -41,6 +41,11 @@ def test_examples_keep_their_order_within_a_task():
     assert stream[0].test is None
 
 
+@pytest.mark.parametrize(("classes", "tasks"), [(1, 1), (3, 1), (4, 2), (7, 3), (10, 5), (100, 5)])
+def test_unless_told_otherwise_classes_are_dealt_to_at_most_five_tasks_of_two_or_more(classes, tasks):
+    assert len(split_by_class(letters(list(range(classes))), None)) == tasks
+
+
 def test_a_seed_shuffles_the_classes_and_only_it():
     train = letters(list(range(20)))
     orders = {tuple(c for task in split_by_class(train, None, 5, seed) for c in task.classes) for seed in range(6)}

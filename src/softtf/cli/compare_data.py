@@ -18,8 +18,8 @@ from softtf.config.dotted import with_settings
 from softtf.errors import UserError
 from softtf.recipes.methods import DEFAULT
 from softtf.recipes.presets import OWN_IMAGES, OWN_TEXTS, TO_THE_END
-from softtf.recipes.recipes import is_of_own_data, recipe_named
-from softtf.recipes.texts import file_settings, own_file, tasks_for
+from softtf.recipes.recipes import recipe_named
+from softtf.recipes.texts import file_settings, own_file
 from softtf.report.costs import task_costs
 from softtf.report.found import RunResult, read_run
 from softtf.runs.config import RunConfig
@@ -108,9 +108,6 @@ def configs(options: Compare, source: str) -> dict[str, RunConfig]:
         raise UserError(f"--set {min(training)}: what learns task by task trains nothing; leave out --no-at-once")
     given["stream.source"] = source
     data = {**file_settings(recipe, given), **given}
-    if not data.keys() & {"stream.num_tasks", "stream.task_column"} and is_of_own_data(recipe):
-        (whole,) = with_settings(recipe_named(recipe, DEFAULT), {**data, "stream.num_tasks": 1}).stream.build()
-        data["stream.num_tasks"] = tasks_for(len(whole.train.classes))
     settings = dict.fromkeys(TASK_BY_TASK, data)
     if options.at_once:
         settings |= dict.fromkeys(AT_ONCE, {**data, **ANEW, **training})

@@ -44,8 +44,8 @@ class Recipe:
     wide: Mapping[str, Settings] = field(default_factory=dict)
 
 
-def _data(source: str | None, num_tasks: int, **more: Any) -> dict[str, Any]:
-    """Return the settings of a stream; source None: the user must give it."""
+def _data(source: str | None, num_tasks: int | None, **more: Any) -> dict[str, Any]:
+    """Return the settings of a stream; source None: the user must give it; num_tasks None: the data tell it."""
     values = {"source": source, "num_tasks": num_tasks, **more}
     return {f"stream.{name}": value for name, value in values.items()}
 
@@ -106,8 +106,8 @@ RECIPES = {
         {**_data(None, 50, task_column="alphabet", split_train="all"), **_training(5)},
     ),
     OWN_IMAGES: Recipe(
-        "5 tasks from your own image folder (--stream.source), bundled ViT, 5 epochs",
-        {**_data(None, 5), **_training(5)},
+        "your own images from a folder (--stream.source), bundled ViT, 5 epochs",
+        {**_data(None, None), **_training(5)},
     ),
     **{
         order + end: Recipe(
@@ -135,7 +135,7 @@ RECIPES = {
     OWN_TEXTS: Recipe(
         "your own texts: softtf run FILE.csv (or .tsv, .jsonl, .parquet); offline encoder, 5 epochs",
         {
-            **_data(None, 5, merge_labels=True),
+            **_data(None, None, merge_labels=True),
             **{"backbone.name": MINILM, "backbone.pooling": "mean", "train.epochs": 5},
         },
         texts=True,

@@ -150,12 +150,6 @@ def _scaled(config: RunConfig, scale: Scale) -> RunConfig:
     return _preset(config, "mini, images")
 
 
-def is_of_own_data(name: str) -> bool:
-    """Return whether a recipe is for data that the user gives."""
-    settings = RECIPES[name].settings if name in RECIPES else {}
-    return "stream.source" in settings and settings["stream.source"] is None
-
-
 def is_text(config: RunConfig) -> bool:
     """Return whether a run's recipe is about texts."""
     return config.recipe in RECIPES and RECIPES[config.recipe].texts

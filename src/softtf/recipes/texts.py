@@ -8,6 +8,7 @@ from softtf.recipes.presets import PROTOCOL_NAMES, PROTOCOLS, RECIPES
 from softtf.runs.config import StreamConfig
 from softtf.streams.columns import LABEL_NAMES
 from softtf.streams.files import ENDINGS, count_values
+from softtf.streams.stream import tasks_for
 
 TASK = "task"  # the column of a user's file that names the task of each row
 
@@ -50,8 +51,7 @@ def file_settings(recipe: str, given: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         recipe: as for `own_file`.
         given: the user's settings by their dotted names. `stream.source` may name the file; `stream.task_column` names
-            the column with each row's task, `task` by default, used if the file has it, None deals classes out; without
-            `stream.label_column`, the labels are in `label` or a column of another usual name.
+            the column with each row's task, `task` by default, used if the file has it, None deals classes out.
 
     Raises:
         UserError: the file cannot be read, or is empty.
@@ -59,25 +59,20 @@ def file_settings(recipe: str, given: Mapping[str, Any]) -> dict[str, Any]:
     file = own_file(recipe, given.get("stream.source"))
     if file is None:
         return {}
-    task_column, label_column = given.get("stream.task_column", TASK), given.get("stream.label_column")
-    labels = [label_column] if label_column else list(LABEL_NAMES)
-    counts = count_values(file, [*([task_column] if task_column else []), *labels])
-    if task_column and (tasks := counts.pop(task_column, None)) is not None:
-        return {"stream.source": str(file), "stream.task_column": task_column, "stream.num_tasks": tasks}
-    return {"stream.source": str(file), "stream.num_tasks": tasks_for(next(iter(counts.values()), 10))}
-
-
-def tasks_for(classes: int) -> int:
-    """Return how many tasks the classes of own data are dealt to: five, or fewer so that each has two classes."""
-    return min(5, max(1, classes // 2))
+    column = given.get("stream.task_column", TASK)
+    has = column is not None and column in count_values(file, [column])
+    return {"stream.source": str(file), **({"stream.task_column": column} if has else {})}
 
 
 def tasks_of_file(file: Path, stream: StreamConfig) -> str:
     """Return a line that says how a user's file is split into tasks, and how to change that."""
     column = stream.task_column or TASK
-    found, number = count_values(file, [column]).get(column), stream.num_tasks
+    labels = [stream.label_column] if stream.label_column else list(LABEL_NAMES)
+    counts = count_values(file, [column, *(name for name in labels if name != column)])
+    found, number = counts.pop(column, None), stream.num_tasks
     if found is None or stream.task_column is None:
         absent = f"no column {column!r}; " if found is None else ""
+        number = number or tasks_for(next(iter(counts.values()), 10))
         return f"{file.name}: {absent}its classes are dealt to {number} tasks (--stream.num-tasks)"
-    some = f", of which the first {number} are learned" if number < found else ""
+    some = f", of which the first {number} are learned" if number is not None and number < found else ""
     return f"{file.name}: column {column!r} names {found} tasks{some} (--stream.task-column None to deal classes out)"

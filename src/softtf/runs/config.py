@@ -47,7 +47,8 @@ class StreamConfig(Settings):
             or a Hub name; with datasets, the folder that holds them, or `hub`. Wildcards in a path have no meaning. A
             recipe for your own data has no source.
         num_tasks: the number of tasks among which the classes are split; with task_column, how many tasks are learned;
-            with datasets, their number, or 1 for all at once (joint training).
+            with datasets, their number, or 1 for all at once (joint training). None: all tasks that the data name;
+            without names five, or fewer so that each has two classes.
         task_column: a column with the task of each row; then classes are not split. The tasks come in the order of the
             file.
         split_train: the split to learn from; `all` takes every parquet file of a folder and holds a fifth out.
@@ -69,7 +70,7 @@ class StreamConfig(Settings):
     """
 
     source: str | None = "digits"
-    num_tasks: Count = 5
+    num_tasks: Count | None = None
     task_column: str | None = None
     split_train: str = "train"
     split_test: str = "test"
@@ -98,7 +99,7 @@ class StreamConfig(Settings):
         for name in ("task_column", "class_order_seed", "blurry", "image_column", "label_column"):
             if getattr(self, name) not in (None, 0.0):
                 raise UserError(f"{name} does not go with datasets, each of which is a task; leave one out")
-        if self.num_tasks not in (1, len(self.datasets)):
+        if self.num_tasks not in (None, 1, len(self.datasets)):
             raise UserError(
                 f"num_tasks must be the number of datasets, {len(self.datasets)}, or 1 for all at once, not"
                 f" {self.num_tasks}"
@@ -176,7 +177,7 @@ class StreamConfig(Settings):
         """Return a stream with one task for each data set, or one for all of them."""
         found = load_sets(self.datasets, self.given, self.merge_labels, self.split_train, self.split_test, say)
         sets = {key: self._some(*pair) for key, pair in found.items()}
-        if self.num_tasks > 1 or len(sets) == 1:
+        if self.num_tasks != 1 or len(sets) == 1:
             return from_datasets(sets, name)
         tests = [test for _, test in sets.values() if test is not None]
         train = Examples.concatenate([train for train, _ in sets.values()])

@@ -252,8 +252,9 @@ def _complete(
 
 
 def _knowing(config: RunConfig, stream: TaskStream) -> RunConfig:
-    """Return the config with what the method must know about the stream before the first task."""
-    return replace(config, learner=config.learner.for_stream(sum(len(task.classes) for task in stream)))
+    """Return the config with the number of tasks, and what the method must know about them before the first."""
+    learner = config.learner.for_stream(sum(len(task.classes) for task in stream))
+    return replace(config, stream=replace(config.stream, num_tasks=len(stream)), learner=learner)
 
 
 def _header(config: RunConfig, backbone: Backbone) -> Header:

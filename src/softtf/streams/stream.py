@@ -43,14 +43,15 @@ class TaskStream(Sequence[Task]):
 
 @checked
 def split_by_class(
-    train: Examples, test: Examples | None, num_tasks: int, seed: int | None = None, name: str = "stream"
+    train: Examples, test: Examples | None, num_tasks: int | None = None, seed: int | None = None, name: str = "stream"
 ) -> TaskStream:
     """Return a stream in which every class belongs to one task.
 
     Args:
         train: the training examples; their `classes` are dealt to the tasks in order.
         test: the test examples of the same classes.
-        num_tasks: the number of tasks. Tasks differ by at most one class; the larger ones come first.
+        num_tasks: the number of tasks; None is `tasks_for` the classes. Tasks differ by at most one class; the larger
+            ones come first.
         seed: shuffles which classes go together; None keeps the order. Within a task the order stays.
         name: the stream's name.
 
@@ -59,7 +60,8 @@ def split_by_class(
             examples.
     """
     classes = list(train.classes)
-    check_value(Count, num_tasks, f"{name}: num_tasks")
+    check_value(Count | None, num_tasks, f"{name}: num_tasks")
+    num_tasks = num_tasks or tasks_for(len(classes))
     if len(classes) < num_tasks:
         raise UserError(
             f"{name}: {len(classes)} classes do not fill {num_tasks} tasks; give fewer tasks"
@@ -131,6 +133,11 @@ def from_datasets(
         _check_test_classes(train, test)
         tasks.append(Task(index, task_name, train.classes, train, test))
     return TaskStream(tasks, name)
+
+
+def tasks_for(classes: int) -> int:
+    """Return how many tasks classes are dealt to if nobody says: five, or fewer so that each has two classes."""
+    return min(5, max(1, classes // 2))
 
 
 def _deal(order: list[int], num_tasks: int) -> Iterator[list[int]]:

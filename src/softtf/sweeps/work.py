@@ -136,6 +136,7 @@ def _found_out(config: RunConfig) -> set[str]:
     """Return the settings that are None and that a run fills in by the Hub, by the learner itself and by the data."""
     names = {"backbone.revision"} if config.backbone.revision is None else set()
     names |= {"learner.feature_id"} if config.learner.feature_id is None else set()
+    names |= {"stream.num_tasks"} if config.stream.num_tasks is None else set()
     with suppress(UserError):  # of a learner that cannot learn two classes
         before, filled = config.learner, config.learner.for_stream(2)
         own = (field.name for field in fields(before))
