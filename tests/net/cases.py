@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from softtf import FT, BlockRidge, DERpp, DualPrompt, RanPAC, SoftMask, TrainConfig
-
 SHORT = (
     *("--train.epochs", "2", "--train.batch-size", "6", "--train.precision", "float32"),
     *("--device", "cpu", "--seed", "1"),
@@ -64,18 +62,6 @@ ONLY_TEXTS = {"idbr"}
 FULLY_ON_TEXTS = {"mbpa++", "idbr", "slm", "progressive-prompts", "dual-prompt+soft-tf", "ranpac", "block-ridge"}
 """Are also stopped and learned from Python on texts; the others are so on images."""
 ALSO_ON_CLIP = {"dual-prompt", "ncm"}
-CONSTRUCTED = {  # also made by ContinualClassifier's constructor, with the task inference that it chooses itself
-    "ranpac": (RanPAC(projection=24), 0.03),
-    "block-ridge": (BlockRidge(projection=24), 0.03),
-    "ft": (FT(), 0.1),
-    "der++": (DERpp(exemplars=14), 0.1),
-    "dual-prompt+soft-tf": (DualPrompt(e_layers="10-12", adapt=SoftMask(layers="10-12")), 2.0),
-}
-
-
-def training(rate: float) -> TrainConfig:
-    """Return what SHORT says, in Python."""
-    return TrainConfig(epochs=2, batch_size=6, learning_rate=rate, precision="float32")
 
 
 @dataclass(frozen=True)
@@ -90,11 +76,6 @@ class Case:
     def name(self) -> str:
         """What the record calls it."""
         return f"{self.world} {self.method}"
-
-    @property
-    def data(self) -> str:
-        """The world that it is run in."""
-        return "images" if self.world == "constructed" else self.world
 
     @property
     def recipe(self) -> tuple[str, ...]:
@@ -136,7 +117,6 @@ def cases(methods: list[str]) -> list[Case]:
         clip, texts = method.startswith("clip"), method in ONLY_TEXTS
         if not clip and not texts:
             found.append(Case("images", method, True))
-            found += [Case("constructed", method, False)] * (method in CONSTRUCTED)
         if not clip:
             found.append(Case("texts", method, method in FULLY_ON_TEXTS))
         if clip or method in ALSO_ON_CLIP:

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 
 from net import worlds
-from net.cases import Case, cases
+from net.cases import FEATURE_ID, Case, cases
 from net.compare import differences
 from net.measure import Found, call, measure
 from net.presets import presets
+from softtf.learners import spec
 
 STORED = Path(__file__).parent / "stored.json"
 MAKERS = {"images": worlds.images, "clip": worlds.clip, "texts": worlds.texts}
@@ -70,11 +71,12 @@ def everything(folder: Path, only: list[str]) -> Found:
     if not only or "presets" in only:
         found["presets"] = presets(methods)
     made = {}
+    spec.PROJECTION = int(FEATURE_ID[1])  # in this process, which does nothing else
     for case in chosen:
-        if case.data not in made:
+        if case.world not in made:
             with contextlib.redirect_stderr(io.StringIO()):
-                made[case.data] = MAKERS[case.data](folder / case.data)
-        found["cases"][case.name] = _of(case, made[case.data], folder / case.name.replace(" ", "-"))
+                made[case.world] = MAKERS[case.world](folder / case.world)
+        found["cases"][case.name] = _of(case, made[case.world], folder / case.name.replace(" ", "-"))
     return found
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from net.cases import CONSTRUCTED, SOLVED, Case, training
+from net.cases import Case
 from net.worlds import World
 from softtf import ContinualClassifier
 from softtf.cli.main import main
@@ -39,8 +39,6 @@ def measure(case: Case, world: World, folder: Path) -> Found:
     gone on with, then scored again under more policies. python: learned by `ContinualClassifier`. answers: of the run's
     learner, before and after it was saved once more.
     """
-    if case.world == "constructed":
-        return _constructed(case, world, folder)
     source = ("--stream.source", world.source, "--backbone.name", world.backbone)
     command = ("run", *case.recipe, *source, *case.options)
     call(*command, "--output", folder / "run")
@@ -126,21 +124,6 @@ def _python(folder: Path, world: World) -> Found:
         model.learn(data, _read(folder / f"run/learner/task-{task + 1:03d}.json")["name"], progress=False)
     model.save_pretrained(folder / "python")
     return {"tensors": hashes(folder / "python")}
-
-
-def _constructed(case: Case, world: World, folder: Path) -> Found:
-    """Return what a classifier made by its constructor scores and answers, and its tensors."""
-    spec, rate = CONSTRUCTED[case.method]
-    train = None if case.method in SOLVED else training(rate)
-    model = ContinualClassifier(str(world.backbone), spec, train, seed=1, device="cpu")
-    for data in world.train:
-        model.learn(data, progress=False)
-    scores = model.evaluate(world.test, progress=False)
-    inputs = [task[0][i] for task in world.test for i in (0, 5)]
-    model.save_pretrained(folder / "learner")
-    rounded = [{name: round(of[name], 3) for name in ("acc", "task_identity", "pooled")} for of in scores.values()]
-    answers = _probabilities(model.predict_proba(inputs)) | {"tasks": model.predict_task(inputs)}
-    return {"scores": rounded, "answers": answers, "tensors": hashes(folder / "learner")}
 
 
 def _answers(folder: Path, world: World) -> Found:
