@@ -24,7 +24,7 @@ TINY_IMAGES = ("run", "own-images", *MASKS, *BACKBONE, *LAYERS, *SMALL, "--train
 
 CLASSES = ("ant", "bee", "cat", "dog")
 
-POLICIES = ("prompt-id", "gradient-id", "oracle")
+POLICIES = ("prompt-id", "gradient-id", "feature-id:top64:joint", "oracle")
 
 
 def call(*args: object) -> int:

@@ -11,6 +11,7 @@ from PIL import Image
 from cli import call, output, read_json, refused
 from softtf.backbones import BackboneSpec, load_backbone
 from softtf.backbones.clip import ClipImage
+from softtf.inference.policy import BEST
 from softtf.recipes import known_methods
 from softtf.streams.images import ImagePreparation
 from support.clip_script import script
@@ -56,7 +57,7 @@ def test_own_images_with_a_clip_from_run_to_prediction(
     where = ("--stream.source", images, "--stream.num-tasks", "2", "--backbone.name", clip, *SMALL)
     assert call("run", "own-images", "--method", method, *where, "--output", run) == 0
     policies = set(read_json(run / "summary.json")["policies"])
-    by_task = {"prompt-id", "gradient-id", "oracle"}  # only masks make the answer depend on the task
+    by_task = {"prompt-id", "gradient-id", BEST, "oracle"}  # only masks make the answer depend on the task
     assert policies == (by_task if "soft-tf" in method else {"none", "oracle"})
     capsys.readouterr()
     lines = output(capsys, "predict", run, images / "test" / "sea", "--backbone", clip).splitlines()

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from cli import BACKBONE, DIGITS, TINY, call, output, read_json, refused, results
+from softtf.inference.policy import BEST
 from softtf.paper import table_named
 from softtf.paper.runs import Wish, resolve
 from support.stopping import lose_the_last_task
@@ -77,7 +78,7 @@ def test_gradient_offsets_beside_soft_masks(capsys: Capture) -> None:
     """Scored if nothing else is asked for; the same after a crash; without them it is said what is missing."""
     output(capsys, *TINY, "--learner.gradient-offset", "8", "--output", "run")
     policies = read_json(Path("run/summary.json"))["policies"]
-    assert policies.keys() == {"prompt-id", "gradient-id", "gradient-id-offset", "oracle"}
+    assert policies.keys() == {"prompt-id", "gradient-id", BEST, "gradient-id-offset", "oracle"}
     assert policies["gradient-id-offset"]["title"] == "Gradient ID (offsets), per-sample"
     shutil.copytree("run", "cut")
     lose_the_last_task(Path("cut"))

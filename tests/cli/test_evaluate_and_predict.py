@@ -44,7 +44,7 @@ def contents_below(folder: str) -> dict[str, bytes]:
 
 def percentages(table: str) -> list[list[float]]:
     """The numbers of each row that starts with a policy."""
-    rows = [line for line in table.splitlines() if re.match(r"\s+(Prompt ID|Gradient ID|oracle)", line)]
+    rows = [line for line in table.splitlines() if re.match(r"\s+(Prompt ID|Gradient ID|Feature ID|oracle)", line)]
     return [numbers for row in rows if (numbers := [float(x) for x in re.findall(r"\d+\.\d+", row)])]
 
 
@@ -53,11 +53,12 @@ def test_evaluate_finds_what_the_run_found(run: Path, capsys: Capture, monkeypat
     before = contents(run)
     out = output(capsys, "evaluate", run, "--policy", *POLICIES, "--matrix")
     after = contents(run)
-    added = {f"rescored/{code}.json" for code in POLICIES}
+    files = {code: f"rescored/{code.replace(':', '-')}.json" for code in POLICIES}
+    added = set(files.values())
     assert after.keys() == before.keys() | added and {n: after[n] for n in before} == before
     for name in added:
         assert Path(name).name in out and str(run / "rescored") in out
-    found = {code: read_json(run / f"rescored/{code}.json") for code in POLICIES}
+    found = {code: read_json(run / file) for code, file in files.items()}
     titles = {code: policy["title"] for code, policy in read_json(run / "summary.json")["policies"].items()}
     assert {code: content["title"] for code, content in found.items()} == titles
     assert {code: content["accuracy"] for code, content in found.items()} == read_json(run / "accuracy.json")
