@@ -19,7 +19,7 @@ from contracts.cases import LEARNERS, LearnerCase
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from softtf.files.tensors import load_tensors
-from softtf.learners import DualPrompt
+from softtf.learners import DualPrompt, HiDePrompt, NoRGa
 from softtf.learners.shares import SHARE
 from softtf.learners.state import MEMORY
 from support.folders import replace_tensors
@@ -27,7 +27,10 @@ from support.state import data, fresh, unseen
 from support.tiny import backbone_for, training_of
 from support.tiny_bert import tiny_bert
 
-ONE_OF_A_KIND = {type(case.spec): name for name, case in reversed(LEARNERS.items())} | {DualPrompt: "DualPrompt"}
+ONE_OF_A_KIND = {type(case.spec): name for name, case in reversed(LEARNERS.items())} | {
+    DualPrompt: "DualPrompt",
+    **dict.fromkeys((HiDePrompt, NoRGa), "HiDe-Prompt + Soft-TF"),  # which remember the same, and it learns fastest
+}
 NAMES = sorted({*ONE_OF_A_KIND.values(), "linear head, Feature ID", "Soft-TF, offsets", "linear head, MCG", "L2P, PGP"})
 REAL, WHOLE = (float("nan"), 3e38), (2**62,)
 
