@@ -12,15 +12,17 @@ from PIL import Image
 
 from softtf.cli.main import main
 from softtf.recipes.presets import RECIPES, Recipe
+from support.tiny import SMALL_PROJECTION
 
 BACKBONE = ("--backbone.name", "random:test_vit", "--backbone.image-size", "32")
 LAYERS = ("--learner.e-layers", "4-6", "--learner.adapt.layers", "5-6")
 SMALL = ("--stream.num-tasks", "2", "--train.epochs", "1", "--train.precision", "float32", "--device", "cpu")
 DIGITS = ("--stream.train-per-class", "6", "--stream.test-per-class", "3")
 MASKS = ("--method", "dual-prompt+soft-tf")
-TINY = ("run", "quickstart", *MASKS, *BACKBONE, *LAYERS, *SMALL, *DIGITS)
+FEATURE_ID = ("--learner.feature-id", str(SMALL_PROJECTION))  # in other processes too
+TINY = ("run", "quickstart", *MASKS, *BACKBONE, *LAYERS, *SMALL, *DIGITS, *FEATURE_ID)
 """Two tasks of five digits on a small ViT of random weights, with masks and prompts, so that every part is at work."""
-TINY_IMAGES = ("run", "own-images", *MASKS, *BACKBONE, *LAYERS, *SMALL, "--train.batch-size", "4")
+TINY_IMAGES = ("run", "own-images", *MASKS, *BACKBONE, *LAYERS, *SMALL, *FEATURE_ID, "--train.batch-size", "4")
 
 CLASSES = ("ant", "bee", "cat", "dog")
 

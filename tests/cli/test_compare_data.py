@@ -110,6 +110,12 @@ def test_training_at_once_goes_on_to_its_end_and_can_be_left_out_or_given_other_
     assert tuple(configs(replace(options, set=(), at_once=False), "digits")) == TASK_BY_TASK
 
 
+@pytest.mark.parametrize("none", ["None", "null"])
+def test_a_setting_can_be_set_to_none_as_other_options_write_it_and_as_yaml_does(none: str) -> None:
+    made = configs(Compare(source="digits", recipe="quickstart", set=(f"stream.num-tasks={none}",)), "digits")
+    assert made["ncm"].stream.num_tasks is None
+
+
 @pytest.mark.parametrize("rows", [False, True])
 def test_own_images_are_dealt_to_tasks_of_two_classes_or_more(rows: bool, tmp_path: Path) -> None:
     files = [tmp_path / f"photos/{name}/{i}.png" for name in "abcd" for i in range(2)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli import BACKBONE, DIGITS, call
+from cli import BACKBONE, DIGITS, FEATURE_ID, call
 from softtf.classifier import ContinualClassifier
 from softtf.errors import UserError
 from support.chaos import Job, verdict
@@ -48,6 +48,7 @@ def texts_of(folder: Path) -> tuple[str, ...]:
         "20",
         *layers,
         *STEPS,
+        *FEATURE_ID,
         "--device",
         "cpu",
     )

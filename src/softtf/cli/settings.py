@@ -11,7 +11,7 @@ def named_settings(texts: Sequence[str]) -> dict[str, Any]:
     """Return settings by their dotted names.
 
     Args:
-        texts: such as `train.epochs=5`; the value is read as YAML.
+        texts: such as `train.epochs=5`; the value is read as YAML, or is None as other options write it.
 
     Raises:
         UserError: a text has no `=`, or its value cannot be read.
@@ -21,5 +21,5 @@ def named_settings(texts: Sequence[str]) -> dict[str, Any]:
         name, found, value = text.partition("=")
         if not found:
             raise UserError(f"--set {text!r}: write NAME=VALUE, such as train.epochs=5")
-        settings[name.replace("-", "_")] = read_value(value)
+        settings[name.replace("-", "_")] = None if value == "None" else read_value(value)
     return settings
