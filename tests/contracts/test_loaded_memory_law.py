@@ -136,6 +136,6 @@ def test_what_a_method_does_not_declare_is_not_saved(tmp_path: Path) -> None:
     model = fresh(case)
     model.learn(data(case, 0), progress=False)
     model.learner.memory = {"x": torch.zeros(1)}
-    with pytest.raises(UserError, match="LinearHeadLearner cannot be saved: 'memory.x' is not expected here"):
+    with pytest.raises(UserError, match="LinearHead cannot be saved: 'memory.x' is not expected here"):
         model.save_pretrained(tmp_path / "saved")
     assert not (tmp_path / "saved").exists()

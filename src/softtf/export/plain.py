@@ -77,7 +77,7 @@ def export_task(folder: Path, finished: Finished, task: int) -> dict[str, Any]:
 
 def _check_mergeable(learner: Learner) -> None:
     """Refuse a learner whose tasks are more than weights and a head; raises UserError."""
-    network, kind = learner.network, type(learner).__name__
+    network, kind = learner.network, learner.method
     if type(learner).logits is not Learner.logits or type(network.heads) is not Heads:
         raise UserError(f"one task of {kind} is no plain model: it has an answer of its own; export the whole learner")
     for adaptation in network.adaptations:

@@ -94,7 +94,7 @@ def inference_named(name: str, learner: Learner) -> TaskInference:
 
 def unsupported(name: str, learner: Learner) -> UserError:
     """Return the error for an inference that a learner does not support, with what the learner lacks."""
-    ways, method = policies_of(learner), type(learner).__name__.removesuffix("Learner")
+    ways, method = policies_of(learner), learner.method
     if name not in INFERENCES:
         return unknown(f"task inference for {method}", name, ways, imports=True)
     supported = ", ".join("none (its answer needs no task)" if way == "none" else way for way in ways)

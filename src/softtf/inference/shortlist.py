@@ -60,6 +60,6 @@ def statistics_for(learner: Learner) -> str:
             return name
     kind = STATISTIC_KINDS[FeatureID.name]
     raise UserError(
-        f"{MARK}K needs statistics of frozen features, which this {type(learner).__name__} did not gather; learn with"
+        f"{MARK}K needs statistics of frozen features, which this {learner.method} did not gather; learn with"
         f" {kind.setting}={kind.amount} from the start (softtf run ... {kind.option()})"
     )

@@ -80,7 +80,7 @@ def unknown_to(known: Finished) -> Unknown:
         raise UserError("what is unknown shows only beside two classes or more, and one was learned; learn another")
     if (sums := _sums(learner)) is None:
         raise UserError(
-            f"{type(learner).__name__} keeps no sums that tell unknown inputs; learn with {ClassScores.setting}="
+            f"{learner.method} keeps no sums that tell unknown inputs; learn with {ClassScores.setting}="
             f"{ClassScores.amount} from the start (softtf run ... {ClassScores.option()}), which keeps them beside any"
             " method"
         )

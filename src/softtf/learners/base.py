@@ -82,6 +82,11 @@ class Learner(DividedState):
         self.classes = classes
 
     @property
+    def method(self) -> str:
+        """The method's name in messages."""
+        return type(self).__name__.removesuffix("Learner")
+
+    @property
     def task_inferences(self) -> tuple[str, ...]:
         """Names of the method's own task inferences; empty if its answer needs no task."""
         return ()

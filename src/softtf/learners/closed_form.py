@@ -109,7 +109,7 @@ class ClosedFormLearner(Learner):
         Raises:
             UserError: the sums are not kept by class.
         """
-        raise UserError(f"the sums of {type(self).__name__} are not kept by class; remove the whole task")
+        raise UserError(f"the sums of {self.method} are not kept by class; remove the whole task")
 
     def share_joined(self, owner: str, one: Share, more: Share) -> Mapping[str, Tensor]:
         """Return a task's share with that of more of its examples added."""
@@ -125,7 +125,7 @@ class ClosedFormLearner(Learner):
         Raises:
             UserError: a share cannot be added to.
         """
-        raise UserError(f"{type(self).__name__} takes a task's examples at once; learn the whole task again")
+        raise UserError(f"{self.method} takes a task's examples at once; learn the whole task again")
 
     def share_united(self, owner: str, shares: Sequence[Share]) -> Mapping[str, Tensor]:
         """Return one share of the tasks of some shares together."""

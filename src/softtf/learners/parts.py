@@ -95,7 +95,7 @@ def check_divisible(learner: Learner) -> None:
     if not learner.divisible:
         names = ", ".join(sorted(learner.memory))[:100]
         raise UserError(
-            f"{type(learner).__name__} remembers all tasks in one ({names}), so no task can be taken out or put in;"
+            f"{learner.method} remembers all tasks in one ({names}), so no task can be taken out or put in;"
             " learn the tasks that are wanted again"
         )
 

@@ -60,7 +60,7 @@ def save_task(folder: Path, learner: Learner, classes: ClassTable, task: int) ->
 def _shared(learner: Learner, classes: ClassTable) -> dict[str, Tensor]:
     """Return what all tasks share; refuse, with a UserError, what could not be loaded again."""
     shared = learner.shared_state_dict()
-    learner.check_shared(shared, classes.column_labels(), f"{type(learner).__name__} cannot be saved")
+    learner.check_shared(shared, classes.column_labels(), f"{learner.method} cannot be saved")
     return shared
 
 
