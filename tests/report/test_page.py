@@ -80,7 +80,7 @@ def test_seeds_of_one_method_are_one_row_with_mean_and_deviation(seeds: Path, tm
     table = page.table("All methods and policies")
     summaries = [read_json(seeds / name / "summary.json")["policies"]["oracle"] for name in ("seed-0", "seed-1")]
     rows = {(row[0], row[1]): row for row in table.rows[1:]}
-    assert len(rows) == len(table.rows) - 1 == 6
+    assert len(rows) == len(table.rows) - 1 == 8
     row = rows["DualPrompt + Soft-TF (train.epochs=1)", "oracle (task given)"]
     values = [policy["acc"] for policy in summaries]
     assert row[2] == f"{mean(values):.1f} ± {stdev(values):.1f}" and row[-1] == "0 1"
@@ -226,7 +226,7 @@ def test_a_browser_opens_the_page_without_an_error_and_sorts_its_table(seeds: Pa
     assert "Comparison" in browsed(file, tmp_path)
     (found,) = re.findall(r'data-found="([^"]*)"', browsed(file, tmp_path, SORTED))
     down, falling, up, rising, fits = json.loads(found.replace("&quot;", '"'))
-    assert down == sorted(down, reverse=True) and up == sorted(up) and len(down) == 6
+    assert down == sorted(down, reverse=True) and up == sorted(up) and len(down) == 8
     assert (falling, rising, fits) == ("descending", "ascending", True)
 
 
