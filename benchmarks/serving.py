@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -94,8 +94,8 @@ def measure(setup: Setup) -> Iterator[Result]:
 
 def learned(setup: Setup, folder: Path) -> ContinualClassifier:
     """Learn some tasks of a few pictures each, and save the classifier."""
-    config = TrainConfig(epochs=1, batch_size=PER_TASK)
-    model = ContinualClassifier(setup.backbone, METHOD, config, device=str(setup.device), inference="prompt-id")
+    config, learner = TrainConfig(epochs=1, batch_size=PER_TASK), replace(METHOD, feature_id=0)
+    model = ContinualClassifier(setup.backbone, learner, config, device=str(setup.device))
     pictures = varied_pictures(TASKS * PER_TASK, model.learner.network.backbone.preparation.size)
     for task, some in enumerate(pictures.split(PER_TASK)):
         model.learn(Examples(list(some), [f"{task}-{i % 4}" for i in range(PER_TASK)]), progress=False)

@@ -74,6 +74,12 @@ def test_the_same_run_has_one_place_in_a_sweep_and_in_a_table() -> None:
     assert [job.path for job in read_sweep(sweep).jobs(FOLDER)] == [job.path for job in cell.jobs]
 
 
+def test_runs_of_other_numbers_of_tasks_have_other_places() -> None:
+    vary = {"stream.num_tasks": [None, 2, 5]}
+    jobs = read_sweep(sweep_file(methods=["ncm"], seeds=[0], vary=vary, settings={"device": "cpu"})).jobs(FOLDER)
+    assert len({job.path for job in jobs}) == 3
+
+
 def test_a_file_of_rows_is_split_as_softtf_run_splits_it() -> None:
     Path("mine.csv").write_text("text,label,task\n" + "".join(f"t{i},{i % 4},{i % 2}\n" for i in range(8)))
     (job,) = read_sweep(

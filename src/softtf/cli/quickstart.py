@@ -5,7 +5,7 @@ It can be stopped and resumed like a run.
 
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from softtf.errors import TrainingError, UserError, interrupt_of
 from softtf.evaluation.report import Row, render, to_markdown
 from softtf.files.plain_json import fits, read_object
 from softtf.files.tensors import write_atomic
+from softtf.inference.policy import BEST, parse_policy
 from softtf.recipes.methods import DEFAULT, title_of
 from softtf.recipes.recipes import recipe_named
 from softtf.runs.folder import RunFolder
@@ -93,7 +94,7 @@ def _compare(folder: Path, seed: int, console: Screen, recipe: str) -> None:
     for method in METHODS:
         console.rule(title_of(method))
         rows += (found := _one(recipe, method, seed, folder, console))
-        console.print(plain(_told(found[0])), soft_wrap=True)
+        console.print(plain(_told(found)), soft_wrap=True)
     title = f"{HEADINGS[recipe]}; {POLICY_TITLE}"
     console.print(render(rows, title, POLICY_NOTE))
     write_atomic(folder / "table.md", f"{to_markdown(rows, title)}\n\n{POLICY_NOTE}\n")
@@ -110,8 +111,10 @@ def _compare(folder: Path, seed: int, console: Screen, recipe: str) -> None:
         console.print(f"  {line}", highlight=False, soft_wrap=True)
 
 
-def _told(row: Row) -> str:
-    """Return what a method's first row says, to be read before the other methods have finished."""
+def _told(rows: Sequence[Row]) -> str:
+    """Return how well a method answers as `predict` does, to be read before the other methods have finished."""
+    title = parse_policy(BEST).title()
+    row = next((row for row in rows if row.policy == title), rows[0])
     seconds = f"{row.train_seconds_this_run or 0:.0f} s to learn, {row.test_seconds_this_run or 0:.0f} s to test"
     return f"{row.method}: {row.acc:.1f}% right ({row.policy}); {seconds}"
 

@@ -17,6 +17,8 @@ from softtf.statistics import STATISTIC_KINDS
 from softtf.statistics.base import Amount, asked_for
 
 PROJECTION = 1000  # dimensions of Feature ID's random projection, if the settings do not say
+BEFORE_STATISTICS = {"feature_id": 0}
+"""What a learner's settings mean that were saved before there was Feature ID."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from softtf.errors import UserError
 from softtf.evaluation.accuracy_matrix import AccuracyMatrix
 from softtf.evaluation.evaluate import Samples
 from softtf.files.plain_json import NUMBER, fits
-from softtf.inference.policy import parse_policy
+from softtf.inference.policy import BEST, parse_policy
 from softtf.inference.pooling import PER_SAMPLE
 from softtf.learners.class_table import ClassTable
 from softtf.learners.spans import span_of
@@ -125,8 +125,11 @@ class RunResult:
 
     @property
     def headline(self) -> PolicyResult:
-        """The first policy that infers the task; the oracle if there is no other."""
-        return self.policies[0]
+        """The policy that `predict` answers by, if the run was scored under it; else the first, which infers the task.
+
+        The oracle if there is no other.
+        """
+        return next((policy for policy in self.policies if policy.code == BEST), self.policies[0])
 
     @property
     def oracle(self) -> PolicyResult | None:

@@ -16,7 +16,7 @@ from softtf.inference import INFERENCES, policies_of
 from softtf.inference.policy import Policy, parse_policy, policy_of, usual_policy
 from softtf.learners.base import Learner
 from softtf.learners.block_ridge import SoftTF
-from softtf.learners.spec import LearnerSpec
+from softtf.learners.spec import BEFORE_STATISTICS, LearnerSpec
 from softtf.recipes.methods import DEFAULT
 from softtf.streams import (
     HUB,
@@ -118,6 +118,11 @@ class StreamConfig(Settings):
     def shares_labels(self) -> bool:
         """Whether a label may belong to several tasks."""
         return self.merge_labels or self.blurry > 0
+
+    @property
+    def is_dealt(self) -> bool:
+        """Whether the classes are dealt to as many tasks as they fill."""
+        return self.num_tasks is None and self.task_column is None and not self.datasets
 
     @property
     def given(self) -> str:
@@ -268,8 +273,10 @@ class RunConfig(Settings):
 
     @classmethod
     def of_earlier(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        """Return the settings with a tracker for what was a switch, `tensorboard`."""
+        """Return the settings with a tracker for what was a switch, `tensorboard`, and a learner's statistics told."""
+        settings = dict(settings)
+        if isinstance(settings.get("learner"), dict):
+            settings["learner"] = {**BEFORE_STATISTICS, **settings["learner"]}
         if settings.get("tensorboard") in (True, False):
-            settings = dict(settings)
             settings |= {"track": ["tensorboard"]} if settings.pop("tensorboard") else {}
         return settings

@@ -20,6 +20,7 @@ from softtf.evaluation.scorer import Scorer
 from softtf.evaluation.test_data import TestData
 from softtf.learners.base import Learner
 from softtf.learners.class_table import ClassTable
+from softtf.recipes.texts import own_file
 from softtf.runs.config import EvaluateConfig, RunConfig
 from softtf.runs.data import DATA, check_data, check_there, identities
 from softtf.runs.folder import RunFolder
@@ -137,6 +138,9 @@ def prepare(config: RunConfig, path: Path, console: Screen, stream: TaskStream |
     device = find_device(config.device)
     config = config.located()
     stream = config.stream.build(noting(console)) if stream is None else stream
+    if config.stream.is_dealt and own_file(config.recipe, config.stream.source) is None:  # of a file that is said
+        classes = sum(len(task.classes) for task in stream)
+        noting(console)(f"the {classes} classes are dealt to {len(stream)} tasks (--stream.num-tasks)")
     config = _knowing(config, stream)
     backbone = load_backbone(config.backbone, device)
     config = replace(config, backbone=backbone.spec or config.backbone)  # with the commit of the Hub that it is of

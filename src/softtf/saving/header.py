@@ -7,7 +7,7 @@ from softtf.backbones.load import BackboneSpec
 from softtf.config.tree import from_dict, to_dict
 from softtf.devices.device import Precision
 from softtf.files.tensors import write_atomic
-from softtf.learners.spec import LearnerSpec
+from softtf.learners.spec import BEFORE_STATISTICS, LearnerSpec
 from softtf.saving.manifest import FORMAT, HEADER, Manifest, check_format, seal
 from softtf.training.config import TrainConfig
 
@@ -54,4 +54,6 @@ class Header:
         check_format(content, manifest.path(HEADER)[0])
         for name in ("format", "manifest", "tasks"):  # softtf 0.1 wrote how many tasks there are
             content.pop(name, None)
+        if isinstance(content.get("learner"), dict):
+            content["learner"] = {**BEFORE_STATISTICS, **content["learner"]}
         return from_dict(cls, content, HEADER)

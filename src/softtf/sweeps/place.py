@@ -29,7 +29,6 @@ def place(folder: Path, config: RunConfig) -> Path:
     """Return the folder of a run."""
     plain = {name: value for name, value in to_dict(config).items() if name not in ELSEWHERE}
     plain["learner"] = in_earlier_words(plain["learner"])
-    tasks = plain["stream"]["num_tasks"] = config.stream.num_tasks or 5  # what own data had then
     amount = plain["learner"]["feature_id"]  # its default was 0 then
     plain["learner"]["feature_id"] = {None: 0, 0: "none"}.get(amount, amount)
     plain["evaluate"]["batch_size"] = 120  # the default when names were first made; it changes no answer of a sample
@@ -45,7 +44,7 @@ def place(folder: Path, config: RunConfig) -> Path:
             del settings[name]
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
     data = Path(config.stream.given).name
-    return folder / f"{data}-{tasks}-{config.method}-{digest}" / f"seed-{config.seed}"
+    return folder / f"{data}-{config.stream.num_tasks or 'all'}-{config.method}-{digest}" / f"seed-{config.seed}"
 
 
 def at(url: str | None, path: Path) -> str | None:
