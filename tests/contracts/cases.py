@@ -57,7 +57,7 @@ from softtf.learners import (
     RanPAC,
     RanPACFSA,
 )
-from support.tiny import generator, inputs, noise, tiny_backbone, tiny_clip
+from support.tiny import bare, generator, inputs, noise, tiny_backbone, tiny_clip
 from support.tiny_bert import tiny_bert, token_ids
 
 
@@ -78,12 +78,16 @@ class AdaptationCase:
 class LearnerCase:
     """trains_shared: whether parameters that all tasks share go on training after the first task.
 
-    texts: whether it is for texts alone, so that only `test_text_laws` has it.
+    texts: whether it is for texts alone, so that only `test_text_laws` has it. Feature ID's statistics are gathered by
+    the cases that name them.
     """
 
     spec: LearnerSpec
     trains_shared: bool = False
     texts: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spec", bare(self.spec))
 
 
 @dataclass(frozen=True)

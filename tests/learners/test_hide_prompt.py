@@ -97,7 +97,7 @@ def test_the_task_is_that_of_the_likeliest_class() -> None:
         scores = INFERENCES["tii"]().scores(learner, shared)
         best = learner.identity_logits(shared.query).argmax(1)
     assert torch.equal(scores.argmax(1), learner.column_tasks()[best])
-    assert learner.policies == ("tii",)
+    assert learner.policies == ("tii", "feature-id")
 
 
 @pytest.mark.parametrize("mask", [None, torch.tensor([[True, True, False], [True, True, True]])])

@@ -40,7 +40,7 @@ def test_the_answers_are_those_that_were_counted(run: Path) -> None:
     counts = read_json(run / "accuracy.json")
     assert {file.stem for file in (run / "predictions").iterdir()} == {code.replace(":", "-") for code in counts}
     for code, matrix in counts.items():
-        found = answers(run, code)
+        found = answers(run, code.replace(":", "-"))
         right, named = found.answer == found.label, found.task == found.of_task
         assert [int(right[found.of_task == t].sum()) for t in range(TASKS)] == matrix["correct"][-1]
         assert [int(named[found.of_task == t].sum()) for t in range(TASKS)] == matrix["task_correct"][-1]

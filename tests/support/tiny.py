@@ -136,10 +136,19 @@ def train_task(learner: Learner, classes: ClassTable, task: int, config: TrainCo
     return training
 
 
+def bare(spec: LearnerSpec) -> LearnerSpec:
+    """The settings without statistics, unless they ask for them."""
+    return replace(spec, feature_id=spec.feature_id or 0)
+
+
 def classifier(
     spec: LearnerSpec, tasks: int = 3, backbone: Backbone | None = None, **options: Any
 ) -> ContinualClassifier:
-    """A classifier that learned `tasks` tasks and answers by the method's own task inference."""
+    """A classifier that learned `tasks` tasks and answers by the method's own task inference.
+
+    It gathers no statistics but those asked for.
+    """
+    spec = bare(spec)
     own = usual_policy(spec.new_learner(backbone_for(spec), 0).policies)
     share = TrainConfig(**spec.training).learning_rate / TrainConfig().learning_rate  # what prompts need ruins weights
     options = {
