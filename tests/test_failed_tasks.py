@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,7 +16,17 @@ from softtf.errors import TrainingError, UserError
 from softtf.training.config import TrainConfig
 from softtf.training.progress import TaskProgress
 from support.state import data, fresh, state_of
-from support.tiny import SOFT_TF, assert_same, classifier, empty, pictures, snapshot, task_data, task_labels
+from support.tiny import (
+    SMALL_PROJECTION,
+    SOFT_TF,
+    assert_same,
+    classifier,
+    empty,
+    pictures,
+    snapshot,
+    task_data,
+    task_labels,
+)
 
 pytestmark = pytest.mark.usefixtures("fresh_locks")
 
@@ -84,7 +95,8 @@ def test_a_first_task_can_fail_as_well() -> None:
         model.learn(task_data(0), config=wild, progress=False)
     assert model.num_tasks == 0 and not model.labels
     model.learn(task_data(0), progress=False)
-    assert_same(snapshot(model.learner), snapshot(classifier(SOFT_TF, 1, inference=None).learner))
+    spec = replace(SOFT_TF, feature_id=SMALL_PROJECTION)
+    assert_same(snapshot(model.learner), snapshot(classifier(spec, 1, inference=None).learner))
 
 
 @pytest.mark.parametrize("name", ["IDBR", "SLM", "Soft-TF, Feature ID", "RanPAC", "iCaRL"])

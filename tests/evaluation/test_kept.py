@@ -20,7 +20,7 @@ from softtf.inference.policy import Policy
 from softtf.inference.pooling import Pooling
 from softtf.learners import FT, L2P, NCM, CLIPZeroShot, DualPrompt, LearnerSpec, LinearHead, RanPAC
 from softtf.learners.class_table import ClassTable
-from support.tiny import backbone_for, classifier, held_out, task_data
+from support.tiny import backbone_for, bare, classifier, held_out, task_data
 
 BARE: dict[str, LearnerSpec] = {
     "NCM": NCM(),
@@ -81,7 +81,7 @@ class Stream:
 
 
 def policies_of(spec: LearnerSpec) -> list[Policy]:
-    names = spec.new_learner(backbone_for(spec), 0).policies
+    names = bare(spec).new_learner(backbone_for(spec), 0).policies
     return [*map(Policy, names), *(Policy(n, Pooling(3)) for n in names if n != "none"), Policy("oracle")]
 
 
