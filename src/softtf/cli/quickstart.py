@@ -45,7 +45,7 @@ HEADINGS = {
 }
 NEXT = {
     "quickstart": (
-        "softtf run own-images --stream.source FOLDER_OF_CLASS_FOLDERS --stream.num-tasks 3",
+        "softtf run own-images --source FOLDER_OF_CLASS_FOLDERS",
         "softtf run cifar100-10 --scale mini",
     ),
     "quickstart-text": (
