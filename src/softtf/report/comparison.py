@@ -77,7 +77,7 @@ class Group:
 
     @property
     def is_headline(self) -> bool:
-        """Whether the policy is the first that its runs were scored by."""
+        """Whether the policy is the headline of its runs (`RunResult.headline`)."""
         return self.runs[0].headline.title == self.policy
 
 

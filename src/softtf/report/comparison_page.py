@@ -71,14 +71,16 @@ def cost_chart(groups: Sequence[Group]) -> Block:
 
 
 def _curves(groups: Sequence[Group]) -> Chart:
-    """Return a chart of the average accuracy after each task, under each method's first policy; means over seeds."""
+    """Return a chart of the average accuracy after each task, under each method's headline; means over seeds."""
     chosen = [group for group in groups if group.is_headline]
     series: dict[str, list[float]] = {}
     for group in chosen:
         matrices = [run.result(group.policy).matrix.a for run in group.runs]
         tasks = range(len(matrices[0]))
         series[f"{group.method}: {group.policy}"] = [mean(float(a[: t + 1, t].mean()) for a in matrices) for t in tasks]
-    title = "Average accuracy on the tasks seen so far, under each run's first policy; the mean of several seeds"
+    title = (
+        "Average accuracy on the tasks seen so far, by the policy that predict answers by; the mean of several seeds"
+    )
     title += _left_out(len(series))
     rows = [[visible(name), *(f"{value:.2f}" for value in values)] for name, values in series.items()]
     longest = max(map(len, series.values()))

@@ -34,10 +34,11 @@ def run_section(run: RunResult, number: int, inputs: TestInputs, page: Path, alo
         number: its place on the page, from 1.
         inputs: its test samples.
         page: the page's file, from which links lead to the run's files.
-        alone: whether it is the page's only run; otherwise only its first policy has its confusions and answers shown.
+        alone: whether it is the page's only run; otherwise only its headline has its confusions and answers shown.
     """
     blocks: list[Block] = [Note(_about(run)), _summary(run), _curves(run, number)]
-    for place, policy in enumerate(run.policies[:MOST_POLICIES]):
+    headline_first = sorted(run.policies[:MOST_POLICIES], key=lambda policy: policy is not run.headline)
+    for place, policy in enumerate(headline_first):
         name = f"r{number}p{place}"
         found = _of_policy(run, policy, name, inputs) if alone or place == 0 else [_accuracies(run, policy, name)]
         blocks += found if place == 0 else [Fold(f"{policy.title}: {_scored(policy)}", found)]
