@@ -89,7 +89,7 @@ def test_it_names_what_takes_less_disk_unless_something_smaller_is_as_accurate()
         ((*BASE, "--set", "learner.exemplars=3"), "not every method has it"),
         ((*BASE, "--csv"), "leave out the runs"),
         (("compare", "--source", "nowhere.csv"), "nowhere.csv"),
-        (("compare", "--source", "nowhere"), "unknown data set or folder 'nowhere'"),
+        (("compare", "--source", "nowhere"), "error: unknown data set or folder 'nowhere'"),
         ((*BASE, "--set", "train"), "write NAME=VALUE"),
         ((*BASE, "--set", "stream.source=birds"), "give --source"),
         ((*BASE, "--no-at-once", "--set", "train.epochs=9"), "leave out --no-at-once"),

@@ -20,6 +20,7 @@ from softtf.learners import Learner
 from softtf.runs import evaluate as rescore_module
 from softtf.runs import run as run_module
 from softtf.runs.folder import RunFolder
+from softtf.runs.predictions import file_name
 
 pytestmark = pytest.mark.slow  # whole runs
 
@@ -53,7 +54,7 @@ def test_evaluate_finds_what_the_run_found(run: Path, capsys: Capture, monkeypat
     before = contents(run)
     out = output(capsys, "evaluate", run, "--policy", *POLICIES, "--matrix")
     after = contents(run)
-    files = {code: f"rescored/{code.replace(':', '-')}.json" for code in POLICIES}
+    files = {code: f"rescored/{file_name(code)}.json" for code in POLICIES}
     added = set(files.values())
     assert after.keys() == before.keys() | added and {n: after[n] for n in before} == before
     for name in added:

@@ -16,6 +16,7 @@ from softtf.cli import quickstart
 from softtf.learners import LearnerSpec
 from softtf.recipes import RECIPES, known_methods
 from softtf.recipes.methods import title_of
+from softtf.runs.predictions import file_name
 from softtf.streams import STREAMS
 
 Capture = pytest.CaptureFixture[str]
@@ -24,7 +25,7 @@ Capture = pytest.CaptureFixture[str]
 def test_the_files_of_a_run(run: Path) -> None:
     names = set(contents(run))
     assert names >= {"config.yaml", "environment.json", "events.jsonl", "accuracy.json", "summary.json"}
-    assert names >= {f"accuracy/{policy.replace(':', '-')}.csv" for policy in POLICIES}
+    assert names >= {f"accuracy/{file_name(policy)}.csv" for policy in POLICIES}
     assert names >= {"learner/learner.json", "learner/task-001.safetensors", "learner/task-002.json"}
     assert not [name for name in names if name.endswith((".tmp", ".pt", ".pkl", ".bin"))]
     environment = read_json(run / "environment.json")
@@ -49,7 +50,7 @@ def test_csv_summary_and_counts_tell_the_same(run: Path) -> None:
     for policy, counts in accuracy.items():
         assert counts["total"] == [15, 15]  # five classes of three test images each
         after = [[100 * c / 15 for c in row] for row in counts["correct"]]
-        rows = list(csv.reader(io.StringIO((run / "accuracy" / f"{policy.replace(':', '-')}.csv").read_text())))
+        rows = list(csv.reader(io.StringIO((run / "accuracy" / f"{file_name(policy)}.csv").read_text())))
         found = [float(rows[1][1]), float(rows[1][2]), float(rows[2][2])]
         assert found == pytest.approx([after[0][0], *after[1]], abs=1e-3)
         assert rows[2][1] == ""

@@ -29,7 +29,8 @@ def test_a_run_with_a_relative_source_is_scored_and_resumed_from_elsewhere(capsy
     for name in ("run[1]", "run1"):
         image_folder(Path(name))
     others(Path("run1"))
-    assert call(*NCM, "--stream.source", "run[1]", "--output", "out [1]") == 0
+    text = output(capsys, *NCM, "--stream.source", "run[1]", "--output", "out [1]")
+    assert "the 4 classes are dealt to 2 tasks (--stream.num-tasks)" in " ".join(text.split())
     assert f"source: {tmp_path}/run[1]" in (tmp_path / "out [1]" / "config.yaml").read_text()
     (tmp_path / "else").mkdir()
     image_folder(tmp_path / "else" / "run[1]", classes=["x", "y", "z", "zz"])

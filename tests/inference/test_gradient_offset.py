@@ -90,7 +90,7 @@ def test_offsets_change_nothing_else_of_what_is_learned() -> None:
     with torch.no_grad():
         shared = [SharedPass(learner.network, x.float()) for learner in (ours, plain)]
     assert torch.equal(shared[0].trunk.x, shared[1].trunk.x)
-    assert NAME not in plain.gathered and NAME not in plain.statistics
+    assert NAME not in plain.gathered and not plain.statistics
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_senseless_number_of_examples_is_refused(value: int) -> None:
     ("name", "setting"), [(NAME, "gradient_offset=200"), ("feature-id", "feature_id=1000"), ("mcg", "mcg=10")]
 )
 def test_a_learner_without_the_statistics_says_how_to_get_them(name: str, setting: str) -> None:
-    model = classifier(replace(SPEC, gradient_offset=0, feature_id=0), 1)
+    model = classifier(replace(SPEC, gradient_offset=0), 1)
     option = f"--learner.{setting.replace('_', '-').replace('=', ' ')}"
     for attempt in (
         lambda: model.predict([], inference=name),

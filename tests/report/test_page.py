@@ -61,7 +61,8 @@ def test_every_number_is_the_runs_own(run: Path) -> None:
         for a, n in zip(classes.column("Accuracy, %"), classes.column("Test samples"), strict=True)
     ]
     assert sum(right) == pytest.approx(sum(matrix["correct"][-1]), abs=0.1)
-    pairs = page.table("The ")  # of classes, of the headline
+    pairs = page.table("The ")
+    assert "pairs of classes confused most; Feature ID" in pairs.caption
     assert sum(map(int, pairs.column("Samples"))) <= sum(matrix["total"]) - sum(matrix["correct"][-1])
 
 

@@ -13,7 +13,7 @@ from softtf.evaluation.evaluate import Samples
 from softtf.files.tensors import checksum, load_metadata, load_tensors, save_tensors
 from softtf.runs.config import EvaluateConfig
 from softtf.runs.folder import RunFolder
-from softtf.runs.predictions import RunPredictions, way_of
+from softtf.runs.predictions import RunPredictions, file_name, way_of
 
 TASKS, LABELS = 2, 10
 
@@ -38,9 +38,9 @@ def answers(run: Path, way: str) -> Samples:
 
 def test_the_answers_are_those_that_were_counted(run: Path) -> None:
     counts = read_json(run / "accuracy.json")
-    assert {file.stem for file in (run / "predictions").iterdir()} == {code.replace(":", "-") for code in counts}
+    assert {file.stem for file in (run / "predictions").iterdir()} == {file_name(code) for code in counts}
     for code, matrix in counts.items():
-        found = answers(run, code.replace(":", "-"))
+        found = answers(run, file_name(code))
         right, named = found.answer == found.label, found.task == found.of_task
         assert [int(right[found.of_task == t].sum()) for t in range(TASKS)] == matrix["correct"][-1]
         assert [int(named[found.of_task == t].sum()) for t in range(TASKS)] == matrix["task_correct"][-1]

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from support.tiny import SMALL_PROJECTION
+
 SETTINGS = {
     **{"stream.num_tasks": 2, "stream.train_per_class": 6, "stream.test_per_class": 3, "device": "cpu"},
     **{"train.epochs": 2, "train.batch_size": 10, "train.precision": "float32", "learner.e_layers": "4-6"},
-    "learner.feature_id": 24,
+    "learner.feature_id": SMALL_PROJECTION,
     **{"backbone.name": "random:test_vit", "backbone.image_size": 32},
 }
 STEPS = 3  # an epoch; a task has two epochs

@@ -26,6 +26,7 @@ from softtf.runs.config import RunConfig
 from softtf.runs.seconds import seconds_of
 from softtf.screen import Screen, duration, plain
 from softtf.streams.files import count_values
+from softtf.streams.sources import check_source
 from softtf.sweeps.job import Job
 
 TASK_BY_TASK = ("ncm", "ranpac", "layup", DEFAULT)
@@ -106,6 +107,8 @@ def configs(options: Compare, source: str) -> dict[str, RunConfig]:
         raise UserError("--set stream.source: give --source")
     if training and not options.at_once:
         raise UserError(f"--set {min(training)}: what learns task by task trains nothing; leave out --no-at-once")
+    if own_file(recipe, source) is None:
+        check_source(source)  # before any method is at work, whose fault it would seem
     given["stream.source"] = source
     data = {**file_settings(recipe, given), **given}
     settings = dict.fromkeys(TASK_BY_TASK, data)

@@ -37,8 +37,8 @@ def title(table: Table, stream: str, cells: Sequence[Cell]) -> str:
     parts = [f"{name}: {table.caption}", RECIPES[stream].description.partition(",")[0]]
     parts += [rows_of(cells, stream), labels_protocol(cells)]
     jobs = [job for cell in cells for job in cell.jobs if cell.row.trained_on_stream]
-    tasks = {job.config.stream.num_tasks or 0 for job in jobs}
-    if stream in RECIPES and (others := sorted(tasks - {0, RECIPES[stream].settings["stream.num_tasks"]})):
+    tasks = {count for job in jobs if (count := job.config.stream.num_tasks) is not None}
+    if stream in RECIPES and (others := sorted(tasks - {RECIPES[stream].settings["stream.num_tasks"]})):
         parts.append(f"here in {', '.join(map(str, others))} tasks")
     return "; ".join(part for part in parts if part)
 

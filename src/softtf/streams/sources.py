@@ -150,11 +150,23 @@ def read_source(
         return load_file(folder, image_column, label_column, task_column, say, split_train, split_test)
     if source and folder.exists():
         raise UserError(f"{source!r} is a pipe or a device, not a file; give a file or a folder with the data")
-    if source not in STREAMS and not HUB_NAME.fullmatch(source):
-        if "/" in source or "\\" in source or source in ("", "~"):
-            raise UserError(f"there is no folder {source!r}{no_pattern(source)}")
-        raise unknown("data set or folder", source, {*STREAMS, *SOURCES}, imports=True)
+    check_source(source)
     return _load_hub(source, split_train, split_test, image_column, label_column, task_column, say)
+
+
+def check_source(source: str) -> None:
+    """Refuse a source that is neither at hand nor a name of data.
+
+    Raises:
+        UserError: the message names what is near.
+    """
+    if source in STREAMS or source in SOURCES or is_url(source) or HUB_NAME.fullmatch(source):
+        return
+    if source and (local_path(source).exists() or shards(local_path(source))):
+        return
+    if "/" in source or "\\" in source or source in ("", "~"):
+        raise UserError(f"there is no folder {source!r}{no_pattern(source)}")
+    raise unknown("data set or folder", source, {*STREAMS, *SOURCES}, imports=True)
 
 
 @source("digits")

@@ -110,6 +110,10 @@ def fault_of(error: BaseException) -> Outcome:
     return Outcome("failed", f"{type(error).__name__}: {first_line_of(error)}")
 
 
+FILLED = ("backbone.revision", "learner.feature_id", "stream.num_tasks")
+"""Settings that a run fills in if they are None, whatever its method."""
+
+
 def check_same(config: RunConfig, path: Path) -> RunConfig | None:
     """Return the settings of the run that a folder holds, None without one; refuse a run of other settings.
 
@@ -134,9 +138,8 @@ def check_same(config: RunConfig, path: Path) -> RunConfig | None:
 
 def _found_out(config: RunConfig) -> set[str]:
     """Return the settings that are None and that a run fills in by the Hub, by the learner itself and by the data."""
-    names = {"backbone.revision"} if config.backbone.revision is None else set()
-    names |= {"learner.feature_id"} if config.learner.feature_id is None else set()
-    names |= {"stream.num_tasks"} if config.stream.num_tasks is None else set()
+    settings = flat(to_dict(config))
+    names = {name for name in FILLED if settings[name] is None}
     with suppress(UserError):  # of a learner that cannot learn two classes
         before, filled = config.learner, config.learner.for_stream(2)
         own = (field.name for field in fields(before))
